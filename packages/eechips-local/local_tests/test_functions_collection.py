@@ -101,6 +101,23 @@ class TestIndices:
     def test_made_collections_count_from_0(self) -> None:
         assert column(numbered(3), "system:index") == ["0", "1", "2"]
 
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            (["foo", "bar"], ["foo", "bar"]),
+            (["foo", None], ["foo", "1"]),
+            (["foo", "bar", "foo"], ["0", "1", "2"]),
+            (["foo", "foo", None], ["0", "1", "2"]),
+        ],
+    )
+    def test_given_ones_stay_where_each_is_there_once(self, given: list[str | None], expected: list[str]) -> None:
+        """As geetools' test_to_table_any.yml and test_reduce_regions_by_dates.yml have them of the service."""
+        features = [
+            invoke("Feature", geometry=None, metadata={} if index is None else {"system:index": index})
+            for index in given
+        ]
+        assert column(invoke("Collection", features=features), "system:index") == expected
+
     def test_merged(self) -> None:
         both = invoke("Collection.merge", collection1=numbered(2), collection2=numbered(1))
         assert column(both, "system:index") == ["1_0", "1_1", "2_0"]

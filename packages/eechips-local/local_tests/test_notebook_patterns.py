@@ -62,3 +62,13 @@ def test_photographs_are_counted_as_they_are_listed(demo_ee: Any) -> None:
         ):
             listed, counted = demo_ee.List([found.aggregate_array("system:index").size(), found.size()]).getInfo()
             assert counted == listed
+
+
+def test_bands_of_composites_are_aggregated_on_their_own_grid(demo_ee: Any) -> None:
+    """As geetools' tests of ``reduceInterval`` do, without a scale."""
+    ee = demo_ee
+    composites = ee.ImageCollection(
+        [ee.ImageCollection([ee.Image(n).toByte(), ee.Image(n + 2).toByte()]).mean() for n in (1, 5)]
+    )
+    box = ee.Geometry.BBox(7, 46, 9, 48)
+    assert composites.toBands().reduceRegion("mean", box).getInfo() == {"0_constant": 2, "1_constant": 6}

@@ -69,11 +69,15 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
 
 @function("Collection")
 def from_features(features: list[Value]) -> Collection:
-    """Return a collection of given features; those without ``system:index`` are numbered.
+    """Return a collection of given features; those without ``system:index`` are numbered, and all where some share one.
 
     The tests of geetools, which run against the service, find features by the index that they came with
-    (tests/test_Dictionary/test_to_table_any.yml).
+    (tests/test_Dictionary/test_to_table_any.yml), but by numbers where each came several times
+    (tests/test_ImageCollection/test_reduce_regions_by_dates.yml).
     """
+    given = [index for feature in features if (index := feature.properties.get("system:index")) is not None]
+    if len(set(given)) < len(given):
+        return Collection.of("Feature", _numbered(features))
     return Collection.of("Feature", _indexed(features))
 
 
@@ -90,9 +94,15 @@ def from_images(images: list[Image]) -> Collection:
 def _indexed(elements: list[Any]) -> list[Any]:
     """Return elements with their own index, or that of their position."""
     return [
-        element
-        if element.properties.get("system:index") is not None
-        else with_properties(element, {**element.properties, "system:index": str(position)})
+        element if element.properties.get("system:index") is not None else numbered
+        for element, numbered in zip(elements, _numbered(elements), strict=True)
+    ]
+
+
+def _numbered(elements: list[Any]) -> list[Any]:
+    """Return elements with the index of their position."""
+    return [
+        with_properties(element, {**element.properties, "system:index": str(position)})
         for position, element in enumerate(elements)
     ]
 

@@ -167,7 +167,11 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 @function("ImageCollection.toBands")
 def to_bands(context: Context, collection: Collection) -> Image:
-    """Return all bands of all images, named <index>_<band>."""
+    """Return all bands of all images, named <index>_<band>.
+
+    They can be aggregated without a scale even where those of composites cannot: the tests of geetools, which run
+    against the service, do so (tests/test_ImageCollection.py, ``test_reduce_interval``).
+    """
     bands: list[ImageBand] = []
     names: list[str] = []
     for position, image in enumerate(context.counted(collection)):
@@ -177,4 +181,4 @@ def to_bands(context: Context, collection: Collection) -> Image:
             raise LimitError(f"The maximum number of bands is {_MOST_BANDS}.")
         names.extend(f"{index}_{band.name}" for band in image.bands)
     unique = unique_names(names)
-    return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))
+    return Image(tuple(replace(band, name=name, fixed=True) for band, name in zip(bands, unique, strict=True)))
