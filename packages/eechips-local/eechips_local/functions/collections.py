@@ -76,9 +76,7 @@ def from_features(features: list[Value]) -> Collection:
     (tests/test_ImageCollection/test_reduce_regions_by_dates.yml).
     """
     given = [index for feature in features if (index := feature.properties.get("system:index")) is not None]
-    if len(set(given)) < len(given):
-        return Collection.of("Feature", _numbered(features))
-    return Collection.of("Feature", _indexed(features))
+    return Collection.of("Feature", _indexed(features, anew=len(set(given)) < len(given)))
 
 
 @function("ImageCollection.fromImages")
@@ -91,18 +89,12 @@ def from_images(images: list[Image]) -> Collection:
     return Collection.of("Image", _indexed(images))
 
 
-def _indexed(elements: list[Any]) -> list[Any]:
-    """Return elements with their own index, or that of their position."""
+def _indexed(elements: list[Any], *, anew: bool = False) -> list[Any]:
+    """Return elements with their own index, or that of their position; all with the latter if they are indexed anew."""
     return [
-        element if element.properties.get("system:index") is not None else numbered
-        for element, numbered in zip(elements, _numbered(elements), strict=True)
-    ]
-
-
-def _numbered(elements: list[Any]) -> list[Any]:
-    """Return elements with the index of their position."""
-    return [
-        with_properties(element, {**element.properties, "system:index": str(position)})
+        element
+        if not anew and element.properties.get("system:index") is not None
+        else with_properties(element, {**element.properties, "system:index": str(position)})
         for position, element in enumerate(elements)
     ]
 
