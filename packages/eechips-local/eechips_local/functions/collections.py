@@ -75,8 +75,8 @@ def from_features(features: list[Value]) -> Collection:
     (tests/test_Dictionary/test_to_table_any.yml), but by numbers where each came several times
     (tests/test_ImageCollection/test_reduce_regions_by_dates.yml).
     """
-    given = [index for feature in features if (index := feature.properties.get("system:index")) is not None]
-    return Collection.of("Feature", _indexed(features, anew=len(set(given)) < len(given)))
+    indices = [index for feature in features if (index := feature.properties.get("system:index")) is not None]
+    return Collection.of("Feature", _indexed(features, anew=len(set(indices)) < len(indices)))
 
 
 @function("ImageCollection.fromImages")
