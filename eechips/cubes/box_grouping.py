@@ -48,7 +48,10 @@ def _is_beside(box: Box, other: Box) -> bool:
 
 
 def _extended(box: Box, axis: int, whole: Box, known: Sequence[Box], limits: BoxLimits, most: int) -> Box:
-    """Return a box that is longer along an axis by multiples of its own length, and overlaps no known box."""
+    """Return a box that is longer along an axis by multiples of its own length, and overlaps no known box.
+
+    A box at the end of the cube may be shorter than the other chunks: it is extended to edges of known boxes.
+    """
     start, stop = box.start[axis], box.stop[axis]
     length = stop - start
     after = box.resized(axis, stop, max(stop, whole.stop[axis]))
@@ -56,9 +59,15 @@ def _extended(box: Box, axis: int, whole: Box, known: Sequence[Box], limits: Box
     # A known box may overlap the box itself, which is then not extended to that side.
     end = min([whole.stop[axis], *(max(stop, other.start[axis]) for other in known if after.overlaps(other))])
     first = max([whole.start[axis], *(min(start, other.stop[axis]) for other in known if before.overlaps(other))])
+    longest = max(other.stop[axis] - other.start[axis] for other in known)
+    is_short = stop == whole.stop[axis] and length < longest
+    edges = {edge for other in known for edge in (other.start[axis], other.stop[axis])} if is_short else set()
     extended = box
     while (start, stop) != (first, end):
-        start, stop = (start, min(stop + length, end)) if stop < end else (max(start - length, first), stop)
+        if stop < end:
+            stop = min(stop + length, end)
+        else:
+            start = max([first, *(edge for edge in edges if edge < start)]) if edges else max(start - length, first)
         longer = box.resized(axis, start, stop)
         if longer.size > most or not limits.accepts(longer.shape):
             break

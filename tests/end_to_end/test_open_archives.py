@@ -87,6 +87,7 @@ def window(served: Served, image: str, band: str, chip: rasterio.DatasetReader) 
     return np.maximum(found.astype(int), offset) - offset
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("dataset", "roi", "start", "end", "bands"),
     [

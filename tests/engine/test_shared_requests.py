@@ -74,6 +74,7 @@ def files(run: eechips.Run) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "chosen",

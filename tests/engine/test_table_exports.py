@@ -81,6 +81,7 @@ def assembled(out: Path) -> list[bytes]:
     return [(out / file).read_bytes() for file in open_run(out).assembled]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(RUNS, "a table of each region", "points in an image"))
 def test_tables_that_time_out_are_exported_and_have_the_same_bytes(

@@ -123,6 +123,7 @@ def check_exported_alike(service: ExportService, folder: Path, words: list[str])
     assert set(open_run(folder / "out").units["method"]) == {"image:export"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_commands_export_alike(service: ExportService, tmp_path: Path, name: str) -> None:

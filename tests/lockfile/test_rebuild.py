@@ -205,6 +205,7 @@ def rebuilt(run: Run, folder: Path, server: Server, **more: Any) -> Rebuild:
 REGIONS = [-105.0, 39.745, -104.985, 39.75]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
