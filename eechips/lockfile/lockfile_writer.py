@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -256,30 +256,23 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
     counts = ledger.counts()
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")
-    kept = list(_kept(ledger))
+    results = list(_with_results(ledger))
+    kept = _complete(ledger, results)
     positions = {row[0] for row in kept}
     several = [(row[0], row[4]) for row in read_unit_files(ledger.database) if row[0] in positions]
     layered = {position for position, _ in several}
     sizes = [size for _, size in several]
     sizes += [size for position, file, size in kept if file is not None and position not in layered]
-    left_out = sum(count for state, count in counts.items() if not state.has_result) + len(_incomplete(ledger))
+    left_out = sum(count for state, count in counts.items() if not state.has_result) + len(results) - len(kept)
     return _Totals(len(kept), len(sizes), sum(size or 0 for size in sizes), left_out)
 
 
-def _kept(ledger: Ledger) -> Iterator[_Held]:
-    """Yield the units with results that no other unit replaces, of complete samples."""
-    incomplete = _incomplete(ledger)
-    return (held for held in _with_results(ledger) if held[0] not in incomplete)
-
-
-def _incomplete(ledger: Ledger) -> frozenset[int]:
-    """Return the positions of units with results whose sample lacks those of another unit."""
-    completions = read_completions(ledger)
-    if not completions:
-        return frozenset()
-    results = {position for position, *_ in _with_results(ledger)}
-    samples = [{first, *further} for first, further in completions.items()]
-    return frozenset().union(*(sample & results for sample in samples if not sample <= results))
+def _complete(ledger: Ledger, results: Sequence[_Held]) -> list[_Held]:
+    """Return units with results without those whose sample lacks the result of another unit."""
+    there = {position for position, *_ in results}
+    samples = [{first, *further} for first, further in read_completions(ledger).items()]
+    incomplete = frozenset[int]().union(*(sample for sample in samples if not sample <= there))
+    return [held for held in results if held[0] not in incomplete]
 
 
 def _with_results(ledger: Ledger) -> Iterator[_Held]:
@@ -307,7 +300,7 @@ def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable
 
 def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
-    kept = {position for position, *_ in _kept(ledger)}
+    kept = {position for position, *_ in _complete(ledger, list(_with_results(ledger)))}
     several = FilesAhead(read_unit_files(ledger.database))
     for rows in ledger.batches(_COLUMNS):
         for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:
