@@ -41,6 +41,12 @@ secrets are used, who receives them, and who pays. ``network``: which servers re
 and folders are written or served."""
 
 _KEY = "option"  # key of a field's metadata
+_NUMBERS: Mapping[str, OptionKind] = {
+    "int": "integer",
+    "int | None": "integer",
+    "float": "number",
+    "float | None": "number",
+}
 _WIDTH = 112  # characters of a line of documentation
 _ARGUMENTS = re.compile(r"^( *)options: .*\n", re.MULTILINE)  # the line of a docstring that the fields replace
 
@@ -53,7 +59,8 @@ class Option:
         help: one or more sentences. Names of options are in backquotes; the command line shows them as ``--names``.
         heading: heading of the section of the help that lists the option.
         metavar: placeholder of the value, such as ``DATE``.
-        kind: conversion of text to a value. A field whose default is a boolean is always a flag.
+        kind: conversion of text to a value; of a field of one number it is that number's if nothing else is said. A
+            field whose default is a boolean is always a flag.
         choices: allowed values; any if empty.
         default: description of the default if it is not the field's own value: "the dataset's".
         least: lower bound of an integer.
@@ -105,10 +112,36 @@ def option(help: str, heading: str = "", **details: Any) -> Mapping[str, Option]
     return {_KEY: Option(help=help, heading=heading, **details)}
 
 
+def option_field(value: Any, help: str, heading: str = "", /, **details: Any) -> Any:
+    """Declare a field that is an option.
+
+    Args:
+        value: default of the field.
+        help: see :class:`Option`.
+        heading: see :class:`Option`.
+        details: the other attributes of :class:`Option`.
+
+    Example:
+        >>> seed: int = option_field(0, "The same seed draws the same points.")
+    """
+    return dataclasses.field(default=value, metadata=option(help, heading, **details))
+
+
+def data_field(value: Any, help: str, heading: str, /, **details: Any) -> Any:
+    """Declare a field that is an option, and decides only what is fetched; see :func:`option_field`."""
+    return option_field(value, help, heading, decides="data", **details)
+
+
 def options_of(config: type) -> dict[str, tuple[dataclasses.Field[Any], Option]]:
     """Return the fields of a config that are declared as options, by name."""
-    fields = dataclasses.fields(config)
-    return {field.name: (field, field.metadata[_KEY]) for field in fields if _KEY in field.metadata}
+    fields = (field for field in dataclasses.fields(config) if _KEY in field.metadata)
+    return {field.name: (field, _with_kind(field.metadata[_KEY], field.type)) for field in fields}
+
+
+def _with_kind(option: Option, annotation: Any) -> Option:
+    """Return an option of a number with that kind, unless it has another."""
+    is_number = option.kind == "text" and annotation in _NUMBERS
+    return dataclasses.replace(option, kind=_NUMBERS[annotation]) if is_number else option
 
 
 def chosen_options(config: object) -> dict[str, Any]:

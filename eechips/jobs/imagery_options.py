@@ -32,7 +32,7 @@ from eechips.jobs.shared_options import (
     StoredValues,
     optional_region,
 )
-from eechips.option_fields import documented, option
+from eechips.option_fields import data_field, documented
 from eechips.planning.image_reducers import REDUCERS
 
 MOSAIC_REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
@@ -57,22 +57,16 @@ class ImageryOptions:
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
     values: StoredValues = field(default="stored", metadata=VALUES)
-    format: str = field(
-        default="tif",
-        metadata=option(
-            "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
-            DATA,
-            metavar="|".join(CHIP_FORMATS.names),
-            decides="data",
-        ),
+    format: str = data_field(
+        "tif",
+        "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+        DATA,
+        metavar="|".join(CHIP_FORMATS.names),
     )
-    clip: bool = field(
-        default=False,
-        metadata=option(
-            "Mask pixels outside the region, or each of the regions; otherwise files show the whole window around it.",
-            PLACES,
-            decides="data",
-        ),
+    clip: bool = data_field(
+        False,
+        "Mask pixels outside the region, or each of the regions; otherwise files show the whole window around it.",
+        PLACES,
     )
     stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
     crs: str = field(default="native", metadata=CRS)
@@ -85,22 +79,14 @@ class ImageryOptions:
 class ImagesOptions(ImageryOptions):
     """The options of ``eechips images``, unchecked."""
 
-    mosaic_by: Literal["day", "orbit"] | None = field(
-        default=None,
-        metadata=option(
-            "Join the images of a platform and a day (UTC), or of one pass of an orbit, to one file: tiles of"
-            " Sentinel-2, scenes of Landsat. The latest is on top. Files of a region have the same pixels.",
-            DATA,
-            choices=("day", "orbit"),
-            decides="data",
-        ),
+    mosaic_by: Literal["day", "orbit"] | None = data_field(
+        None,
+        "Join the images of a platform and a day (UTC), or of one pass of an orbit, to one file: tiles of"
+        " Sentinel-2, scenes of Landsat. The latest is on top. Files of a region have the same pixels.",
+        DATA,
+        choices=("day", "orbit"),
     )
-    limit: int | None = field(
-        default=None,
-        metadata=option(
-            "Only the N earliest images, of each region.", DATA, metavar="N", kind="integer", decides="data"
-        ),
-    )
+    limit: int | None = data_field(None, "Only the N earliest images, of each region.", DATA, metavar="N")
 
 
 @documented
@@ -108,24 +94,18 @@ class ImagesOptions(ImageryOptions):
 class CompositesOptions(ImageryOptions):
     """The options of ``eechips composites``, unchecked."""
 
-    every: str = field(
-        default="1 month",
-        metadata=option(
-            "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
-            DATA,
-            metavar="STEP",
-            decides="data",
-        ),
+    every: str = data_field(
+        "1 month",
+        "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
+        DATA,
+        metavar="STEP",
     )
-    reducer: str = field(
-        default="median",
-        metadata=option(
-            f"Reducer of the values of a pixel: {', '.join(REDUCERS)} (mosaic: the latest), a percentile (p10), or"
-            " qualityMosaic:BAND, the image where that band is greatest.",
-            DATA,
-            metavar="NAME",
-            decides="data",
-        ),
+    reducer: str = data_field(
+        "median",
+        f"Reducer of the values of a pixel: {', '.join(REDUCERS)} (mosaic: the latest), a percentile (p10), or"
+        " qualityMosaic:BAND, the image where that band is greatest.",
+        DATA,
+        metavar="NAME",
     )
 
 
@@ -144,14 +124,11 @@ class MosaicOptions:
     end: str | None = field(default=None, metadata=END)
     where: Sequence[str] = field(default=(), metadata=WHERE)
     mask: str = field(default="none", metadata=MASK)
-    reducer: str = field(
-        default="mosaic",
-        metadata=option(
-            "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
-            DATA,
-            choices=MOSAIC_REDUCERS,
-            decides="data",
-        ),
+    reducer: str = data_field(
+        "mosaic",
+        "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
+        DATA,
+        choices=MOSAIC_REDUCERS,
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
@@ -159,59 +136,31 @@ class MosaicOptions:
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
-    clip: bool = field(
-        default=False,
-        metadata=option(
-            "Mask pixels outside the region, or each of the regions; otherwise a mosaic is the window around it.",
-            PLACES,
-            decides="data",
-        ),
+    clip: bool = data_field(
+        False,
+        "Mask pixels outside the region, or each of the regions; otherwise a mosaic is the window around it.",
+        PLACES,
     )
-    dtype: str | None = field(
-        default=None,
-        metadata=option(
-            "Type of the pixels.",
-            PIXELS,
-            choices=DTYPES,
-            default="the source's; float32 for means and medians",
-            decides="data",
-        ),
+    dtype: str | None = data_field(
+        None, "Type of the pixels.", PIXELS, choices=DTYPES, default="the source's; float32 for means and medians"
     )
-    nodata: float | None = field(
-        default=None,
-        metadata=option(
-            "Value of pixels without data.",
-            PIXELS,
-            metavar="V",
-            kind="number",
-            default="a mask instead",
-            decides="data",
-        ),
+    nodata: float | None = data_field(
+        None, "Value of pixels without data.", PIXELS, metavar="V", default="a mask instead"
     )
-    compress: str = field(
-        default="deflate",
-        metadata=option("Compression of the mosaic.", PIXELS, choices=COMPRESSIONS, is_advanced=True, decides="data"),
+    compress: str = data_field("deflate", "Compression of the mosaic.", PIXELS, choices=COMPRESSIONS, is_advanced=True)
+    overview_resampling: str | None = data_field(
+        None,
+        "Resampling of the overviews.",
+        PIXELS,
+        choices=RESAMPLINGS,
+        default="nearest for classes, otherwise average",
+        is_advanced=True,
     )
-    overview_resampling: str | None = field(
-        default=None,
-        metadata=option(
-            "Resampling of the overviews.",
-            PIXELS,
-            choices=RESAMPLINGS,
-            default="nearest for classes, otherwise average",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    window: int | None = field(
-        default=None,
-        metadata=option(
-            "Maximum edge of a requested window in pixels.",
-            PIXELS,
-            metavar="N",
-            kind="integer",
-            default="as the limits of requests allow",
-            is_advanced=True,
-            decides="data",
-        ),
+    window: int | None = data_field(
+        None,
+        "Maximum edge of a requested window in pixels.",
+        PIXELS,
+        metavar="N",
+        default="as the limits of requests allow",
+        is_advanced=True,
     )

@@ -27,7 +27,7 @@ from eechips.jobs.shared_options import (
     optional_region,
 )
 from eechips.jobs.value_parts import DateColumn, PlaceColumns
-from eechips.option_fields import documented, option
+from eechips.option_fields import data_field, documented, option, option_field
 from eechips.planning.image_reducers import REDUCERS
 
 if TYPE_CHECKING:
@@ -58,294 +58,203 @@ class SampleOptions:
             decides="input",
         )
     )
-    per_ecoregion: int | str | None = field(
-        default=None,
-        metadata=option(
-            "N random points in each ecoregion. All ecoregions that meet the region count. 25:ASSET:FIELD takes the"
-            " features of another table, which the column identifies.",
-            PLACES,
-            metavar="N[:ASSET[:FIELD]]",
-            decides="data",
-        ),
+    per_ecoregion: int | str | None = data_field(
+        None,
+        "N random points in each ecoregion. All ecoregions that meet the region count. 25:ASSET:FIELD takes the"
+        " features of another table, which the column identifies.",
+        PLACES,
+        metavar="N[:ASSET[:FIELD]]",
     )
-    per_class: str | None = field(
-        default=None,
-        metadata=option(
-            "N random points in each class of a map, 100:ESA/WorldCover/v200:Map, or in some:"
-            " 100:ESA/WorldCover/v200:Map:10,40,50.",
-            PLACES,
-            metavar="N:ID:BAND[:A,B,…]",
-            decides="data",
-        ),
+    per_class: str | None = data_field(
+        None,
+        "N random points in each class of a map, 100:ESA/WorldCover/v200:Map, or in some:"
+        " 100:ESA/WorldCover/v200:Map:10,40,50.",
+        PLACES,
+        metavar="N:ID:BAND[:A,B,…]",
     )
-    total: int | None = field(
-        default=None,
-        metadata=option(
-            "N random points in the region. They are uniform on the sphere.",
-            PLACES,
-            metavar="N",
-            kind="integer",
-            decides="data",
-        ),
+    total: int | None = data_field(
+        None, "N random points in the region. They are uniform on the sphere.", PLACES, metavar="N"
     )
-    cells: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Places on a grid in the region: regular:10km, rows of points so far apart; centres of the cells of"
-            " majortom:10km, h3:6, s2:13 or mgrs:10km, or of the polygons of a vector file.",
-            PLACES,
-            metavar="GRID|FILE",
-            decides="input",
-        ),
+    cells: str | Path | None = option_field(
+        None,
+        "Places on a grid in the region: regular:10km, rows of points so far apart; centres of the cells of"
+        " majortom:10km, h3:6, s2:13 or mgrs:10km, or of the polygons of a vector file.",
+        PLACES,
+        metavar="GRID|FILE",
+        decides="input",
     )
-    points: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.",
-            PLACES,
-            metavar="FILE",
-            decides="input",
-        ),
+    points: str | Path | None = option_field(
+        None,
+        "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.",
+        PLACES,
+        metavar="FILE",
+        decides="input",
     )
     regions: str | None = field(default=None, metadata=REGIONS)
     margin: float | None = field(default=None, metadata=MARGIN)
-    clip: bool = field(
-        default=False,
-        metadata=option(
-            "With `regions`: mask pixels outside the region; otherwise chips show the whole window around it.",
-            PLACES,
-            decides="data",
-        ),
+    clip: bool = data_field(
+        False,
+        "With `regions`: mask pixels outside the region; otherwise chips show the whole window around it.",
+        PLACES,
     )
     roi: str | None = field(
         default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    columns: str | Mapping[str, str] = field(
-        default="",
-        metadata=option(
-            "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y, and their dates, date=surveyed: a"
-            " chip shows the image nearest in time; of two equally near, the earlier. Other dates than ISO 8601 need a"
-            " format: date=surveyed:%d/%m/%Y. The ids of `cells` or `regions`, id=CODE, where features with the same id"
-            " are one region.",
-            PLACES,
-            metavar="NAME=FIELD,…",
-            default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name of"
-            " cells; numbers of regions, from 1",
-            decides="data",
-        ),
+    columns: str | Mapping[str, str] = data_field(
+        "",
+        "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y, and their dates, date=surveyed: a"
+        " chip shows the image nearest in time; of two equally near, the earlier. Other dates than ISO 8601 need a"
+        " format: date=surveyed:%d/%m/%Y. The ids of `cells` or `regions`, id=CODE, where features with the same id"
+        " are one region.",
+        PLACES,
+        metavar="NAME=FIELD,…",
+        default="longitude, lon, long, lng or x; latitude, lat or y; grid_code, grid_cell, cell, id or name of"
+        " cells; numbers of regions, from 1",
     )
-    min_distance: str | None = field(
-        default=None,
-        metadata=option(
-            "Minimum distance between points, such as 500m. Nearer ones are left out. chip: chips never overlap.",
-            PLACES,
-            metavar="DISTANCE|chip",
-            decides="data",
-        ),
+    min_distance: str | None = data_field(
+        None,
+        "Minimum distance between points, such as 500m. Nearer ones are left out. chip: chips never overlap.",
+        PLACES,
+        metavar="DISTANCE|chip",
     )
-    away_from: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Table of points or polygons, such as another sample's manifest.parquet: points keep `min_distance` to them"
-            " as well.",
-            PLACES,
-            metavar="FILE",
-            decides="input",
-            is_advanced=True,
-        ),
+    away_from: str | Path | None = option_field(
+        None,
+        "Table of points or polygons, such as another sample's manifest.parquet: points keep `min_distance` to them"
+        " as well.",
+        PLACES,
+        metavar="FILE",
+        decides="input",
+        is_advanced=True,
     )
-    mask_image: str | None = field(
-        default=None,
-        metadata=option(
-            "Only points where this band is valid and not zero.",
-            PLACES,
-            metavar="ID:BAND",
-            is_advanced=True,
-            decides="data",
-        ),
+    mask_image: str | None = data_field(
+        None, "Only points where this band is valid and not zero.", PLACES, metavar="ID:BAND", is_advanced=True
     )
-    size: int | tuple[int, int] | None = field(
-        default=None,
-        metadata=option(
-            "Size of a chip in pixels: an edge, or width and height (with `grid` native).",
-            PIXELS,
-            kind="size",
-            default="256; with `regions` the region's extent",
-            decides="data",
-        ),
+    size: int | tuple[int, int] | None = data_field(
+        None,
+        "Size of a chip in pixels: an edge, or width and height (with `grid` native).",
+        PIXELS,
+        kind="size",
+        default="256; with `regions` the region's extent",
     )
     scale: float | None = field(default=None, metadata=SCALE)
-    bands: Bands = field(
-        default=None,
-        metadata=option(
-            "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation. Common names (red, nir) work as well.",
-            DATA,
-            metavar="[NAME:]A,B,…",
-            is_multiple=True,
-            default="the dataset's",
-            decides="data",
-        ),
+    bands: Bands = data_field(
+        None,
+        "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation. Common names (red, nir) work as well.",
+        DATA,
+        metavar="[NAME:]A,B,…",
+        is_multiple=True,
+        default="the dataset's",
     )
-    index: Bands = field(
-        default=None,
-        metadata=option(
-            "Computed bands, after the bands: spectral indices, NDVI,EVI, or formulas with names or common names of"
-            " bands, 'ratio=B8/B4'; of several datasets, S2:NDVI and 'S2:ratio=B8/B4'. Indices have scale and offset"
-            " applied, since they need reflectance.",
-            DATA,
-            metavar="[NAME:]A,B|NAME=FORMULA",
-            is_multiple=True,
-            decides="data",
-        ),
+    index: Bands = data_field(
+        None,
+        "Computed bands, after the bands: spectral indices, NDVI,EVI, or formulas with names or common names of"
+        " bands, 'ratio=B8/B4'; of several datasets, S2:NDVI and 'S2:ratio=B8/B4'. Indices have scale and offset"
+        " applied, since they need reflectance.",
+        DATA,
+        metavar="[NAME:]A,B|NAME=FORMULA",
+        is_multiple=True,
     )
-    values: Literal["stored", "scaled", "quantized"] = field(
-        default="stored",
-        metadata=option(
-            "Values of bands, and of bands in formulas: stored; scaled, with the dataset's scale and offset:"
-            " reflectance, kelvin, … as float32; quantized, the integers as which the dataset is published: EMBEDDINGS"
-            " as int8. The record has the formula.",
-            DATA,
-            choices=("stored", "scaled", "quantized"),
-            decides="data",
-        ),
+    values: Literal["stored", "scaled", "quantized"] = data_field(
+        "stored",
+        "Values of bands, and of bands in formulas: stored; scaled, with the dataset's scale and offset:"
+        " reflectance, kelvin, … as float32; quantized, the integers as which the dataset is published: EMBEDDINGS"
+        " as int8. The record has the formula.",
+        DATA,
+        choices=("stored", "scaled", "quantized"),
     )
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] | str = field(
-        default=(),
-        metadata=option(
-            "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'orbitProperties_pass = ASCENDING';"
-            " of several datasets, 'S1:orbitProperties_pass = ASCENDING'. May be repeated; all conditions must hold.",
-            DATA,
-            metavar="[NAME:]CONDITION",
-            is_multiple=True,
-            is_advanced=True,
-            decides="data",
-        ),
+    where: Sequence[str] | str = data_field(
+        (),
+        "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'orbitProperties_pass = ASCENDING';"
+        " of several datasets, 'S1:orbitProperties_pass = ASCENDING'. May be repeated; all conditions must hold.",
+        DATA,
+        metavar="[NAME:]CONDITION",
+        is_multiple=True,
+        is_advanced=True,
     )
-    speckle: str | None = field(
-        default=None,
-        metadata=option(
-            "Filter the speckle of Sentinel-1 on its power, in a window of pixels: boxcar:5, lee:7.",
-            DATA,
-            metavar="FILTER[:SIZE]",
-            is_advanced=True,
-            decides="data",
-        ),
+    speckle: str | None = data_field(
+        None,
+        "Filter the speckle of Sentinel-1 on its power, in a window of pixels: boxcar:5, lee:7.",
+        DATA,
+        metavar="FILTER[:SIZE]",
+        is_advanced=True,
     )
     mask: str = field(default="none", metadata=MASK)
-    frames: int | str | None = field(
-        default=None,
-        metadata=option(
-            "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
-            " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to the date of"
-            " the place; 4:before-after the clearest half before that date, and half from it on.",
-            TIME,
-            metavar="N[:CHOICE]",
-            decides="data",
-        ),
+    frames: int | str | None = data_field(
+        None,
+        "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
+        " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to the date of"
+        " the place; 4:before-after the clearest half before that date, and half from it on.",
+        TIME,
+        metavar="N[:CHOICE]",
     )
-    every: str | None = field(
-        default=None,
-        metadata=option(
-            "A frame for each month, season, '16 days' … from `start` to `end`. It is the clearest image of the period,"
-            f" or, as in month:median, all its images reduced: {', '.join(REDUCERS)}, or a percentile (p10). Then give"
-            " `mask` as well, since clouds count otherwise.",
-            TIME,
-            metavar="STEP[:REDUCER]",
-            decides="data",
-        ),
+    every: str | None = data_field(
+        None,
+        "A frame for each month, season, '16 days' … from `start` to `end`. It is the clearest image of the period,"
+        f" or, as in month:median, all its images reduced: {', '.join(REDUCERS)}, or a percentile (p10). Then give"
+        " `mask` as well, since clouds count otherwise.",
+        TIME,
+        metavar="STEP[:REDUCER]",
     )
-    min_clear: float | str | None = field(
-        default=None,
-        metadata=option(
-            "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene."
-            " 0.8:scl names what tells clear pixels, as for `mask`; otherwise it is `mask`, or the usual mask of the"
-            " dataset, or the pixels that are valid in the first band.",
-            TIME,
-            metavar="SHARE[:MASK]",
-            decides="data",
-        ),
+    min_clear: float | str | None = data_field(
+        None,
+        "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene."
+        " 0.8:scl names what tells clear pixels, as for `mask`; otherwise it is `mask`, or the usual mask of the"
+        " dataset, or the pixels that are valid in the first band.",
+        TIME,
+        metavar="SHARE[:MASK]",
     )
-    rank_by: str | None = field(
-        default=None,
-        metadata=option(
-            "Choose the images with the highest score instead of the clearest: NDVI, 'B8/B4', -CLOUD_COVER. The score"
-            " is the mean of the formula over the clear pixels of the chip; it has bands, indices, bands of `index` and"
-            " numeric properties of images.",
-            TIME,
-            metavar="FORMULA",
-            is_advanced=True,
-            decides="data",
-        ),
+    rank_by: str | None = data_field(
+        None,
+        "Choose the images with the highest score instead of the clearest: NDVI, 'B8/B4', -CLOUD_COVER. The score"
+        " is the mean of the formula over the clear pixels of the chip; it has bands, indices, bands of `index` and"
+        " numeric properties of images.",
+        TIME,
+        metavar="FORMULA",
+        is_advanced=True,
     )
-    near: Sequence[str] | str | None = field(
-        default=None,
-        metadata=option(
-            "Maximum time between the date of the place and the image, as 30d, 12h or 2w. With frames of several"
-            " datasets also S1:6d, between the first one's image and that of S1. May be repeated.",
-            TIME,
-            metavar="[NAME:]TIME",
-            is_multiple=True,
-            is_advanced=True,
-            decides="data",
-        ),
+    near: Sequence[str] | str | None = data_field(
+        None,
+        "Maximum time between the date of the place and the image, as 30d, 12h or 2w. With frames of several"
+        " datasets also S1:6d, between the first one's image and that of S1. May be repeated.",
+        TIME,
+        metavar="[NAME:]TIME",
+        is_multiple=True,
+        is_advanced=True,
     )
-    format: str | None = field(
-        default=None,
-        metadata=option(
-            "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF. Of"
-            " several frames, tif-stack and npy-stack make one file for each dataset.",
-            DATA,
-            metavar="|".join(CHIP_FORMATS.names),
-            default="png for the red, green and blue of one dataset, else tif",
-            decides="data",
-        ),
+    format: str | None = data_field(
+        None,
+        "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF. Of"
+        " several frames, tif-stack and npy-stack make one file for each dataset.",
+        DATA,
+        metavar="|".join(CHIP_FORMATS.names),
+        default="png for the red, green and blue of one dataset, else tif",
     )
-    grid: str | Sequence[float] | None = field(
-        default=None,
-        metadata=option(
-            "native: on the pixels of the latest image that contains the point. thumb: on a square around the point,"
-            " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled. The id of an image: on its"
-            " pixels. With `crs` EPSG:N, six numbers: x = A*column + B*row + C, y = D*column + E*row + F.",
-            PIXELS,
-            metavar="native|thumb|IMAGE|A,B,C,D,E,F",
-            default="native for tif and npy, thumb for png and jpg",
-            is_advanced=True,
-            decides="data",
-        ),
+    grid: str | Sequence[float] | None = data_field(
+        None,
+        "native: on the pixels of the latest image that contains the point. thumb: on a square around the point,"
+        " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled. The id of an image: on its"
+        " pixels. With `crs` EPSG:N, six numbers: x = A*column + B*row + C, y = D*column + E*row + F.",
+        PIXELS,
+        metavar="native|thumb|IMAGE|A,B,C,D,E,F",
+        default="native for tif and npy, thumb for png and jpg",
+        is_advanced=True,
     )
     crs: str = field(default="native", metadata=CRS)
-    provenance: bool = field(
-        default=False,
-        metadata=option(
-            "Record all images of which a chip shows a pixel, with their dates, in the manifest; otherwise only the"
-            " image whose grid it has. Costs about as much as the chips.",
-            DATA,
-            is_advanced=True,
-            decides="data",
-        ),
+    provenance: bool = data_field(
+        False,
+        "Record all images of which a chip shows a pixel, with their dates, in the manifest; otherwise only the"
+        " image whose grid it has. Costs about as much as the chips.",
+        DATA,
+        is_advanced=True,
     )
-    seed: int = field(
-        default=0,
-        metadata=option(
-            "Seed of the random points: the same seed draws the same points.",
-            PLACES,
-            kind="integer",
-            is_advanced=True,
-            decides="data",
-        ),
+    seed: int = data_field(
+        0, "Seed of the random points: the same seed draws the same points.", PLACES, is_advanced=True
     )
-    limit: int | None = field(
-        default=None,
-        metadata=option(
-            "Stop after N points in all. They are spread over the strata.",
-            PLACES,
-            metavar="N",
-            kind="integer",
-            decides="data",
-        ),
+    limit: int | None = data_field(
+        None, "Stop after N points in all. They are spread over the strata.", PLACES, metavar="N"
     )
     stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
 

@@ -25,7 +25,7 @@ from eechips.jobs.shared_options import (
     StoredValues,
     optional_region,
 )
-from eechips.option_fields import documented, option
+from eechips.option_fields import data_field, documented, option
 from eechips.planning.statistics import REDUCERS
 
 Output = Literal["region", "one", "year"]
@@ -46,68 +46,46 @@ class TimeSeriesOptions:
             "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
         )
     )
-    columns: str | Mapping[str, str] = field(
-        default="",
-        metadata=option(
-            "Column that identifies a region, id=CODE; features with the same id are one region.",
-            PLACES,
-            metavar="id=FIELD",
-            default="for a file, numbers from 1",
-            decides="data",
-        ),
+    columns: str | Mapping[str, str] = data_field(
+        "",
+        "Column that identifies a region, id=CODE; features with the same id are one region.",
+        PLACES,
+        metavar="id=FIELD",
+        default="for a file, numbers from 1",
     )
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
     index: Sequence[str] | str = field(default=(), metadata=INDEX)
     values: StoredValues = field(default="stored", metadata=VALUES)
-    reducer: Sequence[str] | str = field(
-        default="mean",
-        metadata=option(
-            f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
-            DATA,
-            kind="names",
-            decides="data",
-        ),
+    reducer: Sequence[str] | str = data_field(
+        "mean",
+        f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
+        DATA,
+        kind="names",
     )
-    every: str | None = field(
-        default=None,
-        metadata=option(
-            "A row for each period, as in '1 month', with or without data.",
-            DATA,
-            metavar="STEP",
-            default="a row for each image",
-            decides="data",
-        ),
+    every: str | None = data_field(
+        None,
+        "A row for each period, as in '1 month', with or without data.",
+        DATA,
+        metavar="STEP",
+        default="a row for each image",
     )
-    composite: str = field(
-        default="mean",
-        metadata=option(
-            "With `every`: reducer that makes one image of the images of a period: mean, median, min, max, sum, mode,"
-            " count, a percentile, or mosaic, the latest on top.",
-            DATA,
-            metavar="REDUCER",
-            decides="data",
-        ),
+    composite: str = data_field(
+        "mean",
+        "With `every`: reducer that makes one image of the images of a period: mean, median, min, max, sum, mode,"
+        " count, a percentile, or mosaic, the latest on top.",
+        DATA,
+        metavar="REDUCER",
     )
     mask: str = field(default="none", metadata=MASK)
-    min_clear: float | None = field(
-        default=None,
-        metadata=option(
-            "Least share of a region's pixels with data, 0 to 1; with less, its values of that date are empty. The"
-            " column `valid_fraction` has the share.",
-            DATA,
-            metavar="SHARE",
-            kind="number",
-            decides="data",
-        ),
+    min_clear: float | None = data_field(
+        None,
+        "Least share of a region's pixels with data, 0 to 1; with less, its values of that date are empty. The"
+        " column `valid_fraction` has the share.",
+        DATA,
+        metavar="SHARE",
     )
-    bbox: str | None = field(
-        default=None,
-        metadata=option(
-            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…",
-            PLACES,
-            metavar="W,S,E,N",
-            decides="data",
-        ),
+    bbox: str | None = data_field(
+        None, "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
     )
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
@@ -115,45 +93,25 @@ class TimeSeriesOptions:
     crs: str = field(default="native", metadata=CRS)
     scale: float | None = field(default=None, metadata=SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
-    multiply: float | None = field(
-        default=None,
-        metadata=option(
-            "Multiply the values by this number, on the server, before they are reduced.",
-            DATA,
-            metavar="X",
-            kind="number",
-            is_advanced=True,
-            decides="data",
-        ),
+    multiply: float | None = data_field(
+        None,
+        "Multiply the values by this number, on the server, before they are reduced.",
+        DATA,
+        metavar="X",
+        is_advanced=True,
     )
-    add: float | None = field(
-        default=None,
-        metadata=option("Then add this number.", DATA, metavar="X", kind="number", is_advanced=True, decides="data"),
+    add: float | None = data_field(None, "Then add this number.", DATA, metavar="X", is_advanced=True)
+    output: Output = data_field(
+        "region",
+        "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
+        TABLE,
+        choices=OUTPUTS,
     )
-    output: Output = field(
-        default="region",
-        metadata=option(
-            "A file for each region, one table of all regions (one), or such a table in a file for each year (year).",
-            TABLE,
-            choices=OUTPUTS,
-            decides="data",
-        ),
+    batch: int | Literal["auto"] = data_field(
+        "auto", "With one table: maximum number of regions per request.", TABLE, kind="count_or_auto", is_advanced=True
     )
-    batch: int | Literal["auto"] = field(
-        default="auto",
-        metadata=option(
-            "With one table: maximum number of regions per request.",
-            TABLE,
-            kind="count_or_auto",
-            is_advanced=True,
-            decides="data",
-        ),
-    )
-    format: TableFormat | None = field(
-        default=None,
-        metadata=option(
-            "Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table", decides="data"
-        ),
+    format: TableFormat | None = data_field(
+        None, "Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table"
     )
 
 
@@ -171,18 +129,15 @@ class PointsOptions:
             decides="input",
         )
     )
-    columns: str | Mapping[str, str] = field(
-        default="",
-        metadata=option(
-            "Columns of the file: the coordinates in degrees, if they have other names than usual, lon=X,lat=Y; unique"
-            " ids, id=CODE, the only column of the file that is kept; dates, date=observed: the values of the image"
-            " nearest in time that has any there; of two equally near, the earlier. Other dates than ISO 8601 need a"
-            " format: date=observed:%d/%m/%Y.",
-            PLACES,
-            metavar="NAME=FIELD,…",
-            default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
-            decides="data",
-        ),
+    columns: str | Mapping[str, str] = data_field(
+        "",
+        "Columns of the file: the coordinates in degrees, if they have other names than usual, lon=X,lat=Y; unique"
+        " ids, id=CODE, the only column of the file that is kept; dates, date=observed: the values of the image"
+        " nearest in time that has any there; of two equally near, the earlier. Other dates than ISO 8601 need a"
+        " format: date=observed:%d/%m/%Y.",
+        PLACES,
+        metavar="NAME=FIELD,…",
+        default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
     )
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
@@ -190,53 +145,34 @@ class PointsOptions:
     values: StoredValues = field(default="stored", metadata=VALUES)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
-    each_image: bool = field(
-        default=False,
-        metadata=option(
-            "A row for every image that covers the place, with its id and date, in order of time.", DATA, decides="data"
-        ),
+    each_image: bool = data_field(
+        False, "A row for every image that covers the place, with its id and date, in order of time.", DATA
     )
-    composite: str | None = field(
-        default=None,
-        metadata=option(
-            "Reducer of the values of all images at the place. latest: the last one that is not masked.",
-            DATA,
-            choices=COMPOSITES,
-            default="latest",
-            decides="data",
-        ),
+    composite: str | None = data_field(
+        None,
+        "Reducer of the values of all images at the place. latest: the last one that is not masked.",
+        DATA,
+        choices=COMPOSITES,
+        default="latest",
     )
-    near: str | None = field(
-        default=None,
-        metadata=option(
-            "With a column of dates: maximum time between the date and the image, as 30d, 12h or 2w. A date without a"
-            " time of day is noon UTC, and half a day is added.",
-            DATA,
-            metavar="TIME",
-            decides="data",
-        ),
+    near: str | None = data_field(
+        None,
+        "With a column of dates: maximum time between the date and the image, as 30d, 12h or 2w. A date without a"
+        " time of day is noon UTC, and half a day is added.",
+        DATA,
+        metavar="TIME",
     )
     mask: str = field(default="none", metadata=MASK)
     scale: float | None = field(default=None, metadata=SCALE)
-    reducer: str | None = field(
-        default=None,
-        metadata=option(
-            "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
-            DATA,
-            metavar="A,B,…",
-            default="mean",
-            decides="data",
-        ),
+    reducer: str | None = data_field(
+        None,
+        "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
+        DATA,
+        metavar="A,B,…",
+        default="mean",
     )
-    prefix: str = field(
-        default="",
-        metadata=option(
-            "Prefix of the names of added columns.", TABLE, metavar="TEXT", is_advanced=True, decides="data"
-        ),
-    )
-    format: TableFormat = field(
-        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS, decides="data")
-    )
+    prefix: str = data_field("", "Prefix of the names of added columns.", TABLE, metavar="TEXT", is_advanced=True)
+    format: TableFormat = data_field("parquet", "Format of the table.", TABLE, choices=TABLE_FORMATS)
 
 
 @documented
@@ -257,24 +193,18 @@ class FeaturesOptions:
     input_crs: str | None = field(default=None, metadata=INPUT_CRS)
     start: str | None = field(default=None, metadata=START)
     end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] | str = field(
-        default=(),
-        metadata=option(
-            "Only features whose properties meet the condition: 'sensitivity >= 0.95', 'beam in (5, 6, 8, 11)'. May be"
-            " repeated; all conditions must hold.",
-            DATA,
-            metavar="CONDITION",
-            is_multiple=True,
-            decides="data",
-        ),
+    where: Sequence[str] | str = data_field(
+        (),
+        "Only features whose properties meet the condition: 'sensitivity >= 0.95', 'beam in (5, 6, 8, 11)'. May be"
+        " repeated; all conditions must hold.",
+        DATA,
+        metavar="CONDITION",
+        is_multiple=True,
     )
-    columns: Sequence[str] | str | None = field(
-        default=None,
-        metadata=option(
-            "Properties that become columns, in order: rh98,sensitivity. Others are not requested.",
-            DATA,
-            kind="names",
-            default="all properties",
-            decides="data",
-        ),
+    columns: Sequence[str] | str | None = data_field(
+        None,
+        "Properties that become columns, in order: rh98,sensitivity. Others are not requested.",
+        DATA,
+        kind="names",
+        default="all properties",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eechips.errors import UsageError
-from eechips.option_fields import documented, option
+from eechips.option_fields import documented, option, option_field
 from eechips.training.formats import PACK_FORMATS
 
 WAYS = ("blocks", "h3", "time", "random")
@@ -33,46 +33,28 @@ class CheckOptions:
         UsageError: if a value is out of range.
     """
 
-    least_valid: float = field(
-        default=0.5, metadata=option("Minimum share of valid pixels; fewer: masked.", kind="share")
+    least_valid: float = option_field(0.5, "Minimum share of valid pixels; fewer: masked.", kind="share")
+    most_black: float = option_field(
+        0.5, "Maximum share of valid pixels with 0 in all bands; more: black.", kind="share"
     )
-    most_black: float = field(
-        default=0.5,
-        metadata=option("Maximum share of valid pixels with 0 in all bands; more: black.", kind="share"),
+    most_saturated: float = option_field(
+        0.5, "Maximum share of valid pixels with the greatest value of their type; more: saturated.", kind="share"
     )
-    most_saturated: float = field(
-        default=0.5,
-        metadata=option(
-            "Maximum share of valid pixels with the greatest value of their type; more: saturated.", kind="share"
-        ),
+    most_clouds: float = option_field(
+        0.2,
+        "Maximum share of cloud by quality bands in the chip (SCL, QA60, QA_PIXEL, cs, …); more: cloudy.",
+        kind="share",
     )
-    most_clouds: float = field(
-        default=0.2,
-        metadata=option(
-            "Maximum share of cloud by quality bands in the chip (SCL, QA60, QA_PIXEL, cs, …); more: cloudy.",
-            kind="share",
-        ),
+    bits: int | None = option_field(
+        4, "Maximum number of differing bits, of 128, in the perceptual hashes of near duplicates.", least=0, most=32
     )
-    bits: int | None = field(
-        default=4,
-        metadata=option(
-            "Maximum number of differing bits, of 128, in the perceptual hashes of near duplicates.",
-            kind="integer",
-            least=0,
-            most=32,
-        ),
+    roi: str | Path | None = option_field(
+        None, "Region that must contain the chips.", metavar="W,S,E,N|FILE", default="that of the run"
     )
-    roi: str | Path | None = field(
-        default=None,
-        metadata=option("Region that must contain the chips.", metavar="W,S,E,N|FILE", default="that of the run"),
+    ignore: str | Sequence[str] = option_field(
+        (), "Flags to ignore, in one layer or in all.", metavar="FLAG[:LAYER],…", kind="names"
     )
-    ignore: str | Sequence[str] = field(
-        default=(),
-        metadata=option("Flags to ignore, in one layer or in all.", metavar="FLAG[:LAYER],…", kind="names"),
-    )
-    again: bool = field(
-        default=False, metadata=option("Read all files again, also those that an earlier check has measured.")
-    )
+    again: bool = option_field(False, "Read all files again, also those that an earlier check has measured.")
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
@@ -92,80 +74,55 @@ class SplitOptions:
         UsageError: if ``near`` is unknown, or an option needs another way to split.
     """
 
-    by: str = field(
-        default="blocks",
-        metadata=option(
-            "Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
-            " field of the units.",
-            metavar="|".join((*WAYS, "column:NAME")),
-        ),
+    by: str = option_field(
+        "blocks",
+        "Unit of the split, whose chips stay together: equal-area squares, H3 cells, days, places, or values of a"
+        " field of the units.",
+        metavar="|".join((*WAYS, "column:NAME")),
     )
-    ratios: str | Sequence[float] | Mapping[str, float] = field(
-        default="0.7,0.15,0.15",
-        metadata=option(
-            "Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
-            metavar="R,R[,R]|NAME=R,…",
-        ),
+    ratios: str | Sequence[float] | Mapping[str, float] = option_field(
+        "0.7,0.15,0.15",
+        "Shares of train, validation and test, or of train and test; or with names: a=0.6,b=0.4.",
+        metavar="R,R[,R]|NAME=R,…",
     )
-    block_size: str = field(default="10km", metadata=option("With `by` blocks: edge of a square.", metavar="DISTANCE"))
-    resolution: int = field(
-        default=5, metadata=option("With `by` h3: resolution of the cells.", kind="integer", least=0, most=15)
+    block_size: str = option_field("10km", "With `by` blocks: edge of a square.", metavar="DISTANCE")
+    resolution: int = option_field(5, "With `by` h3: resolution of the cells.", least=0, most=15)
+    cuts: str | Sequence[str] | None = option_field(
+        None, "With `by` time: first days of the later splits.", metavar="DAY[,DAY]", default="by the ratios"
     )
-    cuts: str | Sequence[str] | None = field(
-        default=None,
-        metadata=option(
-            "With `by` time: first days of the later splits.", metavar="DAY[,DAY]", default="by the ratios"
-        ),
+    date_field: str | None = option_field(
+        None, "With `by` time: field of the units with the date.", metavar="NAME", default="the dates of the images"
     )
-    date_field: str | None = field(
-        default=None,
-        metadata=option(
-            "With `by` time: field of the units with the date.", metavar="NAME", default="the dates of the images"
-        ),
+    stratum: str | None = option_field(
+        "auto",
+        "Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
+        metavar="auto|none|NAME",
     )
-    stratum: str | None = field(
-        default="auto",
-        metadata=option(
-            "Field to stratify by: the ratios hold within each value. auto: the class or ecoregion of random points.",
-            metavar="auto|none|NAME",
-        ),
+    seed: int = option_field(0, "Seed of the random assignment of blocks.")
+    buffer: str | None = option_field(
+        None,
+        "Minimum distance between chips of different splits.",
+        metavar="DISTANCE",
+        default="no overlap; with `by` time no check",
     )
-    seed: int = field(default=0, metadata=option("Seed of the random assignment of blocks.", kind="integer"))
-    buffer: str | None = field(
-        default=None,
-        metadata=option(
-            "Minimum distance between chips of different splits.",
-            metavar="DISTANCE",
-            default="no overlap; with `by` time no check",
-        ),
+    near: str = option_field(
+        "refuse",
+        "What to do with chips that are too close: refuse the split, or drop those of the larger split.",
+        choices=NEAR,
     )
-    near: str = field(
-        default="refuse",
-        metadata=option(
-            "What to do with chips that are too close: refuse the split, or drop those of the larger split.",
-            choices=NEAR,
-        ),
+    away_from: str | Path | Sequence[str | Path] = option_field(
+        (),
+        "Footprints of another data set, such as one for pretraining: a vector file, or the folder of a run. Chips"
+        " that overlap them, or are nearer than `distance`, get no split; may be repeated.",
+        metavar="FILE|DIR",
+        default="none",
+        is_multiple=True,
     )
-    away_from: str | Path | Sequence[str | Path] = field(
-        default=(),
-        metadata=option(
-            "Footprints of another data set, such as one for pretraining: a vector file, or the folder of a run. Chips"
-            " that overlap them, or are nearer than `distance`, get no split; may be repeated.",
-            metavar="FILE|DIR",
-            default="none",
-            is_multiple=True,
-        ),
+    distance: str = option_field("0m", "With `away_from`: minimum distance to the footprints.", metavar="DISTANCE")
+    away: str = option_field(
+        "drop", "With `away_from`: leave such chips out, or have their blocks in the training split.", choices=AWAY
     )
-    distance: str = field(
-        default="0m", metadata=option("With `away_from`: minimum distance to the footprints.", metavar="DISTANCE")
-    )
-    away: str = field(
-        default="drop",
-        metadata=option(
-            "With `away_from`: leave such chips out, or have their blocks in the training split.", choices=AWAY
-        ),
-    )
-    fresh: bool = field(default=False, metadata=option("Ignore an earlier split; otherwise blocks keep their split."))
+    fresh: bool = option_field(False, "Ignore an earlier split; otherwise blocks keep their split.")
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
@@ -188,9 +145,8 @@ class SplitOptions:
 class StatsOptions:
     """Options of ``eechips stats``."""
 
-    out: str | Path | None = field(
-        default=None,
-        metadata=option("File of the statistics.", metavar="FILE", kind="file", default="stats.json in the folder"),
+    out: str | Path | None = option_field(
+        None, "File of the statistics.", metavar="FILE", kind="file", default="stats.json in the folder"
     )
     quiet: bool = field(default=False, metadata=_QUIET)
 
@@ -212,33 +168,25 @@ class PackOptions:
             choices=PACK_FORMATS.names,
         )
     )
-    out: str | Path | None = field(
-        default=None,
-        metadata=option("Folder of the shards.", metavar="DIR2", kind="folder", default="DIR/packs/FORMAT"),
+    out: str | Path | None = option_field(
+        None, "Folder of the shards.", metavar="DIR2", kind="folder", default="DIR/packs/FORMAT"
     )
-    splits: str | Sequence[str] = field(
-        default=(),
-        metadata=option(
-            "Only this split of `eechips split`; may be repeated.",
-            metavar="NAME",
-            default="all",
-            is_multiple=True,
-            long_flag="--split",
-        ),
+    splits: str | Sequence[str] = option_field(
+        (),
+        "Only this split of `eechips split`; may be repeated.",
+        metavar="NAME",
+        default="all",
+        is_multiple=True,
+        long_flag="--split",
     )
-    shard_count: int = field(
-        default=1000,
-        metadata=option("Maximum number of samples in a shard.", metavar="N", kind="integer", least=1),
+    shard_count: int = option_field(1000, "Maximum number of samples in a shard.", metavar="N", least=1)
+    shard_bytes: int = option_field(
+        250_000_000,
+        "Maximum size of a shard before compression; a larger sample gets a shard of its own.",
+        kind="bytes",
+        default="250MB",
     )
-    shard_bytes: int = field(
-        default=250_000_000,
-        metadata=option(
-            "Maximum size of a shard before compression; a larger sample gets a shard of its own.",
-            kind="bytes",
-            default="250MB",
-        ),
-    )
-    seed: int = field(default=0, metadata=option("Seed of the order of samples.", kind="integer"))
+    seed: int = option_field(0, "Seed of the order of samples.")
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:

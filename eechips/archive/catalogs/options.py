@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips.option_fields import documented, option
+from eechips.option_fields import documented, option, option_field
 
 if TYPE_CHECKING:
     from eechips.archive.catalogs.layout import By, Layout, Period
@@ -29,63 +29,47 @@ class CatalogOptions:
     None stands for the value of the catalogue, or for the default of a new one, which is fixed from then on.
     """
 
-    by: By | None = field(
-        default=None,
-        metadata=option(
-            "First level of the partitions; mission is the item's mission, constellation or platform.",
-            LAYOUT,
-            choices=("collection", "mission"),
-            default="collection",
-        ),
+    by: By | None = option_field(
+        None,
+        "First level of the partitions; mission is the item's mission, constellation or platform.",
+        LAYOUT,
+        choices=("collection", "mission"),
+        default="collection",
     )
-    grid: str | None = field(
-        default=None,
-        metadata=option(
-            "Spatial grid of the partitions.", LAYOUT, choices=("h3", "s2", "mgrs", "utm", "tiles"), default="h3"
-        ),
+    grid: str | None = option_field(
+        None, "Spatial grid of the partitions.", LAYOUT, choices=("h3", "s2", "mgrs", "utm", "tiles"), default="h3"
     )
-    resolution: int | None = field(
-        default=None,
-        metadata=option("Resolution of h3 or s2.", LAYOUT, metavar="N", kind="integer", default="2 of h3, 5 of s2"),
+    resolution: int | None = option_field(
+        None, "Resolution of h3 or s2.", LAYOUT, metavar="N", default="2 of h3, 5 of s2"
     )
-    tiles: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "With `grid` tiles: GeoJSON file of the tiles, which are named polygons.",
-            LAYOUT,
-            metavar="FILE",
-            kind="file",
-        ),
+    tiles: str | Path | None = option_field(
+        None,
+        "With `grid` tiles: GeoJSON file of the tiles, which are named polygons.",
+        LAYOUT,
+        metavar="FILE",
+        kind="file",
     )
-    period: Period | None = field(
-        default=None,
-        metadata=option("Period of a partition.", LAYOUT, choices=("year", "month", "day", "none"), default="month"),
+    period: Period | None = option_field(
+        None, "Period of a partition.", LAYOUT, choices=("year", "month", "day", "none"), default="month"
     )
-    most_cells: int | None = field(
-        default=None,
-        metadata=option(
-            "Items that intersect more cells go to 'global'.", LAYOUT, metavar="N", kind="integer", default="10"
-        ),
+    most_cells: int | None = option_field(
+        None, "Items that intersect more cells go to 'global'.", LAYOUT, metavar="N", default="10"
     )
-    give_up_unreadable: bool = field(
-        default=False,
-        metadata=option(
-            "Remove unreadable partitions with their items; otherwise they stay unchanged, and their new items are not"
-            " merged.",
-            CHANGES,
-        ),
+    give_up_unreadable: bool = option_field(
+        False,
+        "Remove unreadable partitions with their items; otherwise they stay unchanged, and their new items are not"
+        " merged.",
+        CHANGES,
     )
-    mixed: Mixed = field(
-        default="keep",
-        metadata=option(
-            "Values whose type differs from the rest of their property, such as n/a among numbers: keep them in the"
-            " column 'properties', cast them where possible, or stop before anything is changed. The column of a"
-            " property has one type in the whole catalogue.",
-            CHANGES,
-            choices=("keep", "cast", "refuse"),
-        ),
+    mixed: Mixed = option_field(
+        "keep",
+        "Values whose type differs from the rest of their property, such as n/a among numbers: keep them in the"
+        " column 'properties', cast them where possible, or stop before anything is changed. The column of a"
+        " property has one type in the whole catalogue.",
+        CHANGES,
+        choices=("keep", "cast", "refuse"),
     )
-    quiet: bool = field(default=False, metadata=option("Show no progress.", flags=("-q",)))
+    quiet: bool = option_field(False, "Show no progress.", flags=("-q",))
 
     def layout(self, known: Layout | None) -> Layout:
         """Return the requested layout.
@@ -109,29 +93,20 @@ class CatalogOptions:
 class BuildOptions(CatalogOptions):
     """Options of ``eechips catalog build``."""
 
-    out: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "Folder of the catalogue; several runs may share one.", PLACE, metavar="CATALOG", default="DIR/catalog"
-        ),
+    out: str | Path | None = option_field(
+        None, "Folder of the catalogue; several runs may share one.", PLACE, metavar="CATALOG", default="DIR/catalog"
     )
-    collection: str | None = field(
-        default=None,
-        metadata=option("Id of the STAC collection.", PLACE, metavar="ID", default="the name of the run's folder"),
+    collection: str | None = option_field(
+        None, "Id of the STAC collection.", PLACE, metavar="ID", default="the name of the run's folder"
     )
-    base: str | None = field(
-        default=None,
-        metadata=option(
-            "URL below which readers find the run's files.", ITEMS, metavar="URL", default="their present location"
-        ),
+    base: str | None = option_field(
+        None, "URL below which readers find the run's files.", ITEMS, metavar="URL", default="their present location"
     )
-    date: str | None = field(
-        default=None,
-        metadata=option(
-            "Date, or first and last date (2021-01-01/2021-12-31), of chips without a known date.",
-            ITEMS,
-            metavar="D[/D]",
-        ),
+    date: str | None = option_field(
+        None,
+        "Date, or first and last date (2021-01-01/2021-12-31), of chips without a known date.",
+        ITEMS,
+        metavar="D[/D]",
     )
 
 
@@ -141,54 +116,33 @@ class IngestOptions(CatalogOptions):
     """Options of ``eechips catalog ingest``."""
 
     out: str | Path = field(metadata=option("Folder of the catalogue.", PLACE, metavar="CATALOG"))
-    column: str | None = field(
-        default=None,
-        metadata=option(
-            "Column with the URLs, in lists with columns.", ITEMS, metavar="NAME", default="url, href or the like"
-        ),
+    column: str | None = option_field(
+        None, "Column with the URLs, in lists with columns.", ITEMS, metavar="NAME", default="url, href or the like"
     )
-    hook: str | None = field(
-        default=None,
-        metadata=option(
-            "Function (module:function) or script (script:COMMAND) that makes an item from a URL.",
-            ITEMS,
-            metavar="HOOK",
-        ),
+    hook: str | None = option_field(
+        None,
+        "Function (module:function) or script (script:COMMAND) that makes an item from a URL.",
+        ITEMS,
+        metavar="HOOK",
     )
-    collection: str | None = field(
-        default=None, metadata=option("Collection of items that name none.", ITEMS, metavar="ID")
+    collection: str | None = option_field(None, "Collection of items that name none.", ITEMS, metavar="ID")
+    strict: bool = option_field(False, "Refuse invalid items instead of repairing them.", ITEMS)
+    in_flight: int = option_field(IN_FLIGHT, "Maximum number of requests in flight.", REQUESTS)
+    per_host: int = option_field(PER_HOST, "Maximum number of requests to one host.", REQUESTS)
+    retries: int = option_field(RETRIES, "Maximum number of retries of a request after transient errors.", REQUESTS)
+    timeout: float = option_field(TIMEOUT, "Maximum seconds for a response.", REQUESTS, metavar="SECONDS")
+    processes: int | None = option_field(
+        None,
+        "Processes of this machine that validate and sort items.",
+        WORKERS,
+        metavar="N",
+        default="1, or one per core for large lists",
     )
-    strict: bool = field(default=False, metadata=option("Refuse invalid items instead of repairing them.", ITEMS))
-    in_flight: int = field(
-        default=IN_FLIGHT, metadata=option("Maximum number of requests in flight.", REQUESTS, kind="integer")
-    )
-    per_host: int = field(
-        default=PER_HOST, metadata=option("Maximum number of requests to one host.", REQUESTS, kind="integer")
-    )
-    retries: int = field(
-        default=RETRIES,
-        metadata=option("Maximum number of retries of a request after transient errors.", REQUESTS, kind="integer"),
-    )
-    timeout: float = field(
-        default=TIMEOUT, metadata=option("Maximum seconds for a response.", REQUESTS, metavar="SECONDS", kind="number")
-    )
-    processes: int | None = field(
-        default=None,
-        metadata=option(
-            "Processes of this machine that validate and sort items.",
-            WORKERS,
-            metavar="N",
-            kind="integer",
-            default="1, or one per core for large lists",
-        ),
-    )
-    scheduler: str | None = field(
-        default=None,
-        metadata=option(
-            "Address of a Dask cluster whose workers validate and sort items instead; they must see the catalogue's"
-            " folder.",
-            WORKERS,
-            metavar="ADDRESS",
-            default="for large lists, that of Dask's configuration",
-        ),
+    scheduler: str | None = option_field(
+        None,
+        "Address of a Dask cluster whose workers validate and sort items instead; they must see the catalogue's"
+        " folder.",
+        WORKERS,
+        metavar="ADDRESS",
+        default="for large lists, that of Dask's configuration",
     )
