@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError, permission_denied
 
 _ACCESS = "https://developers.google.com/earth-engine/guides/access"
 _REASONS = "https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto"
@@ -25,9 +25,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "gcloud's credentials name no project",
         "run `gcloud auth application-default set-quota-project PROJECT`, or `earthengine authenticate`",
         "https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds",
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Your application is authenticating by using local Application Default Credentials. The"
             " earthengine.googleapis.com API requires a quota project, which is not set by default. To learn how to set"
             " your quota project, see https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds .",
@@ -41,9 +39,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "the Earth Engine API is not enabled in the project",
         f"enable the API at https://console.cloud.google.com/apis/library/earthengine.googleapis.com, or {_REGISTER}",
         "https://github.com/google/earthengine-community/issues/762",
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Google Earth Engine API has not been used in project 522309567947 before or it is disabled. Enable it by"
             " visiting https://console.developers.google.com/apis/api/earthengine.googleapis.com/overview?project="
             "522309567947 then retry.",
@@ -58,11 +54,9 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "the project is not registered for Earth Engine",
         _REGISTER,
         _ACCESS,
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Not signed up for Earth Engine or project is not registered. Visit"
-            " https://developers.google.com/earth-engine/guides/access",
+            " https://developers.google.com/earth-engine/guides/access"
         ),
         message=r"is not registered to use earth engine|project is not registered|not signed up for earth engine",
     ),
@@ -72,11 +66,8 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "the project is suspended",
         "see https://cloud.google.com/resource-manager/docs/project-suspension-guidelines, or name another `project`",
         "https://github.com/kubernetes/minikube/issues/17959",
-        Example(
-            403,
-            "PERMISSION_DENIED",
-            "Permission denied: Consumer 'projects/ee-someone' has been suspended.",
-            "CONSUMER_SUSPENDED",
+        permission_denied(
+            "Permission denied: Consumer 'projects/ee-someone' has been suspended.", "CONSUMER_SUSPENDED"
         ),
         message=r"(?:consumer|project)\b.{0,120}\b(?:has been|is) suspended",
         reasons=("CONSUMER_SUSPENDED", "GCP_SUSPENDED"),
@@ -87,11 +78,8 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "billing is disabled for the project",
         "enable billing at https://console.cloud.google.com/billing, or name another `project`",
         "https://github.com/GoogleCloudPlatform/java-docs-samples/issues/276",
-        Example(
-            403,
-            "PERMISSION_DENIED",
-            "Project charming-module-137923 (#808448574146) has billing disabled. Please enable it.",
-            "BILLING_DISABLED",
+        permission_denied(
+            "Project charming-module-137923 (#808448574146) has billing disabled. Please enable it.", "BILLING_DISABLED"
         ),
         message=r"billing (?:account )?(?:is |has been )?(?:disabled|closed)|requires billing to be enabled"
         r"|absent billing account|not configured billing|billing must be enabled",
@@ -105,9 +93,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "ask the project's owner for the roles Service Usage Consumer and Earth Engine Resource Viewer, name another"
         " `project`, or run without an account (`local`)",
         "https://github.com/nasaharvest/street2sat/pull/51",
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Caller does not have required permission to use project my-project. Grant the caller the"
             " roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use"
             " permission, by visiting https://console.developers.google.com/iam-admin/iam/project?project=my-project"
@@ -125,9 +111,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "a policy of the organisation refuses the request",
         "ask the organisation's administrator, or run where VPC Service Controls allow it",
         _REASONS,
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: 123456789abcde",
             "SECURITY_POLICY_VIOLATED",
         ),
@@ -174,12 +158,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "the credentials were made without the scope of Earth Engine",
         f"make them again: {_AUTHENTICATE}",
         _REASONS,
-        Example(
-            403,
-            "PERMISSION_DENIED",
-            "Request had insufficient authentication scopes.",
-            "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
-        ),
+        permission_denied("Request had insufficient authentication scopes.", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
         message=r"insufficient authentication scopes",
         reasons=("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"),
     ),
@@ -189,7 +168,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "the API key may not be used for this",
         _AUTHENTICATE,
         _REASONS,
-        Example(403, "PERMISSION_DENIED", "Requests from this client are blocked.", "API_KEY_SERVICE_BLOCKED"),
+        permission_denied("Requests from this client are blocked.", "API_KEY_SERVICE_BLOCKED"),
         reasons=(
             "API_KEY_SERVICE_BLOCKED",
             "API_KEY_HTTP_REFERRER_BLOCKED",
@@ -204,7 +183,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "Earth Engine may not write to the bucket of exported files",
         "give your account the role Storage Object Admin for the bucket, or name another one (`export_to`)",
         "https://github.com/r-spatial/rgee/blob/master/vignettes/setup_gcs.Rmd",
-        Example(403, "PERMISSION_DENIED", "Unable to write to bucket demo_0001 (permission denied)."),
+        permission_denied("Unable to write to bucket demo_0001 (permission denied)."),
         message=r"unable to write to bucket",
     ),
 )

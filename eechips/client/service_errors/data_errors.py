@@ -5,7 +5,7 @@ Each says in the words of eechips what helps.
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+from eechips.client.service_errors.error_row import ErrorAction, ServiceError, invalid_argument
 
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
@@ -18,201 +18,159 @@ _NO_IMAGE = (
     " is empty"
 )
 
+
+def _data_error(name: str, cause: str, cure: str, source: str, said: str, *, message: str) -> ServiceError:
+    """Return the row of an error that fails its unit; see :class:`ServiceError`.
+
+    Args:
+        name: name of the row.
+        cause: what happened.
+        cure: what the user can do.
+        source: where it is documented.
+        said: message of the example.
+        message: regular expression.
+    """
+    return ServiceError(name, ErrorAction.PERMANENT, cause, cure, source, invalid_argument(said), message)
+
+
 DATA_ERRORS: tuple[ServiceError, ...] = (
-    ServiceError(
+    _data_error(
         "asset",
-        ErrorAction.PERMANENT,
         "an asset does not exist, or may not be read",
         "correct its id, or have it shared",
         _DEBUGGING,
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Image.load: Image asset 'NO/SUCH' not found (does not exist or caller does not have access).",
-        ),
+        "Image.load: Image asset 'NO/SUCH' not found (does not exist or caller does not have access).",
         message=r"asset '?[^']*'? not found|does not exist or caller does not have access"
         r"|permission 'earthengine\.[\w.]+' denied on resource",
     ),
-    ServiceError(
+    _data_error(
         "bands of images differ",
-        ErrorAction.PERMANENT,
         "images of a collection have different bands",
         _SAME_BANDS,
         "https://github.com/leftfield-geospatial/geedim/issues/16",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Expected a homogeneous image collection, but an image with incompatible bands was encountered:"
-            " First image type: 23 bands ([B1, B2]). Current image type: 21 bands ([B1, B2]).",
-        ),
+        "Expected a homogeneous image collection, but an image with incompatible bands was encountered:"
+        " First image type: 23 bands ([B1, B2]). Current image type: 21 bands ([B1, B2]).",
         message=r"homogeneous image collection, but an image with incompatible bands",
     ),
-    ServiceError(
+    _data_error(
         "types of images differ",
-        ErrorAction.PERMANENT,
         "a band has different types in the images of a collection",
         "in the recipe, cast each image before images are combined: select(names).toFloat()",
         "https://github.com/gee-community/geemap/issues/1058",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Expected a homogeneous image collection, but an image with an incompatible band was"
-            " encountered. Mismatched type for band 'Blue':\nExpected type: Short.\n  Actual type:"
-            " Float<-0.2, 1.6022125>.\n     Image ID: 1\nThis band might require an explicit cast.",
-        ),
+        "Expected a homogeneous image collection, but an image with an incompatible band was"
+        " encountered. Mismatched type for band 'Blue':\nExpected type: Short.\n  Actual type:"
+        " Float<-0.2, 1.6022125>.\n     Image ID: 1\nThis band might require an explicit cast.",
         message=r"homogeneous image collection|mismatched type for band",
     ),
-    ServiceError(
+    _data_error(
         "types of bands differ",
-        ErrorAction.PERMANENT,
         "the bands of an exported file have different types",
         "in the recipe, one type for all bands: toFloat(), or the chip's `dtype`",
         "https://github.com/gee-community/geemap/issues/87",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Exported bands must have compatible data types; found inconsistent types: Float64 and Float32.",
-        ),
+        "Exported bands must have compatible data types; found inconsistent types: Float64 and Float32.",
         message=r"exported bands must have compatible data types",
     ),
-    ServiceError(
+    _data_error(
         "no bands",
-        ErrorAction.PERMANENT,
         "an image has no bands: mostly no image lies there at that time",
         _NO_IMAGE,
         "https://github.com/swisstopo/topo-satromo/issues/101",
-        Example(400, "INVALID_ARGUMENT", "Image.select: Band pattern 'ndsi' was applied to an Image with no bands."),
+        "Image.select: Band pattern 'ndsi' was applied to an Image with no bands.",
         message=r"applied to an image with no bands|if one image has no bands|image has 0\b"
         r"|no bands in collection|available band(?: name)?s: \[\]",
     ),
-    ServiceError(
+    _data_error(
         "missing band",
-        ErrorAction.PERMANENT,
         "an image lacks a band",
         _SAME_BANDS,
         _DEBUGGING,
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Image.select: Band pattern 'B99' did not match any bands. Available bands: [R, G, B, N]",
-        ),
+        "Image.select: Band pattern 'B99' did not match any bands. Available bands: [R, G, B, N]",
         message=r"did not match any bands|no band named|invalid band number|must be \w+ typed",
     ),
-    ServiceError(
+    _data_error(
         "names of bands",
-        ErrorAction.PERMANENT,
         "bands cannot have these names",
         "correct the names in the recipe: as many as bands, none that begins with _ or :",
         "https://developers.google.com/earth-engine/apidocs/ee-image-rename",
-        Example(400, "INVALID_ARGUMENT", "Image.rename: The number of names (1) must match the number of bands (2)."),
+        "Image.rename: The number of names (1) must match the number of bands (2).",
         message=r"the number of names \(|invalid band name",
     ),
-    ServiceError(
+    _data_error(
         "no value",
-        ErrorAction.PERMANENT,
         "a function got nothing: mostly no image or feature lies there at that time",
         _NO_IMAGE,
         "https://github.com/google/earthengine-api/issues/141",
-        Example(400, "INVALID_ARGUMENT", "Element.get: Parameter 'object' is required."),
+        "Element.get: Parameter 'object' is required.",
         message=r"parameter '?\w+'? is required|'?\w+'? is required and may not be null|null geometry"
         r"|value of 'count' must be positive",
     ),
-    ServiceError(
+    _data_error(
         "wrong type",
-        ErrorAction.PERMANENT,
         "a function got a value of another type than it takes",
         "convert the value in the recipe, such as ee.Image(collection.first())",
         "https://github.com/google/earthengine-api/issues/159",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Image.addBands, argument 'srcImg': Invalid type.\nExpected type: Image<unknown bands>.\nActual"
-            " type: ImageCollection.",
-        ),
+        "Image.addBands, argument 'srcImg': Invalid type.\nExpected type: Image<unknown bands>.\nActual"
+        " type: ImageCollection.",
         message=r"argument '\w+': invalid type|unable to use a collection in an algorithm"
         r"|unrecognized argument type|expected a \w+; the expression is of type"
         r"|mapped algorithm must return",
     ),
-    ServiceError(
+    _data_error(
         "projection",
-        ErrorAction.PERMANENT,
         "a geometry or an image cannot be transformed to the projection",
-        (
-            "another `crs`, or a region that keeps off the poles, 180° and the edge of the image; do not clip in"
-            " the recipe"
-        ),
+        "another `crs`, or a region that keeps off the poles, 180° and the edge of the image; do not clip in"
+        " the recipe",
         "https://github.com/google/Xee/issues/248",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Unable to transform edge (360.000000, 76.000000 to 359.999802, 76.000000) from EPSG:4326 PLANAR"
-            " [0.5, 0.0, 0.0, 0.0, -0.5, 0.0] to EPSG:4326.",
-        ),
+        "Unable to transform edge (360.000000, 76.000000 to 359.999802, 76.000000) from EPSG:4326 PLANAR"
+        " [0.5, 0.0, 0.0, 0.0, -0.5, 0.0] to EPSG:4326.",
         message=r"unable to transform edge|non-zero error margin",
     ),
-    ServiceError(
+    _data_error(
         "no projection",
-        ErrorAction.PERMANENT,
         "a composite has no projection of its own",
         "give `crs` and `scale`; in a recipe, reduceRegion(…, scale=, crs=)",
         "https://developers.google.com/earth-engine/guides/projections",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform.",
-        ),
+        "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform.",
         message=r"default wgs84 projection is invalid|contains different projection",
     ),
-    ServiceError(
+    _data_error(
         "no bounds",
-        ErrorAction.PERMANENT,
         "an image or a region has no bounds, or no area",
         "in the recipe, give functions a geometry that has an area, such as that of the unit",
         "https://github.com/aazuspan/wxee/issues/56",
-        Example(
-            400, "INVALID_ARGUMENT", "Image.clipToBoundsAndScale: The geometry for image clipping must be bounded."
-        ),
+        "Image.clipToBoundsAndScale: The geometry for image clipping must be bounded.",
         message=r"geometry for image clipping|unbounded image|invalid (?:geojson )?geometry",
     ),
-    ServiceError(
+    _data_error(
         "date",
-        ErrorAction.PERMANENT,
         "a date does not exist, or a period is empty",
         "correct `start` and `end`: the end is not part of the period",
         "https://github.com/gee-community/geemap/issues/1830",
-        Example(400, "INVALID_ARGUMENT", "Date: Bad date/time '2023-02-32'."),
+        "Date: Bad date/time '2023-02-32'.",
         message=r"bad date/time|empty date ranges",
     ),
-    ServiceError(
+    _data_error(
         "key",
-        ErrorAction.PERMANENT,
         "a dictionary or a list lacks what was asked of it",
         "in the recipe, give a default: Dictionary.get(key, default); values of masked pixels have no key",
         _DEBUGGING,
-        Example(400, "INVALID_ARGUMENT", "Dictionary.get: Dictionary does not contain key: 'max'."),
+        "Dictionary.get: Dictionary does not contain key: 'max'.",
         message=r"does not contain key|list index must be between|no numbers in 'values'",
     ),
-    ServiceError(
+    _data_error(
         "visualization",
-        ErrorAction.PERMANENT,
         "a picture lacks the range of its values",
         "`stretch`; in a recipe, the least and the greatest value of the visualization",
         "https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl",
-        Example(400, "INVALID_ARGUMENT", "Must specify visualization parameters"),
+        "Must specify visualization parameters",
         message=r"must specify visualization parameters",
     ),
-    ServiceError(
+    _data_error(
         "form of the request",
-        ErrorAction.PERMANENT,
         "the request has a value that the service cannot read",
         "look in the recipe for NaN, None and objects that are not of `ee`; else update earthengine-api, and report it",
         "https://github.com/google/Xee/issues/55",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Invalid value at 'file_format' (type.googleapis.com/google.earthengine.v1.ImageFileFormat),"
-            ' "NUMPY_NDARRAY"',
-        ),
+        "Invalid value at 'file_format' (type.googleapis.com/google.earthengine.v1.ImageFileFormat), \"NUMPY_NDARRAY\"",
         message=r"invalid value at '|valuenode is empty|invalid json payload|cannot find field",
     ),
     ServiceError(
@@ -221,11 +179,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "a function of the expression fails for the unit",
         "",
         _DEBUGGING,
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Number.bitwiseAnd: Bitwise operands must be integer only.",
-        ),
+        invalid_argument("Number.bitwiseAnd: Bitwise operands must be integer only."),
         message=r"^(?:[A-Z]\w*\.)+\w+(?:\(\))?: |^[A-Z]\w+: |error in map\(ID=|is not a valid \w+",
         codes=(400,),
     ),

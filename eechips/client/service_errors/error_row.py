@@ -48,6 +48,21 @@ class Example:
     quota_unit: str = ""
 
 
+def invalid_argument(message: str) -> Example:
+    """Return the example of an expression or request that is refused."""
+    return Example(400, "INVALID_ARGUMENT", message)
+
+
+def permission_denied(message: str, reason: str = "") -> Example:
+    """Return the example of an account or a project that is refused."""
+    return Example(403, "PERMISSION_DENIED", message, reason)
+
+
+def resource_exhausted(message: str, *details: str) -> Example:
+    """Return the example of a quota; the details are the further fields of :class:`Example`."""
+    return Example(429, "RESOURCE_EXHAUSTED", message, *details)
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceError:
     """One row.

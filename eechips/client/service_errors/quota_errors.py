@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+from eechips.client.service_errors.error_row import (
+    ErrorAction,
+    Example,
+    ServiceError,
+    permission_denied,
+    resource_exhausted,
+)
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
 _COST = "https://developers.google.com/earth-engine/guides/cost_controls"
@@ -24,12 +30,10 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "the project's compute of the day is used up",
         _RAISE_QUOTA,
         _COST,
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
+        resource_exhausted(
             "Your usage exceeded the custom quota for 'earthengine.googleapis.com/daily_eecu_usage_time', which is"
             " adjustable by your administrator in the Google Cloud console:"
-            " https://console.cloud.google.com/quotas/?project=_.",
+            " https://console.cloud.google.com/quotas/?project=_."
         ),
         message=r"daily_eecu_usage_time",
         period="day",
@@ -40,10 +44,8 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "the project's compute of the month is used up",
         "or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
         _TIERS,
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
-            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/monthly_eecu_usage_time'.",
+        resource_exhausted(
+            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/monthly_eecu_usage_time'."
         ),
         message=_PER_MONTH,
         codes=_QUOTA_CODES,
@@ -55,7 +57,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "a quota per month is used up",
         _RAISE_QUOTA,
         _REASONS,
-        Example(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", "RATE_LIMIT_EXCEEDED", "EecuSecondsPerMonthPerProject"),
+        resource_exhausted("Quota exceeded.", "RATE_LIMIT_EXCEEDED", "EecuSecondsPerMonthPerProject"),
         codes=_QUOTA_CODES,
         window="month",
         period="month",
@@ -66,9 +68,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "the project's requests of the day are used up",
         _RAISE_QUOTA,
         _DAILY,
-        Example(
-            403,
-            "PERMISSION_DENIED",
+        permission_denied(
             "Daily Limit Exceeded. The quota will be reset at midnight Pacific Time (PT). You may monitor your quota"
             " usage and adjust limits in the API Console: https://console.developers.google.com/apis/api/quotas",
             "dailyLimitExceeded",
@@ -83,11 +83,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "a quota per day is used up",
         _RAISE_QUOTA,
         _DAILY,
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
+        resource_exhausted(
             "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per day' of"
-            " service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'.",
+            " service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'."
         ),
         message=_PER_DAY,
         codes=_QUOTA_CODES,
@@ -99,14 +97,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "a quota per day is used up",
         _RAISE_QUOTA,
         _REASONS,
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
-            "Quota exceeded.",
-            "RATE_LIMIT_EXCEEDED",
-            "defaultPerDayPerProject",
-            "1/d/{project}",
-        ),
+        resource_exhausted("Quota exceeded.", "RATE_LIMIT_EXCEEDED", "defaultPerDayPerProject", "1/d/{project}"),
         codes=_QUOTA_CODES,
         window="day",
         period="day",
@@ -131,10 +122,8 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "more requests were in flight, or sent in a second, than the project may send",
         "nothing: eechips sends fewer at once",
         _USAGE,
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
-            "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded.",
+        resource_exhausted(
+            "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
         ),
         message=r"too many requests|rate ?limit ?exceeded",
         reasons=("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded"),
@@ -145,9 +134,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "a quota per minute, or of requests at once, is used up",
         "nothing: eechips waits",
         "https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
-        Example(
-            429,
-            "RESOURCE_EXHAUSTED",
+        resource_exhausted(
             "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per minute"
             " per user' of service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'.",
             "RATE_LIMIT_EXCEEDED",
@@ -162,7 +149,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         "a quota of the project is used up",
         _RAISE_QUOTA,
         _REASONS,
-        Example(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", "RESOURCE_QUOTA_EXCEEDED", "VMsPerProject"),
+        resource_exhausted("Quota exceeded.", "RESOURCE_QUOTA_EXCEEDED", "VMsPerProject"),
         reasons=("RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"),
     ),
     ServiceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError, resource_exhausted
 
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
@@ -52,7 +52,7 @@ BY_STATUS: tuple[ServiceError, ...] = (
         "the service asks for the request again",
         "nothing: eechips sends it again",
         "https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
-        Example(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
+        resource_exhausted("Resource has been exhausted (e.g. check quota)."),
         codes=(408, 425, 429),
     ),
     ServiceError(

@@ -11,7 +11,13 @@ cause, and it is sent again some times before it fails.
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError
+from eechips.client.service_errors.error_row import (
+    ErrorAction,
+    Example,
+    ServiceError,
+    invalid_argument,
+    resource_exhausted,
+)
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
@@ -29,7 +35,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "too many aggregations ran at once, mostly those of one request",
         _SIMPLIFY,
         _DEBUGGING,
-        Example(429, "RESOURCE_EXHAUSTED", "Too many concurrent aggregations."),
+        resource_exhausted("Too many concurrent aggregations."),
         message=r"too many concurrent aggregations",
         batch="first",
         repeats=1,
@@ -49,7 +55,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "the outline of the regions has more vertices than a geometry may",
         "fewer regions at once, or simpler outlines",
         "https://developers.google.com/earth-engine/docs/release-notes",
-        Example(400, "INVALID_ARGUMENT", "Collection.geometry: Geometry has too many edges (2447944 > 2000000)"),
+        invalid_argument("Collection.geometry: Geometry has too many edges (2447944 > 2000000)"),
         message=r"geometry has too many edges",
     ),
     ServiceError(
@@ -58,10 +64,8 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "a reduction in the expression covers more pixels than it may",
         "give it a coarser scale, maxPixels or bestEffort",
         _REDUCE,
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000.",
+        invalid_argument(
+            "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000."
         ),
         message=r"too many pixels in the region|export too large: specified|too many input pixels per output pixel",
     ),
@@ -71,11 +75,9 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "an exported file has more pixels than one may have",
         "smaller chips, fewer bands or a coarser scale",
         "https://github.com/mapbiomas-brazil/user-toolkit/issues/16",
-        Example(
-            400,
-            "INVALID_ARGUMENT",
+        invalid_argument(
             "File dimensions are too large for the number of bands and data type: the total file size requested is"
-            " 34359738368 bytes before compression (2 bytes per pixel), but must be less than 17179869184 bytes.",
+            " 34359738368 bytes before compression (2 bytes per pixel), but must be less than 17179869184 bytes."
         ),
         message=r"file dimensions are too large",
     ),
@@ -85,11 +87,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "the pixels of a request are more than it may have",
         "fewer bands or a coarser scale",
         _PIXELS,
-        Example(
-            400,
-            "INVALID_ARGUMENT",
-            "Total request size (56623104 bytes) must be less than or equal to 50331648 bytes.",
-        ),
+        invalid_argument("Total request size (56623104 bytes) must be less than or equal to 50331648 bytes."),
         message=r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
         r"|output of image computation is too large|reprojection output too large|object too large \("
         r"|response size exceeds limit|computed value is too large",
@@ -100,7 +98,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "a computation needs more memory than it may",
         _SIMPLIFY,
         _DEBUGGING,
-        Example(400, "INVALID_ARGUMENT", "User memory limit exceeded."),
+        invalid_argument("User memory limit exceeded."),
         message=r"user memory limit exceeded|\bout of memory",
         batch="last",
         repeats_alone=_OF_THE_MOMENT,
@@ -111,7 +109,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "a computation took longer than it may",
         _SIMPLIFY,
         _DEBUGGING,
-        Example(400, "INVALID_ARGUMENT", "Computation timed out."),
+        invalid_argument("Computation timed out."),
         message=r"computation timed out",
         batch="first",
     ),
@@ -121,7 +119,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "a collection has more elements than a request may ask for",
         _SIMPLIFY,
         _DEBUGGING,
-        Example(400, "INVALID_ARGUMENT", "Collection query aborted after accumulating over 5000 elements."),
+        invalid_argument("Collection query aborted after accumulating over 5000 elements."),
         message=r"collection query aborted after accumulating over|getregion: too many values",
     ),
 )
