@@ -40,8 +40,8 @@ def quick(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that take minutes: kills, fuzzers, whole runs; and properties with more examples."""
-    chosen = ("-m", "(slow or hypothesis) and not exhaustive", *session.posargs)
+    """Run the tests that take minutes: kills, fuzzers, whole runs, properties with more examples."""
+    chosen = ("-m", "slow and not exhaustive", *session.posargs)
     session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "30"})
 
 

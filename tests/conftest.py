@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 NOT_SLOW = "not slow"
+MANY_PARAMETERS = 6
 SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
@@ -86,6 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "exhaustive" in item.keywords:
             item.add_marker(pytest.mark.slow)  # some of its parameters may be slow, others not
+    leave_parameters_to_weekly_run(items)
+    for item in items:
         if uses_processes(item):
             item.add_marker(pytest.mark.integration)
         if not {"integration", "live"} & set(item.keywords):
@@ -107,6 +111,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if "live" in item.keywords:
                 reason = "no recording of the service: --live records one, --replay FILE names one"
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def leave_parameters_to_weekly_run(items: list[pytest.Item]) -> None:
+    """Mark three in four parameters of a slow test as exhaustive, if it has many: CI runs the first, and a quarter."""
+    parameters: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if {"slow", "exhaustive"} & set(item.keywords) == {"slow"}:
+            parameters.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for several in parameters.values():
+        for item in several[1:] if len(several) >= MANY_PARAMETERS else ():
+            if crc32(item.nodeid.encode()) % 4:  # each fourth in turn might be one value of one parameter
+                item.add_marker(pytest.mark.exhaustive)
 
 
 def replays_service(config: pytest.Config) -> bool:

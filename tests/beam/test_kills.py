@@ -27,6 +27,7 @@ def begin(folder: Path, service: Service) -> subprocess.Popen[str]:
     return start(folder, "--endpoint", service.url, "--in-flight", "4", "--executor", "beam", *PARALLEL)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "victims",
     [

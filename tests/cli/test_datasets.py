@@ -136,6 +136,7 @@ def test_classes_have_their_colours_on_a_terminal_unless_these_are_not_wanted() 
     assert re.search(r"^   10  006400  Tree cover$", plain, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("columns", [60, pytest.param(80, marks=pytest.mark.slow), 160])
 @pytest.mark.parametrize("name", ["S2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("MCD12Q1", "SRTM"))])

@@ -265,6 +265,7 @@ class Unchecked(_Reader):
         self.words = [*command_words(command, options), *typed]
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("verb", slow_except(FETCHING, "mosaic", "run"))
 def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root: click.Context) -> None:
@@ -540,7 +541,7 @@ def tutorials() -> list[Path]:
     return [page for page in list_pages() if page.name == "README.md" or "tutorials" in page.parts]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(

@@ -485,6 +485,7 @@ def test_without_the_records_every_run_keeps_one_slot() -> None:
     assert world.most <= QUOTA + 2
 
 
+@pytest.mark.slow
 def test_forty_runs_have_a_slot_each_and_sixty_share_forty() -> None:
     world = World(7)
     for _ in range(40):

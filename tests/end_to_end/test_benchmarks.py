@@ -191,7 +191,7 @@ def test_no_process_is_lost_from_sight() -> None:
     assert done.stdout == "0 True ('sleep 61 ',)\n"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["url", pytest.param("pixels", marks=pytest.mark.exhaustive)])
 def test_a_run_under_random_faults_loses_nothing(tmp_path: Path, method: str) -> None:
     figures = tmp_path / "figures.json"

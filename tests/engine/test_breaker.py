@@ -137,6 +137,7 @@ def recipe_error() -> RecipeError:
         return error
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("slots", "share"), [(40, 2), (40, 5), *(pytest.param(1000, share, marks=pytest.mark.slow) for share in (2, 5))]
 )

@@ -180,6 +180,7 @@ def test_a_module_that_fails_when_it_is_imported_fails_its_units_and_not_the_wor
     assert error.endswith("recipe.py: UserWarning: x")
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_warnings_that_are_errors_fail_no_unit(service: Service, tmp_path: Path, executor: str) -> None:

@@ -78,6 +78,7 @@ def vectors_of(table: pd.DataFrame, suffix: str = "") -> npt.NDArray[np.float64]
     return table[[f"{band}{suffix}" for band in BANDS]].to_numpy()
 
 
+@pytest.mark.slow
 def test_means_over_polygons_have_length_1_and_equal_exactextract(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
 ) -> None:

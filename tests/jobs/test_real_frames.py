@@ -64,7 +64,7 @@ def nearest_pixels(source: DatasetReader, grid: Grid) -> tuple[Array, Array]:
     return np.floor(rows).astype(int), np.floor(columns).astype(int)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_years_of_naip_equal_rasterio(real_server: Server, real_data: Path, tmp_path: Path) -> None:
     """The chips are on the pixels of the latest photograph; of the others, each has the nearest pixel."""
     run = sample(

@@ -206,6 +206,7 @@ def _files(run: eechips.Run) -> dict[str, bytes]:
     return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in (run.path / "chips").rglob("*.tif")}
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("clip", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_rows_of_the_file_and_periods_are_added_to_the_regions_that_are_there(

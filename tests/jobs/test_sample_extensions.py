@@ -39,6 +39,7 @@ def sent(server: Server) -> int:
     return server.requests().get(PIXELS, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("options", [
     {"total": 6, "roi": ROI},
@@ -88,6 +89,7 @@ def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server,
     assert digests(second.path) == digests(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", ["month", pytest.param("month:median", marks=pytest.mark.slow)])
 def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_path: Path, every: str) -> None:
     options: dict[str, Any] = {"total": 3, "roi": ROI, "every": every, "dataset": ["S2", "SRTM"], "bands": ["S2:B4"]}

@@ -111,6 +111,7 @@ def texts(folder: Path) -> bytes:
     return b"\n".join(str(p).encode() + p.read_bytes() for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("is_recorded", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(

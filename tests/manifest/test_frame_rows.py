@@ -155,7 +155,7 @@ def test_all_frames_of_a_sheet_are_counted(tmp_path: Path) -> None:
         eechips.preview(write_rows(tmp_path), rows=210, edge=8)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sheet_may_have_almost_five_thousand_frames(tmp_path: Path) -> None:
     with Image.open(eechips.preview(write_rows(tmp_path), rows=208, edge=8)) as image:
         assert image.width == 24 * (8 + GAP) + GAP

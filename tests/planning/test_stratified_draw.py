@@ -129,7 +129,7 @@ def test_a_stratum_too_small_is_refused_where_all_points_count() -> None:
         StratifiedDraw(pool, ["tiny"], 900).interleaved()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_hundred_thousand_points_apart_take_seconds() -> None:
     world = Stratum("world", "World", shapely.box(-180, -90, 180, 90))
     began = time.process_time()

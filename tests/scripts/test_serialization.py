@@ -100,6 +100,7 @@ def outcome(function: Callable[[], Any]) -> Any:
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_objects_round_trip(name: str, demo_ee: Any) -> None:
     left = MADE[name](demo_ee)

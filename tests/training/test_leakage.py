@@ -120,7 +120,7 @@ def test_only_the_nearest_pairs_are_listed() -> None:
     assert metres[0] == pytest.approx(60.0, rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_hundred_thousand_chips_take_seconds() -> None:
     import time
 

@@ -72,6 +72,7 @@ def _check_star(corners: list[tuple[float, float]], crs: str, *, geodesic: bool,
 MANY = pytest.param(400, marks=pytest.mark.slow)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("examples", [6, MANY])
 def test_the_pixels_of_a_region_across_180_have_its_area(examples: int) -> None:
     @settings(max_examples=examples, deadline=None, database=None)

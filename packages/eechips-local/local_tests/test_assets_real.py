@@ -98,7 +98,7 @@ def test_811_dates_of_temperature_are_ingested(real_data: Path, real_store: Path
         assert images[0].bands[0].grid.crs == stack.crs.to_wkt()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_netcdf_has_the_same_values(real_data: Path, real_store: Path, tmp_path: Path) -> None:
     shutil.copy(real_data / "lst" / "MOD11A2.006_aid0001.nc", tmp_path / "lst.nc")  # GDAL may write beside it
     ingest(tmp_path / "lst.nc", tmp_path / "store", LST, dates_from_bands=True, bands=["LST_Day_1km"])

@@ -81,7 +81,7 @@ def backscatter(month: int) -> tuple[npt.NDArray, npt.NDArray]:
     return 10.0 * np.log10(np.mean([10.0 ** (values[0] / 10.0) for values, _ in read], axis=0)), codes_at(read[0][1])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sensor", [vegetation_index, backscatter])
 def test_crops_peak_in_their_own_month(sensor: Callable[[int], tuple[npt.NDArray, npt.NDArray]]) -> None:
     """Winter wheat in May, corn in July or August, soybeans in August; alfalfa rises again after a cut."""

@@ -416,6 +416,7 @@ def test_two():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_conftest_connects_when_it_is_imported(tmp_path: Path, processes: str) -> None:
     repository = make_repository(
@@ -425,7 +426,7 @@ def test_a_conftest_connects_when_it_is_imported(tmp_path: Path, processes: str)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "variables",
@@ -443,7 +444,7 @@ def test_a_conftest_connects_in_pytest_configure_as_pytest_gee_does(
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_option_may_stand_in_the_ini_file(tmp_path: Path) -> None:
     repository = make_repository(tmp_path, src__connection=CALL, conftest="import connection", test_it=SUCCESS)
     done = run_pytest(repository, ini='addopts = "--earth-engine -n 2"')
