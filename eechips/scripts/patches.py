@@ -8,13 +8,14 @@ import multiprocessing.process
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from eechips.scripts import pool_replacement, pools
 from eechips.scripts.joblib_calls import replace_parallel
 from eechips.scripts.replaced_names import replace_names
 
-_POOLS: Mapping[str, Mapping[str, Any]] = {
+_POOLS: dict[str, Mapping[str, Any]] = {
     "multiprocessing": {"Pool": pools.Pool},
     "multiprocessing.pool": {"Pool": pools.Pool, "ThreadPool": pools.ThreadPool},
     "multiprocessing.dummy": {"Pool": pools.ThreadPool},
@@ -28,6 +29,9 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
     "concurrent.futures._base": {"as_completed": pools.as_completed, "wait": pools.wait},
     "concurrent.futures.process": {"ProcessPoolExecutor": pools.ProcessPoolExecutor},
     "concurrent.futures.thread": {"ThreadPoolExecutor": pools.ThreadPoolExecutor},
+}
+_OPTIONAL: Mapping[str, Mapping[str, Any]] = {
+    "loky": {"ProcessPoolExecutor": pools.ProcessPoolExecutor, "get_reusable_executor": pools.reusable_executor},
 }
 
 
@@ -82,7 +86,8 @@ def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(pool_replacement.use_host(host))
         stack.enter_context(replace_parallel())
-        for name, values in _POOLS.items():
+        optional = {name: values for name, values in _OPTIONAL.items() if find_spec(name) is not None}
+        for name, values in (_POOLS | optional).items():
             stack.enter_context(replace_names(importlib.import_module(name), **values))
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))

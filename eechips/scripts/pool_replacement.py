@@ -22,7 +22,7 @@ ORIGINALS: dict[str, Any] = {
     "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
     "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
 }
-_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", f"{__package__}.pools"})
+_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "pqdm._base", "multiprocessing.context", f"{__package__}.pools"})
 """Modules that open pools for the script."""
 _OWN = frozenset({__name__, f"{__package__}.pools"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})

@@ -340,6 +340,13 @@ class ThreadPoolExecutor(_Executor):
     _shares = True
 
 
+def reusable_executor(
+    max_workers: int | None = None, *, initializer: Any = None, initargs: Iterable[Any] = (), **_: Any
+) -> ProcessPoolExecutor:
+    """Replace ``loky.get_reusable_executor``."""
+    return ProcessPoolExecutor(max_workers, initializer=initializer, initargs=tuple(initargs))
+
+
 def as_completed(fs: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
     """Yield futures as ``concurrent.futures.as_completed`` does."""
     return _as_completed(_forced(fs), timeout)

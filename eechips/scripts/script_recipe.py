@@ -152,7 +152,8 @@ class ScriptRecipe:
         if host.outside or tasks or files:
             if not host.calls:
                 left = f" It left {some_of(files)} in its working directory." if files else ""
-                context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.{left}")
+                unrecorded = f"{self.path.name} opened no pool that a run records: nothing is known of what it did."
+                context.say(f"{unrecorded}{left} {_RECORDED}")
             return
         if host.calls and host.tested:
             raise RecipeError(
@@ -275,6 +276,7 @@ class NotebookShell:
 __all__ = ["NotebookShell", "ScriptRecipe"]
 
 
+_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _PAUSE = 0.3  # seconds between two requests for the states of all tasks
 _MOST_NAMED = 3
 _LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}

@@ -14,7 +14,9 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe import parse_script
 
-POOLS = frozenset({"Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map"})
+POOLS = frozenset({
+    "Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map", "Parallel", "pqdm",
+})  # fmt: skip
 """Names under which pools are opened."""
 
 _CLIENT = frozenset({"Initialize", "Authenticate"})
@@ -49,10 +51,14 @@ class ScriptSource:
 
     @property
     def is_recipe(self) -> bool:
-        """Return whether the file has the two functions of a recipe, and opens no pool outside them."""
-        return self.functions is not None and not self._opens_pool(
-            {node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name in self.functions}
-        )
+        """Return whether the file has the two functions of a recipe, and opens no pool outside them.
+
+        The second takes index and unit. One that takes a single item is called by the script itself.
+        """
+        names = self.functions or ()
+        functions = [node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
+        takes_two = any(node.name in _RESULT and _takes_two(node.args) for node in functions)
+        return takes_two and not self._opens_pool(set(functions))
 
     @property
     def functions(self) -> tuple[str, str] | None:
@@ -285,6 +291,10 @@ def _walk(node: ast.AST, apart: set[ast.FunctionDef]) -> Iterator[ast.AST]:
         if child not in apart:
             yield child
             yield from _walk(child, apart)
+
+
+def _takes_two(arguments: ast.arguments) -> bool:
+    return arguments.vararg is not None or len(arguments.posonlyargs) + len(arguments.args) >= 2
 
 
 def _acts(node: ast.stmt) -> bool:

@@ -454,3 +454,37 @@ def test_joblib_of_installed_packages_is_their_own(demo_server: Server, tmp_path
     result = run(script, demo_server, tmp_path)
     assert "8 [1, 2]" in result.stdout, result.stderr
     assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+_ITEMS = """
+import ee
+def getRequests():
+    ee.Initialize()
+    return ee.List.sequence(1, 3).getInfo()
+def getResult(item):
+    index, number = item
+    with open(f"{index}.csv", "w") as file:
+        file.write(f"value\\n{ee.Number(number).getInfo()}\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "opens"),
+    [
+        ("joblib", "joblib.Parallel(n_jobs=2)(joblib.delayed(getResult)(item) for item in items)"),
+        ("loky", "list(loky.get_reusable_executor(max_workers=2).map(getResult, items))"),
+        ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
+        ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
+    ],
+)
+def test_functions_that_take_one_item_are_called_by_the_script(
+    demo_server: Server, tmp_path: Path, package: str, opens: str
+) -> None:
+    pytest.importorskip(package)
+    script = tmp_path / "script.py"
+    lines = ["items = list(enumerate(getRequests()))", opens]
+    script.write_text(f"import {package}\n{_ITEMS}if __name__ == '__main__':\n    " + "\n    ".join(lines) + "\n")
+    result = run(script, demo_server, tmp_path)
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 3}, result.stderr
+    assert set(made.units["file"]) == {"0.csv", "1.csv", "2.csv"}
