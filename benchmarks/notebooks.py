@@ -40,9 +40,9 @@ NEEDS: Sequence[tuple[str, str]] = (
     ("a package", r"No module named|ImportError|[Pp]lease install|is not installed|to be installed|pip install"),
     ("a private asset", r"[Aa]sset '(users/|projects/(?!earthengine-public)|ft:)[^']*' not found"),
     ("an asset that Earth Engine has removed",
-     r"[Aa]sset '(LANDSAT/\w+/C01/|LANDSAT/L[CET]\d[_/]|GOOGLE/EE/DEMOS/)[^']*' not found"),
+     r"[Aa]sset '(LANDSAT/\w+/C01/|LANDSAT/L[CET]\d[_/]|MODIS/051/|GOOGLE/EE/DEMOS/)[^']*' not found"),
     (_FILE, r"No such file or directory|FileNotFoundError|does not exist in the file system"),
-    ("a key or an answer of its user", r"EOFError|StdinNotImplementedError|raw_input was called|API[ _][Kk]ey"),
+    ("a key or an answer of its user", r"DefaultCredentialsError|EOFError|StdinNotImplementedError|raw_input was called|API[ _][Kk]ey"),
 )  # fmt: skip
 # How the others fail. The first that matches.
 _FAILS: Sequence[tuple[str, str]] = (
@@ -180,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="searched with its subfolders for notebooks")
     parser.add_argument("--seconds", type=float, default=120.0, help="time of a notebook (default: 120)")
+    parser.add_argument("--at-once", type=int, default=2, help="notebooks that run at the same time (default: 2)")
     parser.add_argument(
         "--sample", type=int, help="run only the first so many, in an order drawn at random with a fixed seed"
     )
@@ -195,7 +196,7 @@ def main() -> None:
     random.Random(0).shuffle(notebooks)
     notebooks = notebooks[: given.sample]
     counts: Counter[str] = Counter()
-    with serve() as url, ThreadPoolExecutor(3) as pool:
+    with serve() as url, ThreadPoolExecutor(given.at_once) as pool:
         for path, (results, end) in zip(
             notebooks, pool.map(lambda path: run_apart(__file__, path, url, given.seconds), notebooks), strict=True
         ):

@@ -251,6 +251,8 @@ def test_an_index_is_found_at_once(name: str) -> None:
     assert [i.id for i in again] == [image.id]
     assert time.process_time() - begin < 5.0
     assert found(name, Query(equals={"system:index": "no such"})) == []
+    listed = Query(indices=frozenset({image.properties["system:index"], "no such"}))
+    assert [i.id for i in found(name, listed)] == [image.id]
 
 
 @pytest.mark.slow

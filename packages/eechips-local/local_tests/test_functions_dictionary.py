@@ -85,6 +85,14 @@ def test_to_array():
     assert on("toArray", {"a": [1, 2], "b": [3, 4]}, axis=1).values.tolist() == [[1, 3], [2, 4]]
 
 
+def test_lists_become_the_rows_of_an_array_as_charts_of_two_bands_need_them():
+    """https://developers.google.com/earth-engine/guides/charts_array draws a series for each list."""
+    lists = {"nir": [1, 2, 3], "swir": [4, 5, 6]}
+    assert on("toArray", lists, keys=["swir", "nir"]).values.tolist() == [[4, 5, 6], [1, 2, 3]]
+    with pytest.raises(InvalidError, match="same length"):
+        on("toArray", {"a": [1, 2], "b": [3]})
+
+
 def test_to_image():
     image = on("toImage")
     assert [band.name for band in image.bands] == ["B1", "B2", "B3"]

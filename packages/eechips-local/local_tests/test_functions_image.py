@@ -159,6 +159,9 @@ class TestRemap:
         ]
         assert found == expected
 
+    def test_all_bands_are_interpolated(self) -> None:
+        assert pixel(invoke("Image.interpolate", image=THREE, x=[0, 4], y=[0, 40], behavior="clamp")) == [10, 20, 30]
+
     def test_interpolate_needs_rising_knots(self) -> None:
         with pytest.raises(InvalidError, match="strictly increasing"):
             evaluate(invoke("Image.interpolate", image=constant(1), x=[0, 0], y=[1, 2]))

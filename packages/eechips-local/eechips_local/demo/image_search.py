@@ -19,13 +19,11 @@ class ImageSearch(ABC):
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
+        wanted = wanted_indices(query)
         if wanted is None:
             yield from self.search(query)
             return
-        image = self.image(wanted) if isinstance(wanted, str) else None
-        if image is not None:
-            yield image
+        yield from (image for index in wanted if (image := self.image(index)) is not None)
 
     @abstractmethod
     def image(self, index: str) -> ImageAsset | None:
@@ -34,6 +32,14 @@ class ImageSearch(ABC):
     @abstractmethod
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """Yield the images that may match a query without an index, in the order of their ids."""
+
+
+def wanted_indices(query: Query) -> list[str] | None:
+    """Return the values of ``system:index`` that a query asks for, in their order; None if it asks for any."""
+    if "system:index" in query.equals:
+        only = query.equals["system:index"]
+        return [only] if isinstance(only, str) and (query.indices is None or only in query.indices) else []
+    return None if query.indices is None else sorted(query.indices)
 
 
 def is_in_time(start: int, query: Query) -> bool:

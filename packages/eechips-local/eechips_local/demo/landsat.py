@@ -8,6 +8,7 @@ Bands, scales, offsets and bits: https://developers.google.com/earth-engine/data
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, upsampling, wrs
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
@@ -256,6 +258,7 @@ class Landsat(ImageSearch):
             "COLLECTION_CATEGORY": "T1",
             "COLLECTION_NUMBER": 2,
             "DATE_ACQUIRED": f"{when:%Y-%m-%d}",
+            **_registration(scene, when),
             "IMAGE_QUALITY_OLI": 9,
             "L1_LANDSAT_PRODUCT_ID": product.replace("L2SP", "L1TP"),
             "LANDSAT_PRODUCT_ID": product,
@@ -283,6 +286,14 @@ class Landsat(ImageSearch):
         return ImageAsset(
             f"{self.id}/{index}", bands, synthetic_label.marked(properties), wrs.outline(scene), synthetic_label.VERSION
         )
+
+
+def _registration(scene: WrsScene, when: date) -> Mapping[str, float]:
+    """Return how well a scene fits the ground control points, metres: Tier 1 has less than 12."""
+    word = int(hashed(scene.path, scene.row, when.toordinal())[0])
+    x, y = (2.0 + part % 4000 / 1000.0 for part in (word, word // 4000))
+    names = ("GEOMETRIC_RMSE_MODEL", "GEOMETRIC_RMSE_MODEL_X", "GEOMETRIC_RMSE_MODEL_Y")
+    return dict(zip(names, (round(math.hypot(x, y), 3), x, y), strict=True))
 
 
 def _stored(name: str) -> tuple[str, bool]:

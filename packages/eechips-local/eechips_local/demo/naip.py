@@ -30,7 +30,7 @@ from affine import Affine
 
 from eechips_local.demo import ground_cover, noise, state_outlines, synthetic_label
 from eechips_local.demo.demo_tables import meets
-from eechips_local.demo.image_search import is_in_time
+from eechips_local.demo.image_search import is_in_time, wanted_indices
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
@@ -334,11 +334,12 @@ class Naip:
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
+        wanted = wanted_indices(query)
         if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
-                yield image
+            for index in wanted:
+                image = self.image(index)
+                if image is not None and _matches(image, query) and _meets(image.footprint.bounds, query):
+                    yield image
             return
         for quarter, year in self._photographs(query):
             image = _image(quarter, year, self.until)

@@ -12,6 +12,7 @@ from typing import Any
 import shapely
 
 from eechips_local.demo import synthetic_label
+from eechips_local.demo.image_search import wanted_indices
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
@@ -53,9 +54,9 @@ class GlobalSeries:
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
-        wanted = query.equals.get("system:index")
+        wanted = wanted_indices(query)
         for first, after in self._within(query):
-            if wanted is None or wanted == self.index(first):
+            if wanted is None or self.index(first) in wanted:
                 yield self._image(first, after)
 
     def count(self, query: Query) -> int | None:

@@ -200,11 +200,15 @@ def rename(dictionary: Dictionary, from_: list[str], to: list[str], overwrite: b
 
 @function("Dictionary.toArray")
 def to_array(dictionary: Dictionary, keys: list[str] | None, axis: int) -> Array:
-    """Return the values of some keys, or of all in their natural order, as an array along an axis."""
+    """Return the values of some keys, or of all in their natural order, as an array along an axis.
+
+    Lists become rows, as the guide of charts of arrays draws them.
+    """
     parts = []
     for key in sorted(dictionary) if keys is None else keys:
         part: Array = promote(get(dictionary, key, None), "Array", f"The value of '{key}'")
-        parts.append(Array(np.atleast_1d(part.values)))
+        is_row = part.values.ndim > 0 and 0 <= axis <= part.values.ndim
+        parts.append(Array(np.expand_dims(part.values, axis) if is_row else np.atleast_1d(part.values)))
     return concatenated(parts, axis)
 
 

@@ -26,7 +26,7 @@ from eechips_local.values.filter_conditions import (
     lookup_near,
     ordered,
 )
-from eechips_local.values.ordering import plain
+from eechips_local.values.ordering import distinct_key, plain
 from eechips_local.values.values import DateRange, Filter, Geometry, Value
 
 INDEX = "system:index"
@@ -222,7 +222,11 @@ def _greater_than(left: Operand, right: Operand) -> FilterCondition:
 
 
 def _in_list(left: Operand, right: Operand) -> FilterCondition:
-    return comparison(left, right, _list_contains, narrow=_narrow_in_list(left, right))
+    test: Test = _list_contains
+    if left.field is None and isinstance(left.value, list):
+        keys = {distinct_key(item) for item in left.value}  # once, not for each element
+        test = lambda _, b: distinct_key(b) in keys  # noqa: E731 - another test for the same two operands
+    return comparison(left, right, test, narrow=_narrow_in_list(left, right))
 
 
 def _contains(left: Operand, right: Operand) -> FilterCondition:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import shapely
 from affine import Affine
 
 from eechips_local.demo import synthetic_label
-from eechips_local.demo.image_search import query_boxes
+from eechips_local.demo.image_search import query_boxes, wanted_indices
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
@@ -44,6 +44,8 @@ _DATE = re.compile(
     r"(?:(?<!\d)|(?<=F1\d))(?P<year>(?:19|20)\d\d)(?:[_-]?(?P<month>[01]\d)(?:[_-]?(?P<day>[0-3]\d))?)?(?!\d)"
 )
 """A date in a name; that of a satellite of DMSP, such as F18, may precede it."""
+
+_SourceKey: TypeAlias = "tuple[str, bool, PixelGrid]"
 
 _YEAR = timedelta(days=366)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -79,12 +81,22 @@ class ImageMaker:
         self.footprint = shapely.box(*dataset.bounds)
 
     @cached_property
-    def _groups(self) -> dict[tuple[str, bool, PixelGrid], tuple[BandPlan, ...]]:
+    def _groups(self) -> tuple[tuple[_SourceKey, tuple[BandPlan, ...]], ...]:
         """The bands that one source holds, by its stored type, whether it is smooth, and its grid."""
-        plan_groups: dict[tuple[str, bool, PixelGrid], list[BandPlan]] = {}
+        plan_groups: dict[_SourceKey, list[BandPlan]] = {}
         for plan, grid in self._plans:
             plan_groups.setdefault((plan.dtype, plan.is_smooth, grid), []).append(plan)
-        return {key: tuple(plans) for key, plans in plan_groups.items()}
+        return tuple((key, tuple(plans)) for key, plans in plan_groups.items())
+
+    @cached_property
+    def _places(self) -> tuple[tuple[str, PixelType, PixelGrid, int, int], ...]:
+        """Name, type and grid of each band, the number of its group, and its number there: the same in all images."""
+        places = {
+            id(plan): (number, place)
+            for number, (_, plans) in enumerate(self._groups)
+            for place, plan in enumerate(plans)
+        }
+        return tuple((plan.name, PixelType.of(plan.dtype), grid, *places[id(plan)]) for plan, grid in self._plans)
 
     @cached_property
     def _plans(self) -> tuple[tuple[BandPlan, PixelGrid], ...]:
@@ -133,17 +145,11 @@ class ImageMaker:
         )
 
     def _bands(self, when: date) -> tuple[BandInfo, ...]:
-        sources = {
-            key: PaintedSource(key[2], StubScene(self._dataset.id, plans, when), key[0], key[1])
-            for key, plans in self._groups.items()
-        }
-        counts = dict.fromkeys(sources, 0)
-        bands = []
-        for plan, grid in self._plans:
-            key = (plan.dtype, plan.is_smooth, grid)
-            bands.append(BandInfo(plan.name, PixelType.of(plan.dtype), grid, sources[key], counts[key]))
-            counts[key] += 1
-        return tuple(bands)
+        sources = [
+            PaintedSource(grid, StubScene(self._dataset.id, plans, when), dtype, is_smooth)
+            for (dtype, is_smooth, grid), plans in self._groups
+        ]
+        return tuple(BandInfo(name, kind, grid, sources[group], n) for name, kind, grid, group, n in self._places)
 
 
 def property_values(dataset: DatasetDescription, index: str, start: datetime | None) -> dict[str, Any]:
@@ -241,11 +247,9 @@ class StubCollection:
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
         check_equals(self.dataset, query)
-        wanted = query.equals.get("system:index")
+        wanted = wanted_indices(query)
         if wanted is not None:
-            image = self.image(wanted) if isinstance(wanted, str) else None
-            if image is not None:
-                yield image
+            yield from (image for index in wanted if (image := self.image(index)) is not None)
             return
         if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
             return
