@@ -49,9 +49,6 @@ class UsageError(EechipsError):
 class RunFileError(UsageError):
     """A run file with mistakes.
 
-    Attributes:
-        mistakes: each with the table and the key.
-
     Args:
         text: which file has how many.
         mistakes: see above.

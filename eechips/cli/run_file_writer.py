@@ -38,10 +38,6 @@ def typed_keys(context: click.Context) -> dict[str, Any]:
 def write_run_file(path: Path, context: click.Context) -> None:
     """Write a command as a run file.
 
-    Args:
-        path: path of the file.
-        context: context of the command.
-
     Raises:
         StorageError: if it cannot be written.
     """

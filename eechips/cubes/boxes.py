@@ -124,10 +124,6 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
     """Return the shape of the requests that a box is divided into: as few as possible, of nearly equal size.
 
     Bands are divided only where a single pixel of all bands is too much. Fewer divisions of time are preferred.
-
-    Args:
-        shape: shape of the box.
-        limits: limits of a request.
     """
     if limits.accepts(shape):
         return shape

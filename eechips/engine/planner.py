@@ -41,11 +41,7 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def caching_answers(folder: Path) -> Iterator[None]:
-    """Keep the responses to requests in this block for the planner of a run, also of a later command.
-
-    Args:
-        folder: folder of the run.
-    """
+    """Keep the responses to requests in this block for the planner of a run, also of a later command."""
     with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers:
         token = RESPONSE_CACHE.set(answers)
         try:

@@ -185,10 +185,6 @@ def register_lock(folder: Path) -> Iterator[None]:
 def remove(path: Path, right: RemovalRight) -> bool:
     """Remove a file.
 
-    Args:
-        path: path of the file.
-        right: to the file.
-
     Returns:
         Whether it was removed: False if it does not exist, or its content differs from the record.
 

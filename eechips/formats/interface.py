@@ -124,12 +124,7 @@ class EncodedFile:
 
 
 def stacked_name(number: int, band: str) -> str:
-    """Return the name of a band of one of several chips of a response.
-
-    Args:
-        number: number of the chip.
-        band: its name in the chip.
-    """
+    """Return the name of a band of one of several chips of a response."""
     return f"c{number}_{band}"
 
 
@@ -152,12 +147,7 @@ class DecodedChip:
     transform: tuple[float, ...] | None = None
 
     def cut(self, window: Window, transform: tuple[float, ...] | None) -> DecodedChip:
-        """Return a window of the pixels.
-
-        Args:
-            window: window of the pixels.
-            transform: transform of the window.
-        """
+        """Return a window of the pixels."""
         where = (..., *window.slices)
         return replace(self, values=self.values[where], mask=self.mask[where], transform=transform)
 

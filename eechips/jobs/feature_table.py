@@ -113,10 +113,6 @@ class FeatureTable:
     def write(self, cells: Sequence[Path], path: Path) -> None:
         """Write a file of the table.
 
-        Args:
-            cells: files of cells.
-            path: path of the file.
-
         Raises:
             OSError: if it cannot be written.
         """

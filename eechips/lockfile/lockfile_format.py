@@ -43,7 +43,6 @@ class Lockfile:
     """A lockfile that is open for reading. Use it in a ``with`` block.
 
     Attributes:
-        path: path of the file.
         header: what it says of the run.
 
     Args:

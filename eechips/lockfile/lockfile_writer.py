@@ -181,9 +181,6 @@ def _check_replaced(path: Path, header: LockHeader) -> None:
 def archive_versions(folder: Path) -> dict[str, AssetVersion]:
     """Return the versions that images of open archives had when a run read them, by their ids.
 
-    Args:
-        folder: folder of the run.
-
     Raises:
         StorageError: if its sources.parquet is damaged.
     """

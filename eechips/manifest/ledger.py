@@ -97,7 +97,6 @@ class Ledger:
     Functions over its connection read it as a whole: see :mod:`eechips.manifest.ledger_queries`.
 
     Attributes:
-        path: path of the SQLite file.
         database: connection to it.
 
     Args:

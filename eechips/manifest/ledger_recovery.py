@@ -98,9 +98,6 @@ def _fill(ledger: Ledger, rows: _Rows) -> int:
 def recover_ledger(folder: Path) -> RecoveredLedger:
     """Make the ledger of a run again; keep the damaged one under another name.
 
-    Args:
-        folder: folder of the run.
-
     Raises:
         UsageError: if a process is running in the folder, or what there is was not written by eechips.
         StorageError: if nothing is left to make it of; the message says what to do.

@@ -58,9 +58,6 @@ _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 def list_foreign_files(root: Path) -> list[str]:
     """List visible files in an output folder that no run has written.
 
-    Args:
-        root: the folder.
-
     Returns:
         Paths below it, with forward slashes.
     """

@@ -95,10 +95,6 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
 
     Files are not removed: what is fetched again replaces them.
 
-    Args:
-        run: the run.
-        problems: what is wrong with it.
-
     Raises:
         RunLockedError: if a process is running in its folder.
         StorageError: if the ledger or a manifest cannot be written.

@@ -101,9 +101,6 @@ def signed_folder(folder: Path) -> str:
 def sealing_key(identity: str) -> bytes:
     """Derive the key that seals the data of a script; workers may receive it, unlike the user's own key.
 
-    Args:
-        identity: identity of the script.
-
     Returns:
         32 bytes; random ones if this user has no place for a key, so that nothing that was kept can be used later.
     """

@@ -181,11 +181,6 @@ def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[S
 
     The first points of a plan (``limit``) are therefore spread over the strata.
 
-    Args:
-        strata: to draw in.
-        count: points in each stratum.
-        seed: seed of the draw.
-
     Raises:
         RegionError: if a stratum is too small for ``count`` different points.
     """

@@ -60,9 +60,6 @@ class ProbeClient:
 
     Attributes:
         ee: the module.
-        url: URL of the server.
-        project: project of the requests.
-        folder: for results of commands.
 
     Args:
         url: URL of the server.

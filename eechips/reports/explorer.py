@@ -70,7 +70,6 @@ class Explorer:
         quiet: show no progress.
 
     Attributes:
-        run: the run.
         query: text of the search box.
         roi: box that is drawn on the map: ``W,S,E,N`` in degrees, as ``roi`` of other functions takes it; None without
             one.

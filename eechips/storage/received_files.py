@@ -105,9 +105,6 @@ def translate_read_errors(path: Path | str) -> Iterator[None]:
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, and convert errors inside the block.
 
-    Args:
-        path: path of the file.
-
     Raises:
         StorageError: if it is missing or damaged, or has more values than fit into memory.
         UsageError: if it is a link out of the folder, or no regular file.

@@ -70,7 +70,6 @@ class NameTemplate:
             takes precedence over the field of that name; true for templates of users.
 
     Attributes:
-        text: the template.
         is_unique: whether the template gives different names to all units.
 
     Raises:

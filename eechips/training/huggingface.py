@@ -25,8 +25,6 @@ from eechips.training import split_table
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.samples import Samples
 
-"""Suffixes of files that every reader of pictures decodes."""
-
 _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
 _WHOLE = "train"
 """Name of the only split in ``datasets``."""
@@ -55,9 +53,6 @@ def tables(samples: Samples) -> dict[str, bytes]:
     Columns: ``file_name`` or ``<layer>_file_name`` for pictures, which ``datasets`` shows as images, ``file`` or
     ``<layer>_file`` for other files; ``times`` or ``<layer>_times`` of the frames of a time series, null for a missing
     image; id, state, stratum, valid_fraction, sources, dates, crs, transform, and the unit's own values.
-
-    Args:
-        samples: samples of the run.
     """
     files = list(dict.fromkeys(_column_of(samples, file) for sample in samples for file in sample.files))
     rows: dict[str, list[dict[str, Any]]] = {}

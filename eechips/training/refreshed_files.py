@@ -19,9 +19,6 @@ def refresh_files(folder: Path) -> list[str]:
 
     Chips keep their split; see :func:`eechips.training.splitting.split`.
 
-    Args:
-        folder: folder of the run.
-
     Returns:
         A sentence about each file that was left as it was.
     """

@@ -105,10 +105,6 @@ class Checkpoint:
     The folder of another ingest (other lists, or other relevant options) is removed. Results are kept for parts of
     chunks of entries, with the digest of the entries: a remote list may change between two commands.
 
-    Attributes:
-        folder: folder of the checkpoint.
-        identity: digest that identifies the ingest.
-
     Args:
         folder: folder of the catalogue.
         identity: JSON value that identifies the ingest.

@@ -125,9 +125,6 @@ class RepairResult:
 def repair(folder: Path) -> RepairResult:
     """Complete an interrupted commit of a catalogue; check and complete its index of ids.
 
-    Args:
-        folder: folder of the catalogue.
-
     Raises:
         UsageError: if the folder is not a catalogue.
         RunLockedError: if another process writes the catalogue.

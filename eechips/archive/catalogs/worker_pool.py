@@ -44,9 +44,6 @@ class PendingResult(Protocol):
 class Workers:
     """Submit calls to workers.
 
-    Attributes:
-        ahead: maximum number of pending calls.
-
     Args:
         submit: submits a call of a function with arguments, and returns its pending result.
         ahead: maximum number of pending calls.

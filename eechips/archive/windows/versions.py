@@ -135,9 +135,6 @@ def check_range_support(location: RasterLocation) -> None:
 
     GDAL takes a range with status 200, as ``rclone serve s3`` sends it, for the whole file, and then finds no block.
 
-    Args:
-        location: location of the raster.
-
     Raises:
         PermanentError: if the store does not.
         TransientError: if the store does not respond.
