@@ -89,8 +89,7 @@ def record_service_command(
         from eechips_local.recording.upstream import CredentialsError
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
-    from eechips.probes.all_probes import list_groups, select_probes
-    from eechips.probes.probe_run import MOST_EECU_SECONDS
+    from eechips.probes.probe_run import MOST_EECU_SECONDS, list_groups, select_probes
 
     unknown = set(groups or ()) - set(list_groups())
     if unknown:

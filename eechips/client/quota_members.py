@@ -1,4 +1,4 @@
-"""Keep account of the slots of each run that shares a quota, and divide slots fairly."""
+"""Keep account of the slots and requests of each run that shares a quota, and divide slots fairly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from eechips.client.quota_records import Grant, RunReport
+
+_FORGET = 0.9
+"""Factor a step by which the requests of earlier steps count less for their average duration."""
+
+
+@dataclass(slots=True)
+class RequestTime:
+    """How long a request takes on average, by Little's law: the mean in flight divided by the requests a second.
+
+    Attributes:
+        sent: requests since the beginning, when last measured.
+        since: time of that.
+        busy: seconds of requests in flight, of the last steps.
+        ended: requests that ended in them.
+    """
+
+    sent: int
+    since: float
+    busy: float = 0.0
+    ended: float = 0.0
+
+    def measure(self, sent: int, in_flight: int, now: float) -> None:
+        """Record a step.
+
+        Args:
+            sent: requests that have been answered since the beginning, without rejected ones.
+            in_flight: requests that are with the service.
+            now: seconds.
+        """
+        self.busy = self.busy * _FORGET + in_flight * (now - self.since)
+        self.ended = self.ended * _FORGET + sent - self.sent
+        self.sent, self.since = sent, now
+
+    @property
+    def seconds(self) -> float:
+        """The average; 0 if no request has ended."""
+        return self.busy / self.ended if self.ended >= 1.0 else 0.0
 
 
 def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:

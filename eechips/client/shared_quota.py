@@ -29,9 +29,8 @@ from dataclasses import replace
 
 from eechips.client.limit_proof import LimitProof
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
-from eechips.client.quota_members import CountWatch, QuotaMember, fair_shares
+from eechips.client.quota_members import CountWatch, QuotaMember, RequestTime, fair_shares
 from eechips.client.quota_records import Grant, LeaseTimes, QuotaRecords, RunReport, TermRecord
-from eechips.client.request_time import RequestTime
 from eechips.client.throttle import Throttle, read_lease_clock
 
 _MOST_SLOTS = 1000

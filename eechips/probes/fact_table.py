@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eechips.probes.all_probes import PROBES
 from eechips.probes.probe import Probe, Verdict
+from eechips.probes.probe_run import PROBES
 from eechips.probes.results_file import ServiceResults
 from eechips.probes.statements import FACTS, Fact
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from eechips.errors import EechipsError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_marks import exclude_marked, mark_units, read_marks
-from eechips.reports import explorer_widget
-from eechips.reports.explorer_page import render_explorer
+from eechips.reports import report_sections
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
-from eechips.reports.page_data import encode_picture
+from eechips.reports.markup import Markup, element
+from eechips.reports.page import SCRIPTS, STYLES, assemble_page
+from eechips.reports.page_data import encode_picture, page_data
 from eechips.reports.report_data import ReportData, read_report_data
 from eechips.reports.thumbnails import make_thumbnails
 from eechips.reports.unit_columns import MOST_UNITS
@@ -80,7 +82,7 @@ class Explorer:
         self.query = ""
         self.roi: str | None = None
         self._options = {"thumbnails": thumbnails, "most": MOST_UNITS, "seed": seed, "quiet": quiet}
-        self._widget = explorer_widget.create_widget(height, self._receive)
+        self._widget = create_widget(height, self._receive)
         self._data = self._read()
         self._shown = np.ones(len(self._data.units), dtype=np.bool_)
 
@@ -206,3 +208,79 @@ class Explorer:
         thumbnails = make_thumbnails(self.run, dataclasses.replace(units, **one), count=1, quiet=True)
         pictures = [encode_picture(picture, identifier) for picture in thumbnails.of.get(0, ())]
         self._widget.send({"kind": "picture", "unit": number, "pictures": pictures})
+
+
+def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
+    """Render the page.
+
+    Args:
+        data: bytes of the run's data.
+        marked: numbers of the units that are marked as bad.
+    """
+    builders = (
+        report_sections.selection,
+        _tools,
+        report_sections.unit_map,
+        report_sections.chips,
+        report_sections.histograms,
+        report_sections.unit_table,
+    )
+    parts = [part for build in builders if (part := build(data)) is not None]
+    payload = page_data(data.places, data.pictures, roi=data.roi) | {
+        "beside": False,
+        "marked": list(marked),
+        "markable": "".join("0" if file is None else "1" for file in data.units.files),
+    }
+    return assemble_page(
+        report_sections.title(data),
+        [element("main", *parts)],
+        payload,
+        scripts=(*SCRIPTS, "explorer.js"),
+        styles=(*STYLES, "explorer.css"),
+    )
+
+
+def _tools(_: ReportData) -> Markup:
+    """Build the buttons for marks, which a script connects."""
+    return element(
+        "div",
+        element("button", "Mark selection as bad", type="button", id="mark-all"),
+        element("button", "Remove marks of selection", type="button", id="unmark-all"),
+        element("span", id="marked", role="status"),
+        element("button", "Show marked", type="button", id="show-marked", disabled=True),
+        element("button", "Exclude marked…", type="button", id="exclude", disabled=True),
+        element(
+            "span",
+            element("button", "Exclude", type="button", id="yes"),
+            " ",
+            element("button", "Keep", type="button", id="no"),
+            id="sure",
+            hidden=True,
+        ),
+        element("code", id="roi"),
+        element("p", id="trouble", class_="notice", role="alert", hidden=True),
+        class_="explorer",
+    )
+
+
+def create_widget(height: int, receive: Callable[[Any, Any, Any], None]) -> Any:
+    """Create the widget of an explorer, which carries messages only: nothing of a run is saved in the notebook.
+
+    Args:
+        height: in pixels.
+        receive: called with the widget, a message and its buffers.
+
+    Raises:
+        UsageError: if anywidget is missing.
+    """
+    try:
+        import anywidget
+        import traitlets
+    except ImportError as error:
+        raise UsageError("exploring a run needs anywidget: pip install 'eechips[explore]'") from error
+
+    script = (files("eechips.reports") / "explorer_widget.js").read_text(encoding="utf-8")
+    traits = {"_esm": traitlets.Unicode(script).tag(sync=True), "height": traitlets.Int(height).tag(sync=True)}
+    widget = type("ExplorerWidget", (anywidget.AnyWidget,), traits)()
+    widget.on_msg(receive)
+    return widget

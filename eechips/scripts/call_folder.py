@@ -109,6 +109,9 @@ class CallResult:
 class CallFolder:
     """The calls of one use of a pool.
 
+    Attributes:
+        path: the folder.
+
     Args:
         path: the folder.
         key: signs its pickles.

@@ -26,6 +26,7 @@ class Sandbox:
     A folder of these that it enters is one of the same name in the working folder.
 
     Attributes:
+        folder: the folder; made when it is entered.
         outside: files written by paths outside the folder since it was entered.
         appended: files opened for appending, by relative path.
         tested: files of the sources whose existence was tested since it was entered, by relative path.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eechips.errors import EechipsError, UsageError
 from eechips.formats import chip_suffixes
@@ -18,10 +22,48 @@ from eechips.storage import LocalStore
 from eechips.training import split_table
 from eechips.training.chip_pixels import BandPixels, decode_bands
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.pixel_memory import PixelMemory
 from eechips.training.sample import SampleFile, array_of
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
+
+_AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
+_WORKING = 4  # times the size of a file's pixels that measuring takes
+
+
+class PixelMemory:
+    """A number of bytes that threads share, each for the file that it measures."""
+
+    def __init__(self) -> None:
+        self._used, self._freed = 0, threading.Condition()
+
+    @contextmanager
+    def room(self, file: SampleFile) -> Iterator[None]:
+        """Wait until there is memory for a file, or no other file is in memory."""
+        size = (
+            _WORKING
+            * (file.width or 0)
+            * (file.height or 0)
+            * len(file.bands or "RGB")
+            * (len(file.frames) or 1)
+            * _bytes_of(file.dtype)
+        )
+        with self._freed:
+            self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._used -= size
+                self._freed.notify_all()
+
+
+def _bytes_of(dtype: str | None) -> int:
+    try:
+        return int(np.dtype(dtype or "uint8").itemsize)
+    except TypeError:  # of several types
+        return 8
+
 
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time

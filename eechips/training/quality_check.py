@@ -27,7 +27,7 @@ from eechips.storage import LocalStore, Store
 from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
-from eechips.training.pixel_memory import PixelMemory
+from eechips.training.pixel_readers import PixelMemory
 from eechips.training.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.all_probes import PROBES
 from eechips.probes.fact_table import judge_results
 from eechips.probes.probe import Probe, Verdict
 from eechips.probes.probe_client import ProbeClient
+from eechips.probes.probe_run import PROBES
 from eechips.probes.results_file import ServiceResults
 from tests.support.service_results import COMMITTED, find_differences, list_replayed, read_archive, replayed
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.all_probes import list_groups, select_probes
 from eechips.probes.probe import ProbeOutcome, Verdict
 from eechips.probes.probe_client import ProbeClient
+from eechips.probes.probe_run import list_groups, select_probes
 from local_tests.support.local_earth_engine import Server
 
 KNOWN = frozenset(

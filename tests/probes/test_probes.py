@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from eechips.errors import UsageError
-from eechips.probes.all_probes import PROBES, list_groups, select_probes
 from eechips.probes.fact_table import check_facts
 from eechips.probes.probe import ANY_VALUE, OPEN, ExpectedResult, ProbeOutcome, ProbeResult, Verdict, error, value
+from eechips.probes.probe_run import PROBES, list_groups, select_probes
 from eechips.probes.results_file import RESULTS, ServiceResults, read_results
 from eechips.probes.statements import FACTS
 

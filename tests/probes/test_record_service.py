@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.all_probes import select_probes
 from eechips.probes.probe import ProbeOutcome
-from eechips.probes.probe_run import MOST_EECU_SECONDS
+from eechips.probes.probe_run import MOST_EECU_SECONDS, select_probes
 from eechips.probes.results_file import RESULTS
 from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
 from local_tests.support.local_earth_engine import Server, wait_until

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eechips.probes.all_probes import PROBES
 from eechips.probes.probe import Probe, ProbeOutcome
 from eechips.probes.probe_client import ProbeClient
+from eechips.probes.probe_run import PROBES
 from eechips.probes.results_file import RESULTS, ServiceResults, read_results
 from local_tests.support.command_server import serving_command
 
