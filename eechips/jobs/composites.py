@@ -25,7 +25,7 @@ from eechips.jobs.grown_plans import (
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
-from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
@@ -274,18 +274,13 @@ def _sources(scenes: list[Scene]) -> dict[str, Any]:
     }
 
 
-_OPTIONS = option_names(CompositesOptions)
-
-
 def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
     """Make the recipe and the config of the run for the options of ``composites``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(
-        Composites, _OPTIONS, options, lambda job_recipe: f"composites-{slug(job_recipe.options.dataset)}"
-    )
+    recipe, config = split_options(Composites, option_names(CompositesOptions), options)
     check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config
 

@@ -8,30 +8,8 @@ from typing import Literal
 
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
-from eechips.jobs.shared_options import (
-    BANDS,
-    CRS,
-    DATA,
-    DATASET,
-    END,
-    GRID,
-    INDEX,
-    INPUT_CRS,
-    MARGIN,
-    MASK,
-    PIXELS,
-    PLACES,
-    REGION,
-    REGION_COLUMNS,
-    REGIONS,
-    SCALE,
-    START,
-    STRETCH,
-    VALUES,
-    WHERE,
-    StoredValues,
-    optional_region,
-)
+from eechips.jobs import shared_options as shared
+from eechips.jobs.shared_options import DATA, PIXELS, PLACES, StoredValues
 from eechips.option_fields import data_field, documented
 from eechips.planning.image_reducers import REDUCERS
 
@@ -44,19 +22,19 @@ MOSAIC_REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "c
 class ImageryOptions:
     """Options of commands that fetch images of a collection over a region, unchecked."""
 
-    dataset: str = field(metadata=DATASET)
-    roi: str | None = field(default=None, metadata=REGION)
-    regions: str | None = field(default=None, metadata=REGIONS)
-    columns: str | Mapping[str, str] = field(default="", metadata=REGION_COLUMNS)
-    margin: float | None = field(default=None, metadata=MARGIN)
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] | str = field(default=(), metadata=WHERE)
-    mask: str = field(default="none", metadata=MASK)
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    values: StoredValues = field(default="stored", metadata=VALUES)
+    dataset: str = field(metadata=shared.DATASET)
+    roi: str | None = field(default=None, metadata=shared.REGION)
+    regions: str | None = field(default=None, metadata=shared.REGIONS)
+    columns: str | Mapping[str, str] = field(default="", metadata=shared.REGION_COLUMNS)
+    margin: float | None = field(default=None, metadata=shared.MARGIN)
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
+    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
+    mask: str = field(default="none", metadata=shared.MASK)
+    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
+    values: StoredValues = field(default="stored", metadata=shared.VALUES)
     format: str = data_field(
         "tif",
         "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
@@ -68,10 +46,10 @@ class ImageryOptions:
         "Mask pixels outside the region, or each of the regions; otherwise files show the whole window around it.",
         PLACES,
     )
-    stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
+    stretch: str | Sequence[float] | None = field(default=None, metadata=shared.STRETCH)
+    crs: str = field(default="native", metadata=shared.CRS)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
+    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
 
 
 @documented
@@ -114,28 +92,28 @@ class CompositesOptions(ImageryOptions):
 class MosaicOptions:
     """The options of ``eechips mosaic``, unchecked."""
 
-    dataset: str = field(metadata=DATASET)
-    roi: str | None = field(default=None, metadata=optional_region("the whole of a single image"))
-    regions: str | None = field(default=None, metadata=REGIONS)
-    columns: str | Mapping[str, str] = field(default="", metadata=REGION_COLUMNS)
-    margin: float | None = field(default=None, metadata=MARGIN)
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    where: Sequence[str] = field(default=(), metadata=WHERE)
-    mask: str = field(default="none", metadata=MASK)
+    dataset: str = field(metadata=shared.DATASET)
+    roi: str | None = field(default=None, metadata=shared.optional_region("the whole of a single image"))
+    regions: str | None = field(default=None, metadata=shared.REGIONS)
+    columns: str | Mapping[str, str] = field(default="", metadata=shared.REGION_COLUMNS)
+    margin: float | None = field(default=None, metadata=shared.MARGIN)
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
+    where: Sequence[str] = field(default=(), metadata=shared.WHERE)
+    mask: str = field(default="none", metadata=shared.MASK)
     reducer: str = data_field(
         "mosaic",
         "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
         DATA,
         choices=MOSAIC_REDUCERS,
     )
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    values: StoredValues = field(default="stored", metadata=VALUES)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
+    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
+    values: StoredValues = field(default="stored", metadata=shared.VALUES)
+    crs: str = field(default="native", metadata=shared.CRS)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
+    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
     clip: bool = data_field(
         False,
         "Mask pixels outside the region, or each of the regions; otherwise a mosaic is the window around it.",

@@ -19,7 +19,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import GROWING, add_images, check_growth
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
-from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
@@ -261,18 +261,13 @@ def _several(scenes: Sequence[Scene]) -> dict[str, Any]:
     }
 
 
-_OPTIONS = option_names(ImagesOptions)
-
-
 def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
     """Make the recipe and the config of the run for the options of ``images``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(
-        Images, _OPTIONS, options, lambda job_recipe: f"images-{slug(job_recipe.options.dataset)}"
-    )
+    recipe, config = split_options(Images, option_names(ImagesOptions), options)
     check_on_empty(recipe.name, recipe.imagery.style, config)
     return recipe, config
 

@@ -37,7 +37,6 @@ from eechips.jobs.recipe_options import (
     check_dates,
     option_names,
     run_recipe,
-    slug,
     split_options,
     takes,
 )
@@ -365,18 +364,13 @@ class MosaicRecipe:
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 
-_OPTIONS = option_names(MosaicOptions)
-
-
 def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
     """Make the recipe and the config of the run for the options of ``mosaic``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(
-        MosaicRecipe, _OPTIONS, options, lambda job_recipe: f"mosaic-{slug(job_recipe.options.dataset)}"
-    )
+    recipe, config = split_options(MosaicRecipe, option_names(MosaicOptions), options)
     recipe.folder = config.out
     return recipe, config
 

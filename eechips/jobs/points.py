@@ -29,7 +29,6 @@ from eechips.jobs.recipe_options import (
     option_names,
     parse_format,
     run_recipe,
-    slug,
     split_options,
     takes,
 )
@@ -369,9 +368,6 @@ class PointValues:
             )
 
 
-_OPTIONS = option_names(PointsOptions)
-
-
 def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
     """Make the recipe and the config of the run for the options of ``points``.
 
@@ -379,9 +375,7 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
         UsageError: if an option is unknown, out of range, or contradicts another.
         RegionError: if the file cannot be used.
     """
-    recipe, config = split_options(
-        PointValues, _OPTIONS, options, lambda job_recipe: f"points-{slug(job_recipe.options.dataset)}"
-    )
+    recipe, config = split_options(PointValues, option_names(PointsOptions), options)
     if recipe.places.kind == "points" or recipe.place_columns.date is None:
         return recipe, config
     raise UsageError("`columns` date=NAME is for points; polygons can have `each_image`")

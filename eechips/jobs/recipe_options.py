@@ -31,7 +31,10 @@ RUN_OPTIONS = frozenset(
 
 
 def split_options(
-    recipe: Callable[..., RecipeT], names: frozenset[str], options: Mapping[str, Any], out: Callable[[RecipeT], str]
+    recipe: Callable[..., RecipeT],
+    names: frozenset[str],
+    options: Mapping[str, Any],
+    out: Callable[[RecipeT], str] | None = None,
 ) -> tuple[RecipeT, RunConfig]:
     """Make a recipe and the config of its run from one set of options.
 
@@ -39,7 +42,7 @@ def split_options(
         recipe: makes the recipe.
         names: options of the recipe; all others belong to the run.
         options: by name.
-        out: returns the default folder of the recipe's run, in ``outputs``.
+        out: returns the default folder of the recipe's run, in ``outputs``; None for the names of recipe and dataset.
 
     Raises:
         UsageError: if an option is unknown; the message suggests a similar one.
@@ -60,8 +63,12 @@ def split_options(
     if rest.get("name"):
         NameTemplate(rest["name"])  # raises errors before the folder is made
     return job_recipe, RunConfig(
-        out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
+        out=Path("outputs") / (out or _named_by_dataset)(job_recipe) if folder is None else local_path(folder), **rest
     )
+
+
+def _named_by_dataset(recipe: Any) -> str:
+    return f"{recipe.name}-{slug(recipe.options.dataset)}"
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:

@@ -10,22 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from eechips.engine.config import OnEmpty
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
-from eechips.jobs.shared_options import (
-    CRS,
-    DATA,
-    END,
-    INPUT_CRS,
-    MARGIN,
-    MASK,
-    PIXELS,
-    PLACES,
-    REGIONS,
-    SCALE,
-    START,
-    STRETCH,
-    TIME,
-    optional_region,
-)
+from eechips.jobs import shared_options as shared
+from eechips.jobs.shared_options import DATA, PIXELS, PLACES, TIME
 from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.option_fields import data_field, documented, option, option_field
 from eechips.planning.image_reducers import REDUCERS
@@ -90,17 +76,17 @@ class SampleOptions:
         metavar="FILE",
         decides="input",
     )
-    regions: str | None = field(default=None, metadata=REGIONS)
-    margin: float | None = field(default=None, metadata=MARGIN)
+    regions: str | None = field(default=None, metadata=shared.REGIONS)
+    margin: float | None = field(default=None, metadata=shared.MARGIN)
     clip: bool = data_field(
         False,
         "With `regions`: mask pixels outside the region; otherwise chips show the whole window around it.",
         PLACES,
     )
     roi: str | None = field(
-        default=None, metadata=optional_region("the dataset's (Colorado for NAIP); the world with `total`")
+        default=None, metadata=shared.optional_region("the dataset's (Colorado for NAIP); the world with `total`")
     )
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
     columns: str | Mapping[str, str] = data_field(
         "",
         "Columns of a file of places: the coordinates of `points`, lon=X,lat=Y, and their dates, date=surveyed: a"
@@ -137,7 +123,7 @@ class SampleOptions:
         kind="size",
         default="256; with `regions` the region's extent",
     )
-    scale: float | None = field(default=None, metadata=SCALE)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
     bands: Bands = data_field(
         None,
         "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation. Common names (red, nir) work as well.",
@@ -163,8 +149,8 @@ class SampleOptions:
         DATA,
         choices=("stored", "scaled", "quantized"),
     )
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
     where: Sequence[str] | str = data_field(
         (),
         "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'orbitProperties_pass = ASCENDING';"
@@ -181,7 +167,7 @@ class SampleOptions:
         metavar="FILTER[:SIZE]",
         is_advanced=True,
     )
-    mask: str = field(default="none", metadata=MASK)
+    mask: str = field(default="none", metadata=shared.MASK)
     frames: int | str | None = data_field(
         None,
         "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
@@ -242,7 +228,7 @@ class SampleOptions:
         default="native for tif and npy, thumb for png and jpg",
         is_advanced=True,
     )
-    crs: str = field(default="native", metadata=CRS)
+    crs: str = field(default="native", metadata=shared.CRS)
     provenance: bool = data_field(
         False,
         "Record all images of which a chip shows a pixel, with their dates, in the manifest; otherwise only the"
@@ -256,7 +242,7 @@ class SampleOptions:
     limit: int | None = data_field(
         None, "Stop after N points in all. They are spread over the strata.", PLACES, metavar="N"
     )
-    stretch: str | Sequence[float] | None = field(default=None, metadata=STRETCH)
+    stretch: str | Sequence[float] | None = field(default=None, metadata=shared.STRETCH)
 
     on_empty: OnEmpty = "keep"
 

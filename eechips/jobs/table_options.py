@@ -7,24 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eechips.formats import TABLE_FORMATS, TableFormat
-from eechips.jobs.shared_options import (
-    BANDS,
-    CRS,
-    DATA,
-    DATASET,
-    END,
-    GRID,
-    INDEX,
-    INPUT_CRS,
-    MASK,
-    PLACES,
-    SCALE,
-    START,
-    TABLE,
-    VALUES,
-    StoredValues,
-    optional_region,
-)
+from eechips.jobs import shared_options as shared
+from eechips.jobs.shared_options import DATA, PLACES, TABLE, StoredValues
 from eechips.option_fields import data_field, documented, option
 from eechips.planning.statistics import REDUCERS
 
@@ -40,7 +24,7 @@ COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 class TimeSeriesOptions:
     """The options of ``eechips timeseries``, unchecked."""
 
-    dataset: str = field(metadata=DATASET)
+    dataset: str = field(metadata=shared.DATASET)
     regions: str = field(
         metadata=option(
             "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
@@ -53,9 +37,9 @@ class TimeSeriesOptions:
         metavar="id=FIELD",
         default="for a file, numbers from 1",
     )
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    values: StoredValues = field(default="stored", metadata=VALUES)
+    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
+    values: StoredValues = field(default="stored", metadata=shared.VALUES)
     reducer: Sequence[str] | str = data_field(
         "mean",
         f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
@@ -76,7 +60,7 @@ class TimeSeriesOptions:
         DATA,
         metavar="REDUCER",
     )
-    mask: str = field(default="none", metadata=MASK)
+    mask: str = field(default="none", metadata=shared.MASK)
     min_clear: float | None = data_field(
         None,
         "Least share of a region's pixels with data, 0 to 1; with less, its values of that date are empty. The"
@@ -87,12 +71,12 @@ class TimeSeriesOptions:
     bbox: str | None = data_field(
         None, "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
     )
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
-    crs: str = field(default="native", metadata=CRS)
-    scale: float | None = field(default=None, metadata=SCALE)
-    grid: str | Sequence[float] | None = field(default=None, metadata=GRID)
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
+    crs: str = field(default="native", metadata=shared.CRS)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
+    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
     multiply: float | None = data_field(
         None,
         "Multiply the values by this number, on the server, before they are reduced.",
@@ -120,7 +104,7 @@ class TimeSeriesOptions:
 class PointsOptions:
     """The options of ``eechips points``, unchecked."""
 
-    dataset: str = field(metadata=DATASET)
+    dataset: str = field(metadata=shared.DATASET)
     points: str = field(
         metadata=option(
             "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
@@ -139,12 +123,12 @@ class PointsOptions:
         metavar="NAME=FIELD,…",
         default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
     )
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=INDEX)
-    values: StoredValues = field(default="stored", metadata=VALUES)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
+    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
+    values: StoredValues = field(default="stored", metadata=shared.VALUES)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
     each_image: bool = data_field(
         False, "A row for every image that covers the place, with its id and date, in order of time.", DATA
     )
@@ -162,8 +146,8 @@ class PointsOptions:
         DATA,
         metavar="TIME",
     )
-    mask: str = field(default="none", metadata=MASK)
-    scale: float | None = field(default=None, metadata=SCALE)
+    mask: str = field(default="none", metadata=shared.MASK)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
     reducer: str | None = data_field(
         None,
         "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
@@ -189,10 +173,10 @@ class FeaturesOptions:
             decides="input",
         )
     )
-    roi: str | None = field(default=None, metadata=optional_region("the whole table"))
-    input_crs: str | None = field(default=None, metadata=INPUT_CRS)
-    start: str | None = field(default=None, metadata=START)
-    end: str | None = field(default=None, metadata=END)
+    roi: str | None = field(default=None, metadata=shared.optional_region("the whole table"))
+    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
+    start: str | None = field(default=None, metadata=shared.START)
+    end: str | None = field(default=None, metadata=shared.END)
     where: Sequence[str] | str = data_field(
         (),
         "Only features whose properties meet the condition: 'sensitivity >= 0.95', 'beam in (5, 6, 8, 11)'. May be"

@@ -29,7 +29,6 @@ from eechips.jobs.recipe_options import (
     option_names,
     parse_format,
     run_recipe,
-    slug,
     split_options,
     takes,
 )
@@ -441,19 +440,13 @@ def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:
     return [(period.start.isoformat(), period.end.isoformat()) for period in periods]
 
 
-_OPTIONS = option_names(TimeSeriesOptions)
-
-
 def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig]:
     """Make the recipe and the config of the run for the options of ``timeseries``.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(
-        TimeSeries, _OPTIONS, options, lambda job_recipe: f"timeseries-{slug(job_recipe.options.dataset)}"
-    )
-    return recipe, config
+    return split_options(TimeSeries, option_names(TimeSeriesOptions), options)
 
 
 @overload
