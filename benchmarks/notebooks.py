@@ -42,7 +42,8 @@ NEEDS: Sequence[tuple[str, str]] = (
     ("an asset that Earth Engine has removed",
      r"[Aa]sset '(LANDSAT/\w+/C01/|LANDSAT/L[CET]\d[_/]|MODIS/051/|GOOGLE/EE/DEMOS/)[^']*' not found"),
     (_FILE, r"No such file or directory|FileNotFoundError|does not exist in the file system"),
-    ("a key or an answer of its user", r"DefaultCredentialsError|EOFError|StdinNotImplementedError|raw_input was called|API[ _][Kk]ey"),
+    ("a key or an answer of its user",
+     r"DefaultCredentialsError|EOFError|StdinNotImplementedError|raw_input was called|API[ _][Kk]ey"),
 )  # fmt: skip
 # How the others fail. The first that matches.
 _FAILS: Sequence[tuple[str, str]] = (
