@@ -161,7 +161,7 @@ class Verbs(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            raise OneSentence(f"{error.format_message()} (see {info_name} --help)") from error
+            raise OneSentence(f"{_without_stop(error)} (see {info_name} --help)") from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -184,7 +184,7 @@ class Verbs(click.Group):
             raise
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else ctx.command_path
-            raise OneSentence(f"{error.format_message()} (see {path} --help)") from error
+            raise OneSentence(f"{_without_stop(error)} (see {path} --help)") from error
         except EechipsError as error:
             if ctx.meta.get(DEBUG):
                 raise
@@ -230,3 +230,7 @@ def main(context: click.Context, /, debug: bool) -> None:
     interrupted run, repeat its command.
     """
     context.meta[DEBUG] = debug
+
+
+def _without_stop(error: click.UsageError) -> str:
+    return error.format_message().removesuffix(".")
