@@ -73,7 +73,7 @@ def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
     [
         ("sampel", "there is no command 'sampel'. Did you mean sample?"),
         ("cataloge", "there is no command 'cataloge'. Did you mean catalog?"),
-        ("xyzzy", "there is no command 'xyzzy'. (see"),
+        ("xyzzy", "there is no command 'xyzzy' (see"),
     ],
 )
 def test_a_mistyped_command_is_answered_with_similar_names(typed: str, message: str) -> None:
