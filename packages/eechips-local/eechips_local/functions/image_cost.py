@@ -133,8 +133,8 @@ def least_costs(
 ) -> tuple[Floats, Floats]:
     """Return the least costs of ways from the sources to each pixel, and the lengths of these ways in metres.
 
-    A step to one of the eight neighbours costs its length times the mean of both pixels' costs. Steps are relaxed for
-    all pixels at a time until nothing changes (Bellman 1958).
+    A step to one of the eight neighbours costs its length times the mean of both pixels' costs. Steps are relaxed from
+    the pixels whose cost has changed, all at a time, until nothing changes (Moore 1959).
 
     Args:
         cost: cost of a metre; infinite where there is no way. Shape (height, width).
@@ -142,25 +142,32 @@ def least_costs(
         grid: grid of the pixels.
         geodetic: see ``cumulative_cost``.
     """
-    steps = [(0, 1), (1, 0), (1, 1), (1, -1)]
-    edges = []
-    for row, column in steps:
-        here, there = _pair(row, column, cost.shape)
-        length = _lengths(grid, row, column, geodetic=geodetic)
-        edges.append((here, there, length, length * (cost[here] + cost[there]) / 2))
-    total, way = np.where(source & np.isfinite(cost), 0.0, np.inf), np.zeros(cost.shape)
-    while True:
-        changed = False
-        for here, there, length, price in edges:
-            for start, end in ((here, there), (there, here)):
-                candidate = total[start] + price
-                better = candidate < total[end]
-                if better.any():
-                    changed = True
-                    total[end] = np.where(better, candidate, total[end])
-                    way[end] = np.where(better, way[start] + length, way[end])
-        if not changed:
-            return total, way
+    closed = np.pad(cost, 1, constant_values=np.inf)  # no step leads over an edge
+    width = closed.shape[1]
+    steps = []
+    for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        lengths = np.ones(closed.shape)  # infinite costs over an edge, too
+        here, _ = _pair(row, column, cost.shape)
+        lengths[1:-1, 1:-1][here] = _lengths(grid, row, column, geodetic=geodetic)
+        offset = row * width + column
+        steps += [(offset, 0, lengths.ravel()), (-offset, -offset, lengths.ravel())]
+    prices, way = closed.ravel(), np.zeros(closed.size)
+    total = np.where(np.pad(source, 1).ravel() & np.isfinite(prices), 0.0, np.inf)
+    changed = np.flatnonzero(total == 0)
+    while changed.size:
+        reached = []
+        for offset, of_length, lengths in steps:
+            ends = changed + offset
+            length = lengths[changed + of_length]
+            candidate = total[changed] + length * (prices[changed] + prices[ends]) / 2
+            better = candidate < total[ends]
+            ends = ends[better]
+            total[ends] = candidate[better]
+            way[ends] = way[changed[better]] + length[better]
+            reached.append(ends)
+        changed = np.unique(np.concatenate(reached))
+    inner = slice(1, -1), slice(1, -1)
+    return total.reshape(closed.shape)[inner], way.reshape(closed.shape)[inner]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
