@@ -144,7 +144,7 @@ def least_costs(
     """
     closed = np.pad(cost, 1, constant_values=np.inf)  # no step leads over an edge
     width = closed.shape[1]
-    steps = []
+    steps: list[tuple[int, int, Floats]] = []
     for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
         lengths = np.ones(closed.shape)  # infinite costs over an edge, too
         here, _ = _pair(row, column, cost.shape)
