@@ -147,7 +147,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
             added=_count_units(place) - before,
             replaced=tuple(replaced),
             is_refetched=refetch,
-            kept=tuple(str(change["text"]) for change in kept),
+            kept=tuple(str(change["text"]) for change in kept if change["text"]),
             is_interrupted=done.interrupted,
         )
 

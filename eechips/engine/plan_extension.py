@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
-from eechips.manifest.extensions import EXTENSIONS, KEPT_CHANGES, PlanIds, PlanPart, PlanUnits, plan_parts
+from eechips.manifest.extensions import (
+    EXTENSIONS,
+    KEPT_CHANGES,
+    PlanIds,
+    PlanPart,
+    PlanUnits,
+    plan_parts,
+    read_completions,
+)
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
@@ -26,7 +34,9 @@ from eechips.recipe import (
     to_unit,
     unit_id,
 )
-from eechips.storage import ID_LENGTH, fold_case
+from eechips.recipe.units import COMPLETES
+from eechips.storage import ID_LENGTH, fold_case, safe_component
+from eechips.text.formatting import format_count
 from eechips.text.timestamps import utc_now
 
 _SHOWN = 5  # differences and changed results that a message names
@@ -47,14 +57,18 @@ def continue_extended(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Reci
     if not ledger.has_plan:
         return recipe
     meta = ledger.meta()
-    parts = plan_parts(meta)
     if config.extend and not isinstance(recipe, SupportsExtension):
         raise UsageError(
             f"`extend` is not for {recipe.name}, whose results are one whole: choose another output folder"
         )
-    if not isinstance(recipe, SupportsExtension) or not (parts or config.extend):
+    return _continued(recipe, meta) if plan_parts(meta) or config.extend else recipe
+
+
+def _continued(recipe: Recipe, stored: Mapping[str, Any]) -> Recipe:
+    """Return the recipe for the units of all plans of a run, by its description; itself if it has no extensions."""
+    if not isinstance(recipe, SupportsExtension):
         return recipe
-    latest = meta.get("parameters") or {}
+    parts, latest = plan_parts(stored), stored.get("parameters") or {}
     return recipe.continuing_from(parts[0].parameters if parts else latest, latest)
 
 
@@ -82,7 +96,12 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
         )
 
 
-def growing_parameters(recipe: Recipe) -> frozenset[str]:
+def addable_parameters(recipe: Recipe, ledger: Ledger) -> frozenset[str]:
+    """Return the names of the parameters in which an extension of a run may differ; none if there is no plan."""
+    return _growing_parameters(_continued(recipe, ledger.meta())) if ledger.has_plan else frozenset()
+
+
+def _growing_parameters(recipe: Recipe) -> frozenset[str]:
     """Return the names of the parameters that may differ in an extension; none if the recipe has no extensions."""
     return recipe.growing if isinstance(recipe, SupportsExtension) else frozenset()
 
@@ -97,7 +116,7 @@ def comparable(
         described: the command's run.
         stored: the other one, as it was described.
     """
-    growing = growing_parameters(recipe)
+    growing = _growing_parameters(recipe)
     parameters, there = described["parameters"], stored.get("parameters")
     there = there if isinstance(there, dict) else {}
     has_grown = any(parameters.get(name) != there.get(name) for name in growing)
@@ -134,11 +153,13 @@ def extend_plan(
     read_inputs(recipe)
     with planner_errors():
         extension = recipe.extend_plan(_earlier_plan(ledger, stored.get("parameters") or {}))
-    amended, kept = _amend(extension.changed, recipe, ledger)
-    for entry in kept[:_SHOWN]:
-        _log.warning("%s", entry["text"])
-    if len(kept) > _SHOWN:
-        _log.warning("So it is with %s further results", f"{len(kept) - _SHOWN:,}")
+    completed = {unit[COMPLETES] for unit in extension.units if isinstance(unit, dict) and COMPLETES in unit}
+    amended, kept = _amend(extension.changed, completed, recipe, ledger)
+    told = [entry["text"] for entry in kept if entry["text"]]
+    for text in told[:_SHOWN]:
+        _log.warning("%s", text)
+    if len(told) > _SHOWN:
+        _log.warning("So it is with %s further results", f"{len(told) - _SHOWN:,}")
     added = _name_units(extension.units, recipe, config, ledger)
     values: dict[str, Any] = {KEPT_CHANGES: kept}
     if added or amended or not is_complete:
@@ -148,6 +169,7 @@ def extend_plan(
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
         values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
+        _log.info("%s are there, %s new", format_count(sum(ledger.counts().values()), "unit"), f"{len(added):,}")
     ledger.extend(added, values)
     return len(added) + amended
 
@@ -167,18 +189,32 @@ def _earlier_plan(ledger: Ledger, parameters: Mapping[str, Any]) -> EarlierPlan:
     )
 
 
-def _amend(changed: Sequence[ChangedUnit], recipe: Recipe, ledger: Ledger) -> tuple[int, list[dict[str, Any]]]:
-    """Plan changed units without a file again; return their number, and text and position of those that are kept."""
+def _amend(
+    changed: Sequence[ChangedUnit], completed: Collection[str], recipe: Recipe, ledger: Ledger
+) -> tuple[int, list[dict[str, Any]]]:
+    """Plan changed units without a file again; return their number, and text and position of those that are kept.
+
+    Units of one sample, of which some name the id of another, are planned again together or not at all.
+    """
+    query = "SELECT position, lower(hex(id)), name, file FROM units ORDER BY position LIMIT 1 OFFSET ?"
+    rows = [(entry, *ledger.database.execute(query, (entry.index,)).fetchone()) for entry in changed]
+    further = read_completions(ledger) if rows else {}
+    first_of = {position: first for first, positions in further.items() for position in positions}
+    known = {position for _, position, *_ in rows}
+    fixed = {first for first, positions in further.items() if not known.issuperset(positions)}
+    fixed |= {
+        first_of.get(position, position)
+        for _, position, identifier, _, file in rows
+        if file is not None or identifier in completed
+    }
     kept: list[dict[str, Any]] = []
     amended: list[WorkUnit] = []
-    for changed_unit in changed:
-        query = "SELECT position, name, file FROM units ORDER BY position LIMIT 1 OFFSET ?"
-        position, name, file = ledger.database.execute(query, (changed_unit.index,)).fetchone()
-        if file is None:
-            unit = to_unit(changed_unit.unit)
-            amended.append(WorkUnit(position, unit_id(unit, recipe.identity), canonical_json(unit), name))
+    for entry, position, _, name, _ in rows:
+        if first_of.get(position, position) in fixed:
+            kept.append({"text": entry.text, "position": position})
         else:
-            kept.append({"text": changed_unit.text, "position": position})
+            unit = to_unit(entry.unit)
+            amended.append(WorkUnit(position, unit_id(unit, recipe.identity), canonical_json(unit), name))
     ledger.amend(amended)
     return len(amended), kept
 
@@ -198,7 +234,8 @@ def _first_part(stored: Mapping[str, Any], folder: Path, units: int) -> PlanPart
 def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger: Ledger) -> list[WorkUnit]:
     """Return the units that the ledger lacks, with ids, and names that no other unit has.
 
-    A name that is taken gets the first date of the unit appended if that tells it apart, else the beginning of the id.
+    A name that is taken gets what tells the unit apart appended: its layer if it completes another unit, its first
+    date, else the beginning of the id.
     """
     template = name_template(recipe, config)
     ids: set[str] = set()
@@ -223,8 +260,13 @@ def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger
 
 
 def _free_name(name: str, unit: Unit, identifier: str, names: set[int]) -> str:
-    dated = [f"{name}_{unit['start']}"] if isinstance(unit.get("start"), str) else []
-    for candidate in (name, *dated):
+    candidates = [name]
+    if COMPLETES in unit:
+        layers = unit.get("layers") or ()
+        candidates += [f"{name}.{safe_component(layer)}" for layer in layers if len(layers) == 1]
+    elif isinstance(unit.get("start"), str):
+        candidates.append(f"{name}_{unit['start']}")
+    for candidate in candidates:
         if hash(fold_case(candidate)) not in names:
             return candidate
     return f"{name}-{identifier[:ID_LENGTH]}"

@@ -14,9 +14,9 @@ from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.open_units import stop_message
 from eechips.engine.plan_extension import (
+    addable_parameters,
     check_growth,
     continue_extended,
-    growing_parameters,
 )
 from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
@@ -149,8 +149,8 @@ class _Run:
         is_extended = config.extend and ledger.has_plan
         if is_extended:
             check_growth(self._recipe, ledger, parts.described, config.out)
-        growing = growing_parameters(parts.recipe)
-        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, growing))
+        addable = addable_parameters(parts.recipe, ledger)
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, addable))
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:
             remove_excluded_files(ledger, parts.store)

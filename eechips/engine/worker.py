@@ -283,9 +283,7 @@ class Worker:
             str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()
         }
         names = {
-            layer: (
-                f"{self._own_name(assignment, result) or f'{assignment.name}.{safe_component(layer)}'}.{written.suffix}"
-            )
+            layer: f"{self._own_name(assignment, result) or _layer_file(assignment.name, layer)}.{written.suffix}"
             for layer, (result, written) in encoded_layers.items()
         }
         if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
@@ -378,3 +376,9 @@ class Worker:
             for layer in results
         )
         return not self._is_concurrent and not is_left
+
+
+def _layer_file(name: str, layer: str) -> str:
+    """Return the name of a layer's file without suffix: that of the unit, which may end with the layer's already."""
+    ending = f".{safe_component(layer)}"
+    return name if name.endswith(ending) else f"{name}{ending}"

@@ -1,4 +1,4 @@
-"""Add bands to a sample: layers of their own, which show the images that the manifest names."""
+"""Add bands to a run: layers of their own, which show the images that the manifest names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.jobs.chip_plan import ChipPlan
-from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
+from eechips.jobs.resolved_sample import LAYERS
 from eechips.jobs.sample_layers import SampleLayer, layer_name
 from eechips.recipe import Unit
 
@@ -15,19 +15,17 @@ _OF_LAYERS = frozenset({LAYERS, "source", "where", "casts", "dtypes", "types", "
 """Fields of a unit that depend on the bands of its files. The others say where its place is, and what it shows."""
 
 
-def divide_bands(latest: Mapping[str, Any], sample: ResolvedSample) -> tuple[SampleLayer, ...] | None:
-    """Return the layers of a sample, with further bands of a dataset as layers of their own.
+def divide_bands(latest: Mapping[str, Any], chosen: Sequence[SampleLayer]) -> tuple[SampleLayer, ...] | None:
+    """Return datasets with their first bands, and further bands of each as layers of their own.
 
     Args:
         latest: parameters of the run that is there, with the layers that its units have.
-        sample: the sample as its options say, a layer for each dataset.
+        chosen: the datasets as the options say, with all bands.
 
     Returns:
         None if no dataset has more bands than in its first plan, some are left out, or it is unknown which there were.
     """
-    if sample.style.is_picture:
-        return None
-    declared = {layer.dataset_id: layer for layer in sample.layers}
+    declared = {layer.dataset_id: layer for layer in chosen}
     bases: dict[str, SampleLayer] = {}
     seen: dict[str, set[str]] = {}
     layers: list[SampleLayer] = []
@@ -44,7 +42,7 @@ def divide_bands(latest: Mapping[str, Any], sample: ResolvedSample) -> tuple[Sam
         else:
             bases[identifier] = replace(layer, name=name, bands=tuple(bands) if bands else None)
             layers.append(bases[identifier])
-    for layer in sample.layers:
+    for layer in chosen:
         if layer.dataset_id not in bases:
             layers.append(layer)
             continue
@@ -52,7 +50,7 @@ def divide_bands(latest: Mapping[str, Any], sample: ResolvedSample) -> tuple[Sam
         if further:
             base = bases[layer.dataset_id]
             layers.append(_added(layer, base, f"{base.name}-{further[0]}", further))
-    return None if len(layers) == len(sample.layers) else tuple(layers)
+    return None if len(layers) == len(chosen) else tuple(layers)
 
 
 def _bands(layer: SampleLayer) -> tuple[str, ...] | None:

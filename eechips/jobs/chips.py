@@ -174,7 +174,7 @@ class ChipSample:
         Units have their frames, and later ones their datasets. Bands that were added are layers, in the parameters too.
         """
         declared = self._declared or self.sample
-        divided = divide_bands(latest, declared)
+        divided = None if declared.style.is_picture else divide_bands(latest, declared.layers)
         sample = declared if divided is None else replace(declared, layers=divided)
         layers = find_first_layers(first, sample)
         if layers is None:

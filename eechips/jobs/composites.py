@@ -17,15 +17,17 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, shown_imagery
 from eechips.jobs.grown_plans import (
     GROWING,
     add_composites,
     check_growth,
     find_last_day,
 )
-from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
+from eechips.jobs.resolved_sample import LAYERS
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
@@ -65,7 +67,7 @@ class Composites:
 
     name = "composites"
     is_builtin = True
-    growing = GROWING
+    growing: frozenset[str] = GROWING
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = CompositesOptions(**options)
@@ -106,12 +108,10 @@ class Composites:
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image, or none has a date.
         """
-        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        imagery, dataset = shown_imagery(self.imagery, {}), self.imagery.source.dataset_id
         selection = imagery.select_images()
         self._stored_dtype = selection.stored_dtype
-        extra = {**imagery.unit_fields(selection), **self._dtype(selection)}
-        if selection.tests:
-            extra["where"] = [test.to_json() for test in selection.tests]
+        extra = self._band_fields(imagery, selection)
         images = count = used = 0
         for place, grid, region_scenes in self._places(selection):
             dated = [scene for scene in region_scenes if scene.day is not None]
@@ -132,7 +132,10 @@ class Composites:
             UsageError: if dates or regions are left out, or a file that is there would change.
         """
         check_growth(earlier, self.options.start, self.options.end, self.imagery.regions)
-        return add_composites(earlier.units, self.get_requests())
+        growth = add_composites(earlier.units, self.get_requests())
+        return complete_images(
+            earlier, growth, self.imagery, self.identity, lambda own: self._band_fields(own, own.select_images())
+        )
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the end of the last whole period before the day of the latest image.
@@ -145,8 +148,11 @@ class Composites:
         return None if last is None else self.step.last_end(parse_day(next(iter(units))["start"]), last)
 
     def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Composites:
-        """Return the recipe itself: units have their dates; see :class:`eechips.recipe.SupportsExtension`."""
-        return self
+        """Return the recipe that knows the bands of the first units; see :class:`eechips.recipe.SupportsExtension`.
+
+        Units have their dates, and later ones their bands.
+        """
+        return continue_imagery(self, latest)
 
     def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
         """Return the pixels of a unit: composites on the same pixels are bands of one request.
@@ -155,17 +161,18 @@ class Composites:
         """
         if self.is_picture or unit["images"] == 0:
             return None
-        return json.dumps(unit["grid"], sort_keys=True), Grid.from_json(unit["grid"])
+        key = json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))
+        return key, Grid.from_json(unit["grid"])
 
-    def get_result(self, index: int, unit: Unit) -> Chip | NoData:
+    def get_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
         """Describe the composite of a period: one request by computePixels, two by URL, none without images."""
         if unit["images"] == 0:
             return NoData()
-        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        imagery, dataset = shown_imagery(self.imagery, unit), self.imagery.source.dataset_id
         treatment = imagery.treatment(unit)
         grid = Grid.from_json(unit["grid"])
         composite = _Composite(dataset, treatment, self.options.reducer, unit_tests(unit), grid)
-        return Chip(
+        chip = Chip(
             image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
             grid=grid,
             bands=treatment.bands,
@@ -175,10 +182,12 @@ class Composites:
             sources=tuple(f"{dataset}/{name}" for name in unit["sources"]),
             dates=tuple(unit["times"]),
         )
+        return as_layer(chip, unit)
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
+    def sized_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        return self.imagery.sized(self.get_result(index, unit), self._stored_dtype)
+        result = self.get_result(index, unit)
+        return self.imagery.sized(result, self._stored_dtype) if isinstance(result, Chip) else result
 
     def _places(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Grid, Sequence[Scene]]]:
         """Yield the field of a unit that names its region, if there are several, the pixel grid, and the images."""
@@ -214,6 +223,11 @@ class Composites:
                 place += 1
             unit = {"kind": "dates", "start": period.start.isoformat(), "end": period.end.isoformat()}
             yield unit, scenes[first:place]
+
+    def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection) -> dict[str, Any]:
+        """Return the part of a unit that depends on its bands."""
+        own = {**imagery.unit_fields(selection), **self._dtype(selection)}
+        return own | ({"where": [test.to_json() for test in selection.tests]} if selection.tests else {})
 
     def _dtype(self, selection: ImageSelection) -> dict[str, str]:
         """Return the type of the composites if it differs from the bands'."""

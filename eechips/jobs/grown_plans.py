@@ -14,6 +14,7 @@ from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.separate_regions import SeparateRegions, outline_error
 from eechips.recipe import AddedUnits, ChangedUnit, EarlierPlan, Unit
+from eechips.recipe.units import COMPLETES
 
 _CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
 _SHOWN = 5  # regions that a message names
@@ -235,6 +236,8 @@ def _read(units: Iterable[Unit], names: Sequence[str]) -> _EarlierPlaces:
     images: dict[tuple[Any, ...], _EarlierUnit] = {}
     grids: dict[Any, Mapping[str, Any]] = {}
     for index, unit in enumerate(units):
+        if COMPLETES in unit:
+            continue
         images[_key(unit, names)] = _EarlierUnit(index, _images(unit))
         grids.setdefault(unit.get("region"), unit["grid"])
     return _EarlierPlaces(images, grids)

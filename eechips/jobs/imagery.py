@@ -17,6 +17,7 @@ from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_datase
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import check_dates, parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
+from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.value_parts import region_column
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
@@ -28,7 +29,7 @@ from eechips.planning.region_images import RegionScenes, find_region_scenes, war
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region
 from eechips.planning.separate_regions import SeparateRegions, choose_region
-from eechips.recipe import Chip, NoData, Unit
+from eechips.recipe import Chip, Unit
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 
@@ -109,6 +110,7 @@ class ResolvedImagery:
         region: the region.
         conditions: on the properties of images.
         alignment: the requested pixel grid.
+        layers: the bands of the first plan, and those that were added, if any were; ``source`` has all.
     """
 
     options: ImageryOptions
@@ -117,6 +119,7 @@ class ResolvedImagery:
     region: Region
     conditions: tuple[PropertyCondition, ...]
     alignment: GridAlignment
+    layers: tuple[SampleLayer, ...] = ()
 
     @property
     def regions(self) -> SeparateRegions | None:
@@ -209,11 +212,9 @@ class ResolvedImagery:
         """Return the part of a unit that describes its region, by its id; empty unless there are several regions."""
         return {} if self.regions is None else self.regions.unit_fields(region, is_clipped=self.options.clip)
 
-    def sized(self, chip: Chip | NoData, dtype: str | None) -> Chip | NoData:
+    def sized(self, chip: Chip, dtype: str | None) -> Chip:
         """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        if isinstance(chip, NoData) or self.style.is_picture:
-            return chip
-        return replace(chip, dtype=chip.dtype or dtype)
+        return chip if self.style.is_picture else replace(chip, dtype=chip.dtype or dtype)
 
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""

@@ -16,10 +16,12 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, shown_imagery
 from eechips.jobs.grown_plans import GROWING, add_images, check_growth
-from eechips.jobs.imagery import ImageSelection, ImageTreatment, check_on_empty, resolve_imagery
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
+from eechips.jobs.resolved_sample import LAYERS
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
@@ -27,7 +29,7 @@ from eechips.planning.inventory import Scene
 from eechips.planning.passes import PASS_KINDS, PASS_PROPERTIES, group_passes
 from eechips.planning.region_images import RegionScenes, place_scenes
 from eechips.planning.region_overlaps import Overlap
-from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit, recipe_identity
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
@@ -52,7 +54,7 @@ class Images:
 
     name = "images"
     is_builtin = True
-    growing = GROWING
+    growing: frozenset[str] = GROWING
 
     def __init__(self, **options: Any) -> None:
         self.options = ImagesOptions(**options)
@@ -93,7 +95,7 @@ class Images:
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image.
         """
-        imagery = self.imagery
+        imagery = shown_imagery(self.imagery, {})
         selection = imagery.select_images()
         self._dtype = selection.stored_dtype
         extra = imagery.unit_fields(selection)
@@ -127,15 +129,21 @@ class Images:
         imagery = self.imagery
         check_growth(earlier, self.options.start, self.options.end, imagery.regions)
         is_placed = imagery.regions is not None or self.options.mosaic_by is not None
-        return add_images(earlier.units, self.get_requests(), is_placed=is_placed)
+        growth = add_images(earlier.units, self.get_requests(), is_placed=is_placed)
+        return complete_images(
+            earlier, growth, imagery, self.identity, lambda own: own.unit_fields(own.select_images())
+        )
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the day itself: images that reach the archive late are found by the next extension."""
         return until
 
     def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Images:
-        """Return the recipe itself: units name their images; see :class:`eechips.recipe.SupportsExtension`."""
-        return self
+        """Return the recipe that knows the bands of the first units; see :class:`eechips.recipe.SupportsExtension`.
+
+        Units name their images, and later ones their bands.
+        """
+        return continue_imagery(self, latest)
 
     def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Sequence[Scene], Grid]]:
         """Yield the fields of a unit about its region, if there are several, its images, and its pixel grid."""
@@ -181,16 +189,17 @@ class Images:
         """
         if self.is_picture:
             return None
-        return json.dumps(unit["grid"], sort_keys=True), Grid.from_json(unit["grid"])
+        key = json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))
+        return key, Grid.from_json(unit["grid"])
 
-    def get_result(self, index: int, unit: Unit) -> Chip:
+    def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """Describe the window of an image: one request by computePixels, two by URL.
 
         The image is loaded by its id, which does not search the collection, and fails with the image's name if it was
         removed meanwhile, while ``filter(system:index == id).first()`` returns null. Images of computed collections
         have no id, so they are found by their index.
         """
-        imagery, dataset = self.imagery, self.imagery.source.dataset_id
+        imagery, dataset = shown_imagery(self.imagery, unit), self.imagery.source.dataset_id
         treatment = imagery.treatment(unit)
         names, moments = unit.get("sources", [unit["image"]]), unit.get("times", [unit.get("time")])
         source, *others = sources = tuple(f"{dataset}/{name}" for name in names)
@@ -202,7 +211,7 @@ class Images:
             image = Template(_found, (treatment, dataset), {"image": unit["image"]})
         else:
             image = Template(_stored, (treatment,), {"source": source})
-        return Chip(
+        chip = Chip(
             image=image,
             grid=Grid.from_json(unit["grid"]),
             bands=treatment.bands,
@@ -211,18 +220,21 @@ class Images:
             dtype=treatment.dtype,
             sources=sources,
             dates=tuple(entry for entry in moments if entry is not None),
-            asset=source if self._is_stored(unit, treatment) else None,
+            asset=source if _is_stored(imagery, unit, treatment) else None,
         )
+        return as_layer(chip, unit)
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
+    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        return self.imagery.sized(self.get_result(index, unit), self._dtype)
+        result = self.get_result(index, unit)
+        return self.imagery.sized(result, self._dtype) if isinstance(result, Chip) else result
 
-    def _is_stored(self, unit: Unit, treatment: ImageTreatment) -> bool:
-        """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
-        is_moved = unit.get("is_computed") or unit.get("is_resampled") or "sources" in unit
-        is_changed = is_moved or treatment.mask or treatment.dtype or treatment.area
-        return self.imagery.source.has_stored_pixels and self.imagery.alignment.is_stored and not is_changed
+
+def _is_stored(imagery: ResolvedImagery, unit: Unit, treatment: ImageTreatment) -> bool:
+    """Return whether the chip of a unit shows stored pixels of its image, unchanged."""
+    is_moved = unit.get("is_computed") or unit.get("is_resampled") or "sources" in unit
+    is_changed = is_moved or treatment.mask or treatment.dtype or treatment.area
+    return imagery.source.has_stored_pixels and imagery.alignment.is_stored and not is_changed
 
 
 def _stored(treatment: ImageTreatment, source: str) -> ee.Image:

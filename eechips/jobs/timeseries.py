@@ -83,7 +83,7 @@ class TimeSeries:
 
     name = "timeseries"
     is_builtin = True
-    growing = GROWING
+    growing = GROWING | {"bands"}  # as `extend_plan` says what to do about further bands
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = TimeSeriesOptions(**options)
@@ -240,6 +240,11 @@ class TimeSeries:
             UsageError: if dates or regions are left out, or a table that is there would have to change.
         """
         options = self.options
+        if earlier.parameters.get("bands") != self.results["bands"]:
+            raise UsageError(
+                "tables keep their columns: fetch further bands by themselves into another output folder, for the same"
+                f" regions and dates, and join the tables by {self.id_column} and date"
+            )
         check_dates_grow(earlier.parameters, options.start, options.end)
         before = earlier.parameters.get("start"), earlier.parameters.get("end")
         if self.step is not None:

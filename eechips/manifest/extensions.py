@@ -21,7 +21,7 @@ EXTENSION_COLUMN = "extension"
 
 KEPT_CHANGES = "kept_changes"
 """In the ledger: results that would be made of other images now, and that the last extension has kept: a sentence as
-``text`` and the ``position`` of the unit each."""
+``text`` and the ``position`` of the unit each; the sentence is empty for units that complete another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,7 +301,7 @@ class ChangedUnit:
     Attributes:
         index: its number in the plan, from 0.
         unit: as it would be planned now.
-        text: what has changed, a sentence.
+        text: what has changed, a sentence; empty for a unit that completes another.
     """
 
     index: int

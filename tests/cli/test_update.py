@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
+from eechips.training.samples import read_samples
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 
@@ -39,11 +40,12 @@ class Archive:
     """A collection to which images are added. An image has one value, the number that its id ends with.
 
     Attributes:
+        bands: names of the bands of images to add, which have the same values.
         server: server that serves it.
     """
 
     def __init__(self, folder: Path, serve: Callable[..., Server]) -> None:
-        self._folder, self._count = folder, 0
+        self._folder, self._count, self.bands = folder, 0, ["n"]
         folder.mkdir()
         self.put(FIRST)
         self.server = serve("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--concurrency", "none")
@@ -53,13 +55,22 @@ class Archive:
         if number is None:
             number = self._count = self._count + 1
         path = self._folder / "image.tif"
-        pixels = np.full((1, EDGE, EDGE), number, dtype=np.uint16)
+        count = len(self.bands)
+        pixels = np.full((count, EDGE, EDGE), number, dtype=np.uint16)
         with rasterio.open(
-            path, "w", driver="GTiff", width=EDGE, height=EDGE, count=1, dtype="uint16", crs=CRS, transform=TRANSFORM
+            path,
+            "w",
+            driver="GTiff",
+            width=EDGE,
+            height=EDGE,
+            count=count,
+            dtype="uint16",
+            crs=CRS,
+            transform=TRANSFORM,
         ) as file:
             file.write(pixels)
         index = f"image_{number:03}"
-        ingest(path, self._folder / "store", f"{COLLECTION}/{index}", time_start=day.isoformat(), bands=["n"])
+        ingest(path, self._folder / "store", f"{COLLECTION}/{index}", time_start=day.isoformat(), bands=self.bands)
         return index
 
     def sent(self, kind: str = PIXELS) -> int:
@@ -199,6 +210,34 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     rows = pd.concat([pd.read_csv(table) for table in tables])
     assert rows["date"].tolist() == ["2024-05-30", "2024-06-01", "2024-06-09"]
     assert rows["n"].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.slow
+def test_composites_with_added_bands_are_fetched_again_with_them(archive: Archive) -> None:
+    """All files of a period show the images that its units name."""
+    archive.bands = ["n", "m"]
+    archive.put(FIRST, 1)
+    words = ("composites", "--every", "10 days", "--reducer", "max", "--roi=" + ROI, "--start", "2024-05-01")
+    begin(archive, *words, "--end", "2024-06-10", "--bands", "n")
+    run = begin(archive, *words, "--end", "2024-06-10", "--bands", "n,m", "--extend")
+    before = digests(run)
+    assert [Path(name).name for name in sorted(before)] == ["2024-05-21.daily-m.tif", "2024-05-21.tif"]
+    archive.put(FIRST)
+    archive.put(dt.date(2024, 6, 5))  # of a period that had no image
+    archive.put(dt.date(2024, 6, 25))
+    assert update(run, "2024-06-30", "--trust").startswith("2 new units until 2024-06-20; 1 composite kept")
+    assert digests(run).items() >= before.items()
+    assert update(run, "2024-06-30", "--trust", "--refetch") == "nothing new until 2024-06-20"
+    assert update(run, "2024-06-30", "--trust") == "nothing new until 2024-06-20"
+    assert typed("verify", run).exit_code == 0
+    samples = read_samples(run)
+    assert [[unit.unit["start"], len(unit.sources), len(unit.files)] for unit in samples] == [
+        ["2024-05-21", 2, 2],
+        ["2024-05-31", 1, 2],
+    ]
+    for name, value in zip(sorted(digests(run)), (2, 2, 3, 3), strict=True):
+        with rasterio.open(run / name) as file:
+            assert file.read().max() == value
 
 
 @pytest.mark.slow

@@ -141,6 +141,8 @@ def test_what_would_change_or_be_left_out_is_refused(demo_server: Server, tmp_pa
         fetch(demo_server, run.path, start=START, end=END, **options)
     with pytest.raises(RunMismatchError, match=r"or remove this one$"):
         fetch(demo_server, run.path, start=START, end=END, **options, bands="B8")
+    with pytest.raises(RunMismatchError, match="or give `extend` to add what is new to it"):
+        fetch(demo_server, run.path, start=START, end=MIDDLE, **options, bands="B4,B8")
     refuse(UsageError, "the period of the run from 2020-06-11 to 2020-06-16 would have other days now")
     refuse(UsageError, "`end` is 2020-06-16 in the run and 2020-06-11 now", end="2020-06-11")
     refuse(UsageError, "`start` is 2020-06-01 in the run and 2020-06-02 now", start="2020-06-02")
@@ -198,6 +200,8 @@ def test_series_of_regions_get_files_of_further_dates(
             "south", "south_2020-06-11", "south_2020-06-21",
         )
     ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"into another output folder, .* and join the tables by field and date"):
+        fetch(demo_server, tmp_path / "run", end=END, extend=True, **options | {"bands": "B4,B8"})
     one = fetch(demo_server, tmp_path / "one", end=END, **options)
     for region in ("north", "south", "east"):
         names = sorted(name for name in found if Path(name).stem.split("_")[0] == region)
