@@ -178,6 +178,3 @@ def _digest(value: Any) -> str | None:
         return hashlib.sha256(pickle.dumps(value, protocol=4)).hexdigest()
     except _UNPICKLABLE:
         return None
-
-
-__all__ = ["fingerprint", "read_globals"]

@@ -183,6 +183,3 @@ def _packages(*functions: Any) -> list[str]:
     used = [value for function in functions for value in read_globals(function).values()]
     modules = (value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) for value in used)
     return list(dict.fromkeys(name.partition(".")[0] for name in modules if name))
-
-
-__all__ = ["FunctionRecipe", "parameter_names"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from eechips.planning.separate_regions import SeparateRegions
 from eechips.planning.tiling import Tiling, project_region
 
 _CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,7 +326,7 @@ class Run:
             def problem(file: tuple[str, str, str]) -> Problem | None:
                 identifier, name, digest = file
                 whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
-                reason = _changed(store, name, digest) if whole else _check(store, name, digest, check)
+                reason = _check(store, name, digest, None if whole else check)
                 return None if reason is None else Problem(identifier, name, reason)
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
@@ -428,30 +428,22 @@ def _parsed(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object]) -> str | None:
+def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object] | None) -> str | None:
+    """Return what is wrong with a file: its checksum, or what the check of its content finds."""
     try:
-        data = store.read(file)
+        data = b"" if check is None else store.read(file)
+        found = store.sha256(file) if check is None else hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
         return "the file is missing"
     except UsageError as error:
         return str(error)
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"
-    if hashlib.sha256(data).hexdigest() != digest:
+    if found != digest:
         return "the file has changed: its sha256 is another"
     try:
-        check(data, Path(file).suffix.lstrip("."))
+        if check is not None:
+            check(data, Path(file).suffix.lstrip("."))
     except ValidationError as error:
         return str(error)
     return None
-
-
-def _changed(store: Store, file: str, digest: str) -> str | None:
-    try:
-        return None if store.sha256(file) == digest else "the file has changed: its sha256 is another"
-    except FileNotFoundError:
-        return "the file is missing"
-    except UsageError as error:
-        return str(error)
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror or error}"

@@ -76,6 +76,3 @@ def _head(path: Path) -> str:
 
 def _suffix(path: Path) -> str:
     return path.suffix.lstrip(".").lower()
-
-
-__all__ = ["CHIP_COUNT", "MAX_BYTES", "contact_sheet", "render_preview"]

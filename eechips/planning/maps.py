@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from eechips.planning.projection import project, unproject
 
 POINTS_PER_REQUEST = 2_000
 """Points in one request: each may be in a different tile that the server has to read."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

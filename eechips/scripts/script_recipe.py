@@ -273,9 +273,6 @@ class NotebookShell:
         return lambda *_, **__: None
 
 
-__all__ = ["NotebookShell", "ScriptRecipe"]
-
-
 _RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _PAUSE = 0.3  # seconds between two requests for the states of all tasks
 _MOST_NAMED = 3

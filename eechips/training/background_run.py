@@ -24,9 +24,6 @@ from eechips.processes.child_processes import end_with_parent, hide_main
 from eechips.storage import is_address, local_path, resolve_inside
 from eechips.storage.received_files import parse_json
 
-Fetch = Callable[..., object]
-"""A function of eechips that fetches a run, with its arguments, as ``functools.partial`` makes it."""
-
 _LOOK = 0.05  # seconds between two looks at the folder
 _WAITING = "waiting"  # for another process that fetches the same run
 _LONGEST_STOP = 20.0  # seconds for the requests in flight, after which the process is killed

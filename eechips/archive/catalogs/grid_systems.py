@@ -98,10 +98,6 @@ class H3:
         edge = _H3_SHRINK * float(load_h3().average_hexagon_edge_length(self.resolution, unit="m"))
         return look_up_steps(metres, (edge, 3), (1.5 * edge, 7), (2.25 * edge, 10))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return ``{"name": "h3", "resolution": …}``."""
-        return {"name": self.name, "resolution": self.resolution}
-
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the hexagons, or pentagons, of points."""
         cell, resolution = load_h3().latlng_to_cell, self.resolution
@@ -155,10 +151,6 @@ class S2:
     def _area(self) -> float:
         return 4 * math.pi * EARTH_RADIUS**2 / float(6 * 4**self.resolution)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return ``{"name": "s2", "resolution": …}``."""
-        return {"name": self.name, "resolution": self.resolution}
-
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return ``s2-`` and the cell tokens of points; some tokens alone look like numbers."""
         return [f"s2-{token}" for token in cell_tokens(cell_ids(longitudes, latitudes, self.resolution))]
@@ -172,19 +164,19 @@ class S2:
 _REACH = 5_000.0  # metres: a smaller shape meets six cells at most, where zones meet
 
 
-@dataclass(frozen=True, slots=True)
-class Mgrs:
-    """Squares of 100 km of the Military Grid Reference System, such as ``13TDE``, as Sentinel-2 uses them."""
-
-    name = "mgrs"
+class _UtmCells:
+    """Cells that are not larger than a zone of UTM."""
 
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return how many cells items of these diameters can meet."""
         return look_up_steps(metres, (_REACH, 6))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return ``{"name": "mgrs"}``."""
-        return {"name": self.name}
+
+@dataclass(frozen=True)
+class Mgrs(_UtmCells):
+    """Squares of 100 km of the Military Grid Reference System, such as ``13TDE``, as Sentinel-2 uses them."""
+
+    name = "mgrs"
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the squares of points; ``north`` and ``south`` beyond the zones of UTM."""
@@ -195,19 +187,11 @@ class Mgrs:
         return exceeds_cells(geometry, cells, self.locate, largest=1.05e10, step=0.2)
 
 
-@dataclass(frozen=True, slots=True)
-class Utm:
+@dataclass(frozen=True)
+class Utm(_UtmCells):
     """Zones of UTM, with the exceptions for Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
 
     name = "utm"
-
-    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Return how many cells items of these diameters can meet."""
-        return look_up_steps(metres, (_REACH, 6))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``{"name": "utm"}``."""
-        return {"name": self.name}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the zones of points."""
@@ -259,10 +243,6 @@ class Tiles:
     def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return ``UNBOUNDED_CELLS``: the number of tiles that items can meet is unknown."""
         return np.full(len(metres), UNBOUNDED_CELLS)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return ``{"name": "tiles", "tiles": {name: WKT, …}}``."""
-        return {"name": self.name, "tiles": dict(self.tiles)}
 
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the tiles of points, ``global`` for points in none."""

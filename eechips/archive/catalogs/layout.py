@@ -42,9 +42,6 @@ class CellGrid(Protocol):
         The number is ``UNBOUNDED_CELLS`` where it is unknown.
         """
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the grid as a JSON value: ``{"name": …, …}``."""
-
     def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
         """Return the cells of points, ``global`` for points in none."""
 
@@ -52,8 +49,15 @@ class CellGrid(Protocol):
         """Return whether a geometry meets more than ``cells`` cells."""
 
 
+def grid_json(grid: CellGrid) -> dict[str, Any]:
+    """Return a grid as a JSON value, for :func:`grid_of`: its name, and the resolution or the tiles, by their names."""
+    if isinstance(grid, Tiles):
+        return {"name": grid.name, "tiles": dict(grid.tiles)}
+    return {"name": grid.name, **({"resolution": grid.resolution} if isinstance(grid, (H3, S2)) else {})}
+
+
 def grid_of(value: dict[str, Any]) -> CellGrid:
-    """Read the grid that ``to_json`` returned.
+    """Read the grid that :func:`grid_json` returned.
 
     Raises:
         UsageError: if the grid is unknown.
@@ -158,7 +162,7 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value for :meth:`from_json`."""
-        return {"by": self.by, "grid": self.grid.to_json(), "period": self.period, "most_cells": self.most_cells}
+        return {"by": self.by, "grid": grid_json(self.grid), "period": self.period, "most_cells": self.most_cells}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:

@@ -18,7 +18,7 @@ from eechips.archive.catalogs.catalog import Catalog
 from eechips.archive.catalogs.columns import boxes_of, starts_of, table_of
 from eechips.archive.catalogs.commit import SCHEMA_NAME, Change
 from eechips.archive.catalogs.id_index import IdIndex
-from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder, owner
+from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder, grid_json, owner
 from eechips.archive.catalogs.merge_plan import MergePlan, MergeResult
 from eechips.archive.catalogs.options import Mixed
 from eechips.archive.catalogs.partition_writer import Advance, stage_partitions
@@ -247,7 +247,7 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
 
 
 def _describe_layout(layout: Layout) -> str:
-    grid = layout.grid.to_json()
+    grid = grid_json(layout.grid)
     cells = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
     first = "" if layout.by == "collection" else f"by {layout.by}, "
     return f"{first}{cells}, period {layout.period}, most cells {layout.most_cells}"

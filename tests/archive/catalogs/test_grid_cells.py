@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.grid_systems import H3
-from eechips.archive.catalogs.layout import GLOBAL_CELL, assign_cells, grid_of
+from eechips.archive.catalogs.layout import GLOBAL_CELL, assign_cells, grid_json, grid_of
 from eechips.errors import UsageError
 
 
@@ -76,7 +76,7 @@ def test_items_lie_under_the_cell_of_their_middle_or_are_global() -> None:
 
 
 def test_grids_are_json_values() -> None:
-    assert grid_of(H3(5).to_json()) == H3(5)
+    assert grid_of(grid_json(H3(5))) == H3(5)
     with pytest.raises(UsageError, match="no grid 'squares': there are h3, s2"):
         grid_of({"name": "squares"})
     with pytest.raises(UsageError, match="0 to 15, not 16"):
