@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,6 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
 from eechips.storage import write_file
 from eechips.web.urls import is_loopback
-
-if sys.platform != "win32":
-    import fcntl
 
 LIMITS_NAME = "limits.json"
 _MOST = 200  # projects that are remembered: those seen last
@@ -144,8 +141,7 @@ def _newest(known: _Known) -> _Known:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes and threads out of the block, where the system can; else the last one to write wins."""
+    """Keep other processes and threads out of the block."""
     with path.open("ab") as file:
-        if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

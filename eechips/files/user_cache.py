@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 CACHE_VARIABLE = "EECHIPS_CACHE"
@@ -12,14 +11,13 @@ CACHE_VARIABLE = "EECHIPS_CACHE"
 def cache_folder() -> Path | None:
     """Return the user's cache folder of eechips, which need not exist; None for a user without a home.
 
-    ``EECHIPS_CACHE``, else ``%LOCALAPPDATA%\\eechips`` on Windows, else ``eechips`` in ``XDG_CACHE_HOME`` or
+    ``EECHIPS_CACHE``, else ``eechips`` in ``XDG_CACHE_HOME`` or
     ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named)
-    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    base = Path(os.environ.get(variable, ""))
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:
             base = Path.home() / ".cache"
