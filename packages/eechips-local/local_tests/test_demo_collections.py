@@ -341,6 +341,12 @@ def test_quads_are_named_and_placed_as_in_reality() -> None:
         quarter = naip.Quarter(*key)
         assert quarter.bounds == bounds
         assert quarter.zone == zone
+    collection = STORE.get("USDA/NAIP/DOQQ")
+    for name in ("n_4010064_se_14_2_20070725", "m_3712213_sw_10_1_20140613"):
+        image = collection.image(name)  # type: ignore[union-attr]
+        assert image.id == f"USDA/NAIP/DOQQ/{name}"
+    for name in ("m_3712213_sw_10_1_20140631", "m_3712213_sw_11_1_20140613", "m_3712213_sw_10_1_20290613"):
+        assert collection.image(name) is None  # type: ignore[union-attr]
     pattern = re.compile(r"[mn]_\d{7}_(ne|nw|se|sw)_\d{2}_(1|060)_20\d{6}")
     for image in found("USDA/NAIP/DOQQ", Query(bounds=(-105.1, 39.0, -105.0, 39.1))):
         grid = image.bands[0].grid

@@ -291,6 +291,20 @@ def test_frames_of_many_colours_come_close(ee: Any) -> None:
     assert (frames[0][..., 3] == 255).all()
 
 
+def test_equal_frames_stay_frames_of_their_own(ee: Any) -> None:
+    """Clients write a text on each frame, and count them (geemap's ``add_text_to_gif``)."""
+    region = ee.Geometry.Rectangle([-5, -5, 5, 5], None, False)
+    shown = {"region": region, "dimensions": 300, "crs": "EPSG:4326", "min": -5, "max": 5, "framesPerSecond": 4}
+    image = ee.Image.pixelLonLat().select("longitude")
+    content = requests.get(ee.ImageCollection([image, image, image]).getVideoThumbURL(shown)).content
+    frames, times, _ = animation(content)
+    assert times == [250, 250, 250]
+    # A frame is drawn in places, which join without a seam.
+    shades = frames[0][:, :, 0].astype(int)
+    np.testing.assert_allclose(shades, np.broadcast_to((np.arange(300) + 0.5) / 300 * 255, (300, 300)), atol=2)
+    np.testing.assert_array_equal(frames[2], frames[0])
+
+
 def test_impossible_animations_are_refused(ee: Any, server: Server) -> None:
     expression = json.loads(ee.ImageCollection(STACK).select("red").map(_byte).serialize())
     empty = json.loads(ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").serialize())

@@ -31,7 +31,7 @@ def day_of_year(when: date) -> int:
 
 
 _FEW = 4096
-"""Cells up to which many reliefs are kept; of larger ones, which take tens of megabytes, only a few."""
+"""Cells up to which many reliefs are kept; of larger ones, some 14 megabytes each, those of a picture."""
 
 
 def relief(rect: Rect) -> Terrain:
@@ -44,7 +44,7 @@ def _small(rect: Rect) -> Terrain:
     return terrain.terrain(rect)
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=16)
 def _large(rect: Rect) -> Terrain:
     return terrain.terrain(rect)
 

@@ -93,7 +93,7 @@ _REACH = 0.01
 _SIZES = {"060": 0.6, "1": 1.0, "2": 2.0}
 """Edges of a pixel in metres by their part of an id, in the order of ids."""
 
-_NAME = re.compile(r"[cmn]_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(060|1|2)_(\d{4})(\d{2})(\d{2})")
+_NAME = re.compile(r"([cmn])_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(060|1|2)_(\d{4})(\d{2})(\d{2})")
 
 # The film is more sensitive to dark than to bright: values grow with the square root of the reflectance.
 _FULL_SCALE = (0.38, 0.38, 0.38, 0.60)
@@ -278,15 +278,18 @@ def _flight(state: int, year: int) -> date:
     return date(year, 6, 15) + timedelta(days=int(noise.random(state, year, 611)[0] * 92.0))
 
 
-@lru_cache(maxsize=1024)
 def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
     used = film(flights(quarter, until)[year], year)
+    return _photographed(quarter, used, date(year, *flown(quarter, year, until)))
+
+
+@lru_cache(maxsize=1024)
+def _photographed(quarter: Quarter, used: Film, when: date) -> ImageAsset:
     names = LAYOUTS[used.layout]
     grid, footprint, _ = _grid(quarter, _SIZES[used.size])
-    month, day = flown(quarter, year, until)
-    index = f"{used.layout}_{quarter.name}_{quarter.zone:02d}_{used.size}_{year:04d}{month:02d}{day:02d}"
-    start = synthetic_label.millis(year, month, day)
-    source = PaintedSource(grid, Photograph(date(year, month, day)), "uint8")
+    index = f"{used.layout}_{quarter.name}_{quarter.zone:02d}_{used.size}_{when:%Y%m%d}"
+    start = synthetic_label.millis(when.year, when.month, when.day)
+    source = PaintedSource(grid, Photograph(when), "uint8")
     kind = PixelType("int", 0, 255)
     return ImageAsset(
         id=f"{ID}/{index}",
@@ -390,19 +393,26 @@ class Naip:
                     yield quarter, year
 
     def image(self, index: str) -> ImageAsset | None:
-        """Return the image of that ``system:index``, or None."""
+        """Return the image of that ``system:index``, or None.
+
+        A photograph of any day of the programme is answered, as scripts name real ones: only the archive has the list
+        of the flights.
+        """
         match = _NAME.fullmatch(index)
         if match is None:
             return None
-        latitude, longitude, quad = (int(match[n]) for n in (1, 2, 3))
-        year = int(match[7])
+        layout, size = match[1], match[7]
+        latitude, longitude, quad, zone = (int(match[n]) for n in (2, 3, 4, 6))
         if (latitude, longitude) not in state_outlines.degrees() or not 1 <= quad <= 64:
             return None
-        quarter = Quarter(latitude, longitude, quad, match[4])
-        if year not in flights(quarter, self.until):
+        try:
+            when = date(*(int(match[n]) for n in (8, 9, 10)))
+        except ValueError:
             return None
-        image = _image(quarter, year, self.until)
-        return image if image.properties["system:index"] == index else None
+        quarter = Quarter(latitude, longitude, quad, match[5])
+        if zone != quarter.zone or not date(FIRST_CYCLE, 1, 1) <= when < self.until:
+            return None
+        return _photographed(quarter, Film(layout, size), when)
 
 
 @lru_cache(maxsize=1024)

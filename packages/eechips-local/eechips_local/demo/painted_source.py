@@ -27,9 +27,6 @@ from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 _BLOCK = 256
 """Pixels along the edge of the pieces that are painted at a time."""
 
-_PIECE = 512
-"""The same where all rows are painted at one pitch: a chip is then one piece."""
-
 _LINES = 128
 """Rows of pixels that are read at a time."""
 
@@ -181,9 +178,8 @@ def _within(
 
 def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
     """Cut a range into pieces of at most the block size; ``aligned`` ones end at its multiples: one pitch each."""
-    size = _BLOCK if aligned else _PIECE
-    begin = (first // size + 1) * size if aligned else first + size
-    cuts = [first, *range(begin, first + count, size), first + count]
+    begin = (first // _BLOCK + 1) * _BLOCK if aligned else first + _BLOCK
+    cuts = [first, *range(begin, first + count, _BLOCK), first + count]
     return list(itertools.pairwise(cuts)) if count else []
 
 

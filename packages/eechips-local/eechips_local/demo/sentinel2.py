@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -42,7 +42,7 @@ from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 
 FIRST = date(2017, 3, 28)
 """No image of the surface is older."""
@@ -488,7 +488,7 @@ class Product(ImageSearch):
 
     def draw(self, granule: Granule) -> ImageAsset | None:
         """Return the image of a pass; None where the product has none."""
-        make: Mapping[str, Callable[[Granule], tuple[tuple[BandInfo, ...], dict[str, Any]] | None]] = {
+        make: Mapping[str, Callable[[Granule], tuple[Sequence[BandInfo], dict[str, Any]] | None]] = {
             "reflectance": self._reflectance,
             "score": _score,
             "probability": _probability,
@@ -514,14 +514,14 @@ class Product(ImageSearch):
             version=synthetic_label.VERSION,
         )
 
-    def _reflectance(self, granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+    def _reflectance(self, granule: Granule) -> tuple[Sequence[BandInfo], dict[str, Any]]:
         offset = 0 if self.is_harmonized or granule.when < FIRST_OFFSET else _OFFSET
         return _reflectance(granule, self.at_top, offset)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _image(product: Product, granule: Granule) -> ImageAsset | None:
-    """Return an image, cached for other chips of it."""
+    """Return an image, cached for other chips of it: a place has some of each day of five years."""
     return product.draw(granule)
 
 
@@ -543,7 +543,7 @@ def _milliseconds(when: datetime) -> int:
     return int(when.timestamp()) * 1000
 
 
-def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[BandInfo, ...]:
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
     absent = _absent(granule)
@@ -558,6 +558,10 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
             sources[key] = PaintedSource(granule.tile.grid(pixel), scene, dtype, smooth=part is not None)
         source = sources[key]
         bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
+    return tuple(bands)
+
+
+def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[BandInfo], dict[str, Any]]:
     azimuth, zenith = cloud_cover.sun(granule.overpass.north, granule.when)
     craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
     cloudy = granule.cloudy
@@ -590,7 +594,8 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[Ban
         "SPACECRAFT_NAME": craft,
         **sentinel2_product.properties(at_top, granule.when, 0 if granule.when < FIRST_OFFSET else _OFFSET),
     }
-    return tuple(bands), properties
+    # A search looks at the properties of many images whose bands nobody asks for.
+    return LazySequence(partial(_reflectance_bands, granule, at_top, offset)), properties
 
 
 @cache

@@ -78,12 +78,15 @@ _PALETTE_SIZE = 255
 Frame = npt.NDArray[np.uint8]
 """Red, green, blue and opacity: shape (height, width, 4)."""
 
+_ENDLESSLY = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+"""The extension of GIF by which an animation begins again."""
+
 
 def write_gif(frames: Sequence[Frame], frames_per_second: float) -> bytes:
     """Return an animation that repeats endlessly.
 
     A frame of up to 255 colours keeps them; of more, as many are chosen as suit it (median cut). Frames that are the
-    same as the one before last longer instead.
+    same as the one before stay frames of their own: clients count them.
 
     Args:
         frames: frames of one size.
@@ -93,15 +96,19 @@ def write_gif(frames: Sequence[Frame], frames_per_second: float) -> bytes:
         InvalidError: if Pillow is not there.
     """
     try:
-        import PIL.Image  # noqa: F401
+        from PIL import GifImagePlugin
     except ModuleNotFoundError as error:
         raise InvalidError("Animations need Pillow where the local Earth Engine runs: pip install pillow") from error
-    first, *rest = (_paletted(frame) for frame in frames)
+    height, width = frames[0].shape[:2]
     buffer = io.BytesIO()
-    first.save(
-        buffer, "GIF", save_all=True, append_images=rest, duration=round(1000.0 / frames_per_second), loop=0,
-        disposal=2, transparency=_PALETTE_SIZE, optimize=False,
-    )  # fmt: skip
+    buffer.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + _ENDLESSLY)
+    for frame in frames:  # ``Image.save`` would join equal ones
+        for block in GifImagePlugin.getdata(
+            _paletted(frame), duration=round(1000.0 / frames_per_second), disposal=2, transparency=_PALETTE_SIZE,
+            include_color_table=True,
+        ):  # fmt: skip
+            buffer.write(block)
+    buffer.write(b";")
     return buffer.getvalue()
 
 

@@ -37,6 +37,8 @@ from eechips_local.values.values import Collection, Geometry, Value
 _DEFAULT_SIDE = 512
 # Edge of the blocks of large grids, in pixels.
 _BLOCK = 1024
+# The same of the places that the frames of an animation are drawn of, one after the other.
+_PLACE = 256
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
@@ -388,11 +390,15 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     width, height = max(grid.width for _, grid in frames), max(grid.height for _, grid in frames)
     first, grid = frames[0]
     _check_download(first.bands, replace(grid, width=width, height=height * len(frames)), context)
-    pictures = []
-    for image, grid in frames:
-        picture = np.zeros((height, width, 4), dtype=np.uint8)
-        picture[: grid.height, : grid.width] = formats.colours(image.bands, _read(image.bands, grid, context))
-        pictures.append(picture)
+    pictures = [np.zeros((height, width, 4), dtype=np.uint8) for _ in frames]
+    # Place by place, so that what the frames have in common there is still at hand.
+    for row, column in product(range(0, height, _PLACE), range(0, width, _PLACE)):
+        for picture, (image, grid) in zip(pictures, frames, strict=True):
+            across, down = min(_PLACE, grid.width - column), min(_PLACE, grid.height - row)
+            if across > 0 and down > 0:
+                block = grid.window(column, row, across, down)
+                pixels = _read(image.bands, block, context)
+                picture[row : row + down, column : column + across] = formats.colours(image.bands, pixels)
     return ServiceResponse(write_gif(pictures, pace), "image/gif")
 
 
