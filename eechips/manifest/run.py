@@ -432,14 +432,14 @@ def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], o
     """Return what is wrong with a file: its checksum, or what the check of its content finds."""
     try:
         data = b"" if check is None else store.read(file)
-        found = store.sha256(file) if check is None else hashlib.sha256(data).hexdigest()
+        sha256 = store.sha256(file) if check is None else hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
         return "the file is missing"
     except UsageError as error:
         return str(error)
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"
-    if found != digest:
+    if sha256 != digest:
         return "the file has changed: its sha256 is another"
     try:
         if check is not None:
