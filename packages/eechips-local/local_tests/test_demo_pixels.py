@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from eechips_local.demo import DemoStore
+from eechips_local.demo import DemoStore, climate, natural_cover, terrain
 from eechips_local.demo.ground_cover import ground
 from eechips_local.demo.mercator import SIZE, Rect, latitude_of, longitude_of, x_of, y_of
 from eechips_local.demo.noise import gradient
@@ -366,3 +366,12 @@ def test_the_antimeridian_and_the_poles_can_be_read() -> None:
         values, valid = read(tile.bands[3], PixelWindow(5000, 5000, 64, 64))
         assert valid.all()
         assert values.min() >= 1
+
+
+def test_what_follows_from_a_relief_alone_is_computed_once() -> None:
+    land = terrain.terrain(Rect(4096, 3000, 7000, 40, 30))
+    dry, trees = climate.dryness(land), natural_cover.tree_density(land)
+    assert climate.dryness(land) is dry
+    assert natural_cover.tree_density(land) is trees
+    assert not dry.flags.writeable
+    assert dry.shape == land.height.shape

@@ -139,6 +139,7 @@ def soil_moisture(land: Terrain, when: date) -> Floats:
     return water / (water + 12.0)
 
 
+@terrain.kept_with_relief
 def dryness(land: Terrain) -> Floats:
     """Return 0 on wet, green land, 1 in deserts."""
     green = land.character("green") * 0.9 + 0.5 * natural_cover.tree_density(land)

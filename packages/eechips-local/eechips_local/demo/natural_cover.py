@@ -6,7 +6,7 @@ import numpy as np
 
 from eechips_local.demo import mercator, noise
 from eechips_local.demo.mercator import Floats
-from eechips_local.demo.terrain import Terrain
+from eechips_local.demo.terrain import Terrain, kept_with_relief
 
 
 def grass_cover(land: Terrain) -> Floats:
@@ -24,6 +24,7 @@ def treeline(land: Terrain) -> Floats:
     return limit
 
 
+@kept_with_relief
 def tree_density(land: Terrain) -> Floats:
     """Return the share of the ground under trees, by node: fewer on dry ground and southern slopes, none above the
     treeline.

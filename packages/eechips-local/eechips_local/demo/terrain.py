@@ -7,8 +7,9 @@ allow: that keeps the floors of the larger valleys flat, and makes side valleys 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 
@@ -82,6 +83,22 @@ class Terrain:
         steep = np.sqrt(1.0 + self.east * self.east + self.south * self.south)
         lit = (SUN[2] - self.east * SUN[0] - self.south * SUN[1]) / (steep * SUN[2])
         return np.clip(0.25 + 0.75 * lit, 0.22, 1.5)
+
+
+def kept_with_relief(compute: Callable[[Terrain], Floats]) -> Callable[[Terrain], Floats]:
+    """Keep what follows from a relief alone with it: the next date of the place asks for the same."""
+
+    @wraps(compute)
+    def kept(land: Terrain) -> Floats:
+        known = land.__dict__
+        if compute.__name__ not in known:
+            result = compute(land)
+            result.setflags(write=False)
+            known[compute.__name__] = result
+        value: Floats = known[compute.__name__]
+        return value
+
+    return kept
 
 
 def nodes(rect: Rect, finest: int = FINEST) -> Rect:
