@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import Graph, Ready, invoke
-from local_tests.support.images import asset, evaluate, read, stored
+from local_tests.support.images import Memory, asset, evaluate, read, stored
 
 RANDOM = np.random.default_rng(21)
 GRID = PixelGrid("EPSG:32613", Affine(100, 0, 500_000, 0, -100, 4_400_000), 8, 6)
@@ -341,3 +342,35 @@ def test_images_of_a_stored_collection_are_narrowed_to_the_grid() -> None:
     west, south, east, north = tiles.bounds[-1]
     assert east - west < 0.1
     assert north - south < 0.1
+
+
+@pytest.mark.parametrize("stack", [256 << 20, 1])
+def test_a_reduction_reads_the_images_of_one_projection_after_each_other(
+    monkeypatch: pytest.MonkeyPatch, stack: int
+) -> None:
+    """Dates of two tiles alternate; what is drawn of a tile, and where its pixels lie, serve all of its dates."""
+    monkeypatch.setattr("eechips_local.pixels.composite._STACK", stack)
+    reads: list[int] = []
+
+    class Noted(Memory):
+        def __init__(self, number: int) -> None:
+            super().__init__(np.full((6, 8), number, dtype=np.uint8))
+            self.number = number
+
+        def read(self, bands: Sequence[int], window: Any, level: int) -> Any:
+            reads.append(self.number)
+            return super().read(bands, window, level)
+
+    east = PixelGrid(GRID.crs, Affine(100, 0, 500_100, 0, -100, 4_400_000), 8, 6)
+    tiles = []
+    for number in range(6):
+        tile = asset(np.zeros((6, 8), dtype=np.uint8), east if number % 2 else GRID, id=f"test/t{number}")
+        info = replace(tile.bands[0], source=Noted(number))
+        tiles.append(replace(tile, bands=(info,)))
+    collection = invoke("ImageCollection.fromImages", images=[stored(tile.id) for tile in tiles])
+    for reducer, expected in (("first", 0), ("last", 5), ("median", 2.5)):
+        reads.clear()
+        call = invoke("ImageCollection.reduce", collection=collection, reducer=invoke(f"Reducer.{reducer}"))
+        (pixels,) = read(evaluate(call, *tiles), GRID)
+        assert reads == [0, 2, 4, 1, 3, 5]
+        assert pixels.values[3, 4] == expected

@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.model import Bounds, PixelWindow
+from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projection_seam import WHOLE, seam_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
@@ -216,9 +217,11 @@ class Reduced:
         per_row = max(1, len(images) * max((len(self.inputs[call]) for call in calls), default=1) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
         if rows >= grid.height:
-            reduced = self._reduce(calls, inputs, list(render.read_each(stack, grid)), grid)
+            layers = _read_grouped(stack, lambda some: list(render.read_each(some, grid)))
+            reduced = self._reduce(calls, inputs, layers, grid)
         elif len(images) * len(inputs) * grid.width * grid.height * _PIXEL <= render.budget // 2:
-            reduced = self._reduce(calls, inputs, _read_apart(stack, grid, render), grid, rows)
+            layers = _read_grouped(stack, lambda some: _read_apart(some, grid, render))
+            reduced = self._reduce(calls, inputs, layers, grid, rows)
         else:
             parts = [
                 grid.window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows)
@@ -265,12 +268,34 @@ class Reduced:
         return [Pixels(v, m) for v, m in self.reduction(values, weights)]
 
 
+def _read_grouped(
+    stack: Sequence[Sequence[ImageBand]], read: Callable[[Sequence[Sequence[ImageBand]]], list[list[Pixels]]]
+) -> list[list[Pixels]]:
+    """Read many images, those of one projection after each other; return their pixels in the images' order.
+
+    Images of a place on many dates share where pixels lie, and what is kept of the place.
+    """
+    groups: dict[Projection | None, list[int]] = {}
+    for position, bands in enumerate(stack):
+        groups.setdefault(_projection(bands), []).append(position)
+    order = [position for group in groups.values() for position in group]
+    layers = dict(zip(order, read([stack[position] for position in order]), strict=True))
+    return [layers[position] for position in range(len(stack))]
+
+
+def _projection(bands: Sequence[ImageBand]) -> Projection | None:
+    return bands[0].projection if bands else None
+
+
 def _read_apart(stack: Sequence[Sequence[ImageBand]], grid: PixelGrid, render: Render) -> list[list[Pixels]]:
-    """Read many images, and keep no more of each than the bands themselves."""
+    """Read many images, and keep no more of each than the bands themselves, and where the pixels of the last lie."""
     layers = []
+    own = Render(render.budget, render.check_time)
     for position, bands in enumerate(stack):
         render.prefetch([band for some in stack[position : position + _AHEAD] for band in some], grid)
-        layers.append(Render(render.budget, render.check_time).read(bands, grid))
+        is_alike = position > 0 and _projection(bands) == _projection(stack[position - 1])
+        own = own.emptied("location" if is_alike else None)
+        layers.append(own.read(bands, grid))
     return layers
 
 

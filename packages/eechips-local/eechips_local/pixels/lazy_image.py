@@ -204,6 +204,12 @@ class Render:
             self._notes[key] = make()
         return self._notes[key]
 
+    def emptied(self, kept: str | None) -> Render:
+        """Return one without pixels, and with no notes but those whose keys begin with a word."""
+        other = Render(self.budget, self.check_time)
+        other._notes = {key: note for key, note in self._notes.items() if key[0] == kept}
+        return other
+
     def _hold(self, pixels: Pixels) -> None:
         self._held += pixels.values.nbytes + pixels.mask.nbytes
         if self._held > self.budget:
