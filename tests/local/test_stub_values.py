@@ -213,7 +213,8 @@ def test_a_value_that_is_made_up_is_not_searched_for(dataset: str, property: str
 def test_water_that_evaporates_in_a_month_is_no_sum_of_a_year() -> None:
     """The picture of the record shows 0 to 1,400 mm of a year, of images of a month."""
     bands = known("OpenET/ENSEMBLE/CONUS/GRIDMET/MONTHLY/v2_0").bands
-    assert next(band.maximum for band in bands if band.name == "et_ensemble_mad") == 310
+    month = next(band.maximum for band in bands if band.name == "et_ensemble_mad")
+    assert month == pytest.approx(1400 * 31 / 365)
 
 
 def test_a_collection_that_grows_without_a_stated_interval_has_an_image_a_day() -> None:
@@ -238,3 +239,21 @@ def test_the_sea_has_a_floor_where_the_range_has_one() -> None:
     values, _ = band.source.read([band.index], PixelWindow(100, 5000, 8, 8), 0)  # in the Pacific
     assert values.max() < -500
     assert read(image, "bedrock").min() > 1000
+
+
+def test_one_field_of_flags_has_the_values_that_the_picture_shows() -> None:
+    """Of the fires of MODIS, 1 and 2 are pixels that were not processed: the picture shows 3 to 8."""
+    values = read(image_of(RECORDS, "MODIS/061/MYD14A2"), "FireMask", 256)
+    assert {3, 4} <= set(values.ravel().tolist()) <= set(range(3, 9))
+
+
+def test_a_stated_range_of_other_numbers_gives_way_to_the_picture() -> None:
+    """No land has 7,500 kelvin: that is the range of the files, before their scale; the picture shows 216 to 348."""
+    values = read(image_of(RECORDS, "MODIS/061/MOD21A1N"), "LST_1KM")
+    assert 216.0 <= values.min() < values.max() <= 348.0
+
+
+def test_differences_of_heights_are_no_heights() -> None:
+    """Positions on slopes are within 200 m of nought, where land is higher: none is cut off at the range's end."""
+    values = read(image_of(RECORDS, "CSP/ERGo/1_0/Global/SRTM_mTPI"), "elevation", 64)
+    assert -200.0 < values.min() < values.max() < 190.0

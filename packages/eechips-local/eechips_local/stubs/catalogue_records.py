@@ -31,6 +31,7 @@ _EVAPORATION = re.compile(r"(^|[_\W])et([_\W]|$)|evapotranspiration", re.IGNOREC
 _EVAPORATED = 10.0
 """Millimetres a day, of hot and dry land: https://www.fao.org/4/x0490e/x0490e04.htm, table 2."""
 _DAYS = {"day": 1, "month": 31}
+_YEAR = 365
 _ALL_BITS = BitField(0, 16)
 
 
@@ -75,16 +76,20 @@ def _completed(band: BandDescription, size: float | None) -> BandDescription:
 
 
 def _limited(band: BandDescription, interval: Interval | None) -> BandDescription:
-    """Return a band whose evapotranspiration is one of the interval: pictures may show the sum of a year."""
+    """Return a band whose evapotranspiration is one of the interval.
+
+    A picture of more than can evaporate in it shows the sum of a year, of which the interval has its share.
+    """
     days = None if interval is None else interval.number * _DAYS.get(interval.unit, 0)
     if (
         not days
         or band.maximum is None
         or band.units != "mm"
         or not _EVAPORATION.search(f"{band.name} {band.description}")
+        or band.maximum * band.scale <= days * _EVAPORATED
     ):
         return band
-    return replace(band, maximum=min(band.maximum, days * _EVAPORATED / band.scale))
+    return replace(band, maximum=min(band.maximum * days / _YEAR, days * _EVAPORATED / band.scale))
 
 
 def _pixel_size(text: str) -> float | None:

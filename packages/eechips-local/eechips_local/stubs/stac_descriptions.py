@@ -30,6 +30,7 @@ from eechips_local.stubs.dataset_description import (
     Kind,
 )
 from eechips_local.stubs.stated_values import stated_values
+from eechips_local.stubs.stub_bands import usual_values
 
 _SUFFIX = ".json"
 _KINDS: Mapping[str, Kind] = {"image": "image", "image_collection": "collection", "table": "table"}
@@ -180,7 +181,7 @@ def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
 
 def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
     scale = float(band.get("gee:scale", 1.0)) or 1.0
-    low, high = _range(band["name"], scale, summaries)
+    low, high = _range(band["name"], scale, band.get("gee:units", ""), summaries)
     mask = band.get("gee:bitmask", {})
     return BandDescription(
         name=band["name"],
@@ -207,10 +208,13 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
     )
 
 
-def _range(name: str, scale: float, summaries: Mapping[str, Any]) -> tuple[float, float] | tuple[None, None]:
+def _range(
+    name: str, scale: float, units: str, summaries: Mapping[str, Any]
+) -> tuple[float, float] | tuple[None, None]:
     """Return the least and greatest stored value: those stated, as far as the pictures of the record show them.
 
-    Stated ranges hold rare values, such as a rain of 5 m; a picture shows the usual ones.
+    Stated ranges hold rare values, such as a rain of 5 m; a picture shows the usual ones. Where none of the stated
+    values is usual for the units and those of the picture are, the stated ones are of the files that were scaled.
     """
     stated = summaries.get(name)
     pictured = _pictured(name, summaries.get("gee:visualizations", ()))
@@ -219,8 +223,16 @@ def _range(name: str, scale: float, summaries: Mapping[str, Any]) -> tuple[float
     low, high = _stored(float(stated["minimum"]), float(stated["maximum"]), scale)
     if pictured is not None:
         inner = max(low, pictured[0]), min(high, pictured[1])
-        return inner if inner[0] < inner[1] else (low, high)
+        if inner[0] < inner[1]:
+            return inner
+        usual = usual_values(units)
+        if usual is not None and scale == 1.0 and not _meet(usual, (low, high)) and _meet(usual, pictured):
+            return pictured
     return low, high
+
+
+def _meet(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return max(first[0], second[0]) < min(first[1], second[1])
 
 
 def _stored(low: float, high: float, scale: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from eechips_local.stubs.dataset_description import BandClass, BandDescription, BitField
+from eechips_local.stubs.dataset_description import BandClass, BandDescription
 
 Subject = Literal[
     "classes",
@@ -71,6 +71,8 @@ _USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
 )
 _HEIGHTS = (0.0, 4000.0)
 """Metres, of elevations."""
+_HIGH = 1000.0
+"""Metres that heights of land exceed; bands within them show differences of heights, or one coast."""
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
 _BRIGHTEST = 2.0
 """Reflectance that no band exceeds by its scale."""
@@ -131,7 +133,7 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
         )
     if band.bits:
         total = max(field.first + field.length for field in band.bits)
-        codes = _flags(band.bits)
+        codes = _flags(band)
         dtype = band.dtype or smallest_type(0, (1 << min(total, 31)) - 1)
         return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes)
     if band.events is not None:
@@ -154,9 +156,16 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     )
 
 
-def _flags(fields: Sequence[BitField]) -> tuple[int, ...]:
-    """Return values of bit fields: of a clear pixel the least of each field, of others the next one in one field."""
-    known = [(field.first, sorted({*field.values}) or [0, 1]) for field in fields if field.first < _BITS]
+def _flags(band: BandDescription) -> tuple[int, ...]:
+    """Return values of bit fields: of a clear pixel the least of each field, of others the next one in one field.
+
+    The values of one field alone, of which a picture shows several, are those shown: the others are of no data.
+    """
+    if len(band.bits) == 1 and band.minimum is not None and band.maximum is not None:
+        shown = sorted({value for value in band.bits[0].values if band.minimum <= value <= band.maximum})
+        if len(shown) > 1:
+            return tuple(value << band.bits[0].first for value in shown)
+    known = [(field.first, sorted({*field.values}) or [0, 1]) for field in band.bits if field.first < _BITS]
     clear = sum(values[0] << first for first, values in known)
     others = {clear + ((values[1] - values[0]) << first) for first, values in known if len(values) > 1}
     return (clear, *sorted(others))
@@ -179,12 +188,17 @@ def _dtype(band: BandDescription, low: float, high: float) -> str:
     return "float32" if max(abs(low), abs(high)) < 1e30 else "float64"
 
 
+def usual_values(units: str) -> tuple[float, float] | None:
+    """Return the least and greatest usual value in some units, if they have any."""
+    return next((usual for pattern, usual in _USUAL if re.search(pattern, units.lower())), None)
+
+
 def _range(band: BandDescription) -> tuple[float, float] | None:
     """Return the least and the greatest stored value: as stated, else as usual for the units; None without either."""
     if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
         return float(band.minimum), float(band.maximum)
     units = band.units.lower()
-    usual_range = next((usual for pattern, usual in _USUAL if re.search(pattern, units)), None)
+    usual_range = usual_values(units)
     if _is_reflectance(band):
         usual_range = 0.0, 0.7
     elif _names_height(band):
@@ -208,7 +222,7 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         _CELSIUS.search(units) and _TEMPERATURE.search(words) and least <= 12.0 <= greatest
     ):
         return "temperature"
-    if _names_height(band) and least <= 100.0 <= greatest:
+    if _names_height(band) and least <= 100.0 and greatest >= _HIGH:
         return "elevation"
     if _is_reflectance(band):
         # Digital numbers without a scale show what light they stand for, not how much.
