@@ -46,27 +46,28 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
             f"Band pattern '{qualityBand}' did not match any bands. Available bands: [{', '.join(names)}]"
         )
     quality = names.index(qualityBand)
-    dtypes = [dtype_of(band.type) for band in first.bands]
 
     def best(values: Stack, weights: Stack) -> list[tuple[Stack, Stack]]:
-        there = weights[quality] > 0
+        there = weights[0] > 0
         if not len(there):
-            return [(np.zeros(there.shape[1:]), np.zeros(there.shape[1:], dtype=bool)) for _ in names]
-        rank = np.where(there, values[quality], -np.inf)
+            return [(np.zeros(there.shape[1:]), np.zeros(there.shape[1:], dtype=bool))]
+        rank = np.where(there, values[0], -np.inf)
         where = len(rank) - 1 - rank[::-1].argmax(axis=0)[None]
         # Infinitely bad, but there: better than none.
         where = np.where(np.take_along_axis(there, where, axis=0), where, there.argmax(axis=0)[None])
         is_there = np.take_along_axis(there, where, axis=0)[0]
-        result = []
-        for band, mask, dtype in zip(values, weights, dtypes, strict=True):
-            at = where.reshape(where.shape + (1,) * (band.ndim - where.ndim))
-            chosen = np.take_along_axis(band, at, axis=0)[0]
-            masks = np.where(is_there, np.take_along_axis(mask, where, axis=0)[0], 0.0)
-            result.append((chosen.astype(dtype, copy=False), masks))
-        return result
+        at = where.reshape(where.shape + (1,) * (values[1].ndim - where.ndim))
+        masks = np.where(is_there, np.take_along_axis(weights[1], where, axis=0)[0], 0.0)
+        return [(np.take_along_axis(values[1], at, axis=0)[0], masks)]
 
-    raster = Reduced(members_of(collection, first), (tuple(range(len(names))),), best, len(names))
-    return composite(raster, names, [band.type for band in first.bands])
+    def typed(dtype: np.dtype[Any]) -> Callable[[Sequence[Pixels]], Pixels]:
+        return lambda pixels: Pixels(pixels[0].values.astype(dtype, copy=False), pixels[0].mask)
+
+    types = [band.type for band in first.bands]
+    # A call for each band: of a band that is asked for alone, no other but that of quality is read.
+    reduced = Reduced(members_of(collection, first), tuple((quality, band) for band in range(len(names))), best, 1)
+    inputs = tuple((ImageBand("", kind, WGS84, reduced, band, fixed=False),) for band, kind in enumerate(types))
+    return composite(PerPixel(inputs, tuple(typed(dtype_of(kind)) for kind in types)), names, types)
 
 
 def _stacked(
