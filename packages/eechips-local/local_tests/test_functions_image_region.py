@@ -19,7 +19,7 @@ from eechips_local import reducers as r
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.functions.image_vectors import segments
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.area_fractions import fractions
+from eechips_local.pixels.area_fractions import cell_areas, fractions
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.region_pixels import Lattice, PixelRegion, gather
@@ -131,6 +131,16 @@ def test_many_regions_together_equal_one_after_the_other(shapes: list[shapely.Ge
             assert results == [None, None, 0, 0] * 2
         else:
             assert results == pytest.approx(list(over(shape, reducer).values()))
+
+
+def test_cells_on_a_long_coast_are_cut_as_by_the_whole_of_it() -> None:
+    turns = np.linspace(0.0, 2.0 * np.pi, 3000, endpoint=False)
+    radius = 40.0 * (1.0 + 0.05 * np.sin(turns * 200.0))
+    coast = shapely.Polygon(np.stack([50.0 + radius * np.cos(turns), 50.0 + radius * np.sin(turns)], axis=1))
+    shapely.prepare(coast)
+    rows, columns = (part.ravel() for part in np.indices((100, 100)))
+    whole = shapely.area(shapely.intersection(shapely.box(columns, rows, columns + 1, rows + 1), coast))
+    np.testing.assert_allclose(cell_areas(coast, columns, rows), whole, rtol=0, atol=1e-12)
 
 
 class TestInclusion:

@@ -25,6 +25,10 @@ Coverage = npt.NDArray[np.float64]
 # matter, and where areas do.
 _CENTRE_TOLERANCE = 1e-4
 _AREA_TOLERANCE = 1e-5
+_FEW_CORNERS = 256
+"""Corners of a shape up to which cells are cut with the whole of it."""
+_AROUND = 32
+"""Edge in cells of what a cell is cut with of a larger shape."""
 
 
 def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
@@ -146,7 +150,15 @@ def cell_areas(
     inside = shapely.contains_properly(shape, cells)
     cut = ~inside & shapely.intersects(shape, cells)
     areas: npt.NDArray[np.float64] = inside.astype(np.float64)
-    areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+    if shapely.get_num_coordinates(shape) <= _FEW_CORNERS:
+        areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+        return areas
+    # Each cell is cut with what lies around it, not with all corners of a long coast.
+    corners = np.stack([columns, rows]) // _AROUND * _AROUND
+    for column, row in np.unique(corners[:, cut], axis=1).T:
+        here = cut & (corners[0] == column) & (corners[1] == row)
+        near = shapely.intersection(shape, shapely.box(column, row, column + _AROUND, row + _AROUND))
+        areas[here] = shapely.area(shapely.intersection(cells[here], near))
     return areas
 
 
