@@ -16,10 +16,21 @@ from eechips.engine.planner import Planner
 from eechips.engine.run_feature import RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
+from eechips.manifest.extensions import plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_dropped
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, to_unit, traits_of, unit_id, unit_value
+from eechips.recipe import (
+    Recipe,
+    Redraw,
+    SupportsReplacement,
+    Unit,
+    canonical_json,
+    to_unit,
+    traits_of,
+    unit_id,
+    unit_value,
+)
 from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
@@ -61,11 +72,13 @@ class _Wanted:
         empty: its position.
         original: the unit of the recipe's plan that it, or a chain of replacements, stands for.
         number: number of the draw, from 1.
+        further: draws before this one that gave units or places of the plan.
     """
 
     empty: int
     original: WorkUnit
     number: int
+    further: int
 
 
 class Replacements:
@@ -90,7 +103,9 @@ class Replacements:
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
         self._draw, self._identity = replacement_of(recipe), recipe.identity
         self._ledger, self._template, self._is_of_empty = ledger, template, of_empty
-        self._wanted = deque(read_dropped(ledger.database, empty=of_empty))  # positions: there may be many
+        # Positions, of which there may be many, and the number of further draws.
+        self._wanted = deque((position, 0) for position in read_dropped(ledger.database, empty=of_empty))
+        self._places = _Places(ledger)
         self._asked: list[_Wanted] = []
         self._answers: SimpleQueue[Sequence[Unit | None] | BaseException] = SimpleQueue()
         self._failure: Exception | None = None
@@ -119,7 +134,7 @@ class Replacements:
     def want(self, position: int) -> None:
         """Request a replacement of the empty unit at a position, if empty units are replaced."""
         if self._is_of_empty:
-            self._wanted.append(position)
+            self._wanted.append((position, 0))
 
     def advance(self, *, asks: bool) -> list[WorkUnit]:
         """Add the units that were drawn meanwhile to the plan.
@@ -141,14 +156,14 @@ class Replacements:
     def _next(self) -> list[_Wanted]:
         batch: list[_Wanted] = []
         while self._wanted and len(batch) < _BATCH:
-            position = self._wanted.popleft()
-            original, number = self._ledger.unit(position), 1
+            position, further = self._wanted.popleft()
+            original, number = self._ledger.unit(position), 1 + further
             while original.replaces is not None:
                 original, number = self._ledger.unit(original.replaces), number + 1
             if number > MOST_REPLACEMENTS:
                 self.unfilled += 1
             else:
-                batch.append(_Wanted(position, original, number))
+                batch.append(_Wanted(position, original, number, further))
         return batch
 
     def check(self) -> None:
@@ -166,7 +181,7 @@ class Replacements:
     def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[WorkUnit]:
         asked, self._asked = self._asked, []
         if isinstance(answer, BaseException):
-            self._wanted.extend(asked_unit.empty for asked_unit in asked)  # the next command draws again
+            self._wanted.extend((wanted.empty, wanted.further) for wanted in asked)  # the next command draws again
             if isinstance(answer, Exception):
                 self._failure = service_error_of(answer)
             elif not isinstance(answer, Stopped):
@@ -177,14 +192,42 @@ class Replacements:
         end = self._ledger.end
         added: list[WorkUnit] = []
         for wanted, unit, identifier in zip(asked, answer, ids, strict=True):
-            if unit is None or identifier is None or identifier in known:  # a unit of the plan is no replacement
+            if unit is None or identifier is None:
                 self.unfilled += 1
+                continue
+            if identifier in known or not self._places.take(unit):  # a unit of the plan is no replacement
+                self._wanted.append((wanted.empty, wanted.further + 1))
                 continue
             known.add(identifier)
             position = end + len(added)
             added.append(added_unit(unit, identifier, self._template, position, wanted.empty))
         self._ledger.add(added)
         return added
+
+
+class _Places:
+    """The places of an extended run, whose earlier replacements may be those of other units for its new options.
+
+    Args:
+        ledger: ledger of the run.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: set[str] | None = None
+        self._is_extended = bool(plan_parts(ledger.meta()))
+
+    def take(self, unit: Unit) -> bool:
+        """Return whether no other unit has the place of a unit; from now on this one has it."""
+        if not self._is_extended or "coordinates" not in unit:
+            return True
+        if self._known is None:
+            query = "SELECT DISTINCT json_extract(unit, '$.coordinates') FROM units"
+            self._known = {place for (place,) in self._ledger.database.execute(query)}
+        place = canonical_json(unit["coordinates"])
+        is_free = place not in self._known
+        self._known.add(place)
+        return is_free
 
 
 class EmptyUnitReplacement(RunFeature):

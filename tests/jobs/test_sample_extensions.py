@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import rasterio
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.exclusions import exclude_units
+from eechips.training.samples import read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
 
 ROI = "-105.3,39.9,-105.2,40.0"
@@ -167,3 +170,54 @@ def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, 
 def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
     """Say whether a run has so many results, or its process has ended."""
     return len(list((folder / "chips").glob("*.tif"))) >= count or process.poll() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["drop 2", "total 4, end 2020-08-01", "drop 1"],  # for 3 and for 4 places, both are replaced by the sixth point
+        pytest.param(["drop 2", "total 4", "drop 1", "drop 0"], marks=pytest.mark.exhaustive),
+        *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(6)),
+    ],
+)
+def test_no_place_is_drawn_twice_whatever_was_dropped(
+    demo_server: Server, tmp_path: Path, steps: list[str] | int
+) -> None:
+    """A replacement of an extended run passes over the places of those before it, and none stays without one."""
+    options: dict[str, Any] = {"total": 3, "roi": ROI, "every": "month", "end": "2020-06-01"}
+    run, dropped = sample(demo_server, tmp_path, **options), 0
+    draw = random.Random(steps if isinstance(steps, int) else 0)
+    for step in _draw_steps(draw) if isinstance(steps, int) else steps:
+        word, number = step.partition(",")[0].split()
+        if word == "drop":
+            samples = [identifier for identifier in read_samples(run).ids if _is_first(run, identifier)]
+            exclude_units(run.path, {samples[int(number) % len(samples)]: "dropped: black"})
+            dropped += 1
+        else:
+            options["total"] = int(number)
+            options["end"] = AUGUST if AUGUST in step else options["end"]
+        run = sample(demo_server, tmp_path, **options, extend=word == "total")
+        firsts = run.units[[not unit.get("further") for unit in run.units["unit"]]]
+        places = [tuple(unit["coordinates"]) for unit in firsts["unit"]]
+        assert len(set(places)) == len(places), step
+        assert run.verify() == []
+        if word == "drop":
+            assert (firsts["state"] == "skipped").sum() == dropped
+            assert firsts["replaces"].notna().sum() == dropped, step
+
+
+def _draw_steps(draw: random.Random) -> list[str]:
+    total, steps = 3, []
+    for _ in range(5):
+        if draw.random() < 0.4:
+            total += draw.randint(1, 2)
+            steps.append(f"total {total}" + draw.choice(["", f", end {AUGUST}"]))
+        else:
+            steps.append(f"drop {draw.randrange(total)}")
+    return steps
+
+
+def _is_first(run: eechips.Run, identifier: str) -> bool:
+    (unit,) = run.units.loc[run.units["id"] == identifier, "unit"]
+    return not unit.get("further")
