@@ -92,6 +92,12 @@ class TestPalettes:
     def test_one_colour(self) -> None:
         assert shown(0.3, palette=["tomato"]) == [255, 99, 71]
 
+    def test_a_comparison_has_the_first_or_the_last_colour(self) -> None:
+        """As examples of Google's catalogue draw sea and land behind their data, without a stretch."""
+        for height, colour in ((-10, [95, 158, 160]), (10, [211, 211, 211])):
+            land = invoke("Image.gt", image1=constant(height), image2=constant(0))
+            assert pixel(invoke("Image.visualize", image=land, palette=["cadetblue", "lightgray"])) == colour
+
     def test_one_band_only(self) -> None:
         with pytest.raises(InvalidError, match="Cannot provide a palette when visualizing more than one band"):
             shown(1, 2, 3, palette=["red"])

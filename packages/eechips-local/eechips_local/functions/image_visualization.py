@@ -116,11 +116,19 @@ def _stretch(bands: Sequence[ImageBand], gain: Any, bias: Any, low: Any, high: A
 
 
 def _default_ends(band: ImageBand) -> tuple[float, float]:
-    """Return 0 to 1 for floats, all possible values of the type for integers (guides/image_visualization)."""
-    if band.type.precision != "int":
+    """Return 0 to 1 for floats, all possible values of the type for integers (guides/image_visualization).
+
+    A comparison is 0 or 1: examples of Google's catalogue draw land and sea in two colours without a stretch.
+    """
+    kind = band.type
+    if kind.precision != "int":
         return 0.0, 1.0
-    limits = np.iinfo(dtype_of(band.type))
-    return float(limits.min), float(limits.max)
+    limits = np.iinfo(dtype_of(kind))
+    low, high = (
+        float(end if known is None else known)
+        for known, end in ((kind.minimum, limits.min), (kind.maximum, limits.max))
+    )
+    return (low, high) if low < high else (float(limits.min), float(limits.max))
 
 
 @function("Image.randomVisualizer")
