@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -252,6 +253,13 @@ def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int
 
 
 @cache
+def _quarters_of_states() -> Mapping[tuple[int, ...], int]:
+    """Return the number of quarter quads that count as the same states, by their numbers."""
+    degrees = state_outlines.degrees()
+    return Counter(states for place in degrees for states in _states(*place).values())
+
+
+@cache
 def _tree() -> shapely.STRtree:
     return shapely.STRtree(list(state_outlines.states().values()))
 
@@ -353,7 +361,15 @@ class Naip:
         """See ``Counted.count``. Which bands images have is known as well."""
         if query != Query(start=query.start, end=query.end, having=query.having, lacking=query.lacking):
             return None
-        return sum(1 for _ in self._photographs(query))
+        layouts = {
+            name for name, bands in LAYOUTS.items() if query.having <= set(bands) and not query.lacking & set(bands)
+        }
+        return sum(
+            number
+            for states, number in _quarters_of_states().items()
+            for year, state in _flights(states, self.until).items()
+            if film(state, year).layout in layouts and is_in_time(_start(state, year), query)
+        )
 
     def _photographs(self, query: Query) -> Iterator[tuple[Quarter, int]]:
         """Yield quarter quads and years of the images in the time and place of a query, in the order of their ids."""
