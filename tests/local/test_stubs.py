@@ -165,6 +165,15 @@ def test_images_have_the_names_of_their_datasets() -> None:
     assert RECORDS.get("IDAHO_EPSCOR/GRIDMET/nothing") is None
 
 
+def test_factors_of_bands_are_those_of_their_pixels() -> None:
+    """Scripts of the GOES tutorial multiply by them, and would leave the range of the reflectances."""
+    image = image_of(RECORDS, "NOAA/GOES/17/MCMIPF")
+    factors = {name: value for name, value in image.properties.items() if name.startswith("CMI_C")}
+    assert len(factors) == 32
+    assert {value for name, value in factors.items() if name.endswith("_scale")} == {1.0}
+    assert {value for name, value in factors.items() if name.endswith("_offset")} == {0.0}
+
+
 def test_tables_have_the_columns_of_their_datasets() -> None:
     basins = RECORDS.get("WWF/HydroSHEDS/v1/Basins/hybas_6")
     assert isinstance(basins, DemoTable)

@@ -117,6 +117,15 @@ class ImageMaker:
                     legends[f"{band.name}_class_palette"] = [band_class.colour for band_class in band.classes]
         return legends
 
+    @cached_property
+    def _factors(self) -> dict[str, float]:
+        """Properties that say how stored values become those of a band, as the pixels of the stub do."""
+        named = {column.name for column in self._dataset.columns}
+        factors = {}
+        for band in self._dataset.bands:
+            factors |= {f"{band.name}_scale": band.scale, f"{band.name}_offset": band.offset}
+        return {name: factor for name, factor in factors.items() if name in named}
+
     def make(self, id: str, start: datetime | None, end: datetime | None) -> ImageAsset:
         """Return an image.
 
@@ -132,6 +141,7 @@ class ImageMaker:
             **property_values(self._dataset, index, start),
             **self._dataset.properties,
             **self._legends,
+            **self._factors,
             "system:index": index,
             **{name: millis(time) for name, time in times.items() if time is not None},
         }
