@@ -121,7 +121,7 @@ class ImageMaker:
     def _factors(self) -> dict[str, float]:
         """Properties that say how stored values become those of a band, as the pixels of the stub do."""
         named = {column.name for column in self._dataset.columns}
-        factors = {}
+        factors: dict[str, float] = {}
         for band in self._dataset.bands:
             factors |= {f"{band.name}_scale": band.scale, f"{band.name}_offset": band.offset}
         return {name: factor for name, factor in factors.items() if name in named}
