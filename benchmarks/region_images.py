@@ -1,6 +1,6 @@
-"""A picture of each of many polygons: ``eechips images --regions --clip`` beside geedim, against one local server.
+"""A picture of each of many polygons: ``eechips images --regions --clip`` beside others, against one local server.
 
-    pip install geedim
+    pip install geedim agrigee_lite
     python benchmarks/region_images.py --polygons 200 --months 12
 
 Polygons of 0.1 to 400 ha lie at random in 20 km of the demo planet. Every image of Sentinel-2 and of Landsat 8 that
@@ -8,11 +8,15 @@ meets one becomes a GeoTIFF of four bands. geedim exports the collection of each
 ``collection.gd.prepareForExport(region=…).gd.toGeoTIFF(folder, split="images")``. rasterio then masks geedim's files,
 and the results are compared pixel by pixel. geedim's catalogue of bands is on the web, and is not asked. eechips is
 the first, so that the demo planet is drawn for it.
+
+agrigee_lite, if ``--clients`` names it, downloads the images of each polygon as ZIP files by its own rules, which mask
+clouds and drop images and polygons of few pixels: its files are counted, and not compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -96,6 +100,22 @@ def run_geedim(url: str, fields: Path, names: list[str], months: int, out: Path)
             images.select(bands).gd.prepareForExport(region=region).gd.toGeoTIFF(folder, split="images")
 
 
+def run_agrigee(url: str, fields: Path, names: list[str], months: int, out: Path) -> None:
+    """Download every image of every polygon, without dropping more than its own filters do; in a process of its own."""
+    import agrigee_lite as agl
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    ee.Initialize(AnonymousCredentials(), url=url, project="local")
+    colours = {"red", "green", "blue", "nir"}
+    satellites = {"S2": agl.sat.Sentinel2(bands=colours), "L8": agl.sat.Landsat8(bands=colours)}
+    for name in names:
+        for shape in gpd.read_file(fields).geometry:
+            period = f"{YEAR}-01-01", last_day(months)
+            agl.get.images(shape, *period, satellites[name], invalid_images_threshold=0.0)
+    (Path.home() / ".cache" / "agrigee_lite" / "images").rename(out)
+
+
 def timed(server: Server, function: Any, *arguments: Any) -> dict[str, Any]:
     """Return the minutes and the requests of a call, by their kinds."""
     before, began = server.get("_stats")["requests"], time.monotonic()
@@ -105,8 +125,10 @@ def timed(server: Server, function: Any, *arguments: Any) -> dict[str, Any]:
     return {"minutes": round(seconds / 60, 2), "requests": sum(kinds.values()), "kinds": kinds}
 
 
-def count_megabytes(folder: Path) -> float:
-    return round(sum(path.stat().st_size for path in folder.rglob("*.tif")) / 1e6, 1)
+def count_files(folder: Path) -> dict[str, Any]:
+    """Return the number of image files, and their megabytes."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.suffix in (".tif", ".zip")]
+    return {"files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
 
 
 def compare_files(ours: Path, theirs: Path, fields: Path) -> dict[str, int]:
@@ -144,12 +166,14 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--latency", type=float, default=0.3, help="seconds of a request")
     parser.add_argument("--datasets", default=",".join(DATASETS))
-    parser.add_argument("--geedim", nargs=3, help=argparse.SUPPRESS)  # url, polygons, output: run geedim
+    parser.add_argument("--clients", default="geedim", help="the others, as in geedim,agrigee")
+    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)  # client, url, polygons, output: run it
     given = parser.parse_args()
     names = given.datasets.split(",")
-    if given.geedim:
-        url, fields, out = given.geedim
-        run_geedim(url, Path(fields), names, given.months, Path(out))
+    if given.run:
+        client, url, fields, out = given.run
+        run = {"geedim": run_geedim, "agrigee": run_agrigee}[client]
+        run(url, Path(fields), names, given.months, Path(out))
         return
     limits = ["--demo", "--rate", "100", "--concurrency", "40", "--latency", str(given.latency)]
     with tempfile.TemporaryDirectory() as folder, serving("emulator", *limits) as server:
@@ -158,12 +182,16 @@ def main() -> None:
         draw_polygons(given.polygons, fields)
         os.environ["EECHIPS_CACHE"] = str(place / "cache")
         ours = timed(server, run_eechips, server, fields, names, given.months, place / "eechips")
-        words = [sys.executable, __file__, "--months", str(given.months), "--datasets", given.datasets]
-        words += ["--geedim", server.url, str(fields), str(place / "geedim")]
-        theirs = timed(server, lambda: subprocess.run(words, check=True, env={**os.environ, "TQDM_DISABLE": "1"}))
-        ours["megabytes"], theirs["megabytes"] = count_megabytes(place / "eechips"), count_megabytes(place / "geedim")
-        found = compare_files(place / "eechips", place / "geedim", fields)
-    print(json.dumps({"eechips": ours, "geedim": theirs, "compared": found}, indent=2))
+        told: dict[str, Any] = {"eechips": ours | count_files(place / "eechips")}
+        for client in given.clients.split(","):
+            words = [sys.executable, __file__, "--months", str(given.months), "--datasets", given.datasets]
+            words += ["--run", client, server.url, str(fields), str(place / client)]
+            setting = {**os.environ, "TQDM_DISABLE": "1", "HOME": str(place)}  # where agrigee_lite keeps its files
+            run = functools.partial(subprocess.run, words, check=True, env=setting, stdout=sys.stderr)
+            told[client] = timed(server, run) | count_files(place / client)
+        if (place / "geedim").is_dir():
+            told["compared"] = compare_files(place / "eechips", place / "geedim", fields)
+    print(json.dumps(told, indent=2))
 
 
 if __name__ == "__main__":
