@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
+from eechips_local.archives.block_parts import BlockPart, grouped
 from eechips_local.archives.file_ranges import ChangedFileError, FileRanges, changed_file
 from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
@@ -31,8 +32,6 @@ _FIRST_BYTES = 64 << 10
 _MOST_ROUNDS = 64  # reads of a header
 _HEADERS = 512
 _LONGEST_UNCHECKED = 3600.0  # seconds after which a host is asked whether a file is still the same
-_GAP = 64 << 10  # bytes between blocks that are fetched with them, rather than by a request of their own
-_MOST_RANGE = 8 << 20  # bytes of a request, but for a larger block
 _MOST_BACKLOG = 32 << 20  # bytes of blocks that are not on disk yet
 _STACK = 4 << 20  # bytes of a thread's stack: that of the thread that evaluates is very large
 
@@ -205,18 +204,33 @@ class CogParts:
                 self._headers.remove(address.href)
                 raise ArchiveError(f"{address.shown} has changed: the next request reads the new file.") from None
 
-    def fetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> list[Buffer]:
-        """Return blocks; b"" for those that the file leaves out.
+    def fetch(self, layout: RasterLayout, image: TiffDirectory, lengths: Mapping[int, int]) -> dict[int, Buffer]:
+        """Return the beginnings of blocks, or more of them; b"" for blocks that the file leaves out.
+
+        Args:
+            layout: header of the file.
+            image: image of the file.
+            lengths: bytes that are needed of each block, by its number.
 
         Raises:
             ArchiveError: if they cannot be read.
         """
-        futures = self._begin(layout, image, numbers)
-        return [futures[number].result() for number in numbers]
+        blocks: dict[int, Buffer] = dict.fromkeys(lengths, b"")
+        missing = _present(image, lengths)
+        while missing:  # another thread may have begun to fetch less of a block
+            futures = self._begin(layout, image, missing)
+            blocks |= {number: future.result() for number, future in futures.items()}
+            missing = {number: length for number, length in missing.items() if len(blocks[number]) < length}
+        return blocks
 
-    def prefetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> None:
-        """Begin to fetch blocks that are not held."""
-        self._begin(layout, image, [n for n in numbers if not self._blocks.has(_name(layout, image, n))])
+    def prefetch(self, layout: RasterLayout, image: TiffDirectory, lengths: Mapping[int, int]) -> None:
+        """Begin to fetch the beginnings of blocks that are not held; see :meth:`fetch`."""
+        missing = {
+            number: length
+            for number, length in _present(image, lengths).items()
+            if self._blocks.length(_name(layout, image, number)) < length
+        }
+        self._begin(layout, image, missing)
 
     def remove_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> None:
         """Forget blocks, in memory and on disk."""
@@ -229,32 +243,38 @@ class CogParts:
         """Wait until what was fetched is on disk."""
         start_in(self._keeper, lambda: None).result()
 
-    def _begin(self, layout: RasterLayout, image: TiffDirectory, numbers: Iterable[int]) -> dict[int, Future[Buffer]]:
-        """Return what gives blocks: of those that are not held, near ones are fetched together."""
+    def _begin(
+        self, layout: RasterLayout, image: TiffDirectory, lengths: Mapping[int, int]
+    ) -> dict[int, Future[Buffer]]:
+        """Return what gives blocks: what is missing of those that are near each other is fetched together."""
         futures: dict[int, Future[Buffer]] = {}
         own: dict[int, str] = {}
-        for number in dict.fromkeys(numbers):
-            if image.offsets[number] and image.counts[number]:
-                name = _name(layout, image, number)
-                futures[number], is_own = self._blocks_coming.join(name, self._raw.get)
-                if is_own:
-                    own[number] = name
-            else:
-                futures[number] = Future()
-                futures[number].set_result(b"")
+        for number, length in lengths.items():
+            name = _name(layout, image, number)
+            futures[number], is_own = self._blocks_coming.join(name, partial(self._known_block, length))
+            if is_own:
+                own[number] = name
         with self._blocks_coming.failing(own.values()):
-            missing = [number for number, name in own.items() if not self._load(name, int(image.counts[number]))]
-            for group in _groups(image, missing):
-                start_in(self._pool, partial(self._run_blocks, layout, image, group))
+            parts = []
+            for number, name in own.items():
+                held = self._load(name, int(image.counts[number]))
+                if len(held) >= lengths[number]:
+                    self._hold(name, held)
+                else:
+                    parts.append(BlockPart(number, name, int(image.offsets[number]), held, lengths[number]))
+            for group in grouped(image, parts):
+                start_in(self._pool, partial(self._run_blocks, layout, group))
         return futures
 
-    def _load(self, name: str, length: int) -> bool:
-        """Take a block from disk, if it is there."""
-        data = self._blocks.get(name)
-        if data is None or len(data) != length:
-            return False
-        self._hold(name, data)
-        return True
+    def _known_block(self, length: int, name: str) -> Buffer | None:
+        data = self._raw.get(name)
+        return data if data is not None and len(data) >= length else None
+
+    def _load(self, name: str, most: int) -> Buffer:
+        """Return what is held of a block in memory or on disk: its beginning, at most."""
+        in_memory = self._raw.get(name)
+        data = self._blocks.get(name) if in_memory is None else in_memory
+        return b"" if data is None or len(data) > most else data
 
     def _hold(self, name: str, data: Buffer) -> None:
         self._raw.put(name, data)
@@ -266,14 +286,13 @@ class CogParts:
             self._layouts.put(address, layout)
             self._headers_coming.end(address, layout)
 
-    def _run_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> None:
-        names = [_name(layout, image, number) for number in numbers]
-        with self._blocks_coming.failing(names):
-            blocks = self._read_blocks(layout, image, numbers)
-            for name, data in zip(names, blocks, strict=True):
-                self._hold(name, data)
-            for name, data in zip(names, blocks, strict=True):
-                self._keep(name, data)
+    def _run_blocks(self, layout: RasterLayout, group: Sequence[BlockPart]) -> None:
+        with self._blocks_coming.failing([part.name for part in group]):
+            blocks = self._read_blocks(layout, group)
+            for part, data in zip(group, blocks, strict=True):
+                self._hold(part.name, data)
+            for part, data in zip(group, blocks, strict=True):
+                self._keep(part.name, data)
 
     def _keep(self, name: str, data: Buffer) -> None:
         """Write a block to disk in a thread; leave it out where the disk does not keep up."""
@@ -290,9 +309,9 @@ class CogParts:
             with self._lock:
                 self._backlog -= len(data)
 
-    def _read_blocks(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> Sequence[Buffer]:
+    def _read_blocks(self, layout: RasterLayout, group: Sequence[BlockPart]) -> Sequence[Buffer]:
         """Fetch blocks with one request; none for a version that the file was seen to have lost."""
-        spans = [(int(image.offsets[n]), int(image.counts[n])) for n in numbers]
+        spans = [(part.start, part.stop - part.start) for part in group]
         address = layout.address
         if self._changed.get(address) == layout.version:
             raise changed_file(address.shown)
@@ -303,7 +322,10 @@ class CogParts:
             raise
         if [len(part) for part in fetched.parts] != [length for _, length in spans]:
             raise ArchiveRefusedError(f"{address.shown} is damaged: it ends before its pixels.")
-        return fetched.parts
+        return [
+            data if not len(part.held) else b"".join([part.held, data])
+            for part, data in zip(group, fetched.parts, strict=True)
+        ]
 
     def _known_layout(self, address: RasterAddress) -> RasterLayout | None:
         known = self._layouts.get(address)
@@ -386,19 +408,13 @@ def _name(layout: RasterLayout, image: TiffDirectory, number: int) -> str:
     return f"{layout.address.href} {layout.version} {image.offsets[number]} {image.counts[number]}"
 
 
-def _groups(image: TiffDirectory, numbers: Sequence[int]) -> list[list[int]]:
-    """Return blocks in groups that one request each fetches."""
-    groups: list[list[int]] = []
-    first = last = 0
-    for number in sorted(numbers, key=lambda n: int(image.offsets[n])):
-        start, end = int(image.offsets[number]), int(image.offsets[number] + image.counts[number])
-        if groups and 0 <= start - last <= _GAP and end - first <= _MOST_RANGE:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-            first = start
-        last = max(last, end) if groups[-1][0] != number else end
-    return groups
+def _present(image: TiffDirectory, lengths: Mapping[int, int]) -> dict[int, int]:
+    """Return how many bytes are needed of blocks, without those that the file leaves out."""
+    return {
+        number: min(length, int(image.counts[number]))
+        for number, length in lengths.items()
+        if image.offsets[number] and image.counts[number]
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,14 @@ from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddre
 from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
-from eechips_local.archives.inflated_blocks import Buffer, InflatedBlock, RasterBlock, format_of
+from eechips_local.archives.inflated_blocks import (
+    BlockFormat,
+    Buffer,
+    InflatedBlock,
+    RasterBlock,
+    UnfinishedBlockError,
+    format_of,
+)
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
@@ -203,7 +210,7 @@ class CogRaster:
         layout = self._layout
         _, image, mask = layout.levels[level]
         for part, planes in _parts(layout, image, mask, bands):
-            self._prefetch(layout, part, [n for n, *_ in _blocks(part, planes, window)])
+            self._prefetch(layout, part, _stops(_pieces(part, planes, window)))
         size = len(bands) * window.width * window.height * (np.dtype(layout.description.dtypes[0]).itemsize + 1)
         key = self.address, layout.version, tuple(bands), window, level
         self.reader.ahead.begin(key, size, lambda: self._read(layout, bands, window, level))
@@ -249,10 +256,7 @@ class CogRaster:
         self, layout: RasterLayout, image: TiffDirectory, bands: Sequence[int], window: PixelWindow
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return the pixels of a window from the blocks that it touches."""
-        needed = [
-            (number, plane, *_overlap(window, column, row, image))
-            for number, plane, column, row in _blocks(image, bands if image.is_planar else [0], window)
-        ]
+        needed = _pieces(image, bands if image.is_planar else [0], window)
         dtype = np.dtype("uint8" if image.is_mask else layout.description.dtypes[bands[0]])
         values = np.empty((len(bands), window.height, window.width), dtype)
         valid = np.ones(values.shape, dtype=bool)
@@ -261,15 +265,16 @@ class CogRaster:
         )
         step = max(1, _TOGETHER // block_bytes)
         if step < len(needed):
-            self._prefetch(layout, image, [number for number, *_ in needed])
+            self._prefetch(layout, image, _stops(needed))
         for first in range(0, len(needed), step):
             self._copy(layout, image, bands, needed[first : first + step], values, valid)
         return values, valid
 
-    def _prefetch(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> None:
-        """Begin to fetch blocks that are not held."""
-        held = self._held(layout, image, numbers)
-        self.reader.parts.prefetch(layout, image, [number for number in numbers if number not in held])
+    def _prefetch(self, layout: RasterLayout, image: TiffDirectory, stops: Mapping[int, int]) -> None:
+        """Begin to fetch the upper rows of blocks that are not held."""
+        lengths = _lengths(layout, image, stops)
+        held = self._held(layout, image, lengths)
+        self.reader.parts.prefetch(layout, image, {n: length for n, length in lengths.items() if n not in held})
 
     def _copy(
         self,
@@ -281,15 +286,14 @@ class CogRaster:
         valid: npt.NDArray[np.bool_],
     ) -> None:
         """Fill parts of a window from blocks; fetch them once more where they are damaged, maybe only here."""
-        parts, reason = self.reader.parts, ""
-        numbers = sorted({number for number, *_ in needed})
-        for _ in range(2):
-            blocks = self._held(layout, image, numbers)
-            missing = [number for number in numbers if number not in blocks]
-            data = parts.fetch(layout, image, missing)
+        parts, reason, damages = self.reader.parts, "", 0
+        lengths = _lengths(layout, image, _stops(needed))
+        while damages < 2:
+            blocks = self._held(layout, image, lengths)
+            data = parts.fetch(layout, image, {n: length for n, length in lengths.items() if n not in blocks})
             try:
                 with self.reader.turns:
-                    blocks |= self._opened(layout, image, dict(zip(missing, data, strict=True)))
+                    blocks |= self._opened(layout, image, data)
                     for number, plane, there, here in needed:
                         own = [i for i, band in enumerate(bands) if band == plane or not image.is_planar]
                         inner = [0] * len(own) if image.is_planar else bands
@@ -299,22 +303,29 @@ class CogRaster:
                         if mask is not None:
                             valid[(target, *there)] = mask
                 return
+            except UnfinishedBlockError:
+                pass
             except ArchiveError as error:
-                reason = str(error)
-                for number in numbers:
+                reason, damages = str(error), damages + 1
+                for number in lengths:
                     self.reader.decoded.remove(_key(layout, image, number))
-                parts.remove_blocks(layout, image, numbers)
+                parts.remove_blocks(layout, image, lengths)
+            lengths = {number: int(image.counts[number]) for number in lengths}
         raise ArchiveRefusedError(f"{self.address.shown}: {reason}. It was fetched twice.")
 
-    def _held(self, layout: RasterLayout, image: TiffDirectory, numbers: Sequence[int]) -> dict[int, RasterBlock]:
-        """Return those of blocks that are in memory."""
-        held_blocks = {number: self.reader.decoded.get(_key(layout, image, number)) for number in numbers}
-        return {number: block for number, block in held_blocks.items() if block is not None}
+    def _held(self, layout: RasterLayout, image: TiffDirectory, lengths: Mapping[int, int]) -> dict[int, RasterBlock]:
+        """Return those of blocks that are in memory, with as many bytes as are needed."""
+        held_blocks = {number: self.reader.decoded.get(_key(layout, image, number)) for number in lengths}
+        return {
+            number: block
+            for number, block in held_blocks.items()
+            if block is not None and not (isinstance(block, InflatedBlock) and block.length < lengths[number])
+        }
 
     def _opened(self, layout: RasterLayout, image: TiffDirectory, data: Mapping[int, Buffer]) -> dict[int, RasterBlock]:
         """Hold blocks by their numbers: to be inflated here, or decoded by GDAL."""
-        about, opened_blocks = layout.description, {}
-        block_format = format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
+        opened_blocks = {}
+        block_format = _block_format(layout, image)
         others = {number: content for number, content in data.items() if block_format is None or not content}
         decoded = dict(zip(others, decode(image, list(others), list(others.values())), strict=True)) if others else {}
         for number, content in data.items():
@@ -322,9 +333,12 @@ class CogRaster:
             if block_format is None or not content:
                 block = decoded[number]
             else:
-                visible = image.visible_rows_of(number)
-                block = InflatedBlock(block_format, content, image.rows_of(number), visible)
-            opened_blocks[number] = self.reader.decoded.hold(_key(layout, image, number), block)
+                rows, visible = image.rows_of(number), image.visible_rows_of(number)
+                block = InflatedBlock(block_format, content, int(image.counts[number]), rows, visible)
+            block = self.reader.decoded.hold(_key(layout, image, number), block)
+            if isinstance(block, InflatedBlock):
+                block.extend(content)
+            opened_blocks[number] = block
         return opened_blocks
 
 
@@ -334,6 +348,31 @@ _Piece = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
 
 def _key(layout: RasterLayout, image: TiffDirectory, number: int) -> tuple[Any, ...]:
     return layout.address, layout.version, image.width, image.height, image.is_mask, number
+
+
+def _block_format(layout: RasterLayout, image: TiffDirectory) -> BlockFormat | None:
+    """Return how blocks are read without GDAL; None if it decodes them."""
+    about = layout.description
+    return format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
+
+
+def _lengths(layout: RasterLayout, image: TiffDirectory, stops: Mapping[int, int]) -> dict[int, int]:
+    """Return how many bytes of blocks have their upper rows; GDAL decodes whole blocks only."""
+    block_format = _block_format(layout, image)
+    return {
+        number: int(image.counts[number])
+        if block_format is None
+        else block_format.length(int(image.counts[number]), stop, image.visible_rows_of(number))
+        for number, stop in stops.items()
+    }
+
+
+def _stops(needed: Sequence[_Piece]) -> dict[int, int]:
+    """Return the blocks of pieces, each with the row behind the last one that is needed of it."""
+    stops: dict[int, int] = {}
+    for number, _, _, (rows, _) in needed:
+        stops[number] = max(rows.stop, stops.get(number, 0))
+    return stops
 
 
 def _parts(
@@ -346,15 +385,18 @@ def _parts(
         yield mask, [0]
 
 
-def _blocks(image: TiffDirectory, planes: Sequence[int], window: PixelWindow) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the blocks that a window touches: number, plane, first column, first row."""
+def _pieces(image: TiffDirectory, planes: Sequence[int], window: PixelWindow) -> list[_Piece]:
+    """Return the parts of blocks that a window touches."""
+    pieces: list[_Piece] = []
     columns = range(window.column // image.block_width, -(-(window.column + window.width) // image.block_width))
     rows = range(window.row // image.block_height, -(-(window.row + window.height) // image.block_height))
     for plane in dict.fromkeys(planes):
         for row in rows:
             for column in columns:
                 number = (plane * image.down + row) * image.across + column
-                yield number, plane, column * image.block_width, row * image.block_height
+                overlap = _overlap(window, column * image.block_width, row * image.block_height, image)
+                pieces.append((number, plane, *overlap))
+    return pieces
 
 
 def _overlap(

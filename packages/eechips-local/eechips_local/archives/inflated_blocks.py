@@ -20,7 +20,15 @@ _PLAIN, _DEFLATES = 1, (8, 32946)
 _INDEPENDENT, _DIFFERENCES = 1, 2
 _GREY_RGB_PALETTE = (1, 2, 3)
 
+_LEAST_PART = 128 << 10  # bytes of a block that is worth to be fetched in parts
+_MOST_SHARE = 0.8  # of a block: more of it is all of it, as a second request takes longer than the rest
+_MARGIN = 1 / 32  # of a block, as rows are compressed to more or fewer bytes than others
+
 Buffer = bytes | memoryview
+
+
+class UnfinishedBlockError(ArchiveError):
+    """More bytes of a block are needed than were fetched."""
 
 
 class RasterBlock(Protocol):
@@ -77,6 +85,19 @@ class BlockFormat:
         """Bytes of a row."""
         return self.width * self.samples * self.dtype.itemsize
 
+    def length(self, count: int, rows: int, visible: int) -> int:
+        """Return how many bytes of a block have its upper rows: an estimate where they are deflated.
+
+        Args:
+            count: bytes of the block.
+            rows: upper rows that are needed.
+            visible: its rows that are in the image.
+        """
+        if not self.is_deflated:
+            return min(count, rows * self.row_size)
+        share = rows / visible + _MARGIN
+        return count if share >= _MOST_SHARE or count < _LEAST_PART else int(count * share)
+
 
 class InflatedBlock:
     """A block, as ``RasterBlock``, of which only those rows are inflated that were needed, and the ones above.
@@ -87,15 +108,18 @@ class InflatedBlock:
 
     Args:
         block_format: block format of the bytes.
-        data: bytes of the block, as the file has it.
+        data: first bytes of the block, as the file has it.
+        count: bytes of the whole block.
         rows: rows of the block.
         visible: its rows that are in the image: the lowest tiles are filled up.
     """
 
-    def __init__(self, block_format: BlockFormat, data: Buffer, rows: int, visible: int) -> None:
-        self._format, self._rows, self._visible = block_format, rows, visible
-        self.size = len(data) + rows * block_format.row_size
+    def __init__(self, block_format: BlockFormat, data: Buffer, count: int, rows: int, visible: int) -> None:
+        self._format, self._count, self._rows, self._visible = block_format, count, rows, visible
+        self.size = count + rows * block_format.row_size
+        self.length = len(data)
         self._rest: Buffer = memoryview(data)
+        self._begun: Buffer = b""  # pixels below the rows that are done, which a longer read has taken
         self._decoder = isal_zlib.decompressobj() if block_format.is_deflated else None
         self._parts: list[tuple[int, npt.NDArray[Any]]] = []
         self._done = 0
@@ -124,17 +148,37 @@ class InflatedBlock:
         values = values[:, columns].transpose(2, 0, 1)
         return values, None if block_format.nodata is None else np.not_equal(values, block_format.nodata)
 
+    def extend(self, data: Buffer) -> None:
+        """Go on with more bytes, if there are more.
+
+        Args:
+            data: first bytes of the block, those that it has among them.
+        """
+        with self._lock:
+            if len(data) > self.length:
+                self._rest = b"".join([self._rest, memoryview(data)[self.length :]])
+                self.length = len(data)
+
     def _grow(self, stop: int) -> None:
         """Inflate the rows above one that are not inflated yet."""
         if self._is_damaged:
             raise ArchiveError("its pixels cannot be decoded: it is damaged")
         if stop <= self._done:
             return
+        is_whole = self.length >= self._count
+        if stop == self._rows and not is_whole:
+            raise UnfinishedBlockError("the end of a block is needed, and was not fetched")
         block_format = self._format
         length = (stop - self._done) * block_format.row_size
         self._is_damaged = True
-        pixel_bytes = self._take(length)
+        pixel_bytes, self._begun = self._begun[:length], self._begun[length:]
         if len(pixel_bytes) < length:
+            more = self._take(length - len(pixel_bytes))
+            pixel_bytes = b"".join([pixel_bytes, more]) if len(pixel_bytes) else more
+        if len(pixel_bytes) < length:
+            if not is_whole and (self._decoder is None or not self._decoder.eof):
+                self._begun, self._is_damaged = pixel_bytes, False
+                raise UnfinishedBlockError("more of a block is needed than was fetched")
             raise ArchiveError("its pixels cannot be decoded: a block is too short")
         if stop == self._rows:
             self._end()

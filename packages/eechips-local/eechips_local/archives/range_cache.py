@@ -50,9 +50,12 @@ class RangeCache:
             os.utime(path)
         return bytes(data)
 
-    def has(self, name: str) -> bool:
-        """Return whether a part is there; it may be damaged, or removed until it is read."""
-        return self._path(name).exists()
+    def length(self, name: str) -> int:
+        """Return the bytes of a part, 0 if it is not there; it may be damaged, or removed until it is read."""
+        try:
+            return max(0, self._path(name).stat().st_size - _CHECK)
+        except OSError:
+            return 0
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Keep a part. One that cannot be written is not kept: the archive still has it."""

@@ -18,7 +18,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from eechips_local.archives.archive_errors import ArchiveError
-from eechips_local.archives.inflated_blocks import InflatedBlock, format_of
+from eechips_local.archives.inflated_blocks import InflatedBlock, UnfinishedBlockError, format_of
 from eechips_local.archives.tiff_header import HeaderBytes, TiffDirectory, parse_directories
 
 KINDS = ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
@@ -37,11 +37,12 @@ class Source:
         start = int(self.image.offsets[number])
         return self.content[start : start + int(self.image.counts[number])]
 
-    def block(self, number: int, data: bytes | None = None) -> InflatedBlock:
+    def block(self, number: int, data: bytes | None = None, count: int | None = None) -> InflatedBlock:
         block_format = format_of(self.image, self.dtype, self.nodata, has_alpha=False)
         assert block_format is not None
         content = self.data(number) if data is None else data
-        return InflatedBlock(block_format, content, self.image.rows_of(number), self.image.visible_rows_of(number))
+        rows, visible = self.image.rows_of(number), self.image.visible_rows_of(number)
+        return InflatedBlock(block_format, content, len(content) if count is None else count, rows, visible)
 
     def area(self, number: int) -> tuple[int, int, int, int]:
         """Return first column, first row, columns and rows of a block that are in the image."""
@@ -136,6 +137,51 @@ def test_truncated_block_gives_true_pixels_or_an_error(source: Source, data: st.
         np.testing.assert_array_equal(values, source.true(number, [0], rows, columns))
     with pytest.raises(ArchiveError, match="cannot be decoded"):
         block.read([0], slice(0, height), slice(0, width))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sources(), st.data())
+def test_beginning_of_a_block_gives_true_pixels_or_asks_for_more(source: Source, data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(source.image.offsets) - 1))
+    content = source.data(number)
+    _, _, width, height = source.area(number)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=1, max_size=4)))
+    windows = [(draw_slice(data, height), draw_slice(data, width)) for _ in range(4)]
+    block = source.block(number, content[: cuts[0]], len(content))
+    lengths = [*cuts[1:], len(content)]
+    for rows, columns in [*windows, *[(slice(0, height), slice(0, width))] * 5]:
+        try:
+            values, _ = block.read([0], rows, columns)
+        except UnfinishedBlockError:
+            block.extend(content[: lengths.pop(0)])  # the next window may be above this one
+            continue
+        np.testing.assert_array_equal(values, source.true(number, [0], rows, columns))
+
+
+def test_upper_rows_after_lower_ones_that_were_not_fetched() -> None:
+    for compress in ("deflate", None):
+        source = make(64, 64, 1, "uint16", 1, blockysize=64, compress=compress)
+        content = source.data(0)
+        block = source.block(0, content[: len(content) // 2], len(content))
+        with pytest.raises(UnfinishedBlockError):
+            block.read([0], slice(40, 60), slice(0, 64))
+        block.extend(content)
+        for rows in (slice(7, 8), slice(3, 30), slice(0, 64)):
+            np.testing.assert_array_equal(
+                block.read([0], rows, slice(0, 64))[0], source.true(0, [0], rows, slice(0, 64))
+            )
+
+
+def test_block_that_ends_within_what_was_fetched_is_damaged_not_unfinished() -> None:
+    source = make(64, 64, 1, "uint8", 1, blockysize=64, compress="deflate")
+    short = zlib.compress(zlib.decompress(source.data(0))[: 64 * 20])
+    block = source.block(0, short, 2 * len(short))
+    np.testing.assert_array_equal(
+        block.read([0], slice(0, 20), slice(0, 64))[0], source.true(0, [0], slice(0, 20), slice(0, 64))
+    )
+    for _ in range(2):
+        with pytest.raises(ArchiveError, match=r"damaged|too short"):
+            block.read([0], slice(0, 40), slice(0, 64))
 
 
 @settings(max_examples=60, deadline=None)
