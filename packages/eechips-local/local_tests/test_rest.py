@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -118,6 +119,19 @@ def test_rows_of_a_table_are_listed(ee: Any) -> None:
         {"assetId": TABLE, "filter": "properties.crop = oats", "pageSize": 2, "fileFormat": "PANDAS_DATAFRAME"}
     )
     assert list(frame.n) == [1, 3, 5, 7, 9]
+    corners = [[-103 + n / 1000, 40.0] for n in range(200)]  # the client sends long parameters in the body of a POST
+    outline = {"type": "Polygon", "coordinates": [[*corners, [-102.7, 40.5], [-103, 40.5], corners[0]]]}
+    assert ee.data.listFeatures({"assetId": TABLE, "region": json.dumps(outline)})["features"]
+
+
+def test_parameters_in_the_body_of_a_post_are_bounded(server: Server) -> None:
+    path = f"{server.url}/v1/projects/earthengine-legacy/assets/{TABLE}:listFeatures"
+    folded = {"x-http-method-override": "GET", "content-type": "application/x-www-form-urlencoded"}
+    answer = requests.post(path, data="pageSize=2", headers=folded)
+    assert len(answer.json()["features"]) == 2
+    assert requests.post(path, data="pageSize=x", headers=folded).status_code == 400
+    assert requests.post(path, data="a" * (2 << 20), headers=folded).status_code == 400
+    assert requests.post(path, data="pageSize=2").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from eechips_local.protocol import (
 from eechips_local.protocol.access import LocalOnly
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
+from eechips_local.protocol.request_body import FoldedParameters
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
 from eechips_local.protocol.service import Handler, Service
 from eechips_local.protocol.static_files import StaticFile
@@ -65,7 +66,7 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
     return Starlette(
         routes=routes,
         exception_handlers={404: _not_found, 405: _not_found},
-        middleware=[Middleware(LocalOnly)],
+        middleware=[Middleware(LocalOnly), Middleware(FoldedParameters)],
     )
 
 

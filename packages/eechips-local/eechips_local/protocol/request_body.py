@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eechips_local.protocol.http import http_response
+from eechips_local.protocol.messages import error_response
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 
 BODY_SECONDS = 60.0
@@ -94,3 +98,38 @@ async def _read(request: Request, most: int, received: _Received) -> None:
             received.content += part
         elif received.size > _MOST_DRAINED:
             break
+
+
+_MOST_PARAMETERS = 1 << 20
+
+
+class FoldedParameters:
+    """Middleware that answers a POST whose body has the parameters of a GET as this GET.
+
+    Google's client sends requests so whose URL would have more than 2,048 characters (``googleapiclient.http``).
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        is_folded = scope["type"] == "http" and scope["method"] == "POST"
+        if not is_folded or Headers(scope=scope).get("x-http-method-override") != "GET":
+            await self._app(scope, receive, send)
+            return
+        try:
+            parameters = await read_body(Request(scope, receive), _MOST_PARAMETERS)
+        except EarthEngineError as error:
+            await http_response(error_response(error))(scope, receive, send)
+            return
+
+        bodies: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive_rest() -> Message:
+            return bodies.pop() if bodies else await receive()  # which tells that the client has left
+
+        await self._app({**scope, "method": "GET", "query_string": parameters}, receive_rest, send)
