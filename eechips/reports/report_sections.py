@@ -15,8 +15,9 @@ from eechips.manifest.code_changes import code_changes
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.failures import group_failures
 from eechips.reports.basemap import load_basemap
-from eechips.reports.markup import Markup, element, fact_list, html_table, join, plain_text, section, shorten
+from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
+from eechips.reports.section_markup import fact_list, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration
