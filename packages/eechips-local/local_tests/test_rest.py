@@ -119,6 +119,10 @@ def test_rows_of_a_table_are_listed(ee: Any) -> None:
         {"assetId": TABLE, "filter": "properties.crop = oats", "pageSize": 2, "fileFormat": "PANDAS_DATAFRAME"}
     )
     assert list(frame.n) == [1, 3, 5, 7, 9]
+    named = ee.data.listFeatures(
+        {"assetId": TABLE, "filter": "n >= 8"}
+    )  # as Google's tutorial data-converters names it
+    assert [feature["properties"]["n"] for feature in named["features"]] == [8, 9]
     corners = [[-103 + n / 1000, 40.0] for n in range(200)]  # the client sends long parameters in the body of a POST
     outline = {"type": "Polygon", "coordinates": [[*corners, [-102.7, 40.5], [-103, 40.5], corners[0]]]}
     assert ee.data.listFeatures({"assetId": TABLE, "region": json.dumps(outline)})["features"]

@@ -210,9 +210,9 @@ def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset
             yield image
 
 
-def _filter(query: Mapping[str, str]) -> ListFilter:
+def _filter(query: Mapping[str, str], *, of_features: bool = False) -> ListFilter:
     """Return the filter that the parameters of a listing request; listImages has others besides ``filter``."""
-    listing_filter = list_filter.parse(query.get("filter") or "")
+    listing_filter = list_filter.parse(query.get("filter") or "", of_features=of_features)
     if query.get("startTime"):
         listing_filter = list_filter.both(listing_filter, list_filter.since(list_filter.moment(query["startTime"])))
     if query.get("endTime"):
@@ -227,7 +227,7 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     asset: Any = _find(request.name, context)
     if not hasattr(asset, "rows"):
         raise InvalidError(f"Asset '{request.name}' is not a table.")
-    wanted = _filter(request.query)
+    wanted = _filter(request.query, of_features=True)
 
     def found() -> Iterator[Feature]:
         for row in asset.rows(Query(bounds=wanted.query.bounds)):

@@ -69,13 +69,21 @@ def everything(subject: Subject) -> bool:
     return True
 
 
-def parse(text: str) -> ListFilter:
+def parse(text: str, *, of_features: bool = False) -> ListFilter:
     """Return a filter from its text; nothing at all passes everything.
+
+    Args:
+        text: conditions, such as ``properties.cloud < 10``.
+        of_features: whether a name without ``properties.`` is that of a property as well, as in
+            ``ee.data.listFeatures({…, 'filter': 'ORDER >= 3'})`` of Google's tutorial
+            (google/earthengine-community, tutorials/data-converters).
 
     Raises:
         InvalidError: if it is malformed.
     """
-    return _ListFilterParser(text).parse() if text.strip() else ListFilter(Query(), everything)
+    if not text.strip():
+        return ListFilter(Query(), everything)
+    return _ListFilterParser(text, of_features=of_features).parse()
 
 
 def both(first: ListFilter, second: ListFilter) -> ListFilter:
@@ -183,7 +191,8 @@ def _property(name: str, sign: str, wanted: str | float) -> ListFilter:
 class _ListFilterParser:
     """Reads a filter's text. As AIP-160 has it, OR binds more strongly than AND."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, of_features: bool) -> None:
+        self._of_features = of_features
         self._tokens: list[tuple[str, str]] = []
         position = 0
         text = text.rstrip()
@@ -260,7 +269,7 @@ class _ListFilterParser:
         value = self._value()
         if name in _TIMES:
             return _time(name, sign, moment(str(value)))
-        if not name.startswith("properties."):
+        if not name.startswith("properties.") and not self._of_features:
             raise InvalidError(f"Invalid filter: unknown field '{name[:50]}'.")
         return _property(name.removeprefix("properties."), sign, value)
 
