@@ -126,6 +126,9 @@ def test_rows_of_a_table_are_listed(ee: Any) -> None:
     corners = [[-103 + n / 1000, 40.0] for n in range(200)]  # the client sends long parameters in the body of a POST
     outline = {"type": "Polygon", "coordinates": [[*corners, [-102.7, 40.5], [-103, 40.5], corners[0]]]}
     assert ee.data.listFeatures({"assetId": TABLE, "region": json.dumps(outline)})["features"]
+    assert ee.data.listFeatures({"assetId": TABLE, "region": {**outline, "geodesic": False}})[
+        "features"
+    ]  # a dictionary
 
 
 def test_parameters_in_the_body_of_a_post_are_bounded(server: Server) -> None:

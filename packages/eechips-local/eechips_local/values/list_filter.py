@@ -134,14 +134,14 @@ def moment(text: str) -> int:
 
 
 def region(text: str) -> BaseGeometry:
-    """Return a geometry from GeoJSON, whose quotes may be single ones, or from WKT.
+    """Return a geometry from GeoJSON, also as Python writes a dictionary, or from WKT.
 
     Raises:
         InvalidError: if it is neither.
     """
     try:
         if text.lstrip().startswith("{"):
-            shape = shape_of(json.loads(text if '"' in text else text.replace("'", '"')))
+            shape = shape_of(json.loads(text if '"' in text else _json_of(text)))
         else:
             shape = shapely.from_wkt(text)
         good = not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())
@@ -150,6 +150,13 @@ def region(text: str) -> BaseGeometry:
     if not good:
         raise InvalidError("Invalid region: a GeoJSON or WKT geometry is expected.")
     return shape
+
+
+def _json_of(text: str) -> str:
+    """Return the JSON of a dictionary that Google's client has sent as Python writes it."""
+    for python, json_text in (("'", '"'), ("False", "false"), ("True", "true"), ("None", "null")):
+        text = text.replace(python, json_text)
+    return text
 
 
 def _time(field: str, sign: str, bound: float) -> ListFilter:
