@@ -182,16 +182,16 @@ def main() -> None:
         draw_polygons(given.polygons, fields)
         os.environ["EECHIPS_CACHE"] = str(place / "cache")
         ours = timed(server, run_eechips, server, fields, names, given.months, place / "eechips")
-        told: dict[str, Any] = {"eechips": ours | count_files(place / "eechips")}
+        figures: dict[str, Any] = {"eechips": ours | count_files(place / "eechips")}
         for client in given.clients.split(","):
             words = [sys.executable, __file__, "--months", str(given.months), "--datasets", given.datasets]
             words += ["--run", client, server.url, str(fields), str(place / client)]
             setting = {**os.environ, "TQDM_DISABLE": "1", "HOME": str(place)}  # where agrigee_lite keeps its files
             run = functools.partial(subprocess.run, words, check=True, env=setting, stdout=sys.stderr)
-            told[client] = timed(server, run) | count_files(place / client)
+            figures[client] = timed(server, run) | count_files(place / client)
         if (place / "geedim").is_dir():
-            told["compared"] = compare_files(place / "eechips", place / "geedim", fields)
-    print(json.dumps(told, indent=2))
+            figures["compared"] = compare_files(place / "eechips", place / "geedim", fields)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
+from eechips.engine.resumed_files import warn_of_results
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.extensions import (
@@ -155,11 +156,7 @@ def extend_plan(
         extension = recipe.extend_plan(_earlier_plan(ledger, stored.get("parameters") or {}))
     completed = {unit[COMPLETES] for unit in extension.units if isinstance(unit, dict) and COMPLETES in unit}
     amended, kept = _amend(extension.changed, completed, recipe, ledger)
-    told = [entry["text"] for entry in kept if entry["text"]]
-    for text in told[:_SHOWN]:
-        _log.warning("%s", text)
-    if len(told) > _SHOWN:
-        _log.warning("So it is with %s further results", f"{len(told) - _SHOWN:,}")
+    warn_of_results([entry["text"] for entry in kept if entry["text"]], _SHOWN)
     added = _name_units(extension.units, recipe, config, ledger)
     values: dict[str, Any] = {KEPT_CHANGES: kept}
     if added or amended or not is_complete:

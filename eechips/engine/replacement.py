@@ -206,7 +206,9 @@ class Replacements:
 
 
 class _Places:
-    """The places of an extended run, whose earlier replacements may be those of other units for its new options.
+    """The places of the units of an extended run, which no other unit may have.
+
+    With the options of an extension, a draw may give the place of a replacement that an earlier plan has.
 
     Args:
         ledger: ledger of the run.

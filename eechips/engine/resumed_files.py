@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,10 +64,7 @@ class ResumeCheck:
             elif file.changed is None or file.changed >= max(known, result.finished or -math.inf):
                 doubtful.append(result)
         reasons |= dict(self._read(doubtful))
-        for reason in list(reasons.values())[:_SHOWN]:
-            _log.warning("%s", reason)
-        if len(reasons) > _SHOWN:
-            _log.warning("So it is with %s further results", f"{len(reasons) - _SHOWN:,}")
+        warn_of_results(list(reasons.values()), _SHOWN)
         if doubtful:
             self.note()
         return list(reasons)
@@ -122,3 +119,11 @@ class ResumeCheck:
             return retry.call(partial(self._store.sha256, name), self._policy)
         except FileNotFoundError:
             return None
+
+
+def warn_of_results(sentences: Sequence[str], shown: int) -> None:
+    """Warn of results with a sentence each, up to a number; then say how many more there are."""
+    for sentence in sentences[:shown]:
+        _log.warning("%s", sentence)
+    if len(sentences) > shown:
+        _log.warning("The same holds for %s further results", f"{len(sentences) - shown:,}")

@@ -1,16 +1,18 @@
 """Add bands to files of images and composites: a further file of each, which another unit has.
 
-A unit keeps its file. Further bands are those of another unit with the same place and images, which names the first one
-(``completes``) and its own bands (``layers``).
+A unit and its file stay as they are. Added bands are a unit of their own, for the same place and images: it names the
+first unit (``completes``) and the bands (``layers``).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
+from eechips.geo.grid import Grid
 from eechips.jobs.added_bands import divide_bands
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.imagery import ResolvedImagery
@@ -128,3 +130,8 @@ def shown_imagery(imagery: ResolvedImagery, unit: Unit) -> ResolvedImagery:
 def as_layer(chip: Chip, unit: Unit) -> Chip | dict[str, Chip]:
     """Return the result of a unit: a chip by the name of its bands if these were added."""
     return {unit[LAYERS][0]: chip} if LAYERS in unit else chip
+
+
+def pixels_of(unit: Unit) -> tuple[Hashable, Grid]:
+    """Return the pixels and bands that units of one request share, and their grid."""
+    return (json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))), Grid.from_json(unit["grid"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, shown_imagery
+from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
 from eechips.jobs.grown_plans import (
     GROWING,
     add_composites,
@@ -27,7 +26,6 @@ from eechips.jobs.grown_plans import (
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
-from eechips.jobs.resolved_sample import LAYERS
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
@@ -161,8 +159,7 @@ class Composites:
         """
         if self.is_picture or unit["images"] == 0:
             return None
-        key = json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))
-        return key, Grid.from_json(unit["grid"])
+        return pixels_of(unit)
 
     def get_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
         """Describe the composite of a period: one request by computePixels, two by URL, none without images."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,12 +15,11 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, shown_imagery
+from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
 from eechips.jobs.grown_plans import GROWING, add_images, check_growth
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
-from eechips.jobs.resolved_sample import LAYERS
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
@@ -189,8 +187,7 @@ class Images:
         """
         if self.is_picture:
             return None
-        key = json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))
-        return key, Grid.from_json(unit["grid"])
+        return pixels_of(unit)
 
     def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """Describe the window of an image: one request by computePixels, two by URL.

@@ -15,7 +15,7 @@ from eechips.scripts import pool_replacement, pools
 from eechips.scripts.joblib_calls import replace_parallel
 from eechips.scripts.replaced_names import replace_names
 
-_POOLS: dict[str, Mapping[str, Any]] = {
+_POOLS: Mapping[str, Mapping[str, Any]] = {
     "multiprocessing": {"Pool": pools.Pool},
     "multiprocessing.pool": {"Pool": pools.Pool, "ThreadPool": pools.ThreadPool},
     "multiprocessing.dummy": {"Pool": pools.ThreadPool},
@@ -29,8 +29,6 @@ _POOLS: dict[str, Mapping[str, Any]] = {
     "concurrent.futures._base": {"as_completed": pools.as_completed, "wait": pools.wait},
     "concurrent.futures.process": {"ProcessPoolExecutor": pools.ProcessPoolExecutor},
     "concurrent.futures.thread": {"ThreadPoolExecutor": pools.ThreadPoolExecutor},
-}
-_OPTIONAL: Mapping[str, Mapping[str, Any]] = {
     "loky": {"ProcessPoolExecutor": pools.ProcessPoolExecutor, "get_reusable_executor": pools.reusable_executor},
 }
 
@@ -86,9 +84,9 @@ def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(pool_replacement.use_host(host))
         stack.enter_context(replace_parallel())
-        optional = {name: values for name, values in _OPTIONAL.items() if find_spec(name) is not None}
-        for name, values in (_POOLS | optional).items():
-            stack.enter_context(replace_names(importlib.import_module(name), **values))
+        for name, values in _POOLS.items():
+            if find_spec(name) is not None:  # loky may not be installed
+                stack.enter_context(replace_names(importlib.import_module(name), **values))
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))
         yield

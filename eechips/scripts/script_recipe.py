@@ -36,6 +36,7 @@ from eechips.scripts.sandbox import Sandbox, named_inputs
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.text.formatting import format_count
 
+_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _SEED = 0
 
 
@@ -273,7 +274,6 @@ class NotebookShell:
         return lambda *_, **__: None
 
 
-_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _PAUSE = 0.3  # seconds between two requests for the states of all tasks
 _MOST_NAMED = 3
 _LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -103,10 +104,20 @@ async def _read(request: Request, most: int, received: _Received) -> None:
 _MOST_PARAMETERS = 1 << 20
 
 
-class FoldedParameters:
-    """Middleware that answers a POST whose body has the parameters of a GET as this GET.
+def is_folded(method: str, headers: Mapping[str, str]) -> bool:
+    """Return whether a request is a GET whose parameters are the body of a POST.
 
-    Google's client sends requests so whose URL would have more than 2,048 characters (``googleapiclient.http``).
+    The client sends requests so whose URL would have more than 2,048 characters (``googleapiclient.http``).
+
+    Args:
+        method: HTTP method.
+        headers: by their names in small letters.
+    """
+    return method == "POST" and headers.get("x-http-method-override") == "GET"
+
+
+class FoldedParameters:
+    """Middleware that answers a POST whose body has the parameters of a GET as this GET; see `is_folded`.
 
     Args:
         app: the application.
@@ -117,8 +128,7 @@ class FoldedParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        is_folded = scope["type"] == "http" and scope["method"] == "POST"
-        if not is_folded or Headers(scope=scope).get("x-http-method-override") != "GET":
+        if scope["type"] != "http" or not is_folded(scope["method"], Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         try:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from eechips_local.evaluation.graph_nodes import decode_constant
 from eechips_local.protocol.messages import check_workload_tag, decode
+from eechips_local.protocol.request_body import is_folded
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.canonical_expression import canonical_expression
 from eechips_local.recording.placeholders import Placeholders, map_texts
@@ -95,11 +96,8 @@ class ReceivedRequest:
 
     @property
     def is_folded(self) -> bool:
-        """Return whether it is a GET whose parameters are the body of a POST.
-
-        The client sends requests so whose URL would have more than 2,048 characters (``googleapiclient.http``).
-        """
-        return self.method == "POST" and self.headers.get("x-http-method-override") == "GET"
+        """Return whether it is a GET whose parameters are the body of a POST."""
+        return is_folded(self.method, self.headers)
 
     def unfold(self) -> ReceivedRequest:
         """Return the request with its parameters in the query.
