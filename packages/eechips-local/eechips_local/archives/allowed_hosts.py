@@ -8,6 +8,7 @@ connection is opened only to an address of the public internet. The user may nam
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.assets.host_addresses import IPAddress, is_never_a_host, is_public, parse_literal
 
+_NEVER_IN_ADDRESSES = re.compile(r"[\x00-\x20\\]")  # RFC 3986, section 2: clients read them in different ways
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -93,7 +95,7 @@ class AllowedHosts:
             raise ArchiveRefusedError("The archive refers to something that is no address.") from None
         default = _PORTS.get(parts.scheme)
         name = (parts.hostname or "").rstrip(".")
-        if default is None or not name or parts.username or any(ord(letter) < 33 or letter == "\\" for letter in url):
+        if default is None or not name or parts.username or _NEVER_IN_ADDRESSES.search(url):
             raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}: only http(s) addresses are opened.")
         host = self._find(name, default if port is None else port, default)
         if host is None:
