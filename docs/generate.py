@@ -75,8 +75,8 @@ def cloud_masks() -> str:
 
 def service_facts() -> str:
     """Return the table of the facts about the service, with what a recording says of them."""
-    from eechips.probes.fact_table import check_facts
-    from eechips.probes.results_file import RESULTS, read_results
+    from eechips_local.probes.fact_table import check_facts
+    from eechips_local.probes.results_file import RESULTS, read_results
 
     found = None
     if _SERVICE_RECORDING.exists():
@@ -86,7 +86,7 @@ def service_facts() -> str:
         found = None
         said = "**No recording of the service was made yet: none of these facts is confirmed by one.**"
     else:
-        said = f"Recorded on {found.date} at {found.service}, by eechips {found.eechips}."
+        said = f"Recorded on {found.date} at {found.service}, by eechips-local {found.recorder}."
     rows = []
     for each in check_facts(found):
         source = f"[{each.fact.certainty}]({each.fact.source})" if each.fact.source else each.fact.certainty

@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "llms.txt"
 EXTRAS = {
-    "local": r"--local\b|local=True|eechips serve\b|eechips record-service\b",
+    "local": r"--local\b|local=True|eechips serve\b",
     "dask": r"--executor dask|executor=\"dask",
     "beam": r"--executor beam|executor=\"beam|eechips\.beam|apache_beam",
     "report": r"eechips plot\b|eechips\.plot\b",

@@ -27,13 +27,15 @@ from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     stack,
     stack_server,
 )
+from local_tests.support.service_results import is_service_recording
 from local_tests.support.suite_recording import SUITE_RECORDING, create_suite_recording
-from tests.support.service_results import COMMITTED, is_service_recording
 
 if TYPE_CHECKING:
     from tests.support.engine_service import Service
 
 SERVER_FIXTURES = {"host", "service", "shared_service"}
+COMMITTED = Path(__file__).with_name("live") / "service-recording.zip"
+"""The recording of the service that is kept with the tests, once there is one."""
 NOT_SLOW = "not slow"
 MANY_PARAMETERS = 6
 SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
@@ -45,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", type=Path, metavar="DIR", help="record what shared local Earth Engines respond")
     parser.addoption(
         "--replay", type=Path, metavar="DIR|ZIP",
-        help="run the tests of such a recording without the servers, or those of one of eechips record-service",
+        help="run the tests of such a recording without the servers, or those of one of eechips-local record-service",
     )  # fmt: skip
 
 

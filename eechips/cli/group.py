@@ -58,7 +58,6 @@ VERBS = {
     "Local Earth Engine": {
         "serve": "Start a local Earth Engine on this machine.",
         "assets": "Add rasters and tables to the local Earth Engine, and list them.",
-        "record-service": "Record how Earth Engine answers small questions, for an issue.",
     },
     "Queues of work": {
         "plan": "Write the units of a command as JSON lines, for a queue.",
@@ -90,7 +89,6 @@ _MODULES = {
     "cluster_commands": ("submit",),
     "dataset_commands": ("datasets",),
     "setup_commands": ("doctor", "init"),
-    "service_recording": ("record-service",),
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 

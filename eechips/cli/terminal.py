@@ -107,11 +107,6 @@ def replace_lines(lines: Sequence[str], shown: int) -> None:
     echo_lines(lines)
 
 
-def replace_line(line: str) -> None:
-    """Print a line to standard error, on a terminal in place of the present one; the cursor stays at its end."""
-    click.echo(f"\r\x1b[K{one_line(line)}", nl=False, err=True)
-
-
 def ask(question: str, *, default: bool = False) -> bool:
     """Ask a question on standard error; Ctrl-C is passed on as :class:`click.Abort`.
 

@@ -20,8 +20,8 @@ from eechips_local.cli import main as local_main
 
 SECONDS = 60
 RUN = "outputs/sample-naip"
-SERVERS = ("serve", "record-service")
-"""Commands that end with Ctrl-C, or ask the service."""
+SERVERS = ("serve",)
+"""Commands that end with Ctrl-C."""
 MISSING = re.compile(
     r"s3://|https://|my-project|scenes|study_area|park\.gpkg|alps\.gpkg|county\.gpkg|counties\.gpkg|labels\.gpkg|fields\."
     r"|recipes/|my_script|chips\.|recipe\.py|key\.json|plots\.csv|units\.jsonl|downloads/|outputs/(?!sample-naip)"

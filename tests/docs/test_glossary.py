@@ -220,7 +220,6 @@ TASKS = frozenset(
         "engine/unit_exports.py",
         "engine/work_part.py",
         "manifest/ledger.py",
-        "probes/request_probes.py",
         "scripts/script_recipe.py",
     }
 )

@@ -269,7 +269,6 @@ WRITTEN = {
     "eechips_local/recording/recording_folder.py": "scratch folder",
     "eechips_local/evaluation/function_coverage.py": "documentation of the developers",
     "commands/command.py": "text of the help, no file",
-    "probes/command_probes.py": "scratch folder",
     "eechips_local/pytest_plugin.py": "folder of the session",
 }
 REMOVING = {

@@ -30,7 +30,7 @@ OTHERS = {
     # Bytes of a response, with one driver, which cannot name a file beside them
     "eechips_local/recording/response_difference.py": "responses, as GeoTIFF only",
     "formats/raster.py": "results, with the driver of their format only, checked for references",
-    "probes/file_description.py": "responses of Earth Engine, as GeoTIFF only",
+    "eechips_local/probes/file_description.py": "responses of Earth Engine, as GeoTIFF only",
     # Doors of their own
     "eechips_local/pixels/file_source.py": "its door for rasters: two drivers, checked for references",
     "eechips_local/assets/raster_files.py": "rasters to ingest that the server's owner names, checked for references",

@@ -1,4 +1,4 @@
-"""The real Earth Engine, as a recording of ``eechips record-service`` has it: the results are those that are expected.
+"""The real Earth Engine, as ``eechips-local record-service`` has recorded it: the results are those that are expected.
 
 The recording is ``--replay FILE``, or a new one with ``--live``, or the one beside this file if there is one.
 """
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.fact_table import judge_results
-from eechips.probes.probe import Probe, Verdict
-from eechips.probes.probe_client import ProbeClient
-from eechips.probes.probe_run import PROBES
-from eechips.probes.results_file import ServiceResults
-from tests.support.service_results import COMMITTED, find_differences, list_replayed, read_archive, replayed
+from eechips_local.probes.fact_table import judge_results
+from eechips_local.probes.probe import Probe, Verdict
+from eechips_local.probes.probe_client import ProbeClient
+from eechips_local.probes.probe_run import PROBES
+from eechips_local.probes.results_file import ServiceResults
+from local_tests.support.service_results import find_differences, list_replayed, read_archive, replayed
 
+COMMITTED = Path(__file__).with_name("service-recording.zip")
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 
@@ -29,7 +30,7 @@ def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if not request.config.getoption("--live"):
         return COMMITTED
     out = tmp_path_factory.mktemp("live") / "service-recording"
-    command = [sys.executable, "-m", "eechips", "record-service", "--yes", "--out", str(out)]
+    command = [sys.executable, "-m", "eechips_local", "record-service", "--yes", "--out", str(out)]
     subprocess.run(command, check=True)
     return out.with_suffix(".zip")
 
@@ -40,8 +41,8 @@ def results(recording: Path) -> ServiceResults:
 
 
 @pytest.fixture(scope="module")
-def client(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeClient]:
-    with replayed(recording, tmp_path_factory.mktemp("replayed")) as found:
+def client(recording: Path) -> Iterator[ProbeClient]:
+    with replayed(recording) as found:
         yield found
 
 

@@ -96,8 +96,8 @@ def running(app: ASGIApp) -> Iterator[str]:
 @contextmanager
 def recording(folder: Path) -> Iterator[str]:
     """Record Earth Engine as `eechips-local record` does, in this process."""
-    upstream, described = open_upstream(UPSTREAM)
-    assert described == "a user's, of project my-project"
+    upstream, account = open_upstream(UPSTREAM)
+    assert account.description == "a user's, of project my-project"
     recorder = ResponseRecorder(upstream, create_recording(folder))
     try:
         with running(create_recorder_app(recorder)) as url:

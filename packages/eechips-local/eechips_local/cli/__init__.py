@@ -14,6 +14,7 @@ COMMANDS = {
     "record": ("eechips_local.cli.recording_commands", "Record what Earth Engine responds to your requests."),
     "replay": ("eechips_local.cli.recording_commands", "Respond from a recording, without network."),
     "compare": ("eechips_local.cli.recording_commands", "Compare a recording with what is evaluated locally."),
+    "record-service": ("eechips_local.cli.service_commands", "Record how Earth Engine answers small questions."),
     "assets": ("eechips_local.cli.assets_commands", "Add assets to a folder that it serves, and list them."),
 }
 """The module of each command, and its line in the help."""
@@ -28,7 +29,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        command: click.Command = getattr(
+            importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name.replace('-', '_')}_command"
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -79,6 +79,11 @@ def echo(line: object = "", *, err: bool = False) -> None:
     click.echo(one_line(str(line)), err=err)
 
 
+def confirm(question: str) -> bool:
+    """Ask a question on standard error; the Enter key says yes."""
+    return click.confirm(one_line(question), default=True, err=True)
+
+
 def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
     """Print several lines."""
     for line in lines:

@@ -59,18 +59,18 @@ def record_command(
     from eechips_local.recording.serving import serve_recorder
     from eechips_local.recording.upstream import HIGH_VOLUME, check_address
 
-    with server_errors(port), _recording_errors():
+    with server_errors(port), recording_errors():
         try:
             address = check_address(upstream or HIGH_VOLUME)
             recording = create_recording(folder)
-            service, owner = open_upstream(address, credentials, send_anywhere=send_credentials)
+            service, account = open_upstream(address, credentials, send_anywhere=send_credentials)
         except ValueError as error:
             raise click.UsageError(f"--upstream: {error}") from error
 
         def announce_recorder(url: str) -> None:
             announce(url)
-            if owner:
-                echo(f"Credentials of its requests: {owner}")
+            if account.description:
+                echo(f"Credentials of its requests: {account.description}")
 
         serve_recorder(recording, service, port, announce_recorder)
 
@@ -98,7 +98,7 @@ def replay_command(recording: Path, fill: bool, port: int, **options: Any) -> No
     if (unused := list_given(options)) and not fill:
         raise click.UsageError(f"without --fill, nothing is evaluated locally: leave out {', '.join(unused)}.")
     local = server_config(port, options) if fill else None
-    with server_errors(port), _recording_errors(), unpacked_recording(recording) as folder:
+    with server_errors(port), recording_errors(), unpacked_recording(recording) as folder:
         serve_replay(folder, port, announce, local)
 
 
@@ -128,7 +128,7 @@ def compare_command(recording: Path, tolerance: float | None, as_json: bool, **o
     from eechips_local.recording.serving import compare_locally
 
     config = server_config(0, options)
-    with server_errors(0), _recording_errors(), unpacked_recording(recording) as folder:
+    with server_errors(0), recording_errors(), unpacked_recording(recording) as folder:
         comparison = compare_locally(folder, config, RELATIVE if tolerance is None else tolerance)
     if as_json:
         echo_json(comparison.to_json(), indent=1)
@@ -139,7 +139,7 @@ def compare_command(recording: Path, tolerance: float | None, as_json: bool, **o
 
 
 @contextmanager
-def _recording_errors() -> Iterator[None]:
+def recording_errors() -> Iterator[None]:
     """Raise an error of a recording, or of the service, in this block as one sentence.
 
     Raises:

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +27,25 @@ _TOKEN_ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url
 """Fields of a file of credentials with addresses to which secrets are sent in exchange for a token."""
 _USERS_TOKENS = "https://accounts.google.com/o/oauth2/token"
 """Of files that older tools of Google have written for users."""
+_SECRETS = ("refresh_token", "client_secret", "token", "service_account_email", "signer_email", "account")
 _UNAUTHENTICATED = 401
 _CURE = "sign in again with `earthengine authenticate --force`, or name another file of credentials"
 _LONGEST = 300  # characters of a message of Google's
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose credentials a recorder sends.
+
+    Attributes:
+        description: their kind and their owner, without secrets; empty where none are sent.
+        project: project of theirs; empty for none.
+        secrets: texts of theirs that must not be published, such as tokens and names.
+    """
+
+    description: str = ""
+    project: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class GoogleCredentials:
@@ -70,12 +87,16 @@ class GoogleCredentials:
                 self._refresh()
         return True
 
-    def describe(self) -> str:
-        """Return the kind of credentials and their owner, without secrets."""
+    def describe(self) -> Account:
+        """Return whose credentials these are."""
         account = getattr(self._credentials, "service_account_email", None)
-        project = getattr(self._credentials, "quota_project_id", None)
+        quota_project = getattr(self._credentials, "quota_project_id", None)
         kind = f"service account {account}" if account else "a user's" if self._is_users else "application-default"
-        return kind + (f", of project {project}" if project else "")
+        return Account(
+            kind + (f", of project {quota_project}" if quota_project else ""),
+            str(quota_project or getattr(self._credentials, "project_id", None) or ""),
+            tuple(str(secret) for name in _SECRETS if (secret := getattr(self._credentials, name, None))),
+        )
 
     @property
     def _is_users(self) -> bool:
@@ -97,7 +118,9 @@ class GoogleCredentials:
             raise CredentialsError(message) from None
 
 
-def open_upstream(address: str, key_file: Path | None = None, *, send_anywhere: bool = False) -> tuple[Upstream, str]:
+def open_upstream(
+    address: str, key_file: Path | None = None, *, send_anywhere: bool = False
+) -> tuple[Upstream, Account]:
     """Open the service to be recorded, and get a token for it if it is to have credentials.
 
     Args:
@@ -106,8 +129,7 @@ def open_upstream(address: str, key_file: Path | None = None, *, send_anywhere: 
         send_anywhere: the user's consent to send credentials to a host that is not Google's.
 
     Returns:
-        The service, and the kind of credentials and their owner, without secrets; empty for a server of this machine
-        that gets none.
+        The service, and whose credentials it gets.
 
     Raises:
         ValueError: if the address is not that of a service that can be recorded.
@@ -122,7 +144,8 @@ def open_upstream(address: str, key_file: Path | None = None, *, send_anywhere: 
                 f"refused to send credentials to {address}: it is not https at *.googleapis.com; --send-credentials"
                 " allows it"
             )
-        return Upstream(address), "" if is_local else f"none are sent to {address}: it is not one of Google's hosts"
+        reason = "" if is_local else f"none are sent to {address}: it is not one of Google's hosts"
+        return Upstream(address), Account(reason)
     credentials = GoogleCredentials(_load_file(key_file) if key_file is not None else _load_default())
     credentials.authorize({})
     return Upstream(address, credentials), credentials.describe()

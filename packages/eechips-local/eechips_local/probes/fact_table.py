@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eechips.probes.probe import Probe, Verdict
-from eechips.probes.probe_run import PROBES
-from eechips.probes.results_file import ServiceResults
-from eechips.probes.statements import FACTS, Fact
+from eechips_local.probes.probe import Probe, Verdict
+from eechips_local.probes.probe_run import PROBES
+from eechips_local.probes.results_file import ServiceResults
+from eechips_local.probes.statements import FACTS, Fact
 
 
 @dataclass(frozen=True, slots=True)

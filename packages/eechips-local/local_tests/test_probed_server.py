@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.probe import ProbeOutcome, Verdict
-from eechips.probes.probe_client import ProbeClient
-from eechips.probes.probe_run import list_groups, select_probes
+from eechips_local.probes.probe import ProbeOutcome, Verdict
+from eechips_local.probes.probe_client import ProbeClient
+from eechips_local.probes.probe_run import list_groups, select_probes
 from local_tests.support.local_earth_engine import Server
 
 KNOWN = frozenset(
@@ -32,8 +32,8 @@ QUICK = ("requests", "refused", "bands", "encodings", "values", "types")
         if each != "exports"
     ],
 )
-def test_the_local_earth_engine_answers_as_expected(group: str, demo_server: Server, tmp_path: Path) -> None:
-    client = ProbeClient(demo_server.url, "my-project", tmp_path)
+def test_the_local_earth_engine_answers_as_expected(group: str, demo_server: Server) -> None:
+    client = ProbeClient(demo_server.url, "my-project")
     try:
         results = {each.name: (each, client.ask(each)) for each in select_probes((group,))}
     finally:
@@ -49,7 +49,7 @@ def test_the_local_earth_engine_answers_as_expected(group: str, demo_server: Ser
 def test_the_exported_asset_is_deleted_again(serve_briefly: Callable[..., Server], tmp_path: Path) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
-    client = ProbeClient(serve_briefly("--export-assets", str(assets)).url, "my-project", tmp_path)
+    client = ProbeClient(serve_briefly("--export-assets", str(assets)).url, "my-project")
     try:
         (probe,) = select_probes(("exports",), has_consent=True)
         result = client.ask(probe)

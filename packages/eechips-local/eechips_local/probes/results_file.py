@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import UsageError
-from eechips.probes.probe import ProbeOutcome, ProbeResult
-from eechips.storage import write_file
+from eechips_local.assets.store_files import write_json
+from eechips_local.probes.probe import ProbeOutcome, ProbeResult
+from eechips_local.recording.recording_folder import RecordingError
 
 RESULTS = "results.json"
 """Name of the file in the folder of a recording."""
@@ -26,14 +26,14 @@ class ServiceResults:
     Attributes:
         service: host of the service.
         date: date of the first probe, ISO.
-        eechips: version.
+        recorder: version of eechips-local.
         client: version of earthengine-api.
         results: by the names of probes, in the order in which they were asked.
     """
 
     service: str
     date: str
-    eechips: str = field(default_factory=lambda: version("eechips"))
+    recorder: str = field(default_factory=lambda: version("eechips-local"))
     client: str = field(default_factory=lambda: version("earthengine-api"))
     results: dict[str, ProbeResult] = field(default_factory=dict)
 
@@ -62,29 +62,28 @@ class ServiceResults:
             folder: folder of the recording.
             hide: returns a text without what belongs to the user.
         """
-        content = {"eechips_results": _FORMAT, **_map_texts(asdict(self), hide)}
-        write_file(folder / RESULTS, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(folder / RESULTS, {"service_results": _FORMAT, **_map_texts(asdict(self), hide)})
 
 
 def read_results(text: str) -> ServiceResults:
     """Return the answers of a file.
 
     Raises:
-        UsageError: if it is no such file.
+        RecordingError: if it is no such file.
     """
     try:
         content = json.loads(text)
-        if content["eechips_results"] != _FORMAT:
+        if content["service_results"] != _FORMAT:
             raise ValueError("another version of the format")
         return ServiceResults(
             str(content["service"]),
             str(content["date"]),
-            str(content["eechips"]),
+            str(content["recorder"]),
             str(content["client"]),
             {str(name): _read_result(answer) for name, answer in content["results"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{RESULTS} has no answers of a service: {error}") from error
+        raise RecordingError(f"{RESULTS} has no answers of a service: {error}") from error
 
 
 def _read_result(content: Mapping[str, Any]) -> ProbeResult:

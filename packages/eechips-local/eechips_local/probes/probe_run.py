@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eechips.probes import (
-    command_probes,
+from eechips_local.probes import (
     dataset_probes,
     file_probes,
     region_probes,
@@ -14,9 +13,9 @@ from eechips.probes import (
     type_probes,
     value_probes,
 )
-from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
-from eechips.probes.probe_client import ProbeClient
-from eechips.probes.results_file import ServiceResults
+from eechips_local.probes.probe import Probe, ProbeOutcome, ProbeResult
+from eechips_local.probes.probe_client import ProbeClient
+from eechips_local.probes.results_file import ServiceResults
 
 PROBES: tuple[Probe, ...] = (
     *request_probes.PROBES,
@@ -25,7 +24,6 @@ PROBES: tuple[Probe, ...] = (
     *file_probes.PROBES,
     *region_probes.PROBES,
     *dataset_probes.PROBES,
-    *command_probes.PROBES,
 )
 """All probes. To add one, write an entry in the module of its subject."""
 
@@ -52,8 +50,8 @@ def list_groups() -> list[str]:
 MOST_EECU_SECONDS = 360.0
 """Bound of a recording: a tenth of an EECU-hour, 1/1,500 of the month of the smallest tier."""
 
-COMMAND_EECU_SECONDS = 36.0
-"""Bound of one command. No probe is asked of which so much is not left."""
+PROBE_EECU_SECONDS = 36.0
+"""No probe is asked of which so much is not left."""
 
 Report = Callable[[Probe, ProbeResult], None]
 
@@ -80,13 +78,13 @@ def ask_probes(
         Whether all were asked; False if the bound of compute was reached.
 
     Raises:
-        ConfigurationError: if the service refuses the account or the project.
+        RefusedAccountError: if the service refuses the account or the project.
     """
     for probe in probes:
         known = recording.results.get(probe.name)
         if known is not None and known.outcome is not ProbeOutcome.UNANSWERED:
             continue
-        if recording.eecu_seconds + COMMAND_EECU_SECONDS > MOST_EECU_SECONDS:
+        if recording.eecu_seconds + PROBE_EECU_SECONDS > MOST_EECU_SECONDS:
             return False
         answer = client.ask(probe)
         recording.results[probe.name] = answer

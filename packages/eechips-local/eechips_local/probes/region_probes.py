@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from eechips.probes.file_description import read_array
-from eechips.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, error, info, value
-from eechips.probes.probe_client import ProbeClient
+from eechips_local.probes.file_description import read_array
+from eechips_local.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, error, info, value
+from eechips_local.probes.probe_client import ProbeClient
 
 _UTM = "EPSG:32613"
 _LANDSAT = "LANDSAT/LC08/C02/T1_TOA/LC08_044034_20140318"  # its documented size, 7,661 x 7,801, is odd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eechips.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, error, first, info, value
+from eechips_local.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, error, first, info, value
 
 _MIXED = "Expected a homogeneous image collection"
 _REFUSED = error(_MIXED)

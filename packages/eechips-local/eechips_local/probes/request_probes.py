@@ -9,8 +9,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from eechips.probes.probe import ANY_VALUE, OPEN, ExpectedResult, Probe, error, value
-from eechips.probes.probe_client import ProbeClient, RefusedError
+from eechips_local.probes.probe import ANY_VALUE, OPEN, ExpectedResult, Probe, error, value
+from eechips_local.probes.probe_client import ProbeClient, RefusedError
 
 _EXPORT_SECONDS = 240.0
 _EXPORT_PAUSE = 5.0

@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from eechips.planning.point_images import find_images
-from eechips.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, info, value
-from eechips.probes.probe_client import ProbeClient
+from eechips_local.probes.probe import ANY_VALUE, OPEN, Build, ExpectedResult, Probe, info, value
+from eechips_local.probes.probe_client import ProbeClient
 
 _NAIP, _S1, _S2 = "USDA/NAIP/DOQQ", "COPERNICUS/S1_GRD", "COPERNICUS/S2_SR_HARMONIZED"
 _STATES = {
     "colorado": (-105.1, 39.9), "florida": (-81.5, 28.3), "iowa": (-93.6, 42.0), "arizona": (-112.0, 33.4),
     "texas": (-97.7, 30.3), "oregon": (-122.7, 44.0),
 }  # fmt: skip
-_POINTS = 500  # of a planning request of eechips
+_POINTS = 500
 
 
 def _layouts(dataset: str, point: tuple[float, float], band: int, start: str, end: str) -> Build:
@@ -101,12 +100,25 @@ _LAYOUTS: tuple[tuple[str, str, str, Build, ExpectedResult], ...] = (
 
 
 def _find_grids(dataset: str, start: str, end: str, band: str, count: int) -> Callable[[ProbeClient], Any]:
-    """Ask for the latest image, and its grid, at points of Colorado, as the plan of a sample does."""
+    """Ask for the latest image, and its grid, at points of Colorado, in one request."""
 
     def ask(client: ProbeClient) -> Any:
         points = [(-105.9 + 1.7 * (n * 0.618 % 1), 38.1 + 2.7 * n / count) for n in range(count)]
-        latest_images = list(find_images(client.ee.ImageCollection(dataset).filterDate(start, end), band, points))
-        images = Counter("none" if latest_image is None else latest_image.index for latest_image in latest_images)
+        ee = client.ee
+        collection = ee.ImageCollection(dataset).filterDate(start, end)
+
+        def find(point: Any) -> Any:
+            latest = (
+                collection.filterBounds(ee.Geometry.Point(ee.List(point))).sort("system:time_start", False).limit(1)
+            )
+            return latest.toList(1).map(describe)
+
+        def describe(image: Any) -> Any:
+            image = ee.Image(image)
+            return ee.List([image.get("system:index"), image.select([band]).projection()])
+
+        latest_images = ee.List(points).map(find).getInfo()
+        images = Counter(listed[0][0] if listed else "none" for listed in latest_images)
         return {"points": len(latest_images), "images": len(images), "without": images["none"]}
 
     return ask
@@ -114,12 +126,14 @@ def _find_grids(dataset: str, start: str, end: str, band: str, count: int) -> Ca
 
 _QUERIES = tuple(
     Probe(f"planning/{name}", f"How long take the grids of {count} points of {title}?", "grid-queries",
-          _find_grids(dataset, start, end, band, count), value({"points": count, "without": 0}))
-    for name, title, dataset, start, end, band, count in (
-        ("naip-50", "NAIP", _NAIP, "2003-01-01", "2024-01-01", "R", 50),
-        ("naip-500", "NAIP", _NAIP, "2003-01-01", "2024-01-01", "R", _POINTS),
-        ("s2-month", "Sentinel-2 of a month", _S2, "2020-06-01", "2020-07-01", "B4", _POINTS),
-        ("s2-years", "Sentinel-2 of three years", _S2, "2022-01-01", "2025-01-01", "B4", _POINTS),
+          _find_grids(dataset, start, end, band, count), expected)
+    for name, title, dataset, start, end, band, count, expected in (
+        ("naip-50", "NAIP", _NAIP, "2003-01-01", "2024-01-01", "R", 50, value({"points": 50, "without": 0})),
+        ("naip-500", "NAIP", _NAIP, "2003-01-01", "2024-01-01", "R", _POINTS,
+         value({"points": _POINTS, "without": 0})),
+        ("s2-month", "Sentinel-2 of a month", _S2, "2020-06-01", "2020-07-01", "B4", _POINTS,
+         value({"points": _POINTS, "without": 0})),
+        ("s2-years", "Sentinel-2 of three years", _S2, "2022-01-01", "2025-01-01", "B4", _POINTS, OPEN),
     )
 )  # fmt: skip
 

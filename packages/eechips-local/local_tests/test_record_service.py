@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from eechips.probes.probe import ProbeOutcome
-from eechips.probes.probe_run import MOST_EECU_SECONDS, select_probes
-from eechips.probes.results_file import RESULTS
+from eechips_local.probes.probe import ProbeOutcome
+from eechips_local.probes.probe_run import MOST_EECU_SECONDS, select_probes
+from eechips_local.probes.results_file import RESULTS
 from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
 from local_tests.support.local_earth_engine import Server, wait_until
+from local_tests.support.service_results import find_differences, list_replayed, read_archive, replayed
 from local_tests.support.token_server import TokenServer, token_server
-from tests.support.service_results import find_differences, list_replayed, read_archive, replayed
 
 PROJECT = "my-secret-project"
 REFRESH = "1//the-refresh-token-of-the-user"
@@ -38,8 +38,8 @@ class Google:
     environment: dict[str, str]
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run ``eechips record-service`` to its end."""
-        command = [sys.executable, "-m", "eechips", "record-service", *map(str, arguments)]
+        """Run ``eechips-local record-service`` to its end."""
+        command = [sys.executable, "-m", "eechips_local", "record-service", *map(str, arguments)]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=900, check=False)
 
 
@@ -53,7 +53,7 @@ def google(demo_server: Server, tmp_path: Path) -> Iterator[Google]:
         stored = home / ".config" / "earthengine" / "credentials"
         stored.parent.mkdir(parents=True)
         stored.write_text(json.dumps({"refresh_token": REFRESH, "project": PROJECT, "account": MAIL}))
-        own = {"HOME": str(home), "CLOUDSDK_CONFIG": str(home / "gcloud"), "EECHIPS_CACHE": str(home / "cache")}
+        own = {"HOME": str(home), "CLOUDSDK_CONFIG": str(home / "gcloud")}
         environment = {**os.environ, **front.environment, **own, "NO_GCE_CHECK": "true", "EECHIPS_PROJECT": PROJECT}
         yield Google(front, server, environment)
 
@@ -70,9 +70,7 @@ def check(google: Google, archive: Path, out: Path) -> None:
     found = read_archive(archive)
     probes = list_replayed(found)
     assert len(probes) > 15
-    folder = out.with_name("replayed")
-    folder.mkdir()
-    with replayed(archive, folder) as client:
+    with replayed(archive) as client:
         assert find_differences(client, found, probes) == {}
 
 
@@ -123,7 +121,7 @@ def test_nothing_is_sent_without_consent(google: Google, tmp_path: Path) -> None
 def test_a_recording_that_was_stopped_resumes(google: Google, tmp_path: Path) -> None:
     out = tmp_path / "recording"
     words = ["--yes", "--groups", "bands,types", "--out", str(out)]
-    command = [sys.executable, "-m", "eechips", "record-service", *words]
+    command = [sys.executable, "-m", "eechips_local", "record-service", *words]
     with subprocess.Popen(command, env=google.environment, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: (out / RESULTS).exists() and len(read_archive(out).results) > 3)
         process.send_signal(signal.SIGINT)
@@ -134,7 +132,7 @@ def test_a_recording_that_was_stopped_resumes(google: Google, tmp_path: Path) ->
     known = read_archive(out).results
     done = google.run(*words)
     assert done.returncode == 0, done.stderr
-    assert f"{len(known)} of them are answered already" in done.stdout
+    assert f"Answered already: {len(known)}." in done.stdout
     found = read_archive(out.with_suffix(".zip")).results
     assert found.keys() == {each.name for each in select_probes(("bands", "types"))}
     assert {name: found[name] for name in known} == known
@@ -150,7 +148,7 @@ def test_nothing_is_asked_once_the_bound_of_compute_is_reached(google: Google, t
     (out / RESULTS).write_text(json.dumps(content), encoding="utf-8")
     done = google.run("--yes", "--groups", "bands", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "The bound of compute is reached: 17 questions were not asked" in done.stdout
+    assert "questions that were not asked: 17." in done.stdout
 
 
 @pytest.mark.exhaustive

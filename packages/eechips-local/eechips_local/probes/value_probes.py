@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eechips.probes.probe import OPEN, Build, ExpectedResult, Probe, error, first, info, value
+from eechips_local.probes.probe import OPEN, Build, ExpectedResult, Probe, error, first, info, value
 
 
 def _probe(name: str, question: str, fact: str, build: Build, expected: ExpectedResult = OPEN) -> Probe:

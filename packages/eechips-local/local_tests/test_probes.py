@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from eechips.errors import UsageError
-from eechips.probes.fact_table import check_facts
-from eechips.probes.probe import ANY_VALUE, OPEN, ExpectedResult, ProbeOutcome, ProbeResult, Verdict, error, value
-from eechips.probes.probe_run import PROBES, list_groups, select_probes
-from eechips.probes.results_file import RESULTS, ServiceResults, read_results
-from eechips.probes.statements import FACTS
+from eechips_local.probes.fact_table import check_facts
+from eechips_local.probes.probe import ANY_VALUE, OPEN, ExpectedResult, ProbeOutcome, ProbeResult, Verdict, error, value
+from eechips_local.probes.probe_run import PROBES, list_groups, select_probes
+from eechips_local.probes.results_file import RESULTS, ServiceResults, read_results
+from eechips_local.probes.statements import FACTS
+from eechips_local.recording.recording_folder import RecordingError
 
 
 def test_names_are_unique_and_have_a_group() -> None:
@@ -92,9 +92,9 @@ def test_results_are_written_without_what_is_hidden_and_read_again(tmp_path: Pat
     assert read.eecu_seconds == 0.25
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"eechips_results": 2}', '{"eechips_results": 1, "results": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"service_results": 2}', '{"service_results": 1, "results": 1}'])
 def test_other_files_are_no_results(text: str) -> None:
-    with pytest.raises(UsageError, match="results\\.json"):
+    with pytest.raises(RecordingError, match="results\\.json"):
         read_results(text)
 
 
@@ -114,4 +114,4 @@ def test_compute_that_is_not_reported_counts_as_elapsed_time() -> None:
 
 def test_groups_are_in_the_order_of_the_probes() -> None:
     assert list_groups()[0] == "requests"
-    assert list_groups()[-1] == "commands"
+    assert list_groups()[-1] == "assets"

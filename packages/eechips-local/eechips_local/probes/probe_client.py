@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import requests
 
-from eechips.client import retry
-from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, parse_profile
-from eechips.client.connection import skip_deprecated_assets
-from eechips.client.http_sessions import open_session
-from eechips.client.retry import RetryPolicy
-from eechips.errors import ConfigurationError, EechipsError, ProjectUnavailableError, TransientError
-from eechips.probes.probe import Probe, ProbeOutcome, ProbeResult
-from eechips.web.retry_after import parse_retry_after
+from eechips_local.archives.host_throttle import parse_retry_after
+from eechips_local.probes.probe import Probe, ProbeOutcome, ProbeResult
+from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER
 
 _SECONDS = (10.0, 150.0)  # to connect, and between two parts of a response
-_REPEATS = RetryPolicy(retries=4, delay=1.0, total=120.0, longest_wait=120.0)  # seconds
+_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before the repeats of a request
+_LONGEST_WAIT = 120.0  # seconds that the service may ask for
 _REPEATED = frozenset({429, 500, 502, 503, 504})
 _OF_CREDENTIALS = frozenset({401, 407})
 _LONGEST_MESSAGE = 4000  # characters; a message may repeat what it was sent
@@ -55,6 +51,10 @@ class RefusedError(Exception):
     """A request that a probe has sent itself was refused."""
 
 
+class RefusedAccountError(Exception):
+    """The service refuses the credentials or the project: no probe has an answer."""
+
+
 class ProbeClient:
     """The real client, connected to a server on this machine. It asks one probe at a time, which may use threads.
 
@@ -64,24 +64,25 @@ class ProbeClient:
     Args:
         url: URL of the server.
         project: project of the requests.
-        folder: for results of commands; it exists.
 
     Raises:
-        ConfigurationError: if the service refuses the account or the project.
+        RefusedAccountError: if the service refuses the account or the project.
     """
 
-    def __init__(self, url: str, project: str, folder: Path) -> None:
+    def __init__(self, url: str, project: str) -> None:
         import ee
         from googleapiclient.errors import Error as GoogleError
 
         self.ee: Any = ee
-        self.url, self.project, self.folder = url, project, folder
-        self._session = open_session(url)
+        self.url, self.project = url, project
+        self._session = requests.Session()
+        self._session.trust_env = False  # the recorder is on this machine: no proxy, no credentials of a .netrc
         self._sent: list[SentRequest] = []
-        self._compute: list[float] = []  # of commands, which have clients of their own
+        self._compute: list[float] = []  # of exports, which no profile counts
         self._is_profiled = True
         ee.Reset()
-        skip_deprecated_assets()
+        # The client fetches no list of deprecated assets, from storage.googleapis.com, where it has one.
+        ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
         ee.data.setMaxRetries(0)
         try:
             ee.Initialize(None, url=url, project=project, http_transport=self)
@@ -89,7 +90,7 @@ class ProbeClient:
             reason = next(
                 (sent_request.message for sent_request in reversed(self._sent) if sent_request.message), str(error)
             )
-            raise ConfigurationError(f"the service refuses the account or the project {project}: {reason}") from None
+            raise RefusedAccountError(f"the service refuses the account or the project {project}: {reason}") from None
 
     def close(self) -> None:
         """Close the connections, and leave the client uninitialised."""
@@ -137,14 +138,14 @@ class ProbeClient:
         return json.loads(self._checked(self._send(method, url, text, headers)))
 
     def count_compute(self, seconds: float) -> None:
-        """Add the EECU-seconds of a command, which sends its requests itself."""
+        """Add the EECU-seconds of an export, which its task reports."""
         self._compute.append(seconds)
 
     def ask(self, probe: Probe) -> ProbeResult:
         """Return the answer to a probe.
 
         Raises:
-            ConfigurationError: if the service refuses the credentials.
+            RefusedAccountError: if the service refuses the credentials.
         """
         self._sent.clear()
         self._compute.clear()
@@ -153,7 +154,7 @@ class ProbeClient:
         seconds = time.monotonic() - started
         last = self._sent[-1] if self._sent else SentRequest(0, "", 0, 0.0)
         if last.status in _OF_CREDENTIALS:
-            raise ConfigurationError(f"the service refuses the credentials: {last.message}")
+            raise RefusedAccountError(f"the service refuses the credentials: {last.message}")
         return replace(
             answer,
             status=last.status,
@@ -167,7 +168,7 @@ class ProbeClient:
         """Return the profile of a computation, as the service writes it.
 
         Args:
-            build: returns an object; see :data:`eechips.probes.probe.Build`.
+            build: returns an object; see :data:`eechips_local.probes.probe.Build`.
         """
         self._sent.clear()
         build(self.ee).getInfo()
@@ -179,16 +180,14 @@ class ProbeClient:
         """Ask; see :meth:`ask`. What measures the requests is added later."""
         try:
             return ProbeResult(ProbeOutcome.VALUE, value=_to_json(probe.ask(self)))
-        except (self.ee.EEException, RefusedError, EechipsError) as raised:
+        except (self.ee.EEException, RefusedError) as raised:
+            error: Exception = raised
             last = self._sent[-1] if self._sent else None
             if last is not None and 400 <= last.status < 500 and last.status not in _REPEATED:
-                return ProbeResult(ProbeOutcome.ERROR, message=(last.message or str(raised))[:_LONGEST_MESSAGE])
-            # An error of eechips, in a command, is an answer: its requests are not seen here.
-            is_answer = isinstance(raised, EechipsError) and last is None
-            outcome = ProbeOutcome.ERROR if is_answer else ProbeOutcome.UNANSWERED
-            return ProbeResult(outcome, message=f"{type(raised).__name__}: {raised}"[:_LONGEST_MESSAGE])
+                return ProbeResult(ProbeOutcome.ERROR, message=(last.message or str(error))[:_LONGEST_MESSAGE])
         except (requests.RequestException, OSError, ValueError, KeyError, TypeError) as raised:
-            return ProbeResult(ProbeOutcome.UNANSWERED, message=f"{type(raised).__name__}: {raised}"[:_LONGEST_MESSAGE])
+            error = raised
+        return ProbeResult(ProbeOutcome.UNANSWERED, message=f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE])
 
     def _measure_compute(self) -> float | None:
         """Return the EECU-seconds of the requests so far; None if the service reports none."""
@@ -197,7 +196,7 @@ class ProbeClient:
         if names:
             with self._unprofiled(), contextlib.suppress(self.ee.EEException, ValueError):
                 listed = self.ee.List([self._get_profiles(ids=[name], maxEntries=1) for name in names]).getInfo()
-                eecu_seconds += map(parse_profile, listed)
+                eecu_seconds += map(_parse_profile, listed)
         return round(sum(eecu_seconds), 4) if eecu_seconds else None
 
     def _get_profiles(self, **arguments: Any) -> Any:
@@ -217,21 +216,15 @@ class ProbeClient:
         if method == "POST" and self._is_profiled:
             headers[PROFILE_REQUEST_HEADER] = "1"
         data = body.encode() if isinstance(body, str) else body
-        responses: list[requests.Response] = []
-
-        def attempt() -> None:
+        for wait in (*_WAITS, None):
             started = time.monotonic()
             response = self._session.request(method, url, data=data, headers=headers, timeout=_SECONDS)
-            responses.append(response)
             self._sent.append(_measure(response, time.monotonic() - started))
-            if (status := response.status_code) in _REPEATED:
-                asked = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
-                raise TransientError(self._sent[-1].message, status=status, retry_after=asked)
-
-        # The last response is the answer, whatever it is.
-        with contextlib.suppress(TransientError, ProjectUnavailableError):
-            retry.call(attempt, _REPEATS)
-        return responses[-1]
+            asked = parse_retry_after(response.headers.get("Retry-After", ""))
+            if response.status_code not in _REPEATED or wait is None or asked > _LONGEST_WAIT:
+                break
+            time.sleep(max(wait, asked))
+        return response
 
     def _checked(self, response: requests.Response) -> bytes:
         if response.status_code >= 400:
@@ -244,6 +237,19 @@ def _measure(response: requests.Response, seconds: float) -> SentRequest:
     message = _read_message(response) if response.status_code >= 400 else ""
     profile = response.headers.get(PROFILE_RESPONSE_HEADER, "")
     return SentRequest(response.status_code, message, len(response.content), seconds, profile)
+
+
+def _parse_profile(text: str) -> float:
+    """Return the EECU-seconds of a profile: the sum of its first column, in which a dash is next to nothing.
+
+    Raises:
+        ValueError: if the text is no profile.
+    """
+    head, *lines = str(text).splitlines() or [""]
+    if not head.split()[:1] or not head.split()[0].startswith("EECU"):
+        raise ValueError(f"the first column is not EECU-seconds: {head[:60]!r}")
+    cells = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+    return math.fsum(0.0 if cell == "-" else float(cell.replace(",", "")) for cell in cells)
 
 
 def _read_message(response: requests.Response) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eechips.probes.file_description import describe_file, read_array
-from eechips.probes.probe import OPEN, Build, ExpectedResult, Probe, error, value
-from eechips.probes.probe_client import ProbeClient
+from eechips_local.probes.file_description import describe_file, read_array
+from eechips_local.probes.probe import OPEN, Build, ExpectedResult, Probe, error, value
+from eechips_local.probes.probe_client import ProbeClient
 
 _SIZE = 32  # pixels a side
 _GRIDS = {

@@ -1,4 +1,4 @@
-"""Facts about the service that eechips relies on, each with its source and how sure it is."""
+"""Facts about the service that eechips and the local Earth Engine rely on, each with its source and how sure it is."""
 
 from __future__ import annotations
 
@@ -134,9 +134,8 @@ FACTS = (
     Fact("profiles", "A profiled request names its profile, whose first column is EECU-seconds.", "tested",
          "https://github.com/google/earthengine-api/blob/master/python/ee/_helpers.py"),
     Fact("exports", "States and times of a small export.", "documented", _REST + "projects.operations"),
-    # Commands
-    Fact("commands", "Each command fetches its results, in each format and by each method.", "inferred"),
-    Fact("strata", "Samples by ecoregion are planned with the real outlines.", "inferred"),
+    # Plans
+    Fact("strata", "How many ecoregions there are, and how many vertices they have.", "unknown"),
     Fact("grid-queries", "The grids below 500 points take one request.", "inferred"),
 )  # fmt: skip
 """All facts, in the order of the table."""

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 Ask = Callable[[Any], Any]
-"""Asks the service by a :class:`eechips.probes.probe_client.ProbeClient`, and returns the answer."""
+"""Asks the service by a :class:`eechips_local.probes.probe_client.ProbeClient`, and returns the answer."""
 
 _TOLERANCE = 1e-6  # of the value: results are computed in another order by another service
 
@@ -117,7 +117,7 @@ class Probe:
     Attributes:
         name: unique, such as ``types/constant-first``; the part before the slash is the group.
         question: in words; a question mark ends it.
-        fact: key of the fact that the answer settles; see :mod:`eechips.probes.statements`.
+        fact: key of the fact that the answer settles; see :mod:`eechips_local.probes.statements`.
         ask: sends the requests, and returns the answer as JSON; errors of the service pass through.
         expected: class of the answer.
         needs_consent: whether it writes something to the user's project.

@@ -1,4 +1,4 @@
-"""Recordings of the service that ``eechips record-service`` has packed, asked again."""
+"""Recordings of the service that ``eechips-local record-service`` has packed, asked again."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eechips.probes.probe import Probe, ProbeOutcome
-from eechips.probes.probe_client import ProbeClient
-from eechips.probes.probe_run import PROBES
-from eechips.probes.results_file import RESULTS, ServiceResults, read_results
+from eechips_local.probes.probe import Probe, ProbeOutcome
+from eechips_local.probes.probe_client import ProbeClient
+from eechips_local.probes.probe_run import PROBES
+from eechips_local.probes.results_file import RESULTS, ServiceResults, read_results
 from local_tests.support.command_server import serving_command
 
 PROJECT = "project-of-the-reader"
-COMMITTED = Path(__file__).resolve().parents[1] / "live" / "service-recording.zip"
-"""The recording of the service that is kept with the tests, once there is one."""
 
 
 def is_service_recording(path: Path) -> bool:
-    """Return whether a path is a recording of ``eechips record-service``, not one of tests."""
+    """Return whether a path is a recording of ``eechips-local record-service``, not one of tests."""
     return path.is_file() or (path / RESULTS).is_file()
 
 
@@ -38,15 +36,10 @@ def list_replayed(found: ServiceResults) -> list[Probe]:
 
 
 @contextmanager
-def replayed(path: Path, folder: Path) -> Iterator[ProbeClient]:
-    """Replay a recording for the duration of the block, to a client of another user.
-
-    Args:
-        path: archive or folder of the recording.
-        folder: for what commands write.
-    """
+def replayed(path: Path) -> Iterator[ProbeClient]:
+    """Replay a recording, of an archive or a folder, for the duration of the block, to a client of another user."""
     with serving_command("replay", path) as server:
-        client = ProbeClient(server.url, PROJECT, folder)
+        client = ProbeClient(server.url, PROJECT)
         try:
             yield client
         finally:
