@@ -1,4 +1,8 @@
-"""Buffers on the WGS84 ellipsoid, of any size.
+"""Buffers of any size, on a sphere that takes latitudes as they are, as S2 does.
+
+Earth Engine's are so too: the tests of geetools, which run against the service, record squares around buffers of points
+at 42° N (`tests/test_Image/test_to_grid.npz`), which are 0.375% wider than high. Circles of the ellipsoid are not; on
+the sphere the ratio is that of the ellipsoid's two radii of curvature there.
 
 Small ones are made in the azimuthal equidistant plane around the shape; large ones are put together from pieces along
 the outline; those beyond a hemisphere are what is left by what lies near the antipodes.
@@ -15,7 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry import overlay
-from eechips_local.geometry.geodesy import GEOD
+from eechips_local.geometry.geodesy import AUTHALIC_SPHERE
 from eechips_local.geometry.map_projection import WGS84, Coordinates
 from eechips_local.geometry.planar_frame import (
     RADIUS,
@@ -32,7 +36,7 @@ from eechips_local.values.values import Geometry
 
 _LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)
 _FAR = 8e6  # metres: a buffer of that size may be larger than a hemisphere
-_MERIDIAN = 20_003_931.4586  # metres from pole to pole
+_MERIDIAN = math.pi * AUTHALIC_SPHERE.a  # metres from pole to pole
 _METRES_PER_DEGREE = 111_320.0
 _FINEST = 1e-4  # share of the distance that the outline may always be off
 _MAX_CORNERS = 4096
@@ -56,7 +60,7 @@ def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.
     """Return closed rings around points of shape (n, 2), counter-clockwise from north: shape (n, corners + 1, 2)."""
     azimuth = -360.0 / corners * np.arange(corners)
     count = len(points)
-    lon, lat, _ = GEOD.fwd(
+    lon, lat, _ = AUTHALIC_SPHERE.fwd(
         np.repeat(points[:, 0], corners),
         np.repeat(points[:, 1], corners),
         np.tile(azimuth, count),
@@ -72,7 +76,7 @@ def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry
 
     Args:
         shape: longitude and latitude, geodesic edges.
-        metres: on the ellipsoid.
+        metres: on the sphere.
         tolerance: metres by which the outline may be off.
 
     Returns:
@@ -91,7 +95,7 @@ def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry
     centre = np.array([(west + east) / 2.0, (south + north) / 2.0])
     points = shapely.get_coordinates(shape)
     start = np.broadcast_to(centre, points.shape)
-    _, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
+    _, _, far = AUTHALIC_SPHERE.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
     if float(np.max(far)) + abs(metres) <= _LOCAL:
         return _buffer_nearby(shape, centre, metres, tolerance)
     return _buffer_anywhere(shape, metres, tolerance)
@@ -106,14 +110,14 @@ def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tole
 
     def flat(points: Coordinates) -> Coordinates:
         start = np.broadcast_to(centre, points.shape)
-        azimuth, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
+        azimuth, _, far = AUTHALIC_SPHERE.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
         angle = np.radians(azimuth)
         return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
 
     def round_again(points: Coordinates, ring: bool) -> Coordinates:
         azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
         start = np.broadcast_to(centre, points.shape)
-        lon, lat, _ = GEOD.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
+        lon, lat, _ = AUTHALIC_SPHERE.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
         lonlat = np.column_stack([lon, lat])
         lonlat[:, 0] += 360.0 * np.round((centre[0] - lonlat[:, 0]) / 360.0)
         return close_at_pole(unwrapped(lonlat)) if ring else unwrapped(lonlat)
