@@ -6,7 +6,6 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import IO, Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from eechips.cli.terminal import echo_lines, show_exception
 from eechips.commands.command import format_commands, similar_names
 from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
+from eechips.processes.deferred_boto3 import defer_boto3
 from eechips.text.library_log import LineFormatter
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
@@ -146,6 +146,7 @@ class Verbs(click.Group):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command of this process; errors and warnings that nothing else shows are cleaned like all texts."""
         sys.excepthook = show_exception
+        defer_boto3()
         if logging.lastResort is not None:
             logging.lastResort.setFormatter(LineFormatter("%(message)s"))
         return super().__call__(*args, **kwargs)
@@ -212,7 +213,7 @@ def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("eechips"), "-V", "--version", package_name="eechips", prog_name="eechips")
+@click.version_option(None, "-V", "--version", package_name="eechips", prog_name="eechips")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error; log every request of a run.")
 @click.pass_context
 def main(context: click.Context, /, debug: bool) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from eechips_local.deferred_boto3 import defer_boto3
 from eechips_local.functions.registration import RegistrationError
-from eechips_local.server import ServerConfig, serve, wait_for_parent
 from eechips_local.server_options import ARCHIVE, OPTIONS, OptionError, configured, find_archives
 from eechips_local.stores import StoreConfig, StoreError
+
+if TYPE_CHECKING:
+    from eechips_local.server import ServerConfig
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -46,6 +49,8 @@ def read_config(arguments: Mapping[str, Any]) -> ServerConfig:
     Raises:
         OptionError: if a value cannot be used.
     """
+    from eechips_local.server import ServerConfig
+
     store = StoreConfig(
         tuple(arguments["assets"]),
         arguments["demo"],
@@ -61,6 +66,9 @@ def read_config(arguments: Mapping[str, Any]) -> ServerConfig:
 
 def main() -> None:
     """Read the arguments and serve."""
+    defer_boto3()
+    from eechips_local.server import serve, wait_for_parent
+
     parser = create_parser()
     arguments = vars(parser.parse_args())
     try:

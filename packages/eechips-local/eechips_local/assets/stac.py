@@ -13,10 +13,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pystac
 import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
@@ -36,6 +35,9 @@ from eechips_local.assets.records import (
     TableRecord,
     milliseconds,
 )
+
+if TYPE_CHECKING:
+    import pystac
 
 _DOCUMENTS: dict[ContainerKind, str] = {"folder": "catalog.json", "collection": "collection.json"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -115,6 +117,8 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         record: the asset.
         parent_href: document of its container, relative to the store.
     """
+    import pystac
+
     href = item_href(record.id)
     start = record.time_start
     end = milliseconds(record.properties.get("system:time_end"))
@@ -166,6 +170,8 @@ def container(
     asset_id: str, kind: ContainerKind, href: str, parent_href: str | None, previous: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the document of a folder or collection, with the links and properties of the one that it replaces."""
+    import pystac
+
     name = asset_id or "root"
     description = f"Earth Engine assets of {name}"
     catalog: pystac.Catalog
@@ -364,6 +370,8 @@ def _read_nodata(value: object) -> float | None:
 
 
 def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str) -> pystac.Asset:
+    import pystac
+
     described = []
     for position, band in enumerate(bands):
         entry: dict[str, Any] = {"name": band.name, "data_type": file.dtype}

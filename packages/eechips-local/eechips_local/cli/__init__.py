@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
+from typing import Any
 
 import click
 
 from eechips_local.cli.console import HELP
+from eechips_local.deferred_boto3 import defer_boto3
 
 COMMANDS = {
     "serve": ("eechips_local.cli.serve_command", "Serve a local Earth Engine until Ctrl-C."),
@@ -38,9 +39,14 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command of this process."""
+        defer_boto3()
+        return super().__call__(*args, **kwargs)
+
 
 @click.group(cls=_Commands, context_settings=HELP)
-@click.version_option(version("eechips-local"), "-V", "--version", prog_name="eechips-local")
+@click.version_option(None, "-V", "--version", package_name="eechips-local", prog_name="eechips-local")
 def main() -> None:
     """Serve Google Earth Engine's protocol over your own files and a synthetic demo planet.
 

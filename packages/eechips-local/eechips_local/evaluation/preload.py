@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from eechips_local.evaluation import request_processor
-from eechips_local.evaluation.signatures import load_signatures
+import importlib
+
+from eechips_local.deferred_boto3 import defer_boto3
 from eechips_local.functions import load_functions
 
-__all__ = ["request_processor"]
-
+defer_boto3()
+importlib.import_module("eechips_local.evaluation.request_processor")
 load_functions()
-load_signatures()
+importlib.import_module("eechips_local.evaluation.signatures").load_signatures()
