@@ -206,6 +206,7 @@ class RunConfig:
     )
     profile_every: int = 20  # units of which one is profiled; 0 for none
     fetch_seed: int | None = None  # of the order in which units are fetched; None for the order of the plan
+    max_disk: int | None = None  # bytes of the files that are kept for the readers of a stream; None for all
     accept_changed_code: bool = option_field(
         False,
         "Continue a run whose recipe or script has changed: units that are left are fetched with the changed code."
@@ -369,6 +370,8 @@ class RunConfig:
             check_workload_tag(self.workload_tag)
         if self.estimate is not None and self.estimate < 1:
             raise UsageError("estimate must be at least 1")
+        if self.estimate is not None and self.max_disk is not None:
+            raise UsageError("`max_disk` removes files that were read: leave it or `estimate` out")
         RunBudget.parse(self.budget)
         least = {"in_flight": 1, "retries": 0, "profile_every": 0}
         for name, bound in least.items():

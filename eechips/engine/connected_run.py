@@ -330,7 +330,7 @@ class ConnectedRun:
     def _check_disk(self) -> None:
         # An estimate measures real sizes, and asks the user.
         if not self._parts.is_part and self._config.estimate is None:
-            check_disk(self._recipe, self._ledger, self._parts.store)
+            check_disk(self._recipe, self._ledger, self._parts.store, self._config.max_disk)
 
     def _save_limit(self, session: Session) -> None:
         """Save the learned limit for the project's next run, if this one was long enough to learn it."""

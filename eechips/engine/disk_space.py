@@ -41,8 +41,14 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
         )
 
 
-def check_disk(recipe: Recipe, ledger: Ledger, store: Store) -> None:
+def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = None) -> None:
     """Raise an error if the results of a run are known not to fit on the disk.
+
+    Args:
+        recipe: recipe of the run.
+        ledger: ledger of the run.
+        store: store of the results.
+        most: bytes of the results that are kept at a time; None for all.
 
     Raises:
         StorageError: if less space is free.
@@ -52,7 +58,11 @@ def check_disk(recipe: Recipe, ledger: Ledger, store: Store) -> None:
             "choose another output folder, fewer results, or a coarser scale. To measure the real size of 20 results"
             " first, give `estimate` 20"
         )
-        refuse_small_disk(store.root, left_bytes(recipe, ledger), advice)
+        need = left_bytes(recipe, ledger)
+        if most is not None:
+            need = min(need, max(0, most - ledger.totals().bytes))
+            advice = f"free some space, or give a smaller `max_disk` than {format_bytes(most)}"
+        refuse_small_disk(store.root, need, advice)
 
 
 def existing_folder(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, find_shared_part, forecast_rest
@@ -150,7 +151,9 @@ class OpenUnits:
             yield ComputeBudget(run.compute)
             if run.exports is not None:
                 yield ExportWaits(run.exports, run.compute.note_exports)
-        if config.fetch_seed is not None:
+        if config.max_disk is not None:
+            yield BoundedUnits(run.ledger, run.store, config.out, config.fetch_seed, config.max_disk)
+        elif config.fetch_seed is not None:
             yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
             yield RequestSharing(window)

@@ -15,28 +15,32 @@ class ShuffledUnits(RunFeature):
 
     Args:
         ledger: ledger of the run.
-        seed: seed of the order.
+        seed: seed of the order; None for the order of the plan.
     """
 
-    def __init__(self, ledger: Ledger, seed: int) -> None:
+    def __init__(self, ledger: Ledger, seed: int | None) -> None:
         self._ledger, self._seed = ledger, seed
 
     def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
         """Yield the units in the shuffled order; None while the plan is not whole."""
         if self._ledger.meta().get(FETCH_SEED) != self._seed:
             self._ledger.note(FETCH_SEED, self._seed)
-        return self._shuffled(units)
+        return self._diverted(units)
 
-    def _shuffled(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
-        is_open: set[int] = set()
+    def _diverted(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        open_units: set[int] = set()
         for unit in units:
             if unit is None:
                 yield None
             else:
-                is_open.add(unit.position)
+                open_units.add(unit.position)
+        yield from self._ordered(open_units)
+
+    def _ordered(self, open_units: set[int]) -> Iterator[WorkUnit | None]:
+        """Yield the open units, given by their positions; None while one has to wait."""
         planned = planned_positions(self._ledger.database)
         for position in planned[epoch_order(len(planned), self._seed)].tolist():
-            if position in is_open:
+            if position in open_units:
                 yield self._ledger.unit(position)
-        for position in sorted(is_open.difference(planned.tolist())):
+        for position in sorted(open_units.difference(planned.tolist())):
             yield self._ledger.unit(position)

@@ -38,8 +38,7 @@ _KEPT = ("state", "error", "attempts", "requests", "seconds", "eecu_seconds", "f
 def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
     """Set units to skipped with a reason each, all or none, and record that their files await removal."""
     database = ledger.database
-    files = [row for positions in _slices(sorted(reasons)) for row in _recorded(database, positions)]
-    files = ledger.meta().get(REMOVALS, []) + files
+    files = ledger.meta().get(REMOVALS, []) + recorded_files(database, sorted(reasons))
     cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
     rows = [(reason, position) for position, reason in reasons.items()]
     with ledger.transaction():
@@ -51,14 +50,18 @@ def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
         database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
 
 
-def _recorded(database: Connection, positions: Sequence[int]) -> list[list[Any]]:
+def recorded_files(database: Connection, positions: Sequence[int]) -> list[list[Any]]:
     """Return path, bytes and sha256 of the files of units."""
-    marks = ",".join("?" * len(positions))
     tables = ["units", *({"further_files"} & list_tables(database))]
-    queries = (
-        f"SELECT file, bytes, sha256 FROM {table} WHERE file IS NOT NULL AND position IN ({marks})" for table in tables
-    )
-    return list(map(list, database.execute(" UNION ALL ".join(queries), list(positions) * len(tables))))
+    files: list[list[Any]] = []
+    for some in _slices(positions):
+        marks = ",".join("?" * len(some))
+        queries = (
+            f"SELECT file, bytes, sha256 FROM {table} WHERE file IS NOT NULL AND position IN ({marks})"
+            for table in tables
+        )
+        files += map(list, database.execute(" UNION ALL ".join(queries), list(some) * len(tables)))
+    return files
 
 
 def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
@@ -146,6 +149,19 @@ class _Samples:
         """Return the same for all units of the samples of some."""
         further = {p: text for position, text in chosen.items() for p in self.further.get(position, ())}
         return {**chosen, **further}
+
+
+def release_units(ledger: Ledger, store: Store, positions: Sequence[int]) -> None:
+    """Set units back to planned, and remove their files once the ledger says so.
+
+    Args:
+        ledger: ledger of the run, whose lock is held.
+        store: store of the results.
+        positions: positions of the units.
+    """
+    ledger.note(REMOVALS, ledger.meta().get(REMOVALS, []) + recorded_files(ledger.database, positions))
+    ledger.reopen(positions)
+    remove_excluded_files(ledger, store)
 
 
 def has_excluded_units(folder: str | Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ FETCH_SEED = "fetch_seed"
 """In the ledger: seed of the order in which the units are fetched; missing if that is the order of the plan."""
 
 
+@lru_cache(maxsize=4)
 def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.int64]:
     """Return the order of units in an epoch.
 
@@ -22,11 +24,14 @@ def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.
         epoch: from 0; each has an order of its own. A run fetches its units in the order of epoch 0.
 
     Returns:
-        The number of the unit at each ordinal, int64, (count,).
+        The number of the unit at each ordinal, int64, (count,), read-only.
     """
     if seed is None:
-        return np.arange(count, dtype=np.int64)
-    return np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
+        order = np.arange(count, dtype=np.int64)
+    else:
+        order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
+    order.flags.writeable = False
+    return order
 
 
 def planned_positions(database: Connection) -> npt.NDArray[np.int64]:

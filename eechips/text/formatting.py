@@ -42,6 +42,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DISTANCE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(m|km)\s*", re.IGNORECASE)
 _MOST_DIGITS = 18  # below 2**63
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?\s*", re.IGNORECASE)
+_PREFIXES = "KMGT"
 
 
 def parse_count(text: str) -> int | None:
@@ -50,6 +52,21 @@ def parse_count(text: str) -> int | None:
     ``str.isdigit`` accepts characters that ``int`` refuses ("²"), and ``str.strip`` strips some that ``int`` does not.
     """
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def parse_bytes(text: str | int) -> int:
+    """Parse ``256MB``, ``1.5GiB``, ``2G`` or a plain number into bytes.
+
+    Raises:
+        UsageError: if the text is not a size.
+    """
+    match = _BYTES.fullmatch(str(text))
+    if match is None:
+        raise UsageError(f"{text!r} is not a number of bytes such as 256MB or 1.5GiB")
+    prefix = (match[2] or "").upper()
+    base = 1024 if prefix.endswith("I") else 1000
+    exponent = 1 + _PREFIXES.index(prefix[0]) if prefix else 0
+    return round(float(match[1]) * float(base**exponent))
 
 
 def format_bytes(count: float) -> str:

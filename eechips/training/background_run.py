@@ -67,6 +67,7 @@ class BackgroundRun:
     Args:
         fetch: the call that fetches the run, with ``out``.
         seed: seed of the order in which units are fetched; None for the order of the plan.
+        max_disk: bytes of the files that are kept; None for all.
 
     Attributes:
         folder: folder of the run.
@@ -77,9 +78,10 @@ class BackgroundRun:
         EechipsError: the error that ended the run before its plan was whole.
     """
 
-    def __init__(self, fetch: partial[object], seed: int | None) -> None:
+    def __init__(self, fetch: partial[object], seed: int | None, max_disk: int | None = None) -> None:
         self.folder = folder_of(fetch)
-        call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed)
+        bound = {} if max_disk is None else {"max_disk": max_disk}
+        call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed, **bound)
         context = multiprocessing.get_context("spawn")
         log_size = _log_size(self.folder)
         self._stack = contextlib.ExitStack()

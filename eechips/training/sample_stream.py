@@ -10,7 +10,8 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.storage import local_path
+from eechips.storage import is_address, local_path
+from eechips.text.formatting import parse_bytes
 from eechips.training.background_run import BackgroundRun, folder_of
 from eechips.training.stream_reader import StreamPart, StreamReader
 
@@ -30,9 +31,19 @@ class SampleStream:
     """
 
     def __init__(
-        self, source: partial[object] | Run | str | Path, *, seed: int | None, rank: int | None, world_size: int | None
+        self,
+        source: partial[object] | Run | str | Path,
+        *,
+        seed: int | None,
+        rank: int | None,
+        world_size: int | None,
+        max_disk: str | int | None = None,
     ) -> None:
         self.seed, self.epoch = seed, 0
+        most = None if max_disk is None else parse_bytes(max_disk)
+        self._is_bounded = most is not None
+        if most is not None:
+            _check_bound(source)
         self.rank, self.world_size = place_of(rank, world_size)
         self._background: BackgroundRun | None = None
         self._lock: Path | None = None
@@ -42,7 +53,7 @@ class SampleStream:
         if isinstance(source, partial):
             self.folder = folder_of(source)
             if self.rank == 0:
-                self._background = BackgroundRun(source, seed)
+                self._background = BackgroundRun(source, seed, most)
                 self._lock = self._background.lock
         elif isinstance(source, Run):
             self.folder = source.path
@@ -91,7 +102,9 @@ class SampleStream:
             plan: likewise.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
-        part = StreamPart(self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock)
+        part = StreamPart(
+            self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock, self._is_bounded
+        )
         return StreamReader(part, ordinal, parent, plan)
 
     def __iter__(self) -> StreamReader:
@@ -120,6 +133,7 @@ def stream(
     seed: int | None = 0,
     rank: int | None = None,
     world_size: int | None = None,
+    max_disk: str | int | None = None,
 ) -> SampleStream:
     """Read the samples of a run while another process fetches it, in a shuffled, reproducible order.
 
@@ -130,7 +144,13 @@ def stream(
       read once in an epoch. A unit that failed, is marked as bad, or is empty and has no file, is left out, so that
       readers may have different numbers of samples; the number of failed units is logged at the end of the epoch. If a
       later run has fetched it, the next epoch includes it.
-    - The run's folder is the data set: later epochs read it, and send no request. Nothing is removed from it.
+    - The run's folder is the data set: later epochs read it, and send no request. Nothing is removed from it, unless
+      ``max_disk`` bounds its files.
+    - With ``max_disk``, the run fetches what is read next, and removes what is read last of all: samples that were read
+      in this epoch, and are far in the next one. **Each epoch then sends requests again**, for all samples that are not
+      on the disk any more; near the end of an epoch the first samples of the next one are fetched. A data set that fits
+      as a whole is kept, as without a bound. An item has its files in memory, so that it can be read later. Dead
+      readers keep their part of the disk, and hold up nobody.
     - The same program resumes both after it was killed: the run fetches what is missing, and :meth:`state_dict` tells
       where the epoch goes on.
     - If the run stops early, the next sample that is missing raises the reason.
@@ -143,12 +163,17 @@ def stream(
         rank: number of this process among the processes that train together; None for ``RANK`` of the environment.
             They share the folder.
         world_size: number of these processes; None for ``WORLD_SIZE`` of the environment.
+        max_disk: bytes that the files of the samples may take, such as ``20GB``, for data sets larger than the disk;
+            None to keep all. It is the same in all processes. Files under way are counted as if each were as large as
+            the largest so far: the bound is exceeded by no more than later files are larger. The ledger and the log of
+            the run are not counted. If another stream, or a command, has the same run fetched without it, all is kept.
 
     Returns:
         The stream: iterate over it once for each epoch.
 
     Raises:
-        UsageError: if the call names no folder, or cannot be made in another process.
+        UsageError: if the call names no folder, or cannot be made in another process; or if ``max_disk`` is no number
+            of bytes, or less than one sample has.
         EechipsError: the error that ended the run before its plan was whole.
 
     Example:
@@ -157,7 +182,19 @@ def stream(
         ...     for item in samples:
         ...         print(item.sample.id, item.pixels["image"].values.shape)
     """
-    return SampleStream(source, seed=seed, rank=rank, world_size=world_size)
+    return SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
+
+
+def _check_bound(source: partial[object] | Run | str | Path) -> None:
+    """Check that the files of a stream may be removed: it fetches them itself, to a folder.
+
+    Raises:
+        UsageError: if not.
+    """
+    if not isinstance(source, partial):
+        raise UsageError("`max_disk` is for a stream that fetches its run: a folder that others fetch is only read")
+    if is_address(str(source.keywords.get("out"))):
+        raise UsageError("`max_disk` bounds the files of a folder, not those of an object store")
 
 
 def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, plan_digest, p
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes
+from eechips.manifest.reader_places import ReaderPlace, note_place
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import State
@@ -57,6 +58,7 @@ class StreamPart:
         readers: number of readers of all processes.
         is_followed: whether the run is fetched by others, perhaps in another order.
         lock: folder that is locked while this process has the run fetched; None if it does not.
+        is_bounded: whether files are removed from the folder, and fetched again for the next epoch.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class StreamPart:
     readers: int
     is_followed: bool = False
     lock: Path | None = None
+    is_bounded: bool = False
 
     @property
     def is_under_way(self) -> bool:
@@ -105,6 +108,7 @@ class StreamItem:
     sample: Sample
     _run: Run
     _store: Store
+    _contents: Mapping[str, bytes] | None = None  # by name of the file, if the files may be removed
 
     def read(self, file: SampleFile) -> bytes:
         """Read a file and compare it with its recorded checksum.
@@ -112,7 +116,7 @@ class StreamItem:
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.
         """
-        return read_file(self._run, self._store, file)
+        return read_file(self._run, self._store, file) if self._contents is None else self._contents[file.name]
 
     @property
     def pixels(self) -> dict[str, ChipPixels | FramePixels]:
@@ -143,7 +147,10 @@ class StreamReader(Iterator[StreamItem]):
         self._order: npt.NDArray[np.int64] | None = None
         self._completions: dict[int, list[int]] = {}  # units with files of added datasets
         self._ready: deque[tuple[int, Sample]] = deque()
-        self._failed = 0
+        self._failed: set[int] = set()  # ordinals
+        self._removed: Sample | None = None  # the latest whose files were removed before they were read
+        self._noted: ReaderPlace | None = None
+        self._note_time = 0.0
         self._idle_since: float | None = None
         self._is_over = False
         self._grace = 0.0 if part.lock is not None else _GRACE_OF_START
@@ -174,15 +181,50 @@ class StreamReader(Iterator[StreamItem]):
 
     def __next__(self) -> StreamItem:
         order = self.wait_for_plan()
-        while not self._ready:
+        while (item := self._take()) is None:
             if self._head >= len(order):
+                self._note_place(is_urgent=True)
                 self._report()
                 raise StopIteration
             if not self._look(order):
+                self._note_place(is_urgent=True)
                 self._wait()
+        self._ordinal = item.ordinal + self._part.readers
+        self._note_place()
+        return item
+
+    def _take(self) -> StreamItem | None:
+        """Return the next of the samples that were looked up; None if there is none, or its files were removed.
+
+        Raises:
+            UsageError: if its files cannot be read, and were not removed by the process that fetches.
+        """
+        if not self._ready:
+            return None
         ordinal, sample = self._ready.popleft()
-        self._ordinal = ordinal + self._part.readers
-        return StreamItem(ordinal, sample, self._run, self._store)
+        item = StreamItem(ordinal, sample, self._run, self._store)
+        if not self._part.is_bounded:
+            return item
+        try:
+            return replace(item, _contents={file.name: item.read(file) for file in sample.files})
+        except UsageError:
+            # The ledger says that a unit is planned again before its files are removed.
+            if sample == self._removed:
+                raise
+        self._removed, self._head = sample, ordinal
+        self._ready.clear()
+        return None
+
+    def _note_place(self, *, is_urgent: bool = False) -> None:
+        """Tell the process that fetches which sample comes next, a few times a second at most unless it is urgent."""
+        if not self._part.is_bounded or (time.monotonic() < self._note_time + _LOOK and not is_urgent):
+            return
+        part = self._part
+        ordinal = self._ready[0][0] if self._ready else self._head
+        place = ReaderPlace(part.reader, part.readers, part.epoch, ordinal)
+        if place != self._noted:
+            note_place(part.folder, place)
+            self._noted, self._note_time = place, time.monotonic()
 
     @cached_property
     def _run(self) -> Run:
@@ -239,7 +281,8 @@ class StreamReader(Iterator[StreamItem]):
                 if not all(map(self._is_settled, (outcome, *further))):
                     break
                 self._head = ordinal + self._part.readers
-                self._failed += any(settled.state.is_failure for settled in (outcome, *further))
+                if any(settled.state.is_failure for settled in (outcome, *further)):
+                    self._failed.add(ordinal)
                 if outcome.state.has_result and outcome.has_file:
                     ends[ordinal] = position
             samples = read_some_samples(ledger, list(ends.values()), self._completions) if ends else {}
@@ -310,7 +353,7 @@ class StreamReader(Iterator[StreamItem]):
         if self._failed:
             _log.warning(
                 "%s of reader %d of %d failed, and were left out of epoch %d: eechips failures %s",
-                format_count(self._failed, "unit"), self._part.reader + 1, self._part.readers, self._part.epoch,
+                format_count(len(self._failed), "unit"), self._part.reader + 1, self._part.readers, self._part.epoch,
                 self._part.folder,
             )  # fmt: skip
-            self._failed = 0
+            self._failed.clear()

@@ -180,6 +180,7 @@ def stream(
     seed: int | None = 0,
     rank: int | None = None,
     world_size: int | None = None,
+    max_disk: str | int | None = None,
     layers: Sequence[str] | None = None,
     label: str | None = None,
     classes: Sequence[Any] | None = None,
@@ -204,6 +205,7 @@ def stream(
         rank: number of this process among the processes that train together; None to ask torch.distributed, or else
             ``RANK`` of the environment.
         world_size: number of these processes; None to ask torch.distributed, or else ``WORLD_SIZE``.
+        max_disk: as for :func:`eechips.stream`: then later epochs send requests again.
         layers: names; None for all.
         label: field of the units, as for :class:`~eechips.torch.ChipDataset`.
         classes: values of the label in the order of their indices; None for all values of the plan, sorted.
@@ -221,7 +223,7 @@ def stream(
         >>> loader = DataLoader(chips, batch_size=32, num_workers=2, persistent_workers=True)
     """
     rank, world_size = ask_distributed(rank, world_size)
-    samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size)
+    samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
     try:
         known = classes if classes is not None or label is None else _planned_values(samples, label)
     except BaseException:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line
+from eechips.errors import UsageError
+from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line, parse_bytes
 from tests.support.hostile_texts import HOSTILE_TEXTS, UNSAFE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -72,3 +73,25 @@ def test_long_texts_take_linear_time(letter: str) -> None:
     text = letter * 1_000_000
     assert len(one_line(text)) < 20_000
     assert len(escape_html(text)) <= 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("256MB", 256 * 10**6),
+        ("1.5 GiB", 3 << 29),
+        ("512kb", 512_000),
+        ("2G", 2 * 10**9),
+        ("512Mi", 1 << 29),
+        ("1.5TB", 15 * 10**11),
+        (4096, 4096),
+    ],
+)
+def test_numbers_of_bytes_are_parsed(text: str | int, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["lots", "", "-1GB", "1e9", "2 XB"])
+def test_other_texts_are_no_number_of_bytes(text: str) -> None:
+    with pytest.raises(UsageError, match=f"'{text}' is not a number of bytes"):
+        parse_bytes(text)

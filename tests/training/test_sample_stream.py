@@ -66,10 +66,10 @@ def fetch_of(folder: Path, service: Service, count: int = COUNT, **options: Any)
     return partial(eechips.run, str(folder / "recipe.py"), **{**given, **options})
 
 
-def start(folder: Path, service: Service, **environment: str) -> subprocess.Popen[str]:
+def start(folder: Path, service: Service, program: str = PROGRAM, **environment: str) -> subprocess.Popen[str]:
     """A training in a process of its own."""
     (folder / "recipe.py").write_text(CHIPS)
-    (folder / "training.py").write_text(PROGRAM)
+    (folder / "training.py").write_text(program)
     return subprocess.Popen(
         [sys.executable, folder / "training.py", folder, service.url], env={**os.environ, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -125,6 +125,18 @@ def test_two_workers_train_while_the_run_is_fetched(service: Service, tmp_path: 
     assert service.count("compute") == COUNT
 
 
+@pytest.mark.slow
+def test_workers_share_a_bounded_disk(service: Service, tmp_path: Path) -> None:
+    fetch = fetch_of(tmp_path, service, parameters={"count": COUNT, "format": "npy"})
+    with eechips.torch.stream(fetch, seed=5, label="number", max_disk="25kB") as chips:  # 10 of 30 samples
+        loader = DataLoader(chips, batch_size=2, num_workers=2, persistent_workers=True)
+        for epoch in range(3):
+            chips.set_epoch(epoch)
+            found = [[chips.classes[label] for label in batch["label"].tolist()] for batch in loader]
+            assert found == batches_of(order_of(5, epoch))
+    assert eechips.open_run(tmp_path / "out").counts["done"] < COUNT < service.count("compute")
+
+
 def test_items_are_those_of_a_dataset_by_index(tmp_path: Path) -> None:
     run = write_run(tmp_path, layered(9))
     options: dict[str, Any] = {"layers": ["S2", "DEM"], "label": "class", "fill": 7}

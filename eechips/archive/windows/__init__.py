@@ -12,7 +12,7 @@ from eechips.archive.windows.chip_windows import plan_chip, read_chip
 from eechips.archive.windows.raster import Raster, describe, read_window
 from eechips.archive.windows.results import join_windows, window_file
 from eechips.archive.windows.window_plan import plan_windows
-from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, parse_memory, tile
+from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, tile
 
 __all__ = [
     "BlockLayout",
@@ -20,7 +20,6 @@ __all__ = [
     "Raster",
     "describe",
     "join_windows",
-    "parse_memory",
     "plan_chip",
     "plan_windows",
     "read_chip",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from eechips.archive.windows.raster import Pixels, Raster, read_window
-from eechips.archive.windows.window_size import MemoryBudget, parse_memory
+from eechips.archive.windows.window_size import MemoryBudget
 from eechips.client.retry import RetryPolicy
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Unit
-from eechips.text.formatting import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count, parse_bytes
 
 
 def plan_chip(
@@ -55,7 +55,7 @@ def plan_chip(
         raise RegionError(f"{first.grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}")
     grid = _north_up(first).snap_around(x, y, (size, size) if isinstance(size, int) else size)
     numbers = list(range(1, first.bands + 1) if bands is None else bands)
-    memory = parse_memory(max_memory)
+    memory = parse_bytes(max_memory)
     parts = [part for raster in rasters if (part := _part(raster, grid, numbers, memory)) is not None]
     if not parts:
         raise UsageError(f"no raster has pixels around {point[0]:g}, {point[1]:g}")

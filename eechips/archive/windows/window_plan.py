@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.archive.windows.raster import Raster, describe
-from eechips.archive.windows.window_size import MemoryBudget, min_window_pixels, parse_memory, tile
+from eechips.archive.windows.window_size import MemoryBudget, min_window_pixels, tile
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
 from eechips.recipe import Unit
-from eechips.text.formatting import format_bytes, format_count
+from eechips.text.formatting import format_bytes, format_count, parse_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def plan_windows(
     budget = MemoryBudget.of(raster.stored(numbers), _dtype_of(raster, numbers), len(numbers), dtype, results, working)
     if halo:  # at the edges of the raster, the pixels are copied into a larger array
         budget = replace(budget, working=budget.working + budget.read + budget.bands)
-    most = budget.max_pixels(parse_memory(max_memory))
+    most = budget.max_pixels(parse_bytes(max_memory))
     if most < min_window_pixels(raster.blocks, halo):
         size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
         around = f" with {halo:,} pixels around it" if halo else ""

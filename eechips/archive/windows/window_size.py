@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from eechips.errors import UsageError
 from eechips.geo.grid import Window
 
 
@@ -113,8 +111,6 @@ _WRITING = 6
 and the decoded file."""
 _MASKS = 3
 """Bytes of a pixel for the masks of a result: computed, written, and read back."""
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?)?B?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +183,3 @@ class MemoryBudget:
         size = np.dtype(dtype).itemsize
         room = 8 * (bands + results) if working is None else working
         return cls(stored, bands * size, bands, results * np.dtype(out_dtype).itemsize, room)
-
-
-def parse_memory(text: str | int) -> int:
-    """Parse ``256MB``, ``1.5GiB``, ``2G`` or a plain number into bytes.
-
-    Raises:
-        UsageError: if the text is not a size.
-    """
-    match = _SIZE.fullmatch(str(text))
-    if match is None:
-        raise UsageError(f"{text!r} is not an amount of memory such as 256MB or 1.5GiB")
-    return round(float(match[1]) * _UNITS[(match[2] or "").upper()])

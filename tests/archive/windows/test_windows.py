@@ -15,7 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
-from eechips.archive.windows import BlockLayout, MemoryBudget, parse_memory, tile, window_file
+from eechips.archive.windows import BlockLayout, MemoryBudget, tile, window_file
 from eechips.archive.windows.gdal_errors import classify_gdal
 from eechips.archive.windows.gdal_options import gdal_options, store_options
 from eechips.archive.windows.locations import RasterLocation
@@ -99,21 +99,6 @@ def test_more_memory_is_more_pixels() -> None:
     assert budget.max_pixels(1_000_000) == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("256MB", 256 * 10**6),
-        ("1.5 GiB", 3 << 29),
-        ("512kb", 512_000),
-        ("2G", 2 * 10**9),
-        ("512Mi", 1 << 29),
-        (4096, 4096),
-    ],
-)
-def test_amounts_of_memory_are_parsed(text: str | int, size: int) -> None:
-    assert parse_memory(text) == size
-
-
 def test_a_recipe_says_whether_it_needs_the_service(tmp_path: Path) -> None:
     functions = "def get_requests(): return [1]\ndef get_result(index, unit): return b''\n"
     for number, (said, needs) in enumerate(
@@ -125,11 +110,6 @@ def test_a_recipe_says_whether_it_needs_the_service(tmp_path: Path) -> None:
     namespace: dict[str, Any] = {}
     exec("NEEDS_SERVICE = False\n" + functions, namespace)
     assert not FunctionRecipe(namespace["get_requests"], namespace["get_result"], {}).needs_service
-
-
-def test_invalid_amounts_of_memory_are_refused() -> None:
-    with pytest.raises(UsageError, match="'lots' is not an amount of memory"):
-        parse_memory("lots")
 
 
 @pytest.mark.parametrize(

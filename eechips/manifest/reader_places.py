@@ -1,0 +1,100 @@
+"""Note where the readers of a stream are: the process that fetches for them keeps the files that they read next."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.manifest.fetch_order import epoch_order
+from eechips.storage import make_folder, write_file
+from eechips.storage.received_files import parse_json
+
+PLACES_FOLDER = ".eechips-readers"
+"""In the folder of a run: a file for each reader."""
+
+_NAME = re.compile(r"(\d{1,9})-of-(\d{1,9})\.json")
+_MOST = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderPlace:
+    """The place of a reader: it has read the samples before.
+
+    Attributes:
+        reader: number of the reader, from 0.
+        readers: number of readers.
+        epoch: number of the epoch, from 0.
+        ordinal: number in the order of the epoch of the sample that it reads next.
+    """
+
+    reader: int
+    readers: int
+    epoch: int
+    ordinal: int
+
+
+def note_place(folder: Path, place: ReaderPlace) -> None:
+    """Store the place of a reader.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    places = folder / PLACES_FOLDER
+    make_folder(places)
+    content = json.dumps({"epoch": place.epoch, "ordinal": place.ordinal})
+    write_file(places / f"{place.reader}-of-{place.readers}.json", content.encode())
+
+
+def read_places(folder: Path) -> frozenset[ReaderPlace]:
+    """Return the places of the readers of the latest stream: of as many readers as that whose place was stored last.
+
+    Files of another form are passed over: a place only tells what to fetch first.
+    """
+    places: dict[ReaderPlace, int] = {}
+    for path in (folder / PLACES_FOLDER).glob("*-of-*.json"):
+        if (named := _NAME.fullmatch(path.name)) is not None:
+            stored = path.stat().st_mtime_ns
+            place = _parse(path.read_bytes(), int(named[1]), int(named[2]))
+            if place is not None:
+                places[place] = stored
+    if not places:
+        return frozenset()
+    latest = max(places, key=lambda place: places[place])
+    return frozenset(place for place in places if place.readers == latest.readers)
+
+
+def _parse(content: bytes, reader: int, readers: int) -> ReaderPlace | None:
+    try:
+        values = parse_json(content)
+        epoch, ordinal = int(values["epoch"]), int(values["ordinal"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+    is_valid = reader < readers and 0 <= epoch < _MOST and 0 <= ordinal < _MOST
+    return ReaderPlace(reader, readers, epoch, ordinal) if is_valid else None
+
+
+def count_steps(count: int, seed: int | None, places: Iterable[ReaderPlace]) -> npt.NDArray[np.float64]:
+    """Return how many samples will be read before each unit by the reader that reads it next.
+
+    Args:
+        count: number of units.
+        seed: seed of the order.
+        places: places of the readers.
+
+    Returns:
+        float64, (count,); infinite for units that no reader reads in its epoch or in the next one.
+    """
+    steps = np.full(count, np.inf)
+    for place in places:
+        before = 0
+        for epoch, first in ((place.epoch, place.ordinal), (place.epoch + 1, place.reader)):
+            units = epoch_order(count, seed, epoch)[first :: place.readers]
+            steps[units] = np.minimum(steps[units], before + np.arange(len(units)))
+            before += len(units)
+    return steps

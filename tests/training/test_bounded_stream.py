@@ -1,0 +1,173 @@
+"""A stream whose files may take a number of bytes: order, bound, later epochs, readers, kills."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eechips
+from eechips.errors import RunStoppedError
+from eechips.manifest.fetch_order import epoch_order
+from eechips.manifest.folder_lock import is_held
+from eechips.manifest.reader_places import PLACES_FOLDER, ReaderPlace, count_steps, note_place, read_places
+from tests.support.engine_service import Service
+from tests.training.test_sample_stream import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
+
+SIZE = 24 * 24 * 4 + 192
+"""Bytes of a file: pixels of three bands and a mask, and the head of the npy format."""
+
+PARAMETERS = {"count": COUNT, "format": "npy"}
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """The files of the samples of a run, with their sizes; temporary ones are left out."""
+    sizes = {}
+    for entry in os.scandir(folder / "chips") if (folder / "chips").exists() else ():
+        if entry.name.endswith(".npy") and not entry.name.startswith("."):
+            try:
+                sizes[entry.name] = entry.stat().st_size
+            except FileNotFoundError:  # removed meanwhile
+                continue
+    return sizes
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[list[int]]:
+    """Looks at a folder all the time; yields how many bytes its files had in each look."""
+    looks: list[int] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.001):
+            looks.append(sum(files_of(folder).values()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield looks
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@given(st.data(), st.integers(1, 30), st.integers(1, 4), st.sampled_from([None, 0, 5]))
+def test_steps_are_those_of_the_readers(data: st.DataObject, count: int, readers: int, seed: int | None) -> None:
+    places = set()
+    for reader in range(readers):
+        ordinal = reader + readers * data.draw(st.integers(0, count // readers + 1))
+        places.add(ReaderPlace(reader, readers, data.draw(st.integers(0, 2)), ordinal))
+    expected = np.full(count, np.inf)
+    for place in places:  # what a reader reads one after the other
+        order = epoch_order(count, seed, place.epoch)[place.ordinal :: readers]
+        following = epoch_order(count, seed, place.epoch + 1)[place.reader :: readers]
+        for step, unit in enumerate([*order, *following]):
+            expected[unit] = min(expected[unit], step)
+    np.testing.assert_array_equal(count_steps(count, seed, places), expected)
+
+
+def test_places_are_those_of_the_latest_number_of_readers(tmp_path: Path) -> None:
+    assert read_places(tmp_path) == frozenset()
+    early, late = [ReaderPlace(n, 2, 0, n) for n in range(2)], [ReaderPlace(n, 3, 1, 3 + n) for n in range(3)]
+    for place in (*early, *late):
+        note_place(tmp_path, place)
+    folder = tmp_path / PLACES_FOLDER
+    for path in folder.iterdir():
+        moment = 2 if "of-3" in path.name else 1
+        os.utime(path, (moment, moment))
+    (folder / "5-of-3.json").write_text('{"epoch": 0, "ordinal": 0}')
+    (folder / "0-of-4.json").write_text('{"epoch": -1, "ordinal": 0}')
+    (folder / "1-of-4.json").write_text("[[")
+    assert read_places(tmp_path) == set(late)
+    note_place(tmp_path, ReaderPlace(0, 2, 4, 6))
+    assert read_places(tmp_path) == {ReaderPlace(0, 2, 4, 6), early[1]}
+
+
+@pytest.mark.slow
+def test_epochs_are_those_without_a_bound_and_the_disk_stays_below(service: Service, tmp_path: Path) -> None:
+    most = 10 * SIZE
+    with watched(tmp_path / "out") as looks:
+        with eechips.stream(fetch_of(tmp_path, service, parameters=PARAMETERS), seed=5, max_disk=most) as stream:
+            for epoch in range(3):
+                stream.set_epoch(epoch)
+                items = list(stream)  # whose files are removed meanwhile
+                assert numbers(items) == order_of(5, epoch)
+                for item in items:
+                    pixels = item.pixels["image"].values
+                    assert pixels[0, 0, 1] == (2 + item.sample.unit["number"] * 13) % 256 or pixels[0, 0, 1] == 0
+        run = eechips.open_run(tmp_path / "out")
+        assert run.verify() == []
+    assert set(files_of(run.path).values()) == {SIZE}
+    assert 5 * SIZE < max(looks) <= most
+    assert run.counts["done"] == len(files_of(run.path)) <= 10
+    assert 2 * COUNT < service.count("compute") < 3 * COUNT + 10  # some samples stay for the next epoch
+
+
+@pytest.mark.slow
+def test_a_data_set_that_fits_is_kept(service: Service, tmp_path: Path) -> None:
+    fetch = fetch_of(tmp_path, service, parameters=PARAMETERS)
+    with eechips.stream(fetch, seed=5, max_disk=COUNT * SIZE) as stream:
+        assert numbers(stream) == order_of(5)
+        stream.set_epoch(1)
+        assert numbers(stream) == order_of(5, 1)
+    assert eechips.open_run(tmp_path / "out").is_complete
+    assert service.count("compute") == COUNT
+
+
+@pytest.mark.slow
+def test_failed_units_are_left_out_and_a_bound_below_a_sample_is_told(service: Service, tmp_path: Path) -> None:
+    first = order_of(5)[0]
+    service.plan(first, "400")
+    fetch = fetch_of(tmp_path, service, parameters=PARAMETERS)
+    with eechips.stream(fetch, seed=5, max_disk=2 * SIZE) as stream:
+        assert numbers(stream) == order_of(5)[1:]
+        stream.set_epoch(1)
+        assert numbers(stream) == [number for number in order_of(5, 1) if number != first]
+    small = fetch_of(tmp_path, service, parameters=PARAMETERS, out=tmp_path / "small")
+    told = r"`max_disk` of 1\.0 kB is too little for 1 reader: each needs as much as the largest sample, 2\.5 kB"
+    with eechips.stream(small, seed=5, max_disk="1kB") as stream, pytest.raises(RunStoppedError, match=told):
+        numbers(stream)
+
+
+@pytest.mark.slow
+def test_readers_share_the_disk_and_one_that_waits_holds_up_nobody(service: Service, tmp_path: Path) -> None:
+    most = 8 * SIZE
+    fetch = fetch_of(tmp_path, service, parameters=PARAMETERS)
+    with watched(tmp_path / "out") as looks, eechips.stream(fetch, seed=5, max_disk=most) as stream:
+        readers = [stream.read(number, 4) for number in range(4)]
+        items = [next(reader) for _ in range(3) for reader in readers]
+        for reader in readers[::-1]:  # one after the other, while those before wait
+            items += reader
+    found = {item.ordinal: item.sample.unit["number"] for item in items}
+    assert [found[ordinal] for ordinal in range(COUNT)] == order_of(5)
+    assert max(looks) <= most
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_killed_training_resumes_within_the_bound(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.02
+    program = PROGRAM.replace("stream(fetch, seed=5)", f"stream(fetch, seed=5, max_disk={10 * SIZE})")
+    program = program.replace('"count": 30', '"count": 30, "format": "npy"')
+    with watched(tmp_path / "out") as looks:
+        for number in range(2):
+            with start(tmp_path, service, program) as training:
+                wait_for(training, tmp_path, 10 * (number + 1))
+                training.kill()
+            while is_held(tmp_path / "out"):  # the process that fetched ends with it
+                threading.Event().wait(0.01)
+        with start(tmp_path, service, program) as training:
+            output, _ = training.communicate()
+            assert training.returncode == 0, output
+    found = seen(tmp_path)
+    assert list(dict.fromkeys(found)) == order_of(5)
+    assert len(found) - COUNT <= 2  # a sample whose training was done, but not stored yet
+    assert max(looks) <= 10 * SIZE
+    assert eechips.open_run(tmp_path / "out").verify() == []
