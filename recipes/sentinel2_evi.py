@@ -2,9 +2,7 @@
 
     eechips run recipes/sentinel2_evi.py -p start=2020-06-01 -p end=2020-07-01 --local
 
-The images are those of a collection, those of a list (`-p ids=FILE`, a line each), or those that come through a queue:
-
-    python -m eechips.beam recipes/sentinel2_evi.py --input-topic … --output-topic … --out gs://bucket/evi
+The images are those of a collection, or those of a list (`-p ids=FILE`, a line each).
 
 EVI is 2.5 (NIR - RED) / (NIR + 6 RED - 7.5 BLUE + 1), of reflectance: Huete et al. 2002, Remote Sensing of Environment
 83, https://doi.org/10.1016/S0034-4257(02)00096-2.

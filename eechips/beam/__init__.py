@@ -1,4 +1,4 @@
-"""Fetch units in Apache Beam pipelines: a transform, and a streaming pipeline.
+"""Fetch units in Apache Beam pipelines.
 
 ``eechips … --executor beam`` runs a whole plan; this package is for your own pipelines::
 
