@@ -112,8 +112,7 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
     work. Entries that are not items are listed in _failures.csv, repairs are counted; all counts are in _ingest.json.
     To resume an interrupted command, repeat it.
 
-    Lists of more than 100 MB are validated and sorted by the Dask cluster of Dask's configuration
-    (DASK_SCHEDULER_ADDRESS) or, without one, by one process per core, up to four.
+    Lists of more than 100 MB are validated and sorted by one process per core, up to four.
 
     Exit status: 1 if an entry gave no item, or a partition cannot be read.
 
@@ -129,7 +128,7 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
     ingested = ingest(lists, **typed_options(options))
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} address{'' if counts.addresses == 1 else 'es'})" if counts.addresses else ""
-    helpers = "" if ingested.worker_pool.is_alone else f"; sorted by {ingested.worker_pool}"
+    helpers = "" if ingested.processes == 1 else f"; sorted by {ingested.processes} processes"
     echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
     for name, kinds in (("failed", counts.failures), ("repaired", counts.mended)):
         if kinds:

@@ -7,6 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -23,8 +24,8 @@ from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import IngestOptions
 from eechips.archive.catalogs.sorted_runs import SortedRun
 from eechips.archive.catalogs.sorting import Chunk, sort
+from eechips.archive.catalogs.sorting_workers import Workers, choose_processes, workers
 from eechips.archive.catalogs.update import changing, folder_of, put, schema_of, stage
-from eechips.archive.catalogs.worker_pool import PendingResult, WorkerPool, Workers, choose_worker_pool, workers
 from eechips.errors import UsageError
 from eechips.files.removal import LockedFolder, remove, remove_tree
 from eechips.option_fields import filled, takes
@@ -53,7 +54,7 @@ class IngestResult:
         counts: counts of the entries of the lists.
         resumed: entries that an earlier, interrupted command had processed.
         seconds: by phase: fetch, shard, merge.
-        worker_pool: workers that sorted.
+        processes: processes that sorted; 1 for this process.
     """
 
     catalog: Catalog
@@ -61,7 +62,7 @@ class IngestResult:
     counts: IngestCounts
     resumed: int
     seconds: dict[str, float]
-    worker_pool: WorkerPool
+    processes: int
 
 
 @takes(IngestOptions)
@@ -91,15 +92,15 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
     make = None if wanted.hook is None else parse_hook(wanted.hook)
     config = FetchConfig(wanted.in_flight, wanted.per_host, wanted.retries, wanted.timeout)
     folder = folder_of(out)
-    who = choose_worker_pool(sum(known.size or 0 for known in files), wanted.processes, wanted.scheduler)
+    processes = choose_processes(sum(known.size or 0 for known in files), wanted.processes)
     with changing(folder) as change:
         schema = schema_of(folder, wanted.layout)
         identity = [
             [[known.address, known.size, known.stamp] for known in files],
             [wanted.column, wanted.hook, wanted.collection, wanted.strict, schema.layout.to_json()],
         ]
-        job = Checkpoint(folder.absolute(), identity)  # workers may run in another folder
-        with progress_bar(None, "entries", quiet=wanted.quiet) as bar, workers(who, job.folder) as pool:
+        job = Checkpoint(folder.absolute(), identity)
+        with progress_bar(None, "entries", quiet=wanted.quiet) as bar, workers(processes) as pool:
             work = _Work(job, schema.layout, make, config, wanted.collection, wanted.strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, wanted.column)):
                 work.begin(number, entries)
@@ -109,7 +110,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
             raise UsageError(f"there are no entries in {redact(', '.join(patterns))}")
         began = time.monotonic()
         _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
-        _report(change, work, patterns, who)
+        _report(change, work, patterns, processes)
         schema, outcome = put(
             folder,
             schema,
@@ -124,7 +125,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
         if not work.counts.failures:
             remove(folder / FAILURES_NAME, LockedFolder(folder))
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
-    return IngestResult(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
+    return IngestResult(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, processes)
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ class _Work:
     shards: list[SortedRun] = field(default_factory=list)
     resumed: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
-    _waiting: deque[tuple[str, str, PendingResult | SortedChunk]] = field(default_factory=deque)
+    _waiting: deque[tuple[str, str, Future[Any] | SortedChunk]] = field(default_factory=deque)
     _failed: list[tuple[str, str]] = field(default_factory=list)
     _borne: dict[str, float] = field(default_factory=dict)
 
@@ -163,7 +164,7 @@ class _Work:
         first = part = 0
         while first < len(entries):
             name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
-            pending: PendingResult | SortedChunk | None = self.job.sharded(name, digest)
+            pending: Future[Any] | SortedChunk | None = self.job.sharded(name, digest)
             if isinstance(pending, SortedChunk):
                 taken = pending.counts.entries
                 self.resumed += taken
@@ -284,10 +285,14 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
         note.write_text(mark)
 
 
-def _report(change: Change, work: _Work, lists: Sequence[str], who: WorkerPool) -> None:
+def _report(change: Change, work: _Work, lists: Sequence[str], processes: int) -> None:
     """Write counts and failed entries for people, as parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
-    statistics = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
+    statistics = {
+        "resumed": work.resumed,
+        "seconds": seconds,
+        "sorted_by": "this process" if processes == 1 else f"{processes} processes",
+    }
     value = {"lists": [redact(address) for address in lists], **work.counts.to_json(), **statistics}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.counts.failures:

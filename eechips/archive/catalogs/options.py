@@ -136,13 +136,5 @@ class IngestOptions(CatalogOptions):
         "Processes of this machine that validate and sort items.",
         WORKERS,
         metavar="N",
-        default="1, or one per core for large lists",
-    )
-    scheduler: str | None = option_field(
-        None,
-        "Address of a Dask cluster whose workers validate and sort items instead; they must see the catalogue's"
-        " folder.",
-        WORKERS,
-        metavar="ADDRESS",
-        default="for large lists, that of Dask's configuration",
+        default="1, or one per core for large lists, up to four",
     )

@@ -1,0 +1,101 @@
+"""Workers that sort items: this process, or a pool of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.sorting_workers import SMALL, choose_processes, workers
+from eechips.errors import ConfigurationError
+from tests.support.catalog_lists import cli, scene, write
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_processes_make_the_same_catalogue(tmp_path: Path) -> None:
+    for part in range(3):
+        write(tmp_path / f"{part}.ndjson", [scene(n, text="x" * 20_000) for n in range(900 * part, 900 * part + 1000)])
+    pattern = str(tmp_path / "*.ndjson")
+    alone = ingest(pattern, tmp_path / "alone", resolution=0, quiet=True)
+    assert alone.processes == 1
+    result = cli(pattern, "--out", tmp_path / "other", "--resolution", 0, "--processes", 2)
+    assert result.exit_code == 0, result.output
+    assert "sorted by 2 processes" in result.output
+    assert (tmp_path / "other/_schema.json").read_bytes() == (tmp_path / "alone/_schema.json").read_bytes()
+    assert (alone.counts.items, alone.outcome.new) == (3000, 2800)
+
+
+def die(_: bytes) -> None:
+    """Kills its process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_reported() -> None:
+    with pytest.raises(ConfigurationError, match="died, perhaps for lack of memory"), workers(2) as found:
+        found.submit(die, b"").result()
+
+
+def test_the_number_of_processes_is_chosen_by_size_and_option() -> None:
+    assert choose_processes(SMALL, None) == 1
+    assert choose_processes(SMALL + 1, None) == min(4, os.cpu_count() or 1)
+    assert choose_processes(SMALL + 1, 1) == 1
+    assert choose_processes(0, 3) == 3
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: Path) -> None:
+    """Killed, it leaves nobody who goes on writing."""
+    write(tmp_path / "list.ndjson", [scene(n, text="x" * 20_000) for n in range(4000)])
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "from eechips.archive.catalogs.ingest import ingest\n"
+        "print('started', flush=True)\n"
+        "ingest(sys.argv[1], sys.argv[2], processes=2, quiet=True)\n"
+    )
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "list.ndjson"), str(tmp_path / "catalog")]
+    whole = subprocess.run(
+        [*command[:3], str(tmp_path / "whole")], cwd=ROOT, capture_output=True, text=True, timeout=90
+    )
+    assert (whole.returncode, whole.stdout) == (0, "started\n"), whole.stderr
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "catalog/.scratch-ingest").glob("*.shard"))) < 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+        while members(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert members(process.pid) == []
+    assert len(ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True).catalog) == 4000
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                found += [int(entry.name)] if int(own) == session and state != "Z" else []
+    return found
+
+
+def test_invalid_worker_options_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "list.ndjson", [scene(1)])
+    assert (
+        "must be at least 1, not 0"
+        in cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--processes", 0).output
+    )
