@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
 _SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
 """Ctrl-C, the system that shuts down, a terminal that is closed."""
+_ENDS = tuple(number for number in _SIGNALS if number != signal.SIGINT)
+"""Signals that end a fork of the process at once. Ctrl-C reaches all; the process itself handles it."""
 
 
 class Interrupt:
@@ -34,11 +37,20 @@ class Interrupt:
                 if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
                     continue  # nohup
                 self._before[number] = signal.signal(number, self._handle)
+            _handling.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self in _handling:
+            _handling.remove(self)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def leave_fork(self) -> None:
+        """Handle the signals that end a fork as before the block: ``multiprocessing.Pool`` awaits its workers' end."""
+        for number in _ENDS:
+            if number in self._before:
+                signal.signal(number, self._before[number])
 
     @contextlib.contextmanager
     def patient(self) -> Iterator[None]:
@@ -53,3 +65,27 @@ class Interrupt:
         if self.requested or not self._is_patient:
             raise KeyboardInterrupt
         self.requested = True
+
+
+_handling: list[Interrupt] = []
+_mask = threading.local()
+
+
+def _before_fork() -> None:
+    """Block signals that a fork would lose: Python forgets those that arrive before its own work after a fork."""
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS if _handling else ())
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
+def _after_fork_in_child() -> None:
+    for interrupt in reversed(_handling):
+        interrupt.leave_fork()
+    _handling.clear()
+    _after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
