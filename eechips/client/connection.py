@@ -21,9 +21,9 @@ from eechips.client.credentials import missing_project
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
+from eechips.client.quota_client import QuotaClient
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
 from eechips.web.redaction import redact

@@ -23,7 +23,7 @@ from eechips.client.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
-from eechips.client.throttle import QuotaClient
+from eechips.client.quota_client import QuotaClient
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome

@@ -92,7 +92,7 @@ def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, thrott
     throttle_requests_library(throttle.client(1), url)
     assert requests.get(f"{url}/busy", timeout=60).status_code == 429
     assert throttle.rejected == 1
-    is_taken, wait = throttle._try_take(1, is_next=False)
+    is_taken, wait = throttle.try_take(1, is_next=False)
     assert not is_taken
     assert 25 < wait <= 30
 

@@ -231,7 +231,7 @@ class World:
             while run.throttle.in_flight < run.throttle.limit and len(run.active) + len(run.waiting) < run.under_way:
                 self._request(run)
             if len(run.active) + len(run.waiting) < run.under_way:  # a thread waits for a permit
-                run.throttle._note_waiting(run.throttle._clock())
+                run.throttle._note_waiting(run.throttle.clock())
             self.busy += len(run.active) * STEP
         possible = sum(max(run.throttle.limit, run.throttle.in_flight) for run in alive)
         learned = max((run.quota.total for run in alive), default=0)

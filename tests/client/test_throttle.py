@@ -16,8 +16,10 @@ from multiprocessing.synchronize import Semaphore
 
 import pytest
 
+from eechips.client.permit_issuer import _waiting, _waiting_next
 from eechips.client.permits import Permit, QuotaLimits, Stopped
-from eechips.client.throttle import QuotaClient, Throttle, _waiting, _waiting_next
+from eechips.client.quota_client import QuotaClient
+from eechips.client.throttle import Throttle
 from eechips.errors import StorageError
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
@@ -200,11 +202,11 @@ def test_the_limit_grows_while_requests_wait_and_nothing_is_rejected() -> None:
         held = [stack.enter_context(quota.permit()) for _ in range(5)]
         while throttle.limit < 20:  # no response has come yet
             now[0] += 0.02
-            is_taken, _ = throttle._try_take(quota._number, is_next=False)
+            is_taken, _ = throttle.try_take(quota._number, is_next=False)
             assert is_taken == (throttle.in_flight > len(held))
             if is_taken:
                 held.append(permit := Permit())
-                stack.callback(throttle._give_back, quota._number, permit)
+                stack.callback(throttle.give_back, quota._number, permit)
         assert 0.4 < now[0] < 0.8
         for permit in held[:2]:
             permit.status = 429
