@@ -12,6 +12,7 @@ from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resumed_files import warn_of_results
 from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import (
     EXTENSIONS,
     KEPT_CHANGES,
@@ -143,7 +144,7 @@ def extend_plan(
         is_complete: nothing of the run is open.
 
     Returns:
-        Number of units that were added, or planned again as they have images now.
+        Number of units that were added, planned again as they have images now, or replaced again.
 
     Raises:
         ConfigurationError, RequestError, RecipeError: if planning fails; the run stays as it was.
@@ -159,16 +160,18 @@ def extend_plan(
     warn_of_results([entry["text"] for entry in kept if entry["text"]], _SHOWN)
     added = _name_units(extension.units, recipe, config, ledger)
     values: dict[str, Any] = {KEPT_CHANGES: kept}
-    if added or amended or not is_complete:
+    if added or amended or extension.chosen or not is_complete:
         values |= described
+    if extension.chosen:
+        values[EXCLUSIONS] = OPEN
     if added:
         first = ledger.end
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
         values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
         _log.info("%s are there, %s new", format_count(sum(ledger.counts().values()), "unit"), f"{len(added):,}")
-    ledger.extend(added, values)
-    return len(added) + amended
+    ledger.extend(added, values, extension.chosen)
+    return len(added) + amended + len(extension.chosen)
 
 
 def _earlier_plan(ledger: Ledger, parameters: Mapping[str, Any]) -> EarlierPlan:

@@ -80,7 +80,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     regions = plan.sample.regions
     if regions is not None:
         check_files_stay(earlier.units, regions)
-    known = set(_keys_of(_first_units(earlier)))
+    known = dict(zip(_keys_of(_first_units(earlier)), _first_ids(earlier), strict=True))
     keys = list(_keys((site.point, site.fields) for site in sites))
     missing = set(_keys_of(_first_units(earlier, without=earlier.replacing))).difference(keys)
     if missing and regions is not None:
@@ -100,7 +100,9 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
         if windows:
             added += _further_frames(_first_units(earlier, without=earlier.dropped), plan, settings, windows)
     new = [site for key, site in zip(keys, sites, strict=True) if key not in known]
-    return AddedUnits([*added, *(plan.units(new) if new else ())])
+    # A replacement whose place is among those of the extension counts as one of them, and replaces nothing any more.
+    chosen = earlier.replacing & {known[key] for key in keys if key in known}
+    return AddedUnits([*added, *(plan.units(new) if new else ())], chosen=chosen)
 
 
 def _further_frames(
@@ -117,8 +119,17 @@ def _further_frames(
 
 def _first_units(earlier: EarlierPlan, without: Collection[str] = ()) -> Iterator[Unit]:
     """Yield one unit for each place, without those of some ids."""
-    units = zip(earlier.units, earlier.ids, strict=True)
-    return (u for u, identifier in units if not (u.get(FURTHER) or COMPLETES in u or identifier in without))
+    return (unit for identifier, unit in _firsts(earlier) if identifier not in without)
+
+
+def _first_ids(earlier: EarlierPlan) -> Iterator[str]:
+    """Yield the ids of the same units."""
+    return (identifier for identifier, _ in _firsts(earlier))
+
+
+def _firsts(earlier: EarlierPlan) -> Iterator[tuple[str, Unit]]:
+    units = zip(earlier.ids, earlier.units, strict=True)
+    return ((identifier, unit) for identifier, unit in units if not (unit.get(FURTHER) or COMPLETES in unit))
 
 
 def _keys_of(units: Iterable[Unit]) -> Iterator[_Key]:

@@ -276,8 +276,13 @@ class Ledger:
         """
         self.extend(units, {})
 
-    def extend(self, units: Iterable[WorkUnit], values: Mapping[str, Any]) -> None:
+    def extend(self, units: Iterable[WorkUnit], values: Mapping[str, Any], chosen: Iterable[str] = ()) -> None:
         """Add units to the end of the plan, and replace JSON values beside its origin, all or none.
+
+        Args:
+            units: to add.
+            values: JSON values by name.
+            chosen: ids of units that replace no other any more.
 
         Raises:
             StorageError: see :meth:`add`.
@@ -287,6 +292,8 @@ class Ledger:
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows
             )
+            ids = [(bytes.fromhex(identifier),) for identifier in chosen]
+            self.database.executemany("UPDATE units SET replaces = NULL WHERE id = ?", ids)
             noted = [(key, json.dumps(value)) for key, value in values.items()]
             self.database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", noted)
 

@@ -7,7 +7,7 @@ optional methods are the ``Supports…`` protocols. Nothing else of a recipe is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -291,7 +291,7 @@ class EarlierPlan:
     units: Iterable[Unit]
     ids: Iterable[str]
     dropped: Collection[str] = ()
-    replacing: Collection[str] = ()
+    replacing: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +316,12 @@ class AddedUnits:
     Attributes:
         units: those that the plan lacks, in order.
         changed: units that would have other results now. Those with a file are kept; the others are planned again.
+        chosen: ids of units that replace others, and are of the recipe's own choice now: others replace those.
     """
 
     units: Sequence[Unit]
     changed: Sequence[ChangedUnit] = ()
+    chosen: Set[str] = frozenset()
 
 
 @runtime_checkable

@@ -177,7 +177,9 @@ def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bo
     "steps",
     [
         ["drop 2", "total 4, end 2020-08-01", "drop 1"],  # for 3 and for 4 places, both are replaced by the sixth point
+        ["drop 2", "total 6"],  # the sixth point replaces the third, and is one of six then
         pytest.param(["drop 2", "total 4", "drop 1", "drop 0"], marks=pytest.mark.exhaustive),
+        pytest.param(["drop 0", "drop 1", "drop 2", "total 6", "drop 5", "total 9"], marks=pytest.mark.exhaustive),
         *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(6)),
     ],
 )
@@ -202,6 +204,7 @@ def test_no_place_is_drawn_twice_whatever_was_dropped(
         places = [tuple(unit["coordinates"]) for unit in firsts["unit"]]
         assert len(set(places)) == len(places), step
         assert run.verify() == []
+        assert (firsts["state"] == "done").sum() == options["total"], step
         if word == "drop":
             assert (firsts["state"] == "skipped").sum() == dropped
             assert firsts["replaces"].notna().sum() == dropped, step
