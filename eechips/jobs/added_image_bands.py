@@ -65,7 +65,7 @@ def complete_images(
     growth: AddedUnits,
     imagery: ResolvedImagery,
     identity: str,
-    describe: Callable[[ResolvedImagery], Mapping[str, Any]],
+    describe: Callable[[ResolvedImagery, str], Mapping[str, Any]],
 ) -> AddedUnits:
     """Return what an extension adds, with units for the further bands of all images.
 
@@ -74,7 +74,8 @@ def complete_images(
         growth: units with the first bands that it lacks.
         imagery: resolved imagery of the extension.
         identity: identity of the recipe, by which added units get their ids.
-        describe: returns the fields of a unit that depend on its bands: a few requests.
+        describe: returns the fields of a unit that depend on its bands, of imagery with the bands of a layer and the
+            name of this: a few requests.
     """
     if not imagery.layers:
         return growth
@@ -85,7 +86,7 @@ def complete_images(
     added = list(growth.units)
     for layer in imagery.layers[1:]:
         lacking = [(name, unit) for name, unit in firsts if (name, layer.name) not in there and not _is_empty(unit)]
-        own = describe(replace(imagery, source=layer, layers=())) if lacking else {}
+        own = describe(replace(imagery, source=layer, layers=()), layer.name) if lacking else {}
         for name, unit in lacking:
             kept = {key: value for key, value in unit.items() if key not in _OF_BANDS}
             added.append({**kept, **own, LAYERS: [layer.name], COMPLETES: name})

@@ -85,7 +85,7 @@ class Composites:
         self.datasets = self.imagery.datasets
         self.is_picture = self.imagery.style.is_picture
         self.export_obstacle = self.imagery.style.export_obstacle
-        self._stored_dtype: str | None = None  # of all bands, once surveyed
+        self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
 
     @property
     def call(self) -> tuple[str, Mapping[str, Any]]:
@@ -108,7 +108,6 @@ class Composites:
         """
         imagery, dataset = shown_imagery(self.imagery, {}), self.imagery.source.dataset_id
         selection = imagery.select_images()
-        self._stored_dtype = selection.stored_dtype
         extra = self._band_fields(imagery, selection)
         images = count = used = 0
         for place, grid, region_scenes in self._places(selection):
@@ -132,7 +131,11 @@ class Composites:
         check_growth(earlier, self.options.start, self.options.end, self.imagery.regions)
         growth = add_composites(earlier.units, self.get_requests())
         return complete_images(
-            earlier, growth, self.imagery, self.identity, lambda own: self._band_fields(own, own.select_images())
+            earlier,
+            growth,
+            self.imagery,
+            self.identity,
+            lambda own, name: self._band_fields(own, own.select_images(), name),
         )
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
@@ -184,7 +187,7 @@ class Composites:
     def sized_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         result = self.get_result(index, unit)
-        return self.imagery.sized(result, self._stored_dtype) if isinstance(result, Chip) else result
+        return result if isinstance(result, NoData) else self.imagery.sized(result, self._dtypes)
 
     def _places(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Grid, Sequence[Scene]]]:
         """Yield the field of a unit that names its region, if there are several, the pixel grid, and the images."""
@@ -221,8 +224,9 @@ class Composites:
             unit = {"kind": "dates", "start": period.start.isoformat(), "end": period.end.isoformat()}
             yield unit, scenes[first:place]
 
-    def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection) -> dict[str, Any]:
-        """Return the part of a unit that depends on its bands."""
+    def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
+        """Return the part of a unit that depends on its bands, and note their type."""
+        self._dtypes[name] = selection.stored_dtype
         own = {**imagery.unit_fields(selection), **self._dtype(selection)}
         return own | ({"where": [test.to_json() for test in selection.tests]} if selection.tests else {})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -212,9 +212,18 @@ class ResolvedImagery:
         """Return the part of a unit that describes its region, by its id; empty unless there are several regions."""
         return {} if self.regions is None else self.regions.unit_fields(region, is_clipped=self.options.clip)
 
-    def sized(self, chip: Chip, dtype: str | None) -> Chip:
-        """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        return chip if self.style.is_picture else replace(chip, dtype=chip.dtype or dtype)
+    def sized(self, result: Chip | dict[str, Chip], dtypes: Mapping[str, str | None]) -> Chip | dict[str, Chip]:
+        """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`.
+
+        Args:
+            result: chip, or chips by the names of their bands if these were added.
+            dtypes: types of the bands that were surveyed, by name; by an empty name, that of the first plan.
+        """
+        if self.style.is_picture:
+            return result
+        if isinstance(result, Chip):
+            return replace(result, dtype=result.dtype or dtypes.get(""))
+        return {name: replace(chip, dtype=chip.dtype or dtypes.get(name)) for name, chip in result.items()}
 
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""

@@ -70,7 +70,7 @@ class Images:
         self.datasets = self.imagery.datasets
         self.is_picture = self.imagery.style.is_picture
         self.export_obstacle = self.imagery.style.export_obstacle
-        self._dtype: str | None = None  # of all bands, once surveyed
+        self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
 
     @property
     def call(self) -> tuple[str, Mapping[str, Any]]:
@@ -95,8 +95,7 @@ class Images:
         """
         imagery = shown_imagery(self.imagery, {})
         selection = imagery.select_images()
-        self._dtype = selection.stored_dtype
-        extra = imagery.unit_fields(selection)
+        extra = self._band_fields(imagery, selection)
         count = 0
         for place, shown, grid in self._windows(selection):
             count += 1
@@ -129,7 +128,11 @@ class Images:
         is_placed = imagery.regions is not None or self.options.mosaic_by is not None
         growth = add_images(earlier.units, self.get_requests(), is_placed=is_placed)
         return complete_images(
-            earlier, growth, imagery, self.identity, lambda own: own.unit_fields(own.select_images())
+            earlier,
+            growth,
+            imagery,
+            self.identity,
+            lambda own, name: self._band_fields(own, own.select_images(), name),
         )
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
@@ -223,8 +226,12 @@ class Images:
 
     def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        result = self.get_result(index, unit)
-        return self.imagery.sized(result, self._dtype) if isinstance(result, Chip) else result
+        return self.imagery.sized(self.get_result(index, unit), self._dtypes)
+
+    def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
+        """Return the part of a unit that depends on its bands, and note their type."""
+        self._dtypes[name] = selection.stored_dtype
+        return imagery.unit_fields(selection)
 
 
 def _is_stored(imagery: ResolvedImagery, unit: Unit, treatment: ImageTreatment) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 import rasterio
 
 import eechips
+from eechips.engine.config import RunConfig
+from eechips.engine.session import connect
 from eechips.errors import RunMismatchError, UnknownDatasetError
+from eechips.jobs.composites import Composites
+from eechips.jobs.images import Images
 from eechips.manifest.exclusions import exclude_units
+from eechips.recipe import EarlierPlan, unit_id
 from eechips.training.samples import read_samples
 from local_tests.support.local_earth_engine import Server
 from tests.engine.test_extensions import FIELDS, FURTHER, MIDDLE, ROI, START, digests, fetch, sent, write_regions
@@ -89,6 +95,22 @@ def test_bands_dates_and_regions_one_after_the_other(
     again = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
     assert (again.is_same, again.other_expressions) == (True, 0)
     assert digests(again.run.path) == digests(run.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [Images, partial(Composites, every="5 days", reducer="max")], ids=["images", "maxima"]
+)
+def test_sizes_of_added_bands_are_those_of_their_type(demo_server: Server, tmp_path: Path, command: Any) -> None:
+    """The check of the disk takes bands without a type for uint8."""
+    options = {"dataset": "S2", "roi": ROI, "start": START, "end": "2020-06-10"}
+    with connect(RunConfig(out=tmp_path, endpoint=demo_server.url)):
+        first = command(bands="B4", **options)
+        units = list(first.get_requests())
+        earlier = EarlierPlan(first.parameters, units, [unit_id(unit, first.identity) for unit in units])
+        recipe = command(bands="B4,B8", **options).continuing_from(first.parameters, first.parameters)
+        added = recipe.extend_plan(earlier).units
+        assert {chip.dtype for unit in added for chip in recipe.sized_result(0, unit).values()} == {"uint16"}
 
 
 @pytest.mark.slow
