@@ -18,6 +18,7 @@ from eechips_local.evaluation.model import ImageAsset
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.quota.compute_cost import COST, ComputeCost
 from local_tests.support.graphs import Graph, Ready, invoke
 from local_tests.support.images import Memory, asset, evaluate, read, stored
 
@@ -280,6 +281,37 @@ class TestGetRegion:
 
     def test_images_beside_the_region_have_no_rows(self) -> None:
         assert len(self.region([(0, 0)])) == 1
+
+    def test_images_that_follow_from_those_before_are_computed_once(self) -> None:
+        def double(value: Any) -> Ready:
+            return invoke("Image.toDouble", value=value)
+
+        graph = Graph()
+        step = graph.function(
+            lambda item, sums: invoke(
+                "List.add",
+                list=sums,
+                element=double(invoke("Image.add", image1=item, image2=invoke("List.get", list=sums, index=-1))),
+            ),
+            "item",
+            "sums",
+        )
+        sums = invoke("Collection.iterate", collection=STACK, function=step, first=[double(stored("test/i0"))])
+        series = invoke("ImageCollection.fromImages", images=sums)
+        point = invoke("GeometryConstructors.Point", coordinates=list(self.lonlat(2.4, 3.6)))
+        token = COST.set(cost := ComputeCost())
+        try:
+            table = evaluate(
+                invoke("ImageCollection.getRegion", collection=series, geometry=point, scale=100, crs="EPSG:32613"),
+                *IMAGES,
+                graph=graph,
+            )
+        finally:
+            COST.reset(token)
+        running = [VALUES[0, 0, 3, 2] + VALUES[:index, 0, 3, 2].sum() for index in range(COUNT + 1)]
+        known = np.logical_and.accumulate(np.r_[VALID[0, 0, 3, 2], VALID[:, 0, 3, 2]])
+        assert [row[4] for row in table[1:]] == [int(v) if ok else None for v, ok in zip(running, known, strict=True)]
+        assert cost.pixels <= 2 * (3 * COUNT + 2)  # two bands: of each image, of its sum, and of the sum as a double
 
     def test_the_documented_region_takes_two_pixels(self) -> None:
         """ee_imagecollection_getregion.py: a rectangle that intersects 2 image pixels at 30 m scale in EPSG:4326."""

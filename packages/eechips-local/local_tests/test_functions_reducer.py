@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from eechips_local import reducers as r
 from eechips_local.algorithms.distributions import two_sided
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.protocol.request_errors import InvalidError, LimitError
-from eechips_local.reducers import Reducer, ReducerSample, reduce_values, sample_of
+from eechips_local.reducers import Reducer, ReducerSample, histograms, reduce_values, sample_of
 from eechips_local.values.values import Array, Collection
 from local_tests.support.graphs import Ready, evaluate, invoke
 
@@ -582,6 +583,47 @@ def test_memory_of_unbounded_reducers_is_limited() -> None:
     for _ in range(20):
         endless.add(block)
     assert endless.finish() == [1.0]
+
+
+@pytest.mark.parametrize(
+    "made", [r.histogram(None, None), r.histogram(8, 0.25), r.auto_histogram(16, None, cumulative=False)]
+)
+def test_histograms_do_not_hold_all_values(made: Reducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    blocks = [random.normal(size=2000) * spread for spread in (1.0, 30.0, 2.0)]
+
+    def results() -> Any:
+        accumulator = made.accumulator()
+        for block in blocks:
+            accumulator.add(ReducerSample(block[None], np.ones(2000), np.ones(2000, dtype=bool)))
+        return plain(accumulator.finish())
+
+    exact = results()
+    monkeypatch.setattr(histograms, "_MANY_VALUES", 100)
+    assert plain_approx(results()) == plain_approx(exact)
+    monkeypatch.setattr(histograms, "_MOST_VALUES", 3)
+    with pytest.raises(LimitError, match="User memory limit exceeded"):
+        results()
+
+
+def plain_approx(value: Any) -> Any:
+    """Numbers rounded to twelve digits: sums may be in another order."""
+    return json.loads(json.dumps(value), parse_float=lambda text: f"{float(text):.12g}")
+
+
+@pytest.mark.parametrize(("made", "bias"), [(r.COVARIANCE, 0), (r.CENTERED_COVARIANCE, 1)])
+def test_covariances_of_blocks(made: Reducer, bias: int) -> None:
+    random = np.random.default_rng(2)
+    values, weights = random.normal(size=(500, 3)) * [1, 9, 2] + 1000 * (1 - bias), random.uniform(size=500)
+    values[:, 2] += values[:, 0]
+    weights[100:200] = 0
+    accumulator = made.accumulator(budget=10_000)
+    for start in range(0, 500, 100):
+        some = slice(start, start + 100)
+        accumulator.add(ReducerSample(values[None, some], weights[some], weights[some] > 0, None, 1))
+    (found,) = accumulator.finish()
+    away = values - (0 if bias else np.average(values, axis=0, weights=weights))
+    assert found.values == pytest.approx((away * weights[:, None]).T @ away / weights.sum(), rel=1e-9)
 
 
 def test_slopes_of_too_many_pairs() -> None:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, upsampling, wrs
-from eechips_local.demo.image_search import ImageSearch, is_in_time
+from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedSource
@@ -27,6 +28,7 @@ from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
 
 _CYCLE = 16
+_EPOCH = date(1970, 1, 1).toordinal()
 _KNOWN = datetime(2014, 3, 18, 18, 46, 32, tzinfo=timezone.utc)
 _KNOWN_PATH, _KNOWN_ROW = 44, 34
 """Landsat 8 saw the middle of that scene at that moment (LC08_044034_20140318)."""
@@ -187,20 +189,18 @@ class Landsat(ImageSearch):
         return (self.make_image(scene, when) for scene, when in self.passes(query))
 
     def passes(self, query: Query) -> Iterator[tuple[WrsScene, date]]:
-        """Yield the scenes and days of passes that may match a query."""
+        """Yield the scenes and days of passes that may match a query, all of them in its time."""
         path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
         for scene in wrs.scenes(query.bounds):
             if (path is not None and scene.path != path) or (row is not None and scene.row != row):
                 continue
-            for when in self.days(scene, query):
-                if is_in_time(_milliseconds(moment_of(scene, when)), query):
-                    yield scene, when
+            yield from ((scene, when) for when in self.days(scene, query))
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
         if query != Query(start=query.start, end=query.end):
             return None
-        return sum(1 for _ in self.passes(query))
+        return sum(len(self._ordinals(scene, query)) for scene in wrs.scenes(None))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None: of any day of the mission."""
@@ -216,22 +216,20 @@ class Landsat(ImageSearch):
             return None
         return self.make_image(scene, when)
 
-    def _phase(self, scene: WrsScene) -> date:
-        return _first_pass(scene).date() + timedelta(days=self.shift)
-
     def days(self, scene: WrsScene, query: Query) -> Iterator[date]:
-        """Yield the days of passes that may lie in the time of a query."""
-        first, last = self.first, self.until
-        # A pass may be up to a day off the day that it is named after.
+        """Yield the days of passes in the time of a query."""
+        return map(date.fromordinal, self._ordinals(scene, query))
+
+    def _ordinals(self, scene: WrsScene, query: Query) -> range:
+        """Return proleptic Gregorian ordinals of the days of passes in the time of a query."""
+        first, last = self.first.toordinal(), self.until.toordinal()
+        second = _second_of_day(scene)
         if query.start is not None:
-            first = max(first, _day(query.start) - timedelta(days=1))
+            first = max(first, _first_day(query.start, second))
         if query.end is not None:
-            last = min(last, _day(query.end) + timedelta(days=2))
-        phase = self._phase(scene)
-        when = phase + timedelta(days=-(-(first - phase).days // _CYCLE) * _CYCLE)
-        while when < last:
-            yield when
-            when += timedelta(days=_CYCLE)
+            last = min(last, _first_day(query.end, second))
+        phase = _first_pass(scene).toordinal() + self.shift
+        return range(first + (phase - first) % _CYCLE, last, _CYCLE)
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
@@ -312,6 +310,7 @@ def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
     return LandsatOverpass(when, round(latitude, 3), share)
 
 
+@lru_cache(maxsize=32768)
 def _first_pass(scene: WrsScene) -> datetime:
     """Return when Landsat 8 sees a scene in the sixteen days from ``_KNOWN`` on."""
     whole = (scene.path - _KNOWN_PATH) * pow(_NEXT_PATH, -1, wrs.PATHS) % wrs.PATHS
@@ -319,23 +318,30 @@ def _first_pass(scene: WrsScene) -> datetime:
     return _KNOWN + timedelta(days=revolutions * _CYCLE / wrs.PATHS)
 
 
-def moment_of(scene: WrsScene, when: date) -> datetime:
-    """Return when a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
+@lru_cache(maxsize=32768)
+def _second_of_day(scene: WrsScene) -> int:
+    """Return when a scene is seen: ten past ten by the sun, in seconds of the day as it is reckoned in Greenwich."""
     longitude = wrs.middle(scene)[0]
     moment = _first_pass(scene)
     seconds = int(36_600 - longitude * 240.0) % 86_400
     # Near midnight in Greenwich, the sun's ten past ten may belong to the day before or after.
     apart = seconds - (moment.hour * 3600 + moment.minute * 60 + moment.second)
-    seconds = 0 if apart > 43_200 else 86_399 if apart < -43_200 else seconds
-    return datetime(when.year, when.month, when.day, tzinfo=timezone.utc) + timedelta(seconds=seconds)
+    return 0 if apart > 43_200 else 86_399 if apart < -43_200 else seconds
+
+
+def moment_of(scene: WrsScene, when: date) -> datetime:
+    """Return when a scene is seen on the day of a pass."""
+    midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
+    return midnight + timedelta(seconds=_second_of_day(scene))
+
+
+def _first_day(milliseconds: float, second: int) -> int:
+    """Return the ordinal of the first day of which a second is not before a time, milliseconds since 1970."""
+    return _EPOCH + math.ceil((milliseconds / 1000.0 - second) / 86_400.0)
 
 
 def _milliseconds(when: datetime) -> int:
     return int(when.timestamp()) * 1000
-
-
-def _day(milliseconds: float) -> date:
-    return synthetic_label.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
 
 
 def collections(until: date) -> tuple[Landsat, Landsat]:

@@ -12,7 +12,7 @@ from eechips_local.functions.image_projection import target_projection
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.expected_bands import ExpectedBands
-from eechips_local.pixels.lazy_image import Image
+from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.region_pixels import covers, gather, prefetch_pixels, region_on
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ordering import plain
@@ -20,6 +20,7 @@ from eechips_local.values.values import Collection, Geometry, Value
 
 # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-getregion
 _MOST_VALUES = 1_048_576
+_MOST_HELD = 64 << 20  # bytes of pixels that are kept for the next images
 _AHEAD = 32  # images whose pixels are fetched together
 
 
@@ -53,13 +54,17 @@ def get_region(
             f"Too many values: {len(columns)} points x {len(names)} bands x {len(images)} images > {_MOST_VALUES}."
         )
     points = transform_points(np.column_stack([columns + 0.5, rows + 0.5]), projection, WGS84)
+    # Images of a series often are computed from those before them.
+    render = Render(context.limits.memory)
     series: list[list[list[Value] | None]] = []
     for position, image in enumerate(images):
         context.check_time()
         if position % _AHEAD == 0 and len(columns):
             ahead = [band for other in images[position : position + _AHEAD] for band in other.bands]
             prefetch_pixels(ahead, projection, columns, rows)
-        values = [_plain(band) for band in gather(context, image.bands, projection, columns, rows)]
+        if render.held > _MOST_HELD:
+            render = Render(context.limits.memory)
+        values = [_plain(band) for band in gather(context, image.bands, projection, columns, rows, render)]
         start = plain(image.properties.get("system:time_start"))
         index = image.properties.get("system:index")
         series.append(

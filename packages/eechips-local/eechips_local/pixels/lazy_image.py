@@ -141,6 +141,11 @@ class Render:
         self._notes: dict[tuple[Any, ...], Any] = {}
         self._held = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of the pixels that it has read."""
+        return self._held
+
     def read(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
         """Read bands on a grid. Each raster is read once for all of its bands.
 

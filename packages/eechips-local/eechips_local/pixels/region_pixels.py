@@ -276,9 +276,23 @@ def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list
 
 
 def gather(
-    context: Context, bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices
+    context: Context,
+    bands: Sequence[ImageBand],
+    projection: Projection,
+    columns: Indices,
+    rows: Indices,
+    render: Render | None = None,
 ) -> list[SampledBand]:
-    """Return pixels of a lattice, wherever they are: near ones are read together, far ones on their own."""
+    """Return pixels of a lattice, wherever they are: near ones are read together, far ones on their own.
+
+    Args:
+        context: evaluation.
+        bands: bands to read.
+        projection: projection of the lattice.
+        columns: columns of the pixels, shape (n,).
+        rows: likewise.
+        render: computation that keeps what it reads for the next call; None for one of its own for each window.
+    """
     if not len(columns):
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
     lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
@@ -290,7 +304,8 @@ def gather(
         if position % _AHEAD == 0 and len(windows) > 1:
             for _, *place in windows[position : position + _AHEAD]:
                 Render().prefetch(bands, lattice.window(*place))
-        pixels = Render(context.limits.memory).read(bands, lattice.window(left, top, width, height))
+        own = Render(context.limits.memory) if render is None else render
+        pixels = own.read(bands, lattice.window(left, top, width, height))
         parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")

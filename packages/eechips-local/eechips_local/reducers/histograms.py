@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers.reducer_types import (
     Output,
     OutputSpec,
@@ -33,6 +33,8 @@ _BUCKETS = 256
 # Widths of buckets lie between the powers of two of a double.
 _LEAST_POWER, _GREATEST_POWER = -1022, 1023
 _MOST_STEPS = 1 << 20
+# Different values of a region that a tally holds, of 16 bytes each; buckets are filled with more than the second.
+_MOST_VALUES, _MANY_VALUES = 1 << 25, 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,13 +70,23 @@ def _places(column: SampleColumn) -> list[SampleColumn]:
     return [SampleColumn(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
 
 
-def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite: bool = False) -> Reducer:
+def _of_tally(
+    spec: OutputSpec,
+    make: Callable[[ValueCounts], Value],
+    shorten: Callable[[ValueCounts], ValueCounts] = lambda tally: tally,
+    *,
+    finite: bool = False,
+) -> Reducer:
     """Return a reducer to something that is no number, made from the tally of each place; null where that is empty.
 
     Args:
         spec: specification of the output.
         make: from the tally to the output.
+        shorten: from the tally of a part of the input to one from which the same output is made.
         finite: leave out infinite values and NaN, which no bucket can hold.
+
+    Raises:
+        LimitError: by the reducer, if there are too many different values.
     """
 
     def summarise(sample: ReducerSample) -> tuple[tuple[int, ...], list[ValueCounts]]:
@@ -82,7 +94,10 @@ def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite:
         return column.weights.shape[1:], [_tally(place, finite=finite) for place in _places(column)]
 
     def merge(parts: Sequence[tuple[tuple[int, ...], list[ValueCounts]]]) -> tuple[tuple[int, ...], list[ValueCounts]]:
-        return parts[0][0], [_added(tallies) for tallies in zip(*(t for _, t in parts), strict=True)]
+        merged = [shorten(_added(tallies)) for tallies in zip(*(t for _, t in parts), strict=True)]
+        if sum(len(tally.values) for tally in merged) > _MOST_VALUES:
+            raise LimitError("User memory limit exceeded.")
+        return parts[0][0], merged
 
     def finish(state: tuple[tuple[int, ...], list[ValueCounts]]) -> list[Output]:
         shape, tallies = state
@@ -92,7 +107,7 @@ def _of_tally(spec: OutputSpec, make: Callable[[ValueCounts], Value], *, finite:
         valid = np.array([len(t.values) > 0 for t in tallies], dtype=bool).reshape(shape)
         return [Output(summaries.reshape(shape) if shape else boxed(summaries[0]), valid)]
 
-    return Reducer((spec,), (True,), summarise, merge, finish)
+    return Reducer((spec,), (True,), summarise, merge, finish, compact=True)
 
 
 def histogram_key(value: Value) -> str:
@@ -138,7 +153,7 @@ def _frequency() -> Reducer:
         frequencies = _frequency_of_objects(state.column(0))
         return [Output(boxed(frequencies), np.asarray(frequencies is not None))]
 
-    return Reducer((spec,), (True,), summarise, merge, finish)
+    return Reducer((spec,), (True,), summarise, merge, finish, compact=True)
 
 
 FREQUENCY_HISTOGRAM = _frequency()
@@ -187,6 +202,24 @@ class Buckets:
             width *= 2
         return width
 
+    def shorten(self, tally: ValueCounts) -> ValueCounts:
+        """Return a tally of many values as that of the least, the greatest, and the mean of each bucket of the others.
+
+        Further values make buckets wider, never narrower, and each is then a part of one of the wider.
+        """
+        if len(tally.values) <= _MANY_VALUES:
+            return tally
+        inner = ValueCounts(tally.values[1:-1], tally.weights[1:-1])
+        values = inner.values.astype(np.float64)
+        index = np.floor(values / self.width(float(tally.values[0]), float(tally.values[-1])))
+        starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
+        weights = np.add.reduceat(inner.weights, starts)
+        means = np.add.reduceat(inner.weights * values, starts) / weights
+        # Rounding may put a mean beside the values that it is of.
+        means = np.clip(means, values[starts], values[np.r_[starts[1:], len(values)] - 1])
+        ends = tally.values[[0, -1]].astype(np.float64), tally.weights[[0, -1]]
+        return ValueCounts(*(np.r_[end[0], middle, end[1]] for end, middle in zip(ends, (means, weights), strict=True)))
+
     def fill(self, tally: ValueCounts) -> tuple[Floats, float, Floats, Floats]:
         """Return lower bounds of buckets from the first to the last that holds something, width, weights, and means."""
         values = tally.values.astype(np.float64)
@@ -215,7 +248,7 @@ def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
             "histogram": weights.tolist(),
         }
 
-    return _of_tally(OutputSpec("histogram", "object"), make, finite=True)
+    return _of_tally(OutputSpec("histogram", "object"), make, buckets.shorten, finite=True)
 
 
 def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulative: bool) -> Reducer:
@@ -226,7 +259,7 @@ def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulati
         lower, _, weights, _ = buckets.fill(tally)
         return Array(np.column_stack([lower, np.cumsum(weights) if cumulative else weights]))
 
-    return _of_tally(OutputSpec("histogram", "object"), make, finite=True)
+    return _of_tally(OutputSpec("histogram", "object"), make, buckets.shorten, finite=True)
 
 
 def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) -> Reducer:

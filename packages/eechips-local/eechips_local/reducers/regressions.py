@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -335,25 +337,59 @@ def _sens_slope(sample: ReducerSample) -> list[Output]:
 SENS_SLOPE = directly((OutputSpec("slope"), OutputSpec("offset")), (False, False), _sens_slope)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _CoMoments:
+    """Weight, means, and weighted sums of products of deviations from the means, of arrays of one dimension.
+
+    Attributes:
+        weight: shape (\\*places, 1).
+        mean: shape (\\*places, size).
+        second: shape (\\*places, size, size).
+    """
+
+    weight: Floats
+    mean: Floats
+    second: Floats
+
+
+def _add_co_moments(parts: Sequence[_CoMoments]) -> _CoMoments:
+    """Return Pébay, SAND2008-6212, equation 3.12 for sets of weights."""
+    parts = [part for part in parts if part.weight.any()] or parts[:1]
+    if len({part.mean.shape for part in parts}) > 1:
+        raise InvalidError("The inputs of a covariance must be arrays of the same length.")
+    whole = parts[0]
+    for part in parts[1:]:
+        weight = whole.weight + part.weight
+        gap = part.mean - whole.mean
+        share = _ratio(part.weight, weight, weight > 0)
+        products = np.einsum("...i,...j->...ij", gap * whole.weight * share, gap)
+        whole = _CoMoments(weight, whole.mean + gap * share, whole.second + part.second + products)
+    return whole
+
+
 def _covariance(*, centred: bool) -> Reducer:
     """Return the population covariance of the elements of arrays of one dimension."""
 
-    def reduce(sample: ReducerSample) -> list[Output]:
+    def summarise(sample: ReducerSample) -> _CoMoments:
         column = sample.column(0)
         if sample.arrays != 1:
             raise InvalidError("The inputs of a covariance must be arrays of one dimension.")
         weights = column.weights[..., None]
         values = np.where(weights > 0, column.values, 0).astype(np.float64)
         total = weights.sum(axis=0)
-        there = total > 0
+        mean = np.zeros(values.shape[1:])
         if not centred:
-            values = values - _ratio((values * weights).sum(axis=0), np.broadcast_to(total, values.shape[1:]), there)
-        matrix = np.einsum("n...i,n...j->...ij", values * weights, values)
-        covariances = matrix / np.where(there, total, 1.0)[..., None]
-        return [Output(covariances, there[..., 0])]
+            mean = _ratio((values * weights).sum(axis=0), np.broadcast_to(total, mean.shape), total > 0)
+        values = values - mean
+        return _CoMoments(total, mean, np.einsum("n...i,n...j->...ij", values * weights, values))
+
+    def finish(moments: _CoMoments) -> list[Output]:
+        there = moments.weight > 0
+        return [Output(moments.second / np.where(there, moments.weight, 1.0)[..., None], there[..., 0])]
 
     name = "centeredCovariance" if centred else "covariance"
-    return directly((OutputSpec(name, dimensions=2),), (True,), reduce, arrays=True)
+    spec = OutputSpec(name, dimensions=2)
+    return Reducer((spec,), (True,), summarise, _add_co_moments, finish, compact=True, arrays=True)
 
 
 COVARIANCE = _covariance(centred=False)
