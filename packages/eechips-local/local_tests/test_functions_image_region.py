@@ -19,10 +19,11 @@ from eechips_local import reducers as r
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.functions.image_vectors import segments
 from eechips_local.geometry.map_projection import Projection
+from eechips_local.pixels import region_pixels
 from eechips_local.pixels.area_fractions import cell_areas, fractions
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import Lattice, PixelRegion, gather
+from eechips_local.pixels.region_pixels import Lattice, PixelRegion, RegionPixels, gather
 from eechips_local.pixels.region_reduction import reduce_region, reduce_regions
 from eechips_local.pixels.stored import stored_image
 from eechips_local.protocol.request_errors import InvalidError, LimitError
@@ -208,6 +209,25 @@ class TestLimits:
         wide = Lattice(LATTICE, 100, best_effort=True)
         found = reduce_region(context(), stored_image(IMAGE), r.COUNT, metres(box(0, 0, 60, 50)), wide)
         assert 0 < found["B1"] <= 100
+
+    def test_pixels_of_a_large_region_are_found_once_more_and_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[int] = []
+        cover = PixelRegion.cover
+
+        def counted(self: PixelRegion, column: int, row: int, grid: PixelGrid) -> RegionPixels:
+            calls.append(grid.width * grid.height)
+            return cover(self, column, row, grid)
+
+        monkeypatch.setattr(PixelRegion, "cover", counted)
+        monkeypatch.setattr(region_pixels, "_REMEMBERED", 10)
+        wide, evaluation = Lattice(LATTICE, 1000, best_effort=True), context()
+        ring = metres(shapely.Point(503_000, 4_397_500).buffer(2000, 16))
+        results = [
+            reduce_region(evaluation, stored_image(IMAGE), r.MEAN, Geometry(ring.shape, ring.projection), wide)
+            for _ in range(4)
+        ]
+        assert results == [reduce_region(context(), stored_image(IMAGE), r.MEAN, ring, wide)] * 4
+        assert len(calls) == 3  # the third is that of the other evaluation
 
     def test_bands_and_inputs_must_agree(self) -> None:
         with pytest.raises(InvalidError, match="Need 3 bands"):

@@ -38,6 +38,10 @@ _EDGE_TOLERANCE = 1e-5
 _REMEMBERED = 1 << 20
 
 
+# The latest region of no more pixels is remembered once it is asked for again: 25 bytes a pixel.
+_REMEMBERED_AGAIN = 10_000_000
+
+
 # Polygons over no more pixels are compared with each of them.
 _FEW_CELLS = 1 << 10
 
@@ -227,19 +231,23 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Pix
         InvalidError: if it takes more pixels than allowed.
     """
     projection = lattice.projection
-    # By value: a geometry inside a mapped function is created again for each element.
-    key = ("region", geometry.shape.wkb, geometry.projection, geometry.geodesic, projection)
-    region = (
-        region_on(geometry, projection)
-        if geometry.unbounded
-        else context.note(key, lambda: region_on(geometry, projection))
-    )
+    region = _noted_region(context, geometry, projection)
     while lattice.best_effort and region.pixels > lattice.max_pixels:
         projection = Projection(projection.crs, projection.transform @ Affine.scale(2))
-        region = region_on(geometry, projection)
+        region = _noted_region(context, geometry, projection)
     if region.pixels > lattice.max_pixels:
         raise too_many(region.pixels, lattice.max_pixels)
     return region
+
+
+def _noted_region(context: Context, geometry: Geometry, projection: Projection) -> PixelRegion:
+    """Return :func:`region_on`, made once for equal geometries: one inside a mapped function is created again for each
+    element.
+    """
+    if geometry.unbounded:
+        return region_on(geometry, projection)
+    key = ("region", geometry.shape.wkb, geometry.projection, geometry.geodesic, projection)
+    return context.note(key, lambda: region_on(geometry, projection))
 
 
 def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
@@ -252,8 +260,19 @@ def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, i
             if len(cover):
                 yield grid, column, row, cover
 
-    if region.pixels > _REMEMBERED:
+    if region.pixels > _REMEMBERED_AGAIN:
         return found()
+    if region.pixels > _REMEMBERED:
+        latest: dict[PixelRegion, list[tuple[PixelGrid, int, int, RegionPixels]] | None]
+        latest = context.note(("latest covers",), dict)
+        if region not in latest:
+            latest.clear()
+            latest[region] = None
+            return found()
+        known = latest[region]
+        if known is None:
+            known = latest[region] = list(found())
+        return iter(known)
     return iter(context.note(("covers", region), lambda: list(found())))
 
 
