@@ -58,10 +58,16 @@ _APPROXIMATIONS: Mapping[str, str] = {
     ),
     "Image.derivative": "The difference: half of that between the two neighbours.",
     "Image.displace": "What happens beyond `maxOffset`: pixels are masked.",
+    "Image.displacement": (
+        "How patches are chosen, matched and corrected: half a patch apart, by normalized cross-correlation on one "
+        "level; points farther than a part of `maxOffset` from the median of the nine around take that median, a part "
+        "that `stiffness` 10 makes zero. A patch has 32 pixels if not given. The CRS is that of the result."
+    ),
     "Image.medialAxis": (
         "Whether distances are squared (they are), and which of several power points a pixel belongs to: the nearest. "
         "Tiles have 256 pixels."
     ),
+    "Image.register": "See `Image.displacement`.",
     "Image.rsedTransform": "Names and types of bands: the names of the input; floats.",
     "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
     "Image.spectralDistance": "How `emd` weighs spectra: each has the sum 1, neighbouring bands have the distance 1.",

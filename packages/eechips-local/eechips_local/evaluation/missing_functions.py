@@ -6,10 +6,6 @@ from collections.abc import Mapping
 
 _INTERNAL = "It is internal to Earth Engine: its clients do not call it."
 _UNDOCUMENTED = "Google does not document it exactly enough for the same result."
-_MATCHING = (
-    "Google does not document how it chooses patches, rejects outliers and fills gaps between them. "
-    "Image.displace is there, for displacements that are known."
-)
 _CLOUD = "It calls another service of Google Cloud."
 _MODELS = "Its results depend on the inner workings of a program that Earth Engine contains."
 _TESTS = "It is an experiment of Earth Engine that its reference does not list."
@@ -47,7 +43,6 @@ _REASONS: Mapping[str, str] = {
         ),
         _UNDOCUMENTED,
     ),
-    **dict.fromkeys(("Image.displacement", "Image.register"), _MATCHING),
     **dict.fromkeys(
         (
             "Classifier.pegasos", "Classifier.perceptron", "Classifier.randomForest", "Classifier.winnow",

@@ -1,0 +1,84 @@
+"""Images registered to others: known displacements of the same texture are found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eechips_local.protocol.request_errors import InvalidError
+from local_tests.support.graphs import invoke
+from local_tests.support.images import UTM, asset, evaluate, read, stored
+
+_WAVES = np.random.default_rng(5).uniform([0.2, 0.2, 0.0], [1.2, 1.2, 6.0], (12, 3))
+
+
+def texture(right: float = 0.0, down: float = 0.0) -> np.ndarray:
+    """A sum of waves on the pixels of the grid, moved by pixels."""
+    rows, columns = np.indices((48, 64)) * 1.0
+    x, y = columns - right, rows - down
+    layers = [np.sin(a * x + (-1) ** n * b * y + c) for n, (a, b, c) in enumerate(_WAVES)]
+    return np.sum(layers, axis=0).astype(np.float32)
+
+
+def found(name: str, image: np.ndarray, reference: np.ndarray, **options: Any) -> list[Any]:
+    options = {"maxOffset": 60.0, "patchWidth": 100.0, **options}
+    result = evaluate(
+        invoke(name, image=stored("test/image"), referenceImage=stored("test/reference"), **options),
+        asset(image, id="test/image"),
+        asset(reference, id="test/reference"),
+    )
+    assert name == "Image.register" or [band.name for band in result.bands] == ["dx", "dy"]
+    return read(result, UTM)
+
+
+def test_displacements_of_parts_of_pixels() -> None:
+    # Pixels have 10 m; a step down is one to the south.
+    dx, dy = found("Image.displacement", texture(3.3, -1.4), texture())
+    inner = (slice(16, 32), slice(16, 48))
+    assert dx.valid[inner].all()
+    assert dx.values[inner] == pytest.approx(33, abs=3)
+    assert dy.values[inner] == pytest.approx(14, abs=3)
+
+
+def test_a_stiff_solution_leaves_out_what_does_not_match() -> None:
+    image = texture(2, 2)
+    image[24, 32] = 400
+    away = {}
+    for stiffness in (0, 10):
+        dx, dy = found("Image.displacement", image, texture(), stiffness=stiffness)
+        away[stiffness] = np.hypot(dx.values - 20, dy.values + 20)[16:32, 16:48].max()
+    assert away[10] < 5
+    assert away[0] > 10
+
+
+def test_registered_images_are_as_the_reference() -> None:
+    (pixels,) = found("Image.register", texture(3, -2), texture())
+    inner = (slice(16, 32), slice(16, 48))
+    assert pixels.valid[inner].all()
+    assert pixels.values[inner] == pytest.approx(texture()[inner], abs=0.5)
+
+
+def test_masked_surroundings_match_nothing() -> None:
+    dx, _ = found("Image.displacement", texture(), texture())
+    assert not dx.valid[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maxOffset": -1}, "must not be negative"),
+        ({"patchWidth": 0}, "must be positive"),
+        ({"stiffness": 11}, r"within \[0, 10\]"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidError, match=message):
+        found("Image.displacement", texture(), texture(), **options)
+
+
+def test_bands_must_be_as_many() -> None:
+    two = np.stack([texture(), texture()])
+    with pytest.raises(InvalidError, match="they have 1 and 2"):
+        found("Image.displacement", texture(), two)
