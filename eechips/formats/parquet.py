@@ -9,6 +9,9 @@ from typing import Any
 from eechips.errors import ValidationError
 from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectation, FileMetadata
 
+IMPORTS = ("pandas",)
+"""What `encode` imports: ``pyarrow.array`` does so (pyarrow/pandas-shim.pxi). Workers can load it in advance."""
+
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
     """Encode a table as Parquet.

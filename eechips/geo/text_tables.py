@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import shapely
 
@@ -47,6 +46,8 @@ def read_text_table(path: Path) -> pa.Table:
         RegionError: if the file has more than 1 GiB or 100 million values, rows with more values than names, names
             twice, or bytes that are no text.
     """
+    import pandas as pd
+
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
     text = _decode(path, path.read_bytes())

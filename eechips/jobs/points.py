@@ -18,6 +18,7 @@ from eechips.engine.costs import Estimate
 from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
+from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import PointQuery, value_columns
@@ -83,6 +84,7 @@ class PointValues:
     is_builtin = True
     name_template = "cells/{id}"
     is_concurrent = True
+    imports = IMPORTS
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})

@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
+from eechips.formats.parquet import IMPORTS
 from eechips.jobs.feature_rows import CellRows, column_of
 from eechips.jobs.feature_table import FeatureTable
 from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
@@ -64,6 +65,7 @@ class Features:
     is_builtin = True
     name_template = "cells/{id}"
     is_concurrent = True
+    imports = IMPORTS
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = FeaturesOptions(**options)

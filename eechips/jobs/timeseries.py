@@ -19,6 +19,7 @@ from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
+from eechips.formats.parquet import IMPORTS
 from eechips.geo.grid import Grid
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
@@ -168,6 +169,11 @@ class TimeSeries:
     def table_format(self) -> TableFormat:
         """The format, chosen by the user or by the output."""
         return self.options.format or ("csv" if self.options.output == "region" else "parquet")
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """What workers can load in advance."""
+        return IMPORTS if self.table_format == "parquet" else ()
 
     @property
     def id_column(self) -> str:

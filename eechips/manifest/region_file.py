@@ -58,7 +58,7 @@ def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[Base
     Returns:
         Polygons in longitude and latitude; empty if there is no such file, or if it cannot be read, which is logged.
     """
-    from eechips.geo.vectors import read_vectors  # imports pandas, which most reports do not need
+    from eechips.geo.vectors import read_vectors  # most reports need no pyarrow or shapely
 
     path = find_region_file(folder, info)
     if path is None:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
@@ -22,6 +21,9 @@ from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import WGS84, choose_crs, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["points", "polygons"]
 
@@ -78,6 +80,8 @@ class Places:
         Raises:
             RegionError: if the column does not exist, or a value is not a date in this format.
         """
+        import pandas as pd
+
         self.check_field(field)
         column = self.table.column(field)
         if pa.types.is_temporal(column.type):
@@ -209,6 +213,8 @@ def _coordinates(
     path: Path, table: pa.Table, wanted_column: str | None, names: Sequence[str], axis: str
 ) -> npt.NDArray[np.float64]:
     """Return a column of coordinates as numbers; NaN where it is empty."""
+    import pandas as pd
+
     there = table.column_names
     if wanted_column is not None and wanted_column not in there:
         raise RegionError(f"{path} has no column {wanted_column!r}; {describe_choices(wanted_column, there)}")

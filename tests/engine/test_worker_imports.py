@@ -1,0 +1,26 @@
+"""What a run of chips imports to plan and fetch, and what workers of tables load in advance."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from eechips.engine.worker_preload import encode_instructions
+from eechips.jobs.points import PointValues
+
+CHIPS = "import eechips.jobs.chips, eechips.engine.run, eechips.engine.worker_process"
+
+
+def test_chips_are_planned_and_fetched_without_pandas() -> None:
+    shown = subprocess.run([sys.executable, "-c", f"import sys; {CHIPS}; print('pandas' in sys.modules)"], text=True,
+                           capture_output=True, check=True)  # fmt: skip
+    assert shown.stdout == "False\n"
+
+
+def test_workers_of_tables_load_pandas_before_they_are_forked(tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("lon,lat\n-105,40\n")
+    recipe = PointValues(dataset="NAIP", points=points)
+    assert "pandas" in json.loads(encode_instructions(recipe, tmp_path / "client.json"))["modules"]
