@@ -8,9 +8,9 @@ Each example runs in Node.js with Google's client; ``Map``, ``ui`` and ``print``
 are drawn then where and as large as the example shows them, 512 pixels of the map wide, in 128 pixels.
 
 A layer is absurd if all of its pixels are masked, if all are alike, or if more than 90% lie outside of its own stretch;
-a table, if no row lies in view. Drawn rows may be alike where others are masked. A refusal names a band without a known
-range, values that are made up, or an asset that is missing. An example is as its worst layer or printed value. Prints a
-table in Markdown, and each example that is not plausible.
+a table, if no row lies in view. Drawn rows, and maps of where something is, may be alike where others are masked. A
+refusal names a band without a known range, values that are made up, or an asset that is missing. An example is as its
+worst layer or printed value. Prints a table in Markdown, and each example that is not plausible.
 """
 
 from __future__ import annotations
@@ -154,9 +154,15 @@ def drawn(layer: dict[str, Any], box: tuple[float, float, float, float]) -> tupl
     rgb = np.stack([pixels[f"vis-{shade}"] for shade in shades], -1)
     picture = np.where(valid[..., None], rgb, 230).astype(np.uint8)
     verdict = judged(np.stack([pixels[name][valid] for name in names]), stretch)
-    if verdict.reason.startswith("all ") and not IMAGES.search(layer["expression"]) and 0 < valid.mean() < 1:
+    is_image = IMAGES.search(layer["expression"]) is not None
+    if verdict.reason.startswith("all ") and (has_shapes(valid) if is_image else 0 < valid.mean() < 1):
         return Verdict("plausible"), picture  # shapes of one colour
     return verdict, picture
+
+
+def has_shapes(valid: np.ndarray) -> bool:
+    """Return whether valid pixels are another part of a picture than a rectangle, as the extent of an image is."""
+    return bool(valid.any() and (valid != valid.any(1)[:, None] & valid.any(0)[None, :]).any())
 
 
 def judged(values: np.ndarray, stretch: dict[str, Any]) -> Verdict:

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eechips_local.stubs.stated_values import stated_values
+from eechips_local.stubs.stated_values import stated_limits, stated_values
 
 KINDS = ("image", "image_collection", "table")
 BAND_KEYS = (
@@ -76,6 +76,8 @@ def reduced(record: dict[str, Any]) -> dict[str, Any]:
         limits = summaries.get(band["name"])
         if isinstance(limits, dict) and {"minimum", "maximum"} <= limits.keys():
             kept[band["name"]] = {"minimum": limits["minimum"], "maximum": limits["maximum"]}
+            if limits.get("gee:estimated_range"):
+                kept[band["name"]]["gee:estimated_range"] = True
     if summaries.get("gsd"):
         kept["gsd"] = summaries["gsd"]
     if summaries.get("gee:schema"):
@@ -112,10 +114,11 @@ def reduced_band(band: dict[str, Any]) -> dict[str, Any]:
 
 
 def reduced_column(column: dict[str, Any]) -> dict[str, Any]:
-    """Return name and type of a property, and its description if that states its values."""
+    """Return name and type of a property, and its description if that states its values or limits."""
     kept = {"name": column["name"], "type": column["type"]}
     words = column["description"][:COLUMN_WORDS]
-    return {**kept, "description": words} if stated_values(words, column["type"]) else kept
+    is_stated = stated_values(words, column["type"]) or stated_limits(words, column["type"])
+    return {**kept, "description": words} if is_stated else kept
 
 
 def reduced_picture(picture: dict[str, Any]) -> dict[str, Any]:

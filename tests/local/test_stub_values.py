@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eechips_local.demo import DemoStore
@@ -12,9 +14,10 @@ from eechips_local.evaluation.model import PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
-from eechips_local.stubs.stated_values import stated_values
+from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import plan_band
 from eechips_local.stubs.stub_images import StubCollection
+from eechips_local.stubs.stub_scene import StubScene
 from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, read
 
 COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
@@ -177,6 +180,67 @@ def test_properties_have_the_values_that_the_record_states() -> None:
 )
 def test_values_are_read_from_descriptions(description: str, type: str, values: tuple[Any, ...]) -> None:
     assert stated_values(description, type) == values
+
+
+@pytest.mark.parametrize(
+    ("description", "type", "limits"),
+    [
+        ("Confidence score [0.65;1.0] assigned by the model.", "DOUBLE", (0.65, 1.0)),
+        ("Percentage cloud cover (0-100), -1 = not calculated.", "DOUBLE", (0.0, 100.0)),
+        ("Not used in L1GT products. Values: 0 - 999 (0 is used for L1T products).", "INT", (0.0, 999.0)),
+        ("Format (0-100)", "STRING", None),
+        ("Particle number concentration between 0.5 and 0.7 micrometres", "DOUBLE", None),
+    ],
+)
+def test_limits_are_read_from_descriptions(description: str, type: str, limits: tuple[float, float] | None) -> None:
+    assert stated_limits(description, type) == limits
+
+
+def test_numbers_of_rows_lie_within_stated_limits() -> None:
+    buildings: Any = RECORDS.get("GOOGLE/Research/open-buildings/v3/polygons")
+    found = [row.properties["confidence"] for row in buildings.rows(Query(bounds=(3.3, 6.4, 3.5, 6.6)))]
+    assert 0.65 <= min(found) < max(found) <= 1.0
+
+
+def test_a_table_with_a_column_of_years_has_rows_of_each_year() -> None:
+    mangroves: Any = RECORDS.get("projects/mangrovedatahub2/assets/CGMD-Extent30")
+    rows = list(mangroves.rows(Query(bounds=(133.0, -2.6, 133.7, -2.1))))
+    assert {row.properties["year"] for row in rows} == set(range(1984, 2024))
+    assert len({row.index for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "band", "value"), [("JRC/GFC2020/V1", "Map", 1), ("DLR/WSF/WSF2015/v1", "settlement", 255)]
+)
+def test_a_band_of_one_value_is_masked_where_it_does_not_hold(dataset: str, band: str, value: int) -> None:
+    """Google's record of the first has one class, and that of the second the range from 255 to 255."""
+    info = next(info for info in image_of(RECORDS, dataset).bands if info.name == band)
+    column, row = (int(v) for v in ~info.grid.level(64).transform * (7.0, 47.0))
+    values, valid = info.source.read([info.index], PixelWindow(column, row, 200, 200), 6)
+    assert set(values[valid].tolist()) == {value}
+    assert 0.0 < valid.mean() < 1.0
+
+
+def test_probabilities_are_near_their_ends() -> None:
+    values = read(image_of(RECORDS, "projects/forestdatapartnership/assets/palm/model_2025b"), "probability", 512)
+    assert np.mean((values < 0.1) | (values > 0.9)) > 0.4
+
+
+def test_estimated_ranges_are_extremes() -> None:
+    """Of the heights of aerosols, -79 to 69,371 m; the record of fires states its range as one of all flames."""
+    height = next(band for band in known("COPERNICUS/S5P/OFFL/L3_AER_LH").bands if band.name == "aerosol_height")
+    flame = next(band for band in known("USDA/WRC/v0").bands if band.name == "CFL")
+    plans = plan_band(height, "A"), plan_band(flame, "A")
+    middles = [StubScene("A", (plan,), date(2020, 1, 1)).encode(np.full((1, 1, 1), 0.5), (0,)) for plan in plans]
+    assert [float(middle[0, 0, 0]) for middle in middles] == pytest.approx([67_622.56 / 8, 861.7 / 2], rel=0.01)
+
+
+def test_values_of_several_decades_are_as_many_in_each() -> None:
+    """The picture of the record shows 0.0005 to 0.2 minutes for a metre."""
+    friction = "projects/malariaatlasproject/assets/accessibility/friction_surface/2015_v1_0"
+    values = read(image_of(RECORDS, friction), "friction", 64)
+    assert 0.0005 <= values.min() <= values.max() <= 0.2
+    assert np.mean((values > 0.0022) & (values < 0.04)) > 0.3
 
 
 def test_images_lie_where_and_when_the_record_says() -> None:

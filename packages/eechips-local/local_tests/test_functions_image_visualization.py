@@ -47,6 +47,9 @@ def test_grey_and_colour() -> None:
         (-5, {"min": 0, "max": 10}, 0),
         (50, {"min": 0, "max": 10}, 255),
         (2, {"min": 0, "max": 10}, 51),
+        # As Google's records show what is somewhere (DLR/WSF/WSF2015/v1: 255 to 255).
+        (255, {"min": 255, "max": 255}, 255),
+        (254, {"min": 255, "max": 255}, 0),
         (8, {"min": 10, "max": 0}, 51),
         (2.5, {"min": 0, "max": 10, "gamma": 2}, 128),
         (10, {"gain": 10, "bias": 5}, 105),
@@ -132,7 +135,7 @@ def test_not_a_number_under_the_mask_does_no_harm() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"min": 1, "max": 1}, {"gamma": 0}, {"min": "x"}, {"min": [1, 2]}, {"gain": 1, "min": 0}, {"palette": []},
+    [{"gamma": 0}, {"min": "x"}, {"min": [1, 2]}, {"gain": 1, "min": 0}, {"palette": []},
      {"bands": ["constant", "constant"]}, {"bands": ["nope"]}],
 )  # fmt: skip
 def test_bad_options(options: dict[str, Any]) -> None:

@@ -157,16 +157,20 @@ def random_visualizer(image: Image) -> Image:
 
 
 class _Stretch:
-    """Values to the range from 0 to 1."""
+    """Values to the range from 0 to 1.
+
+    Where both ends are one value, it and what is greater are 1, and the rest 0: Google's records of presence maps show
+    them so, in one colour or in white (UMD/GLAD/PRIMARY_HUMID_TROPICAL_FORESTS/v1, DLR/WSF/WSF2015/v1).
+    """
 
     def __init__(self, low: float, high: float, gamma: float) -> None:
-        if high == low:
-            raise InvalidError("'min' and 'max' must differ.")
         if not gamma > 0:
             raise InvalidError("'gamma' must be greater than zero.")
         self.low, self.high, self.gamma = low, high, gamma
 
     def __call__(self, values: Numbers) -> Numbers:
+        if self.high == self.low:
+            return np.where(values >= self.low, 1.0, 0.0)
         # fmin and fmax also take what is not a number, under the mask, to an end.
         unit = np.fmin(np.fmax((values.astype(np.float64) - self.low) / (self.high - self.low), 0.0), 1.0)
         stretched: Numbers = unit if self.gamma == 1 else unit ** (1 / self.gamma)

@@ -89,7 +89,8 @@ def _limited(band: BandDescription, interval: Interval | None) -> BandDescriptio
         or band.maximum * band.scale <= days * _EVAPORATED
     ):
         return band
-    return replace(band, maximum=min(band.maximum * days / _YEAR, days * _EVAPORATED / band.scale))
+    most = min(band.maximum * days / _YEAR, days * _EVAPORATED / band.scale)
+    return replace(band, maximum=most, is_estimated=False)
 
 
 def _pixel_size(text: str) -> float | None:

@@ -31,11 +31,13 @@ class Column(NamedTuple):
         name: as in Earth Engine.
         type: as Earth Engine's catalogue names it.
         values: those that it may have; none if they are not stated.
+        limits: least and greatest value, of numbers; None if they are not stated.
     """
 
     name: str
     type: str
     values: tuple[str | int | float, ...] = ()
+    limits: tuple[float, float] | None = None
 
 
 class BitField(NamedTuple):
@@ -90,6 +92,7 @@ class BandDescription:
         pixel_size: metres; None if it is not known.
         minimum: least stored value; None if it is not known.
         maximum: greatest stored value; None likewise.
+        is_estimated: whether these are extremes of pixels, not limits.
         scale: value = stored * ``scale`` + ``offset``.
         offset: see ``scale``.
         wavelength: micrometres; None if the band has none.
@@ -106,6 +109,7 @@ class BandDescription:
     pixel_size: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    is_estimated: bool = False
     scale: float = 1.0
     offset: float = 0.0
     wavelength: float | None = None

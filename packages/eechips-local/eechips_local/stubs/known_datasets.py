@@ -72,7 +72,7 @@ def _filled_band(band: BandDescription, other: BandDescription | None) -> BandDe
     if other is None:
         return band
     if other.minimum is not None and (band.minimum is None or band.maximum is None):
-        band = replace(band, minimum=other.minimum, maximum=other.maximum)
+        band = replace(band, minimum=other.minimum, maximum=other.maximum, is_estimated=other.is_estimated)
     return replace(
         band,
         classes=band.classes or other.classes,
@@ -162,6 +162,8 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
     changes = {key: value for key, value in stated.items() if key not in ("classes", "bits", "events")}
     if is_recorded:
         changes = {key: value for key, value in changes.items() if key not in _RECORDED_OF_BANDS}
+    if "minimum" in changes or "maximum" in changes:
+        changes["is_estimated"] = False
     if "classes" in stated and not (is_recorded and band.classes):
         changes["classes"] = tuple(
             BandClass(class_facts["value"], class_facts["name"], class_facts.get("colour", ""))

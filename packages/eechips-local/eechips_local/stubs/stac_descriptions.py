@@ -29,13 +29,15 @@ from eechips_local.stubs.dataset_description import (
     Interval,
     Kind,
 )
-from eechips_local.stubs.stated_values import stated_values
+from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import usual_values
 
 _SUFFIX = ".json"
 _KINDS: Mapping[str, Kind] = {"image": "image", "image_collection": "collection", "table": "table"}
 _UNITS = ("minute", "hour", "day", "month", "year")
 _WHOLE = 1e-6
+_ALL = 0.9
+"""Share of the greatest value up to which a picture shows nearly all values."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -124,7 +126,7 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
         kind=kind,
         bands=() if kind == "table" else tuple(_band(band, summaries, size) for band in summaries.get("eo:bands", ())),
         columns=tuple(
-            Column(column["name"], column["type"], stated_values(column.get("description", ""), column["type"]))
+            _column(column["name"], column["type"], column.get("description", ""))
             for column in summaries.get("gee:schema", ())
         ),
         start=start,
@@ -135,6 +137,10 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
         # Images of a climatology are named by their month: https://developers.google.com/earth-engine/datasets/catalog
         index="%m" if is_climatology else None,
     )
+
+
+def _column(name: str, type: str, description: str) -> Column:
+    return Column(name, type, stated_values(description, type), stated_limits(description, type))
 
 
 def _first(value: Any) -> float | None:
@@ -182,6 +188,8 @@ def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
 def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
     scale = float(band.get("gee:scale", 1.0)) or 1.0
     low, high = _range(band["name"], scale, band.get("gee:units", ""), summaries)
+    stated = summaries.get(band["name"])
+    limits = stated if isinstance(stated, dict) else {}
     mask = band.get("gee:bitmask", {})
     return BandDescription(
         name=band["name"],
@@ -190,6 +198,8 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
         pixel_size=_first(band.get("gsd")) or size,
         minimum=low,
         maximum=high,
+        # A picture that shows much less than the extremes shows the usual values.
+        is_estimated=bool(limits.get("gee:estimated_range")) and high is not None and high >= _ALL * limits["maximum"],
         scale=scale,
         offset=float(band.get("gee:offset", 0.0)),
         wavelength=_wavelength(band),

@@ -10,6 +10,13 @@ _LISTED = re.compile(r"^\s*[*-]\s+[\"'`]?(-?[\w.+-]+?)[\"'`]?\s*(?::|=|-|–)\s"
 _ANNOUNCED = re.compile(
     r"(?:values?\b[^.\"'`]*?|one of\b[^.\"'`]*?|\()((?:[\"'`][\w .+-]+[\"'`][\s,/;|]*(?:and|or)?\s*){2,})"
 )
+# "[0.65;1.0]", "(0-100)", "Values: 0 - 999"
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_LIMITS = re.compile(
+    rf"\[\s*{_NUMBER}\s*[;,]\s*{_NUMBER}\s*\]|\({_NUMBER}\s*(?:-|–|to)\s*{_NUMBER}\)"
+    rf"|values:\s*{_NUMBER}\s*(?:-|–|to)\s*{_NUMBER}",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"[\"'`]([\w .+-]+)[\"'`]")
 _FEWEST = 2
 # Lists of the parts of a text, not of values.
@@ -37,3 +44,17 @@ def stated_values(description: str, type: str) -> tuple[str | int | float, ...]:
     except ValueError:
         return ()
     return tuple(int(number) for number in numbers) if type == "INT" else numbers if type == "DOUBLE" else ()
+
+
+def stated_limits(description: str, type: str) -> tuple[float, float] | None:
+    """Return the least and greatest value of a number that a description states in brackets, or None.
+
+    Args:
+        description: words on a property, in Markdown.
+        type: its type as Earth Engine's catalogue names it.
+    """
+    match = _LIMITS.search(description) if type in ("DOUBLE", "INT") and not _PARTS.search(description) else None
+    if match is None:
+        return None
+    low, high = (float(end) for end in match.groups() if end is not None)
+    return (low, high) if low < high else None

@@ -14,6 +14,7 @@ from eechips_local.stubs.dataset_description import BandClass, BandDescription
 
 Subject = Literal[
     "classes",
+    "presence",
     "flags",
     "elevation",
     "temperature",
@@ -22,9 +23,12 @@ Subject = Literal[
     "vegetation",
     "water",
     "settlement",
+    "probability",
     "other",
     "unknown",
 ]
+Spacing = Literal["even", "low", "decades"]
+"""How values lie between their ends: evenly, most of them near the least one, or as many in each decade."""
 
 LAND_CLASSES = ("water", "snow", "built", "crop", "tree", "shrub", "bare", "grass")
 """What the land of the demo planet can be, in the order in which it is decided."""
@@ -79,6 +83,14 @@ _BRIGHTEST = 2.0
 _WHOLE_UNITS = ("%", "percent", "", "count", "cm")
 _WIDE = 20.0
 """Whole ranges at least so wide are those of whole numbers, of bands whose type is not stated."""
+_SPACED: tuple[Subject, ...] = ("water", "settlement", "other")
+"""Subjects whose values are shares of the range; the values of others are those of the land."""
+_DECADES = 100.0
+"""Times the least value, above it, that values of bands of several decades reach."""
+_LEAST = 0.01
+"""Share of the greatest value that the least one of a band with rare high values has at most."""
+_PROBABILITY = re.compile(r"\bprobab")
+_DEVIATION = re.compile(r"standard deviation|\bstd ?dev")
 _BITS = 31
 """Bits of flags that are set at most."""
 _EXACT = 2**53
@@ -101,6 +113,7 @@ class BandPlan:
         wavelength: micrometres, of reflectances.
         codes: stored values of classes or flags.
         land: for each of ``LAND_CLASSES``, which of ``codes`` it has; empty if the classes do not name land.
+        spacing: see ``Spacing``.
     """
 
     name: str
@@ -115,6 +128,7 @@ class BandPlan:
     wavelength: float = 0.0
     codes: tuple[int, ...] = ()
     land: tuple[tuple[int, ...], ...] = ()
+    spacing: Spacing = "even"
 
     @property
     def is_smooth(self) -> bool:
@@ -125,6 +139,8 @@ class BandPlan:
 def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     """Return what a band of a dataset shows."""
     seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
+    if len(band.classes) == 1:
+        return _presence(band, band.classes[0].value, band.classes[0].name, seed)
     if band.classes:
         codes = tuple(sorted({band_class.value for band_class in _known(band.classes)}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
@@ -139,6 +155,8 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     if band.events is not None:
         codes = (0, *range(band.events[0], band.events[1] + 1))
         return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "flags", seed, codes=codes)
+    if band.minimum is not None and band.minimum == band.maximum and float(band.minimum).is_integer():
+        return _presence(band, int(band.minimum), "", seed)
     known = _range(band)
     low, high = known or (0.0, 1.0)
     subject = _subject(band, low, high) if known else "unknown"
@@ -153,7 +171,33 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
         band.offset,
         is_celsius=_CELSIUS.search(band.units.lower()) is not None,
         wavelength=band.wavelength or 0.0,
+        spacing=_spacing(band, low, high) if subject in _SPACED else "even",
     )
+
+
+def _presence(band: BandDescription, code: int, name: str, seed: int) -> BandPlan:
+    """Return a plan of one value where something is, such as forest; the pixels of other land are masked."""
+    words = f"{name} {band.name} {band.description}".lower().replace("_", " ")
+    kind = next((land for land, pattern in _LAND_WORDS if re.search(pattern, words)), None)
+    land = () if kind is None else tuple((code,) if other == kind else () for other in LAND_CLASSES)
+    dtype = band.dtype or smallest_type(code, code)
+    return BandPlan(band.name, dtype, code, code, "presence", seed, codes=(code,), land=land)
+
+
+def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
+    """Return how values lie in a range.
+
+    Ranges that records call estimated are extremes of all pixels: where they begin at zero, most values are far from
+    the greatest, save those of shares, which end at 1 or 100. So are standard deviations.
+    """
+    if low > 0.0 and high >= low * _DECADES and not (low.is_integer() and high.is_integer()):
+        return "decades"
+    if not -_LEAST * high <= low <= _LEAST * high:
+        return "even"
+    top = high * band.scale
+    is_share = 0.9 <= top <= 1.0 or 90.0 <= top <= 100.0
+    is_deviation = _DEVIATION.search(f"{band.name} {band.description}".lower().replace("_", " ")) is not None
+    return "low" if is_deviation or (band.is_estimated and not is_share) else "even"
 
 
 def _flags(band: BandDescription) -> tuple[int, ...]:
@@ -224,6 +268,8 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         return "temperature"
     if _names_height(band) and least <= 100.0 and greatest >= _HIGH:
         return "elevation"
+    if _PROBABILITY.search(words) and low == 0.0 and greatest in (1.0, 100.0):
+        return "probability"
     if _is_reflectance(band):
         # Digital numbers without a scale show what light they stand for, not how much.
         return "reflectance" if greatest <= _BRIGHTEST else "brightness"

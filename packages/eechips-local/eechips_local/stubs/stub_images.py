@@ -201,6 +201,10 @@ def _value(column: Column, index: str, start: datetime | None) -> Any:
         value: Any = getattr(start, name.lower())
     elif values:
         return values[word % len(values)]
+    elif column.limits is not None:
+        low, high = column.limits
+        value = low + (high - low) * ((word % 10_000) / 10_000.0)
+        value = round(value) if kind == "INT" else value
     elif kind == "DOUBLE":
         value = (word % 10_000) / 100.0
     elif kind == "INT":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +24,9 @@ _MARGIN = 1.0 / 64.0
 
 _STEPS = 65_536.0
 """Shares of a range are rounded to this part, so that machines agree."""
+
+_SURE = 4.0
+"""Times by which probabilities are steeper than noise: classifiers are sure of most pixels."""
 
 # Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
 _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
@@ -51,7 +55,7 @@ class StubScene:
     bands: tuple[BandPlan, ...]
     when: date
 
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """See ``painted_source.PaintedScene``."""
         at = nodes(rect)
         land = _Land(at, self.when)
@@ -62,7 +66,8 @@ class StubScene:
         if not all(plan.is_smooth for plan in plans):
             columns, rows = _holding(rect.column, rect.width, rect, at), _holding(rect.row, rect.height, rect, at)
             place = np.ix_(rows - at.row, columns - at.column)
-            return np.stack([land.codes(plan)[place] for plan in plans]), None
+            shown = [land.is_present(plan)[place] for plan in plans] if _has_presence(plans) else None
+            return np.stack([land.codes(plan)[place] for plan in plans]), None if shown is None else np.stack(shown)
         up = Upsampler(rect, at)
         return np.stack([up(land.shares(plan)) for plan in plans]), None
 
@@ -74,8 +79,26 @@ class StubScene:
         shares = np.rint(np.clip(values, _MARGIN, 1.0 - _MARGIN).astype(np.float64) * _STEPS) * (1.0 / _STEPS)
         low = np.array([plan.low for plan in plans])[:, None, None]
         high = np.array([plan.high for plan in plans])[:, None, None]
+        for n, plan in enumerate(plans):
+            if plan.spacing == "low":
+                shares[n] = shares[n] * shares[n] * shares[n]
         stored: Floats = low * (1.0 - shares) + high * shares
+        for n, plan in enumerate(plans):
+            if plan.spacing == "decades":
+                stored[n] = _in_decades(shares[n], plan.low, plan.high)
         return np.rint(stored) if np.dtype(plans[0].dtype).kind in "iu" else stored
+
+
+def _has_presence(plans: Sequence[BandPlan]) -> bool:
+    return any(plan.subject == "presence" for plan in plans)
+
+
+def _in_decades(shares: Floats, low: float, high: float) -> Floats:
+    """Return values from ``low`` to ``high``, as many in each octave: exact on all machines, as no logarithm is."""
+    octaves = shares * round(math.log2(high / low), 6)
+    whole = np.floor(octaves)
+    result: Floats = np.minimum(np.ldexp(low * (1.0 + octaves - whole), whole.astype(np.int32)), high)
+    return result
 
 
 def _holding(first: int, count: int, rect: Rect, at: Rect) -> npt.NDArray[np.int64]:
@@ -111,13 +134,22 @@ class _Land:
         if plan.subject == "flags":
             lifted = np.clip((even - _CLEAR) / (1.0 - _CLEAR), 0.0, 1.0)
             return codes[np.where(even < _CLEAR, 0, 1 + _index(lifted, len(codes) - 1))]
-        if not plan.land:
+        if not plan.land or plan.subject == "presence":
             return codes[_index(even, len(codes))]
         result = np.zeros(even.shape)
         for number, values in enumerate(plan.land):
             choices = np.array(values, dtype=np.float64)[_index(even, len(values))]
             result = np.where(self._kind == number, choices, result)
         return result
+
+    def is_present(self, plan: BandPlan) -> npt.NDArray[np.bool_]:
+        """Return where a band of presence has its value, and all of other bands."""
+        if plan.subject != "presence":
+            return np.ones(self._kind.shape, dtype=bool)
+        if not plan.land:
+            present: npt.NDArray[np.bool_] = self._even(plan.seed) > 0.5
+            return present
+        return np.isin(self._kind, [number for number, values in enumerate(plan.land) if values])
 
     @property
     def _physical(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
@@ -131,6 +163,7 @@ class _Land:
             "settlement": lambda plan: np.clip(0.9 * self._settled + 0.1 * self._even(plan.seed), 0.0, 1.0),
             # Most land reflects less than a half.
             "brightness": lambda plan: np.clip(2.0 * self._reflectance(plan), 0.0, 1.0),
+            "probability": lambda plan: np.clip(0.5 + _SURE * (self._even(plan.seed) - 0.5), 0.0, 1.0),
             "other": lambda plan: np.clip(0.7 * self._even(plan.seed) + 0.3 * self._high, 0.0, 1.0),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 import shapely
@@ -25,12 +26,15 @@ DEMO_AREA: Bounds = (-105.6, 39.6, -104.4, 40.6)
 _ACROSS = 3
 """Cells that lie across a searched place, at the least: halves of halves of the coarse ones."""
 _FINEST = 14
+_CELL_BITS = 65
+"""Bits of the number of a cell, at the most: of its level, row and column."""
 _GAP = 0.05
 """Share of a cell at each side that its polygon leaves, so that pictures show more than one colour."""
 
 # Types of columns as Earth Engine names them, by those of its catalogue.
 _TYPES = {"DOUBLE": "Float", "INT": "Integer", "STRING": "String", "DATETIME": "Long", "GEOMETRY": "Geometry"}
 _GEOMETRY = "GEOMETRY"
+_MOST_YEARS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,26 @@ def _made(dataset: DatasetDescription, cells: Sequence[tuple[int, Bounds]]) -> d
     """Return a row for each of some numbered cells: a point in its middle, or a polygon."""
     plain = [column for column in dataset.columns if column.type != _GEOMETRY]
     known = DatasetDescription(dataset.id, dataset.title, dataset.kind, columns=tuple(plain))
+    years = _years(dataset)
     result = []
     for number, (west, south, east, north) in cells:
         middle = shapely.Point((west + east) / 2.0, (south + north) / 2.0)
         across, down = (east - west) * _GAP, (north - south) * _GAP
         edges = shapely.box(*(round(v, 9) for v in (west + across, south + down, east - across, north - down)))
-        index = demo_tables.index_of(number)
         shape = middle if dataset.is_point_table else edges
-        result.append(FeatureRow(index, shape, property_values(known, index, dataset.start)))
+        for n, start in enumerate(years):
+            index = demo_tables.index_of(number + (n << _CELL_BITS))
+            result.append(FeatureRow(index, shape, property_values(known, index, start)))
     return tuple(result)
+
+
+def _years(dataset: DatasetDescription) -> Sequence[datetime | None]:
+    """Return the years of which each cell has a row: all of a table with a column of years, if they are few."""
+    start, end = dataset.start, dataset.end
+    if start is None or end is None or not any(column.name.lower() == "year" for column in dataset.columns):
+        return (start,)
+    years = range(start.year, (end - timedelta(milliseconds=1)).year + 1)
+    return [start.replace(year=year, month=1, day=1) for year in years] if 1 < len(years) <= _MOST_YEARS else (start,)
 
 
 def _level(extent: Bounds, place: Bounds) -> int:
