@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from eechips_local.demo import DemoStore, mgrs, naip, wrs
+from eechips_local.demo import DemoStore, cloud_cover, mgrs, naip, wrs
 from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, Query
 from eechips_local.stores import StoreError, demo_end
 from local_tests.support.parameters import slow_except
@@ -263,6 +263,29 @@ def test_collections_start_at_once(name: str) -> None:
     assert firsts == sorted(firsts)
     assert all(child.startswith(f"{name}/") for child in firsts)
     assert time.process_time() - begin < 20.0
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("COPERNICUS/S2_HARMONIZED", "CLOUDY_PIXEL_PERCENTAGE"),
+        ("LANDSAT/LC09/C02/T1_L2", "CLOUD_COVER"),
+        ("LANDSAT/LC08/C02/T1_TOA", "CLOUD_COVER"),
+        ("LANDSAT/LE07/C02/T1_L2", "CLOUD_COVER"),
+    ],
+)
+def test_clouds_are_counted_where_someone_asks(name: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[object] = []
+    counts = cloud_cover.cover_percent.__wrapped__
+    monkeypatch.setattr(cloud_cover, "cover_percent", lambda *square: counted.append(square) or counts(*square))
+    query = Query(bounds=(7.3, 46.2, 7.3, 46.2), start=millis(2022, 4, 3), end=millis(2022, 5, 3))
+    images = found(name, query)
+    assert images
+    assert all(key in image.properties and image.properties["system:time_start"] for image in images)
+    assert not counted
+    assert 0.0 <= images[0].properties[key] <= 100.0
+    assert images[0].properties[key] == dict(images[0].properties)[key]
+    assert counted
 
 
 @pytest.mark.parametrize("until", [date(2025, 1, 1), date(2026, 11, 21), date(2031, 3, 1)])

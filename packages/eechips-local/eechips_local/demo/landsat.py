@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
 
 _CYCLE = 16
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -233,7 +233,7 @@ class Landsat(ImageSearch):
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
-        longitude, latitude, _ = wrs.middle(scene)
+        latitude = wrs.middle(scene)[1]
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
         overpass = overpass_of(scene, when)
         sources = {
@@ -243,9 +243,7 @@ class Landsat(ImageSearch):
         moment = moment_of(scene, when)
         index = f"{self.prefix}_{scene.name}_{when:%Y%m%d}"
         azimuth, zenith = cloud_cover.sun(latitude, when)
-        cloudy = round(
-            cloud_cover.cover_percent(*cloud_cover.square(longitude, latitude, 180_000.0), when, overpass.share), 2
-        )
+        cloudy = Later(partial(_cloudy, scene, when))
         product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "system:index": index,
@@ -282,7 +280,11 @@ class Landsat(ImageSearch):
             for n, name in enumerate(BANDS)
         )
         return ImageAsset(
-            f"{self.id}/{index}", bands, synthetic_label.marked(properties), wrs.outline(scene), synthetic_label.VERSION
+            f"{self.id}/{index}",
+            bands,
+            LazyMapping(synthetic_label.marked(properties)),
+            wrs.outline(scene),
+            synthetic_label.VERSION,
         )
 
 
@@ -301,6 +303,13 @@ def _stored(name: str) -> tuple[str, bool]:
     if name == "SR_QA_AEROSOL":
         return "uint8", False
     return ("uint16" if name.startswith("QA") else "int16"), False
+
+
+def _cloudy(scene: WrsScene, when: date) -> float:
+    """Return the percentage of clouds of a scene on a day."""
+    longitude, latitude, _ = wrs.middle(scene)
+    square = cloud_cover.square(longitude, latitude, 180_000.0)
+    return round(cloud_cover.cover_percent(*square, when, overpass_of(scene, when).share), 2)
 
 
 def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:

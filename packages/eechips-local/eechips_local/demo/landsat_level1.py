@@ -21,7 +21,7 @@ from eechips_local.demo.landsat import Landsat, LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
+from eechips_local.evaluation.model import BandInfo, ImageAsset, LazyMapping, PixelType, uncomputed
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 # Band of the surface, and the reflectance of the atmosphere above it.
@@ -192,10 +192,10 @@ class LandsatLevel1(Landsat):
             own = panchromatic(grid) if name == "B8" else grid
             source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
             bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
-        properties = {k: v for k, v in surface.properties.items() if k not in _SURFACE_ONLY}
+        properties = {k: v for k, v in uncomputed(surface.properties).items() if k not in _SURFACE_ONLY}
         product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
         properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product, **_calibration()}
-        return replace(surface, bands=tuple(bands), properties=properties)
+        return replace(surface, bands=tuple(bands), properties=LazyMapping(properties))
 
 
 _SURFACE_ONLY = ("TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10", "L1_LANDSAT_PRODUCT_ID")

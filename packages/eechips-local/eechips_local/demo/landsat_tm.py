@@ -27,7 +27,7 @@ from eechips_local.demo.landsat_level1 import paint_surface, panchromatic
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
+from eechips_local.evaluation.model import BandInfo, ImageAsset, LazyMapping, PixelType, uncomputed
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 Level = Literal["surface", "top", "raw"]
@@ -240,13 +240,13 @@ class ThematicLandsat(Landsat):
             source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
             bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
         dropped = ("IMAGE_QUALITY_OLI", "TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10")
-        properties = {k: v for k, v in modern.properties.items() if k not in dropped}
+        properties = {k: v for k, v in uncomputed(modern.properties).items() if k not in dropped}
         properties |= {"IMAGE_QUALITY": 9, "SENSOR_ID": "ETM" if self.number == 7 else "TM", **self._calibration()}
         if self.level != "surface":
             product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
             properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product}
             del properties["L1_LANDSAT_PRODUCT_ID"]
-        return replace(modern, bands=tuple(bands), properties=synthetic_label.marked(properties))
+        return replace(modern, bands=tuple(bands), properties=LazyMapping(synthetic_label.marked(properties)))
 
     def _calibration(self) -> dict[str, float]:
         """Return slopes and intercepts. Radiance has usual values of Landsat."""

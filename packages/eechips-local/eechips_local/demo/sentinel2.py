@@ -42,7 +42,7 @@ from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, LazySequence, PixelType, Query
 
 FIRST = date(2017, 3, 28)
 """No image of the surface is older."""
@@ -502,13 +502,15 @@ class Product(ImageSearch):
         return ImageAsset(
             id=f"{self.id}/{granule.index}",
             bands=bands,
-            properties=synthetic_label.marked(
-                {
-                    "system:index": granule.index,
-                    "system:time_start": start,
-                    "system:time_end": start,
-                    **properties,
-                }
+            properties=LazyMapping(
+                synthetic_label.marked(
+                    {
+                        "system:index": granule.index,
+                        "system:time_start": start,
+                        "system:time_end": start,
+                        **properties,
+                    }
+                )
             ),
             footprint=mgrs.outline(granule.tile),
             version=synthetic_label.VERSION,
@@ -564,7 +566,7 @@ def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[Ban
 def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[BandInfo], dict[str, Any]]:
     azimuth, zenith = cloud_cover.sun(granule.overpass.north, granule.when)
     craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
-    cloudy = granule.cloudy
+    cloudy = Later(lambda: granule.cloudy)
     orbit = _orbit(granule.tile)
     letter = craft[-1]
     level = "1C" if at_top else "2A"
@@ -576,7 +578,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
-        "CLOUD_SHADOW_PERCENTAGE": round(cloudy * 0.3, 6),
+        "CLOUD_SHADOW_PERCENTAGE": Later(lambda: round(granule.cloudy * 0.3, 6)),
         "DATASTRIP_ID": (
             f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
         ),

@@ -343,3 +343,47 @@ class LazySequence(Sequence[T]):
 
     def __hash__(self) -> int:
         return hash(tuple(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A value of a :class:`LazyMapping` that is computed on first use.
+
+    Attributes:
+        make: computes it.
+    """
+
+    make: Callable[[], Any]
+
+
+class LazyMapping(Mapping[str, Any]):
+    """A mapping of which some values are computed on first use.
+
+    Args:
+        values: values by key; those that are :class:`Later` are computed when they are asked for.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._values[key]
+        if isinstance(value, Later):
+            value = self._values[key] = value.make()
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def uncomputed(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a mapping in which what is computed later stays :class:`Later`."""
+    return dict(mapping._values if isinstance(mapping, LazyMapping) else mapping)
