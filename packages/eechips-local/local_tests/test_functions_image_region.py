@@ -229,6 +229,28 @@ class TestLimits:
         assert results == [reduce_region(context(), stored_image(IMAGE), r.MEAN, ring, wide)] * 4
         assert len(calls) == 3  # the third is that of the other evaluation
 
+    @pytest.mark.parametrize("step", [4, 8])
+    def test_blocks_within_a_region_and_at_its_edge_make_the_whole(
+        self, step: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ring = shapely.Polygon(
+            shapely.Point(30, 25).buffer(22, 16).exterior, [shapely.Point(33, 21).buffer(3, 4).exterior]
+        )
+        region = region_pixels.region_on(Geometry(ring, LATTICE), LATTICE)
+        monkeypatch.setattr(region_pixels, "_BLOCK", step)
+        parts = [region.cover(*block) for block in region.blocks()]
+        whole = region.cover(region.column, region.row, region.grid)
+        columns, rows, fraction, centre = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("columns", "rows", "fraction", "centre")
+        )
+        order = np.lexsort((columns, rows))
+        assert np.array_equal(columns[order], whole.columns)
+        assert np.array_equal(rows[order], whole.rows)
+        assert fraction[order] == pytest.approx(whole.fraction, abs=1e-9)
+        assert np.array_equal(centre[order], whole.centre)
+        assert any(len(part) == step * step and (part.fraction == 1).all() for part in parts)
+
     def test_bands_and_inputs_must_agree(self) -> None:
         with pytest.raises(InvalidError, match="Need 3 bands"):
             over(box(0, 0, 2, 2), r.linear_regression(2, 1))

@@ -156,6 +156,9 @@ class PixelRegion:
         """Return the pixels of one of the blocks that the region takes."""
         shape = self.shape
         if grid.width * grid.height < self.pixels:
+            if _holds(shape, shapely.box(column, row, column + grid.width, row + grid.height)):
+                rows, columns = (part.ravel() for part in np.indices(grid.shape))
+                return RegionPixels(columns + column, rows + row, np.ones(len(rows)), np.ones(len(rows), dtype=bool))
             around = shapely.box(column - 1, row - 1, column + grid.width + 1, row + grid.height + 1)
             shape = shapely.intersection(shape if shape.is_valid else shapely.make_valid(shape), around)
         shape = shapely.transform(shape, lambda xy: xy - (column, row))
@@ -173,6 +176,14 @@ class PixelRegion:
                 centre |= fractions(touched, grid) > 0
         rows, columns = np.nonzero((fraction > 0) | centre)
         return RegionPixels(columns + column, rows + row, fraction[rows, columns], centre[rows, columns])
+
+
+def _holds(shape: BaseGeometry, block: BaseGeometry) -> bool:
+    """Return whether a block lies in polygons, and nowhere at their edges."""
+    if shape.geom_type not in ("Polygon", "MultiPolygon") or not shape.is_valid:
+        return False
+    shapely.prepare(shape)
+    return bool(shapely.contains_properly(shape, block))
 
 
 def _few_cells(shape: BaseGeometry, column: int, row: int, grid: PixelGrid) -> RegionPixels:
