@@ -25,7 +25,7 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.fetch_order import planned_positions
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reader_places import ReaderPlace, count_steps, read_places
-from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import Store
 from eechips.text.formatting import format_bytes, format_count
 
@@ -37,7 +37,7 @@ class BoundedUnits(ShuffledUnits):
     """Submit the open units that are read next, as long as the files do not exceed a number of bytes.
 
     The sizes of units under way are unknown: each is taken for as large as the largest that was fetched, and the first
-    one is fetched alone.
+    one is fetched alone. A unit that failed and may succeed later is tried again for the next epoch.
 
     Args:
         ledger: ledger of the run.
@@ -50,7 +50,9 @@ class BoundedUnits(ShuffledUnits):
     def __init__(self, ledger: Ledger, store: Store, folder: Path, seed: int | None, most: int) -> None:
         super().__init__(ledger, seed)
         self._store, self._folder, self._most = store, folder, most
-        self._under_way: set[int] = set()
+        # How many samples are read before a unit, by position: of units under way, and of those that have failed.
+        self._under_way: dict[int, float] = {}
+        self._failed: dict[int, float] = {}
         self._largest = self._used = self._count = 0  # bytes of a unit, and of all; units of the plan
         self._samples = np.zeros(0, dtype=np.int64)  # number of the sample of each unit, by position
         self._sizes = np.zeros(0, dtype=np.int64)  # bytes of the files of each unit, by position
@@ -78,7 +80,9 @@ class BoundedUnits(ShuffledUnits):
         """Count the files of units."""
         for record in records:
             position = record.position
-            self._under_way.discard(position)
+            steps = self._under_way.pop(position, None)
+            if record.state is State.FAILED_TRANSIENT and steps is not None:
+                self._failed[position] = steps
             if position >= len(self._sizes):  # it replaces another: its file stays until the next command
                 self._sizes = np.append(self._sizes, np.zeros(position + 1 - len(self._sizes), dtype=np.int64))
             size = sum(size for _, size, _ in recorded_files(self._ledger.database, [position]))
@@ -146,6 +150,7 @@ class BoundedUnits(ShuffledUnits):
         Files of other units are removed for them.
         """
         steps = count_steps(self._count, self._seed, places)[self._samples]
+        self._reopen_failed(steps)
         has_files = self._sizes[: len(steps)] > 0
         soon = max(1.0, has_files.sum() / 2 / len(places))
         latest = iter(self._least(-steps, has_files))
@@ -156,8 +161,17 @@ class BoundedUnits(ShuffledUnits):
                     return
                 self._release(last)
             self._is_open[position] = False
-            self._under_way.add(position)
+            self._under_way[position] = float(steps[position])
             yield position
+
+    def _reopen_failed(self, steps: npt.NDArray[np.float64]) -> None:
+        """Plan units again that have failed, once they were passed over, so that they are read in the next epoch."""
+        passed = [position for position, before in self._failed.items() if steps[position] > before]
+        if passed:
+            self._ledger.reopen(passed)
+            self._is_open[passed] = True
+            self.run.grow(len(passed))
+        self._failed = {p: float(steps[p]) for p in self._failed if p not in passed}
 
     def _least(self, values: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]) -> list[int]:
         """Return the positions of the least values among some, in their order: as many as are chosen at once."""

@@ -149,7 +149,8 @@ def stream(
     - With ``max_disk``, the run fetches what is read next, and removes what is read last of all: samples that were read
       in this epoch, and are far in the next one. **Each epoch then sends requests again**, for all samples that are not
       on the disk any more; near the end of an epoch the first samples of the next one are fetched. A data set that fits
-      as a whole is kept, as without a bound. An item has its files in memory, so that it can be read later. Dead
+      as a whole is kept, as without a bound. A unit that failed, and may succeed later, is tried again for the next
+      epoch. An item has its files in memory, so that it can be read later. Dead
       readers keep their part of the disk, and hold up nobody.
     - The same program resumes both after it was killed: the run fetches what is missing, and :meth:`state_dict` tells
       where the epoch goes on.
@@ -165,15 +166,16 @@ def stream(
         world_size: number of these processes; None for ``WORLD_SIZE`` of the environment.
         max_disk: bytes that the files of the samples may take, such as ``20GB``, for data sets larger than the disk;
             None to keep all. It is the same in all processes. Files under way are counted as if each were as large as
-            the largest so far: the bound is exceeded by no more than later files are larger. The ledger and the log of
-            the run are not counted. If another stream, or a command, has the same run fetched without it, all is kept.
+            the largest so far: the bound is exceeded by no more than later files are larger. It has to hold the largest
+            sample for each reader. The ledger and the log of the run are not counted. If another stream, or a command,
+            has the same run fetched without it, all is kept.
 
     Returns:
         The stream: iterate over it once for each epoch.
 
     Raises:
         UsageError: if the call names no folder, or cannot be made in another process; or if ``max_disk`` is no number
-            of bytes, or less than one sample has.
+            of bytes, or the call does not fetch to a folder.
         EechipsError: the error that ended the run before its plan was whole.
 
     Example:
