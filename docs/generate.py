@@ -177,15 +177,15 @@ def _public_names(path: Path, tree: ast.Module) -> list[str]:
 def _imported_modules(root: Path) -> dict[str, set[str]]:
     """Return the modules of each package that other packages of the distribution import."""
     found: dict[str, set[str]] = {}
+    imported = re.compile(rf"^\s*from {root.name}\.([\w.]+) import \(?\s*(\w+)", re.MULTILINE)
     for path in root.rglob("*.py"):
         own = path.relative_to(root).parts[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{root.name}."):
-                first, *parts = [*(node.module or "").split("."), node.names[0].name][1:]
-                while parts and not (root / first / Path(*parts)).with_suffix(".py").exists():
-                    parts.pop()
-                if first != own and parts:
-                    found.setdefault(first, set()).add("/".join(parts))
+        for module, name in imported.findall(path.read_text(encoding="utf-8")):
+            first, *parts = *module.split("."), name
+            while parts and not (root / first / Path(*parts)).with_suffix(".py").exists():
+                parts.pop()
+            if first != own and parts:
+                found.setdefault(first, set()).add("/".join(parts))
     return found
 
 

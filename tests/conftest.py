@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 COMMITTED = Path(__file__).with_name("live") / "service-recording.zip"
 """The recording of the service that is kept with the tests, once there is one."""
-NOT_SLOW = "not slow"
+NOT_SLOW, SLOW = "not slow", "slow and not exhaustive"
+"""Values of ``-m``: of the tests that take seconds, and of the slow ones that CI runs."""
+SLOW_MARKER = re.compile(r"\bmark\.(slow|exhaustive)\b|\bsupport\.(parameters|report_browser) import\b")
 MANY_PARAMETERS = 6
 SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
@@ -77,19 +79,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import modules all of whose tests are slow, and deselected: some import PyTorch, which takes seconds."""
-    return True if config.option.markexpr.endswith(NOT_SLOW) and is_slow(collection_path) else None
+    """Do not import modules all of whose tests are deselected: slow ones, of which some import PyTorch, or the others.
+
+    Each process of pytest-xdist imports all modules that are collected.
+    """
+    if not collection_path.match("test_*.py"):
+        return None
+    is_left_out = {NOT_SLOW: is_slow, SLOW: lambda path: not has_slow_tests(path)}.get(config.option.markexpr)
+    return True if is_left_out is not None and is_left_out(collection_path) else None
 
 
 def is_slow(path: Path) -> bool:
     """Return whether a file is a module that marks all of its tests as slow."""
-    return path.match("test_*.py") and bool(SLOW_MODULE.search(path.read_text(encoding="utf-8")))
+    return bool(SLOW_MODULE.search(path.read_text(encoding="utf-8")))
+
+
+@cache
+def has_slow_tests(path: Path) -> bool:
+    """Return whether a module names the marker of slow tests, or one that implies it, or imports what has it."""
+    return bool(SLOW_MARKER.search(path.read_text(encoding="utf-8")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "exhaustive" in item.keywords:
             item.add_marker(pytest.mark.slow)  # some of its parameters may be slow, others not
+        if "slow" in item.keywords and not has_slow_tests(item.path):
+            raise pytest.UsageError(f"{item.nodeid} is slow, but its module does not say so: CI would not run it")
     leave_parameters_to_weekly_run(items)
     for item in items:
         if uses_processes(item):
