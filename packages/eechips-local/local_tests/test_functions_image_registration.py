@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 
+from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import invoke
 from local_tests.support.images import UTM, asset, evaluate, read, stored
@@ -58,6 +60,26 @@ def test_registered_images_are_as_the_reference() -> None:
     inner = (slice(16, 32), slice(16, 48))
     assert pixels.valid[inner].all()
     assert pixels.values[inner] == pytest.approx(texture()[inner], abs=0.5)
+
+
+def test_bands_of_two_pixel_sizes_are_displaced() -> None:
+    half = PixelGrid(UTM.crs, UTM.transform @ Affine.scale(0.5), 128, 96)
+    fine = np.kron(texture(3, -2), np.ones((2, 2), dtype=np.float32))
+    displacement = invoke("Image.constant", value=[30, 20])
+    moved = invoke("Image.reproject", image=displacement, crs=UTM.crs, scale=10)
+    both = invoke("Image.addBands", dstImg=stored("test/image"), srcImg=stored("test/fine"))
+    result = evaluate(
+        invoke("Image.displace", image=both, displacement=moved),
+        asset(texture(3, -2), id="test/image"),
+        asset(fine, half, id="test/fine", names=["fine"]),
+    )
+    assert [band.projection.nominal_scale for band in result.bands] == pytest.approx([10, 5])
+    inner = (slice(8, 40), slice(8, 52))
+    coarse, _ = read(result, UTM)
+    assert coarse.values[inner] == pytest.approx(texture()[inner], abs=1e-4)
+    _, sharp = read(result, half)
+    wide = (slice(16, 80), slice(16, 104))
+    assert sharp.values[wide] == pytest.approx(np.kron(texture(), np.ones((2, 2)))[wide], abs=1e-4)
 
 
 def test_masked_surroundings_match_nothing() -> None:

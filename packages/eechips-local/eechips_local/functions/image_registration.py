@@ -11,7 +11,6 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips_local.evaluation.model import PixelWindow
-from eechips_local.functions.image_projection import projection_of
 from eechips_local.functions.image_shift import displace
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
@@ -210,7 +209,7 @@ def displacement(
         raise InvalidError(f"The stiffness must be within [0, 10]; found {stiffness}.")
     reference = referenceImage.bands[0].projection
     target = reference if projection is None else projection
-    coarsest = max(p.nominal_scale for p in (projection_of(image), reference, target))
+    coarsest = max(p.nominal_scale for p in (*(band.projection for band in image.bands), reference, target))
     lattice = target.at_scale(coarsest)
     raster = _Matched(image.bands, referenceImage.bands, lattice, patchWidth, maxOffset, stiffness)
     return referenceImage.computed([ImageBand(name, FLOAT, target, raster, n) for n, name in enumerate(("dx", "dy"))])

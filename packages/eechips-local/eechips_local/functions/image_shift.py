@@ -185,7 +185,8 @@ def displace(image: Image, displacement: Image, mode: str, maxOffset: float | No
 
     https://developers.google.com/earth-engine/apidocs/ee-image-displace: the first band is added to the pixel's x, the
     second to its y, in metres in the projection of the displacement. Pixels are masked where it is masked or greater
-    than ``maxOffset``.
+    than ``maxOffset``. Bands keep their own projections, as https://developers.google.com/earth-engine/guides/register
+    displaces images of SkySat whose bands have two.
     """
     if mode not in _MODES:
         raise InvalidError(f"Unknown mode '{mode[:100]}'. Must be one of {', '.join(map(repr, _MODES))}.")
@@ -198,9 +199,16 @@ def displace(image: Image, displacement: Image, mode: str, maxOffset: float | No
         raise InvalidError(f"Arrays cannot be displaced by the mode '{mode}'.")
     first, second = displacement.bands[:2]
     most = math.inf if maxOffset is None else maxOffset
-    raster = _Displaced(image.bands, projection_of(image), (first, second), first.projection.crs, method, most)
+    alike: dict[Projection, list[ImageBand]] = {}
+    for band in image.bands:
+        alike.setdefault(band.projection, []).append(band)
+    rasters = {
+        lattice: _Displaced(inputs, lattice, (first, second), first.projection.crs, method, most)
+        for lattice, inputs in alike.items()
+    }
     bands = []
-    for index, band in enumerate(image.bands):
+    for band in image.bands:
         kind = band.type if method == "nearest" or band.type.precision != "int" else FLOAT
-        bands.append(replace(band, raster=raster, index=index, type=kind))
+        index = alike[band.projection].index(band)
+        bands.append(replace(band, raster=rasters[band.projection], index=index, type=kind))
     return image.with_bands(bands)
