@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import eechips
+from eechips.archive.catalogs import list_readers
 from eechips.archive.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError
 from tests.support.catalog_items import contents, digests
@@ -34,7 +35,9 @@ def host() -> Iterator[HostLimiter]:
 # Kills itself as a file gets its name for which a test is true.
 KILLED = """
 import os, pathlib, signal, sys
+from eechips.archive.catalogs import list_readers
 from eechips.cli import main
+list_readers._BYTES = 3_200_000
 rename, left = pathlib.Path.replace, int(sys.argv[2])
 real = os.replace
 def watch(target):
@@ -69,12 +72,15 @@ main(["catalog", "ingest", *sys.argv[3:]])
         pytest.param("_schema.json", 0, marks=pytest.mark.exhaustive),
     ],
 )
-def test_an_ingestion_killed_in_any_phase_resumes(tmp_path: Path, host: HostLimiter, phase: str, count: int) -> None:
+def test_an_ingestion_killed_in_any_phase_resumes(
+    tmp_path: Path, host: HostLimiter, monkeypatch: pytest.MonkeyPatch, phase: str, count: int
+) -> None:
     """No item is lost or repeated, and only the chunk in progress is fetched twice."""
-    urls = [f"{host.url}/{n}.json" for n in range(2100)]
+    monkeypatch.setattr(list_readers, "_BYTES", 3_200_000)  # two chunks, of 200 addresses and of 10
+    urls = [f"{host.url}/{n}.json" for n in range(210)]
     (tmp_path / "list.txt").write_text("\n".join(urls))
     out = tmp_path / "catalog"
-    ingest(write(tmp_path / "old.ndjson", [scene(n) for n in range(2090, 2110)]), out, resolution=0, quiet=True)
+    ingest(write(tmp_path / "old.ndjson", [scene(n) for n in range(200, 220)]), out, resolution=0, quiet=True)
     before = digests(out)
     arguments = [str(tmp_path / "list.txt"), "--out", str(out)]
     done = subprocess.run([sys.executable, "-c", KILLED, phase, str(count), *arguments], cwd=ROOT, timeout=150)
@@ -84,9 +90,9 @@ def test_an_ingestion_killed_in_any_phase_resumes(tmp_path: Path, host: HostLimi
     result = cli(*arguments)
     assert result.exit_code == 0, result.output
     values = contents(eechips.open_catalog(out))
-    assert len(values) == 2110
+    assert len(values) == 220
     twice = sum(times > 1 for times in host.asked.values())
-    assert twice == {"fetched": 100}.get(phase, 0)
+    assert twice == {"fetched": 10}.get(phase, 0)
     assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
 
 
