@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -230,6 +233,22 @@ def test_workers_that_are_killed_are_replaced(server: ServerProcess) -> None:
     assert messages == ["Computation timed out."] * 2
     assert len(workers(server)) == 2
     assert not workers(server) & before
+
+
+def test_a_worker_that_cannot_be_started_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
+    with TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        with started(LIMIT) as server:
+            url = f"{server.url}/v1/projects/local/value:compute"
+            assert requests.post(url, json=good).json() == {"result": 7}
+            for pid in workers(server):
+                os.kill(pid, signal.SIGKILL)
+            for place in Path(folder).glob("pymp-*"):  # the socket of the process that forks workers
+                shutil.rmtree(place)
+            response = requests.post(url, json=good)
+    assert response.status_code == 503
+    assert "cannot start a process" in response.json()["error"]["message"]
 
 
 def test_the_server_neither_dies_nor_grows(server: ServerProcess) -> None:

@@ -229,17 +229,23 @@ class _WorkerProcess:
                 return error_response(UnavailableError("The client has left."))
             try:
                 self.start()
+            except (EOFError, OSError) as error:
+                if self._closed:
+                    return error_response(UnavailableError("The server is stopping."))
+                message = f"The server cannot start a process that evaluates: {error}. Start it again."
+                return error_response(UnavailableError(message))
+            try:
                 self._connection.send(pending.request)
                 if not self._connection.poll(self._seconds):
                     self.end()
                     return error_response(LimitError("Computation timed out."))
-                message: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
+                received: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
             except (EOFError, OSError):
                 self.end()
                 if self._closed:
                     return error_response(UnavailableError("The server is stopping."))
                 continue
-            response, resident, reads = message
+            response, resident, reads = received
             self.reads.update(reads)
             if resident > self._most_resident:
                 self.end()
