@@ -150,8 +150,8 @@ def stream(
       in this epoch, and are far in the next one. **Each epoch then sends requests again**, for all samples that are not
       on the disk any more; near the end of an epoch the first samples of the next one are fetched. A data set that fits
       as a whole is kept, as without a bound. A unit that failed, and may succeed later, is tried again for the next
-      epoch. An item has its files in memory, so that it can be read later. Dead
-      readers keep their part of the disk, and hold up nobody.
+      epoch. An item has its files in memory, so that it can be read later. A reader
+      that has stopped keeps its part of the disk, and delays no other.
     - The same program resumes both after it was killed: the run fetches what is missing, and :meth:`state_dict` tells
       where the epoch goes on.
     - If the run stops early, the next sample that is missing raises the reason.

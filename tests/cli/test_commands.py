@@ -161,11 +161,9 @@ def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    result = eechips(
-        "sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--endpoint", f"http://127.0.0.1:{port}", cwd=tmp_path
-    )
+        free.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        result = eechips("sample", "--dataset", "NAIP", "--per-ecoregion", "1", "--endpoint", url, cwd=tmp_path)
     assert "cannot reach" in one_sentence(result)
 
 

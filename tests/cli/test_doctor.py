@@ -36,11 +36,11 @@ def test_doctor_finds_what_would_stop_a_run(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         result = eechips("doctor", "--endpoint", url, "--json", cwd=tmp_path)
+        text = eechips("doctor", "--endpoint", url, cwd=tmp_path, COLUMNS="60").stdout
     assert result.returncode == 1
     found = json.loads(result.stdout)
     assert found["ok"] is False
     assert [f["name"] for f in found["findings"] if f["state"] == "failed"] == ["endpoint"]
-    text = eechips("doctor", "--endpoint", url, cwd=tmp_path, COLUMNS="60").stdout
     assert "\n                      To do: check the network" in text
     assert f"\nA run would not work now: cannot reach {url}: " in text
     assert "http or https" in one_sentence(eechips("doctor", "--endpoint", "ftp://x", cwd=tmp_path))

@@ -19,17 +19,17 @@ pytestmark = pytest.mark.integration
 def away(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A client of an archive at whose address nothing listens."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
         host = f"127.0.0.1:{free.getsockname()[1]}"
-    path = tmp_path_factory.mktemp("archive") / "mine.toml"
-    path.write_text(
-        f'name = "mine"\ntitle = "Mine"\nlike = "earth-search"\napi = "http://{host}/api"\nhosts = ["{host}"]\n'
-        'signing = "none"\n',
-        encoding="utf-8",
-    )
-    with local_earth_engine(archive=path) as server:
-        server.initialize()
-        yield
+        path = tmp_path_factory.mktemp("archive") / "mine.toml"
+        path.write_text(
+            f'name = "mine"\ntitle = "Mine"\nlike = "earth-search"\napi = "http://{host}/api"\nhosts = ["{host}"]\n'
+            'signing = "none"\n',
+            encoding="utf-8",
+        )
+        with local_earth_engine(archive=path) as server:
+            server.initialize()
+            yield
 
 
 @pytest.mark.slow

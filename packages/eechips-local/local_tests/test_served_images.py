@@ -267,7 +267,7 @@ def test_image_information_matches_the_protocol(images: Any) -> None:
         (images.Image("test/scene").select("B99"), "Band pattern 'B99' did not match any bands"),
         (images.Image("test/none"), "Image asset 'test/none' not found"),
         (images.Image("test/scene").expression("b('B8' +"), "Unable to parse the expression"),
-        (images.Image("test/scene").register(images.Image("test/scene"), 10), "Image.register"),
+        (images.Image("test/scene").hersDescriptor(), "Image.hersDescriptor"),
     ]:
         with pytest.raises(images.EEException, match=message):
             image.getInfo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
-from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.host_throttle import HostThrottle, HostThrottles
 from eechips_local.archives.item_search import ApiSearch
@@ -74,10 +75,11 @@ def test_a_network_that_goes_for_a_minute_loses_nothing() -> None:
 
 
 def test_an_archive_that_was_never_reached_is_an_error_that_is_not_retried() -> None:
-    with stac_server(items(5)) as server:
-        description = server.describe()
-    with pytest.raises(ArchiveRefusedError, match=r"never been from here: .* is not reached.*HTTPS_PROXY"):
-        list(ApiSearch(description, None, 1.0).items("s2", ItemQuery()))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
+        description = ArchiveDescription("test", "A test", api=f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ArchiveRefusedError, match=r"never been from here: .* is not reached.*HTTPS_PROXY"):
+            list(ApiSearch(description, None, 1.0).items("s2", ItemQuery()))
 
 
 @pytest.mark.slow
