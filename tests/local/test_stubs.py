@@ -53,6 +53,13 @@ def image_of(store: StubStore, id: str) -> ImageAsset:
 
 def read(image: ImageAsset, name: str, size: int = 24) -> np.ndarray:
     """Return pixels of a band around the place; all must be valid."""
+    values, valid = read_masked(image, name, size)
+    assert valid.all()
+    return values
+
+
+def read_masked(image: ImageAsset, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels of a band around the place, and where they are valid."""
     band = next(band for band in image.bands if band.name == name)
     grid = band.grid
     x, y = transformer("EPSG:4326", grid.crs).transform(*PLACE)
@@ -61,8 +68,7 @@ def read(image: ImageAsset, name: str, size: int = 24) -> np.ndarray:
     )
     window = PixelWindow(column, row, min(size, grid.width - column), min(size, grid.height - row))
     values, valid = band.source.read([band.index], window, 0)
-    assert valid.all()
-    return np.asarray(values[0])
+    return np.asarray(values[0]), np.asarray(valid[0])
 
 
 @pytest.mark.parametrize("dataset", LACKING, ids=lambda dataset: dataset.alias)
@@ -111,6 +117,10 @@ def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
         if limits.subject == "unknown":
             with pytest.raises(InvalidError, match=f"no range of the band '{limits.name}' of {dataset.id}"):
                 read(image, limits.name, 4)
+            continue
+        if limits.subject == "presence":  # what is not there is masked
+            values, valid = read_masked(image, limits.name, 4)
+            assert set(np.unique(values[valid]).tolist()) <= set(limits.codes)
             continue
         values = read(image, limits.name, 4).astype(float)
         assert stated is not None or (limits.low <= values.min() <= values.max() <= limits.high), dataset.id
