@@ -56,7 +56,7 @@ def test_the_number_of_processes_is_chosen_by_size_and_option() -> None:
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: Path) -> None:
-    """Killed, it leaves nobody who goes on writing."""
+    """Leave no process that writes when the run is killed."""
     write(tmp_path / "list.ndjson", [scene(n, text="x" * 20_000) for n in range(4000)])
     (tmp_path / "program.py").write_text(
         "import sys\n"

@@ -188,7 +188,7 @@ def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
     """Return how values lie in a range.
 
     Ranges that records call estimated are extremes of all pixels: where they begin at zero, most values are far from
-    the greatest, save those of shares, which end at 1 or 100. So are standard deviations.
+    the greatest; shares, which end at 1 or 100, are not. Most standard deviations are far from it, too.
     """
     if low > 0.0 and high >= low * _DECADES and not (low.is_integer() and high.is_integer()):
         return "decades"
