@@ -28,7 +28,6 @@ _OF_COMMANDS = (
     "quality.parquet",
     "croissant.json",
     "stats.json",
-    "smoothed.parquet",
     "rebuild.csv",
     "rebuild-assets.csv",
 )

@@ -10,6 +10,3 @@ MOST_THUMBNAILS = 2000
 
 MOST_PANELS = 60
 """Maximum regions of a figure."""
-
-SMOOTHING_METHODS = ("whittaker", "savgol")
-"""Ways to smooth a time series."""
