@@ -113,3 +113,27 @@ def test_a_median_at_the_edge_of_a_scene_is_the_same_in_every_window(demo_ee: An
         return pixels
 
     np.testing.assert_array_equal(read(64, 64), read(97, 95)[:64, :64])
+
+
+def test_masks_of_clouds_have_the_dates_of_the_catalogue(demo_ee: Any) -> None:
+    """https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED, QA60 and MSK_CLASSI."""
+    ee = demo_ee
+    names = ["MSK_CLASSI_OPAQUE", "MSK_CLASSI_CIRRUS", "MSK_CLASSI_SNOW_ICE"]
+    # After June 2024, as some images of the months before have no QA60.
+    years = {
+        year: at_farm(ee, "COPERNICUS/S2_SR_HARMONIZED", f"{year}-11-01", f"{year}-12-01") for year in range(2021, 2025)
+    }
+    images = {year: ee.Image(found.sort("CLOUDY_PIXEL_PERCENTAGE", False).first()) for year, found in years.items()}
+    middle = ee.Geometry.Point(FARM).buffer(3000)
+    counted = {year: image.select(["QA60", *names]).reduceRegion("count", middle, 60) for year, image in images.items()}
+    kinds = {year: image.select(names[0]).projection() for year, image in images.items()}
+    found = ee.Dictionary({str(year): ee.List([counted[year], kinds[year]]) for year in images}).getInfo()
+    there = {year: {name for name, number in counts.items() if number} for year, (counts, _) in found.items()}
+    assert there == {"2021": {"QA60"}, "2022": set(), "2023": set(), "2024": {"QA60", *names}}
+    assert {year: (kind["crs"], kind["transform"][0]) for year, (_, kind) in found.items()} == {
+        "2021": ("EPSG:4326", 1), "2022": ("EPSG:4326", 1), "2023": ("EPSG:4326", 1), "2024": ("EPSG:32613", 60),
+    }  # fmt: skip
+    late = pixels(ee, images[2024], ["QA60", *names, "MSK_SNWPRB"], 60)
+    assert np.array_equal(late["QA60"] == 1024, late["MSK_CLASSI_OPAQUE"] == 1)
+    assert not late["MSK_CLASSI_CIRRUS"].any()
+    assert not (late["MSK_CLASSI_SNOW_ICE"].astype(bool) & (late["MSK_SNWPRB"] < 40)).any()

@@ -28,6 +28,7 @@ from eechips_local.demo import (
     landsat,
     mgrs,
     sentinel2,
+    sentinel2_scenes,
     synthetic_label,
     wrs,
 )
@@ -37,7 +38,8 @@ from eechips_local.demo.mercator import Rect
 from eechips_local.demo.merged_source import MergedSource
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
-from eechips_local.demo.sentinel2 import Granule, Sentinel2Overpass
+from eechips_local.demo.sentinel2 import Granule
+from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.pixel_grid import transformer
@@ -206,7 +208,7 @@ class HlsSentinel(ImageSearch):
     def _image(self, granule: Granule) -> ImageAsset:
         tile, overpass = granule.tile, granule.overpass
         grid = tile.grid(_PIXEL)
-        reflectance = sentinel2.Reflectance(overpass, _SENTINEL)
+        reflectance = sentinel2_scenes.Reflectance(overpass, _SENTINEL)
         source = PaintedSource(grid, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
         masked = PaintedSource(grid, Fmask(overpass), "uint8", smooth=False)
         angles = PaintedSource(grid, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)

@@ -6,7 +6,8 @@ same images as their harmonized versions, with 1000 added to the reflectances fr
 Images differ as in the archive: some of the first years lack MSK_CLDPRB and MSK_SNWPRB
 (https://github.com/leftfield-geospatial/geedim/issues/16), some of the spring of 2024 lack QA10, QA20 and QA60
 (https://github.com/fmemuir/COASTGUARD/issues/13), and some passes of 2018 are there twice, as processed again. Which
-images these are is invented.
+images these are is invented. By the catalogue, QA60 is masked from 2022-01-25 to 2024-02-28, and the MSK_CLASSI bands
+are before; those are then constants, as geedim finds of an image of 2020 (tests/test_image.py, test_projection).
 
 Bands, scales and properties: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
@@ -25,24 +26,39 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+from affine import Affine
 
 from eechips_local.demo import (
-    climate,
     cloud_cover,
-    ground_cover,
-    landcover,
     mgrs,
     noise,
     sentinel2_product,
     synthetic_label,
 )
 from eechips_local.demo.image_search import ImageSearch, is_in_time
-from eechips_local.demo.mercator import Rect
+from eechips_local.demo.masked_source import MaskedSource
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, LazySequence, PixelType, Query
+from eechips_local.demo.sentinel2_scenes import (
+    BANDS,
+    DYNAMIC_WORLD,
+    TOP_BANDS,
+    CloudProbability,
+    CloudScore,
+    DynamicWorld,
+    Reflectance,
+    Sentinel2Overpass,
+)
+from eechips_local.evaluation.model import (
+    BandInfo,
+    ImageAsset,
+    Later,
+    LazyMapping,
+    LazySequence,
+    PixelType,
+    Query,
+)
+from eechips_local.pixels.pixel_grid import PixelGrid
 
 FIRST = date(2017, 3, 28)
 """No image of the surface is older."""
@@ -53,43 +69,6 @@ FIRST_TOP = date(2015, 6, 27)
 _REPEAT = 5
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
-# Band, pixel in metres, spectral band (None: not a reflectance).
-_BANDS: tuple[tuple[str, int, str | None], ...] = (
-    ("B1", 60, "blue"),
-    ("B2", 10, "blue"),
-    ("B3", 10, "green"),
-    ("B4", 10, "red"),
-    ("B5", 20, "edge1"),
-    ("B6", 20, "edge2"),
-    ("B7", 20, "edge3"),
-    ("B8", 10, "nir"),
-    ("B8A", 20, "nir"),
-    ("B9", 60, "nir"),
-    ("B11", 20, "swir1"),
-    ("B12", 20, "swir2"),
-    ("AOT", 10, None),
-    ("WVP", 10, None),
-    ("SCL", 20, None),
-    ("TCI_R", 10, "red"),
-    ("TCI_G", 10, "green"),
-    ("TCI_B", 10, "blue"),
-    ("MSK_CLDPRB", 20, None),
-    ("MSK_SNWPRB", 20, None),
-    ("QA10", 10, None),
-    ("QA20", 20, None),
-    ("QA60", 60, None),
-)
-_NAMES = tuple(name for name, _, _ in _BANDS)
-# At the top of the atmosphere there is one more band, and nothing that the correction of the atmosphere yields.
-_TOP_BANDS: tuple[tuple[str, int, str | None], ...] = (
-    *_BANDS[:10],
-    ("B10", 60, None),
-    *_BANDS[10:12],
-    *_BANDS[-3:],
-)
-_SPECTRUM = {name: part for name, _, part in (*_BANDS, *_TOP_BANDS)}
-# What the air adds.
-_HAZE = {"blue": 0.06, "green": 0.03, "red": 0.018, "edge1": 0.012, "edge2": 0.008, "edge3": 0.006, "nir": 0.004}
 FIRST_OFFSET = date(2022, 1, 25)
 """Processing baseline 04.00: from then on 1000 is added to what is not harmonized."""
 
@@ -110,190 +89,12 @@ _ABSENT = (
     (FIRST, date(2018, 12, 1), ("MSK_CLDPRB", "MSK_SNWPRB")),
     (date(2024, 2, 28), date(2024, 6, 26), ("QA10", "QA20", "QA60")),
 )
-_CLOUD = {"swir1": 0.42, "swir2": 0.34}
-_BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB")
-DYNAMIC_WORLD = (
-    "water",
-    "trees",
-    "grass",
-    "flooded_vegetation",
-    "crops",
-    "shrub_and_scrub",
-    "built",
-    "bare",
-    "snow_and_ice",
-)
-# Where Dynamic World keeps each of landcover.CLASSES.
-_WORLD_OF = {"tree": 1, "shrub": 5, "grass": 2, "crop": 4, "built": 6, "bare": 7, "snow": 8, "water": 0}
+_CLASSES = ("MSK_CLASSI_OPAQUE", "MSK_CLASSI_CIRRUS", "MSK_CLASSI_SNOW_ICE")
+_BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB", *_CLASSES)
+FIRST_CLASSES = date(2024, 2, 28)
+"""Images have no cloud polygons from ``FIRST_OFFSET`` on; from this day on QA60 is made of the MSK_CLASSI bands."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sentinel2Overpass:
-    """Scene of a pass of the satellite.
-
-    Attributes:
-        when: date.
-        north: latitude of the tile's middle.
-        share: rough share of clouds.
-    """
-
-    when: date
-    north: float
-    share: float
-
-    def ground(self, rect: Rect) -> ground_cover.Ground:
-        """Return the ground without clouds."""
-        return ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
-
-
-@dataclass(frozen=True, slots=True)
-class Reflectance:
-    """Bands of a reflectance product that share a grid.
-
-    Attributes:
-        seen: the pass.
-        names: names of the bands.
-        at_top: at the top of the atmosphere, not at the surface.
-        offset: added to the stored reflectances.
-    """
-
-    seen: Sentinel2Overpass
-    names: tuple[str, ...]
-    at_top: bool = False
-    offset: int = 0
-
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``painted_source.PaintedScene``."""
-        ground = self.seen.ground(rect)
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
-        spectrum = [_SPECTRUM[self.names[band]] for band in bands]
-        wanted = sorted({band for band in spectrum if band is not None})
-        vigour = climate.season_of_growth(self.seen.north, self.seen.when)
-        surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
-        values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
-        for n, band in enumerate(bands):
-            name, part = self.names[band], spectrum[n]
-            if part is not None:
-                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
-                bright = np.float32(_CLOUD.get(part, 0.68))
-                top = dark + (bright - dark) * clouds.cloud
-                if self.at_top:
-                    haze = np.float32(_HAZE.get(part, 0.0))
-                    top = top * (np.float32(1.0) - np.float32(0.5) * haze) + haze
-                values[n] = top * np.float32(720.0) if name.startswith("TCI") else top * np.float32(10_000.0)
-                if self.offset and not name.startswith("TCI"):
-                    values[n] += np.float32(self.offset)
-            elif name == "B10":
-                values[n] = 12.0 + self.offset + clouds.cloud * np.float32(40.0)
-            elif name == "AOT":
-                values[n] = 120.0
-            elif name == "WVP":
-                values[n] = 1500.0 + 900.0 * vigour
-            else:
-                values[n] = _mask(name, ground, clouds)
-        return values, None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``painted_source.PaintedScene``."""
-        result = np.clip(np.rint(values), 0, 65535)
-        for n, band in enumerate(bands):
-            if self.names[band].startswith("TCI"):
-                result[n] = np.clip(result[n], 1, 255)
-            elif self.names[band].startswith("B"):
-                result[n] = np.maximum(result[n], 1)
-        stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
-        return stored
-
-
-def _mask(name: str, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
-    if name == "MSK_CLDPRB":
-        return np.asarray(np.floor(clouds.cloud * np.float32(100.0)))
-    if name in ("QA10", "QA20", "QA60"):
-        # Bit 10: opaque clouds. Bit 11: cirrus, which the demo planet does not have.
-        return np.where((clouds.cloud > 0.5) & (name == "QA60"), 1024.0, 0.0)
-    parts = landcover.shares(ground)
-    snow = landcover.fraction(parts, "snow")
-    if name == "MSK_SNWPRB":
-        return np.asarray(np.floor(np.clip(snow, 0.0, 1.0) * np.float32(100.0)))
-    #       tree shrub grass crop built bare snow water
-    classes = landcover.dominant(parts, (4, 5, 5, 4, 5, 5, 11, 6)).astype(np.float32)
-    # Fields and grass that are not green count as bare.
-    green = ground.open_green > np.float32(0.45)
-    crop = ground.layers.get("crop")
-    if crop is not None and crop.mix is not None:
-        green = np.where(crop.share > 0.5, crop.mix > 0.4, green)
-    grassy = np.isin(landcover.dominant(parts, range(8)), (1, 2, 3))
-    classes = np.where(grassy, np.where(green, 4.0, 5.0), classes)
-    classes = np.where(clouds.shadow > 0.45, 3.0, classes)
-    classes = np.where(clouds.cloud > 0.12, 10.0, classes)
-    classes = np.where(clouds.cloud > 0.35, 8.0, classes)
-    return np.where(clouds.cloud > 0.75, 9.0, classes)
-
-
-@dataclass(frozen=True, slots=True)
-class CloudScore:
-    """Bands cs and cs_cdf: 1 where the ground is seen clearly, 0 under clouds."""
-
-    seen: Sentinel2Overpass
-
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
-        clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
-        known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
-        return np.stack([known[band] for band in bands]), None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; in steps of 1/250."""
-        steps = np.clip(np.rint(np.asarray(values, dtype=np.float32) * np.float32(250.0)), 0.0, 250.0)
-        result: npt.NDArray[np.float32] = (steps * np.float32(1.0 / 250.0)).astype(np.float32)
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class CloudProbability:
-    """Band probability: 0 where there is no cloud, up to 100 under opaque ones."""
-
-    seen: Sentinel2Overpass
-
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
-        """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
-        likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud, 0.0, 1.0))
-        return np.stack([likely] * len(bands)), None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``painted_source.PaintedScene``."""
-        stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 100).astype(np.uint8)
-        return stored
-
-
-@dataclass(frozen=True, slots=True)
-class DynamicWorld:
-    """Probabilities of nine classes, and the label; masked under clouds and shadows."""
-
-    seen: Sentinel2Overpass
-
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See ``painted_source.PaintedScene``."""
-        parts = landcover.shares(self.seen.ground(rect))
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
-        likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
-        for n, name in enumerate(landcover.CLASSES):
-            likely[_WORLD_OF[name]] += parts[n] * np.float32(0.73)
-        label = landcover.dominant(parts, (_WORLD_OF[name] for name in landcover.CLASSES)).astype(np.float32)
-        values = np.stack([likely[band] if band < len(DYNAMIC_WORLD) else label for band in bands])
-        clear = (clouds.cloud < 0.12) & (clouds.shadow < 0.45)
-        return values, np.broadcast_to(clear, values.shape)
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; probabilities in steps of 1/1000, labels as they are."""
-        likely = np.asarray(values, dtype=np.float32)
-        result: npt.NDArray[np.float32] = np.rint(likely * np.float32(1000.0)) * np.float32(0.001)
-        for n, band in enumerate(bands):
-            if band == len(DYNAMIC_WORLD):
-                result[n] = likely[n]
-        return result
+_CONSTANT = PixelGrid("EPSG:4326", Affine(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), 360, 180)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -387,6 +188,13 @@ def _versions(granule: Granule) -> tuple[Granule, ...]:
     """Return a pass as it was processed: once, or once more three hours later."""
     again = _TWICE[0] <= granule.when < _TWICE[1] and granule.when.toordinal() // _REPEAT % 7 == 0
     return (granule, replace(granule, made=granule.made + timedelta(hours=3))) if again else (granule,)
+
+
+def _is_masked(name: str, when: date) -> bool:
+    """Return whether a band of clouds is masked in all images of a day."""
+    if name in _CLASSES:
+        return when < FIRST_CLASSES
+    return name == "QA60" and FIRST_OFFSET <= when <= FIRST_CLASSES
 
 
 def _absent(granule: Granule) -> tuple[str, ...]:
@@ -549,11 +357,16 @@ def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[Ban
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
     absent = _absent(granule)
-    for name, pixel, part in _TOP_BANDS if at_top else _BANDS:
+    for name, pixel, part in TOP_BANDS if at_top else BANDS:
         if name in absent:
             continue
         names = _on_grid(pixel, at_top)
         dtype = "uint8" if name in _BYTES else "uint32" if name == "QA20" else "uint16"
+        if _is_masked(name, granule.when):
+            is_constant = name in _CLASSES
+            grid = _CONSTANT if is_constant else granule.tile.grid(pixel)
+            bands.append(BandInfo(name, PixelType.of(dtype), grid, MaskedSource(dtype), 0, is_unbounded=is_constant))
+            continue
         key = (pixel, dtype, part is not None)
         if key not in sources:
             scene = Reflectance(granule.overpass, names, at_top, offset)
@@ -602,7 +415,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
 
 @cache
 def _on_grid(pixel: int, at_top: bool) -> tuple[str, ...]:
-    return tuple(name for name, size, _ in (_TOP_BANDS if at_top else _BANDS) if size == pixel)
+    return tuple(name for name, size, _ in (TOP_BANDS if at_top else BANDS) if size == pixel)
 
 
 def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:

@@ -93,6 +93,7 @@ class BandInfo:
         source: source of its pixels.
         index: index of the source's bands.
         keeps_extent: whether the pixels of pyramid levels are stretched over the extent; see ``PixelGrid.level``.
+        is_unbounded: whether it has no extent and no scale of its own, as a constant.
     """
 
     name: str
@@ -101,6 +102,7 @@ class BandInfo:
     source: RasterSource
     index: int
     keeps_extent: bool = True
+    is_unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,10 +168,11 @@ def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:
         ImageBand(
             info.name,
             info.pixel_type,
-            Projection(info.grid.crs, info.grid.transform),
+            WGS84 if info.is_unbounded else Projection(info.grid.crs, info.grid.transform),
             rasters[id(info.source), info.grid],
             next(counts[id(info.source), info.grid]),
-            PixelWindow(0, 0, info.grid.width, info.grid.height),
+            None if info.is_unbounded else PixelWindow(0, 0, info.grid.width, info.grid.height),
+            not info.is_unbounded,
         )
         for info in asset.bands
     )
