@@ -61,10 +61,10 @@ class _Assignment:
     seconds: dict[str, float | None]
 
 
-class ComputeMonitor:
-    """Decides which assignments are profiled, collects their profiles, and says when the budget is spent.
+class ComputeMonitor(RunFeature):
+    """Profile a sample of assignments, keep account of the compute, and stop a run before its budget is exceeded.
 
-    All methods are called by the thread of the scheduler; profiles are fetched in another one.
+    Profiles are fetched in a thread of its own.
 
     Attributes:
         every: one assignment in so many is profiled; 0 for none.
@@ -117,11 +117,6 @@ class ComputeMonitor:
         return self._unanswered >= _MOST_UNANSWERED and not self.account.sample.assignments
 
     @property
-    def is_waiting(self) -> bool:
-        """Return whether profiles are on their way."""
-        return bool(self._assignments or self._planning)
-
-    @property
     def is_spent(self) -> bool:
         """Return whether the budget leaves no room for a further unit, and nothing is under way that may change it."""
         if self._budget is None or self.is_unanswered:
@@ -148,14 +143,6 @@ class ComputeMonitor:
         expected = doubt * self._expected(units) + 0.5 * self._expected(self._assignment_units)
         return self._spent + expected + margin < self._budget
 
-    @property
-    def most_units(self) -> int | None:
-        """Units that may share requests: few, if each costs much of the budget; None for any number."""
-        mean = self.account.sample.mean
-        if self._budget is None:
-            return None
-        return max(1, int(_ASSIGNMENT_SHARE * self._budget / mean)) if mean else 1
-
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Return an assignment that is about to be submitted, marked if it is to be profiled."""
         is_profiled = assignment.is_profiled or self._is_wanted()
@@ -163,8 +150,33 @@ class ComputeMonitor:
         self._under_way[assignment.position] = len(assignment.units)
         return replace(assignment, is_profiled=True) if is_profiled else assignment
 
-    def note(self, events: Iterable[Finished | Lost]) -> None:
-        """Note the events of an executor."""
+    def stop_reason(self) -> StopReason | None:
+        """Return that the budget is spent, or that it cannot be kept."""
+        if not self.is_spent:
+            return None
+        return StopReason(
+            "compute budget exhausted",
+            "Stopping: the service reports no compute, so that `budget` eecu-hours cannot be kept."
+            if self.is_unanswered
+            else "Stopping: the limit of EECU-hours is reached.",
+        )
+
+    def room(self) -> float:
+        """Return for how many units the budget leaves room: few share requests, if each costs much of it."""
+        if not self.may_start:
+            return 0
+        if self._budget is None:
+            return math.inf
+        mean = self.account.sample.mean
+        return max(1, int(_ASSIGNMENT_SHARE * self._budget / mean)) if mean else 1
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether units wait for profiles that are on their way."""
+        return bool(self._assignments or self._planning) and not self.may_start
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Note the profiles of assignments."""
         for event in events:
             self._under_way.pop(event.assignment.position, None)
             if isinstance(event, Finished) and not event.assignment.exported:
@@ -176,7 +188,14 @@ class ComputeMonitor:
         self.account.add_exports(self._now(), seconds)
         self._is_changed = True
 
-    def advance(self) -> bool:
+    def watch(self) -> None:
+        """Record the profiles that have come, and show what the whole run will use."""
+        if self._record_profiles():
+            total = self.account.total(self.run.count - self.run.settled)
+            if total is not None:
+                self.run.progress.note(f"about {format_compute(total.seconds)} in all")
+
+    def _record_profiles(self) -> bool:
         """Record the profiles that have come; return whether any has."""
         seconds_by_profile = self._fetcher.take()
         now = self._now()
@@ -201,7 +220,7 @@ class ComputeMonitor:
         """Wait for the last profiles, and record them."""
         self._collect_planning()
         self._fetcher.finish(FINISH_SECONDS if self._fetcher.is_busy else 0.0)
-        self.advance()
+        self._record_profiles()
         self._save(())
 
     def close(self) -> None:
@@ -299,56 +318,3 @@ class ComputeMonitor:
     def _units_under_way(self) -> int:
         """Units that were submitted, or whose profiles are not known yet."""
         return sum(self._under_way.values()) + sum(assignment.units for assignment in self._assignments)
-
-
-class ComputeBudget(RunFeature):
-    """Keep account of a run's compute, and stop it before its budget is exceeded.
-
-    Args:
-        monitor: monitor of the run.
-    """
-
-    def __init__(self, monitor: ComputeMonitor) -> None:
-        self._monitor = monitor
-
-    def stop_reason(self) -> StopReason | None:
-        """Return that the budget is spent, or that it cannot be kept."""
-        if not self._monitor.is_spent:
-            return None
-        return StopReason(
-            "compute budget exhausted",
-            "Stopping: the service reports no compute, so that `budget` eecu-hours cannot be kept."
-            if self._monitor.is_unanswered
-            else "Stopping: the limit of EECU-hours is reached.",
-        )
-
-    def room(self) -> float:
-        """Return for how many units the budget leaves room."""
-        if not self._monitor.may_start:
-            return 0
-        most = self._monitor.most_units
-        return math.inf if most is None else most
-
-    def prepare(self, assignment: WorkUnit) -> WorkUnit:
-        """Return an assignment, marked if it is to be profiled."""
-        return self._monitor.prepare(assignment)
-
-    def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Note the profiles of assignments."""
-        self._monitor.note(events)
-
-    def watch(self) -> None:
-        """Record the profiles that have come, and show what the whole run will use."""
-        if self._monitor.advance():
-            total = self._monitor.account.total(self.run.count - self.run.settled)
-            if total is not None:
-                self.run.progress.note(f"about {format_compute(total.seconds)} in all")
-
-    @property
-    def is_expecting(self) -> bool:
-        """Whether units wait for profiles."""
-        return self._monitor.is_waiting and not self._monitor.may_start
-
-    def finish(self) -> None:
-        """Record the last profiles."""
-        self._monitor.finish()

@@ -119,8 +119,9 @@ class ConnectedRun:
                 return False
             run.sweep()
             exports = None
-            if config.export_to is not None:
-                exports = stack.enter_context(contextlib.closing(ExportMonitor(self._ledger, self._log)))
+            if config.export_to is not None and compute is not None:
+                monitor = ExportMonitor(self._ledger, self._log, compute.note_exports)
+                exports = stack.enter_context(contextlib.closing(monitor))
             minutes = config.limits.minutes
             open_run = OpenParts(
                 **run.values,

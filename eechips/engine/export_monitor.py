@@ -66,21 +66,6 @@ class _Pending:
     statuses: dict[str, TaskStatus]
 
 
-@dataclass(frozen=True, slots=True)
-class EndedExports:
-    """Units whose exports have ended.
-
-    Attributes:
-        ready: units whose files a worker can read.
-        failures: outcomes of the others.
-        eecu_seconds: compute of all their tasks.
-    """
-
-    ready: tuple[WorkUnit, ...] = ()
-    failures: tuple[Finished, ...] = ()
-    eecu_seconds: float = 0.0
-
-
 def _task_error(name: str, error: EechipsError) -> PermanentError:
     """Return the error of the unit of a task that has failed.
 
@@ -93,14 +78,13 @@ def _task_error(name: str, error: EechipsError) -> PermanentError:
     )
 
 
-class ExportMonitor:
-    """Keeps the units whose results are exported, and requests the states of their tasks in a thread of its own.
-
-    All methods are called by the thread of the scheduler.
+class ExportMonitor(RunFeature):
+    """Wait for batch tasks while other units are fetched; a thread of its own requests the states of the tasks.
 
     Args:
         ledger: ledger of the run, with a plan.
         log: log of the run.
+        note_compute: receives the compute of tasks that have ended, in EECU-seconds.
         fetch: requests the states of tasks.
         clock: seconds, monotonic.
     """
@@ -109,10 +93,12 @@ class ExportMonitor:
         self,
         ledger: Ledger,
         log: RunLog,
+        note_compute: Callable[[float], None],
         fetch: Callable[[set[str]], dict[str, TaskStatus]] = lambda names: dict(fetch_statuses(names)),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ledger, self._log, self._fetch, self._clock = ledger, log, fetch, clock
+        self._ledger, self._log, self._note_compute = ledger, log, note_compute
+        self._fetch, self._clock = fetch, clock
         self._stored = {
             position: StartedExports(tuple(ExportTask(*task) for task in tasks), requests, seconds)
             for position, (tasks, requests, seconds) in read_exports(ledger.database).items()
@@ -130,13 +116,13 @@ class ExportMonitor:
 
     @property
     def is_busy(self) -> bool:
-        """Return whether tasks have not ended."""
+        """Whether tasks have not ended."""
         return bool(self._pending)
 
-    @property
-    def count(self) -> int:
-        """The number of units that wait for their tasks."""
-        return len(self._pending)
+    def watch(self) -> None:
+        """Report that the run waits."""
+        if (text := self.message()) is not None:
+            self.run.progress.say(text)
 
     def message(self) -> str | None:
         """Return the message that is due, if any: when the first unit waits, and every ten minutes from then on."""
@@ -152,24 +138,23 @@ class ExportMonitor:
             )
         return f"Waiting for batch tasks of Earth Engine: {count}."
 
-    def divert(self, units: Iterator[WorkUnit | None], note: Callable[[WorkUnit], object]) -> Iterator[WorkUnit | None]:
-        """Yield the units of a plan but those whose tasks an earlier run has started; wait for these tasks.
-
-        Args:
-            units: units of the plan; None while the next one is not planned yet.
-            note: called with each unit that is not yielded.
-        """
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield the units of the plan but those whose tasks an earlier run has started; wait for these tasks."""
         for unit in units:
             stored = None if unit is None else self._stored.pop(unit.position, None)
             if unit is None or stored is None:
                 yield unit
                 continue
             self._log.write("export resumed", id=unit.id, tasks=[task.operation for task in stored.tasks])
-            note(unit)
+            self.run.hold(unit)
             self._watch(unit, stored)
 
-    def add(self, unit: WorkUnit, exports: StartedExports) -> None:
+    def claim(self, event: Finished) -> bool:
         """Wait for the tasks that a worker has started for a unit."""
+        unit, exports = event.assignment, event.outcome.exports
+        if exports is None:
+            return False
+        self.run.hold(unit)
         self._ledger.add_exports(
             unit.position,
             [(task.operation, task.url) for task in exports.tasks],
@@ -179,21 +164,23 @@ class ExportMonitor:
         )
         self._log.write("export started", id=unit.id, tasks=[task.operation for task in exports.tasks])
         self._watch(unit, exports)
+        return True
 
-    def advance(self) -> EndedExports:
-        """Return the units whose tasks have ended since the last call.
+    def advance(self, *, is_draining: bool) -> None:
+        """Submit the units whose exported files are ready, and record those whose export failed.
 
         Raises:
             EechipsError: if the service refuses to give the states of tasks.
         """
+        if is_draining:
+            return
         with self._changed:
             ended, self._ended = self._ended, {}
             if self._failure is not None:
                 raise self._failure
-        if not ended:
-            return EndedExports()
-        ready, failures, seconds = [], [], 0.0
-        for pending in list(self._pending.values()):
+        failures: list[Finished] = []
+        seconds = 0.0
+        for pending in list(self._pending.values()) if ended else ():
             pending.statuses |= {t.operation: ended[t.operation] for t in pending.exports.tasks if t.operation in ended}
             errors = [
                 _task_error(name, status.error) for name, status in pending.statuses.items() if status.error is not None
@@ -208,8 +195,11 @@ class ExportMonitor:
             if errors:
                 failures.append(Finished(unit, failed(unit, errors[0])))
             else:
-                ready.append(replace(unit, exported=tuple(task.url for task in pending.exports.tasks)))
-        return EndedExports(tuple(ready), tuple(failures), seconds)
+                self.run.release(replace(unit, exported=tuple(task.url for task in pending.exports.tasks)))
+        if seconds:
+            self._note_compute(seconds)
+        if failures:
+            self.run.settle(failures)
 
     def charge(self, record: Record) -> Record:
         """Return the record of a unit with the cost of its export, if it has one: requests, seconds, compute."""
@@ -223,6 +213,14 @@ class ExportMonitor:
             seconds=round((record.seconds or 0.0) + exports.seconds, 3),
             eecu_seconds=(record.eecu_seconds or 0.0) + spent,
         )
+
+    def finish(self) -> None:
+        """Show how many units wait for batch tasks at the end of the run, if there are any."""
+        if self._pending:
+            self.run.progress.say(
+                f"Batch tasks of Earth Engine continue, for {format_count(len(self._pending), 'unit')}. The same"
+                " command fetches their files."
+            )
 
     def close(self) -> None:
         """End the thread. Tasks that have not ended continue; the next run waits for them."""
@@ -273,61 +271,3 @@ class ExportMonitor:
             self._ended |= done
             self._watched -= done.keys()
             self._last_change = self._clock()
-
-
-class ExportWaits(RunFeature):
-    """Wait for batch tasks while other units are fetched.
-
-    Args:
-        monitor: monitor of the run's tasks.
-        note_compute: receives the compute of tasks that have ended, in EECU-seconds.
-    """
-
-    def __init__(self, monitor: ExportMonitor, note_compute: Callable[[float], None]) -> None:
-        self._monitor, self._note_compute = monitor, note_compute
-
-    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
-        """Yield the units of the plan but those whose tasks an earlier run has started."""
-        return self._monitor.divert(units, self.run.hold)
-
-    def advance(self, *, is_draining: bool) -> None:
-        """Submit the units whose exported files are ready, and record those whose export failed."""
-        if is_draining:
-            return
-        ended = self._monitor.advance()
-        for unit in ended.ready:
-            self.run.release(unit)
-        if ended.eecu_seconds:
-            self._note_compute(ended.eecu_seconds)
-        if ended.failures:
-            self.run.settle(ended.failures)
-
-    def claim(self, event: Finished) -> bool:
-        """Wait for the tasks that a worker has started."""
-        if event.outcome.exports is None:
-            return False
-        self.run.hold(event.assignment)
-        self._monitor.add(event.assignment, event.outcome.exports)
-        return True
-
-    def charge(self, record: Record) -> Record:
-        """Return the record with the cost of the unit's export."""
-        return self._monitor.charge(record)
-
-    def watch(self) -> None:
-        """Report that the run waits."""
-        if (text := self._monitor.message()) is not None:
-            self.run.progress.say(text)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether tasks have not ended."""
-        return self._monitor.is_busy
-
-    def finish(self) -> None:
-        """Show how many units wait for batch tasks at the end of the run, if there are any."""
-        if self._monitor.is_busy:
-            self.run.progress.say(
-                f"Batch tasks of Earth Engine continue, for {format_count(self._monitor.count, 'unit')}. The same"
-                " command fetches their files."
-            )

@@ -7,23 +7,21 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from eechips.engine.bounded_units import BoundedUnits
-from eechips.engine.compute_monitor import ComputeBudget
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Meter, find_shared_part, forecast_rest
-from eechips.engine.export_monitor import ExportWaits
 from eechips.engine.plan import name_template
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
-from eechips.engine.replacement import EmptyUnitReplacement, Replacements, is_refilling
+from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RUN_FEATURES, RunFeature, RunFeatures
+from eechips.engine.run_feature import RUN_FEATURES, RunFeature
 from eechips.engine.run_monitor import RequestLogs, RunMonitor
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
-from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
+from eechips.engine.slow_units import SlowUnitReports, advice_for
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, request_window_of, traits_of
 
@@ -78,7 +76,7 @@ class OpenUnits:
         if self._unplanned:
             self._begin()
         is_planned = self._planner is None or self._planner.is_whole
-        if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):
+        if not self._left and is_planned and (self._replacements is None or not self._replacements.waiting):
             return True
         return self._schedule(self._left, None)
 
@@ -125,7 +123,7 @@ class OpenUnits:
                 progress=progress,
                 log=self._run.log,
                 interrupt=self._run.interrupt,
-                features=RunFeatures(tuple(self._features(planner, meter))),
+                features=tuple(self._features(planner, meter)),
                 check=self._run.session.check,
                 deadline=self._run.deadline,
             )
@@ -146,11 +144,12 @@ class OpenUnits:
         if planner is not None:
             yield GradualPlanning(planner)
         if self._replacements is not None:
-            yield EmptyUnitReplacement(self._replacements, planner)
+            self._replacements.planner = planner
+            yield self._replacements
         if run.compute is not None:
-            yield ComputeBudget(run.compute)
+            yield run.compute
             if run.exports is not None:
-                yield ExportWaits(run.exports, run.compute.note_exports)
+                yield run.exports
         if config.max_disk is not None:
             yield BoundedUnits(run.ledger, run.store, config.out, config.fetch_seed, config.max_disk)
         elif config.fetch_seed is not None:
@@ -160,7 +159,7 @@ class OpenUnits:
         if meter is not None:
             yield meter
         if traits_of(self._recipe).needs_service:
-            yield SlowUnitReports(SlowUnits(lambda: advice_for(self._recipe)))
+            yield SlowUnitReports(lambda: advice_for(self._recipe))
         if run.session.sharing is not None:
             yield QuotaNotices(run.session.sharing)
         if config.verbose:

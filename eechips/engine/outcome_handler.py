@@ -64,7 +64,8 @@ class OutcomeHandler:
         records = self._committer.commit(settled, self._breaker.reopened if failure is not None else ())
         if records:
             self._queue.settled += len(records)
-            self._features.settle(records)
+            for feature in self._features:
+                feature.settle(records)
         return failure
 
     def _decide(self, events: Iterable[Finished | Lost]) -> tuple[list[Settled], EechipsError | None]:
@@ -77,7 +78,7 @@ class OutcomeHandler:
                 continue
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.assignment.position, None)
-            elif self._features.claim(event):
+            elif any(feature.claim(event) for feature in self._features):
                 continue
             else:
                 record, outcome = self._charged(event), event.outcome
@@ -87,7 +88,8 @@ class OutcomeHandler:
             if record is not None:
                 settled.append(Settled(event.assignment, outcome, record))
         for units in divided.values():
-            self._queue.again.extend(self._features.divide(units) or map(fetched_alone, units))
+            halves = (feature.divide(units) for feature in self._features)
+            self._queue.again.extend(next(filter(None, halves), list(map(fetched_alone, units))))
         return settled, failure
 
     def _expected(self, events: Iterable[Finished | Lost]) -> Iterator[Finished | Lost]:
@@ -112,9 +114,10 @@ class OutcomeHandler:
         record = event.outcome.record
         if record is None:
             return None
-        return self._features.charge(
-            replace(record, attempts=record.attempts + self._losses[event.assignment.position])
-        )
+        record = replace(record, attempts=record.attempts + self._losses[event.assignment.position])
+        for feature in self._features:
+            record = feature.charge(record)
+        return record
 
     def _requeue(self, event: Lost) -> Record | None:
         """Requeue a unit whose worker ended, or an assignment of several. A unit that ended three workers fails."""
@@ -135,7 +138,8 @@ class OutcomeHandler:
         for mismatch in (mismatch for e in events if isinstance(e, Finished) for mismatch in e.outcome.mismatches):
             under_way = self._queue.under_way.intersection(mismatch.positions)
             settled = [position for position in mismatch.positions if position not in under_way]
-            done = self._ledger.with_results(settled, or_empty=not self._features.has_replaced)
+            has_replaced = any(feature.has_replaced for feature in self._features)
+            done = self._ledger.with_results(settled, or_empty=not has_replaced)
             self._mismatched |= under_way
             self._ledger.reopen(done)
             self._queue.again.extend(map(self._ledger.unit, done))

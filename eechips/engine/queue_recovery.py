@@ -13,7 +13,6 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
@@ -78,7 +77,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
                     progress=progress,
                     log=log,
                     interrupt=interrupt,
-                    features=RunFeatures((RunMonitor(replay),)),
+                    features=(RunMonitor(replay),),
                 )
                 Scheduler(context, iter(open_units), len(open_units)).run()
         queue.clear()

@@ -81,14 +81,15 @@ class _Wanted:
     further: int
 
 
-class Replacements:
-    """Draw replacements in the background, while workers continue, and add them to the plan.
+class Replacements(RunFeature):
+    """Draw replacements of empty units in the background, while workers continue, and add them to the plan.
 
     The state is in the ledger: which units are empty, and which replace them. A run that was stopped can therefore be
     resumed.
 
     Attributes:
         unfilled: number of empty units without a possible replacement.
+        planner: makes the rest of the plan, whose units have the first positions; None if it is complete.
 
     Args:
         recipe: draws the units.
@@ -100,7 +101,10 @@ class Replacements:
         UsageError: if the recipe draws none.
     """
 
+    has_replaced = True
+
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
+        self.planner: Planner | None = None
         self._draw, self._identity = replacement_of(recipe), recipe.identity
         self._ledger, self._template, self._is_of_empty = ledger, template, of_empty
         # Positions, of which there may be many, and the number of further draws.
@@ -112,46 +116,43 @@ class Replacements:
         self.unfilled = 0
 
     @property
-    def is_asking(self) -> bool:
-        """Return whether units are being drawn."""
+    def is_engaged(self) -> bool:
+        """Whether units are being drawn."""
+        return bool(self._asked)
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether units are being drawn."""
         return bool(self._asked)
 
     @property
     def is_busy(self) -> bool:
-        """Return whether units are being drawn, or will be."""
-        return self.is_asking or (bool(self._wanted) and self._failure is None)
+        """Whether units are being drawn, or will be."""
+        return bool(self._asked) or (bool(self._wanted) and self._failure is None)
 
     @property
     def waiting(self) -> int:
         """Number of empty units that are to be replaced."""
         return len(self._wanted) + len(self._asked)
 
-    @property
-    def is_settled(self) -> bool:
-        """Return whether no unit is left to replace."""
-        return self.waiting == 0
-
-    def want(self, position: int) -> None:
-        """Request a replacement of the empty unit at a position, if empty units are replaced."""
+    def settle(self, records: Sequence[Record]) -> None:
+        """Note the units that were dropped, if empty units are replaced."""
         if self._is_of_empty:
-            self._wanted.append((position, 0))
+            dropped = (record for record in records if record.state is State.EMPTY and record.file is None)
+            self._wanted.extend((record.position, 0) for record in dropped)
 
-    def advance(self, *, asks: bool) -> list[WorkUnit]:
-        """Add the units that were drawn meanwhile to the plan.
-
-        Args:
-            asks: draw more, if there are empty units left.
-
-        Returns:
-            The added units, which are in the ledger.
-        """
+    def advance(self, *, is_draining: bool) -> None:
+        """Submit the replacements that are ready, before the rest of the plan, and have more drawn."""
         added = [] if self._answers.empty() else self._take(self._answers.get())
-        if asks and not self._asked and self._failure is None:
+        is_planned = self.planner is None or self.planner.is_done
+        if not (is_draining or self._asked or self._failure) and is_planned and self.run.waiting < _MOST_WAITING:
             self._asked = self._next()
             if self._asked:
                 pairs = [(unit_value(json.loads(wanted.original.unit)), wanted.number) for wanted in self._asked]
                 threading.Thread(target=self._ask, args=(pairs,), daemon=True, name="eechips-redraw").start()
-        return added
+        if added:
+            self.run.add(added)
+            self.run.log.write("replaced", units=len(added))
 
     def _next(self) -> list[_Wanted]:
         batch: list[_Wanted] = []
@@ -166,16 +167,21 @@ class Replacements:
                 batch.append(_Wanted(position, original, number, further))
         return batch
 
-    def check(self) -> None:
-        """Raise the error of the recipe's draw, or of the service; the ledger has the units that lack a replacement."""
+    def is_settled(self) -> bool:
+        """Return whether every empty unit has a replacement, as far as possible.
+
+        Raises:
+            EechipsError: the recipe's draw or the service fails; the ledger has the units that lack a replacement.
+        """
         if self._failure is not None:
             raise self._failure
+        return not self.waiting
 
     def _ask(self, pairs: Sequence[tuple[Any, int]]) -> None:
         try:
             drawn = zip(self._draw(pairs), pairs, strict=True)
             self._answers.put([None if value is None else to_unit(value) for value, _ in drawn])
-        except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that runs the run
             self._answers.put(error)
 
     def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[WorkUnit]:
@@ -230,56 +236,3 @@ class _Places:
         is_free = place not in self._known
         self._known.add(place)
         return is_free
-
-
-class EmptyUnitReplacement(RunFeature):
-    """Replace empty units while the others are fetched.
-
-    Args:
-        replacements: replacements of the run.
-        planner: makes the rest of the plan; None if it is complete.
-    """
-
-    has_replaced = True
-
-    def __init__(self, replacements: Replacements, planner: Planner | None) -> None:
-        self._replacements, self._planner = replacements, planner
-
-    def advance(self, *, is_draining: bool) -> None:
-        """Request replacements, and submit those that are ready before the rest of the plan."""
-        is_planned = self._planner is None or self._planner.is_done  # its units have the first positions
-        asks = not is_draining and is_planned and self.run.waiting < _MOST_WAITING
-        added = self._replacements.advance(asks=asks)
-        if added:
-            self.run.add(added)
-            self.run.log.write("replaced", units=len(added))
-
-    def settle(self, records: Sequence[Record]) -> None:
-        """Note the units that were dropped."""
-        for record in records:
-            if record.state is State.EMPTY and record.file is None:
-                self._replacements.want(record.position)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether units are being drawn, or will be."""
-        return self._replacements.is_busy
-
-    @property
-    def is_engaged(self) -> bool:
-        """Whether units are being drawn."""
-        return self._replacements.is_asking
-
-    @property
-    def is_expecting(self) -> bool:
-        """Whether units are being drawn."""
-        return self._replacements.is_asking
-
-    def is_settled(self) -> bool:
-        """Return whether every empty unit has a replacement, as far as possible.
-
-        Raises:
-            EechipsError: the recipe's draw or the service fails.
-        """
-        self._replacements.check()
-        return self._replacements.is_settled

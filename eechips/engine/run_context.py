@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from eechips.client.http_messages import Timeouts
@@ -14,7 +14,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.progress import Progress
-from eechips.engine.run_feature import RunFeatures
+from eechips.engine.run_feature import RunFeature
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import Ledger
 from eechips.storage import Store
@@ -81,7 +81,7 @@ class SchedulerContext:
         interrupt: requests a stop.
         check: called at least twice a second; raises an error if the run cannot continue.
         deadline: no unit starts after this time, on the clock.
-        features: what takes part in the run beside fetching its units.
+        features: what takes part in the run beside fetching its units, in the order of calls.
         clock: seconds, monotonic.
     """
 
@@ -93,5 +93,5 @@ class SchedulerContext:
     interrupt: Interrupt
     check: Callable[[], None] = lambda: None
     deadline: float = math.inf
-    features: RunFeatures = field(default_factory=RunFeatures)
+    features: tuple[RunFeature, ...] = ()
     clock: Callable[[], float] = time.monotonic

@@ -1,7 +1,6 @@
 """Define what takes part in a run beside fetching its units: planning, exports, budgets, replacements, reports.
 
-The scheduler knows no feature by name. It calls all of them, in the order of :attr:`RunFeatures.features`, at the
-events of a run:
+The scheduler knows no feature by name. It calls all of them, in their order, at the events of a run:
 
 1. ``start``: once, before anything is submitted.
 2. In each turn: ``stop_reason``, ``advance``; for each assignment ``room`` and ``prepare``; once events have come
@@ -14,69 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.progress import Progress
-from eechips.engine.run_log import RunLog
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.registry import Registry
 
-
-class RunControl(Protocol):
-    """What a feature may see of a run, and do to it."""
-
-    @property
-    def log(self) -> RunLog:
-        """Log of the run."""
-
-    @property
-    def progress(self) -> Progress:
-        """Progress that the user sees."""
-
-    @property
-    def throttle(self) -> Throttle:
-        """Throttle of the run."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether an executor has units."""
-
-    @property
-    def waiting(self) -> int:
-        """Number of units that come before the next one of the plan."""
-
-    @property
-    def count(self) -> int:
-        """Number of units to settle, so far."""
-
-    @property
-    def settled(self) -> int:
-        """Number of units that are settled."""
-
-    @property
-    def left(self) -> int:
-        """Number of units that are planned and not under way yet."""
-
-    def grow(self, count: int) -> None:
-        """Note that units were added to the plan."""
-
-    def add(self, units: Sequence[WorkUnit]) -> None:
-        """Add units to the plan that are submitted next."""
-
-    def hold(self, unit: WorkUnit) -> None:
-        """Note a unit that a feature has: it is under way."""
-
-    def release(self, unit: WorkUnit) -> None:
-        """Submit a unit that a feature had."""
-
-    def settle(self, events: Sequence[Finished | Lost]) -> None:
-        """Record the outcomes of units that a feature had."""
-
-    def end_with(self, error: Exception) -> None:
-        """Start no further unit, and end the run with an error."""
+if TYPE_CHECKING:
+    from eechips.engine.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +43,14 @@ class RunFeature:
     All methods are called by the thread of the scheduler.
 
     Attributes:
-        run: set by :meth:`start`.
+        run: the scheduler, set by :meth:`start`: log, progress and throttle, and what a feature may do to a run.
         has_replaced: units that turn out to be empty have been replaced, and must not be opened again.
     """
 
-    run: RunControl
+    run: Scheduler
     has_replaced = False
 
-    def start(self, run: RunControl) -> None:
+    def start(self, run: Scheduler) -> None:
         """Take part in a run."""
         self.run = run
 
@@ -184,111 +129,13 @@ RUN_FEATURES: Registry[Callable[[RunConfig], RunFeature | None]] = Registry("run
 """Features of other packages by name: functions that return the feature of a run; None for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFeatures:
-    """The features of a run, called one after the other.
-
-    Attributes:
-        features: in the order of calls.
-    """
-
-    features: tuple[RunFeature, ...] = ()
-
-    def start(self, run: RunControl, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
-        """Start the features; return the units that they leave to submit."""
-        for feature in self.features:
-            feature.start(run)
-            units = feature.divert(units)
-        return units
-
-    def stop_reason(self) -> StopReason | None:
-        """Return the first reason of a feature not to start further units."""
-        return next((reason for feature in self.features if (reason := feature.stop_reason()) is not None), None)
-
-    def advance(self, *, is_draining: bool) -> None:
-        """Have all features go on."""
-        for feature in self.features:
-            feature.advance(is_draining=is_draining)
-
-    def room(self) -> float:
-        """Return how many units the next assignment may have; 0 if none may start now."""
-        return min((feature.room() for feature in self.features), default=math.inf)
-
-    def prepare(self, assignment: WorkUnit) -> WorkUnit:
-        """Return an assignment as all features want it."""
-        for feature in self.features:
-            assignment = feature.prepare(assignment)
-        return assignment
-
-    def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Show events to all features."""
-        for feature in self.features:
-            feature.note(events)
-
-    def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
-        """Return smaller assignments of units whose shared request has failed; None if no feature has any."""
-        return next(
-            (assignments for feature in self.features if (assignments := feature.divide(units)) is not None), None
-        )
-
-    def claim(self, event: Finished) -> bool:
-        """Return whether a feature goes on with a unit."""
-        return any(feature.claim(event) for feature in self.features)
-
-    def charge(self, record: Record) -> Record:
-        """Return a record with the costs of all features."""
-        for feature in self.features:
-            record = feature.charge(record)
-        return record
-
-    def settle(self, records: Sequence[Record]) -> None:
-        """Show records to all features."""
-        for feature in self.features:
-            feature.settle(records)
-
-    def watch(self) -> None:
-        """Have all features report."""
-        for feature in self.features:
-            feature.watch()
-
-    def is_settled(self) -> bool:
-        """Return whether no feature has left anything undone."""
-        settled = [feature.is_settled() for feature in self.features]  # each may raise
-        return all(settled)
-
-    def finish(self) -> None:
-        """End all features."""
-        for feature in self.features:
-            feature.finish()
-
-    @property
-    def has_replaced(self) -> bool:
-        """Whether empty units have been replaced."""
-        return any(feature.has_replaced for feature in self.features)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the run has to go on for a feature."""
-        return any(feature.is_busy for feature in self.features)
-
-    @property
-    def is_engaged(self) -> bool:
-        """Whether even a run that stops has to wait for a feature."""
-        return any(feature.is_engaged for feature in self.features)
-
-    @property
-    def is_expecting(self) -> bool:
-        """Whether a feature will have something soon."""
-        return any(feature.is_expecting for feature in self.features)
-
-
 def each_unit(events: Iterable[Finished | Lost]) -> Iterator[WorkUnit]:
     """Yield the units of the assignments of events."""
     for event in events:
         yield from event.assignment.units
 
 
-def report_notice(run: RunControl, notice: str | None) -> None:
+def report_notice(run: Scheduler, notice: str | None) -> None:
     """Log a notice, and show it to the user; None if it no longer holds."""
     run.log.write("notice", text=notice)
     if notice is not None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from eechips.client.throttle import Throttle
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.outcome_handler import OutcomeHandler
-from eechips.engine.progress import Progress, how_to_stop
+from eechips.engine.progress import how_to_stop
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import StopReason
-from eechips.engine.run_log import RunLog
 from eechips.engine.unit_queue import UnitQueue
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
@@ -28,7 +26,10 @@ _SPARE = 1.3
 class Scheduler:
     """Keep the workers busy until every unit is settled, or the run is stopped.
 
-    It is the :class:`~eechips.engine.run_feature.RunControl` of the features of the run.
+    Attributes:
+        log: log of the run.
+        progress: progress that the user sees.
+        throttle: throttle of the run.
 
     Args:
         context: the parts of the run.
@@ -38,10 +39,14 @@ class Scheduler:
 
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
         self._context, self._executor, self._features = context, context.executor, context.features
+        self.log, self.progress, self.throttle = context.log, context.progress, context.executor.throttle
         self._queue = UnitQueue(count)
         self._outcomes = OutcomeHandler(context, self._queue)
         self._stop: Exception | None = None
-        self._queue.units = self._features.start(self, units)
+        for feature in self._features:
+            feature.start(self)
+            units = feature.divert(units)
+        self._queue.units = units
 
     def run(self) -> bool:
         """Submit units while workers have room, wait for events, and have them recorded.
@@ -60,37 +65,27 @@ class Scheduler:
         try:
             with context.interrupt.patient():
                 while True:
-                    features.advance(is_draining=self._is_draining())
-                    is_draining = self._executor.throttle.is_stopped
+                    is_draining = self._is_draining()
+                    for feature in features:
+                        feature.advance(is_draining=is_draining)
+                    is_draining = self.throttle.is_stopped
                     is_starting = not is_draining and self._scale()
                     if not is_draining:
                         self._submit()
                     if self._is_over(is_draining=is_draining):
                         return self._finish()
-                    events = executor.wait(0.0 if is_starting else self._tick)
-                    features.note(events)
+                    is_expecting = any(feature.is_expecting for feature in features)
+                    events = executor.wait(0.0 if is_starting else _SHORT_TICK if is_expecting else _TICK)
+                    for feature in features:
+                        feature.note(events)
                     self.settle(events)
-                    features.watch()
+                    for feature in features:
+                        feature.watch()
                     context.check()
         except KeyboardInterrupt:
             executor.kill()
             self.log.write("killed")
             return False
-
-    @property
-    def log(self) -> RunLog:
-        """Log of the run."""
-        return self._context.log
-
-    @property
-    def progress(self) -> Progress:
-        """Progress that the user sees."""
-        return self._context.progress
-
-    @property
-    def throttle(self) -> Throttle:
-        """Throttle of the run."""
-        return self._executor.throttle
 
     @property
     def is_busy(self) -> bool:
@@ -173,8 +168,9 @@ class Scheduler:
             return StopReason("interrupted", text)
         if throttle.is_spent:
             return StopReason("budget exhausted", "Stopping: the limit of requests or bytes is reached.")
-        if (reason := self._features.stop_reason()) is not None:
-            return reason
+        for feature in self._features:
+            if (reason := feature.stop_reason()) is not None:
+                return reason
         if now >= deadline:
             text = "Stopping: the time limit is reached; finishing the requests in flight."
             return StopReason("time limit reached", text)
@@ -191,19 +187,21 @@ class Scheduler:
 
     def _submit(self) -> None:
         """Submit assignments while the executor and the features have room for them."""
-        while (room := self._features.room()) >= 1:
+        while (room := min((feature.room() for feature in self._features), default=math.inf)) >= 1:
             queued = self._queue.take(self._executor, room)
             if queued is None:
                 return
-            assignment, is_alone = self._features.prepare(queued[0]), queued[1]
+            assignment, is_alone = queued
+            for feature in self._features:
+                assignment = feature.prepare(assignment)
             self._executor.submit(assignment, alone=is_alone)
             self._outcomes.begin(assignment)
 
     def _is_over(self, *, is_draining: bool) -> bool:
         """Return whether nothing is under way, and no unit is to be submitted any more."""
-        if self.is_busy or self._features.is_engaged:
+        if self.is_busy or any(feature.is_engaged for feature in self._features):
             return False
-        return is_draining or (self._queue.is_empty and not self._features.is_busy)
+        return is_draining or (self._queue.is_empty and not any(feature.is_busy for feature in self._features))
 
     def _finish(self) -> bool:
         """End the features; return whether nothing is left to do.
@@ -211,11 +209,9 @@ class Scheduler:
         Raises:
             EechipsError: the error that ended the run.
         """
-        self._features.finish()
+        for feature in self._features:
+            feature.finish()
         if self._stop is not None:
             raise self._stop
-        return self._features.is_settled() and self.settled == self.count
-
-    @property
-    def _tick(self) -> float:
-        return _SHORT_TICK if self._features.is_expecting else _TICK
+        settled = [feature.is_settled() for feature in self._features]  # each may raise
+        return all(settled) and self.settled == self.count

@@ -20,8 +20,8 @@ _COLLECTION = re.compile(r"\bImageCollection\s*\(")
 _BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geometry)\s*\(")
 
 
-class SlowUnits:
-    """Track which units are under way, and for how long.
+class SlowUnitReports(RunFeature):
+    """Tell the user of units that take long, while no unit finishes.
 
     Args:
         advice: returns advice for the user; called with the first message.
@@ -64,34 +64,23 @@ class SlowUnits:
         )
         return f"{text}\n{self._advice()}" if is_first else text
 
-
-class SlowUnitReports(RunFeature):
-    """Tell the user of units that take long, while no unit finishes.
-
-    Args:
-        slow: units under way.
-    """
-
-    def __init__(self, slow: SlowUnits) -> None:
-        self._slow = slow
-
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Note when an assignment begins."""
         for unit in assignment.units:
-            self._slow.begin(unit)
+            self.begin(unit)
         return assignment
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Note which units have ended."""
         for unit in each_unit(events):
-            self._slow.end(unit.position)
+            self.end(unit.position)
 
     def watch(self) -> None:
         """Report, unless the service cannot be reached, or asks to wait."""
         throttle = self.run.throttle
         if throttle.offline_since is not None or throttle.asked_left > 0.0:
-            self._slow.wait()
-        elif (text := self._slow.message()) is not None:
+            self.wait()
+        elif (text := self.message()) is not None:
             self.run.log.write("slow", text=text)
             self.run.progress.say(text)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from eechips.client.error_classification import classify_response
 from eechips.client.export_tasks import ExportTask, TaskStatus
 from eechips.engine import export_monitor
-from eechips.engine.export_monitor import EndedExports, ExportMonitor
-from eechips.engine.outcome import StartedExports
+from eechips.engine.export_monitor import ExportMonitor
+from eechips.engine.outcome import Finished, Outcome, StartedExports
 from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, StorageError, TransientError
 from eechips.manifest.ledger import Ledger
@@ -59,40 +60,68 @@ def log(tmp_path: Path) -> Iterator[RunLog]:
         yield found
 
 
+@dataclass
+class Run:
+    """What the monitor does to its run."""
+
+    held: list[WorkUnit] = field(default_factory=list)
+    ready: list[WorkUnit] = field(default_factory=list)
+    failures: list[Finished] = field(default_factory=list)
+    eecu_seconds: list[float] = field(default_factory=list)
+
+    def hold(self, unit: WorkUnit) -> None:
+        self.held.append(unit)
+
+    def release(self, unit: WorkUnit) -> None:
+        self.ready.append(unit)
+
+    def settle(self, events: list[Finished]) -> None:
+        self.failures += events
+
+
 @contextlib.contextmanager
 def monitoring(ledger: Ledger, log: RunLog, tasks: Tasks, **options: Any) -> Iterator[ExportMonitor]:
-    with contextlib.closing(ExportMonitor(ledger, log, tasks, **options)) as found:
+    run = Run()
+    with contextlib.closing(ExportMonitor(ledger, log, run.eecu_seconds.append, tasks, **options)) as found:
+        found.start(cast("Any", run))
         yield found
+
+
+def add(monitor: ExportMonitor, unit: WorkUnit, exports: StartedExports) -> None:
+    assert monitor.claim(Finished(unit, Outcome(unit.position, None, exports=exports)))
 
 
 def started(*names: str) -> StartedExports:
     return StartedExports(tuple(ExportTask(name, f"gs://bucket/{name}.tif") for name in names), requests=2, seconds=300)
 
 
-def wait(monitor: ExportMonitor) -> EndedExports:
-    ended = [EndedExports()]
+def wait(monitor: ExportMonitor) -> Run:
+    """Return what becomes of the units whose tasks end next."""
+    run = cast("Any", monitor.run)
+    run.ready, run.failures = [], []
+    run.eecu_seconds.clear()
 
     def has_ended() -> bool:
-        ended.append(monitor.advance())
-        return ended[-1] != EndedExports()
+        monitor.advance(is_draining=False)
+        return bool(run.ready or run.failures)
 
     wait_until(has_ended)
-    return ended[-1]
+    return cast("Run", run)
 
 
 def test_a_unit_of_several_tasks_is_ready_when_the_last_has_ended(ledger: Ledger, log: RunLog) -> None:
     tasks = Tasks()
     with monitoring(ledger, log, tasks) as monitor:
-        monitor.add(UNITS[0], started("a", "b"))
-        monitor.add(UNITS[1], started("c"))
+        add(monitor, UNITS[0], started("a", "b"))
+        add(monitor, UNITS[1], started("c"))
         tasks.states = {"a": DONE, "c": DONE}
         found = wait(monitor)
         assert [(unit.position, unit.exported) for unit in found.ready] == [(1, ("gs://bucket/c.tif",))]
-        assert monitor.count == 1
+        assert monitor.is_busy
         tasks.states["b"] = DONE
         found = wait(monitor)
         assert [unit.exported for unit in found.ready] == [("gs://bucket/a.tif", "gs://bucket/b.tif")]
-        assert found.eecu_seconds == 4.0
+        assert found.eecu_seconds == [4.0]
         record = monitor.charge(Record(position=0, state=State.DONE, seconds=1.0))
         assert (record.attempts, record.requests, record.seconds, record.eecu_seconds) == (2, 2, 301.0, 4.0)
         assert monitor.charge(Record(position=2, state=State.DONE)) == Record(position=2, state=State.DONE)
@@ -124,7 +153,7 @@ def test_one_failed_task_fails_its_unit_with_what_helps(ledger: Ledger, log: Run
     tasks = Tasks()
     tasks.states = {"b": TaskStatus(True, classify_response(400, message), 1.0)}
     with monitoring(ledger, log, tasks) as monitor:
-        monitor.add(UNITS[0], started("a", "b"))
+        add(monitor, UNITS[0], started("a", "b"))
         (failure,) = wait(monitor).failures
         record = failure.outcome.record
         assert record is not None
@@ -139,16 +168,15 @@ def test_the_next_run_takes_the_stored_tasks_and_those_of_recorded_units_are_for
     tasks = Tasks()
     with monitoring(ledger, log, tasks) as monitor:
         for unit, name in zip(UNITS, "abc", strict=True):
-            monitor.add(unit, started(name))
+            add(monitor, unit, started(name))
     ledger.record([Record(position=0, state=State.DONE), Record(position=1, state=State.FAILED_TRANSIENT)])
     assert count_exports(ledger.database)[0] == 2
     assert sorted(read_exports(ledger.database)) == [1, 2]  # a transient failure, such as of the store, keeps its task
     tasks.states = {"b": DONE, "c": DONE}
     with monitoring(ledger, log, tasks) as monitor:
-        diverted: list[WorkUnit] = []
-        left = list(monitor.divert(iter([UNITS[0], None, UNITS[1], UNITS[2]]), diverted.append))
+        left = list(monitor.divert(iter([UNITS[0], None, UNITS[1], UNITS[2]])))
         assert left == [UNITS[0], None]
-        assert diverted == UNITS[1:]
+        assert cast("Any", monitor.run).held == UNITS[1:]
         ready = wait(monitor).ready
         assert {unit.exported for unit in ready} <= {("gs://bucket/b.tif",), ("gs://bucket/c.tif",)}
 
@@ -168,12 +196,12 @@ def test_states_that_do_not_come_are_requested_again_and_refusals_end_the_run(le
     tasks = Tasks()
     tasks.states = {"a": TransientError("Unavailable.")}
     with monitoring(ledger, log, tasks) as monitor:
-        monitor.add(UNITS[0], started("a"))
+        add(monitor, UNITS[0], started("a"))
         wait_until(lambda: "tasks unknown" in (ledger.path.parent / "run.log").read_text())
         tasks.states = {"a": DONE}
         assert wait(monitor).ready
         tasks.states = {"b": PermanentError("Permission denied.")}
-        monitor.add(UNITS[1], started("b"))
+        add(monitor, UNITS[1], started("b"))
         with pytest.raises(PermanentError, match="Permission denied"):
             wait(monitor)
 
@@ -182,7 +210,7 @@ def test_messages_come_at_the_first_unit_and_every_ten_minutes(ledger: Ledger, l
     now = [0.0]
     with monitoring(ledger, log, Tasks(), clock=lambda: now[0]) as monitor:
         assert monitor.message() is None
-        monitor.add(UNITS[0], started("a"))
+        add(monitor, UNITS[0], started("a"))
         assert "1 unit so far" in (monitor.message() or "")
         now[0] = 599.0
         assert monitor.message() is None

@@ -22,7 +22,6 @@ from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
@@ -153,7 +152,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
             progress=progress,
             log=log,
             interrupt=Interrupt(),
-            features=RunFeatures((*sharing, RunMonitor(executor))),
+            features=(*sharing, RunMonitor(executor)),
         )
         assert Scheduler(context, ledger.open_units(), count).run()
         counts = ledger.counts()

@@ -14,10 +14,9 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RunFeatures
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.slow_units import SlowUnitReports, SlowUnits, advice_for
+from eechips.engine.slow_units import SlowUnitReports, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -31,7 +30,7 @@ def planned(position: int, unit: str = '{"kind":"call","value":7}') -> WorkUnit:
 
 def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
     now = [0.0]
-    slow = SlowUnits(lambda: "Add .filterBounds(region).", lambda: now[0])
+    slow = SlowUnitReports(lambda: "Add .filterBounds(region).", lambda: now[0])
     assert slow.message() is None  # nothing is under way
     now[0] = 500.0
     slow.begin(planned(0))
@@ -55,7 +54,7 @@ def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
 
 def test_a_finished_unit_resets_the_minute() -> None:
     now = [0.0]
-    slow = SlowUnits(str, lambda: now[0])
+    slow = SlowUnitReports(str, lambda: now[0])
     slow.begin(planned(0))
     slow.begin(planned(1))
     now[0] = 59.0
@@ -74,7 +73,7 @@ def test_a_finished_unit_resets_the_minute() -> None:
 
 def test_long_units_are_truncated() -> None:
     now = [0.0]
-    slow = SlowUnits(str, lambda: now[0])
+    slow = SlowUnitReports(str, lambda: now[0])
     slow.begin(planned(0, "x" * 1000))
     now[0] = 60.0
     assert len(str(slow.message())) < 260
@@ -153,7 +152,7 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
         context = SchedulerContext(
             ledger=ledger, store=LocalStore(tmp_path), executor=executor, progress=progress, log=log,
             interrupt=Interrupt(), clock=clock,
-            features=RunFeatures((SlowUnitReports(SlowUnits(lambda: "Add .filterBounds(region).", clock)),)),
+            features=(SlowUnitReports(lambda: "Add .filterBounds(region).", clock),),
         )  # fmt: skip
         assert Scheduler(context, ledger.open_units(), 1).run()
     assert shown.getvalue().count("No unit has finished for") == 1
