@@ -156,9 +156,6 @@ class Authorizer:
         """Replace the token by that of another process, or refresh it.
 
         While another process is refreshing, a token that is still valid is kept, and otherwise the new one is awaited.
-
-        Raises:
-            EechipsError: if there is no valid token afterwards; see :meth:`authorize`.
         """
         try:
             while not self._follow():
@@ -181,9 +178,6 @@ class Authorizer:
 
         Returns:
             Whether there is a token now that need not be replaced.
-
-        Raises:
-            EechipsError: if a refresh has failed, and it is too early for another.
         """
         state = self._shared.read()
         self._adopt(state)
@@ -236,10 +230,6 @@ class Authorizer:
     def _postpone(self, error: EechipsError, generation: int) -> float:
         """Postpone the next refresh in all processes.
 
-        Args:
-            error: why the refresh failed.
-            generation: generation of the token when it began.
-
         Returns:
             Seconds until the next try.
         """
@@ -274,12 +264,7 @@ class Authorizer:
         )
 
     def _classify(self, error: Exception, status: int | None) -> EechipsError:
-        """Classify a failed refresh.
-
-        Args:
-            error: what google.auth raised.
-            status: status of the token endpoint's last answer; None if nothing was asked.
-        """
+        """Classify a failed refresh."""
         text = _text(error)
         if status is not None and 200 <= status < 400:
             return TransientError(

@@ -123,18 +123,7 @@ class ConnectionPool:
 
 
 def _read(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) -> bytes:
-    """Read the whole body as it is sent.
-
-    Args:
-        response: whose body is to be read.
-        timeouts: timeouts of the request.
-        end: end of its total time, by the monotonic clock.
-
-    Raises:
-        ValidationError: if it is shorter than announced.
-        ResponseTimeoutError: if it takes too long.
-        TooLargeError: if it is larger than any response of the service.
-    """
+    """Read the whole body as it is sent."""
     pieces: list[bytes] = []
     size = 0
     while piece := response.read1(_CHUNK, decode_content=False):  # what is there: read() waits for all of a chunk

@@ -193,11 +193,7 @@ class Fetcher:
         return sorted(parts, key=lambda part: (part.window.row, part.window.column)), rejected
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
-        """Fetch a chip in one request, or two by URL.
-
-        Raises:
-            TooLargeError: if one of the requests was too large.
-        """
+        """Fetch a chip in one request, or two by URL."""
         check = functools.partial(accept, chip)
         with raising_too_large():
             if self._stored is not None and (stored := self._stored.fetch(chip, accept)) is not None:
@@ -224,11 +220,7 @@ class Fetcher:
         return self._transport.get(self._create(chip, request), accept)
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
-        """Ask for the grid that the service uses for a chip by region; no pixels are requested.
-
-        Raises:
-            TooLargeError: if it does not say.
-        """
+        """Ask for the grid that the service uses for a chip by region; no pixels are requested."""
         with raising_too_large(), self._recipe_code():
             image, _ = rendered(chip).prepare_for_export(placement(chip))
             described = image.getInfo()

@@ -122,11 +122,7 @@ def _connect_within_limits(
     connect: Callable[[], socket.socket],
     refuse: Callable[[str, str], None],
 ) -> socket.socket:
-    """Connect to a host none of whose addresses is off limits.
-
-    Raises:
-        PermanentError: if one is.
-    """
+    """Connect to a host none of whose addresses is off limits."""
     with contextlib.suppress(OSError, UnicodeError):  # connecting reports what is wrong with a name
         for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
             refuse(connection.host, str(target[0]))

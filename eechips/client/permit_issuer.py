@@ -154,11 +154,7 @@ class PermitIssuer:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
     def _check_locks(self) -> None:
-        """Lock the shared memory once: where that fails, it would fail at every request.
-
-        Raises:
-            ConfigurationError: if the system has no record locks for it.
-        """
+        """Lock the shared memory once: where that fails, it would fail at every request."""
         try:
             with self._locked():
                 pass

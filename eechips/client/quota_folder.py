@@ -142,11 +142,7 @@ class QuotaFolder:
         self._remove(_run_name(run))
 
     def _read(self, name: str) -> Any:
-        """Return the content of a record; None if it is missing or damaged.
-
-        Raises:
-            EechipsError, OSError: if the place does not respond.
-        """
+        """Return the content of a record; None if it is missing or damaged."""
         try:
             data = self._store.read(name)
             return None if len(data) > _MOST_BYTES else parse_json(data)
@@ -181,11 +177,7 @@ def _run_name(run: str) -> str:
 
 
 def _run(text: str) -> str:
-    """Return the id of a run, which becomes part of a file's name.
-
-    Raises:
-        ValueError: if it is something else.
-    """
+    """Return the id of a run, which becomes part of a file's name."""
     if _RUN.fullmatch(f"run-{text}.json") is None:
         raise ValueError(f"no id of a run: {text!r:.100}")
     return text
@@ -206,11 +198,7 @@ _MOST_COUNT = 1 << 53
 
 
 def _fields(record: type, content: Any) -> dict[str, Any]:
-    """Return the fields of a record that another run has written, without those that have the default.
-
-    Raises:
-        KeyError, TypeError, ValueError: if one is missing, or is no value that a run writes.
-    """
+    """Return the fields of a record that another run has written, without those that have the default."""
     if not isinstance(content, dict):
         raise TypeError("no record")
     if "version" in content and content["version"] != _VERSION:

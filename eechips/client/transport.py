@@ -381,18 +381,7 @@ class Transport:
     def _send(
         self, request: HttpRequest, number: int, *, is_authorized: bool = True, is_next: bool = False
     ) -> HttpResponse:
-        """Send a request once, holding a permit; send it again only if its token was refused.
-
-        Args:
-            request: to send.
-            number: number of the attempt, from 1.
-            is_authorized: whether the endpoint receives the credentials.
-            is_next: whether the request continues a unit: it goes before those that begin one.
-
-        Raises:
-            EechipsError: if there is no whole response, classified.
-            Stopped: if the run is stopping.
-        """
+        """Send a request once, holding a permit; send it again only if its token was refused."""
         authorizer = self._authorizer if is_authorized and origin(request.url) == self._origin else None
         headers, token = dict(request.headers), ""
         if self._usage.profiles is not None and origin(request.url) == self._origin:

@@ -228,11 +228,7 @@ class _Threads:
         stack.callback(self.assignments.put, None)
 
     def outcomes(self, timeout: float) -> list[Outcome]:
-        """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.
-
-        Raises:
-            BaseException: the exception that ended a thread.
-        """
+        """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first."""
         collected: list[Outcome] = []
         for received in drain(self._results, timeout):
             if isinstance(received, BaseException):

@@ -105,15 +105,8 @@ class Committer:
     def _commit_files(self, unit: Settled, batch: _Batch) -> Record:
         """Commit the files of a unit, unless another unit owns one of their names.
 
-        Args:
-            unit: the unit.
-            batch: receives the owner of each committed file.
-
         Returns:
             The record, or that of a failure.
-
-        Raises:
-            StorageError: if a file cannot be committed.
         """
         assignment, outcome, record = unit
         files = files_of(outcome)
@@ -144,11 +137,7 @@ class Committer:
                 self._store.discard(file)
 
     def _check_foreign(self, name: str) -> None:
-        """Raise an error if a file of this name existed before the run.
-
-        Raises:
-            UsageError: if it still exists.
-        """
+        """Raise an error if a file of this name existed before the run."""
         if name in self._foreign and self._store.size(name) is not None:
             raise UsageError(
                 f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"

@@ -167,12 +167,7 @@ class OutcomeHandler:
         return True
 
     def _is_fetched_again(self, event: Finished | Lost, divided: Mapping[int, list[WorkUnit]]) -> bool:
-        """Return whether the request that a unit shared has failed, and have the unit fetched again.
-
-        Args:
-            event: event of the unit.
-            divided: units that are fetched again in halves, by the first unit of their request; added to.
-        """
+        """Return whether the request that a unit shared has failed, and have the unit fetched again."""
         if isinstance(event, Lost) or event.outcome.failed_request is None:
             return False
         failed = event.outcome.failed_request

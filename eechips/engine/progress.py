@@ -246,13 +246,7 @@ class _CellBar:
         return self._handle is not None
 
     def show(self, done: int, total: int, text: str) -> None:
-        """Show a state.
-
-        Args:
-            done: finished items.
-            total: all items.
-            text: a line.
-        """
+        """Show a state."""
         bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 16em; vertical-align: middle"></progress>'
         shown = {"text/plain": text, "text/html": f"{bar} <code>{escape_html(text)}</code>"}
         if shown == self._shown:

@@ -187,10 +187,8 @@ class _Run:
     def _check_received(self) -> None:
         """Check whether the content of the folder is safe to use, if another user may have written it.
 
-        Raises:
-            UsageError: if its ledger has paths that lead out of it; or if a script is resumed: what its calls have
-                returned is unpickled, which may execute code.
-            StorageError: if its ledger is damaged.
+        The paths of its ledger must not lead out of it. What the calls of a script have returned is unpickled, which
+        may execute code.
         """
         folder = self._config.out
         if self._ledger.has_plan:

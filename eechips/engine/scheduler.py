@@ -204,11 +204,7 @@ class Scheduler:
         return is_draining or (self._queue.is_empty and not any(feature.is_busy for feature in self._features))
 
     def _finish(self) -> bool:
-        """End the features; return whether nothing is left to do.
-
-        Raises:
-            EechipsError: the error that ended the run.
-        """
+        """End the features; return whether nothing is left to do."""
         for feature in self._features:
             feature.finish()
         if self._stop is not None:

@@ -144,9 +144,6 @@ class SharedFetcher:
         Returns:
             Its files by the index of their chips, and the pixels of its largest part if it was divided; or its error.
             And what it used.
-
-        Raises:
-            Stopped: if the run is stopping.
         """
         requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
         limits = self._transport.limited_retries(_RETRIES, _RETRY_SECONDS)
@@ -189,10 +186,6 @@ def _fetched_again(
 
 def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int, tuple[ProfileShare, ...]]:
     """Divide the profiles of a shared request among its units, by the pixels of their chips.
-
-    Args:
-        usage: usage of the request.
-        members: the unit of each chip, and the chip.
 
     Returns:
         Profiles by position; none if the request was not profiled.

@@ -113,11 +113,7 @@ def _read(url: str) -> bytes:
 
 
 def _receive(result: Chip | Table, data: bytes) -> EncodedFile:
-    """Return the file of a chip from an exported GeoTIFF, or of a table from an exported CSV.
-
-    Raises:
-        ValidationError: if the exported file is not as requested.
-    """
+    """Return the file of a chip from an exported GeoTIFF, or of a table from an exported CSV."""
     if isinstance(result, Table):
         return encode_rows(result, read_rows(data, result))
     own, expectation = CHIP_FORMATS.get(result.format), expectation_of(result)

@@ -80,11 +80,7 @@ class WorkPart:
 
 
 def _read_index(environment: Mapping[str, str]) -> tuple[int, int | None]:
-    """Return the index of this task, from 0 on, and the number of tasks if the scheduler tells it.
-
-    Raises:
-        UsageError: if no scheduler tells it, or several tell different ones.
-    """
+    """Return the index of this task, from 0 on, and the number of tasks if the scheduler tells it."""
     indices: dict[str, tuple[int, int | None]] = {}
     if f"{_SLURM}ID" in environment:
         indices[f"{_SLURM}ID"] = _read_slurm(environment)

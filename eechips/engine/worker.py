@@ -343,12 +343,7 @@ class Worker:
         return not self._spec.keeps_empty and is_empty(metadata)
 
     def _stage(self, assignment: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
-        """Stage all files of a unit, or none.
-
-        Raises:
-            UsageError: if a name is not valid for a result.
-            StorageError, TransientError: if one cannot be written.
-        """
+        """Stage all files of a unit, or none."""
         names = [result_name(name) for name, _ in files]
         # Temporary names contain the unit, in case two units share a name.
         token = f"{self._spec.token}-{assignment.id[:ID_LENGTH]}"

@@ -198,11 +198,6 @@ def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
 def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
     """Remove the files that the ledger lists for removal, except results of units.
 
-    Args:
-        ledger: ledger of the run, whose lock is held.
-        store: store of the results.
-        name: name of the note, which is empty afterwards.
-
     Returns:
         Files that stay since they are not as they were recorded.
     """

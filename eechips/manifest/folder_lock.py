@@ -91,11 +91,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _has_ended(note: str) -> bool:
-    """Return whether the process that left a note has certainly ended.
-
-    Raises:
-        ValueError: if it is no such note.
-    """
+    """Return whether the process that left a note has certainly ended."""
     pid, _, token = note.strip().partition(" ")
     if token:
         return is_running(Writer.parse(token)) is False

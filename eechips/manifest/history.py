@@ -250,11 +250,7 @@ def _number(value: object) -> float:
 
 
 def _seconds(text: str) -> float:
-    """Convert a timestamp to seconds since 1970.
-
-    Raises:
-        ValueError: if the text is not a timestamp.
-    """
+    """Convert a timestamp to seconds since 1970."""
     moment = parse_timestamp(text)
     if moment is None:
         raise ValueError(f"{text!r} is not a timestamp")

@@ -141,11 +141,7 @@ class Ledger:
         self.database.close()
 
     def _check_schema(self, *, has_plan: bool) -> None:
-        """Refuse a database with anything but plain tables: a view may never end, and a trigger may undo writes.
-
-        Raises:
-            StorageError: naming what there is.
-        """
+        """Refuse a database with anything but plain tables: a view may never end, and a trigger may undo writes."""
         rows = self.database.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
         for kind, name, sql in rows:
             if kind not in ("table", "index") or not re.match(r"(CREATE (TABLE|(UNIQUE )?INDEX) |$)", sql):

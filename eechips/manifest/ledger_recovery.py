@@ -124,11 +124,7 @@ def recover_ledger(folder: Path) -> RecoveredLedger:
 
 
 def _read_rows(folder: Path) -> _Rows:
-    """Read what is left of a ledger.
-
-    Raises:
-        StorageError: if that is nothing.
-    """
+    """Read what is left of a ledger."""
     info = read_info(folder)
     if "name" not in info:
         raise StorageError(

@@ -109,14 +109,7 @@ class BackgroundRun:
         self._finalizer()
 
     def _wait_for_plan(self, log_size: int) -> None:
-        """Wait until the run is under way and its plan is whole, or it has ended.
-
-        Args:
-            log_size: bytes of the run's log before.
-
-        Raises:
-            EechipsError: the error that ended the run.
-        """
+        """Wait until the run is under way and its plan is whole, or it has ended."""
         is_under_way = False
         while not (is_under_way and has_whole_plan(self.folder)):
             is_under_way = is_under_way or self._process.pid in started_processes(self.folder, log_size)

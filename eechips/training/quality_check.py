@@ -272,11 +272,7 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
 
 
 def _box(roi: str) -> BaseGeometry | None:
-    """Return the box ``W,S,E,N``; None if the text is none.
-
-    Raises:
-        RegionError: if the numbers are no box.
-    """
+    """Return the box ``W,S,E,N``; None if the text is none."""
     try:
         west, south, east, north = map(float, roi.split(","))
     except ValueError:

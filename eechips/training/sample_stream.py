@@ -188,11 +188,7 @@ def stream(
 
 
 def _check_bound(source: partial[object] | Run | str | Path) -> None:
-    """Check that the files of a stream may be removed: it fetches them itself, to a folder.
-
-    Raises:
-        UsageError: if not.
-    """
+    """Check that the files of a stream may be removed: it fetches them itself, to a folder."""
     if not isinstance(source, partial):
         raise UsageError("`max_disk` is for a stream that fetches its run: a folder that others fetch is only read")
     if is_address(str(source.keywords.get("out"))):

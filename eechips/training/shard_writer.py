@@ -101,11 +101,7 @@ class ShardWriter:
         return {name: getattr(self._index, name) for name in _TELL_APART}
 
     def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
-        """Return the shards that were recorded as complete, and the index of the pack if it has one.
-
-        Raises:
-            UsageError: if the folder holds another pack, or files that are none of ours.
-        """
+        """Return the shards that were recorded as complete, and the index of the pack if it has one."""
         if (self._folder / INDEX_NAME).exists():
             index = read_index(self._folder)
             self._check_same({name: getattr(index, name) for name in _TELL_APART})
@@ -199,11 +195,7 @@ class ShardWriter:
         return tuple(stored)
 
     def _check_free(self, files: Iterable[ShardFile]) -> None:
-        """Refuse to replace a file that does not belong to the pack.
-
-        Raises:
-            UsageError: if there is one.
-        """
+        """Refuse to replace a file that does not belong to the pack."""
         groups = {name.partition("/")[0] for name in self._names if "/" in name}
         for file in files:
             is_own = file.name in self._names or file.name.partition("/")[0] in groups

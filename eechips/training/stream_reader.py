@@ -194,11 +194,7 @@ class StreamReader(Iterator[StreamItem]):
         return item
 
     def _take(self) -> StreamItem | None:
-        """Return the next of the samples that were looked up; None if there is none, or its files were removed.
-
-        Raises:
-            UsageError: if its files cannot be read, and were not removed by the process that fetches.
-        """
+        """Return the next of the samples that were looked up; None if there is none, or its files were removed."""
         if not self._ready:
             return None
         ordinal, sample = self._ready.popleft()
@@ -301,11 +297,7 @@ class StreamReader(Iterator[StreamItem]):
         return outcome, position
 
     def _is_settled(self, outcome: UnitOutcome) -> bool:
-        """Return whether the run is done with a unit.
-
-        Raises:
-            RunStoppedError: if the run has stopped before.
-        """
+        """Return whether the run is done with a unit."""
         if outcome.state == State.FAILED_TRANSIENT:  # the next command tries it again
             return self._is_over or (outcome.finished or "") >= self._started()
         if outcome.state == State.PLANNED and self._is_over:
@@ -324,11 +316,7 @@ class StreamReader(Iterator[StreamItem]):
         return max([*logged, str(read_info(self._part.folder).get("started") or "")])
 
     def _wait(self) -> None:
-        """Wait a moment, and note if no process fetches the run any more.
-
-        Raises:
-            RunStoppedError: if the process has ended that this one reads for.
-        """
+        """Wait a moment, and note if no process fetches the run any more."""
         self._pause.wait(_LOOK)
         if self._parent is not None and os.getppid() != self._parent:
             raise RunStoppedError("the training has ended")

@@ -249,11 +249,7 @@ def _find_plan(folder: Path) -> str | None:
 
 
 def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:
-    """Return the values of a field of all planned units.
-
-    Raises:
-        UsageError: if no unit has it.
-    """
+    """Return the values of a field of all planned units."""
     samples.read().wait_for_plan()
     with Ledger(samples.folder / LEDGER_NAME, readonly=True) as ledger:
         units = [fields_of(json.loads(unit)) for batch in ledger.batches(("unit",)) for (unit,) in batch]

@@ -133,11 +133,7 @@ def _batches(
 
 
 def _dates(text: str) -> tuple[str, str]:
-    """Parse ``A`` or ``A/B`` into the first and last moment as RFC 3339; a last day is included.
-
-    Raises:
-        UsageError: if a part is not a date.
-    """
+    """Parse ``A`` or ``A/B`` into the first and last moment as RFC 3339; a last day is included."""
     first, _, last = text.partition("/")
     moments = [parse_timestamp(part) for part in (first, last or first)]
     if None in moments:

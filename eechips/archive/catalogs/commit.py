@@ -143,12 +143,7 @@ class _CommitList:
 
 
 def _read(folder: Path) -> _CommitList:
-    """Read the commit list of a catalogue, and check that it affects only this catalogue.
-
-    Raises:
-        StorageError: if it affects others, or is damaged.
-        OSError: if it cannot be read.
-    """
+    """Read the commit list of a catalogue, and check that it affects only this catalogue."""
     file = folder / SCRATCH / _LIST
 
     def refused(reason: str) -> StorageError:

@@ -177,11 +177,7 @@ class _CheckedSegment:
         return _CheckedSegment(self.segment, new_codes)
 
     def rows(self) -> Iterator[KeyRows]:
-        """Yield the rows of valid partitions.
-
-        Raises:
-            DamagedSegmentError: if a block is damaged.
-        """
+        """Yield the rows of valid partitions."""
         for high, low, codes in self.segment.rows():
             partition_codes = self.codes[codes]
             is_live = partition_codes != _UNKNOWN

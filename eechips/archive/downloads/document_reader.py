@@ -257,11 +257,7 @@ def is_web(address: str) -> bool:
 
 
 def _text(address: str) -> str:
-    """Read the text of a local file, or of a file of fsspec.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
+    """Read the text of a local file, or of a file of fsspec."""
     path = local_path(address)
     try:
         if path is not None and path.exists() and not path.is_file():
@@ -293,17 +289,7 @@ def open_remote(address: str) -> Any:
 
 
 def _content(response: requests.Response, address: str, most: int) -> bytes:
-    """Read the body of a response.
-
-    Args:
-        response: with an unread body.
-        address: URL for messages.
-        most: maximum number of bytes.
-
-    Raises:
-        PermanentError: if the host rejects the request, or sends more.
-        TransientError: if a retry may help.
-    """
+    """Read the body of a response."""
     status = response.status_code
     try:
         content = read_bounded(response, address, most)

@@ -186,11 +186,7 @@ class Downloader:
             partial.close()
 
     def _check(self, request: DownloadRequest, partial: PartialFile) -> DownloadedFile:
-        """Check a complete file.
-
-        Raises:
-            ValidationError: if the file is wrong.
-        """
+        """Check a complete file."""
         expected, version = request.expected, partial.version
         stated = None if version is None or version.md5 is None else Checksum("md5", version.md5)
         checked = ["length"]
@@ -246,13 +242,7 @@ class Downloader:
             retry.call(attempt, self._policy, pause=self._transport.pause)
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
-        """Send one request and write the response.
-
-        Raises:
-            _AccessDeniedError: if the signature is rejected.
-            TransientError: if the file is still incomplete.
-            PermanentError: if the file cannot be downloaded.
-        """
+        """Send one request and write the response."""
         address = self._signer.sign(request.reference)
         headers, offset = {}, partial.size
         validator = None if partial.version is None else partial.version.validator
@@ -278,11 +268,7 @@ class Downloader:
         raise failure from None
 
     def _copy(self, file: Path, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
-        """Copy a local file, or the missing rest of it.
-
-        Raises:
-            PermanentError: if the file cannot be read.
-        """
+        """Copy a local file, or the missing rest of it."""
         try:
             with self._transport.acquire_permit() as permit, file.open("rb") as source:
                 status = os.fstat(source.fileno())
@@ -318,11 +304,7 @@ class Downloader:
     def _receive(
         self, response: requests.Response, partial: PartialFile, expected: ExpectedFile, permit: Permit, end: float
     ) -> None:
-        """Write the body of a response.
-
-        Raises:
-            TransientError: if the file is still incomplete.
-        """
+        """Write the body of a response."""
         version = partial.version
         assert version is not None
         with self._disk.reserve(max(0, (version.total or 0) - partial.size)) as on_written:
@@ -336,11 +318,7 @@ class Downloader:
         partial.finish()
 
     def _read_chunks(self, response: requests.Response, expected: ExpectedFile) -> Iterator[bytes]:
-        """Yield the body as it arrives, so that an interrupted connection loses no received bytes.
-
-        Raises:
-            TransientError: if the body arrives too slowly.
-        """
+        """Yield the body as it arrives, so that an interrupted connection loses no received bytes."""
         read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 lack read1
         size = self._limiter.read_size(_CHUNK)
         chunks = read_with_timeout(
@@ -360,20 +338,8 @@ def _prepare_partial(
 ) -> bool:
     """Check that a response continues the partial file, or restart the file.
 
-    Args:
-        response: response of the host.
-        partial: the file so far.
-        request: the file.
-        is_part: whether the request asked for the missing rest.
-        may_expire: whether the URL has a query, which may be a signature.
-
     Returns:
         Whether the response has a body to write.
-
-    Raises:
-        _AccessDeniedError: if the signature is rejected.
-        TransientError: if the host sends another version of the file, or may send the file later.
-        PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
     if (denial := parse_access_denial(response, may_expire=may_expire)) is not None:
@@ -424,13 +390,7 @@ def _prepare_partial(
 def _describe_whole(
     headers: Mapping[str, str], total: int | None, expected: ExpectedFile
 ) -> tuple[FileVersion, tuple[str, ...]]:
-    """Return the version of a file that is sent from its first byte, and the digests that the host states.
-
-    Args:
-        headers: headers of the response.
-        total: bytes from ``Content-Range``; None if there is none.
-        expected: what the catalogue states about the file.
-    """
+    """Return the version of a file that is sent from its first byte, and the digests that the host states."""
     if content_encodings(headers, expected):  # size and version describe the encoded form
         return FileVersion(None, None, None), ()
     length = headers.get("Content-Length", "")

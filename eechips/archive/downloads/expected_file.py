@@ -293,11 +293,7 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
 
 
 def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
-    """Return metadata from a file's header, its GDAL driver, and whether the last band is an alpha band.
-
-    Raises:
-        ValidationError: if GDAL cannot open the file.
-    """
+    """Return metadata from a file's header, its GDAL driver, and whether the last band is an alpha band."""
     import_rasterio()
     from rasterio.enums import ColorInterp
     from rasterio.errors import RasterioIOError
@@ -326,11 +322,7 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
 
 
 def _check_kind(path: Path, expected: ExpectedFile) -> None:
-    """Check that a file begins like its kind; servers may send HTML pages instead of any file.
-
-    Raises:
-        ValidationError: if it does not.
-    """
+    """Check that a file begins like its kind; servers may send HTML pages instead of any file."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head and expected.size != 0:

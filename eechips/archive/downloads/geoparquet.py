@@ -87,11 +87,7 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
 
 
 def _files(address: str) -> list[str]:
-    """Return the files of a URL in the order of their names.
-
-    Raises:
-        PermanentError: if there is none.
-    """
+    """Return the files of a URL in the order of their names."""
     path = local_path(address)
     if path is None and not address.endswith("/") and not any(sign in urlsplit(address).path for sign in "*["):
         return [address]

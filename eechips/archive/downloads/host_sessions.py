@@ -231,11 +231,7 @@ def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
 
 
 def _moved(url: str, target: str) -> str:
-    """Return the absolute target of a redirect.
-
-    Raises:
-        PermanentError: if it is not a URL.
-    """
+    """Return the absolute target of a redirect."""
     # http.client decodes headers as Latin-1; non-ASCII bytes are UTF-8 in practice (RFC 9110, 5.5).
     with contextlib.suppress(UnicodeError):
         target = target.encode("latin-1").decode()

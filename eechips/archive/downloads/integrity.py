@@ -116,15 +116,7 @@ def _end_of_tiff(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, further: list[int]) -> int:
-    """Return the end of a directory, of its values, or of its last block, as far as a truncated file tells.
-
-    Args:
-        file: open.
-        size: bytes of the file.
-        tiff: number format.
-        place: offset of the directory.
-        further: receives the offsets of further directories.
-    """
+    """Return the end of a directory, of its values, or of its last block, as far as a truncated file tells."""
     wide, width = (8, 20) if tiff.is_big else (2, 12)
     room = 8 if tiff.is_big else 4  # bytes of a value, or of its offset
     file.seek(place)

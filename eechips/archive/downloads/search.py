@@ -115,11 +115,7 @@ def _found(search: Search, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
 
 
 def _whole(item: Any, home: str) -> dict[str, Any]:
-    """Return an item as JSON, with absolute hrefs of the assets.
-
-    Raises:
-        _MalformedError: if the value is not an item.
-    """
+    """Return an item as JSON, with absolute hrefs of the assets."""
     if not isinstance(item, dict):
         raise _MalformedError("not a JSON object")
     identifier = item.get("id")
@@ -150,11 +146,7 @@ def _leads(asset: Any) -> bool:
 
 
 def _address(home: str, href: Any) -> str:
-    """Return the absolute URL of an asset.
-
-    Raises:
-        ValueError: if the href is not a URL.
-    """
+    """Return the absolute URL of an asset."""
     address = joined(home, str(href).strip())
     urlsplit(address)
     if "\0" in address:
@@ -163,11 +155,7 @@ def _address(home: str, href: Any) -> str:
 
 
 def _fits(item: Mapping[str, Any], search: Search) -> bool:
-    """Return whether an item matches: not every catalogue can filter.
-
-    Raises:
-        _MalformedError: if the item lacks what a criterion needs.
-    """
+    """Return whether an item matches: not every catalogue can filter."""
     if search.collections and item.get("collection") not in search.collections:
         return False
     if not meets(item, search.conditions):
@@ -188,11 +176,7 @@ def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
 
 
 def _box(bounds: Any) -> BaseGeometry:
-    """Return a box in degrees, with or without heights, as a polygon; empty if there is none.
-
-    Raises:
-        ValueError: if it has another number of values.
-    """
+    """Return a box in degrees, with or without heights, as a polygon; empty if there is none."""
     if not bounds:
         return shapely.Point()
     half = len(bounds) // 2

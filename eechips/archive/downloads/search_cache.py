@@ -138,11 +138,7 @@ class SearchCache:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
-        """Open the file to read in the block, and compare the checksums of what is read.
-
-        Raises:
-            StorageError: if it is damaged.
-        """
+        """Open the file to read in the block, and compare the checksums of what is read."""
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 yield file

@@ -222,12 +222,7 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
 
 
 def _read_netrc(path: Path) -> netrc.netrc:
-    """Read a ``.netrc``, also in Windows-1252 or in UTF-8 with a byte order mark.
-
-    Raises:
-        OSError: if the file cannot be read.
-        netrc.NetrcParseError: if the file is malformed.
-    """
+    """Read a ``.netrc``, also in Windows-1252 or in UTF-8 with a byte order mark."""
     written = path.read_bytes()
     try:
         text = written.decode("utf-8-sig")

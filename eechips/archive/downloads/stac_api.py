@@ -235,19 +235,7 @@ def _pages(
     reader: DocumentReader,
     first: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the items of a page and of all following pages.
-
-    Args:
-        address: address of the page.
-        method: HTTP method.
-        parameters: parameters of the search.
-        reader: sends the requests.
-        first: the page, if it was already read.
-
-    Raises:
-        PermanentError: if a response is not a list of items, or pages repeat.
-        TransientError: if the API stops responding.
-    """
+    """Yield the items of a page and of all following pages."""
     url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
     seen: set[int] = set()

@@ -114,11 +114,7 @@ def _north_up(raster: Raster) -> Grid:
 
 
 def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict[str, Any] | None:
-    """Return the window of a raster with the pixels of a chip, which may extend beyond it; None if they do not meet.
-
-    Raises:
-        UsageError: if the pixels do not coincide, or the window needs more memory, in bytes.
-    """
+    """Return the window of a raster with the pixels of a chip, which may extend beyond it; None if they do not meet."""
     own = _north_up(raster)
     column, row = own.pixel(grid.transform[2], grid.transform[5])
     is_aligned = column.denominator == row.denominator == 1 and own.resolution == grid.resolution
@@ -164,11 +160,7 @@ def _cache(raster: Raster, window: Window, bands: Sequence[int]) -> int:
 
 
 def _check_memory(raster: Raster, window: Window, bands: Sequence[int], memory: int) -> None:
-    """Check the memory for a window before a worker is killed for it.
-
-    Raises:
-        UsageError: if it needs more than ``memory``, in bytes.
-    """
+    """Check that a window needs at most ``memory`` bytes, before a worker is killed for it."""
     dtype = np.result_type(*(raster.dtypes[number - 1] for number in bands)).name
     budget = MemoryBudget.of(raster.stored(bands), dtype, len(bands), dtype, len(bands))
     need = budget.required_memory(window.width * window.height, decoded=_decoded_pixels(raster, window))

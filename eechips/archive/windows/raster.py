@@ -201,12 +201,7 @@ class _HeaderReader:
     received: Counter[str]
 
     def read(self, header: KeptHeader, read: Callable[[Any], Pixels]) -> Pixels | None:
-        """Return pixels; None if they must be read by GDAL from the file itself.
-
-        Raises:
-            PermanentError: if the file was replaced by one of another grid or type.
-            TransientError: if it is replaced while it is read.
-        """
+        """Return pixels; None if they must be read by GDAL from the file itself."""
         try:
             return self._read(header, read)
         except OtherVersionError:
@@ -363,11 +358,7 @@ def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _steady(opening: _Opening) -> Iterator[None]:
-    """Fail if the raster's version changes inside the block.
-
-    Raises:
-        PermanentError: if there is another version now.
-    """
+    """Fail if the raster's version changes inside the block."""
     try:
         yield
     except EechipsError as error:
@@ -396,13 +387,7 @@ def _changed(href: str) -> PermanentError:
 
 
 def _persist(attempt: Callable[[], T], policy: RetryPolicy | None, received: Counter[str]) -> T:
-    """Retry an attempt with the policy of the run that the call belongs to, or of the caller.
-
-    Args:
-        attempt: to repeat.
-        policy: policy of retries.
-        received: its ``bytes`` are those that the attempts have received without GDAL.
-    """
+    """Retry an attempt with the policy of the run that the call belongs to, or of the caller."""
     transport = current_transport()
     if transport is None:
         return retry.call(attempt, policy or POLICY)

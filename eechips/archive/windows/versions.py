@@ -172,11 +172,7 @@ def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
 
 
 def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
-    """Return the status and the version that a web server sends.
-
-    Raises:
-        TransientError: if the server does not respond, or fails.
-    """
+    """Return the status and the version that a web server sends."""
     own, host, status = web_authorization(os.environ), host_of(url), 0
 
     def secrets(address: str) -> Mapping[str, str]:
@@ -235,12 +231,7 @@ def _of_store(location: RasterLocation) -> RasterVersion | None:
 
 
 def _info(location: RasterLocation) -> Mapping[str, Any]:
-    """Return the metadata of an object; permanent errors of the store's package are raised unchanged.
-
-    Raises:
-        PermanentError: if the object does not exist.
-        TransientError: if the store does not respond.
-    """
+    """Return the metadata of an object; permanent errors of the store's package are raised unchanged."""
     import fsspec
 
     href = f"{location.scheme}://{location.address}"

@@ -185,12 +185,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return events
 
     def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
-        """Return the events of the assignments that a pipeline has not completed.
-
-        Raises:
-            UsageError: if Beam rejects its options.
-            ConfigurationError: if consecutive pipelines have no outcome.
-        """
+        """Return the events of the assignments that a pipeline has not completed."""
         self._running = None
         self._settled.append(running.queue)
         for client in range(1, self._clients):
@@ -288,11 +283,7 @@ class _Pipeline:
         return self._process.returncode is not None
 
     def batches(self, *, is_over: bool) -> list[OutcomeBatch]:
-        """Return the batches since the previous call, if it is time to list them.
-
-        Args:
-            is_over: no more batches will be written.
-        """
+        """Return the batches since the previous call, if it is time to list them."""
         if not is_over and self._clock() - self._looked < self._look:
             return []
         self._looked = self._clock()

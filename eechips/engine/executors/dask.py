@@ -239,9 +239,6 @@ class DaskExecutor(Executor[_DaskHandle]):
         """Return the results of finished assignments, without those that were lost with their worker.
 
         Dask waits until a lost result has been computed again, which never happens, as no other worker may do that.
-
-        Raises:
-            ClusterLostError: if the scheduler is gone.
         """
         if not good:
             return []
@@ -266,11 +263,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 self._client.cancel(futures, force=True)
 
     def _identity(self) -> dict[str, Any] | None:
-        """Return the scheduler's description of itself and its workers; None while the connection is broken.
-
-        Raises:
-            ClusterLostError: if it is gone, or another has taken its place.
-        """
+        """Return the scheduler's description of itself and its workers; None while the connection is broken."""
         known: dict[str, Any] | None = self._ask("identity", self._reply_timeout, n_workers=-1)
         if known is not None and known["id"] != self._scheduler_id:
             raise ClusterLostError(
@@ -279,11 +272,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return known
 
     def _ask(self, operation: str, patience: float, **arguments: Any) -> Any:
-        """Send a request to the scheduler; return None if the connection is broken.
-
-        Raises:
-            ClusterLostError: if it is gone, or does not answer.
-        """
+        """Send a request to the scheduler; return None if the connection is broken."""
         if self._client.status == "connecting":
             return None
         asking = asyncio.run_coroutine_threadsafe(
@@ -304,11 +293,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return f" at {self._scheduler}" if self._scheduler else ""
 
     def _check_encryption(self, addresses: list[str]) -> None:
-        """Raise an error if secrets of the recipe would be sent over a connection without encryption.
-
-        Raises:
-            ConfigurationError: if there are any, and one of the addresses is of another machine and not encrypted.
-        """
+        """Raise an error if secrets of the recipe would be sent over a connection without encryption."""
         parameters = self._spec.recipe.parameters
         names = sorted(name for name, value in parameters.items() if collect_secrets({name: value}))
         clear = next((address for address in addresses if not is_private(address)), None)
@@ -319,11 +304,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             )
 
     def _failure_reason(self, future: Any) -> str:
-        """Return why an assignment has no result.
-
-        Raises:
-            ConfigurationError: if the workers are to blame, not the assignment.
-        """
+        """Return why an assignment has no result."""
         error = future.exception() if future.status == "error" else None
         if error is None:
             return "its worker has left the cluster"
@@ -335,11 +316,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return f"{type(error).__name__}: {error}"
 
     def _update_workers(self) -> list[Finished | Lost]:
-        """Update the list of workers.
-
-        Raises:
-            ClusterLostError: if the scheduler is gone, or the cluster has had no workers for minutes.
-        """
+        """Update the list of workers."""
         self._updated = self._clock()
         known = self._identity()
         if known is None:

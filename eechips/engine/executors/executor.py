@@ -208,11 +208,7 @@ class Executor(abc.ABC, Generic[HandleT]):
         return self._idle() is not None
 
     def _assign(self, assignment: WorkUnit, *, alone: bool) -> HandleT:
-        """Note an assignment in the handle of the worker with the fewest, or of an idle one, and return the handle.
-
-        Raises:
-            ValueError: if no worker can take it.
-        """
+        """Note an assignment in the handle of the worker with the fewest, or of an idle one, and return the handle."""
         chosen = self._idle() if alone else self._roomy()
         if chosen is None:
             raise ValueError("no worker has room")

@@ -118,11 +118,7 @@ class _SampleWriter:
         self._group = group
 
     def write(self, entry: PackEntry) -> None:
-        """Write all arrays, coordinates and attributes.
-
-        Raises:
-            UsageError: as :func:`write`.
-        """
+        """Write all arrays, coordinates and attributes."""
         facts: Mapping[str, Facts] = json.loads(entry.metadata)["layers"]
         grid = _common_grid(facts)
         coordinates = [_GRID_MAPPING] if grid is not None else []

@@ -85,11 +85,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
-    """Return the extensions of a sample's files, after its id.
-
-    Args:
-        suffixes: suffixes of its files by layer.
-    """
+    """Return the extensions of a sample's files, after its id."""
     if len(suffixes) == 1:
         [(layer, suffix)] = suffixes.items()
         if layer in UNNAMED and suffix not in ("", _METADATA):
