@@ -17,6 +17,7 @@ EXTRAS = {
     "beam": r"--executor beam|executor=\"beam|eechips\.beam|apache_beam",
     "report": r"eechips plot\b|eechips\.plot\b",
     "explore": r"\.explore\(",
+    "series": r"eechips smooth\b|eechips\.smooth\b",
     "ml": r"eechips\.(load|stack)\b|import xarray|import geopandas",
     "xarray": r"eechips\.open_cube\b|engine=\"eechips",
     "pack": r"eechips pack\b|eechips\.pack\b",

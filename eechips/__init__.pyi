@@ -39,6 +39,7 @@ from .reports.figure import plot as plot
 from .reports.inspection import failures as failures
 from .reports.inspection import status as status
 from .reports.page import report as report
+from .reports.smoothing import smooth as smooth
 from .reports.world_files import georeference as georeference
 from .scripts.pools import Pool as Pool
 from .training.dataset_card import card as card

@@ -35,6 +35,7 @@ VERBS = {
         "report": "Make the HTML report of a run: map, chips, charts.",
         "preview": "Make a contact sheet of chips of a run.",
         "plot": "Plot the time series of a run.",
+        "smooth": "Smooth the time series of a run and fill their gaps.",
         "georeference": "Write beside pictures where they are.",
         "failures": "List the failed units of a run.",
         "retry": "Run failed units again.",
@@ -76,7 +77,7 @@ _NAMES = tuple(name for group in VERBS.values() for name in group)
 _MODULES = {
     "fetch_commands": ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run"),
     "inspect_commands": ("status", "failures"),
-    "report_commands": ("report", "preview", "plot", "georeference"),
+    "report_commands": ("report", "preview", "plot", "smooth", "georeference"),
     "retry_commands": ("retry", "trust"),
     "update_commands": ("update",),
     "verify_commands": ("verify",),

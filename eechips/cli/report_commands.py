@@ -1,16 +1,28 @@
-"""Make pictures and pages of a run: ``eechips report``, ``preview``, ``plot`` and ``georeference``."""
+"""Make pictures and pages of a run: ``eechips report``, ``preview``, ``plot``, ``smooth`` and ``georeference``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from eechips.cli.terminal import echo
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
 from eechips.text.formatting import format_count
+
+if TYPE_CHECKING:
+    from eechips.reports.smoothing import Method
+
+_bands = click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="NAME",
+    help="Only this column, or all columns of this band. May be repeated.",
+)
 
 
 @click.command("report", cls=VerbCommand, context_settings=HELP)
@@ -119,13 +131,7 @@ def preview_command(
     metavar="ID",
     help=f"Only this region. May be repeated. [default: the first {MOST_PANELS}]",
 )
-@click.option(
-    "--band",
-    "bands",
-    multiple=True,
-    metavar="NAME",
-    help="Only this column, or all columns of this band. May be repeated.",
-)
+@_bands
 @click.option(
     "--out",
     type=LocalPath(dir_okay=False),
@@ -159,6 +165,58 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
         )
     if is_there:
         echo(f"Replaced the earlier {path.name}.", err=True)
+
+
+@click.command("smooth", cls=VerbCommand, context_settings=HELP)
+@click.argument("folder", type=LocalPath(), metavar="DIR")
+@click.option(
+    "--method",
+    type=click.Choice(SMOOTHING_METHODS),
+    default="whittaker",
+    show_default=True,
+    help="Whittaker's smoother, or Savitzky-Golay filters.",
+)
+@click.option(
+    "--days",
+    type=int,
+    default=60,
+    show_default=True,
+    help="whittaker: half of a variation of so many days is left. savgol: length of the window.",
+)
+@click.option(
+    "--max-gap",
+    type=int,
+    default=90,
+    show_default=True,
+    metavar="DAYS",
+    help="Longest time between two values that is filled.",
+)
+@click.option("--step", type=int, metavar="DAYS", help="A row every so many days. [default: the dates of the run]")
+@_bands
+@click.option(
+    "--out",
+    type=LocalPath(dir_okay=False),
+    metavar="FILE",
+    help="Output file, Parquet. [default: DIR/smoothed.parquet]",
+)
+def smooth_command(
+    folder: Path, method: Method, days: int, max_gap: int, step: int | None, bands: tuple[str, ...], out: Path | None
+) -> None:
+    """Smooth the time series of a run and fill their gaps, in columns beside the values.
+
+    For a column NDVI, the table has NDVI, NDVI_smooth, and NDVI_filled: the values, and the smoothed series where they
+    are missing. Nothing is extrapolated, and the run's own tables stay as they are. Needs scipy:
+    pip install 'eechips[series]'.
+
+    \b
+    Examples:
+      eechips smooth outputs/timeseries-s2
+      eechips smooth outputs/timeseries-s2 --band NDVI --days 45 --step 10
+      eechips smooth outputs/timeseries-modis-lst --method savgol --days 91 --out smooth.parquet
+    """
+    from eechips.reports.smoothing import smooth
+
+    echo(smooth(folder, method=method, days=days, max_gap=max_gap, step=step, bands=bands, out=out))
 
 
 @click.command("georeference", cls=VerbCommand, context_settings=HELP)

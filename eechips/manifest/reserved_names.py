@@ -28,6 +28,7 @@ _OF_COMMANDS = (
     "quality.parquet",
     "croissant.json",
     "stats.json",
+    "smoothed.parquet",
     "rebuild.csv",
     "rebuild-assets.csv",
 )

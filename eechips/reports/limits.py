@@ -10,3 +10,6 @@ MOST_THUMBNAILS = 2000
 
 MOST_PANELS = 60
 """Maximum regions of a figure."""
+
+SMOOTHING_METHODS = ("whittaker", "savgol")
+"""Ways to smooth a time series."""

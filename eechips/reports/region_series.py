@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from eechips.storage.received_files import open_parquet, read_frame, translate_r
 
 _DATE = "date"
 _LISTED = 12  # names in a message
+_BATCH = 65_536  # rows of a table that are read at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,17 +66,60 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
         StorageError: if a table is damaged.
     """
     with translate_read_errors(run.path):
+        return _curves(run, _one_table(run) or _tables(run), regions, bands, most)
+
+
+def _curves(run: Run, tables: _OneTable | _Tables, regions: Sequence[Any], bands: Sequence[str], most: int) -> Curves:
+    names = list(dict.fromkeys(str(region) for region in regions))
+    known = tables.ids()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
+    if not known:
+        raise UsageError(f"{run.path} has no time series: no region has a row")
+    chosen = names or list(known)[:most]
+    curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
+    return Curves(tables.id_column, curves, len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesTables:
+    """The tables of time series of a run.
+
+    Attributes:
+        id_column: name of the column with the region's id.
+    """
+
+    id_column: str
+    _tables: _OneTable | _Tables
+    _path: Path
+
+    def curves(self, bands: Sequence[str] = ()) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the id of each region, and its values by date as :class:`Curve` has them, without loading all tables.
+
+        Args:
+            bands: names of columns, or of bands for all of their columns; empty for all except counts and valid
+                fractions.
+
+        Raises:
+            UsageError: if there is no such column; the message lists columns.
+            StorageError: if a table is damaged.
+        """
+        with translate_read_errors(self._path):
+            for region, rows in self._tables.regions():
+                yield region, _curve(rows, bands)
+
+
+def open_series(run: Run) -> SeriesTables:
+    """Open the tables of time series of a run.
+
+    Raises:
+        UsageError: if the run has none.
+        StorageError: if a table is damaged.
+    """
+    with translate_read_errors(run.path):
         tables = _one_table(run) or _tables(run)
-        names = list(dict.fromkeys(str(region) for region in regions))
-        known = tables.ids()
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
-        if not known:
-            raise UsageError(f"{run.path} has no time series: no region has a row")
-        chosen = names or list(known)[:most]
-        curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
-        return Curves(tables.id_column, curves, len(known))
+        return SeriesTables(tables.id_column, tables, run.path)
 
 
 class _OneTable:
@@ -84,14 +132,25 @@ class _OneTable:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self.id_column = _id_column(_read(paths[0], rows=0), paths[0])
+        self._ids: dict[str, Any] | None = None
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
-        return {str(value): value for path in self._paths for value in _read_ids(path, self.id_column)}
+        regions: dict[str, Any] = {}
+        for path in self._paths:
+            values = _read(path, columns=[self.id_column])[self.id_column].drop_duplicates()
+            regions.update((str(value), value) for value in values.tolist())
+        return regions
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
         return pd.concat([_rows(path, self.id_column, region) for path in self._paths], ignore_index=True)
+
+    def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the rows of each region, in the order of their ids, in which the rows of each file are."""
+        parts = heapq.merge(*(_parts(path, self.id_column) for path in self._paths), key=itemgetter(0))
+        for region, some in groupby(parts, key=itemgetter(0)):
+            yield region, pd.concat([rows for _, rows in some], ignore_index=True)
 
 
 class _Tables:
@@ -105,8 +164,11 @@ class _Tables:
         self.id_column = _id_column(_read(paths[0][0], rows=0), paths[0][0])
         self._paths: dict[str, list[Path]] = {}
         for path, region in paths:
-            for value in [region] if region is not None else _read_ids(path, self.id_column):
+            for value in [region] if region is not None else self._regions(path):
                 self._paths.setdefault(str(value), []).append(path)
+
+    def _regions(self, path: Path) -> Iterator[Any]:
+        yield from _read(path, columns=[self.id_column])[self.id_column].drop_duplicates().tolist()
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
@@ -117,6 +179,29 @@ class _Tables:
         table = pd.concat([_read(path) for path in self._paths[region]], ignore_index=True)
         region_rows: pd.DataFrame = table[table[self.id_column].astype(str) == region]
         return region_rows
+
+    def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield the rows of each region."""
+        groups: dict[tuple[Path, ...], set[str]] = {}
+        for name, own in self._paths.items():
+            groups.setdefault(tuple(own), set()).add(name)
+        shared = Counter(path for paths in groups for path in paths)
+        for paths, names in groups.items():
+            table = pd.concat([_read(path) for path in paths], ignore_index=True)
+            has_others = any(shared[path] > 1 for path in paths)
+            for region, rows in table.groupby(self.id_column, sort=False):
+                if not has_others or str(region) in names:
+                    yield region, rows
+
+
+def _parts(path: Path, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield the rows of each region of a file, in its order; a region may come in several parts."""
+    if path.suffix != ".parquet":
+        yield from _read(path).groupby(column, sort=False)
+        return
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(_BATCH):
+            yield from batch.to_pandas().groupby(column, sort=False)
 
 
 def _one_table(run: Run) -> _OneTable | None:
@@ -150,10 +235,6 @@ def _id_column(table: pd.DataFrame, path: Path) -> str:
 
 def _read(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pd.DataFrame:
     return read_frame(path, path.suffix[1:], columns=columns, rows=rows)
-
-
-def _read_ids(path: Path, column: str) -> list[Any]:
-    return _read(path, columns=[column])[column].drop_duplicates().tolist()
 
 
 def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
