@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eechips_local.demo import DemoStore
-from eechips_local.evaluation.model import PixelWindow, Query
+from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
@@ -18,7 +18,7 @@ from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import plan_band
 from eechips_local.stubs.stub_images import StubCollection
 from eechips_local.stubs.stub_scene import StubScene
-from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, read
+from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, millis, read
 
 COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
 
@@ -81,6 +81,69 @@ def test_normals_have_one_image_for_each_month_of_the_year() -> None:
     assert indexes("OREGONSTATE/PRISM/Norm81m", (1970, 1, 1), (2030, 1, 1)) == months
     assert RECORDS.get("OREGONSTATE/PRISM/Norm81m/07") is not None
     assert RECORDS.get("OREGONSTATE/PRISM/Norm91m/13") is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "days", "equals", "count", "name"),
+    [
+        ("NOAA/GFS0P25", 10, {"forecast_hours": 6}, 40, "2020010100F006"),
+        ("NASA/NEX-GDDP", 31, {"scenario": "rcp85", "model": "CCSM4"}, 31, "20200101_CCSM4_rcp85"),
+        ("USFS/GTAC/LCMS/v2023-9", 366, {"study_area": "CONUS"}, 1, "2020_CONUS"),
+        ("NOAA/GOES/16/MCMIPM", 0.25, {"domain": 2}, 36, "20200101T0000_2"),
+    ],
+)
+def test_each_interval_has_an_image_of_every_variant(
+    dataset: str, days: float, equals: dict[str, Any], count: int, name: str
+) -> None:
+    """Records state hours of forecasts, scenarios, models and areas, of which one image each has the same time."""
+    collection: Any = RECORDS.get(dataset)
+    start = millis(2020, 1, 1)
+    images = list(collection.images(Query(start=start, end=start + int(days * 86_400_000), equals=equals)))
+    assert len(images) == count
+    assert images[0].properties["system:index"] == name
+    found = RECORDS.get(f"{dataset}/{name}")
+    assert isinstance(found, ImageAsset)
+    assert equals.items() <= found.properties.items()
+
+
+def test_forecasts_are_of_their_hour() -> None:
+    """24 of one day, in order, as notebooks limit them; the record names the time a forecast is for."""
+    names = indexes("NOAA/GFS0P25", (2018, 12, 22), (2018, 12, 23))
+    assert len(names) == 4 * 209
+    assert names[:24] == [f"2018122200F{hour:03}" for hour in range(24)]
+    image = RECORDS.get("NOAA/GFS0P25/2018122206F123")
+    assert isinstance(image, ImageAsset)
+    assert image.properties["forecast_time"] - image.properties["system:time_start"] == 123 * 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("image", "start"),
+    [
+        ("NOAA/GOES/18/FDCC/2022341230117000000", (2022, 12, 7, 23, 1)),
+        ("NOAA/GOES/17/MCMIPC/2020211190617600000", (2020, 7, 29, 19, 6)),
+    ],
+)
+def test_a_name_may_have_the_day_of_the_year(image: str, start: tuple[int, ...]) -> None:
+    """As in Google's examples of these datasets."""
+    found = RECORDS.get(image)
+    assert isinstance(found, ImageAsset)
+    assert found.properties["system:time_start"] == millis(*start)
+
+
+def test_rows_have_dates_of_the_time_of_the_table() -> None:
+    """Google's example parses them as yyyy-MM-dd."""
+    table: Any = RECORDS.get("USGS/LIMA/SR_METADATA")
+    dates = [date.fromisoformat(row.properties["ACQ_DATE"]) for row in table.rows(Query())]
+    assert date(1999, 6, 30) <= min(dates) < max(dates) <= date(2002, 9, 4)
+
+
+def test_the_limit_of_a_type_is_no_usual_value() -> None:
+    """The record of night lights states 0 to 6553.4, the greatest 16-bit number by 0.1; its picture shows 0 to 100."""
+    light = next(b for b in known("NASA/VIIRS/002/VNP46A2").bands if b.name == "Gap_Filled_DNB_BRDF_Corrected_NTL")
+    plan = plan_band(light, "A")
+    half, least = (StubScene("A", (plan,), date(2020, 1, 1)).encode(np.full((1, 1, 1), v), (0,)) for v in (0.5, 0.1))
+    assert float(half[0, 0, 0]) < 6553.4 / 7
+    assert float(least[0, 0, 0]) < 10.0
 
 
 def test_rain_by_the_hour() -> None:

@@ -61,7 +61,7 @@ def test_features_override_the_style() -> None:
     assert (opacity > 0).sum() in range(17**2, 20**2)
 
 
-@pytest.mark.parametrize("shape", sorted(MARKERS))
+@pytest.mark.parametrize("shape", [*sorted(MARKERS), "CIRCLE"])
 def test_every_marker_covers_its_place(shape: str) -> None:
     _, opacity = drawn(invoke("Collection.style", collection=features(POINT), pointSize=10, pointShape=shape))
     assert opacity[50, 50] > 0

@@ -77,12 +77,14 @@ class _Options:
         """
         color = _color(self.color)
         fill = (*color[:3], color[3] * _FILL_OPACITY) if self.fillColor is None else _color(self.fillColor)
-        if self.pointShape not in MARKERS:
+        # Google's example of sat-io/open-datasets/us-drought-monitor names it 'CIRCLE'.
+        shape = self.pointShape.lower() if isinstance(self.pointShape, str) else self.pointShape
+        if shape not in MARKERS:
             raise InvalidError(f"Unknown pointShape '{self.pointShape}'.")
         if self.lineType not in ("solid", *_PATTERNS):
             raise InvalidError(f"Unknown lineType '{self.lineType}'. Must be one of 'solid', 'dotted' and 'dashed'.")
         size, width = _size(self.pointSize, "pointSize"), _size(self.width, "width")
-        return FeatureStyle(color, fill, size, self.pointShape, width, self.lineType)
+        return FeatureStyle(color, fill, size, shape, width, self.lineType)
 
 
 def _color(value: Any) -> tuple[float, float, float, float]:

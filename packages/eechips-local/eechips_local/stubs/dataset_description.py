@@ -137,6 +137,7 @@ class DatasetDescription:
         index: ``system:index`` of an image, as of ``strftime``; None for one that follows the interval.
         is_composite: see ``ImageAsset``.
         properties: properties of all images, with their values.
+        variants: properties of which each interval has an image for every value, as those of scenarios and models.
     """
 
     id: str
@@ -152,3 +153,4 @@ class DatasetDescription:
     index: str | None = None
     is_composite: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    variants: tuple[tuple[str, tuple[Any, ...]], ...] = ()

@@ -30,7 +30,7 @@ else:
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
     "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "composite", "dtype", "bands", "details",
-    "columns", "properties",
+    "columns", "properties", "variants",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -131,6 +131,11 @@ class Entry:
             changes["columns"] = tuple(Column(*column) for column in facts["columns"].items())
         if "properties" in facts:
             changes["properties"] = facts["properties"]
+        if "variants" in facts:
+            columns = {column.name: column for column in dataset.columns}
+            changes["variants"] = tuple(
+                (name, _variant_values(values, columns[name])) for name, values in facts["variants"].items()
+            )
         return replace(dataset, bands=self._bands(dataset.bands, facts, is_recorded=is_recorded), **changes)
 
     def _bands(
@@ -176,6 +181,14 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
     if "bits" in stated:
         changes["bits"] = tuple(BitField(first, count) for first, count in stated["bits"])
     return replace(band, **changes)
+
+
+def _variant_values(values: Sequence[str | int | list[int]], column: Column) -> tuple[Any, ...]:
+    """Return the values of a variant, by the type of its column; three numbers stand for first, last and step."""
+    if not values:
+        return column.values
+    listed = [range(part[0], part[1] + 1, part[2]) if isinstance(part, list) else [part] for part in values]
+    return tuple(str(value) if column.type == "STRING" else value for part in listed for value in part)
 
 
 def _midnight(day: date) -> datetime:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property, partial
+from itertools import product
 from typing import Any, TypeAlias
 
 import shapely
@@ -44,6 +45,8 @@ _DATE = re.compile(
     r"(?:(?<!\d)|(?<=F1\d))(?P<year>(?:19|20)\d\d)(?:[_-]?(?P<month>[01]\d)(?:[_-]?(?P<day>[0-3]\d))?)?(?!\d)"
 )
 """A date in a name; that of a satellite of DMSP, such as F18, may precede it."""
+_DAY_OF_YEAR = re.compile(r"(?<!\d)(?P<day>(?:19|20)\d\d[0-3]\d\d)(?P<time>\d{4}(?:\d\d(?:\d{6})?)?)?(?!\d)")
+"""Year and day of the year in a name, before a time of day if any, as in those of GOES and GEDI."""
 
 _SourceKey: TypeAlias = "tuple[str, bool, PixelGrid]"
 
@@ -126,13 +129,16 @@ class ImageMaker:
             factors |= {f"{band.name}_scale": band.scale, f"{band.name}_offset": band.offset}
         return {name: factor for name, factor in factors.items() if name in named}
 
-    def make(self, id: str, start: datetime | None, end: datetime | None) -> ImageAsset:
+    def make(
+        self, id: str, start: datetime | None, end: datetime | None, variant: Mapping[str, Any] | None = None
+    ) -> ImageAsset:
         """Return an image.
 
         Args:
             id: id of the image.
             start: when it begins, UTC; None if it has no time.
             end: when it ends.
+            variant: the values of its ``DatasetDescription.variants``.
         """
         when = (start or _EARLIEST).date()
         index = id.rpartition("/")[2]
@@ -140,6 +146,8 @@ class ImageMaker:
         properties = {
             **property_values(self._dataset, index, start),
             **self._dataset.properties,
+            **(variant or {}),
+            **self._forecast_time(start, variant or {}),
             **self._legends,
             **self._factors,
             "system:index": index,
@@ -153,6 +161,13 @@ class ImageMaker:
             version=synthetic_label.VERSION,
             is_composite=self._dataset.is_composite,
         )
+
+    def _forecast_time(self, start: datetime | None, variant: Mapping[str, Any]) -> dict[str, int]:
+        """Return the time that a forecast is for, if the record has a property of it."""
+        has_time = any(column.name == "forecast_time" for column in self._dataset.columns)
+        if start is None or not has_time or "forecast_hours" not in variant:
+            return {}
+        return {"forecast_time": millis(start + timedelta(hours=variant["forecast_hours"]))}
 
     def _bands(self, when: date) -> tuple[BandInfo, ...]:
         sources = [
@@ -174,6 +189,8 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
 
 
 _MADE_UP = "synthetic {}"
+_NAMES_DATE = re.compile(r"(^|_)date(_|$)|[a-z]Date$", re.IGNORECASE)
+"""Names of texts that are dates: Google's example of USGS/LIMA/SR_METADATA parses ACQ_DATE as yyyy-MM-dd."""
 _NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
 
 
@@ -185,7 +202,8 @@ def check_equals(dataset: DatasetDescription, query: Query) -> None:
     """
     for column in dataset.columns:
         wanted = query.equals.get(column.name)
-        is_made_up = column.type == "STRING" and not column.values and column.name not in dataset.properties
+        is_stated = column.values or column.name in dataset.properties or column.name in dict(dataset.variants)
+        is_made_up = column.type == "STRING" and not is_stated
         if is_made_up and isinstance(wanted, str) and wanted not in _NAMES:
             raise InvalidError(
                 f"The stub of {dataset.id} has made up values of {column.name!r}, so none is {wanted!r}; "
@@ -211,6 +229,8 @@ def _value(column: Column, index: str, start: datetime | None) -> Any:
         value = word % 100
     elif kind == "DATETIME":
         value = millis(start or _EARLIEST)
+    elif _NAMES_DATE.search(name) is not None:
+        value = (start or _EARLIEST).strftime("%Y-%m-%d")
     else:
         value = _MADE_UP.format(word % 10)
     return [value] * 3 if is_list else value
@@ -223,7 +243,7 @@ def millis(time: datetime) -> int:
 
 @dataclass(frozen=True)
 class StubCollection:
-    """A ``CollectionAsset`` of one image for each interval, over the extent of the dataset.
+    """A ``CollectionAsset`` of one image for each interval and variant, over the extent of the dataset.
 
     Attributes:
         dataset: description of the dataset.
@@ -247,14 +267,22 @@ class StubCollection:
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
-        return len(self._numbers(query)) if query == Query(start=query.start, end=query.end) else None
+        is_of_time = query == Query(start=query.start, end=query.end)
+        return len(self._numbers(query)) * len(self._variants) if is_of_time else None
+
+    @cached_property
+    def _variants(self) -> tuple[Mapping[str, Any], ...]:
+        """The values that tell images of one interval apart."""
+        names = [name for name, _ in self.dataset.variants]
+        values = product(*(values for _, values in self.dataset.variants))
+        return tuple(dict(zip(names, each, strict=True)) for each in values)
 
     @cached_property
     def _size(self) -> int:
         return self._number_at(self._end - timedelta(milliseconds=1)) + 1
 
     def _numbers(self, query: Query) -> range:
-        """Return the numbers of the images in the time of a query."""
+        """Return the numbers of the intervals in the time of a query."""
         first = 0 if query.start is None else max(0, self._number_of(query.start))
         return range(first, self._size if query.end is None else max(first, self._number_of(query.end)))
 
@@ -267,50 +295,68 @@ class StubCollection:
             return
         if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
             return
+        variants = [v for v in self._variants if all(query.equals.get(name, v[name]) == v[name] for name in v)]
         for number in self._numbers(query):
-            yield self._image(number)
+            yield from (self._image(number, variant) for variant in variants)
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
         """See ``Seekable.images_from``."""
-        return (self._image(number) for number in range(start, self._size))
+        count = len(self._variants)
+        return (self._image(n // count, self._variants[n % count]) for n in range(start, self._size * count))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.
 
         An index of another form is answered if it names a date of the collection, as that of a tile does.
         """
-        try:
-            time = datetime.strptime(index, self._format).replace(tzinfo=timezone.utc)
-            if "%Y" not in self._format:  # of a climatology: one year stands for all
-                time = time.replace(year=self._start.year)
-        except ValueError:
+        read = next(((time, v) for v in self._variants if (time := self._time_of(index, v)) is not None), None)
+        if read is None:
             return self._named_image(index)
+        time, variant = read
         # An index may be rounded down: the image may begin within its minute, hour or day.
         number = self._number_at(max(time, self._start))
         for candidate in (number, number + 1):
-            if 0 <= candidate < self._size and self._index(candidate) == index:
-                return self._image(candidate)
+            if 0 <= candidate < self._size and self._index(candidate, variant) == index:
+                return self._image(candidate, variant)
         return None
 
+    def _time_of(self, index: str, variant: Mapping[str, Any]) -> datetime | None:
+        """Return the time that the index of an image of a variant names, or None if it is none of that variant."""
+        text = self._format.format(**variant)
+        try:
+            time = datetime.strptime(index, text).replace(tzinfo=timezone.utc)
+        except ValueError:
+            return None
+        # One year of a climatology stands for all.
+        return time if "%Y" in text else time.replace(year=self._start.year)
+
     def _named_image(self, index: str) -> ImageAsset | None:
-        """Return an image of the first date that an index names, no coarser than the interval, if there is one."""
+        """Return an image of the first time that an index names, if there is one."""
+        time = next(self._named_times(index), None)
+        if time is None:
+            return None
+        end = self._end if self._interval is None else self._time(self._number_at(time) + 1)
+        named = [v for v in self._variants if all(str(value) in index for value in v.values())]
+        return self._maker.make(f"{self.id}/{index}", time, min(end, self._end), [*named, *self._variants][0])
+
+    def _named_times(self, index: str) -> Iterator[datetime]:
+        """Yield times of the collection that an index names: days of years, and dates no coarser than the interval."""
         unit = self._interval.unit if self._interval is not None else "year"
         needed = {"year": "year", "month": "month"}.get(unit, "day")
+        texts = [(match["day"] + (match["time"] or "0000")[:4], "%Y%j%H%M") for match in _DAY_OF_YEAR.finditer(index)]
         for match in _DATE.finditer(index):
-            if match[needed] is None:
-                continue
-            day = int(match["day"] or 1)
+            if match[needed] is not None:
+                parts = [text for text in match.groups() if text is not None]
+                texts.append(("".join(parts), "%Y%m%d"[: 2 * len(parts)]))
+        for text, form in texts:
             try:
-                time = datetime(int(match["year"]), int(match["month"] or 1), day, tzinfo=timezone.utc)
+                time = datetime.strptime(text, form).replace(tzinfo=timezone.utc)
             except ValueError:
                 continue
-            if match["day"] is None:
-                # The year of the first image may begin before it.
-                time = max(time, self._start) if time.year == self._start.year else time
+            if "%j" not in form and "%d" not in form and time.year == self._start.year:
+                time = max(time, self._start)  # the year of the first image may begin before it
             if self._start <= time < self._end:
-                end = self._end if self._interval is None else self._time(self._number_at(time) + 1)
-                return self._maker.make(f"{self.id}/{index}", time, min(end, self._end))
-        return None
+                yield time
 
     @cached_property
     def _maker(self) -> ImageMaker:
@@ -338,12 +384,14 @@ class StubCollection:
 
     @cached_property
     def _format(self) -> str:
-        """Of ``system:index``: no finer than the interval."""
+        """Of ``system:index``, with the values of variants in braces: no finer than the interval."""
         if self.dataset.index is not None:
             return self.dataset.index
         if self._interval is None:
-            return "%Y%m%d"
-        return "%Y_%m_%d" if _SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
+            text = "%Y%m%d"
+        else:
+            text = "%Y_%m_%d" if _SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
+        return "_".join([text, *(f"{{{name}}}" for name, _ in self.dataset.variants)])
 
     @cached_property
     def _starts(self) -> tuple[datetime, ...]:
@@ -363,8 +411,8 @@ class StubCollection:
                 starts += [begin + timedelta(days=day) for day in days]
         return tuple(start for start in starts if self._start <= start < self._end)
 
-    def _index(self, number: int) -> str:
-        return self._time(number).strftime(self._format)
+    def _index(self, number: int, variant: Mapping[str, Any]) -> str:
+        return self._time(number).strftime(self._format.format(**variant))
 
     def _time(self, number: int) -> datetime:
         """Return when an image begins: months and years begin on their first day, save in the first image."""
@@ -400,10 +448,10 @@ class StubCollection:
         years = time.year - self._start.year
         return years // count if unit == "year" else (years * 12 + time.month - self._start.month) // count
 
-    def _image(self, number: int) -> ImageAsset:
+    def _image(self, number: int, variant: Mapping[str, Any]) -> ImageAsset:
         start = self._time(number)
         end = self._end if self._interval is None else min(self._time(number + 1), self._end)
-        return self._maker.make(f"{self.id}/{self._index(number)}", start, end)
+        return self._maker.make(f"{self.id}/{self._index(number, variant)}", start, end, variant)
 
 
 def stub_image(dataset: DatasetDescription) -> ImageAsset:

@@ -12,6 +12,7 @@ import shapely
 
 from eechips_local.demo import demo_tables
 from eechips_local.demo.demo_tables import DemoTable
+from eechips_local.demo.noise import hashed
 from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 from eechips_local.stubs.dataset_description import DatasetDescription
 from eechips_local.stubs.stub_images import check_equals, property_values
@@ -35,6 +36,8 @@ _GAP = 0.05
 _TYPES = {"DOUBLE": "Float", "INT": "Integer", "STRING": "String", "DATETIME": "Long", "GEOMETRY": "Geometry"}
 _GEOMETRY = "GEOMETRY"
 _MOST_YEARS = 50
+_DAYS = 5
+"""Number that tells the noise of days from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,19 @@ def _made(dataset: DatasetDescription, cells: Sequence[tuple[int, Bounds]]) -> d
         across, down = (east - west) * _GAP, (north - south) * _GAP
         edges = shapely.box(*(round(v, 9) for v in (west + across, south + down, east - across, north - down)))
         shape = middle if dataset.is_point_table else edges
-        for n, start in enumerate(years):
+        for n, year in enumerate(years):
             index = demo_tables.index_of(number + (n << _CELL_BITS))
+            start = _time_within(dataset, number) if len(years) == 1 else year
             result.append(FeatureRow(index, shape, property_values(known, index, start)))
     return tuple(result)
+
+
+def _time_within(dataset: DatasetDescription, number: int) -> datetime | None:
+    """Return the time of a numbered row: any day of the dataset, if its first and last are known."""
+    if dataset.start is None or dataset.end is None or dataset.end <= dataset.start:
+        return dataset.start
+    days = max(1, (dataset.end - dataset.start).days)
+    return dataset.start + timedelta(days=int(hashed(len(dataset.id), number & 0xFFFFFFFF, _DAYS)[0]) % days)
 
 
 def _years(dataset: DatasetDescription) -> Sequence[datetime | None]:
