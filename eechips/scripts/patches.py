@@ -9,8 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
+from multiprocessing import util
 from typing import Any
 
+from eechips.processes.child_processes import end_with_parent
 from eechips.scripts import pool_replacement, pools
 from eechips.scripts.joblib_calls import replace_parallel
 from eechips.scripts.replaced_names import replace_names
@@ -90,6 +92,22 @@ def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))
         yield
+
+
+class _OpenBlock:
+    """What multiprocessing refers to weakly while a block is open."""
+
+
+@contextlib.contextmanager
+def end_processes_with_run() -> Iterator[None]:
+    """End processes that the script forks inside the block, as managers are, when the run is killed.
+
+    They hold the lock of the run's folder and the pipes of its workers and server open, as all forks do.
+    """
+    block = _OpenBlock()
+    util.register_after_fork(block, lambda _: end_with_parent())
+    yield
+    del block
 
 
 @contextlib.contextmanager

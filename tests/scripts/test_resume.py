@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from eechips import open_run
+from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
@@ -128,6 +129,30 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
     again = run(tmp_path / "lists.py", demo_server, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "to do: 0" in again.stdout
+
+
+@pytest.mark.exhaustive
+def test_a_manager_of_a_killed_script_ends_with_it(demo_server: Server, tmp_path: Path) -> None:
+    """Its process, a fork, holds the lock of the folder: the run could not be resumed while it lived."""
+    script, mark = tmp_path / "lists.py", tmp_path / "mark"
+    script.write_text(
+        LISTS.replace("    todo =", "    import multiprocessing\n\n    manager = multiprocessing.Manager()\n    todo =")
+    )
+    process = subprocess.Popen(
+        command(script, demo_server), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "STOPS_AT": "tile_11", "MARK": str(mark)},
+    )  # fmt: skip
+    wait_until(mark.exists, process)
+    process.kill()
+    process.wait()
+    mark.with_suffix(".go").touch()
+    deadline = time.monotonic() + 60
+    while is_held(tmp_path / "run"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    done = run(script, demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outputs(tmp_path) == EXPECTED
 
 
 @pytest.mark.exhaustive

@@ -274,8 +274,8 @@ class StubCollection:
     def _variants(self) -> tuple[Mapping[str, Any], ...]:
         """The values that tell images of one interval apart."""
         names = [name for name, _ in self.dataset.variants]
-        values = product(*(values for _, values in self.dataset.variants))
-        return tuple(dict(zip(names, each, strict=True)) for each in values)
+        combinations = product(*(values for _, values in self.dataset.variants))
+        return tuple(dict(zip(names, values, strict=True)) for values in combinations)
 
     @cached_property
     def _size(self) -> int:
