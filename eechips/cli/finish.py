@@ -115,12 +115,14 @@ def _bytes(foreseen: Estimate | Forecast) -> str:
 
 
 def _planning(planning: PlanningCost, units: int) -> str:
-    """Return requests and time of planning, as ranges where they are extrapolated from the first units."""
-    if planning.most_requests is None or planning.most_seconds is None:
-        return f"{format_count(planning.requests, 'request')}, {_span(planning.seconds, planning.seconds)}"
-    requests = f"{planning.requests:,} to {planning.most_requests:,} requests"
-    text = f"{requests}, {_span(planning.seconds, planning.most_seconds)}"
-    return f"{text}, extrapolated from the first {planning.tried:,} of {format_count(units, 'unit')}"
+    """Return requests and time of planning, with their ranges where they are extrapolated from the first units."""
+    text = f"{format_count(planning.requests, 'request')}, {_span(planning.seconds, planning.seconds)}"
+    least, most = planning.least_requests, planning.most_requests
+    if least is None or most is None or planning.least_seconds is None or planning.most_seconds is None:
+        return text
+    ranges = f"{least:,} to {most:,} requests, {_span(planning.least_seconds, planning.most_seconds)}"
+    units_text = f"the first {planning.tried:,} of {format_count(units, 'unit')}"
+    return f"about {text}, extrapolated from {units_text} ({ranges})"
 
 
 def _span(least: float, most: float) -> str:
@@ -132,11 +134,10 @@ def _span(least: float, most: float) -> str:
 def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     """Return the duration of a run: that of the computation, or that of the transfer if it is longer."""
     planning = foreseen.planning
-    more = 0.0 if planning is None or planning.most_seconds is None else planning.most_seconds - planning.seconds
-    duration = _span(seconds, seconds + more)
+    duration = _span(seconds, seconds)
     service = f"{duration} on Earth Engine" if foreseen.requests else duration
-    if planning is not None and (planning.seconds >= 1.0 or more >= 1.0):
-        service += f", {_span(planning.seconds, planning.seconds + more)} of it for planning"
+    if planning is not None and planning.seconds >= 1.0:
+        service += f", {_span(planning.seconds, planning.seconds)} of it for planning"
     transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
     if transfer <= seconds:
         return f"about {service}"
@@ -185,10 +186,10 @@ def _expected(foreseen: Forecast) -> list[str]:
 
 
 def _requests(foreseen: Forecast) -> str:
-    least = foreseen.least_requests
-    if least is None or least >= foreseen.requests:
-        return f"about {foreseen.requests:,}"
-    return f"{least:,} to {foreseen.requests:,}: units that are near each other may share one"
+    text, least, most = f"about {foreseen.requests:,}", foreseen.least_requests, foreseen.most_requests
+    if least is None or most is None or least == most:
+        return text
+    return f"{text} (95%: {least:,} to {most:,}): units that are near each other share some"
 
 
 def _planned(foreseen: Forecast) -> list[str]:

@@ -27,7 +27,7 @@ from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
-from eechips.engine.planning_cost import PartialPlan, PlanningMarks, plan_ahead, plan_first_units
+from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_first_units
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
@@ -70,7 +70,7 @@ class ConnectedRun:
         self._parts, self._records, self._log = parts, records, log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
-        self._ahead: PlanningMarks | None = None
+        self._ahead: PlanningSample | None = None
         self.is_paused = self.is_unchanged = False
 
     def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:

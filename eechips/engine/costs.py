@@ -12,23 +12,28 @@ class PlanningCost:
     """What it costs to connect and to plan a run.
 
     Attributes:
-        requests: requests of the whole plan, without repeats; at least, if it is extrapolated.
+        requests: requests of the whole plan, without repeats; approximately, if it is extrapolated.
         sent: those that were sent until now, by an estimate or a run.
-        seconds: seconds of the whole plan, approximately; less for what the service has cached, and at least, if it is
-            extrapolated.
+        seconds: seconds of the whole plan, approximately; less for what the service has cached.
         compute: compute of the whole plan; None if the service does not report it.
-        most_requests: at most, if the plan is extrapolated from its first units; None if it is not.
-        most_seconds: likewise.
+        least_requests: at least, if the plan is extrapolated from its first units; None if it is not.
+        most_requests: likewise, at most.
+        least_seconds: likewise, seconds at least.
+        most_seconds: likewise, seconds at most.
         tried: number of these first units; 0 if all are planned.
+        first_seconds: seconds until the first further units can be fetched.
     """
 
     requests: int
     sent: int
     seconds: float
     compute: ComputeRange | None = None
+    least_requests: int | None = None
     most_requests: int | None = None
+    least_seconds: float | None = None
     most_seconds: float | None = None
     tried: int = 0
+    first_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +70,18 @@ class Forecast:
     Attributes:
         tried: units that are finished.
         left: units that are left, including replacements of empty units at the rate so far.
-        requests: HTTP requests, including retries.
+        requests: HTTP requests for results, including retries.
         bytes: number of bytes of files; None if no unit that was tried has one.
-        seconds: time, with the learned slots and the allowed rate.
+        seconds: time until all is planned and fetched, with the learned slots and the allowed rate.
         request_seconds: total duration of the requests at the service.
         slots: requests in flight at once.
         compute: compute of the units that are left, by the profiles of those that were tried; None if none was
             profiled.
         unplanned: units of ``left`` that are not planned yet.
-        planning: cost of planning these, apart from ``requests``, ``seconds`` and ``compute``; None if it is unknown,
-            as an earlier command has planned the first units, or if all units are planned.
-        least_requests: as ``requests``, if all units do that are near enough to another one to share a request.
+        planning: cost of planning these, apart from ``requests`` and ``compute``; None if it is unknown, as an earlier
+            command has planned the first units, or if all units are planned.
+        least_requests: lower end of the 95% confidence range of ``requests``, where units share some.
+        most_requests: upper end.
     """
 
     tried: int
@@ -89,3 +95,4 @@ class Forecast:
     unplanned: int = 0
     planning: PlanningCost | None = None
     least_requests: int | None = None
+    most_requests: int | None = None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, cast
 
-from eechips.client.shared_requests import MOST_WASTE
+from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
+from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
-from eechips.engine.planning_cost import SessionMark, extrapolate_planning
+from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
 from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
@@ -42,10 +43,15 @@ from eechips.recipe import (
     unit_value,
 )
 from eechips.text.timestamps import utc_now
+from eechips.web.urls import is_loopback
 
 _SAMPLE = 3
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
+_LAST = 0.5
+"""Part of the time of a request for which the slots wait for the last ones of a run."""
+_TELLING = 2
+"""Units that tell the rate of a run, for each slot: fewer end at the same time."""
 USUAL_IN_FLIGHT = 40
 """Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
@@ -99,31 +105,14 @@ def estimate_planned(
         batches = math.ceil(len(preview.points) / preview.batch)
         left = batches - math.ceil(plan.units / preview.batch)
         plan.units = len(preview.points)
-        plan.planning = PlanningCost(sent + max(0, left), sent, seconds * batches / max(1, batches - left))
+        whole = seconds * batches / max(1, batches - left)
+        plan.planning = PlanningCost(sent + max(0, left), sent, whole)
     plan.windows = _list_windows(recipe, config, planned)
     plan.neighbours = _count_neighbours(preview, plan.windows, plan.units)
     try:
         return _combine(recipe, config, session, plan)
     except EechipsError:  # a unit without a result fails by itself
         return None
-
-
-def find_shared_part(recipe: Recipe, config: RunConfig, ledger: Ledger, preview: PlanPreview | None) -> float:
-    """Return the part of the requests of a plan that is saved if all units near each other share requests, from 0 to 1.
-
-    Args:
-        recipe: recipe of the run.
-        config: configuration of the run.
-        ledger: ledger of the run; has the first units of the plan, or all.
-        preview: size of the plan; None if the ledger has all units.
-    """
-    if preview is None:
-        units, texts = sum(ledger.counts().values()), sample_units(ledger.database, _LOOKED_AT)
-    else:
-        first = read_first_unit(ledger.database)
-        units, texts = len(preview.points), [] if first is None else [first[1]]
-    neighbours = _count_neighbours(preview, _list_windows(recipe, config, map(_unit, texts)), units)
-    return (neighbours - math.ceil(neighbours / MOST_UNITS)) / units
 
 
 def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: ComputeSample) -> None:
@@ -170,9 +159,10 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         with planner_errors():
             preview = recipe.preview_units(_SAMPLE)
             chosen = SessionMark.of(session)
-            first = list(preview.units)
-        count, marks = len(preview.points), (began, chosen, SessionMark.of(session))
-        planning = extrapolate_planning(session, marks, preview, tried=len(first))
+            with noting_divisions() as divided:
+                first = list(preview.units)
+        count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(first), divided)
+        planning = extrapolate_planning(session, sample, preview)
         windows = _list_windows(recipe, config, first)
         neighbours = _count_neighbours(preview, windows, count)
         return PlanSummary(count, first, Counter(map(size_of, first)), planning, windows, neighbours)
@@ -185,7 +175,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         if len(plan.first) < _SAMPLE:
             plan.first.append(unit)
     end = SessionMark.of(session)
-    plan.planning = extrapolate_planning(session, (began, end, end), None, tried=1)
+    plan.planning = extrapolate_planning(session, PlanningSample(began, end, end, 1), None)
     plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
     return plan
 
@@ -201,14 +191,10 @@ def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> l
 
 def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], count: int) -> int:
     """Count the units that may share requests: by the places of all, or by the pixels of some."""
-    neighbours = NeighbourCount()
     if not windows:
         return 0
-    if preview is not None:
-        return neighbours.add_points(preview.points, windows[0])
-    for window in windows:
-        neighbours.add(window)
-    return round(neighbours.count * count / len(windows))
+    boxes = list(map(ChipBox.of, windows)) if preview is None else list(place_boxes(preview.points, windows[0]))
+    return round(len(ChipNeighbours(boxes).list_neighbours()) * count / len(boxes))
 
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
@@ -224,10 +210,10 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
     in_requests = count * sum(cost.seconds * share for cost, share in costs)
     sizes = [(cost.bytes, share) for cost, share in costs if cost.bytes is not None]
     known = sum(share for _, share in sizes)
-    slots = session.throttle.expected_limit if config.in_flight == "auto" else config.in_flight
+    slots = Machine.of(config, session).slots
     rate = config.requests_per_second
     longest = max((cost.seconds for cost, _ in costs), default=0.0)
-    seconds = max(requests / rate if rate else 0.0, in_requests / max(1, slots), longest)
+    seconds = max(requests / rate if rate else 0.0, in_requests / slots, longest)
     compute, source = _compute(recipe, config, session, plan, results, costs)
     return Estimate(
         units=count,
@@ -299,7 +285,9 @@ class Meter(RunFeature):
     """Measure the cost of units while they are fetched.
 
     Attributes:
+        positions: their positions in the plan.
         request_seconds: total duration of their requests at the service.
+        requests: number of these.
 
     Args:
         clock: seconds, monotonic.
@@ -308,7 +296,8 @@ class Meter(RunFeature):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ends: list[float] = []
-        self.request_seconds = 0.0
+        self.positions: list[int] = []
+        self.request_seconds, self.requests = 0.0, 0
 
     @property
     def units(self) -> int:
@@ -322,6 +311,8 @@ class Meter(RunFeature):
         ):
             if outcome.record or outcome.failed_request or outcome.exports:
                 self._ends.append(self._clock())
+                self.positions.append(outcome.position)
+                self.requests += len(outcome.request_logs)
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
 
     def pace(self) -> float | None:
@@ -335,16 +326,37 @@ class Meter(RunFeature):
         return (last - first) / elapsed if elapsed > 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What bounds the speed of a run besides the quota.
+
+    Attributes:
+        slots: requests in flight at once, as far as is known.
+        cores: cores that compute all requests; None for a service elsewhere.
+    """
+
+    slots: int
+    cores: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig, session: Session) -> Machine:
+        """Return the slots that a run may use, and the cores of this machine if the service is here."""
+        slots = session.throttle.expected_limit if config.in_flight == "auto" else config.in_flight
+        is_here = config.is_local or is_loopback(session.connection.target.endpoint)
+        return cls(max(1, slots), os.cpu_count() if is_here else None)
+
+
 def forecast_rest(
     totals: Totals,
     left: int,
     meter: Meter,
-    slots: int,
+    machine: Machine,
     config: RunConfig,
     sample: ComputeSample | None = None,
     unplanned: int = 0,
     planning: PlanningCost | None = None,
-    shared_part: float = 0.0,
+    joined: JoinedRequests | None = None,
+    counted: int = 0,
 ) -> Forecast:
     """Extrapolate the cost of the units that are left.
 
@@ -352,92 +364,71 @@ def forecast_rest(
         totals: totals of the units that were tried, by this command or earlier ones; at least one.
         left: units that are left.
         meter: meter of the units that this command has tried.
-        slots: concurrent requests, as learned so far.
+        machine: slots and cores of the run.
         config: configuration of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         planning: what it costs to plan them, if that is known.
-        shared_part: part of the requests that is saved if units share them; see :func:`find_shared_part`.
+        joined: requests of units that share some; None if none does.
+        counted: requests of the tried units, without repeats, where some are shared.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
-    requests = left * totals.requests / totals.units
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
+    unit_requests = totals.requests / totals.units
     unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    took = unit_seconds / unit_requests if unit_requests else unit_seconds
+    ends, units = (unit_requests, unit_requests), 1.0
+    if joined is not None:
+        repeats = meter.requests / counted if counted and meter.requests else 1.0
+        unit_requests, ends, units = repeats * joined.mean, (repeats * joined.low, repeats * joined.high), joined.units
+        took = meter.request_seconds / meter.requests if meter.requests else took
+        if sample is not None and sample.mean is not None:
+            # A request for several units computes each of them, one after the other at most.
+            took += max(0.0, units - meter.units / max(1, meter.requests)) * sample.mean
+    requests = left * unit_requests
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
-    pace, rate = meter.pace(), config.requests_per_second
+    pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
+    rate = config.requests_per_second
+    fetching = max(
+        (requests / machine.slots + _LAST) * took,
+        left / pace if pace else 0.0,
+        requests / rate if rate else 0.0,
+    )
+    compute = None if sample is None else sample.estimate(left)
+    seconds = _overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds, left)
     return Forecast(
         tried=totals.units,
         left=left,
         requests=round(requests),
         bytes=round(left * totals.bytes / totals.units) if totals.bytes else None,
-        seconds=max(left * unit_seconds / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
-        request_seconds=left * unit_seconds,
-        slots=slots,
-        compute=None if sample is None else sample.estimate(left),
+        seconds=seconds,
+        request_seconds=requests * took,
+        slots=machine.slots,
+        compute=compute,
         unplanned=unplanned,
         planning=planning,
-        least_requests=round(requests * (1.0 - shared_part)),
+        least_requests=round(left * ends[0]),
+        most_requests=round(left * ends[1]),
     )
+
+
+def _overlap(fetching: float, planning: PlanningCost | None, machine: Machine, compute: float, left: int) -> float:
+    """Return the seconds until units are planned and fetched, the first of them while the others are planned.
+
+    A service on this machine computes one after the other what its cores cannot compute at once.
+    """
+    seconds = fetching
+    if planning is not None:
+        rest = max(0.0, planning.seconds - planning.first_seconds)
+        last = fetching * planning.first_seconds / max(planning.seconds, 1e-9)  # of the units that are planned last
+        seconds = planning.first_seconds + max(fetching, rest + last)
+        if planning.compute is not None:
+            compute += planning.compute.seconds
+    return max(seconds, compute / machine.cores if machine.cores else 0.0)
 
 
 def _unit(text: str) -> dict[str, Any]:
     unit: dict[str, Any] = json.loads(text)
     return unit
-
-
-_DEGREE = 111_320.0
-"""Metres of a degree of latitude, approximately."""
-_Chip = tuple[float, float, float, float]
-
-
-class NeighbourCount:
-    """Count of units with a neighbour, by the cells of a grid of twice their own size.
-
-    Two chips may share a request if the window of both has at most 1.2 pixels for each pixel of theirs
-    (:data:`eechips.client.shared_requests.MOST_WASTE`). Whether they show the same images is not compared.
-    """
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[Hashable, int, int], list[_Chip]] = {}
-
-    @property
-    def count(self) -> int:
-        """Number of units with a neighbour."""
-        return sum(self._has_neighbour(cell, chip) for cell, chips in self._cells.items() for chip in chips)
-
-    def add(self, grid: Grid) -> None:
-        """Count a unit by its pixels."""
-        a, b, x, d, e, y = grid.transform
-        width, height = grid.width * (abs(a) + abs(b)), grid.height * (abs(d) + abs(e))
-        self._add(grid.crs, (x, y, width, height))
-
-    def add_points(self, points: Sequence[tuple[float, float]], grid: Grid) -> int:
-        """Count places by the pixels of one unit, and return how many have a neighbour."""
-        size = max(abs(cell) for cell in grid.transform[:2]) * max(grid.width, grid.height)
-        height = size / _DEGREE if size > 1.0 else size  # metres, or degrees
-        for longitude, latitude in points:
-            row = round(latitude)
-            width = height / max(0.01, math.cos(math.radians(row)))
-            self._add(row, (longitude, latitude, width, height))
-        return self.count
-
-    def _add(self, key: Hashable, chip: _Chip) -> None:
-        x, y, width, height = chip
-        self._cells.setdefault((key, math.floor(x / (2.0 * width)), math.floor(y / (2.0 * height))), []).append(chip)
-
-    def _has_neighbour(self, cell: tuple[Hashable, int, int], chip: _Chip) -> bool:
-        key, column, row = cell
-        for i, j in product((-1, 0, 1), (-1, 0, 1)):
-            near = self._cells.get((key, column + i, row + j), ())
-            if any(other is not chip and _fit(chip, other) for other in near):
-                return True
-        return False
-
-
-def _fit(first: _Chip, second: _Chip) -> bool:
-    """Return whether one window holds both chips without much else."""
-    x, y, width, height = first
-    window = (abs(x - second[0]) + max(width, second[2])) * (abs(y - second[1]) + max(height, second[3]))
-    return window <= MOST_WASTE * (width * height + second[2] * second[3])

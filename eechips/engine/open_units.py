@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Meter, find_shared_part, forecast_rest
+from eechips.engine.estimate import Machine, Meter, forecast_rest
+from eechips.engine.joined_requests import JoinedRequests, RequestJoining
 from eechips.engine.plan import name_template
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
+from eechips.engine.planning_cost import plan_sample
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import Replacements, is_refilling
+from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RUN_FEATURES, RunFeature
@@ -22,8 +26,9 @@ from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.engine.slow_units import SlowUnitReports, advice_for
+from eechips.manifest.ledger_queries import read_first_unit
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import RequestWindow, request_window_of, traits_of
+from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of
 
 
 class OpenUnits:
@@ -44,6 +49,8 @@ class OpenUnits:
         self._left = self._count(is_open=True)
         self._units: Iterator[WorkUnit | None] = run.ledger.open_units(first, end)
         self._replacements: Replacements | None = None
+        self._costs = RequestCosts()
+        self._planning = None if run.partial is None else run.partial.cost
         self.is_paused = False
         if self._unplanned == 0:
             self._begin()
@@ -94,19 +101,45 @@ class OpenUnits:
             return False
         if not (left := self._left + self._unplanned):
             return True
-        totals, throttle, partial = self._ledger.totals(), self._run.session.throttle, self._run.partial
-        sample = None if compute is None else compute.account.sample
-        planning = None if partial is None or not self._unplanned else partial.cost
-        shared_part = 0.0
-        if self._request_window is not None:
-            preview = None if partial is None else partial.preview
-            shared_part = find_shared_part(self._recipe, self._config, self._ledger, preview)
+        compute_sample = None if compute is None else compute.account.sample
+        joined, counted = self._join_rest(meter)
+        planning = self._planning if self._unplanned else None
         forecast = forecast_rest(
-            totals, left, meter, throttle.limit, self._config, sample, self._unplanned, planning, shared_part
-        )
+            self._ledger.totals(), left, meter, self._machine, self._config, compute_sample, self._unplanned,
+            planning, joined, counted,
+        )  # fmt: skip
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused
+
+    def _join_rest(self, meter: Meter) -> tuple[JoinedRequests | None, int]:
+        """Estimate the requests of the units that are left, if units share some, and count those of the tried ones.
+
+        Of a plan that is not made yet, some neighbourhoods are planned for this.
+        """
+        if self._request_window is None:
+            return None, 0
+        recipe, slots = self._recipe, self._machine.slots
+        joining = RequestJoining(recipe, self._config, self._request_window, self._costs, slots)
+        counted = joining.count([json.loads(self._ledger.unit(position).unit) for position in meter.positions])
+        partial, first = self._run.partial, read_first_unit(self._ledger.database)
+        if not self._unplanned or partial is None or first is None or not isinstance(recipe, SupportsPreview):
+            return joining.of_ledger(self._ledger, self._left), counted
+        places = joining.compare_places(partial.preview, json.loads(first[1]))
+
+        def plan(positions: Sequence[int]) -> list[Unit]:
+            self._planning, units = plan_sample(recipe, self._run.session, partial, positions, self._config.out)
+            return units
+
+        by_batch = False
+        if partial.cost is not None and meter.units:
+            fetching = partial.preview.batch * meter.request_seconds / meter.units / slots
+            by_batch = partial.cost.first_seconds > fetching
+        return joining.of_places(places, plan, by_batch=by_batch), counted
+
+    @property
+    def _machine(self) -> Machine:
+        return Machine.of(self._config, self._run.session)
 
     def _schedule(self, count: int, meter: Meter | None) -> bool:
         """Settle the next units; return False if the run was stopped before."""
@@ -155,7 +188,7 @@ class OpenUnits:
         elif config.fetch_seed is not None:
             yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
-            yield RequestSharing(window)
+            yield RequestSharing(window, self._costs)
         if meter is not None:
             yield meter
         if traits_of(self._recipe).needs_service:

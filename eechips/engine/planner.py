@@ -169,9 +169,9 @@ class Planner:
         if not self._preview.ends or not isinstance(self._recipe, SupportsPreview):
             yield from self._recipe.get_requests()
             return
-        for first, end in pairwise((0, *self._preview.ends, None)):
-            assert first is not None
-            yield from self._recipe.plan_range(first, end)
+        total = len(self._recipe.preview_units(0).points)
+        for first, end in pairwise((0, *self._preview.ends, total)):
+            yield from self._recipe.plan_units(range(first, end))
 
     def start(self) -> None:
         """Start the thread."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
+from eechips.engine.plan import planner_errors
 from eechips.engine.planner import Planner, caching_answers
 from eechips.engine.session import Session
 from eechips.errors import RequestError
+from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
 from eechips.recipe import PlanPreview, SupportsPreview, Unit
 
 _FACTOR = 2.0
@@ -62,11 +66,39 @@ class PartialPlan:
     preview: PlanPreview
 
 
-PlanningMarks = tuple[SessionMark, SessionMark]
-"""When the places of a plan were chosen, and when its first units were made."""
+@dataclass(frozen=True, slots=True)
+class PlanningSample:
+    """What was sent to plan the first units of a plan, or all.
+
+    Attributes:
+        began: before planning.
+        chosen: when the places were chosen.
+        end: when the units were made.
+        tried: number of these units; at least one.
+        divided: how their requests were divided.
+    """
+
+    began: SessionMark
+    chosen: SessionMark
+    end: SessionMark
+    tried: int
+    divided: Sequence[DividedItems] = ()
 
 
-def plan_ahead(recipe: SupportsPreview, session: Session, count: int, folder: Path) -> tuple[list[Unit], PlanningMarks]:
+@contextlib.contextmanager
+def noting_divisions() -> Iterator[list[DividedItems]]:
+    """Note how planning requests in this block are divided."""
+    divided: list[DividedItems] = []
+    token = DIVIDED_ITEMS.set(divided)
+    try:
+        yield divided
+    finally:
+        DIVIDED_ITEMS.reset(token)
+
+
+def plan_ahead(
+    recipe: SupportsPreview, session: Session, count: int, folder: Path
+) -> tuple[list[Unit], PlanningSample]:
     """Plan the first units of a run for a trial of their requests; :func:`plan_first_units` gets the same responses.
 
     Args:
@@ -78,14 +110,16 @@ def plan_ahead(recipe: SupportsPreview, session: Session, count: int, folder: Pa
     Raises:
         EechipsError: if planning fails.
     """
-    with caching_answers(folder):
+    with caching_answers(folder), noting_divisions() as divided:
         recipe.preview_units(0)
         chosen = SessionMark.of(session)
-        return list(recipe.preview_units(count).units), (chosen, SessionMark.of(session))
+        divided.clear()
+        units = list(recipe.preview_units(count).units)
+        return units, PlanningSample(chosen, chosen, SessionMark.of(session), max(1, len(units)), divided)
 
 
 def plan_first_units(
-    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningMarks | None = None
+    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningSample | None = None
 ) -> PartialPlan:
     """Have a planner make the first units of a plan only.
 
@@ -94,68 +128,151 @@ def plan_first_units(
         recipe: recipe of the run.
         session: in which it plans.
         count: number of these units.
-        ahead: when as many were planned before; None if they were not.
+        ahead: what planning as many has taken before; None if they were not planned.
 
     Raises:
         ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_first`.
     """
     marks: list[SessionMark] = []
     before = planner.stored
-    preview = planner.plan_first(recipe, count, lambda: marks.append(SessionMark.of(session)))
+    with noting_divisions() as divided:
+
+        def note_chosen() -> None:
+            marks.append(SessionMark.of(session))
+            divided.clear()
+
+        preview = planner.plan_first(recipe, count, note_chosen)
     total, tried = len(preview.points), planner.stored - before
     cost = None
     if tried:
-        chosen, end = (*marks, SessionMark.of(session)) if ahead is None or before else ahead
-        ends = (chosen, chosen, end)
-        cost = extrapolate_planning(session, ends, preview, tried=tried)
+        sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided)
+        cost = extrapolate_planning(session, sample if ahead is None or before else ahead, preview)
     return PartialPlan(max(0, total - planner.stored), cost, preview)
 
 
-def extrapolate_planning(
-    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], preview: PlanPreview | None, *, tried: int
-) -> PlanningCost:
+def plan_sample(
+    recipe: SupportsPreview, session: Session, partial: PartialPlan, positions: Sequence[int], folder: Path
+) -> tuple[PlanningCost | None, list[Unit]]:
+    """Plan some units of a plan for an estimate; return the cost of the whole plan by these, and the units.
+
+    Args:
+        recipe: recipe of the run.
+        session: in which it plans.
+        partial: the plan of which the first units are made.
+        positions: positions of the units.
+        folder: folder of the run, which keeps the responses.
+
+    Raises:
+        EechipsError: if planning fails.
+    """
+    mark = SessionMark.of(session)
+    with planner_errors(), caching_answers(folder), noting_divisions() as divided:
+        units = list(recipe.plan_units(positions))
+    if partial.cost is None or len(units) <= partial.cost.tried:
+        return partial.cost, units
+    sample = PlanningSample(mark, mark, SessionMark.of(session), len(units), divided)
+    cost = extrapolate_planning(session, sample, partial.preview)
+    return replace(
+        cost, sent=partial.cost.sent + cost.sent, compute=partial.cost.compute, tried=partial.cost.tried
+    ), units
+
+
+def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview | None) -> PlanningCost:
     """Return the cost of a plan of which the first units were made, or all.
 
     It lies between that of requests which cost the same whether they are for few units or for many, and that of
-    requests which cost as much more as they have units. The compute of a plan that reads pixels is the latter.
+    requests which cost as much more as they have units. The compute of a plan that reads pixels is the latter. How far
+    the units have filled their requests says how many requests all units fill.
 
     Args:
         session: in which it was made.
-        marks: before planning, when the places were chosen, and when the first units were made.
+        sample: the units that were made, and what was sent for them.
         preview: size of the plan; None if all units were made.
-        tried: number of the first units; at least one.
     """
-    began, chosen, end = marks
+    began, chosen, end, tried = sample.began, sample.chosen, sample.end, sample.tried
     count = tried if preview is None else len(preview.points)
     least = 1 if preview is None else math.ceil(count / preview.batch)
     most = max(float(least), count / tried)
     fewest = most if preview is not None and preview.reads_pixels else least
     once, repeated = chosen.sent - began.sent, end.sent - chosen.sent
     once_seconds, repeated_seconds = chosen.seconds - began.seconds, end.seconds - chosen.seconds
-    is_whole = tried >= count
+    if preview is None or tried >= count:
+        whole_seconds = once_seconds + repeated_seconds
+        compute = _planning_compute(session, sample, 1, 1)
+        return PlanningCost(once + repeated, once + repeated, whole_seconds, compute, first_seconds=whole_seconds)
+    slots = min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
+    compute = _planning_compute(session, sample, fewest, most)
+    own = 0.0 if compute is None or compute.high is None else compute.high / _FACTOR / count
+    batches = [_Batch.of(sample, size, slots, own) for size in _sizes(count, preview.batch)]
+    filled = sum(len(division.timings) for division in sample.divided)
+    others = (repeated - filled) * least  # such as the second steps of a search
+    requests = repeated * least if not filled else others + sum(batch.requests for batch in batches)
+    seconds = [repeated_seconds * least / len(batches) if not filled else batch.seconds for batch in batches]
+    ends = (once_seconds + repeated_seconds * least, once_seconds + repeated_seconds * most)
     return PlanningCost(
-        requests=once + repeated * least,
+        requests=once + round(min(max(requests, repeated * least), repeated * most)),
         sent=once + repeated,
-        seconds=once_seconds + repeated_seconds * least,
-        compute=_planning_compute(session, marks, fewest, most),
-        most_requests=None if is_whole else once + math.ceil(repeated * most),
-        most_seconds=None if is_whole else once_seconds + repeated_seconds * most,
-        tried=0 if is_whole else tried,
+        seconds=once_seconds + sum(seconds),
+        compute=compute,
+        least_requests=once + repeated * least,
+        most_requests=once + math.ceil(repeated * most),
+        least_seconds=min(ends[0], once_seconds + sum(seconds)),
+        most_seconds=max(ends[1], once_seconds + sum(seconds)),
+        tried=tried,
+        first_seconds=seconds[0],
     )
 
 
-def _planning_compute(
-    session: Session, marks: tuple[SessionMark, SessionMark, SessionMark], least: float, most: float
-) -> ComputeRange | None:
+def _sizes(count: int, batch: int) -> Iterator[int]:
+    """Yield the numbers of units that are planned by the same requests."""
+    for first in range(0, count, batch):
+        yield min(batch, count - first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Requests, and seconds, of units that are planned together."""
+
+    requests: int
+    seconds: float
+
+    @classmethod
+    def of(cls, sample: PlanningSample, size: int, slots: int, compute: float) -> _Batch:
+        """Extrapolate from a sample.
+
+        A request that is full takes longer than one for a few items by as much as it has more of them, or computes
+        more. What every request takes is at most what the shortest has taken.
+
+        Args:
+            sample: units that were planned.
+            size: number of units of the batch.
+            slots: requests in flight.
+            compute: EECU-seconds of each unit at most; 0 if they are unknown.
+        """
+        shortest = min((seconds for division in sample.divided for _, seconds in division.timings), default=0.0)
+        requests, total, rounds, parallel = 0, 0.0, 0, 1
+        for division in sample.divided:
+            if not division.timings:
+                continue
+            filled = size / sample.tried * division.requests
+            count = math.ceil(filled - 1e-9)
+            items, seconds = (sum(column) / len(division.timings) for column in zip(*division.timings, strict=True))
+            full = division.items / division.requests * min(1.0, filled)
+            requests, rounds, parallel = requests + count, rounds + math.ceil(count / slots), max(parallel, count)
+            total += math.ceil(count / slots) * (shortest + (seconds - shortest) * max(1.0, full / items))
+        return cls(requests, max(total, rounds * shortest + compute * size / min(slots, parallel)))
+
+
+def _planning_compute(session: Session, sample: PlanningSample, least: float, most: float) -> ComputeRange | None:
     """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
 
     Args:
         session: in which they were sent.
-        marks: see :func:`extrapolate_planning`.
+        sample: what was sent.
         least: times that the requests after the second mark compute what they have computed, at least.
         most: likewise, at most.
     """
-    began, chosen, end = (mark.profiles for mark in marks)
+    began, chosen, end = (mark.profiles for mark in (sample.began, sample.chosen, sample.end))
     if began is None or chosen is None or end is None:
         return None
     profiles, fixed = end[len(began) :], len(chosen) - len(began)

@@ -73,11 +73,14 @@ class UnitJoiner:
     Args:
         request_window: returns the pixels of a unit.
         units: open units in the order of the plan; None while the next one is not planned yet.
+        costs: costs of requests, as far as they are measured.
     """
 
-    def __init__(self, request_window: RequestWindow, units: Iterator[WorkUnit | None]) -> None:
+    def __init__(
+        self, request_window: RequestWindow, units: Iterator[WorkUnit | None], costs: RequestCosts | None = None
+    ) -> None:
         self._request_window, self._units = request_window, units
-        self._costs = RequestCosts()
+        self._costs = RequestCosts() if costs is None else costs
         self._assignments: deque[_Assignment] = deque()
         self._held = 0  # units of these
         self._joined = 0  # units of these when they were joined
@@ -208,16 +211,17 @@ class RequestSharing(RunFeature):
 
     Args:
         request_window: returns the pixels of a unit.
+        costs: costs of requests, as far as they are measured; further ones are noted here.
     """
 
     _joiner: UnitJoiner
 
-    def __init__(self, request_window: RequestWindow) -> None:
-        self._request_window = request_window
+    def __init__(self, request_window: RequestWindow, costs: RequestCosts) -> None:
+        self._request_window, self._costs = request_window, costs
 
     def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
         """Yield assignments of neighbouring units."""
-        self._joiner = UnitJoiner(self._request_window, units)
+        self._joiner = UnitJoiner(self._request_window, units, self._costs)
         return self._assignments()
 
     def note(self, events: Sequence[Finished | Lost]) -> None:

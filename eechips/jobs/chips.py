@@ -124,14 +124,14 @@ class ChipSample:
         plan, sites = self._chosen()
         return plan.preview(sites, count)
 
-    def plan_range(self, first: int, end: int | None) -> Iterator[Unit]:
+    def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
         """Plan some of the units; see :class:`eechips.recipe.SupportsPreview`.
 
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
         plan, sites = self._chosen()
-        return plan.units(sites[first:end])
+        return plan.units([sites[position] for position in positions])
 
     def _chosen(self) -> tuple[ChipPlan, Sequence[SampleSite]]:
         """Return the plan and its places, which are chosen once."""

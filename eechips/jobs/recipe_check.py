@@ -16,7 +16,7 @@ from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast
-from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
+from eechips.engine.estimate import USUAL_IN_FLIGHT, Machine, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
@@ -255,7 +255,7 @@ class CheckedRecipe:
         if seconds:
             unit_seconds = statistics.median(seconds)  # the first unit is often slow
             usual = dataclasses.replace(totals, seconds=unit_seconds * totals.units)
-            self.forecast = forecast_rest(usual, self.units, Meter(), self._slots, self._config)
+            self.forecast = forecast_rest(usual, self.units, Meter(), Machine(self._slots), self._config)
         self.is_through = not self._is_stopped
         return False
 

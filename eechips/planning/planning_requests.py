@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
@@ -26,6 +27,25 @@ PARALLEL_REQUESTS = int(USUAL)
 """Concurrent planning requests; the throttle delays requests that exceed the project's quota."""
 
 _NOTICE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class DividedItems:
+    """Items that were divided into requests; estimates extrapolate the requests of more items.
+
+    Attributes:
+        items: number of them.
+        requests: requests that they fill; a part of one, if there is room for more.
+        timings: number of items and seconds of each request, one after the other.
+    """
+
+    items: int
+    requests: float
+    timings: list[tuple[int, float]] = field(default_factory=list)
+
+
+DIVIDED_ITEMS: contextvars.ContextVar[list[DividedItems] | None] = contextvars.ContextVar("divided_items", default=None)
+"""Where :func:`request_each` notes how it divides items; None does without."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +141,7 @@ def request_each(
     *,
     size: int,
     costs: Sequence[float] | None = None,
+    is_sample: bool = False,
     noun: str = "points",
     cure: str = "fewer of them",
     clock: Callable[[], float] = time.monotonic,
@@ -135,6 +156,7 @@ def request_each(
         ask: sends one request for some items and returns a result for each; called by several threads.
         size: items in one request, at most.
         costs: share of a request that each item takes; None if only their number counts.
+        is_sample: whether the items are a sample, so that a larger plan has no more of them.
         noun: what the items are, for the log and for errors.
         cure: what the user can do if the service refuses even a request for one item.
         clock: seconds, monotonic.
@@ -147,11 +169,18 @@ def request_each(
         ee.EEException: if a request fails for another reason.
     """
 
-    def answer(batch: Sequence[T]) -> list[R]:
-        with retry.splitting():
-            return _ask_in_parts(batch, ask, noun, cure)
-
     batches = list(_batches(items, size, costs))
+    divided = DividedItems(len(items), _filled(batches, size, costs))
+    if not is_sample and (noted := DIVIDED_ITEMS.get()) is not None:
+        noted.append(divided)
+
+    def answer(batch: Sequence[T]) -> list[R]:
+        began = clock()
+        with retry.splitting():
+            answers = _ask_in_parts(batch, ask, noun, cure)
+        divided.timings.append((len(batch), clock() - began))
+        return answers
+
     if len(batches) <= 1:
         answered = iter([answer(batch) for batch in batches])
     else:
@@ -182,6 +211,15 @@ def _batches(items: Sequence[T], size: int, costs: Sequence[float] | None) -> It
         cost += more
     if first < len(items):
         yield items[first:]
+
+
+def _filled(batches: Sequence[Sequence[T]], size: int, costs: Sequence[float] | None) -> float:
+    """Return how many requests some batches fill: the last one perhaps a part of a request."""
+    if not batches:
+        return 0.0
+    last = len(batches[-1])
+    cost = 0.0 if costs is None else sum(costs[-last:])
+    return len(batches) - 1 + min(1.0, max(last / size, cost))
 
 
 def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]], noun: str, cure: str) -> list[R]:

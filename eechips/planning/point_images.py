@@ -203,7 +203,7 @@ def _searches(
         return list(answers)
 
     asked = [points[index] for index in chosen]
-    answers = planning_requests.request_each(asked, ask, size=_LOOKED_AT, cure=_CURE)
+    answers = planning_requests.request_each(asked, ask, size=_LOOKED_AT, is_sample=True, cure=_CURE)
     spans = [answer for answer in answers if None not in answer]
     most, first, last = max(spans, default=(0, 0, 0))
     if most <= _SORTED:

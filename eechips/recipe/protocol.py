@@ -148,12 +148,11 @@ class SupportsPreview(Protocol):
             count: number of units to plan.
         """
 
-    def plan_range(self, first: int, end: int | None) -> Iterator[Unit]:
-        """Plan some of the units of a preview, by requests that are the same for the same range.
+    def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
+        """Plan some of the units of a preview, by requests that are the same for the same positions.
 
         Args:
-            first: position of the first one.
-            end: position after the last one; None for all others.
+            positions: positions of the units, ascending.
         """
 
 

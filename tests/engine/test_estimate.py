@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.usage import RequestLog
+from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Meter, forecast_rest
+from eechips.engine.costs import PlanningCost
+from eechips.engine.estimate import Machine, Meter, forecast_rest
+from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Outcome
 from eechips.manifest.ledger import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -34,47 +37,70 @@ def metered(ends: list[float], seconds: float) -> Meter:
 
 def test_the_slots_bound_the_estimate_of_few_units() -> None:
     """Ten units at once, a second each: 1,000 more take 100 s with ten slots, not none."""
-    found = forecast_rest(Totals(10, 12, 5000, 30.0, 0), 1000, metered([1.0] * 10, 1.0), 10, config())
+    found = forecast_rest(Totals(10, 12, 5000, 30.0, 0), 1000, metered([1.0] * 10, 1.0), Machine(10), config())
     assert (found.tried, found.left, found.requests, found.bytes) == (10, 1000, 1200, 500_000)
-    assert (found.seconds, found.request_seconds, found.slots) == (100.0, 1000.0, 10)
+    assert (found.seconds, found.request_seconds, found.slots) == (
+        pytest.approx(100.0 + 0.5 / 1.2),
+        pytest.approx(1000.0),
+        10,
+    )
 
 
 def test_a_slower_throughput_raises_the_estimate() -> None:
     """Decoding takes longer than the service: a unit every half second, whatever the slots."""
     ends = [0.5 * n for n in range(100)]
-    assert forecast_rest(Totals(100, 100, 1, 1.0, 0), 400, metered(ends, 0.1), 40, config()).seconds == pytest.approx(
-        200
-    )
+    assert forecast_rest(
+        Totals(100, 100, 1, 1.0, 0), 400, metered(ends, 0.1), Machine(40), config()
+    ).seconds == pytest.approx(200)
 
 
 def test_the_rate_bounds_the_time() -> None:
     totals = Totals(100, 200, 1, 1.0, 0)
-    assert forecast_rest(totals, 1000, metered([0.0] * 100, 0.01), 40, config(rate=100.0)).seconds == pytest.approx(
-        20.0
-    )
+    assert forecast_rest(
+        totals, 1000, metered([0.0] * 100, 0.01), Machine(40), config(rate=100.0)
+    ).seconds == pytest.approx(20.0)
 
 
 def test_without_units_of_this_command_the_ledger_is_used() -> None:
-    found = forecast_rest(Totals(50, 50, 1000, 100.0, 0), 100, Meter(), 4, config())
-    assert (found.request_seconds, found.seconds) == (200.0, 50.0)
+    found = forecast_rest(Totals(50, 50, 1000, 100.0, 0), 100, Meter(), Machine(4), config())
+    assert (found.request_seconds, found.seconds) == (200.0, 51.0)
 
 
 def test_bytes_are_unknown_if_no_unit_that_was_tried_has_a_file() -> None:
-    assert forecast_rest(Totals(5, 20, 0, 1.0, 0), 100, Meter(), 4, config()).bytes is None
+    assert forecast_rest(Totals(5, 20, 0, 1.0, 0), 100, Meter(), Machine(4), config()).bytes is None
 
 
-def test_requests_are_a_range_only_if_units_may_share_them() -> None:
-    totals = Totals(3, 4, 1, 1.0, 0)
-    alone, shared = (forecast_rest(totals, 10, Meter(), 4, config(), shared_part=part) for part in (0.0, 0.5))
-    assert (alone.least_requests, alone.requests) == (13, 13)
-    assert (shared.least_requests, shared.requests) == (7, 13)
+def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
+    """Of the tried units, 4 requests took 5 as one was repeated; a request of two units computes one more."""
+    totals, meter = Totals(5, 5, 1, 1.0, 0), metered([1.0] * 5, 2.0)
+    sample = ComputeSample().add(5, 15.0)  # 3 EECU-seconds a unit
+    joined = JoinedRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
+    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined, counted=4)
+    assert (found.requests, found.least_requests, found.most_requests) == (62, 50, 75)
+    assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))
+    alone = forecast_rest(totals, 100, meter, Machine(10), config())
+    assert alone.least_requests == alone.requests == alone.most_requests == 100
+
+
+@pytest.mark.parametrize(("planning", "seconds"), [(40.0, 10.0 + 100.5), (400.0, 100.0 + 300.0 + 100.5 / 4)])
+def test_units_are_fetched_while_the_next_ones_are_planned(planning: float, seconds: float) -> None:
+    """A quarter is planned first; the last quarter is fetched at the end unless fetching takes longer."""
+    totals, cost = Totals(10, 10, 1, 1.0, 0), PlanningCost(4, 1, planning, first_seconds=planning / 4)
+    found = forecast_rest(totals, 1000, metered([1.0] * 10, 1.0), Machine(10), config(), planning=cost)
+    assert found.seconds == pytest.approx(seconds)
+
+
+def test_a_service_on_this_machine_computes_with_its_cores() -> None:
+    totals, sample = Totals(10, 10, 1, 1.0, 0), ComputeSample().add(5, 20.0).add(5, 20.0)
+    here = forecast_rest(totals, 100, metered([1.0] * 10, 1.0), Machine(40, cores=2), config(), sample)
+    assert here.seconds == pytest.approx(200.0)
 
 
 @given(units=st.integers(1, 10_000), share=st.floats(0, 1), left=st.integers(0, 100_000))
 def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float, left: int) -> None:
     totals = Totals(units, units, 0, 1.0, round(share * units))
-    kept = forecast_rest(totals, left, Meter(), 1, config(on_empty="skip")).left
-    redrawn = forecast_rest(totals, left, Meter(), 1, config(on_empty="redraw")).left
+    kept = forecast_rest(totals, left, Meter(), Machine(1), config(on_empty="skip")).left
+    redrawn = forecast_rest(totals, left, Meter(), Machine(1), config(on_empty="redraw")).left
     assert kept == left <= redrawn <= 11 * left
     if totals.dropped * 2 == units:
         assert redrawn == 2 * left

@@ -20,6 +20,7 @@ from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
@@ -144,7 +145,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
         executor = Unreliable(
             Throttle(None, QuotaLimits(4, 4) if joins is None else QuotaLimits(1, 1), clients=1), store, data
         )
-        sharing = () if joins is None else (RequestSharing(joins.request_window),)
+        sharing = () if joins is None else (RequestSharing(joins.request_window, RequestCosts()),)
         context = SchedulerContext(
             ledger=ledger,
             store=store,

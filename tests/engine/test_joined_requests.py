@@ -1,0 +1,134 @@
+"""Estimates of the requests of units that share some, beside the requests of a run of all units."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eechips.engine.config import RunConfig
+from eechips.engine.joined_requests import JoinedRequests, RequestJoining
+from eechips.engine.request_costs import RequestCosts
+from eechips.errors import UsageError
+from eechips.geo.grid import Grid
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Chip, PlanPreview, Unit, canonical_json
+from eechips.recipe.template import Template
+
+SIZE = 32
+CRS = "EPSG:32613"
+
+
+def _image(*, image: str) -> Any:
+    raise AssertionError(f"{image} is not made: an estimate sends no request")
+
+
+class Places:
+    """A recipe of chips around places in degrees, each of which shows the image of the square that it lies in."""
+
+    name, identity, parameters = "places", "0" * 64, {}
+
+    def __init__(self, count: int, extent: float, seed: int = 0) -> None:
+        draw = random.Random(seed)
+        self.points = [(10 + extent * draw.random(), extent * draw.random()) for _ in range(count)]
+
+    def unit(self, position: int) -> Unit:
+        longitude, latitude = self.points[position]
+        x, y = (round(degrees * 111_320 / 10) * 10.0 for degrees in (longitude, latitude))
+        grid = Grid(CRS, (10.0, 0.0, x, 0.0, -10.0, y), SIZE, SIZE)
+        return {"kind": "point", "grid": grid.to_json(), "image": f"{x // 500},{y // 500}"}
+
+    def get_result(self, index: int, unit: Unit) -> Chip:
+        if unit["image"] is None:
+            raise UsageError("no image")
+        image = Template(_image, values={"image": unit["image"]})
+        return Chip(image, grid=Grid.from_json(unit["grid"]), bands=("a",), dtype="uint8", format="tif")
+
+    def request_window(self, unit: Unit) -> tuple[Any, Grid] | None:
+        return unit["image"], Grid.from_json(unit["grid"])
+
+    def preview_units(self, count: int) -> PlanPreview:
+        return PlanPreview(self.points, self.plan_units(range(count)), 500)
+
+    def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
+        return map(self.unit, positions)
+
+    def work_units(self) -> list[WorkUnit]:
+        return [
+            WorkUnit(position, f"{position:064x}", canonical_json(self.unit(position)), str(position))
+            for position in range(len(self.points))
+        ]
+
+
+def joining(recipe: Places) -> RequestJoining:
+    config = RunConfig(out=Path("out"))
+    return RequestJoining(recipe, config, recipe.request_window, RequestCosts(), 40)  # type: ignore[arg-type]
+
+
+def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests, int]:
+    """The estimate from a sample, and the number of units that were planned."""
+    planned: list[int] = []
+
+    def plan(positions: Sequence[int]) -> list[Unit]:
+        planned.extend(positions)
+        return [recipe.unit(position) for position in positions]
+
+    estimating = joining(recipe)
+    places = estimating.compare_places(recipe.preview_units(0), recipe.unit(0))
+    return estimating.of_places(places, plan, by_batch=by_batch, clock=lambda: 0.0), len(planned)
+
+
+@pytest.mark.parametrize("extent", [0.05, 0.2])
+def test_a_sample_of_neighbourhoods_estimates_the_requests_of_all_units(extent: float) -> None:
+    recipe = Places(1200, extent)
+    estimating = joining(recipe)
+    took = estimating.count([recipe.unit(position) for position in range(1200)])
+    found, planned = of_sample(recipe)
+    assert found.mean * 1200 == pytest.approx(took, rel=0.2)
+    assert planned <= 240
+    assert found.low <= found.mean <= found.high
+    assert took < 1150
+
+
+def test_batches_that_are_joined_by_themselves_take_more_requests() -> None:
+    recipe = Places(1000, 0.07)
+    took = sum(
+        joining(recipe).count([recipe.unit(position) for position in range(start, start + 500)]) for start in (0, 500)
+    )
+    found, _ = of_sample(recipe, by_batch=True)
+    assert found.mean * 1000 == pytest.approx(took, rel=0.2)
+    assert found.mean > of_sample(recipe)[0].mean
+
+
+def test_places_far_from_each_other_are_not_planned() -> None:
+    recipe = Places(200, 20.0)
+    assert of_sample(recipe) == (JoinedRequests(1, 1, 1, 1.0), 0)
+
+
+def test_units_of_a_whole_plan_are_joined_as_the_run_does(tmp_path: Path) -> None:
+    recipe = Places(300, 0.05)
+    estimating = joining(recipe)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.store_plan({}, recipe.work_units())
+        found = estimating.of_ledger(ledger, 300)
+    assert found is not None
+    assert found.mean * 300 == pytest.approx(estimating.count([recipe.unit(position) for position in range(300)]))
+    assert found.low == found.mean == found.high  # each assignment is one request
+
+
+def test_a_unit_without_a_result_takes_no_request() -> None:
+    recipe = Places(2, 20.0)
+    assert joining(recipe).count([recipe.unit(0), {**recipe.unit(1), "image": None}]) == 1
+
+
+def test_the_error_of_a_sample_is_that_of_its_clusters() -> None:
+    """Requests a unit of 0.5, 1 and 0.5 in clusters of equal size: 2/3, with the standard error of a mean of three."""
+    found = JoinedRequests.from_clusters([4.0, 8.0, 4.0], [4.0, 8.0, 4.0], [8, 8, 8])
+    assert found.mean == pytest.approx(2 / 3)
+    assert found.high - found.mean == pytest.approx(1.96 * (1 / 12) ** 0.5 / 3**0.5)
+    assert found.units == 1.5
+    assert found.mixed(0.5, 1.0).mean == pytest.approx(5 / 6)
