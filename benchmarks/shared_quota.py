@@ -52,7 +52,7 @@ from pictures import Asked, picture
 from points import points
 from slurm import Cluster, Task, cluster, missing_programs
 
-from eechips.cli.cluster_scripts import quote_directive
+from eechips.cli.cluster_commands import quote_directive
 from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
 
 SLOTS, RATE = 40, 100

@@ -30,7 +30,7 @@ from .manifest.run import Run as Run
 from .manifest.run import open_run as open_run
 from .recipe import Chip as Chip
 from .recipe import Table as Table
-from .recipe.row_sources import Series as Series
+from .recipe.results import Series as Series
 from .recipe.template import Template as Template
 from .reports.contact_sheet import preview as preview
 from .reports.explorer import Explorer as Explorer

@@ -48,7 +48,7 @@ import numpy as np
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.recipe.layer_names import MASK_SUFFIX
+from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.formats import PACK_FORMATS
 from eechips.training.frame_stack import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of

@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.recipe.layer_names import MASK_SUFFIX, RESERVED_LAYERS
+from eechips.recipe.results import MASK_SUFFIX, RESERVED_LAYERS
 from eechips.training import formats, split_table
 from eechips.training.samples import read_samples
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run

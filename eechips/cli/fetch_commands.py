@@ -265,7 +265,7 @@ def _run_file(path: Path, *, quiet: bool) -> None:
 def _print_schema(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    from eechips.cli.run_file_schema import run_file_schema
+    from eechips.cli.run_file_writer import run_file_schema
 
     echo_json(run_file_schema(context.find_root()), indent=1)
     context.exit()

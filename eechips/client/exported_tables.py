@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.http_messages import load_values
 from eechips.errors import ValidationError
 from eechips.recipe import Table
-from eechips.recipe.row_sources import Series, SplittableTable
+from eechips.recipe.results import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.recipe import Chip, FrameStack, Table
-from eechips.recipe.row_sources import Series, SplittableTable
+from eechips.recipe.results import Series, SplittableTable
 from eechips.recipe.template import Template
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.geo.grid import Grid, Part, Window
-from eechips.recipe.row_sources import Series, SplittableTable
+from eechips.recipe.results import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee

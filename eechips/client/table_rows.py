@@ -9,7 +9,7 @@ from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
 from eechips.errors import TooLargeError, ValidationError
-from eechips.recipe.row_sources import Series, SplittableTable
+from eechips.recipe.results import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee

@@ -47,7 +47,7 @@ from eechips.recipe import (
     traits_of,
     unit_value,
 )
-from eechips.recipe.layer_names import check_layer_names
+from eechips.recipe.results import check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets
 

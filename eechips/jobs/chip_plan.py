@@ -17,13 +17,12 @@ from eechips.jobs.sample_frames import FrameSettings, frame_window, window_field
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.jobs.sampling import build_strategy, log_sites
 from eechips.planning import asset_metadata, grid_alignment, point_images
-from eechips.planning.clear_shares import ClearSource, fetch_candidates
-from eechips.planning.date_matching import parse_moment
+from eechips.planning.clear_shares import ClearSource, FrameScore, fetch_candidates, list_score_bands, resolve_score
 from eechips.planning.frame_choice import Candidate
-from eechips.planning.frame_score import FrameScore, list_score_bands, resolve_score
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyFilter, resolve_conditions
-from eechips.planning.provenance import ChipFootprint, find_contributors
+from eechips.planning.periods import parse_moment
+from eechips.planning.point_images import ChipFootprint, find_contributors
 from eechips.planning.region_images import region_grid
 from eechips.planning.strategies import SampleSite, Strategy
 from eechips.recipe import PlanPreview, Unit

@@ -16,8 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_bands import divide_bands
-from eechips.jobs.added_layers import FURTHER, find_first_layers, layer_parameters
+from eechips.jobs.added_layers import FURTHER, divide_bands, find_first_layers, layer_parameters
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.grown_plans import find_last_day
 from eechips.jobs.grown_samples import GROWING_SAMPLE, add_chips, check_sample_grows

@@ -16,7 +16,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
+from eechips.jobs.added_layers import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
 from eechips.jobs.grown_plans import (
     GROWING,
     add_composites,

@@ -13,8 +13,8 @@ from eechips.jobs.chip_plan import ChipPlan
 from eechips.jobs.grown_plans import check_dates_grow, check_files_stay, check_periods_stay
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
-from eechips.planning.date_matching import format_moment
 from eechips.planning.frame_choice import TimeWindow
+from eechips.planning.periods import format_moment
 from eechips.planning.separate_regions import outline_error
 from eechips.planning.strategies import SampleSite
 from eechips.recipe import AddedUnits, EarlierPlan, Unit

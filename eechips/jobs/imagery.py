@@ -15,18 +15,16 @@ from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
 from eechips.jobs.imagery_options import ImageryOptions
-from eechips.jobs.recipe_options import check_dates, parse_format
+from eechips.jobs.recipe_options import check_dates, parse_format, region_column
 from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.jobs.sample_layers import SampleLayer
-from eechips.jobs.value_parts import region_column
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
-from eechips.planning.clip_area import ClipArea, region_content
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
-from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.region_overlaps import ClipArea, region_content, region_polygon
 from eechips.planning.regions import AssetRegion, Region
 from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.recipe import Chip, Unit

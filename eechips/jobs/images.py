@@ -15,7 +15,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_image_bands import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
+from eechips.jobs.added_layers import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
 from eechips.jobs.grown_plans import GROWING, add_images, check_growth
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
@@ -23,8 +23,7 @@ from eechips.jobs.recipe_options import option_names, run_recipe, split_options,
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import inventory
-from eechips.planning.inventory import Scene
-from eechips.planning.passes import PASS_KINDS, PASS_PROPERTIES, group_passes
+from eechips.planning.inventory import PASS_KINDS, PASS_PROPERTIES, Scene, group_passes
 from eechips.planning.region_images import RegionScenes, place_scenes
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit, recipe_identity

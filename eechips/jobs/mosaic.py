@@ -36,11 +36,11 @@ from eechips.jobs.mosaic_tiles import (
 from eechips.jobs.recipe_options import (
     check_dates,
     option_names,
+    region_column,
     run_recipe,
     split_options,
     takes,
 )
-from eechips.jobs.value_parts import region_column
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
-from eechips.jobs.point_results import IMAGE, IMAGE_DATE, PLACE
+from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, PLACE
 from eechips.planning.places import Places
 
 Rows = npt.NDArray[np.int64]

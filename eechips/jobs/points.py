@@ -21,10 +21,11 @@ from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
-from eechips.jobs.point_queries import PointQuery, value_columns
-from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
+from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
 from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
+    DateColumn,
+    PlaceColumns,
     check_dates,
     check_positive,
     option_names,
@@ -36,12 +37,11 @@ from eechips.jobs.recipe_options import (
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
-from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_cells
-from eechips.planning.date_matching import parse_window
 from eechips.planning.expressions import box_around_all
+from eechips.planning.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE

@@ -10,7 +10,7 @@ from typing import Any
 from eechips.datasets import ECOREGIONS
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, stack_formats
-from eechips.jobs.recipe_options import parse_format
+from eechips.jobs.recipe_options import PlaceColumns, TableColumn, divide_count, divide_map, parse_format
 from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
@@ -23,14 +23,13 @@ from eechips.jobs.sample_validation import (
     check_places,
     parse_grid_mode,
 )
-from eechips.jobs.value_parts import PlaceColumns, TableColumn, divide_count, divide_map
 from eechips.planning.cell_grids import PlaceCells, parse_cells
-from eechips.planning.clip_area import ClipArea, region_content
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
+from eechips.planning.region_overlaps import ClipArea, region_content
 from eechips.planning.regions import Region, parse_region
 from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.recipe import Unit, recipe_identity

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
-from eechips.jobs.value_parts import divide_number
+from eechips.jobs.recipe_options import divide_number
 from eechips.planning.band_formula import parse_formula
 from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.date_matching import format_moment, parse_moment, parse_window
 from eechips.planning.frame_choice import (
     CHOICES,
     Candidate,
@@ -20,7 +19,7 @@ from eechips.planning.frame_choice import (
     choose_of_windows,
 )
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer
-from eechips.planning.periods import parse_day, parse_step
+from eechips.planning.periods import format_moment, parse_day, parse_moment, parse_step, parse_window
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from eechips.errors import UsageError
 from eechips.jobs.chosen_dataset import ChosenDataset, check_dataset
 from eechips.jobs.recipe_options import find_formulas, find_indices, split_list
 from eechips.planning.cloud_masks import parse_masks
-from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
 from eechips.planning.image_filters import PropertyCondition, parse_condition
+from eechips.planning.periods import DateMatch, format_moment, parse_moment, parse_window
 from eechips.planning.point_images import Moments
 from eechips.planning.speckle import parse_speckle
 from eechips.recipe import Unit
-from eechips.recipe.layer_names import RESERVED_LAYERS
+from eechips.recipe.results import RESERVED_LAYERS
 from eechips.storage import safe_component
 
 

@@ -11,8 +11,8 @@ from eechips.engine.config import OnEmpty
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs import shared_options as shared
+from eechips.jobs.recipe_options import DateColumn, PlaceColumns
 from eechips.jobs.shared_options import DATA, PIXELS, PLACES, TIME
-from eechips.jobs.value_parts import DateColumn, PlaceColumns
 from eechips.option_fields import data_field, documented, option, option_field
 from eechips.planning.image_reducers import REDUCERS
 

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.recipe_options import check_bands, check_dates, check_values
-from eechips.jobs.value_parts import divide_count, divide_map
-from eechips.planning.date_matching import parse_window
+from eechips.jobs.recipe_options import check_bands, check_dates, check_values, divide_count, divide_map
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
+from eechips.planning.periods import parse_window
 from eechips.storage import NameTemplate
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
+    from eechips.jobs.recipe_options import DateColumn
     from eechips.jobs.render_style import RenderStyle
     from eechips.jobs.sample_layers import SampleLayer
     from eechips.jobs.sample_options import GridMode, SampleOptions
-    from eechips.jobs.value_parts import DateColumn
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.places import Places
 

@@ -16,10 +16,10 @@ from shapely.geometry.base import BaseGeometry
 from eechips.datasets import ECOREGIONS
 from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.grid import Grid
+from eechips.jobs.recipe_options import TableColumn
 from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import REGULAR
-from eechips.jobs.value_parts import TableColumn
 from eechips.planning import point_images, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
@@ -30,14 +30,16 @@ from eechips.planning.regions import AssetRegion
 from eechips.planning.strata import fetch_strata
 from eechips.planning.strategies import (
     FixedStrategy,
+    PointFilter,
     RandomStrategy,
     SampleSite,
+    StrataPool,
     Strategy,
+    StratifiedDraw,
     listed_sites,
     region_sites,
     sites_within,
 )
-from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
 from eechips.text.formatting import format_count, format_extent
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)

@@ -14,8 +14,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.jobs.feature_rows import CellRows, column_of
-from eechips.jobs.feature_table import FeatureTable
+from eechips.jobs.feature_table import CellRows, FeatureTable, column_of
 from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
 from eechips.jobs.table_options import FeaturesOptions
 from eechips.manifest.run import Run
@@ -26,7 +25,7 @@ from eechips.planning.image_filters import PropertyFilter, parse_condition, reso
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, BoxRegion, parse_region
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.recipe.row_sources import SplittableTable
+from eechips.recipe.results import SplittableTable
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:

@@ -23,21 +23,27 @@ from eechips.formats.parquet import IMPORTS
 from eechips.geo.grid import Grid
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import align_grid, choose_dataset
-from eechips.jobs.grown_plans import GROWING, check_dates_grow, check_periods_stay, find_last_day
-from eechips.jobs.grown_series import add_series, new_dates
+from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
     option_names,
     parse_format,
+    region_column,
     run_recipe,
     split_options,
     takes,
 )
-from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
-from eechips.jobs.value_parts import region_column
-from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
+from eechips.jobs.zonal_statistics import (
+    Elements,
+    Reduction,
+    TableLayout,
+    composite_elements,
+    merge_tables,
+    reduce_region,
+    reduce_regions,
+)
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_images
@@ -45,9 +51,8 @@ from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
-from eechips.planning.point_cells import TILE, Cost
+from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
 from eechips.planning.projection import nominal_scale
-from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones

@@ -19,12 +19,12 @@ from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
-from eechips.planning.clip_area import ClipArea
 from eechips.planning.cloud_masks import CloudMask
-from eechips.planning.date_matching import DateMatch
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.image_reducers import is_fractional, make_reducer
+from eechips.planning.periods import DateMatch
 from eechips.planning.projection import nominal_scale, unproject
+from eechips.planning.region_overlaps import ClipArea
 from eechips.recipe.template import Template
 
 _INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels

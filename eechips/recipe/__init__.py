@@ -7,8 +7,7 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 
 from __future__ import annotations
 
-from eechips.recipe.code_errors import CodeErrors
-from eechips.recipe.code_form import hash_code
+from eechips.recipe.code_form import CodeErrors, hash_code
 from eechips.recipe.protocol import (
     AddedUnits,
     ChangedUnit,

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from eechips.errors import EechipsError, RecipeError
 
 _IGNORED = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 """Fields of nodes that change nothing: how a name is used follows from its place, and ``u''`` is ``''``."""
@@ -89,3 +92,22 @@ def _joined(values: Iterable[ast.expr]) -> list[ast.expr]:
         else:
             joined_parts.append(part)
     return [part for part in joined_parts if not (isinstance(part, ast.Constant) and part.value == "")]
+
+
+class CodeErrors:
+    """Context manager that converts exceptions of a recipe's own code to RecipeError, with the traceback.
+
+    Args:
+        place: file or function, for the message.
+    """
+
+    def __init__(self, place: object) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, EechipsError):
+            text = "".join(traceback.format_exception(kind, error, trace))
+            raise RecipeError(f"{self._place}: {type(error).__name__}: {error}", traceback=text) from error

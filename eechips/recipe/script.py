@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.recipe.code_errors import CodeErrors
-from eechips.recipe.code_form import hash_code
+from eechips.recipe.code_form import CodeErrors, hash_code
 from eechips.recipe.protocol import Redraw, RequestWindow
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from eechips.manifest.code_changes import code_changes
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.failures import group_failures
-from eechips.reports.basemap import load_basemap
 from eechips.reports.markup import Markup, element, join
+from eechips.reports.page_data import load_basemap
 from eechips.reports.report_data import ReportData
 from eechips.reports.section_markup import fact_list, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch

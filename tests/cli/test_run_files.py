@@ -20,8 +20,7 @@ from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.run_file import FETCHING, FOLLOWING, _Reader, read_run_file
-from eechips.cli.run_file_schema import run_file_schema
-from eechips.cli.run_file_writer import write_run_file
+from eechips.cli.run_file_writer import run_file_schema, write_run_file
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import recipe_of
 from eechips.commands.parameters import command_words

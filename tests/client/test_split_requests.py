@@ -27,7 +27,7 @@ from eechips.formats import EncodedFile
 from eechips.formats.raster import decoding
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe
-from eechips.recipe.row_sources import Series
+from eechips.recipe.results import Series
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.stack_store import CRS, DATES, STACK, TRANSFORM, Stack
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.jobs.fingerprint import fingerprint
+from eechips.jobs.function_recipe import fingerprint
 
 CODE = """
 import dataclasses, functools, math
@@ -107,9 +107,8 @@ def test_parameters_change_the_fingerprint() -> None:
 @pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     """With its sources, and with other hashes of strings."""
-    program = (
-        f"{CODE}\nfrom eechips.jobs.fingerprint import fingerprint\nprint(fingerprint([work], {{'a': {{'x', 'y'}}}}))"
-    )
+    imported = "from eechips.jobs.function_recipe import fingerprint"
+    program = f"{CODE}\n{imported}\nprint(fingerprint([work], {{'a': {{'x', 'y'}}}}))"
     (tmp_path / "program.py").write_text(program)
     found = {
         subprocess.run(

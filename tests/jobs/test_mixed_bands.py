@@ -19,7 +19,7 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.planning import point_images
-from eechips.planning.band_presence import BandSurvey, survey_bands
+from eechips.planning.asset_metadata import BandSurvey, survey_bands
 from local_tests.support.local_earth_engine import Server
 
 # In Illinois: n_ of 2003, c_ of 2008, m_ from 2011 on.

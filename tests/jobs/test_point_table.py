@@ -13,7 +13,7 @@ import shapely
 
 from eechips.formats.parquet import encode
 from eechips.jobs import point_table
-from eechips.jobs.point_results import Pairs
+from eechips.jobs.point_queries import Pairs
 from eechips.jobs.point_table import PointTable
 from eechips.planning.places import read_places
 

@@ -20,8 +20,8 @@ from exactextract.raster import NumPyRasterSource
 import eechips
 from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.timeseries import TimeSeries
+from eechips.jobs.zonal_statistics import TableLayout, merge_tables
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server, initialize
 

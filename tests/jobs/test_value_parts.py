@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.errors import UsageError
-from eechips.jobs.value_parts import DateColumn, PlaceColumns, TableColumn, divide_map, divide_number
+from eechips.jobs.recipe_options import DateColumn, PlaceColumns, TableColumn, divide_map, divide_number
 
 
 @pytest.mark.parametrize(

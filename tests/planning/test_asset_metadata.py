@@ -8,8 +8,7 @@ import pytest
 
 from eechips.errors import UnknownDatasetError
 from eechips.geo.grid import Grid
-from eechips.planning.asset_metadata import AssetMetadata, Band
-from eechips.planning.band_presence import smallest_dtype
+from eechips.planning.asset_metadata import AssetMetadata, Band, smallest_dtype
 
 
 @pytest.mark.parametrize(

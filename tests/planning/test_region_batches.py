@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.planning import point_cells
-from eechips.planning.point_cells import Cost
-from eechips.planning.region_batches import SLOTS, ImageDensity, divide_regions
+from eechips.planning.point_cells import SLOTS, Cost, ImageDensity, divide_regions
 from eechips.planning.zones import ZoneShapes
 
 EVERYWHERE = ImageDensity(100, 360.0, 180.0)

@@ -12,7 +12,7 @@ import pytest
 import eechips
 from eechips.errors import RecipeError
 from eechips.jobs.chips import ChipSample
-from eechips.recipe.layer_names import RESERVED_LAYERS, check_layer_names
+from eechips.recipe.results import RESERVED_LAYERS, check_layer_names
 from eechips.training.stack import stack
 from tests.support.finished_run import layered, npy_of, write_run
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.files.hashes import hash_file
-from eechips.reports.region_rings import region_rings
+from eechips.reports.region_outlines import region_rings
 
 
 def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:

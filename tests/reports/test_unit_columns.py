@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
-from eechips.reports.basemap import names_of
-from eechips.reports.page_data import page_data, with_place
-from eechips.reports.table_preview import read_head, read_locations
+from eechips.reports.page_data import names_of, page_data, with_place
+from eechips.reports.report_data import read_head, read_locations
 from eechips.reports.thumbnails import Thumbnails, draw_units
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 

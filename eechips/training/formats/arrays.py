@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from eechips.errors import UsageError
-from eechips.recipe.layer_names import MASK_SUFFIX
+from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.frame_stack import FramePixels, with_times
 from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
-from eechips.recipe.layer_names import MASK_SUFFIX
+from eechips.recipe.results import MASK_SUFFIX
 from eechips.text.timestamps import parse_timestamp
 from eechips.training.chip_pixels import ChipPixels
 from eechips.training.formats.zarr import import_zarr

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.recipe.layer_names import MASK_SUFFIX
+from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
     METADATA,

@@ -20,7 +20,7 @@ import numpy as np
 
 from eechips.errors import UsageError
 from eechips.processes.warning_filters import ignore_warning
-from eechips.recipe.layer_names import MASK_SUFFIX
+from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
     METADATA,
