@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -16,18 +16,15 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_layers import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
 from eechips.jobs.grown_plans import (
-    GROWING,
     add_composites,
-    check_growth,
     find_last_day,
 )
-from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
-from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
+from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe
+from eechips.jobs.recipe_options import run_recipe, takes
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.expressions import grid_rectangle
 from eechips.planning.grid_alignment import cover_region
@@ -37,7 +34,7 @@ from eechips.planning.inventory import Scene
 from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.region_images import find_grid_scenes
 from eechips.planning.region_overlaps import region_centre
-from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit, recipe_identity
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
@@ -47,7 +44,7 @@ MOST_SOURCES = 100
 _log = logging.getLogger(__name__)
 
 
-class Composites:
+class Composites(ImageryRecipe[CompositesOptions]):
     """The recipe of ``eechips composites``.
 
     Each period becomes one file, made of all images taken in it. All files have the same pixel grid: by default that of
@@ -64,33 +61,17 @@ class Composites:
     """
 
     name = "composites"
-    is_builtin = True
-    growing: frozenset[str] = GROWING
 
     def __init__(self, **options: Any) -> None:
-        self.options = chosen = CompositesOptions(**options)
+        chosen = CompositesOptions(**options)
         check_reducer(chosen.reducer)
         self.step = parse_step(chosen.every)
         for day in (chosen.start, chosen.end):
             if day is not None:
                 parse_day(day)
         is_best = chosen.reducer.startswith(QUALITY_PREFIX)
-        self.imagery = resolve_imagery(
-            chosen, deciding=(chosen.reducer.removeprefix(QUALITY_PREFIX),) if is_best else ()
-        )
-        results = {**self.imagery.results, "reducer": chosen.reducer}
-        self.identity = recipe_identity(self.name, results)
-        self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "every": str(self.step)}
-        self.name_template = f"composites/{self.imagery.folder}{{start}}"
-        self.datasets = self.imagery.datasets
-        self.is_picture = self.imagery.style.is_picture
-        self.export_obstacle = self.imagery.style.export_obstacle
-        self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
-
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+        imagery = resolve_imagery(chosen, deciding=(chosen.reducer.removeprefix(QUALITY_PREFIX),) if is_best else ())
+        super().__init__(chosen, imagery, {"reducer": chosen.reducer}, {"every": str(self.step)}, "{start}")
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the periods: a few requests, and one for each thousand images.
@@ -106,7 +87,7 @@ class Composites:
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image, or none has a date.
         """
-        imagery, dataset = shown_imagery(self.imagery, {}), self.imagery.source.dataset_id
+        imagery, dataset = self._shown({}), self.imagery.source.dataset_id
         selection = imagery.select_images()
         extra = self._band_fields(imagery, selection)
         images = count = used = 0
@@ -122,21 +103,8 @@ class Composites:
             raise imagery.none_found()
         _log.info("%s in %s of %s", format_count(images, "image"), f"{used:,}", format_count(count, "period"))
 
-    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
-        """Return the units of further periods; see :class:`eechips.recipe.SupportsExtension`.
-
-        Raises:
-            UsageError: if dates or regions are left out, or a file that is there would change.
-        """
-        check_growth(earlier, self.options.start, self.options.end, self.imagery.regions)
-        growth = add_composites(earlier.units, self.get_requests())
-        return complete_images(
-            earlier,
-            growth,
-            self.imagery,
-            self.identity,
-            lambda own, name: self._band_fields(own, own.select_images(), name),
-        )
+    def _grow(self, earlier: EarlierPlan) -> AddedUnits:
+        return add_composites(earlier.units, self.get_requests())
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the end of the last whole period before the day of the latest image.
@@ -148,46 +116,15 @@ class Composites:
         last = find_last_day(imagery.source.dataset_id, imagery.region.geometry(), self.options.end, until)
         return None if last is None else self.step.last_end(parse_day(next(iter(units))["start"]), last)
 
-    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Composites:
-        """Return the recipe that knows the bands of the first units; see :class:`eechips.recipe.SupportsExtension`.
-
-        Units have their dates, and later ones their bands.
-        """
-        return continue_imagery(self, latest)
-
-    def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
-        """Return the pixels of a unit: composites on the same pixels are bands of one request.
-
-        Pictures keep the bytes of the response.
-        """
-        if self.is_picture or unit["images"] == 0:
-            return None
-        return pixels_of(unit)
-
     def get_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
         """Describe the composite of a period: one request by computePixels, two by URL, none without images."""
         if unit["images"] == 0:
             return NoData()
-        imagery, dataset = shown_imagery(self.imagery, unit), self.imagery.source.dataset_id
-        treatment = imagery.treatment(unit)
-        grid = Grid.from_json(unit["grid"])
-        composite = _Composite(dataset, treatment, self.options.reducer, unit_tests(unit), grid)
-        chip = Chip(
-            image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
-            grid=grid,
-            bands=treatment.bands,
-            format=imagery.style.format,
-            visualization=imagery.visualization(treatment.bands),
-            dtype=None if self.is_picture else treatment.dtype,
-            sources=tuple(f"{dataset}/{name}" for name in unit["sources"]),
-            dates=tuple(unit["times"]),
-        )
-        return as_layer(chip, unit)
-
-    def sized_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
-        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        result = self.get_result(index, unit)
-        return result if isinstance(result, NoData) else self.imagery.sized(result, self._dtypes)
+        treatment, grid = self._shown(unit).treatment(unit), Grid.from_json(unit["grid"])
+        composite = _Composite(self.imagery.source.dataset_id, treatment, self.options.reducer, unit_tests(unit), grid)
+        image = Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]})
+        dtype = None if self.is_picture else treatment.dtype
+        return self._described(unit, image, treatment.bands, dtype, unit["sources"], unit["times"])
 
     def _places(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Grid, Sequence[Scene]]]:
         """Yield the field of a unit that names its region, if there are several, the pixel grid, and the images."""
@@ -226,8 +163,7 @@ class Composites:
 
     def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
         """Return the part of a unit that depends on its bands, and note their type."""
-        self._dtypes[name] = selection.stored_dtype
-        own = {**imagery.unit_fields(selection), **self._dtype(selection)}
+        own = {**super()._band_fields(imagery, selection, name), **self._dtype(selection)}
         return own | ({"where": [test.to_json() for test in selection.tests]} if selection.tests else {})
 
     def _dtype(self, selection: ImageSelection) -> dict[str, str]:
@@ -295,9 +231,7 @@ def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(Composites, option_names(CompositesOptions), options)
-    check_on_empty(recipe.name, recipe.imagery.style, config)
-    return recipe, config
+    return make_imagery_recipe(Composites, CompositesOptions, options)
 
 
 @overload

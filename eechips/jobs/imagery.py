@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ee
 import numpy as np
 from shapely.geometry.base import BaseGeometry
 
-from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
@@ -27,7 +26,7 @@ from eechips.planning.region_images import RegionScenes, find_region_scenes, war
 from eechips.planning.region_overlaps import ClipArea, region_content, region_polygon
 from eechips.planning.regions import AssetRegion, Region
 from eechips.planning.separate_regions import SeparateRegions, choose_region
-from eechips.recipe import Chip, Unit
+from eechips.recipe import Unit
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 
@@ -210,19 +209,6 @@ class ResolvedImagery:
         """Return the part of a unit that describes its region, by its id; empty unless there are several regions."""
         return {} if self.regions is None else self.regions.unit_fields(region, is_clipped=self.options.clip)
 
-    def sized(self, result: Chip | dict[str, Chip], dtypes: Mapping[str, str | None]) -> Chip | dict[str, Chip]:
-        """Return a result with the type of its bands; see :class:`eechips.recipe.SupportsSize`.
-
-        Args:
-            result: chip, or chips by the names of their bands if these were added.
-            dtypes: types of the bands that were surveyed, by name; by an empty name, that of the first plan.
-        """
-        if self.style.is_picture:
-            return result
-        if isinstance(result, Chip):
-            return replace(result, dtype=result.dtype or dtypes.get(""))
-        return {name: replace(chip, dtype=chip.dtype or dtypes.get(name)) for name, chip in result.items()}
-
     def treatment(self, unit: Unit) -> ImageTreatment:
         """Return the processing of the images of a unit."""
         area = ClipArea.of(self.region, unit) if self.options.clip else None
@@ -278,22 +264,6 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         conditions=tuple(map(parse_condition, where)),
         alignment=align_grid(options),
     )
-
-
-def check_on_empty(name: str, style: RenderStyle, config: RunConfig) -> None:
-    """Check that a recipe supports ``on_empty``.
-
-    Args:
-        name: name of the command.
-        style: format of the files.
-        config: configuration of the run.
-
-    Raises:
-        UsageError: if it does not.
-    """
-    if config.on_empty == "redraw":
-        raise UsageError(f"on_empty='redraw': {name} has nothing else to draw; take keep or skip")
-    style.check_empty(config.on_empty)
 
 
 def _single_image(source: ChosenDataset) -> UsageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -15,25 +15,24 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_layers import as_layer, complete_images, continue_imagery, pixels_of, shown_imagery
-from eechips.jobs.grown_plans import GROWING, add_images, check_growth
-from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, check_on_empty, resolve_imagery
+from eechips.jobs.grown_plans import add_images
+from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
-from eechips.jobs.recipe_options import option_names, run_recipe, split_options, takes
+from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe
+from eechips.jobs.recipe_options import run_recipe, takes
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning import inventory
 from eechips.planning.inventory import PASS_KINDS, PASS_PROPERTIES, Scene, group_passes
 from eechips.planning.region_images import RegionScenes, place_scenes
 from eechips.planning.region_overlaps import Overlap
-from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit, recipe_identity
+from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)
 
 
-class Images:
+class Images(ImageryRecipe[ImagesOptions]):
     """The recipe of ``eechips images``.
 
     Each image of the collection that meets the region becomes one file: the image's part of the region, by default on
@@ -50,31 +49,17 @@ class Images:
     """
 
     name = "images"
-    is_builtin = True
-    growing: frozenset[str] = GROWING
 
     def __init__(self, **options: Any) -> None:
-        self.options = ImagesOptions(**options)
-        limit = self.options.limit
+        chosen = ImagesOptions(**options)
+        limit, by = chosen.limit, chosen.mosaic_by
         if limit is not None and limit < 1:
             raise UsageError(f"`limit` must be at least 1, not {limit}")
-        self.imagery = resolve_imagery(self.options)
-        by = self.options.mosaic_by
+        imagery = resolve_imagery(chosen)
         if by is not None and by not in PASS_KINDS:
             raise UsageError(f"`mosaic_by` is {' or '.join(PASS_KINDS)}, not {by!r}")
-        results = self.imagery.results | ({} if by is None else {"mosaic_by": by})
-        self.identity = recipe_identity(self.name, results)
-        self.parameters: Mapping[str, Any] = {**results, **self.imagery.parameters, "limit": limit}
-        self.name_template = f"images/{self.imagery.folder}{{date}}_{{image}}"
-        self.datasets = self.imagery.datasets
-        self.is_picture = self.imagery.style.is_picture
-        self.export_obstacle = self.imagery.style.export_obstacle
-        self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
-
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+        results = {} if by is None else {"mosaic_by": by}
+        super().__init__(chosen, imagery, results, {"limit": limit}, "{date}_{image}")
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the images: a few requests, and one for each thousand images.
@@ -92,7 +77,7 @@ class Images:
             RegionError: if the region does not exist, or is outside the area of the CRS.
             UsageError: if there is no image.
         """
-        imagery = shown_imagery(self.imagery, {})
+        imagery = self._shown({})
         selection = imagery.select_images()
         extra = self._band_fields(imagery, selection)
         count = 0
@@ -116,34 +101,13 @@ class Images:
         noun = "image" if self.options.mosaic_by is None else "pass"
         _log.info("%s of %s", format_count(count, noun), imagery.source.dataset_id)
 
-    def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
-        """Return the units of further images; see :class:`eechips.recipe.SupportsExtension`.
-
-        Raises:
-            UsageError: if dates or regions are left out, or the outline of a region has changed.
-        """
-        imagery = self.imagery
-        check_growth(earlier, self.options.start, self.options.end, imagery.regions)
-        is_placed = imagery.regions is not None or self.options.mosaic_by is not None
-        growth = add_images(earlier.units, self.get_requests(), is_placed=is_placed)
-        return complete_images(
-            earlier,
-            growth,
-            imagery,
-            self.identity,
-            lambda own, name: self._band_fields(own, own.select_images(), name),
-        )
+    def _grow(self, earlier: EarlierPlan) -> AddedUnits:
+        is_placed = self.imagery.regions is not None or self.options.mosaic_by is not None
+        return add_images(earlier.units, self.get_requests(), is_placed=is_placed)
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the day itself: images that reach the archive late are found by the next extension."""
         return until
-
-    def continuing_from(self, first: Mapping[str, Any], latest: Mapping[str, Any]) -> Images:
-        """Return the recipe that knows the bands of the first units; see :class:`eechips.recipe.SupportsExtension`.
-
-        Units name their images, and later ones their bands.
-        """
-        return continue_imagery(self, latest)
 
     def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Sequence[Scene], Grid]]:
         """Yield the fields of a unit about its region, if there are several, its images, and its pixel grid."""
@@ -182,15 +146,6 @@ class Images:
         if placed is not None:
             yield placed
 
-    def request_window(self, unit: Unit) -> tuple[Hashable, Grid] | None:
-        """Return the pixels of a unit: images on the same pixels are bands of one request.
-
-        Pictures keep the bytes of the response.
-        """
-        if self.is_picture:
-            return None
-        return pixels_of(unit)
-
     def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """Describe the window of an image: one request by computePixels, two by URL.
 
@@ -198,7 +153,7 @@ class Images:
         removed meanwhile, while ``filter(system:index == id).first()`` returns null. Images of computed collections
         have no id, so they are found by their index.
         """
-        imagery, dataset = shown_imagery(self.imagery, unit), self.imagery.source.dataset_id
+        imagery, dataset = self._shown(unit), self.imagery.source.dataset_id
         treatment = imagery.treatment(unit)
         names, moments = unit.get("sources", [unit["image"]]), unit.get("times", [unit.get("time")])
         source, *others = sources = tuple(f"{dataset}/{name}" for name in names)
@@ -210,27 +165,9 @@ class Images:
             image = Template(_found, (treatment, dataset), {"image": unit["image"]})
         else:
             image = Template(_stored, (treatment,), {"source": source})
-        chip = Chip(
-            image=image,
-            grid=Grid.from_json(unit["grid"]),
-            bands=treatment.bands,
-            format=imagery.style.format,
-            visualization=imagery.visualization(treatment.bands),
-            dtype=treatment.dtype,
-            sources=sources,
-            dates=tuple(entry for entry in moments if entry is not None),
-            asset=source if _is_stored(imagery, unit, treatment) else None,
-        )
-        return as_layer(chip, unit)
-
-    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
-        """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        return self.imagery.sized(self.get_result(index, unit), self._dtypes)
-
-    def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
-        """Return the part of a unit that depends on its bands, and note their type."""
-        self._dtypes[name] = selection.stored_dtype
-        return imagery.unit_fields(selection)
+        dates = [moment for moment in moments if moment is not None]
+        asset = source if _is_stored(imagery, unit, treatment) else None
+        return self._described(unit, image, treatment.bands, treatment.dtype, names, dates, asset)
 
 
 def _is_stored(imagery: ResolvedImagery, unit: Unit, treatment: ImageTreatment) -> bool:
@@ -282,9 +219,7 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split_options(Images, option_names(ImagesOptions), options)
-    check_on_empty(recipe.name, recipe.imagery.style, config)
-    return recipe, config
+    return make_imagery_recipe(Images, ImagesOptions, options)
 
 
 @overload

@@ -213,7 +213,6 @@ def test_arguments_and_variables_are_named_by_what_they_are(package: str) -> Non
 TASKS = frozenset(
     {
         "cli/cluster_commands.py",
-        "cli/cluster_commands.py",
         "client/export_tasks.py",
         "engine/export_monitor.py",
         "engine/outcome.py",
