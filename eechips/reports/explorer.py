@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_marks import exclude_marked, mark_units, read_marks
 from eechips.reports import report_sections
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
-from eechips.reports.markup import Markup, element
+from eechips.reports.markup import element
 from eechips.reports.page import SCRIPTS, STYLES, assemble_page
 from eechips.reports.page_data import encode_picture, page_data
 from eechips.reports.report_data import ReportData, read_report_data
+from eechips.reports.section_markup import fill, read_file
 from eechips.reports.thumbnails import make_thumbnails
 from eechips.reports.unit_columns import MOST_UNITS
 from eechips.storage import ID_LENGTH
@@ -219,7 +219,7 @@ def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
     """
     builders = (
         report_sections.selection,
-        _tools,
+        lambda _: fill("explorer.html"),
         report_sections.unit_map,
         report_sections.chips,
         report_sections.histograms,
@@ -240,29 +240,6 @@ def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
     )
 
 
-def _tools(_: ReportData) -> Markup:
-    """Build the buttons for marks, which a script connects."""
-    return element(
-        "div",
-        element("button", "Mark selection as bad", type="button", id="mark-all"),
-        element("button", "Remove marks of selection", type="button", id="unmark-all"),
-        element("span", id="marked", role="status"),
-        element("button", "Show marked", type="button", id="show-marked", disabled=True),
-        element("button", "Exclude marked…", type="button", id="exclude", disabled=True),
-        element(
-            "span",
-            element("button", "Exclude", type="button", id="yes"),
-            " ",
-            element("button", "Keep", type="button", id="no"),
-            id="sure",
-            hidden=True,
-        ),
-        element("code", id="roi"),
-        element("p", id="trouble", class_="notice", role="alert", hidden=True),
-        class_="explorer",
-    )
-
-
 def create_widget(height: int, receive: Callable[[Any, Any, Any], None]) -> Any:
     """Create the widget of an explorer, which carries messages only: nothing of a run is saved in the notebook.
 
@@ -279,7 +256,7 @@ def create_widget(height: int, receive: Callable[[Any, Any, Any], None]) -> Any:
     except ImportError as error:
         raise UsageError("exploring a run needs anywidget: pip install 'eechips[explore]'") from error
 
-    script = (files("eechips.reports") / "explorer_widget.js").read_text(encoding="utf-8")
+    script = read_file("explorer_widget.js")
     traits = {"_esm": traitlets.Unicode(script).tag(sync=True), "height": traitlets.Int(height).tag(sync=True)}
     widget = type("ExplorerWidget", (anywidget.AnyWidget,), traits)()
     widget.on_msg(receive)

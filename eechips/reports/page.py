@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from eechips.errors import UsageError
 from eechips.manifest.run import REPORT_NAME, Run, open_run
 from eechips.reports import chart_sections, report_sections
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
-from eechips.reports.markup import Markup, element
+from eechips.reports.markup import Markup, element, join
 from eechips.reports.output_path import MARK, output_path
 from eechips.reports.page_data import as_script, page_data
 from eechips.reports.report_data import ReportData, read_report_data
+from eechips.reports.section_markup import fill, read_file
 from eechips.reports.unit_columns import MOST_UNITS
 from eechips.storage import write_file
 
@@ -146,56 +146,19 @@ def assemble_page(
         scripts: names of files of this package, in their order.
         styles: names of files of this package, in their order.
     """
-    script, style = _script(tuple(scripts)), "".join(map(_file, styles))
-    body = element(
-        "body",
-        *contents,
-        _viewer(),
-        element("script", Markup(as_script(payload)), id="data", type="application/json"),
-        element("script", Markup(script)),
+    script, style = _script(tuple(scripts)), "".join(map(read_file, styles))
+    page = fill(
+        "page.html",
+        mark=Markup(MARK),
+        policy=Markup(_policy(script, style)),
+        title=title,
+        style=Markup(style),
+        contents=join(*contents),
+        viewer=fill("viewer.html"),
+        data=Markup(as_script(payload)),
+        script=Markup(script),
     )
-    head = _head(element("title", f"{title} · eechips"), script, style)
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
-
-
-def _viewer() -> Markup:
-    """Build the dialog of the full-size view, which a script fills."""
-    buttons = (
-        element("button", "‹ previous", type="button", id="before"),
-        element("button", "next ›", type="button", id="after"),
-        element("span", id="position", class_="note"),
-        element("button", "Close", type="button", id="close", class_="close"),
-    )
-    pictures = (
-        element("div", id="stage", class_="stage"),
-        element("p", id="resolution", class_="note"),
-        element("div", id="strip", class_="strip", role="group", aria_label="frames"),
-    )
-    beside = element("div", element("div", id="layers"), element("div", id="properties", class_="properties"))
-    return element(
-        "dialog",
-        element("div", *buttons, class_="tools"),
-        element("h2", id="viewer-title"),
-        element("div", element("div", *pictures), beside, class_="viewer"),
-        element("p", "Keys: arrows left and right for chips, up and down for frames, Esc to close.", class_="note"),
-        id="viewer",
-        aria_labelledby="viewer-title",
-    )
-
-
-def _head(title: Markup, script: str, style: str) -> Markup:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        Markup(MARK),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, style)}">'),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        title,
-        element("link", rel="icon", href="data:,"),
-        element("style", Markup(style)),
-    )
+    return f"<!doctype html>\n{page}\n"
 
 
 def _policy(script: str, style: str) -> str:
@@ -213,9 +176,4 @@ def _hash(text: str) -> str:
 @cache
 def _script(names: tuple[str, ...]) -> str:
     """Join scripts to one in strict mode, whose names are its own."""
-    return "".join(['(() => {\n"use strict";\n', *map(_file, names), "})();"])
-
-
-@cache
-def _file(name: str) -> str:
-    return (files("eechips.reports") / name).read_text(encoding="utf-8")
+    return "".join(['(() => {\n"use strict";\n', *map(read_file, names), "})();"])

@@ -17,7 +17,7 @@ from eechips.manifest.failures import group_failures
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.page_data import load_basemap
 from eechips.reports.report_data import ReportData
-from eechips.reports.section_markup import fact_list, html_table, plain_text, section, shorten
+from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration
@@ -102,49 +102,7 @@ def selection(data: ReportData) -> Markup | None:
     """Build the search box, which a script connects with the map, the chips, the histograms and the table."""
     if not len(data.places):
         return None
-    examples = (
-        ("words", "forest alps", "both words, in any column"),
-        ("column", 'state:done  eco_name:"Colorado Rockies"', "a whole value, or a part of one; quotes around spaces"),
-        ("several", "split:val,test", "one of them"),
-        ("range", "valid_fraction:>0.9  date:2020-05..2020-09", "numbers, dates; with both ends"),
-        ("without", "-state:done  error:none", "not this; no value"),
-    )
-    listed = [part for name, code, text in examples for part in (
-        element("dt", name), element("dd", element("code", code), f" {text}"))]  # fmt: skip
-    what = data.noun
-    return element(
-        "div",
-        element(
-            "div",
-            element(
-                "input",
-                type="search",
-                id="query",
-                placeholder=f"Search {what}",
-                aria_label=f"Search {what}",
-                autocomplete="off",
-                spellcheck="false",
-                autocapitalize="off",
-            ),
-            element("span", id="matches", role="status"),
-            element("button", "Clear", type="button", id="clear", hidden=True),
-            element("button", "Save as CSV", type="button", id="save"),
-            element("button", "Copy ids", type="button", id="copy"),
-            class_="tools",
-        ),
-        element(
-            "details",
-            element("summary", "How to search"),
-            element("dl", *listed, class_="facts"),
-            element("p", "Columns: ", element("span", id="fields")),
-        ),
-        element("div", id="remarks", role="alert"),
-        element("textarea", id="ids", rows=4, readonly=True, hidden=True, aria_label="ids of the selection"),
-        id="selection",
-        class_="selection",
-        role="search",
-        data_what=what,
-    )
+    return fill("selection.html", what=data.noun)
 
 
 def histograms(data: ReportData) -> Markup | None:
@@ -182,50 +140,16 @@ def unit_map(data: ReportData) -> Markup | None:
     """Build the map, which a script draws, and the panel of the selected unit."""
     if not data.places.has_places:
         return None
-    places = data.places
-    what = data.noun
+    places, what = data.places, data.noun
     share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, selected at random. "
-    region = "Dashed: the requested region. " if data.roi else ""
-    keys = "Keys: arrows, + and -, 0, Enter, N, P."
-    instructions = f"Drag to pan; drag with Shift to select; click the map, then scroll to zoom. {keys}"
-    canvas = element(
-        "div",
-        element("canvas"),
-        element("canvas"),
-        element("div", id="tip", hidden=True),
-        element("div", "Click the map first, or hold Ctrl, to zoom by scrolling", id="hint", hidden=True),
-        element(
-            "div",
-            element("button", "+", type="button", id="nearer", aria_label="zoom in"),
-            element("button", "−", type="button", id="farther", aria_label="zoom out"),
-            element("button", "all", type="button", id="fit", aria_label="show all"),
-            class_="zoom",
-        ),
-        id="map",
-        class_="map",
-        tabindex="0",
-        role="application",
-        aria_label=f"Map of {len(places):,} {what}. {instructions}",
-    )
-    return section(
-        "map-section",
-        "Map",
-        element(
-            "div",
-            element("label", "Colour by ", element("select", id="colouring")),
-            element("button", "Select what is in view", type="button", id="in-view"),
-            element("span", instructions, class_="note"),
-            class_="tools",
-        ),
-        element(
-            "div",
-            element("div", canvas, element("ul", id="legend", class_="legend", aria_label="classes; press to hide")),
-            _panel(_CLICKS[what]),
-            class_="atlas",
-        ),
-        element(
-            "p", f"{share}{region}Borders: {load_basemap()['source']}; accurate to a few kilometres.", class_="note"
-        ),
+    return fill(
+        "map.html",
+        count=f"{len(places):,}",
+        what=what,
+        share=share,
+        region="Dashed: the requested region. " if data.roi else "",
+        source=load_basemap()["source"],
+        panel=_panel(_CLICKS[what]),
     )
 
 

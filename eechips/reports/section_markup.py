@@ -1,13 +1,32 @@
-"""Build the parts of which sections of a report consist: headings, lists of values, tables."""
+"""Build the parts of which sections of a report consist: headings, lists of values, tables, files of HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-from eechips.reports.markup import Markup, element
+from eechips.reports.markup import Markup, element, escape
 
 _LENGTH = 300  # characters of a message
+
+
+@cache
+def read_file(name: str) -> str:
+    """Return the text of a file of this package."""
+    return (files("eechips.reports") / name).read_text(encoding="utf-8")
+
+
+def fill(name: str, **values: Any) -> Markup:
+    """Return the HTML of a file of this package, without its line breaks, with values in place of their names.
+
+    Args:
+        name: name of the file.
+        values: markup, or values that are shown as text; None is omitted.
+    """
+    template = "".join(line.strip() for line in read_file(name).splitlines())
+    return Markup(template.format(**{key: "" if value is None else escape(value) for key, value in values.items()}))
 
 
 def section(identifier: str, heading: str, *parts: Any, hidden: bool = False) -> Markup:
