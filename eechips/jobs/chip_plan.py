@@ -15,7 +15,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
 from eechips.jobs.sample_layers import SampleLayer
-from eechips.jobs.sampling import build_strategy, log_sites
+from eechips.jobs.sampling import StrategyBuilder, log_sites
 from eechips.planning import asset_metadata, grid_alignment, point_images
 from eechips.planning.clear_shares import ClearSource, FrameScore, fetch_candidates, list_score_bands, resolve_score
 from eechips.planning.frame_choice import Candidate
@@ -326,10 +326,8 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
     if sample.frames is not None and layers[0].metadata.kind == "image":
         raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
-    strategy = build_strategy(
-        sample, region, _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment), alignment
-    )
-    return ChipPlan(sample, layers, alignment, strategy)
+    reach, native = _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment)
+    return ChipPlan(sample, layers, alignment, StrategyBuilder(sample, region, reach, native, alignment).strategy())
 
 
 def _largest_grid(

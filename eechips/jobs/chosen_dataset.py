@@ -5,56 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
+from eechips.jobs.imagery_options import ImageryOptions, MosaicOptions
 from eechips.jobs.recipe_options import check_bands, check_values, find_formulas, find_indices, split_list, split_names
-from eechips.jobs.shared_options import StoredValues
+from eechips.jobs.table_options import PointsOptions, TimeSeriesOptions
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.speckle import SpeckleFilter
 
-
-class DatasetOptions(Protocol):
-    """The options of a command that reads one dataset."""
-
-    @property
-    def dataset(self) -> str:
-        """Alias or id."""
-
-    @property
-    def bands(self) -> Sequence[str] | str | None:
-        """Names or common names; None for the default bands."""
-
-    @property
-    def index(self) -> Sequence[str] | str:
-        """Short names of spectral indices, and formulas ``name=formula``."""
-
-    @property
-    def values(self) -> StoredValues:
-        """Whether scale and offset are applied."""
-
-    @property
-    def mask(self) -> str:
-        """Name of the cloud mask."""
-
-
-class GridOptions(Protocol):
-    """The options of a command whose pixels lie on a grid that the user may choose."""
-
-    @property
-    def crs(self) -> str:
-        """Of the grid, or ``native``."""
-
-    @property
-    def scale(self) -> float | None:
-        """Pixel size in metres; None for the image's own."""
-
-    @property
-    def grid(self) -> str | Sequence[float] | None:
-        """Image on whose pixels the grid lies, or transform of the grid; None for the images themselves."""
+DatasetOptions = ImageryOptions | MosaicOptions | TimeSeriesOptions | PointsOptions
+"""The options of a command that reads one dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,15 +164,6 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
     )
     check_bands(chosen.bands)
     return replace(chosen, mask=parse_mask(options.mask, chosen.dataset_id))
-
-
-def align_grid(options: GridOptions) -> GridAlignment:
-    """Return the requested pixel grid.
-
-    Raises:
-        UsageError: if the options contradict each other.
-    """
-    return choose_grid(options.grid, options.crs, options.scale)
 
 
 def check_dataset(name: str) -> None:

@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
-from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import check_dates, parse_format, region_column
 from eechips.jobs.render_style import RenderStyle, parse_stretch
@@ -20,7 +20,7 @@ from eechips.jobs.sample_layers import SampleLayer
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
-from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
 from eechips.planning.region_overlaps import ClipArea, region_content, region_polygon
@@ -262,7 +262,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         style=style,
         region=region,
         conditions=tuple(map(parse_condition, where)),
-        alignment=align_grid(options),
+        alignment=choose_grid(options.grid, options.crs, options.scale),
     )
 
 

@@ -18,7 +18,7 @@ from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid
 from eechips.geo.grid_longitudes import wrap_longitude
-from eechips.jobs.chosen_dataset import ChosenDataset, align_grid, choose_dataset
+from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, assemble_mosaics, estimate_disk
 from eechips.jobs.mosaic_places import MosaicPlace, place_regions, place_whole
@@ -26,12 +26,10 @@ from eechips.jobs.mosaic_tiles import (
     MosaicLayout,
     TileComposite,
     clip_image,
-    composed_image,
-    filter_collection,
+    compose_images,
     input_dtype,
     reduced_dtype,
-    select_collection,
-    stored_image,
+    select_image,
 )
 from eechips.jobs.recipe_options import (
     check_dates,
@@ -44,13 +42,13 @@ from eechips.jobs.recipe_options import (
 from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata
-from eechips.planning.grid_alignment import join_at_antimeridian
-from eechips.planning.image_filters import parse_condition, resolve_conditions
+from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
+from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions
 from eechips.planning.region_images import warn_of_small
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.separate_regions import SeparateRegions, choose_region
-from eechips.planning.tiling import SLOTS, Tiling, divide_grid
-from eechips.recipe import Chip, Unit, canonical_json, recipe_identity
+from eechips.planning.tiling import SLOTS, Tiling, bounding_box, divide_grid
+from eechips.recipe import Chip, Unit, recipe_identity
 from eechips.recipe.template import Template
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.suggestion import describe_choices
@@ -88,7 +86,7 @@ class MosaicRecipe:
         self.folder: Path | None = None
         self.source = choose_dataset(chosen)
         _check(chosen, self.source)
-        self.alignment = align_grid(chosen)
+        self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
         self.region = choose_region(  # None: the whole of a single image
             roi=chosen.roi,
             regions=chosen.regions,
@@ -166,7 +164,7 @@ class MosaicRecipe:
         about = self._describe()
         bands = self.source.selection.find_bands(about)
         grid_band = self.source.selection.grid_band(bands[0].name)
-        tests = (*self._settled(), *(canonical_json(test.to_json()) for test in about.tests))
+        tests = (*self._resolved_tests(), *about.tests)
         places = self._places(about, replace(bands[0], name=grid_band), tests)
         dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.options.nodata, dtype)
@@ -286,39 +284,38 @@ class MosaicRecipe:
             )
         return about
 
-    def _settled(self) -> tuple[str, ...]:
-        """Return the conditions as JSON, with values of the properties' types.
+    def _resolved_tests(self) -> tuple[PropertyFilter, ...]:
+        """Return the conditions with values of the properties' types.
 
         Raises:
             UsageError: if no image over the region meets them.
         """
         if not self.conditions or self.region is None:
             return ()
-        over = select_collection(self.source.dataset_id, self.options.start, self.options.end, ()).filterBounds(
-            self.region.geometry()
-        )
-        tests = tuple(canonical_json(test.to_json()) for test in resolve_conditions(self.conditions, over))
-        if not filter_collection(over, tests).limit(1).size().getInfo():
+        over, dataset = self.region.geometry(), self.source.dataset_id
+        collection = dataset, "collection", self.options.start, self.options.end
+        tests = resolve_conditions(self.conditions, asset_metadata.filter_images(*collection).filterBounds(over))
+        if not asset_metadata.filter_images(*collection, tests).filterBounds(over).limit(1).size().getInfo():
             which = " and ".join(map(str, self.conditions))
-            raise UsageError(f"{self.source.dataset_id} has no image with {which} that meets the region")
+            raise UsageError(f"{dataset} has no image with {which} that meets the region")
         return tests
 
     def _places(
-        self, about: asset_metadata.AssetMetadata, band: asset_metadata.Band, tests: tuple[str, ...]
+        self, about: asset_metadata.AssetMetadata, band: asset_metadata.Band, tests: tuple[PropertyFilter, ...]
     ) -> list[MosaicPlace]:
         """Return the pixels of the mosaic, or of the mosaic of each region.
 
         Args:
             about: the dataset.
             band: the stored band whose pixels are native.
-            tests: conditions on its images, as JSON.
+            tests: conditions on its images.
 
         Raises:
             RegionError: if a region is outside the area of the CRS.
             UsageError: if no region is shown by an image.
         """
         dates = self.options.start, self.options.end
-        images = None if about.kind == "image" else select_collection(about.id, *dates, tests)
+        images = None if about.kind == "image" else asset_metadata.filter_images(about.id, about.kind, *dates, tests)
         if self.regions is None:
             polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
             return [place_whole(about, band, images, polygon, self.alignment)]
@@ -336,21 +333,22 @@ class MosaicRecipe:
             yield {"kind": "tile", **region, **box, "mosaic": shared, **({} if clip is None else {"clip": clip})}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
-        selection = self.source.selection.planned({"bands": layout.bands, "casts": layout.casts})
+        source, options = self.source, self.options
+        selection = source.selection.planned({"bands": layout.bands, "casts": layout.casts})
         if layout.kind == "image":
-            return stored_image(self.source.dataset_id, selection, layout.dtype, self.source.mask)
-        dates = (self.options.start, self.options.end)
+            return Template(select_image, (source.dataset_id, selection, layout.dtype, source.mask))
         composite = TileComposite(
-            self.source.dataset_id,
-            *dates,
+            source.dataset_id,
+            options.start,
+            options.end,
             layout.tests,
-            self.source.mask,
-            self.options.reducer,
+            source.mask,
+            options.reducer,
             selection,
             layout.dtype,
-            input_dtype(self.options.reducer, self.options.dtype),
+            input_dtype(options.reducer, options.dtype),
         )
-        return composed_image(composite, place)
+        return Template(compose_images, (composite,), {"box": list(bounding_box(place))})
 
     def _announce(self, parts: Sequence[tuple[MosaicLayout, Tiling]]) -> None:
         layout = parts[0][0]

@@ -12,11 +12,11 @@ import ee
 from eechips.datasets import Kind
 from eechips.formats import cog
 from eechips.geo.grid import Grid
-from eechips.planning import asset_metadata, tiling
+from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
-from eechips.recipe.template import Template
+from eechips.recipe import canonical_json
 
 # Reducers that return fractions for integers, and those that return a value of one of the images.
 _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
@@ -32,7 +32,7 @@ class MosaicLayout:
         kind: kind of the dataset.
         bands: names, in the order of the output.
         dtype: data type of all bands.
-        tests: conditions on properties, as JSON.
+        tests: conditions on properties of images.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
@@ -40,19 +40,20 @@ class MosaicLayout:
     kind: Kind
     bands: tuple[str, ...]
     dtype: str
-    tests: tuple[str, ...] = ()
+    tests: tuple[PropertyFilter, ...] = ()
     casts: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> MosaicLayout:
         """Read the value of :meth:`to_json`."""
-        bands, tests = tuple(value["bands"]), tuple(value["tests"])
+        bands = tuple(value["bands"])
+        tests = tuple(PropertyFilter.from_json(json.loads(test)) for test in value["tests"])
         casts = tuple((name, dtype) for name, dtype in value.get("casts", ()))
         return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests, casts)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value for units; see :meth:`from_json`."""
-        bands, tests = list(self.bands), list(self.tests)
+        bands, tests = list(self.bands), [canonical_json(test.to_json()) for test in self.tests]
         own = {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
         return own | ({"casts": [list(cast) for cast in self.casts]} if self.casts else {})
 
@@ -65,7 +66,7 @@ class TileComposite:
         dataset: id of the collection.
         start: first day of the images, inclusive; None for no bound.
         end: last day, exclusive.
-        tests: conditions on their properties, as JSON.
+        tests: conditions on their properties.
         mask: mask of clouds, applied to every image.
         reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
         selection: the bands.
@@ -77,7 +78,7 @@ class TileComposite:
     dataset: str
     start: str | None
     end: str | None
-    tests: tuple[str, ...]
+    tests: tuple[PropertyFilter, ...]
     mask: CloudMask | None
     reducer: str
     selection: BandSelection
@@ -86,7 +87,8 @@ class TileComposite:
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Return the composite of the images that meet a box."""
-        images = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
+        images = asset_metadata.filter_images(self.dataset, "collection", self.start, self.end, self.tests)
+        images = images.filterBounds(box)
         images = images.sort("system:time_start", self.reducer != "first").map(self._selected)
         # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
         # valid pixel makes such a window empty instead. It comes last, since the service takes the types of the bands
@@ -104,45 +106,13 @@ class TileComposite:
         return selected if self.input_dtype is None else _cast(selected, self.selection.names, self.input_dtype)
 
 
-def select_collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
-    """Return the images of a collection between two days that meet conditions."""
-    return filter_collection(asset_metadata.filter_images(dataset, "collection", start, end), tests)
-
-
-def filter_collection(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
-    """Filter images by conditions, given as JSON."""
-    for test in tests:
-        images = images.filter(PropertyFilter.from_json(json.loads(test)).filter())
-    return images
-
-
-def stored_image(dataset: str, selection: BandSelection, dtype: str, mask: CloudMask | None) -> Template:
-    """Return the template of a single image, the same for all windows.
-
-    Args:
-        dataset: id of the image.
-        selection: the bands.
-        dtype: data type of all bands.
-        mask: cloud mask; None for none.
-    """
-    return Template(_stored, (dataset, selection, dtype, mask))
-
-
-def composed_image(composite: TileComposite, place: Grid) -> Template:
-    """Return the template of a composite for a window.
-
-    Args:
-        composite: the fixed part of the template.
-        place: grid of the window.
-    """
-    return Template(_composed, (composite,), {"box": list(tiling.bounding_box(place))})
-
-
-def _stored(dataset: str, selection: BandSelection, dtype: str, mask: CloudMask | None) -> ee.Image:
+def select_image(dataset: str, selection: BandSelection, dtype: str, mask: CloudMask | None) -> ee.Image:
+    """Return the bands of a single image in one type, without masked pixels."""
     return _cast(selection.select(ee.Image(dataset), mask), selection.names, dtype)
 
 
-def _composed(composite: TileComposite, box: Sequence[float]) -> ee.Image:
+def compose_images(composite: TileComposite, box: Sequence[float]) -> ee.Image:
+    """Return the composite of the images that meet a box: west, south, east and north."""
     return composite.image(ee.Geometry.Rectangle(list(box), None, False))
 
 

@@ -54,10 +54,15 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _StrategyBuilder:
+class StrategyBuilder:
     """Make the strategy of a sample.
 
-    Attributes: see :func:`build_strategy`.
+    Attributes:
+        sample: the resolved options.
+        region: region for the server; None for the whole world.
+        thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
+        native: grid of the first image of the first dataset.
+        alignment: grid alignment, resolved.
     """
 
     sample: ResolvedSample
@@ -161,25 +166,6 @@ class _StrategyBuilder:
             return np.isfinite(features.distances(shapely.points(points), metres))
 
         return is_near
-
-
-def build_strategy(
-    sample: ResolvedSample, region: ee.Geometry | None, thumb_reach: float, native: Grid, alignment: GridAlignment
-) -> Strategy:
-    """Make the strategy that chooses the places of a sample.
-
-    Args:
-        sample: the resolved options.
-        region: region for the server; None for the whole world.
-        thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
-        native: grid of the first image of the first dataset.
-        alignment: grid alignment, resolved.
-
-    Raises:
-        RegionError: if the region, or the table of strata, cannot be used.
-        UnknownDatasetError: if there is no such map.
-    """
-    return _StrategyBuilder(sample, region, thumb_reach, native, alignment).strategy()
 
 
 def log_sites(sample: ResolvedSample, strategy: Strategy, sites: Sequence[SampleSite]) -> None:

@@ -22,7 +22,7 @@ from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.grid import Grid
 from eechips.geo.vector_hashes import hash_vectors
-from eechips.jobs.chosen_dataset import align_grid, choose_dataset
+from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
 from eechips.jobs.recipe_options import (
     check_dates,
@@ -49,6 +49,7 @@ from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_images
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
+from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
@@ -95,7 +96,7 @@ class TimeSeries:
         self.options = chosen = TimeSeriesOptions(**options)
         self.id_field = region_column(chosen.columns)
         self.source = choose_dataset(chosen)
-        self.alignment = align_grid(chosen)
+        self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
         self.statistics = parse_statistics(chosen.reducer)
         self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
         self.box = parse_box(chosen.bbox) if chosen.bbox else None
