@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -41,6 +42,10 @@ class _Signature:
         return {name: value for name, value in parameters.items() if name in self.names}
 
 
+_OPTIONAL = {"redraw": 2, "assemble": 1, "request_window": 1}
+"""Functions that a file may define besides, and the number of arguments that they always receive."""
+
+
 class ScriptRecipe:
     """A recipe in a Python file.
 
@@ -69,14 +74,10 @@ class ScriptRecipe:
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         self._requests_name = _find(functions, ("get_requests", "getRequests"), path)
         self._result_name = _find(functions, ("get_result", "getResult"), path)
-        self._requests_signature = _signature(functions[self._requests_name], skip=0)
-        self._result_signature = _signature(functions[self._result_name], skip=2)
-        assembles = functions.get("assemble")
-        self._assemble_signature = _signature(assembles, skip=1) if assembles is not None else None
-        redraws = functions.get("redraw")
-        self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
-        windows = functions.get("request_window")
-        self._window_signature = _signature(windows, skip=1) if windows is not None else None
+        taken = {self._requests_name: 0, self._result_name: 2, **_OPTIONAL}
+        self._signatures = {
+            name: _signature(functions[name], skip) for name, skip in taken.items() if name in functions
+        }
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
@@ -108,71 +109,52 @@ class ScriptRecipe:
             UsageError: if a required parameter of a function of the script is missing.
             RecipeError: if it raises an exception, or does not return a list.
         """
-        missing = {name for signature in self._signatures for name in signature.required} - set(self.parameters)
+        missing = {name for signature in self._signatures.values() for name in signature.required} - set(
+            self.parameters
+        )
         if missing:
             needed = " ".join(f"-p {name}=…" for name in sorted(missing))
             raise UsageError(f"{self.path} cannot do without: {needed}")
         function = self._function(self._requests_name)
         with CodeErrors(self.path):
-            requests = function(**self._requests_signature.taken(self.parameters))
+            requests = function()
             if requests is None:
                 raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
             return list(requests)
 
     def get_result(self, index: int, unit: Any) -> Result:
         """Call the script's ``get_result``; the worker classifies its exceptions."""
-        function = self._function(self._result_name)
-        return cast("Result", function(index, unit, **self._result_signature.taken(self.parameters)))
+        return cast("Result", self._function(self._result_name)(index, unit))
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters of the script's functions."""
-        return tuple(dict.fromkeys(name for signature in self._signatures for name in signature.names))
-
-    @property
-    def _signatures(self) -> list[_Signature]:
-        signatures = (
-            self._requests_signature, self._result_signature, self._redraw_signature, self._assemble_signature,
-            self._window_signature,
-        )  # fmt: skip
-        return [signature for signature in signatures if signature is not None]
+        return tuple(dict.fromkeys(name for signature in self._signatures.values() for name in signature.names))
 
     @property
     def redraw(self) -> Redraw | None:
         """Function of the script that draws replacements for empty units; None without one."""
-        return self._redraw if self._redraw_signature is not None else None
+        return self._redraw if "redraw" in self._signatures else None
 
     @property
     def request_window(self) -> RequestWindow | None:
         """Function of the script that returns the pixels of a unit; None without one."""
-        return self._request_window if self._window_signature is not None else None
+        return self._request_window if "request_window" in self._signatures else None
 
     @property
     def assemble(self) -> Callable[[Any], None] | None:
         """Function of the script that assembles all results; None without one."""
-        return self._assemble if self._assemble_signature is not None else None
+        return self._assemble if "assemble" in self._signatures else None
 
     def _assemble(self, results: Any) -> None:
-        """Call the script's ``assemble`` with the parameters in its signature.
-
-        Raises:
-            RecipeError: if it raises an exception.
-        """
-        assert self._assemble_signature is not None
         function = self._function("assemble")
         with CodeErrors(self.path):
-            function(results, **self._assemble_signature.taken(self.parameters))
+            function(results)
 
     def _request_window(self, unit: Any) -> tuple[Hashable, Grid] | None:
-        """Call the script's ``request_window``.
-
-        Raises:
-            RecipeError: if it raises an exception, or does not return a key and a grid.
-        """
-        assert self._window_signature is not None
         function = self._function("request_window")
         with CodeErrors(self.path):
-            window = function(unit, **self._window_signature.taken(self.parameters))
+            window = function(unit)
             if window is None:
                 return None
             key, grid = window
@@ -182,27 +164,21 @@ class ScriptRecipe:
             return key, grid
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
-        """Call the script's ``redraw`` for each pair.
-
-        Raises:
-            RecipeError: if it raises an exception.
-        """
-        assert self._redraw_signature is not None
         function = self._function("redraw")
-        arguments = self._redraw_signature.taken(self.parameters)
         with CodeErrors(self.path):
-            return [function(unit, number, **arguments) for unit, number in wanted]
+            return [function(unit, number) for unit, number in wanted]
 
     def _function(self, name: str) -> Callable[..., Any]:
+        """Return a function of the script, with the parameters in its signature."""
         if self._namespace is None:
             namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
             with CodeErrors(self.path):
                 exec(compile(self._source, str(self.path), "exec"), namespace)
             self._namespace = namespace
-        return cast("Callable[..., Any]", self._namespace[name])
+        return functools.partial(self._namespace[name], **self._signatures[name].taken(self.parameters))
 
     def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        signatures = self._signatures
+        signatures = self._signatures.values()
         known = {name: value for signature in reversed(signatures) for name, value in signature.defaults.items()}
         names = self.parameter_names
         unknown = [name for name in parameters if name not in names]
