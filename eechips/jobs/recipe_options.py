@@ -9,17 +9,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
-from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
-from eechips.manifest.run import Run
 from eechips.option_fields import takes as takes
-from eechips.recipe import Recipe
 from eechips.storage import NameTemplate, is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean
 from eechips.text.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    from eechips.engine.costs import Estimate
+    from eechips.manifest.run import Run
+    from eechips.recipe import Recipe
 
 RecipeT = TypeVar("RecipeT")
 
