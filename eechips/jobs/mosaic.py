@@ -292,10 +292,11 @@ class MosaicRecipe:
         """
         if not self.conditions or self.region is None:
             return ()
-        over, dataset = self.region.geometry(), self.source.dataset_id
-        collection = dataset, "collection", self.options.start, self.options.end
-        tests = resolve_conditions(self.conditions, asset_metadata.filter_images(*collection).filterBounds(over))
-        if not asset_metadata.filter_images(*collection, tests).filterBounds(over).limit(1).size().getInfo():
+        over, dataset, dates = self.region.geometry(), self.source.dataset_id, (self.options.start, self.options.end)
+        images = asset_metadata.filter_images(dataset, "collection", *dates)
+        tests = resolve_conditions(self.conditions, images.filterBounds(over))
+        images = asset_metadata.filter_images(dataset, "collection", *dates, tests)
+        if not images.filterBounds(over).limit(1).size().getInfo():
             which = " and ".join(map(str, self.conditions))
             raise UsageError(f"{dataset} has no image with {which} that meets the region")
         return tests
