@@ -90,6 +90,9 @@ def _facts(folder: Path, status: Status) -> list[str]:
     if status.exporting:
         facts.append(("exporting", f"{format_count(status.exporting, 'unit')}, the first since {status.oldest_export}"))
     facts += [("bytes", f"{status.bytes:,} ({format_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
+    if (stream := status.stream) is not None:
+        count, sent = format_count(stream.samples, "sample"), format_count(stream.requests, "request")
+        facts.append(("epoch", f"{stream.epoch}: {stream.read:,} of {count} read, {sent} since it began"))
     if status.rate is not None:
         recent = status.history.recent
         now = f", {recent:.1f} in the last minute" if recent is not None else ""
@@ -117,7 +120,8 @@ def _charts(status: Status) -> list[str]:
     is_plain = not _has_blocks(sys.stdout.encoding)
     lines: list[str] = []
     limit = f" (limit {history.limits[-1]:,.0f})" if history.limits else ""
-    for title, values in (("units per second", history.rates), (f"requests in flight{limit}", history.in_flight)):
+    rates = () if status.stream is not None else history.rates
+    for title, values in (("units per second", rates), (f"requests in flight{limit}", history.in_flight)):
         if len(values) > 1:
             end = format_duration(history.duration)
             drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)

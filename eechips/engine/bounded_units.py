@@ -23,7 +23,7 @@ from eechips.manifest.exclusions import recorded_files, release_units
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.fetch_order import planned_positions
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.reader_places import ReaderPlace, count_steps, read_places
+from eechips.manifest.reader_places import ReaderPlace, count_steps, note_epoch, read_places
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import Store
 from eechips.text.formatting import format_bytes, format_count
@@ -118,6 +118,7 @@ class BoundedUnits(ShuffledUnits):
             began = time.monotonic()
             if state != looked and began >= again:
                 looked, self._readers = state, len(places)
+                note_epoch(self._ledger, places)
                 self._check_bound()
                 if self.run.throttle.is_stopped:
                     return

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eechips.manifest.fetch_order import epoch_order
+from eechips.manifest.fetch_order import epoch_order, planned_positions
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
 from eechips.storage.received_files import parse_json
 
 PLACES_FOLDER = ".eechips-readers"
 """In the folder of a run: a file for each reader."""
 
+_EPOCH = "stream_epoch"
+"""In the ledger: the epoch of a stream whose files have a bound, and the requests before it."""
 _NAME = re.compile(r"(\d{1,9})-of-(\d{1,9})\.json")
 _MOST = 1 << 53
 
@@ -67,6 +71,48 @@ def read_places(folder: Path) -> frozenset[ReaderPlace]:
         return frozenset()
     latest = max(places, key=lambda place: places[place])
     return frozenset(place for place in places if place.readers == latest.readers)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEpoch:
+    """How far the readers of a stream with a bound are in the epoch of the one that is last.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        read: samples that the readers have read, or passed over.
+        samples: samples of the epoch.
+        requests: requests that were sent since it began: also for the first samples of the next one.
+    """
+
+    epoch: int
+    read: int
+    samples: int
+    requests: int
+
+
+def note_epoch(ledger: Ledger, places: Iterable[ReaderPlace]) -> None:
+    """Record how many requests were sent when the last reader began an epoch, unless that is recorded."""
+    epoch = min(place.epoch for place in places)
+    known = ledger.meta().get(_EPOCH)
+    if known is None or known["epoch"] != epoch:
+        requests = 0 if known is None else read_status_numbers(ledger.database).requests
+        ledger.note(_EPOCH, {"epoch": epoch, "requests": requests})
+
+
+def read_epoch(folder: Path, ledger: Ledger) -> StreamEpoch | None:
+    """Return how far the readers of a stream are; None without a bound, or before a sample is read."""
+    known, places = ledger.meta().get(_EPOCH), read_places(folder)
+    if known is None or not places:
+        return None
+    count, epoch = len(planned_positions(ledger.database)), int(known["epoch"])
+    # The process that fetches looks at the places after the readers: one may be in an epoch that it has not seen.
+    read = sum(
+        len(range(place.reader, count if place.epoch > epoch else min(place.ordinal, count), place.readers))
+        for place in places
+        if place.epoch >= epoch
+    )
+    requests = read_status_numbers(ledger.database).requests - int(known["requests"])
+    return StreamEpoch(epoch, read, count, requests)
 
 
 def _parse(content: bytes, reader: int, readers: int) -> ReaderPlace | None:

@@ -35,6 +35,7 @@ from eechips.manifest.ledger_queries import (
     sum_bytes,
 )
 from eechips.manifest.preview_record import PreviewRecord
+from eechips.manifest.reader_places import StreamEpoch, read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
@@ -84,10 +85,12 @@ class Status:
         oldest_export: ISO 8601, when the first of these tasks was started; None if no unit waits.
         bytes: number of bytes of all files.
         requests: sent for all units.
-        rate: results a second while a command ran; None for fewer than two.
+        rate: results a second while a command ran; None for fewer than two, and for a stream with a bound, as its units
+            are fetched again for later epochs.
         is_running: whether a process works in the folder now.
         seconds_left: estimate at the speed of the last minute; None if nothing runs, without an estimate, or if the
             number of units is unknown.
+        stream: how far the readers of a stream with a bound are; None without one.
         unplanned: units that the plan lacks, as it is not complete; None if their number is unknown.
         history: how fast it went, over time.
         started: ISO 8601, of the latest command.
@@ -107,6 +110,7 @@ class Status:
     rate: float | None
     is_running: bool
     seconds_left: float | None
+    stream: StreamEpoch | None
     unplanned: int | None
     history: History
     started: str | None
@@ -283,8 +287,10 @@ class Run:
             size_known = PreviewRecord.read(ledger).size
             lacking = None if size_known is None else max(0, size_known - sum(counts.values()))
             unplanned = lacking if ledger.is_partial else 0
+            stream = read_epoch(self.path, ledger)
         history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
+        recent = None if stream is not None else history.recent
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
             failures=failures,
@@ -296,9 +302,10 @@ class Run:
             oldest_export=oldest_export,
             bytes=size,
             requests=numbers.requests,
-            rate=history.rate if history.commands > 1 else numbers.rate,
+            rate=None if stream is not None else history.rate if history.commands > 1 else numbers.rate,
             is_running=is_running,
-            seconds_left=(planned + unplanned) / history.recent if history.recent and unplanned is not None else None,
+            seconds_left=(planned + unplanned) / recent if recent and unplanned is not None else None,
+            stream=stream,
             unplanned=unplanned,
             history=history,
             started=info.get("started"),

@@ -6,19 +6,35 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.errors import RunStoppedError
+from eechips.cli import main
+from eechips.engine.config import RunConfig
+from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.fetch_order import epoch_order
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.reader_places import PLACES_FOLDER, ReaderPlace, count_steps, note_place, read_places
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.reader_places import (
+    PLACES_FOLDER,
+    ReaderPlace,
+    StreamEpoch,
+    count_steps,
+    note_epoch,
+    note_place,
+    read_places,
+)
+from local_tests.support.local_earth_engine import Server
 from tests.support.engine_service import Service
+from tests.support.finished_run import pictures, write_run
 from tests.training.test_sample_stream import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
 
 SIZE = 24 * 24 * 4 + 192
@@ -88,6 +104,59 @@ def test_places_are_those_of_the_latest_number_of_readers(tmp_path: Path) -> Non
     assert read_places(tmp_path) == set(late)
     note_place(tmp_path, ReaderPlace(0, 2, 4, 6))
     assert read_places(tmp_path) == {ReaderPlace(0, 2, 4, 6), early[1]}
+
+
+def test_the_status_of_a_bounded_stream_tells_its_epoch_in_place_of_a_speed(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(9))
+    with Ledger(run.path / LEDGER_NAME) as ledger, ledger.transaction():
+        ledger.database.execute("UPDATE units SET requests = 1, finished = '2026-01-01T00:00:0' || position || '.000Z'")
+    assert run.status().stream is None
+    assert run.status().rate is not None
+    first = [ReaderPlace(0, 2, 0, 4), ReaderPlace(1, 2, 0, 7)]
+    second = [ReaderPlace(0, 2, 1, 2), ReaderPlace(1, 2, 2, 3)]  # the second reader is an epoch ahead
+    for places, (epoch, sent) in ((first, (0, 9)), (second, (1, 0))):
+        with Ledger(run.path / LEDGER_NAME) as ledger:
+            for place in places:
+                note_place(run.path, place)
+            note_epoch(ledger, places)
+            note_epoch(ledger, places)  # counts from the beginning of the epoch
+        status = run.status()
+        assert status.stream == StreamEpoch(epoch, 5, 9, sent)
+        assert (status.rate, status.seconds_left) == (None, None)
+        assert _facts(run.path)["epoch"] == f"{epoch}: 5 of 9 samples read, {sent} requests since it began"
+        assert "speed" not in _facts(run.path)
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    shown = CliRunner().invoke(main, ["status", str(folder)])
+    assert shown.exit_code == 0, shown.output
+    return {line.partition(" ")[0]: line.partition(" ")[2].strip() for line in shown.output.splitlines()}
+
+
+def test_a_bound_is_refused_where_files_may_not_be_removed(tmp_path: Path, service: Service) -> None:
+    with pytest.raises(UsageError, match="a folder that others fetch is only read"):
+        eechips.stream(tmp_path, max_disk="1GB")
+    fetch = fetch_of(tmp_path, service)
+    with pytest.raises(UsageError, match="not those of an object store"):
+        eechips.stream(partial(fetch, out="gs://bucket/run"), max_disk="1GB")
+    with pytest.raises(UsageError, match="many"):
+        eechips.stream(fetch, max_disk="many")
+    with pytest.raises(UsageError, match="leave it or `estimate` out"):
+        RunConfig(out=tmp_path, estimate=5, max_disk=1000)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_bound_is_refused_for_a_run_with_added_datasets(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "total": 2, "roi": "-105.3,39.9,-105.2,40.0", "size": 8, "format": "tif", "endpoint": demo_server.url,
+        "executor": "threads", "quiet": True, "out": tmp_path / "out",
+    }  # fmt: skip
+    eechips.sample("DEM", **options)
+    told = "`max_disk` is not for a run with added datasets: leave it out"
+    with pytest.raises(UsageError, match=told):  # as the process of a stream calls it
+        eechips.sample(["DEM", "NLCD"], extend=True, max_disk=1_000_000, **options)
+    assert eechips.sample(["DEM", "NLCD"], **options).is_complete
 
 
 @pytest.mark.slow

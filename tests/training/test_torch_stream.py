@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,23 @@ def test_a_stateful_loader_goes_on_after_any_batch(tmp_path: Path, workers: int)
         second = loader()
         second.load_state_dict(first.state_dict())
         assert before + [batch["ordinal"].tolist() for batch in second] == whole
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # what torchdata 0.11 calls
+def test_a_stateful_loader_goes_on_with_a_bounded_disk(service: Service, tmp_path: Path) -> None:
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+    fetch = fetch_of(tmp_path, service, parameters={"count": COUNT, "format": "npy"})
+    found, state = [], None
+    for epoch, batches in ((0, 9), (0, COUNT), (1, COUNT)):  # in a program of its own each
+        with eechips.torch.stream(fetch, seed=5, label="number", max_disk="25kB") as chips:  # 10 of 30 samples
+            chips.set_epoch(epoch)
+            loader = loaders.StatefulDataLoader(chips, batch_size=2, num_workers=2, snapshot_every_n_steps=3)
+            if state is not None and epoch == 0:
+                loader.load_state_dict(state)
+            found += [[chips.classes[label] for label in batch["label"].tolist()] for batch in islice(loader, batches)]
+            state = loader.state_dict()
+    assert found == batches_of(order_of(5, 0)) + batches_of(order_of(5, 1))
 
 
 @pytest.mark.exhaustive
