@@ -133,11 +133,13 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
 
 @pytest.mark.exhaustive
 def test_a_manager_of_a_killed_script_ends_with_it(demo_server: Server, tmp_path: Path) -> None:
-    """Its process, a fork, holds the lock of the folder: the run could not be resumed while it lived."""
+    """Its process, a fork, held the lock of the folder, and calls with its objects had other names each time."""
     script, mark = tmp_path / "lists.py", tmp_path / "mark"
-    script.write_text(
-        LISTS.replace("    todo =", "    import multiprocessing\n\n    manager = multiprocessing.Manager()\n    todo =")
+    text = LISTS.replace("import Pool", "import Manager, Pool").replace(
+        "    todo =", "    manager = Manager()\n    lock = manager.Lock()\n    todo ="
     )
+    text = text.replace("save(name):", "save(name, lock):")
+    script.write_text(text.replace("pool.map(save, todo)", "pool.starmap(save, [(name, lock) for name in todo])"))
     process = subprocess.Popen(
         command(script, demo_server), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "STOPS_AT": "tile_11", "MARK": str(mark)},

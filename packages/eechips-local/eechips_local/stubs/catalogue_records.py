@@ -33,6 +33,8 @@ _EVAPORATED = 10.0
 _DAYS = {"day": 1, "month": 31}
 _YEAR = 365
 _ALL_BITS = BitField(0, 16)
+_BRIGHTEST = 2.0
+"""Reflectance that no pixel exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class CatalogueSource:
             interval = Interval(1, "day")  # images are still added, how often is not stated
         return replace(
             dataset,
-            bands=tuple(_limited(_completed(band, size), interval) for band in dataset.bands),
+            bands=tuple(
+                _limited(_completed(_reflected(band, dataset.title), size), interval) for band in dataset.bands
+            ),
             interval=interval,
         )
 
@@ -66,6 +70,12 @@ def _lines() -> dict[str, str]:
     content = (files("eechips_local.stubs") / _FILE).read_bytes()
     lines = gzip.decompress(content).decode().splitlines()[1:]
     return {line[len(_START) : line.index('"', len(_START))]: line for line in lines}
+
+
+def _reflected(band: BandDescription, title: str) -> BandDescription:
+    """Return a band of reflectances without a range of digital numbers, which pictures of some records show."""
+    is_number = band.scale == 1.0 and band.wavelength is not None and (band.maximum or 0.0) > _BRIGHTEST
+    return replace(band, minimum=None, maximum=None) if is_number and "TOA Reflectance" in title else band
 
 
 def _completed(band: BandDescription, size: float | None) -> BandDescription:
