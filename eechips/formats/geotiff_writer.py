@@ -88,6 +88,7 @@ def writer_of(kind: FileKind) -> GeotiffWriter:
         "endianness": "little",
         "sparse_ok": True,
         "bigtiff": "no",
+        "alpha": "NO",  # GDAL takes the fourth of four bands of bytes for opacity, as the infrared of NAIP is not
         **blocks,
     }
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:

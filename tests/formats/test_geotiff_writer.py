@@ -12,6 +12,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.formats.geotiff import encode
@@ -33,7 +34,7 @@ def write_by_gdal(pixels: Any, mask: Any, names: tuple[str, ...], crs: CRS, plac
     profile = {
         "driver": "GTiff", "width": width, "height": height, "count": count, "dtype": pixels.dtype, "crs": crs,
         "transform": place, "nodata": nodata, "interleave": "band", "compress": "deflate",
-        "predictor": {"f": 3, "c": 1}.get(pixels.dtype.kind, 2), "tiled": is_tiled,
+        "predictor": {"f": 3, "c": 1}.get(pixels.dtype.kind, 2), "tiled": is_tiled, "alpha": "NO",
         **({"blockxsize": 256, "blockysize": 256} if is_tiled else {"blockysize": height}),
     }  # fmt: skip
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
@@ -43,6 +44,16 @@ def write_by_gdal(pixels: Any, mask: Any, names: tuple[str, ...], crs: CRS, plac
                 target.write_mask(mask)
             target.descriptions = names
         return bytes(memory.read())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_fourth_band_is_no_opacity(dtype: str) -> None:
+    """As the infrared of NAIP: GDAL's warper would multiply colours by it (gdalwarp, -nosrcalpha)."""
+    data = encode(
+        np.ones((4, 8, 8), dtype), np.ones((8, 8), bool), (*"RGBN",), CRS.from_epsg(32613), PLACES["north up"]
+    )
+    with MemoryFile(data) as memory, memory.open() as file:
+        assert ColorInterp.alpha not in file.colorinterp
 
 
 def check(pixels: Any, mask: Any, names: tuple[str, ...], crs: CRS, place: Affine, nodata: Any = None) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 from PIL import Image as Picture
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips_local.evaluation.model import PixelType
@@ -128,6 +129,11 @@ class TestNpy:
 
 
 class TestGeoTiff:
+    def test_a_fourth_band_is_no_opacity(self) -> None:
+        made, pixels = bands(*[np.uint8] * 4)
+        with MemoryFile(encode.geotiff(made, pixels, GRID)) as memory, memory.open() as file:
+            assert ColorInterp.alpha not in file.colorinterp
+
     def test_place_names_and_values(self) -> None:
         made, pixels = bands(np.uint16, np.uint16)
         with MemoryFile(encode.geotiff(made, pixels, GRID)) as memory, memory.open() as file:

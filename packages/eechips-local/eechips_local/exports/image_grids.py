@@ -84,7 +84,7 @@ def create_geotiff(
     return rasterio.open(
         path, "w", driver="GTiff", width=grid.width, height=grid.height, count=count, dtype=dtype.name,
         crs=crs_wkt(grid.crs), transform=grid.transform, nodata=nodata, compress="lzw", tiled=True,
-        blockxsize=TILE, blockysize=TILE, bigtiff="if_safer",
+        blockxsize=TILE, blockysize=TILE, bigtiff="if_safer", alpha="NO",
     )  # fmt: skip
 
 

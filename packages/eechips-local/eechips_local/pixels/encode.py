@@ -125,7 +125,7 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
 
     That is the least value of an integer type, so 0 of unsigned ones, and minus infinity of floats: what geedim, whose
     tests run against the service, found out (geedim/image.py, ``_nodata_vals``). 64-bit integers have none: there the
-    masked pixels are zero.
+    masked pixels are zero. A fourth band of bytes is not declared as opacity, which GDAL's default is.
     """
     common = common_dtype(bands)
     named = default_nodata(common)
@@ -133,7 +133,7 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     layers = [np.where(p.valid, cast_values(p.values, common), nodata) for p in pixels]
     return _write(
         "GTiff", layers, [band.name for band in bands],
-        crs=crs_wkt(grid.crs), transform=grid.transform, compress="lzw", nodata=named,
+        crs=crs_wkt(grid.crs), transform=grid.transform, compress="lzw", nodata=named, alpha="NO",
     )  # fmt: skip
 
 

@@ -159,6 +159,15 @@ ODD_RASTERS: Mapping[str, OddRaster] = {
         _hills("float32", 60, 90, 200, 2400), "EPSG:4326", Affine(0.002, 0, 6.6, 0, -0.001, 46.4)
     ),
     "dem": OddRaster(_hills("int16", 70, 64, 300, 1800), "EPSG:25832", Affine(30, 0, 600_000, 0, -30, 5_200_020)),
+    "centimetres": OddRaster(
+        _with(_noise("int8", 1, 60, 50, low=-100, high=127), -128, 0.1),
+        "EPSG:3035",
+        Affine(0.37, 0, 4_000_000.11, 0, -0.37, 3_000_000.07),
+        {"nodata": -128},
+    ),
+    "pole": OddRaster(
+        _hills("float32", 61, 59, -3, 9), "EPSG:3995", Affine(20_011.3, 0, -590_000, 0, -20_011.3, 610_000)
+    ),
     "zones": OddRaster(
         np.kron(_noise("uint8", 12, 14, low=0, high=4), np.ones((4, 5), np.uint8))[None],
         "EPSG:32736",

@@ -57,7 +57,10 @@ def cover(odd: OddRaster, values: np.ma.MaskedArray) -> tuple[np.ndarray, np.nda
     return parts, inside
 
 
-NAMES = ["turned_int8", "south_up_float64", "uint32_lzw", "nan_zstd", "nodata_deflate", "masked", "sheared", "dem"]
+NAMES = [
+    "turned_int8", "south_up_float64", "uint32_lzw", "nan_zstd", "nodata_deflate", "masked", "sheared", "dem",
+    "centimetres", "pole",
+]  # fmt: skip
 
 
 def moments(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
