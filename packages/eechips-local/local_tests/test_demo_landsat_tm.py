@@ -78,7 +78,7 @@ def test_reflectance_and_temperature_are_those_of_the_raw_scene(demo_ee: Any, cr
 
 def test_flags_agree_and_none_is_of_cirrus(demo_ee: Any) -> None:
     ee = demo_ee
-    stack = scenes(ee, "LT05/C02/T1_L2", 2005).map(lambda image: image.select(["QA_PIXEL", "SR_CLOUD_QA"])).toBands()
+    stack = scenes(ee, "LT05/C02/T1_L2", 2006).map(lambda image: image.select(["QA_PIXEL", "SR_CLOUD_QA"])).toBands()
     wide = {
         **GRID, "affineTransform": {"scaleX": 600, "scaleY": -600, "translateX": 476_415, "translateY": 4_430_415},
     }  # fmt: skip

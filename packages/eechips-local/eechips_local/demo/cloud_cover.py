@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -10,13 +11,28 @@ import numpy as np
 
 from eechips_local.demo import climate, mercator, noise
 from eechips_local.demo.farmland import Field32
-from eechips_local.demo.mercator import Rect
+from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.upsampling import Upsampler
 
 _FINEST = 64
-_SHADOW = (-22, -20)
-"""Nodes of 64 units by which shadows lie west and north of their clouds."""
+_HEIGHT = 2000.0
+"""Metres of clouds above the ground: the most at which low ones begin (https://cloudatlas.wmo.int/en/heights.html)."""
+
+_LOWEST = math.radians(75.0)
+"""Zenith of the sun beyond which shadows grow no longer."""
+
+_PLACES = 24
+"""Places along the edge of a square at which its clouds are counted."""
+
+_HALF = 0.05
+"""Cloudiness at which clouds send half of the light back."""
+
+_DIRECT = 13.3
+"""Optical depth there: 2 / (1 - g) for droplets, whose asymmetry g is 0.85. Little direct light passes: shadows."""
+
+CLOUDY = 0.2
+"""Opacity from which a place counts as cloudy."""
 
 
 @dataclass(frozen=True)
@@ -26,37 +42,73 @@ class Sky:
     Attributes:
         cloud: opacity, 0 to 1.
         shadow: how much of the sunlight is kept away, 0 to 1.
+        haze: aerosol, 0 to 1: it thickens towards clouds, as Koren et al. (2007), Geophysical Research Letters 34,
+            L08805, see it over tens of kilometres.
     """
 
     cloud: Field32
     shadow: Field32
+    haze: Field32
 
 
-def overcast(place: int, when: date, north: float) -> float:
-    """Return rough share of the sky that clouds cover over a place on a date: every other pass is nearly clear."""
-    draw = float(noise.random(place, when.toordinal(), 1001)[0])
-    damp = 0.10 if abs(north) > 12.0 else 0.30
-    return min(0.85, damp + (draw - 0.40) * 0.9 if draw > 0.45 else 0.02 + 0.12 * draw)
+def sky(rect: Rect, when: date, north: float) -> Sky:
+    """Return clouds over a rectangle on a date.
 
-
-def sky(rect: Rect, when: date, share: float) -> Sky:
-    """Return clouds over a rectangle on a date."""
+    Args:
+        rect: where.
+        when: date.
+        north: latitude of the scene's middle, at which the sun stands as over all of the scene.
+    """
     at = nodes(rect, _FINEST)
     up = Upsampler(rect, at)
-    across = max(1, _FINEST // at.pitch)
-    east = Rect(at.pitch, at.column - _SHADOW[0] * across, at.row - _SHADOW[1] * across, at.width, at.height)
-    if at.pitch > _FINEST:
-        moved = at.pitch // _FINEST
-        east = Rect(at.pitch, at.column - _SHADOW[0] // moved, at.row - _SHADOW[1] // moved, at.width, at.height)
-    here, there = (climate.cloudiness(part, when, share, 3) for part in (at, east))
-    return Sky(
-        up(noise.smoothstep(0.0, 0.42, here)),
-        up(noise.smoothstep(0.05, 0.35, there) * (1.0 - noise.smoothstep(0.0, 0.42, here))),
+    here, there = _shifted(at, when, *_shadow(at.pitch, when, north))
+    opacity = _opacity(here)
+    return Sky(up(opacity), up(_opacity(there * _DIRECT) * (1.0 - opacity)), up(noise.smoothstep(-0.15, 0.0, here)))
+
+
+def _opacity(cloudiness: Floats) -> Floats:
+    """Return the share of light that clouds send back: of depth d, d / (1 + d), as two streams without absorption do.
+
+    Lacis and Hansen (1974), Journal of the Atmospheric Sciences 31, 118.
+    """
+    depth = np.maximum(cloudiness, 0.0) * (1.0 / _HALF)
+    return depth / (1.0 + depth)
+
+
+def _shadow(pitch: int, when: date, north: float) -> tuple[int, int]:
+    """Return columns to the east and rows to the south by which shadows lie away from their clouds."""
+    azimuth, zenith = (np.radians(angle) for angle in sun(north, when))
+    unit = mercator.EQUATOR_UNIT * float(mercator.cosine_of(mercator.y_of(north)))
+    cells = _HEIGHT * float(np.tan(min(zenith, _LOWEST))) / (unit * pitch)
+    return round(-cells * float(np.sin(azimuth))), round(cells * float(np.cos(azimuth)))
+
+
+def _shifted(at: Rect, when: date, east: int, south: int) -> tuple[Floats, Floats]:
+    """Return the cloudiness of cells, and of those from which shadows fall on them."""
+    wide = Rect(
+        at.pitch, at.column - max(east, 0), at.row - max(south, 0), at.width + abs(east), at.height + abs(south)
+    )
+    if wide.width * wide.height > 2 * at.width * at.height:
+        moved = Rect(at.pitch, at.column - east, at.row - south, at.width, at.height)
+        return _cloudiness(at, when), _cloudiness(moved, when)
+    whole = _cloudiness(wide, when)
+    x, y = max(east, 0), max(south, 0)
+    return tuple(  # type: ignore[return-value]
+        whole[top : top + at.height, left : left + at.width] for top, left in ((y, x), (y - south, x - east))
     )
 
 
+def _cloudiness(rect: Rect, when: date, finest: int = 0) -> Floats:
+    """Return the cloudiness where a third of the passes over land is cloudy, more in the tropics.
+
+    35% of Landsat's pixels over land are: Ju and Roy (2008), Remote Sensing of Environment 112, 1196.
+    """
+    share = 0.33 + 0.17 * np.clip(1.0 - np.abs(climate.latitude(rect)) * (1.0 / 15.0), 0.0, 1.0)
+    return climate.cloudiness(rect, when, share, 3, finest)
+
+
 @lru_cache(maxsize=16384)
-def cover_percent(column: int, row: int, size: int, when: date, share: float) -> float:
+def cover_percent(column: int, row: int, size: int, when: date) -> float:
     """Return the percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
 
     Args:
@@ -64,12 +116,11 @@ def cover_percent(column: int, row: int, size: int, when: date, share: float) ->
         row: northern edge in units.
         size: edge of the square in units.
         when: date.
-        share: see ``climate.cloudiness``.
     """
-    pitch = max(1, size // 32)
-    rect = Rect(pitch, column // pitch, row // pitch, 24, 24)
-    cloud = climate.cloudiness(rect, when, share, 3, finest=12)
-    return round(float(np.count_nonzero(cloud > 0.06)) * (100.0 / cloud.size), 6)
+    pitch = max(1, size // _PLACES)
+    rect = Rect(pitch, column // pitch, row // pitch, _PLACES, _PLACES)
+    cloud = _opacity(_cloudiness(rect, when, 10))
+    return round(float(np.count_nonzero(cloud > CLOUDY)) * (100.0 / cloud.size), 6)
 
 
 def sun(north: float, when: date) -> tuple[float, float]:

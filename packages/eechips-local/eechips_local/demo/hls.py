@@ -114,9 +114,9 @@ class Fmask:
         """See ``painted_source.PaintedScene``."""
         seen = self.seen
         ground = ground_cover.ground(rect, seen.when, climate.snow_line(seen.when, seen.north))
-        clouds = cloud_cover.sky(rect, seen.when, seen.share)
+        clouds = cloud_cover.sky(rect, seen.when, seen.north)
         best = landcover.dominant(landcover.shares(ground), range(len(landcover.CLASSES)))
-        cloud, shadow = clouds.cloud > 0.2, clouds.shadow > 0.45
+        cloud, shadow = clouds.cloud > cloud_cover.CLOUDY, clouds.shadow > 0.45
         adjacent = ((clouds.cloud > 0.02) | (clouds.shadow > 0.15)) & ~cloud & ~shadow
         bits = np.full(best.shape, _LOW_AEROSOL)
         for where, bit in (
@@ -370,7 +370,7 @@ class HlsLandsat(ImageSearch):
         covered = 100.0 * shapely.intersection(area, square).area / square.area
         longitude, latitude = mgrs.middle(tile)
         place = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        cloudy = cloud_cover.cover_percent(*place, when, overpasses[0][0].share)
+        cloudy = cloud_cover.cover_percent(*place, when)
         common = _common(tile, overpass.seen, cloudy, covered)
         number = overpass.satellite.number
         products = "; ".join(

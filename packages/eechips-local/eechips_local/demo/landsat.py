@@ -80,16 +80,15 @@ _LITTLE, _SOME, _MUCH = 96, 160, 224
 
 @dataclass(frozen=True, slots=True)
 class LandsatOverpass:
-    """Scene of a pass: its date, the latitude of its middle, the rough share of clouds."""
+    """Scene of a pass: its date and the latitude of its middle."""
 
     when: date
     north: float
-    share: float
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
-        clouds = cloud_cover.sky(rect, self.when, self.share)
+        clouds = cloud_cover.sky(rect, self.when, self.north)
         names = [BANDS[band] for band in bands]
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
         vigour = climate.season_of_growth(self.north, self.when)
@@ -106,7 +105,7 @@ class LandsatOverpass:
             elif name == "QA_PIXEL":
                 values[n] = _quality(ground, clouds)
             elif name == "SR_QA_AEROSOL":
-                values[n] = np.where(clouds.cloud > 0.3, _MUCH, np.where(clouds.cloud > 0.02, _SOME, _LITTLE))
+                values[n] = np.where(clouds.cloud > 0.1, _MUCH, np.where(clouds.haze > 0.5, _SOME, _LITTLE))
             else:
                 values[n] = _PLAIN[name]
         return values, None
@@ -143,7 +142,7 @@ def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArra
     result[best == landcover.CLASSES.index("water")] = _WATER
     result[best == landcover.CLASSES.index("snow")] = _SNOW
     result[clouds.shadow > 0.45] = _SHADOW
-    result[clouds.cloud > 0.2] = _OPAQUE
+    result[clouds.cloud > cloud_cover.CLOUDY] = _OPAQUE
     return result
 
 
@@ -309,14 +308,12 @@ def _cloudy(scene: WrsScene, when: date) -> float:
     """Return the percentage of clouds of a scene on a day."""
     longitude, latitude, _ = wrs.middle(scene)
     square = cloud_cover.square(longitude, latitude, 180_000.0)
-    return round(cloud_cover.cover_percent(*square, when, overpass_of(scene, when).share), 2)
+    return round(cloud_cover.cover_percent(*square, when), 2)
 
 
 def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
     """Return what is seen of a scene on a day."""
-    latitude = wrs.middle(scene)[1]
-    share = cloud_cover.overcast(scene.path * 256 + scene.row, when, latitude)
-    return LandsatOverpass(when, round(latitude, 3), share)
+    return LandsatOverpass(when, round(wrs.middle(scene)[1], 3))
 
 
 @lru_cache(maxsize=32768)

@@ -99,7 +99,7 @@ class Surface:
 
     def _known(self, rect: Rect, daytime: bool, inland: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
         """Return the pixels of land that a clear day showed, and how clear it was."""
-        share = 0.40 if self.span == 1 else 0.17
+        share = 0.33 if self.span == 1 else 0.08
         cloud = climate.cloudiness(rect, self.start, share, 1 if daytime else 2)
         clear: npt.NDArray[np.bool_] = (cloud < 0.0) & (inland > 0.0)
         return clear, -cloud

@@ -119,14 +119,14 @@ class Granule:
     def overpass(self) -> Sentinel2Overpass:
         """Pass on which the image is taken."""
         north = mgrs.middle(self.tile)[1]
-        return Sentinel2Overpass(self.when, round(north, 3), cloud_cover.overcast(_number(self.tile), self.when, north))
+        return Sentinel2Overpass(self.when, round(north, 3))
 
     @property
     def cloudy(self) -> float:
         """Percentage of clouds."""
         longitude, latitude = mgrs.middle(self.tile)
         column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        return cloud_cover.cover_percent(column, row, size, self.when, self.overpass.share)
+        return cloud_cover.cover_percent(column, row, size, self.when)
 
 
 def _number(tile: MgrsTile) -> int:
@@ -391,7 +391,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
-        "CLOUD_SHADOW_PERCENTAGE": Later(lambda: round(granule.cloudy * 0.3, 6)),
+        "CLOUD_SHADOW_PERCENTAGE": Later(lambda: round(granule.cloudy * (0.3 - 0.003 * granule.cloudy), 6)),
         "DATASTRIP_ID": (
             f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
         ),

@@ -79,12 +79,10 @@ class Sentinel2Overpass:
     Attributes:
         when: date.
         north: latitude of the tile's middle.
-        share: rough share of clouds.
     """
 
     when: date
     north: float
-    share: float
 
     def ground(self, rect: Rect) -> ground_cover.Ground:
         """Return the ground without clouds."""
@@ -110,7 +108,7 @@ class Reflectance:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         ground = self.seen.ground(rect)
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
         spectrum = [_SPECTRUM[self.names[band]] for band in bands]
         wanted = sorted({band for band in spectrum if band is not None})
         vigour = climate.season_of_growth(self.seen.north, self.seen.when)
@@ -131,7 +129,7 @@ class Reflectance:
             elif name == "B10":
                 values[n] = 12.0 + self.offset + clouds.cloud * np.float32(40.0)
             elif name == "AOT":
-                values[n] = 120.0
+                values[n] = 100.0 + 60.0 * clouds.haze
             elif name == "WVP":
                 values[n] = 1500.0 + 900.0 * vigour
             else:
@@ -187,7 +185,7 @@ class CloudScore:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
         clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
         known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
         return np.stack([known[band] for band in bands]), None
@@ -207,7 +205,7 @@ class CloudProbability:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
         likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud, 0.0, 1.0))
         return np.stack([likely] * len(bands)), None
 
@@ -226,7 +224,7 @@ class DynamicWorld:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         parts = landcover.shares(self.seen.ground(rect))
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.share)
+        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
         likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
         for n, name in enumerate(landcover.CLASSES):
             likely[_WORLD_OF[name]] += parts[n] * np.float32(0.73)

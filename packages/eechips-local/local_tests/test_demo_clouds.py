@@ -1,0 +1,108 @@
+"""Clouds of the demo planet are as large and as frequent as published statistics say, and scenes agree with them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from eechips_local.demo import DemoStore, climate, cloud_cover
+from eechips_local.demo.mercator import EQUATOR_UNIT, Rect
+from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+
+STORE = DemoStore(date(2025, 1, 1))
+SOMEWHERE = (-104.6, 40.4)
+
+
+def skies(share: float, number: int, width: int = 96) -> npt.NDArray[np.bool_]:
+    """Return where it is cloudy on squares of 1 km, shape (number, width, width)."""
+    random = np.random.default_rng(2)
+    places = random.integers((0, 8192), (32_768, 24_576), (number, 2))
+    days = random.integers(0, 3650, number)
+    return np.stack(
+        [
+            climate.cloudiness(Rect(1024, x, y, width, width), date(2015, 1, 1) + timedelta(int(day)), share, 3) > 0.0
+            for (x, y), day in zip(places, days, strict=True)
+        ]
+    )
+
+
+def averages(cloudy: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.float64]:
+    """Return the covered shares of squares of some kilometres."""
+    number, whole = len(cloudy), cloudy.shape[1] // size
+    parts = cloudy[:, : whole * size, : whole * size].reshape(number, whole, size, whole, size)
+    return np.asarray(parts.mean((2, 4)))
+
+
+@pytest.mark.slow
+def test_squares_are_clear_as_often_as_from_space() -> None:
+    """Where 70% of squares of 1 km are cloudy: Krijger et al. (2007), Atmospheric Chemistry and Physics 7, 2881."""
+    cloudy = skies(0.7, 600)
+    assert cloudy.mean() == pytest.approx(0.7, abs=0.05)
+    clear = {size: averages(cloudy, size) for size in (10, 96)}
+    assert (clear[10] == 0.0).mean() == pytest.approx(0.16, abs=0.04)
+    assert (clear[96] == 0.0).mean() == pytest.approx(0.03, abs=0.03)
+    assert (clear[96] <= 0.05).mean() == pytest.approx(0.09, abs=0.04)
+    assert (clear[96] <= 0.2).mean() == pytest.approx(0.17, abs=0.05)
+
+
+def test_lengths_of_clouds_fall_by_a_power() -> None:
+    """Wood and Field (2011), Journal of Climate 24, 4800: by that of 1.66, 0.04 more or less."""
+    lengths = []
+    for number in range(12):
+        line = climate.cloudiness(Rect(64, 4096 * number, 180_000, 16_384, 1), date(2020, 1, 1), 0.5, 3)[0] > 0.0
+        edges = np.flatnonzero(np.diff(line.astype(np.int8)))
+        lengths.extend(np.diff(edges))
+    counts, edges = np.histogram(lengths, bins=2.0 ** np.arange(2, 10))
+    slope = np.polyfit(np.log2(np.sqrt(edges[1:] * edges[:-1])), np.log2(counts / np.diff(edges)), 1)[0]
+    assert slope == pytest.approx(-1.66, abs=0.25)
+
+
+def scenes(collection: str) -> list[ImageAsset]:
+    longitude, latitude = SOMEWHERE
+    start, end = (float(np.datetime64(day, "ms").astype(np.int64)) for day in ("2021-03-01", "2021-11-01"))
+    found = STORE.get(collection)
+    return list(found.images(Query((longitude, latitude, longitude, latitude), start, end)))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("collection", "percentage", "band"),
+    [
+        ("COPERNICUS/S2_SR_HARMONIZED", "CLOUDY_PIXEL_PERCENTAGE", "SCL"),
+        ("LANDSAT/LC08/C02/T1_L2", "CLOUD_COVER", "QA_PIXEL"),
+    ],
+)
+def test_scenes_have_the_clouds_that_they_state(collection: str, percentage: str, band: str) -> None:
+    images = scenes(collection)
+    stated = np.array([image.properties[percentage] for image in images])
+    partly = [image for image in images if 10.0 < image.properties[percentage] < 80.0]
+    assert 20.0 < stated.mean() < 55.0
+    for image in partly[:4]:
+        info = next(each for each in image.bands if each.name == band)
+        level = info.source.levels.index(64 if band == "SCL" else 32)
+        whole = info.grid.level(info.source.levels[level])
+        values, valid = info.source.read([info.index], PixelWindow(0, 0, whole.width, whole.height), level)
+        codes = values[valid].astype(int)
+        cloudy = np.isin(codes, (8, 9, 10)) if band == "SCL" else codes >> 3 & 1
+        shadow = codes == 3 if band == "SCL" else codes >> 4 & 1
+        assert cloudy.mean() * 100.0 == pytest.approx(image.properties[percentage], abs=10.0)
+        assert 0.005 < shadow.mean() < 0.3
+
+
+@pytest.mark.parametrize(("place", "north"), [((7_000_000, 12_600_000), 40.0), ((18_800_000, 20_100_000), -33.0)])
+def test_shadows_lie_away_from_the_sun(place: tuple[int, int], north: float) -> None:
+    when = date(2021, 3, 21)
+    azimuth, zenith = np.radians(cloud_cover.sun(north, when))
+    cells = 2000.0 * np.tan(zenith) / (EQUATOR_UNIT * np.cos(np.radians(north)) * 64)
+    below: dict[int, list[bool]] = {way: [] for way in (1, -1)}
+    for column in range(0, 1 << 22, 1 << 19):
+        seen = cloud_cover.sky(Rect(64, (place[0] + column) // 64, place[1] // 64, 200, 200), when, north)
+        for way, found in below.items():
+            east, south = (round(-way * cells * np.sin(azimuth)), round(way * cells * np.cos(azimuth)))
+            moved = np.roll(seen.cloud > 0.05, (south, east), (0, 1))[50:-50, 50:-50]
+            found.extend(moved[seen.shadow[50:-50, 50:-50] > 0.5])
+    assert len(below[1]) > 1000
+    assert np.mean(below[1]) > 0.95
+    assert np.mean(below[-1]) < 0.8
