@@ -77,6 +77,7 @@ def run_suite(suite: Suite, folder: Path) -> tuple[Counter[str], list[tuple[str,
         report = Path(scratch, "report.xml")
         command = [
             sys.executable, "-m", "pytest", "--earth-engine", "-p", "no:cacheprovider", "-q", "--tb=short",
+            "--continue-on-collection-errors",
             "-o", "addopts=", "-o", f"python_files={suite.patterns}", "-o", "earth_engine_datasets=all",
             "-k", " and ".join(f"not {name}" for name in suite.left_out), f"--timeout={_SECONDS}",
             f"--junit-xml={report}", suite.tests,

@@ -27,10 +27,10 @@ from eechips.jobs.images import Images
 from eechips.recipe import Chip
 from local_tests.support.local_earth_engine import Server
 
-ROI = "-105.3,39.9,-105.29,39.91"
+ROI = "-105.3,40.15,-105.29,40.16"
 JUNE = {"roi": ROI, "start": "2020-06-01", "end": "2020-07-01"}
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
-CLOUDY = "2020-06-19"  # half of the region is under clouds
+CLOUDY = "2020-06-04"  # a third of the region is under clouds
 
 
 def fetch(server: Server, out: Path, dataset: str = "S2", **options: Any) -> eechips.Run:
@@ -53,7 +53,7 @@ def june(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eechi
 
 
 def test_each_image_of_the_collection_is_a_file(june: eechips.Run, demo_ee: Any) -> None:
-    there = demo_ee.ImageCollection(S2).filterBounds(demo_ee.Geometry.Rectangle([-105.3, 39.9, -105.29, 39.91]))
+    there = demo_ee.ImageCollection(S2).filterBounds(demo_ee.Geometry.Rectangle([-105.3, 40.15, -105.29, 40.16]))
     there = there.filterDate("2020-06-01", "2020-07-01").filter(demo_ee.Filter.lt("CLOUDY_PIXEL_PERCENTAGE", 60))
     indices, times = demo_ee.List(
         [there.aggregate_array("system:index"), there.aggregate_array("system:time_start")]
@@ -113,7 +113,7 @@ def test_arrays_keep_the_types_of_their_bands(demo_server: Server, tmp_path: Pat
 
 
 def test_a_picture_is_transparent_under_clouds(demo_server: Server, tmp_path: Path) -> None:
-    run = fetch(demo_server, tmp_path, format="png", mask="cs_cdf:0.5", **JUNE | {"start": CLOUDY, "end": "2020-06-20"})
+    run = fetch(demo_server, tmp_path, format="png", mask="cs_cdf:0.5", **JUNE | {"start": CLOUDY, "end": "2020-06-05"})
     (unit,) = run.units.to_dict("records")
     with Image.open(run.path / unit["file"]) as picture:
         assert picture.mode == "RGBA"

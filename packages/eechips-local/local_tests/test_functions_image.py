@@ -457,6 +457,14 @@ class TestClipping:
         )
         assert image.bands[0].grid == PixelGrid("EPSG:4326", Affine(0.1, 0, 10, 0, -0.1, 41), 20, 10)
 
+    def test_constants_take_the_pixels_of_the_other_bands(self) -> None:
+        both = invoke("Image.addBands", dstImg=constant(1), srcImg=stored())
+        region = rectangle(500_100, 4_399_700, 500_300, 4_399_900)
+        for more in ({}, {"scale": 30}, {"geometry": region}, {"geometry": region, "scale": 30}):
+            image = evaluate(invoke("Image.clipToBoundsAndScale", input=both, **more), asset(BYTES))
+            first, second = (band.grid for band in image.bands)
+            assert first == second == self.clipped(**more).bands[0].grid
+
     def test_a_point_is_a_pixel(self) -> None:
         grid = self.clipped(geometry=point(-104.999, 39.748)).bands[0].grid
         assert grid is not None

@@ -103,7 +103,12 @@ def clip_to_bounds_and_scale(
     maxDimension: int | None,
     scale: float | None,
 ) -> Image:
-    """Return the image on the bounding box of a geometry in its own projection, at a size or a scale."""
+    """Return the image on the bounding box of a geometry in its own projection, at a size or a scale.
+
+    Bands without a projection of their own get that of the first band that has one: with the masked bands of a
+    Sentinel-2 image of 2020, geedim finds no smaller pixels in the result than those of its other bands
+    (tests/test_image.py, ``test_prepare_for_export``).
+    """
     if maxDimension is not None and (width is not None or height is not None):
         raise InvalidError("Cannot specify both maxDimension and width or height.")
     if scale is not None and not scale > 0:
@@ -113,8 +118,13 @@ def clip_to_bounds_and_scale(
             raise InvalidError("Pixel grid dimensions must be positive.")
     if geometry is not None and geometry.unbounded:
         raise InvalidError(_UNBOUNDED)
+    first = next((band for band in input.bands if band.fixed), None)
+    placed = [
+        band if band.fixed or first is None else replace(band, projection=first.projection, extent=first.extent)
+        for band in input.bands
+    ]
     bands = [
-        _resized(band, geometry or _own_bounds(band, input), width, height, maxDimension, scale) for band in input.bands
+        _resized(band, geometry or _own_bounds(band, input), width, height, maxDimension, scale) for band in placed
     ]
     footprint = input.footprint if geometry is None or not bands else _grid_footprint(input, geometry, bands[0])
     return replace(input, bands=tuple(bands), footprint=footprint)
