@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import product
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import shapely
 from affine import Affine
 
@@ -185,7 +187,16 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
         index: ``system:index`` of the image or row.
         start: when it begins; the values of years, months and days follow it.
     """
-    return {column.name: _value(column, index, start) for column in dataset.columns}
+    words = hashed(len(index), sum(map(ord, index)), _seeds(tuple(column.name for column in dataset.columns)))
+    return {
+        column.name: _value(column, word, start) for column, word in zip(dataset.columns, words.tolist(), strict=True)
+    }
+
+
+@lru_cache(maxsize=256)
+def _seeds(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Return the seeds of the values of some columns."""
+    return np.array([sum(map(ord, name)) for name in names], dtype=np.int64)
 
 
 _MADE_UP = "synthetic {}"
@@ -211,9 +222,8 @@ def check_equals(dataset: DatasetDescription, query: Query) -> None:
             )
 
 
-def _value(column: Column, index: str, start: datetime | None) -> Any:
+def _value(column: Column, word: int, start: datetime | None) -> Any:
     name, values = column.name, column.values
-    word = int(hashed(len(index), sum(map(ord, index)), sum(map(ord, name)))[0])
     kind, is_list = column.type.removesuffix("_LIST"), column.type.endswith("_LIST")
     if start is not None and kind in ("INT", "DOUBLE") and name.lower() in ("year", "month", "day"):
         value: Any = getattr(start, name.lower())
