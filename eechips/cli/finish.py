@@ -17,11 +17,19 @@ from eechips.cli.terminal import ask, echo, echo_lines
 from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast, PlanningCost
-from eechips.engine.disk_space import free_bytes
+from eechips.engine.costs import (
+    Estimate,
+    Forecast,
+    PlanningCost,
+    describe_compute,
+    describe_expected,
+    describe_range,
+    describe_requests,
+    is_much,
+)
 from eechips.engine.estimate import estimate
+from eechips.engine.result_stores import free_bytes
 from eechips.engine.run import run
-from eechips.engine.tiers import describe_compute, describe_expected, describe_range, describe_requests, is_much
 from eechips.errors import RecipeError
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts

@@ -23,7 +23,7 @@ from eechips.commands.retried_runs import (
     refused_options,
 )
 from eechips.commands.updated_runs import update
-from eechips.engine.run_json import encode_info
+from eechips.engine.run_records import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

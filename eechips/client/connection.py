@@ -1,7 +1,8 @@
 """Initialise the Earth Engine client in the parent and in the workers.
 
 The client keeps its state in its modules. :func:`connect` puts that state back as it was when the
-connection closes, so that a run in a notebook leaves the user's own session alone.
+connection closes, so that a run in a notebook leaves the user's own session alone. Recipes that read through GDAL get
+the transport of their process: its retry policy, its quota, and its signal to stop.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import inspect
 import re
 import socket
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +23,9 @@ from eechips.client.credentials import missing_project
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
-from eechips.client.quota_client import QuotaClient
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
+from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
 from eechips.web.redaction import redact
@@ -341,3 +343,21 @@ def _takes(function: object, *arguments: object, **options: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
+
+
+@contextlib.contextmanager
+def use_transport(transport: Transport) -> Iterator[None]:
+    """Make :func:`current_transport` return a transport in this thread, inside the block."""
+    token = _TRANSPORT.set(transport)
+    try:
+        yield
+    finally:
+        _TRANSPORT.reset(token)
+
+
+def current_transport() -> Transport | None:
+    """Return the transport of the run that this is part of; None outside of one."""
+    return _TRANSPORT.get()

@@ -26,10 +26,10 @@ from eechips.client.chip_parts import (
     split_window,
     unsplittable_error,
 )
-from eechips.client.chip_stack import ChipStack
 from eechips.client.connection import Connection
 from eechips.client.error_classification import raising_too_large
 from eechips.client.http_messages import HttpRequest
+from eechips.client.shared_requests import ChipStack
 from eechips.client.stored_pixels import StoredPixels
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests

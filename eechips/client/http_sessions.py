@@ -13,8 +13,8 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
-from eechips.client.quota_client import QuotaClient
 from eechips.client.response_framing import make_strict
+from eechips.client.throttle import QuotaClient
 from eechips.errors import PermanentError
 from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
 from eechips.web.urls import is_loopback, origin

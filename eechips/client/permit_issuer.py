@@ -25,8 +25,7 @@ from typing import Any
 
 from eechips.client.congestion import START, USUAL, CongestionController
 from eechips.client.permits import Permit, QuotaLimits
-from eechips.client.shared_cells import ClientCells, RunCells, SharedCells
-from eechips.client.shared_memory import allocate_shared_memory, make_semaphore
+from eechips.client.shared_cells import ClientCells, RunCells, SharedCells, allocate_shared_memory, make_semaphore
 from eechips.errors import ConfigurationError
 
 _BURST_SECONDS = 0.1
@@ -318,7 +317,7 @@ class PermitIssuer:
 
         Args:
             number: number of the client.
-            is_next: see :meth:`eechips.client.quota_client.QuotaClient.permit`.
+            is_next: see :meth:`eechips.client.throttle.QuotaClient.permit`.
 
         Returns:
             Whether both were taken, and the seconds to wait: before sending, or else before trying again;

@@ -27,10 +27,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from eechips.client.limit_proof import LimitProof
 from eechips.client.permit_issuer import read_lease_clock
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
-from eechips.client.quota_members import CountWatch, QuotaMember, RequestTime, fair_shares
+from eechips.client.quota_members import CountWatch, LimitProof, QuotaMember, RequestTime, fair_shares
 from eechips.client.quota_records import Grant, LeaseTimes, QuotaRecords, RunReport, TermRecord
 from eechips.client.throttle import Throttle
 

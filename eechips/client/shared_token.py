@@ -23,7 +23,7 @@ from multiprocessing.context import assert_spawning
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from eechips.client.shared_memory import allocate_anonymous_memory
+from eechips.client.shared_cells import allocate_anonymous_memory
 
 _SIZE = 64 << 10
 """Bytes of the state at most. The longest tokens of Google have 12 KiB, those of its Security Token Service

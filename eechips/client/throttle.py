@@ -6,11 +6,98 @@ of the others unused. The throttles of the others have shares of it.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
 from operator import attrgetter
 
-from eechips.client.permit_issuer import PermitIssuer
-from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
-from eechips.client.quota_client import QuotaClient
+from eechips.client.permit_issuer import MAX_NAP, NO_PERMIT, SPENT, PermitIssuer
+from eechips.client.permits import Permit, QuotaShare, QuotaUse, Stopped, UsageDelta
+
+
+class QuotaClient:
+    """One process's access to a throttle. Threads of the process use it together.
+
+    Args:
+        throttle: throttle of the run.
+        number: number of the process.
+    """
+
+    def __init__(self, throttle: PermitIssuer, number: int) -> None:
+        self.throttle = throttle
+        self._number = number
+
+    @contextlib.contextmanager
+    def permit(self, *, is_next: bool = False) -> Iterator[Permit]:
+        """Hold a permit for the duration of one request, and count it.
+
+        A run that is stopping still issues permits, so that units under way finish, but not after a long wait.
+
+        Args:
+            is_next: whether the request continues a unit: it has priority over those that begin one.
+
+        Yields:
+            The permit, in which the caller records the response.
+
+        Raises:
+            Stopped: if the run is stopping and no permit is available soon, or if its budget is spent.
+        """
+        throttle = self.throttle
+        while True:
+            is_taken, wait = throttle.try_take(self._number, is_next=is_next)
+            if is_taken:
+                break
+            if wait == SPENT or (wait > MAX_NAP and throttle.is_stopped):
+                raise Stopped
+            if wait == NO_PERMIT:
+                throttle.await_slot(self._number, is_next=is_next)
+            else:
+                time.sleep(min(wait, MAX_NAP))
+        permit = Permit()
+        try:
+            if wait > 0.0:
+                time.sleep(wait)
+                throttle.depart(self._number)
+            yield permit
+        finally:
+            throttle.give_back(self._number, permit)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, without a permit, before a request is repeated.
+
+        Raises:
+            Stopped: if the run is stopping: nothing is repeated then.
+        """
+        end = self.throttle.clock() + seconds
+        while not self.throttle.is_stopped:
+            left = end - self.throttle.clock()
+            if left <= 0:
+                return
+            time.sleep(min(left, MAX_NAP))
+        raise Stopped
+
+    def await_service(self, seconds: float) -> bool:
+        """Wait while the service cannot be reached, or until it is this caller's turn to try.
+
+        Args:
+            seconds: to wait at most, from when the service went away.
+
+        Returns:
+            Whether to try; False if the time is up.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
+        throttle = self.throttle
+        while (since := throttle.offline_since) is not None:
+            if throttle.clock() - since > seconds:
+                return False
+            if throttle.try_probe():
+                break
+            self.pause(MAX_NAP)
+        return True
+
 
 _MOST_LEARNED = 1000
 """Responses of another run, at most, that one report adds to what is learned."""
@@ -174,3 +261,58 @@ class Throttle(PermitIssuer):
                 if self._sum(_share) >= self.limit:  # else the limit is not in force yet, and proves nothing
                     in_flight = min(wanted + others, self.total_limit)
                     self._controller.answered(in_flight, now, restricted=delta.is_restricted)
+
+
+class LocalQuota:
+    """The slots of a process, which are those of the work that it does at the moment. Threads may share it.
+
+    Args:
+        throttle: throttle of the process; it learns how many of the slots the service accepts.
+        rate: requests per second for each slot; None for no limit.
+    """
+
+    def __init__(self, throttle: Throttle, rate: float | None) -> None:
+        self._throttle, self._rate = throttle, rate
+        self._lock = threading.Lock()
+        self._reserved = 0
+
+    @contextlib.contextmanager
+    def reserve(self, slots: int) -> Iterator[None]:
+        """Add slots to the process for the duration of the block."""
+        self._resize(slots)
+        try:
+            yield
+        finally:
+            self._resize(-slots)
+
+    def limit_of(self, slots: int) -> float:
+        """Return the part of the throttle's current limit that belongs to some of the slots."""
+        return self._throttle.limit * slots / max(1, self._reserved)
+
+    def _resize(self, slots: int) -> None:
+        with self._lock:
+            self._reserved += slots
+            most = max(1, self._reserved)
+            self._throttle.resize(most, None if self._rate is None else self._rate * most)
+
+
+class UsageMeter:
+    """Report the use of a throttle since the previous report. Threads may share it.
+
+    Args:
+        throttle: throttle of the process.
+    """
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+        self._lock = threading.Lock()
+        self._reported = (0, 0, 0)
+
+    def report(self) -> UsageDelta:
+        """Return the requests since the previous call, and the present state of the throttle."""
+        throttle = self._throttle
+        with self._lock:
+            now = (throttle.sent, throttle.rejected, throttle.received)
+            sent, rejected, received = (new - old for new, old in zip(now, self._reported, strict=True))
+            self._reported = now
+            return UsageDelta(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)

@@ -24,10 +24,10 @@ from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
 from eechips.client.permits import Permit
-from eechips.client.quota_client import QuotaClient
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
+from eechips.client.throttle import QuotaClient
 from eechips.client.usage import Usage
 from eechips.errors import EechipsError, TooLargeError, TransientError
 from eechips.web.urls import origin

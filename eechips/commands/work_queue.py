@@ -45,7 +45,7 @@ def items_by_command(items: Iterable[WorkItem]) -> Iterator[tuple[tuple[Any, ...
 
 def choose_part(lines: Iterable[str], part: str | None) -> Iterable[str]:
     """Return the lines of one part of a plan, such as ``3/40``; None for all."""
-    from eechips.engine.work_part import WorkPart
+    from eechips.engine.work_items import WorkPart
 
     return lines if part is None else WorkPart.parse(part, os.environ).choose(lines)
 

@@ -26,9 +26,8 @@ from eechips.client.connection import NO_SERVICE, Connection, connect, connect_t
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import QuotaLimits, UsageDelta
-from eechips.client.throttle import Throttle
+from eechips.client.throttle import LocalQuota, Throttle, UsageMeter
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
-from eechips.engine.local_quota import LocalQuota, UsageMeter
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.transport import Transport
-from eechips.engine.compute_account import ComputeAccount
+from eechips.engine.compute_sample import ComputeAccount
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.profile_fetcher import ProfileFetcher
 from eechips.engine.run_feature import RunFeature, StopReason

@@ -17,7 +17,7 @@ from eechips.client import stored_limits
 from eechips.client.discovery import ClientInit
 from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
-from eechips.engine.disk_space import check_disk
+from eechips.engine.costs import describe_start
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
@@ -31,12 +31,12 @@ from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
+from eechips.engine.result_stores import check_disk
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
 from eechips.engine.run_records import RunRecords
 from eechips.engine.session import STUBS, Session, connect, stub_note
-from eechips.engine.tiers import describe_start
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder

@@ -1,10 +1,14 @@
-"""Describe what a run costs: requests, bytes and time."""
+"""Describe what a run costs, and compare its compute with what a noncommercial project has in a month."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from eechips.client.error_classification import next_renewal
 from eechips.engine.compute_sample import ComputeRange
+from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +100,104 @@ class Forecast:
     planning: PlanningCost | None = None
     least_requests: int | None = None
     most_requests: int | None = None
+
+
+TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
+"""EECU-hours a month (https://developers.google.com/earth-engine/guides/noncommercial_tiers, read 2026-11).
+
+The API does not name the tier of a project; its page in the Cloud Console does. Commercial projects have no such quota.
+"""
+DEFAULT_TIER = "community"
+"""Tier of a project that has chosen none (same page)."""
+_MUCH = 0.1
+"""Share of the month from which on a run needs a confirmation."""
+
+
+def describe_compute(compute: ComputeRange) -> str:
+    """Return an estimated compute with its range as a text."""
+    about = "" if compute.low == compute.high == compute.seconds else "about "
+    text = about + format_compute(compute.seconds)
+    if about and compute.low is not None and compute.high is not None:
+        ends = [format_compute(end) for end in (compute.low, compute.high)]
+        unit = text[text.rindex(" ") :]
+        if all(end.endswith(unit) for end in ends):
+            ends = [end.removesuffix(unit) for end in ends]
+        text += f" (95%: {ends[0]} to {ends[1]})"
+    return text
+
+
+def is_much(compute: ComputeRange | None) -> bool:
+    """Return whether a run may use more than a tenth of a month of the default tier; not if that is unknown."""
+    return compute is not None and (compute.high or compute.seconds) > _MUCH * 3600.0 * TIER_HOURS[DEFAULT_TIER]
+
+
+def describe_requests(foreseen: Estimate) -> str:
+    """Return the requests for results of a run as a number, or as a range with its reason."""
+    least = foreseen.requests if foreseen.least_requests is None else foreseen.least_requests
+    most = foreseen.requests if foreseen.most_requests is None else foreseen.most_requests
+    if least == most:
+        return f"{most:,}"
+    reasons = ["units that are near each other may share one"] if least < foreseen.requests else []
+    reasons += ["a chip that may be masked takes two"] if most > foreseen.requests else []
+    return f"{least:,} to {most:,}: {'; '.join(reasons)}"
+
+
+def describe_expected(foreseen: Estimate) -> str:
+    """Return the range of the compute of a run, its share of the month, and where the figures come from.
+
+    Args:
+        foreseen: with a compute.
+    """
+    compute = foreseen.compute
+    assert compute is not None
+    low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
+    hours = TIER_HOURS[DEFAULT_TIER]
+    share = _percent(high / 3600.0 / hours)
+    month = f"a month of the {DEFAULT_TIER} tier ({hours:,} EECU-hours; the default)"
+    planning = "" if foreseen.planning is None or foreseen.planning.compute is not None else ", planning not included"
+    share = share if share.startswith("less") else f"at most {share}"
+    return f"{describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
+
+
+def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
+    """Return what a run will cost as lines.
+
+    Args:
+        foreseen: the estimate of the run.
+        is_local: whether the local Earth Engine serves it: time depends on the machine, and compute costs nothing.
+    """
+    requests, _, reason = describe_requests(foreseen).partition(": ")
+    noun = "request" if requests == "1" else "requests"
+    parts = [f"{requests} {noun} for {format_count(foreseen.units, 'unit')}{f' ({reason})' if reason else ''}"]
+    if foreseen.planning is not None:
+        parts.append(f"{foreseen.planning.requests:,} for planning")
+    if foreseen.bytes:
+        parts.append(f"about {format_bytes(foreseen.bytes)}")
+    if foreseen.seconds is not None and not is_local:
+        parts.append(f"about {format_duration(max(1.0, foreseen.seconds))}")
+    lines = [f"Expected: {', '.join(parts)}"]
+    if foreseen.compute is not None and not is_local:
+        lines.append(f"Expected compute: {describe_expected(foreseen)}")
+    return lines
+
+
+def describe_range(low: float, high: float) -> str:
+    """Return a range of compute with the unit of its upper end."""
+    first, last = format_compute(low), format_compute(high)
+    unit = last[last.rindex(" ") :]
+    return f"{first.removesuffix(unit)} to {last}"
+
+
+def describe_month(now: datetime) -> str:
+    """Return the compute of a month, and when it is renewed, as a text.
+
+    Args:
+        now: the present time, UTC.
+    """
+    renewed = f"renewed on {next_renewal('month', now):%Y-%m-%d %H:%M} UTC"
+    tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
+    return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%" if share >= 0.001 else "less than 0.1%"

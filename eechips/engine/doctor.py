@@ -27,11 +27,11 @@ from eechips.client.error_classification import classify_exception, classify_res
 from eechips.client.retry import RetryPolicy
 from eechips.client.stored_limits import load_learned_limit
 from eechips.engine.config import RunConfig
-from eechips.engine.disk_space import existing_folder, free_bytes
+from eechips.engine.costs import describe_month
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_sharing import list_sharing_runs, quota_place
+from eechips.engine.result_stores import existing_folder, free_bytes
 from eechips.engine.session import find_target
-from eechips.engine.tiers import describe_month
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes

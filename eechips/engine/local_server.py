@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
-from eechips.engine.served_archives import ServedArchives
+from eechips.engine.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 from eechips.manifest.source_files import SourceFile

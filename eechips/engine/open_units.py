@@ -21,11 +21,10 @@ from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RUN_FEATURES, RunFeature
-from eechips.engine.run_monitor import RequestLogs, RunMonitor
+from eechips.engine.run_monitor import RequestLogs, RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
-from eechips.engine.slow_units import SlowUnitReports, advice_for
 from eechips.manifest.ledger_queries import read_first_unit
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of

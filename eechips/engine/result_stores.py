@@ -1,13 +1,23 @@
-"""Choose where the results of a run are stored."""
+"""Choose where the results of a run are stored, and check that the disk has room for them."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eechips.engine.config import RunConfig
+from eechips.engine.unit_costs import chip_bytes, resized, size_of
+from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import sample_units
+from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
+from eechips.text.formatting import format_bytes
 
 
 class ImmediateStore(LocalStore):
@@ -40,3 +50,85 @@ def store_of(config: RunConfig) -> Store:
         return ObjectStore(config.results)
     folder = Path(config.results or config.out).absolute()
     return ImmediateStore(folder) if config.executor_class.is_detached else LocalStore(folder)
+
+
+_LOOKED_AT = 1000
+"""Open units, spread over the plan, whose sizes are extrapolated."""
+
+_LEAST_DTYPE = "uint8"
+"""Assumed type of pixels whose type is unknown: a run that may fit is not refused."""
+
+
+def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
+    """Raise an error if a disk has too little free space.
+
+    Args:
+        folder: folder of the results; it need not exist yet.
+        need: bytes of the results.
+        advice: what to do.
+
+    Raises:
+        StorageError: if less is free.
+    """
+    free = free_bytes(folder)
+    if free < need:
+        raise StorageError(
+            f"the disk of {folder} has {format_bytes(free)} free, and this takes about {format_bytes(need)}: {advice}"
+        )
+
+
+def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = None) -> None:
+    """Raise an error if the results of a run are known not to fit on the disk.
+
+    Args:
+        recipe: recipe of the run.
+        ledger: ledger of the run.
+        store: store of the results.
+        most: bytes of the results that are kept at a time; None for all.
+
+    Raises:
+        StorageError: if less space is free.
+    """
+    if isinstance(store, LocalStore) and isinstance(recipe, SupportsSize):
+        advice = (
+            "choose another output folder, fewer results, or a coarser scale. To measure the real size of 20 results"
+            " first, give `estimate` 20"
+        )
+        need = left_bytes(recipe, ledger)
+        if most is not None:
+            need = min(need, max(0, most - ledger.totals().bytes))
+            advice = f"free some space, or give a smaller `max_disk` than {format_bytes(most)}"
+        refuse_small_disk(store.root, need, advice)
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
+    return shutil.disk_usage(existing_folder(folder)).free
+
+
+def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
+    """Estimate the bytes that the open units of a run will take, from completed units or from their pixels."""
+    totals, left = ledger.totals(), ledger.count_open()
+    if totals.bytes:
+        return round(left * totals.bytes / totals.units)
+    units: list[Unit] = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]
+    if not units:
+        return 0
+    first = recipe.sized_result(0, unit_value(units[0]))
+    sizes = [size_of(unit) for unit in units]
+    byte_counts = [_bytes(first if size is None else resized(first, size)) for size in sizes]
+    return round(left * sum(byte_counts) / len(byte_counts))
+
+
+def _bytes(result: Any) -> float:
+    """Return the bytes of the files of a result; 0 for what is unknown."""
+    if isinstance(result, Mapping):
+        return sum(map(_bytes, result.values()))
+    if isinstance(result, FrameStack):
+        return sum(map(_bytes, result.chips))
+    return (chip_bytes(result, _LEAST_DTYPE) or 0.0) if isinstance(result, Chip) else 0.0

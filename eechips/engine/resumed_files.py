@@ -19,7 +19,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
-from eechips.engine.result_owners import describe_change
+from eechips.engine.reported_outcomes import describe_change
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import RecordedResult, read_results
 from eechips.processes.parallel_map import parallel_map

@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
-from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.result_assembly import Results
+from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import CompletedUnit, Results
+from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.formats import cog

@@ -19,12 +19,11 @@ from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
 from eechips.manifest.extensions import EXTENSIONS
-from eechips.manifest.files_ahead import FilesAhead
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.received_run import check_new, check_paths
-from eechips.manifest.reserved_names import GENERATED_FILES
+from eechips.manifest.reserved_names import GENERATED_FILES, FilesAhead
 from eechips.manifest.run import ASSEMBLED, Run
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe.asset_version import AssetVersion

@@ -11,11 +11,10 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.column_type import Column, names_of, schema_of
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import layer_columns, read_failures, read_unit_files
-from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST
+from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.manifest.unit_values import (
     GEO_METADATA,
     GEOMETRY,

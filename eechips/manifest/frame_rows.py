@@ -1,11 +1,20 @@
-"""List a run's pictures of places over time for a contact sheet: a row for each place, a column for each date."""
+"""List a run's pictures of places over time for a contact sheet, with captions: a row for each place.
+
+The letters are DejaVu Sans (https://dejavu-fonts.github.io/License.html); ``tools/caption_font.py`` writes
+caption_font.json. It has Latin, Greek and Cyrillic letters; others are drawn as a replacement character.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
+import unicodedata
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +22,53 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.formats import chip_suffixes
-from eechips.manifest.captions import draw_caption
 from eechips.manifest.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.display_styles import DisplayStyle
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_pictures, read_unit_files
 from eechips.storage import ID_LENGTH, unit_fields
+
+_ELLIPSIS, _UNKNOWN = "…", "\N{REPLACEMENT CHARACTER}"
+
+
+def draw_caption(text: str, width: int) -> npt.NDArray[np.uint8]:
+    """Draw a text as dark letters on white, cut with an ellipsis if it is too long.
+
+    Args:
+        text: the caption.
+        width: width of the picture, in pixels.
+
+    Returns:
+        Grey values, (rows, ``width``).
+    """
+    letters = _letters()
+    line = "".join(letter if letter in letters else _UNKNOWN for letter in unicodedata.normalize("NFC", text))
+    if _width(line) > width:
+        while line and _width(line) + _width(_ELLIPSIS) > width:
+            line = line[:-1]
+        line += _ELLIPSIS
+    ink = np.zeros((len(letters[_ELLIPSIS]), width), dtype=np.uint8)
+    x = 0
+    for letter in line:
+        pixels = letters[letter][:, : width - x]
+        ink[:, x : x + pixels.shape[1]] = pixels
+        x += pixels.shape[1]
+    return 255 - ink
+
+
+def _width(line: str) -> int:
+    return sum(_letters()[letter].shape[1] for letter in line)
+
+
+@cache
+def _letters() -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the ink of each letter, 0 to 255: (rows, columns)."""
+    font = json.loads((files("eechips.manifest") / "caption_font.json").read_text(encoding="utf-8"))
+    pixels = np.frombuffer(zlib.decompress(base64.b64decode(font["pixels"])), dtype=np.uint8)
+    ends = np.cumsum(font["widths"])
+    pictures = np.split(pixels.reshape(font["height"], -1), ends[:-1], axis=1)
+    return dict(zip(font["letters"], pictures, strict=True))
+
 
 _DAY = 10  # characters of a date
 _IMAGE_KINDS = frozenset({"image", "dates"})  # kinds of units that show a region once

@@ -6,9 +6,8 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from eechips.manifest.column_type import Column
 from eechips.manifest.database import Connection, list_tables
-from eechips.manifest.unit_record import FAILURES, LAYERS, State
+from eechips.manifest.unit_record import FAILURES, LAYERS, Column, State
 from eechips.recipe.units import COMPLETES
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.column_type import Column
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, State
+from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, Column, State
 from eechips.storage import check_name
 from eechips.storage.received_files import parse_json, read_json
 

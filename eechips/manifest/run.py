@@ -17,7 +17,6 @@ from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.audit import Audit, read_audits
-from eechips.manifest.column_type import names_of
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.folder_lock import is_held
@@ -39,7 +38,7 @@ from eechips.manifest.reader_places import StreamEpoch, read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State
+from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.text.formatting import escape_html, format_bytes

@@ -8,7 +8,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.manifest.column_type import Column
+from eechips.manifest.unit_record import Column
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.formats.raster import encode_picture
-from eechips.manifest.captions import draw_caption
 from eechips.manifest.chip_pictures import (
     GAP,
     BandColours,
@@ -23,7 +22,7 @@ from eechips.manifest.chip_pictures import (
     encode_png,
 )
 from eechips.manifest.display_styles import display_styles
-from eechips.manifest.frame_rows import FrameChip, draw_head, read_frame_rows, render_frame
+from eechips.manifest.frame_rows import FrameChip, draw_caption, draw_head, read_frame_rows, render_frame
 from eechips.manifest.run import Run, open_run
 from eechips.reports.output_path import output_path
 from eechips.reports.region_outlines import RegionOutlines

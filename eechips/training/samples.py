@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
+from eechips.manifest.exclusions import marked_ids, read_marks
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_marks import marked_ids, read_marks
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
 from eechips.storage import Store
 from eechips.text.formatting import format_count

@@ -18,8 +18,7 @@ import pytest
 
 from eechips.client.permit_issuer import _waiting, _waiting_next
 from eechips.client.permits import Permit, QuotaLimits, Stopped
-from eechips.client.quota_client import QuotaClient
-from eechips.client.throttle import Throttle
+from eechips.client.throttle import QuotaClient, Throttle
 from eechips.errors import StorageError
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]

@@ -217,7 +217,7 @@ TASKS = frozenset(
         "engine/export_monitor.py",
         "engine/outcome.py",
         "engine/unit_exports.py",
-        "engine/work_part.py",
+        "engine/work_items.py",
         "manifest/ledger.py",
         "scripts/script_recipe.py",
     }

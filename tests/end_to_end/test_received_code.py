@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eechips.cli import main
-from eechips.engine.run_json import encode_info
+from eechips.engine.run_records import encode_info
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import seal
 

@@ -16,8 +16,7 @@ import pytest
 
 import eechips
 from eechips.client.compute_profiles import parse_profile
-from eechips.engine.compute_account import ComputeAccount
-from eechips.engine.compute_sample import ComputeSample
+from eechips.engine.compute_sample import ComputeAccount, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.engine.workload_tag import check_workload_tag, workload_tag_of

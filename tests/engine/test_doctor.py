@@ -22,8 +22,8 @@ from google.oauth2 import credentials as user_credentials
 from eechips.client.credentials import describe_credentials
 from eechips.client.stored_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
+from eechips.engine.costs import describe_month
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
-from eechips.engine.tiers import describe_month
 from eechips.files.user_cache import CACHE_VARIABLE
 from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
-from eechips.engine.local_quota import LocalQuota
+from eechips.client.throttle import LocalQuota, Throttle
 
 
 class Clock:

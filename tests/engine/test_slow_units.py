@@ -15,8 +15,8 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import LOG_NAME, RunLog
+from eechips.engine.run_monitor import SlowUnitReports, advice_for
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.slow_units import SlowUnitReports, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit

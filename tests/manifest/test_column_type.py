@@ -14,11 +14,10 @@ import pytest
 
 import eechips
 from eechips.errors import StorageError
-from eechips.manifest import column_type, unit_record
-from eechips.manifest.column_type import Column, columns_of
+from eechips.manifest import unit_record
 from eechips.manifest.ledger import LEDGER_NAME, SCHEMA_VERSION, Ledger
 from eechips.manifest.received_run import check_values
-from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST
+from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
 from tests.support.finished_run import layered, write_run
 
 SOURCES = Path(eechips.__file__).parent
@@ -65,7 +64,7 @@ def test_a_column_is_one_annotated_field() -> None:
     assert (share.definition, share.selection, str(share.arrow)) == ("cloud_share REAL", "cloud_share", "double")
     assert share.plain_meaning == "Share of clouds, see masks and --clear."
     assert names.definition == "names TEXT NOT NULL DEFAULT '[]'"
-    assert column_type.schema_of([names]).field("names").type == names.arrow
+    assert unit_record.schema_of([names]).field("names").type == names.arrow
 
 
 def test_the_ledger_of_this_version_has_these_columns(tmp_path: Path) -> None:

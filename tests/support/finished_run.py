@@ -14,7 +14,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 
-from eechips.engine.run_json import encode_info
+from eechips.engine.run_records import encode_info
 from eechips.formats import FileMetadata, geotiff, npy, png, validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run

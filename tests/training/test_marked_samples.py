@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import eechips
+from eechips.manifest.exclusions import mark_units
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.unit_marks import mark_units
 from eechips.training.samples import read_samples, read_some_samples
 from tests.support import finished_run
 

@@ -19,9 +19,9 @@ import pytest
 
 import eechips
 from eechips.errors import RecipeError, RunStoppedError, UsageError
+from eechips.manifest.exclusions import mark_units
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.unit_marks import mark_units
 from eechips.training.sample_stream import SampleStream
 from eechips.training.samples import read_samples, read_some_samples
 from tests.support.engine_recipes import CHIPS

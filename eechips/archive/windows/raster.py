@@ -25,7 +25,7 @@ from eechips.archive.windows.range_requests import OtherVersionError
 from eechips.archive.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
 from eechips.archive.windows.window_size import BlockLayout
 from eechips.client import retry
-from eechips.client.current_transport import current_transport
+from eechips.client.connection import current_transport
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import Permit
 from eechips.client.retry import RetryPolicy

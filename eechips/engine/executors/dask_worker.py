@@ -8,8 +8,7 @@ from pathlib import Path
 from eechips.client.connection import ServiceTarget
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaLimits, QuotaShare, UsageDelta
-from eechips.client.throttle import Throttle
-from eechips.engine.local_quota import UsageMeter
+from eechips.client.throttle import Throttle, UsageMeter
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec

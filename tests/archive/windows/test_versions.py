@@ -25,7 +25,7 @@ from rasterio.windows import Window
 import eechips
 from eechips.archive.windows import plan_windows, read_window
 from eechips.cli import main
-from eechips.client.current_transport import use_transport
+from eechips.client.connection import use_transport
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.retry import RetryPolicy
