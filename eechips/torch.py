@@ -49,8 +49,8 @@ import numpy as np
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX
+from eechips.training.chip_pixels import decode_file, frame_time
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.frame_stack import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.sample_stream import check_place
 from eechips.training.samples import Samples, read_samples, values_of

@@ -192,8 +192,7 @@ features_command = partial(find_command, "features", callback=_fetch, help=_FEAT
 
 @click.pass_context
 def _fetch_scenes(context: click.Context, /, **values: Any) -> None:
-    from eechips.archive.scenes.api import scenes_recipe
-    from eechips.archive.scenes.refresh import refresh_scenes
+    from eechips.archive.scenes.api import refresh_scenes, scenes_recipe
     from eechips.cli.finish import finish, show_log
 
     recipe, config = scenes_recipe(_command_of(context).options(values))

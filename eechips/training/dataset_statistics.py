@@ -17,9 +17,8 @@ from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
-from eechips.training.band_statistics import BandStatistics, BandTotals, count_fine
+from eechips.training.band_statistics import BandStatistics, BandTotals, ClassStatistics, ClassTotals, count_fine
 from eechips.training.chip_pixels import BandPixels
-from eechips.training.class_counts import ClassStatistics, ClassTotals
 from eechips.training.pixel_readers import PixelFile, PixelReader, open_pixels
 from eechips.training.split_balance import TRAIN
 from eechips.training.split_table import WHOLE

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.text.progress_bar import progress_bar
-from eechips.training.frame_stack import decode_file
+from eechips.training.chip_pixels import decode_file
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of

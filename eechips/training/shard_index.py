@@ -11,8 +11,7 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import safe_component, write_file
-from eechips.training.chip_pixels import ChipPixels, decode
-from eechips.training.frame_stack import FramePixels
+from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
 
 INDEX_NAME = "shards.json"

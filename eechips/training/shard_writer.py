@@ -19,9 +19,8 @@ from eechips.files.removal import LockedFolder, remove, remove_tree, replace
 from eechips.files.temporary_names import SCRATCH_PREFIX
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
-from eechips.training.chip_pixels import ChipPixels
+from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.formats import PACK_FORMATS
-from eechips.training.frame_stack import FramePixels, decode_file
 from eechips.training.sample import Sample
 from eechips.training.samples import Samples
 from eechips.training.shard_index import (

@@ -30,8 +30,7 @@ from eechips.manifest.unit_record import State
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training.background_run import has_whole_plan, read_log
-from eechips.training.chip_pixels import ChipPixels
-from eechips.training.frame_stack import FramePixels, decode_file
+from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.samples import read_file, read_some_samples
 

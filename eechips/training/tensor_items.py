@@ -11,8 +11,7 @@ import numpy.typing as npt
 import torch
 
 from eechips.errors import UsageError
-from eechips.training.chip_pixels import ChipPixels
-from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames
+from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames
 from eechips.training.sample import Sample, SampleFile
 
 Item = dict[str, Any]

@@ -26,7 +26,7 @@ from eechips.archive.catalogs.fetch import FetchConfig, fetch
 from eechips.client.retry import RetryPolicy
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.document_reader import DocumentReader
-from eechips.archive.downloads.access_secrets import Secrets
+from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import EechipsError
 import aiohttp

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.downloads.access_secrets import Secrets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.search import items
+from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.client.retry import RetryPolicy
 from local_tests.support.function_server import Answer

@@ -23,8 +23,7 @@ from eechips.archive.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, ch
 from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import IngestOptions
 from eechips.archive.catalogs.sorted_runs import SortedRun
-from eechips.archive.catalogs.sorting import Chunk, sort
-from eechips.archive.catalogs.sorting_workers import Workers, choose_processes, workers
+from eechips.archive.catalogs.sorting import Chunk, Workers, choose_processes, sort, workers
 from eechips.archive.catalogs.update import changing, folder_of, put, schema_of, stage
 from eechips.errors import UsageError
 from eechips.files.removal import LockedFolder, remove, remove_tree

@@ -1,9 +1,12 @@
-"""Convert values of columns to JSON, and parse and write JSON."""
+"""Convert values of columns to JSON, write JSON, and parse documents of any size in parts."""
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -61,3 +64,184 @@ def _orjson() -> Any:
     except ImportError as error:
         raise UsageError("catalogues need stac-geoparquet and orjson: pip install 'eechips[stac]'") from error
     return orjson
+
+
+_BLOCK = 1 << 20  # minimum characters parsed at a time
+_LARGEST = 1 << 28  # maximum characters of a part
+_SLACK = 32  # characters: an error this near the end of the loaded text may disappear with more text
+_BLANK = re.compile(r"[ \t\r\n\x1e]*")  # RFC 8142 has a record separator before each value
+_DECODER = json.JSONDecoder()
+_FEATURES = "features"
+
+
+def parts(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the JSON texts of the parts of a document, unchanged.
+
+    Parts are the elements of arrays, also of nested ones, the features of collections, such as pages of an API, and any
+    other values. A document may have several values, with or without commas in between. Memory holds one part, or a
+    megabyte.
+
+    Args:
+        blocks: the document, in any encoding of JSON.
+
+    Raises:
+        ValueError: if it is not JSON, or is truncated; earlier parts have been yielded.
+    """
+    text = _Text(blocks)
+    try:
+        while text.peek():
+            yield from _several(text)
+            if text.peek() == ",":
+                text.at += 1
+    except RecursionError:
+        raise ValueError("arrays are nested too deeply") from None
+
+
+class _Text:
+    """The rest of a text that arrives in blocks.
+
+    Attributes:
+        at: index of the next character in the loaded text.
+        mark: index of the first character still needed; None if it is the next one.
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self.at = 0
+        self.mark: int | None = None
+        self._pieces = _decoded(blocks)
+        self._loaded, self._passed, self._is_whole = "", 0, False
+
+    def peek(self) -> str:
+        """Return the next character that is not blank; empty at the end."""
+        while True:
+            blanks = _BLANK.match(self._loaded, self.at)
+            assert blanks is not None
+            self.at = blanks.end()
+            if self.at < len(self._loaded):
+                return self._loaded[self.at]
+            if not self._more():
+                return ""
+
+    def take(self, characters: str) -> str:
+        """Consume the next character that is not blank, which must be one of these."""
+        character = self.peek()
+        if not character or character not in characters:
+            what = f"'{character}'" if character else "the end"
+            raise ValueError(f"{' or '.join(characters)} expected, not {what}, at character {self._passed + self.at}")
+        self.at += 1
+        return character
+
+    def value(self) -> Any:
+        """Parse the next value."""
+        first = self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._loaded, self.at)
+            except json.JSONDecodeError as error:
+                may_go_on = error.pos >= len(self._loaded) - _SLACK or error.msg.startswith("Unterminated")
+                if not may_go_on or not self._more():
+                    raise ValueError(f"{error.msg} at character {self._passed + error.pos}") from None
+            else:
+                if first in '"{[' or end < len(self._loaded) - _SLACK or not self._more():  # numbers may continue
+                    self.at = end
+                    return value
+
+    def since(self, mark: int) -> str:
+        """Return the text between a mark and the next character."""
+        return self._loaded[mark : self.at]
+
+    def _more(self) -> bool:
+        """Load as much again; return whether there was more."""
+        if self._is_whole:
+            return False
+        kept = self.at if self.mark is None else self.mark
+        pieces = [self._loaded[kept:]]
+        wanted = max(_BLOCK, len(pieces[0]))
+        if wanted > _LARGEST:
+            raise ValueError(f"a part has more than {_LARGEST:,} characters")
+        while wanted > 0:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._is_whole = True
+                break
+            pieces.append(piece)
+            wanted -= len(piece)
+        self._loaded = "".join(pieces)
+        self._passed += kept
+        self.at -= kept
+        if self.mark is not None:
+            self.mark -= kept
+        return len(pieces) > 1
+
+
+def _several(text: _Text) -> Iterator[str]:
+    """Yield the parts of a value."""
+    first = text.peek()
+    if first == "{":
+        yield from _of_object(text)
+    elif first == "[":
+        yield from _of_array(text, is_flat=False)
+    else:
+        yield _whole(text)
+
+
+def _whole(text: _Text) -> str:
+    """Return the text of a value."""
+    text.peek()
+    text.mark = text.at
+    text.value()
+    value_text = text.since(text.mark)
+    text.mark = None
+    return value_text
+
+
+def _of_array(text: _Text, *, is_flat: bool) -> Iterator[str]:
+    text.take("[")
+    if text.peek() == "]":
+        text.at += 1
+        return
+    while True:
+        if is_flat:
+            yield _whole(text)
+        else:
+            yield from _several(text)
+        if text.take(",]") == "]":
+            return
+
+
+def _of_object(text: _Text) -> Iterator[str]:
+    """Yield an object, or the features of a collection without holding it."""
+    text.mark = text.at
+    text.take("{")
+    is_collection = False
+    if text.peek() == "}":
+        text.at += 1
+    else:
+        while True:
+            text.peek()
+            name = text.value() if text.peek() == '"' else text.take('"')
+            text.take(":")
+            if name == _FEATURES and text.peek() == "[":
+                is_collection, text.mark = True, None
+                yield from _of_array(text, is_flat=True)
+            else:
+                text.value()
+            if text.take(",}") == "}":
+                break
+    if not is_collection:
+        assert text.mark is not None
+        object_text, text.mark = text.since(text.mark), None
+        yield object_text
+
+
+def _decoded(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Decode blocks in any encoding of JSON."""
+    decoder: Any = None
+    for block in blocks:
+        if decoder is None:
+            if not block:
+                continue
+            decoder = codecs.getincrementaldecoder(json.detect_encoding(block))("surrogatepass")
+        yield decoder.decode(block)
+    if decoder is not None:
+        yield decoder.decode(b"", final=True)

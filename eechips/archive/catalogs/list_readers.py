@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from eechips.archive.catalogs.json_stream import parts
+from eechips.archive.catalogs.item_json import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.storage.received_files import parse_json
 from eechips.web.redaction import is_redacted, redact

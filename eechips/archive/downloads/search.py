@@ -14,8 +14,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from eechips.archive.downloads.cql2 import meets
-from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.criteria import Search, meets
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument
 from eechips.archive.downloads.geoparquet import is_table, table_items
 from eechips.archive.downloads.stac_api import api_items, is_api

@@ -17,8 +17,7 @@ import requests
 import shapely
 from shapely.geometry import mapping
 
-from eechips.archive.downloads.cql2 import cql2, cql2_text
-from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.criteria import Search, cql2, cql2_text
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.processes.warning_filters import ignore_warning

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from eechips.archive.downloads.access_secrets import AUTHS, AuthName, Secrets
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.signers import (
+    AUTHS,
+    AuthName,
     HeaderSigner,
     LastToken,
     NetrcSigner,
     S3Signer,
+    Secrets,
     SignedUrl,
     Signer,
     basic_header,

@@ -1,20 +1,140 @@
-"""Fetch scenes: the function and the options behind ``eechips scenes``."""
+"""Fetch scenes, as ``eechips scenes`` does, and search the catalogue of a run again for new assets."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from eechips.archive.downloads.integrity import release
+from eechips.archive.downloads.partial import forget
+from eechips.archive.downloads.transfer_limits import DiskBudget
+from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
-from eechips.archive.scenes.refresh import refresh_scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.plan import name_template
+from eechips.engine.resumed_options import check_same, describe
+from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
+from eechips.files.temporary_names import new_writer
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
+from eechips.manifest.unit_record import WorkUnit
+from eechips.recipe import Unit, canonical_json, unit_id, unit_value
+from eechips.storage import ID_LENGTH, NameTemplate, fold_case
+
+_log = logging.getLogger(__name__)
+
+
+def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
+    """Search the catalogue of a run again, and add new assets to its plan. Nothing is downloaded yet.
+
+    Assets that were removed from the catalogue are kept. Assets that have changed there (another URL, size or checksum)
+    are logged and kept if their file was downloaded; otherwise they are planned with their new properties.
+
+    Args:
+        recipe: recipe of the run.
+        config: configuration of the run; without a run in its folder nothing happens.
+
+    Returns:
+        Number of added and replaced units.
+
+    Raises:
+        UsageError: if the folder holds another run, or is in use.
+        ConfigurationError: if the catalogue does not respond.
+    """
+    if not (config.out / LEDGER_NAME).exists():
+        return 0
+    with lock_run(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
+        if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
+            return 0
+        further = _Further(ledger, recipe.identity, name_template(recipe, config))
+        added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
+        every = [*added, *further.amended.values()]
+        DiskBudget(config.out).check_free(
+            sum(json.loads(planned_unit.unit)["expected"].get("size") or 0 for planned_unit in every)
+        )
+        ledger.add(added)
+        ledger.amend(further.amended.values())
+        writer = new_writer(ledger.writer_name)
+        for identifier in further.amended:  # their partial and quarantined files are useless now
+            release(config.out, identifier[:ID_LENGTH])
+            forget(partial_folder(config.out, identifier[:ID_LENGTH]), writer)
+        log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
+        for unit in further.changed:
+            log.write("changed", **describe_unit(unit))
+    message = f"{len(added):,} new"
+    if further.amended:
+        message += f"; {len(further.amended):,} changed without a file, planned again"
+    if further.changed:
+        message += f"; {len(further.changed):,} changed, with the old file kept: use another folder for the new ones"
+    _log.info("%s", message)
+    return len(every)
+
+
+class _Further:
+    """Tell new units from those of a plan.
+
+    Attributes:
+        changed: units whose asset has a file, but another URL or other expected properties.
+        amended: new plans for units without a file, by the ids of these.
+
+    Args:
+        ledger: with the plan.
+        identity: identity of the recipe.
+        template: template of the names.
+    """
+
+    def __init__(self, ledger: Ledger, identity: str, template: NameTemplate) -> None:
+        self._identity, self._template, self._end = identity, template, ledger.end
+        self._ids: set[str] = set()
+        self._keys: set[int] = set()
+        self._names: set[int] = set()
+        self.changed: list[Unit] = []
+        self.amended: dict[str, WorkUnit] = {}
+        self._without: dict[int, tuple[int, str, str]] = {}
+        for rows in ledger.batches(("position", "lower(hex(id))", "unit", "name", "file")):
+            for position, identifier, unit, name, file in rows:
+                key = _key(unit_value(json.loads(unit)))
+                self._ids.add(identifier)
+                self._keys.add(key)
+                self._names.add(hash(fold_case(name)))
+                if file is None:
+                    self._without[key] = position, identifier, name
+
+    def of(self, unit: Unit) -> WorkUnit | None:
+        """Return the unit to add to the plan; None if the plan has its asset."""
+        identifier = unit_id(unit, self._identity)
+        if identifier in self._ids:
+            return None
+        self._ids.add(identifier)
+        if (without := self._without.get(_key(unit))) is not None:
+            position, before, name = without
+            self.amended[before] = WorkUnit(position, identifier, canonical_json(unit), name)
+            return None
+        if _key(unit) in self._keys:
+            self.changed.append(unit)
+            return None
+        self._keys.add(_key(unit))
+        name = self._template.render(unit, identifier, self._end)
+        # Folded as in a new plan, since some file systems ignore the case of names.
+        if not self._template.is_unique and hash(fold_case(name)) in self._names:
+            name = f"{name}-{identifier[:ID_LENGTH]}"
+        self._names.add(hash(fold_case(name)))
+        self._end += 1
+        return WorkUnit(self._end - 1, identifier, canonical_json(unit), name)
+
+
+def _key(unit: Mapping[str, Any]) -> int:
+    return hash((unit["collection"], unit["item"], unit["asset"]))
+
 
 _UNIT_TIMEOUT = 86400.0  # seconds: a large file may take a day
 _OF_EARTH_ENGINE = (

@@ -10,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.downloads.access_secrets import read_secrets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import POLICY, DocumentReader
 from eechips.archive.downloads.downloader import Downloader
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.presigned import PresignedUrls
 from eechips.archive.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
-from eechips.archive.downloads.signers import Signer, matches_host
+from eechips.archive.downloads.signers import Signer, matches_host, read_secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.archive.scenes.assembly import assemble_scenes

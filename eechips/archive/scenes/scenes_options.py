@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eechips.archive.downloads.access_secrets import AUTHS, AuthName
+from eechips.archive.downloads.signers import AUTHS, AuthName
 from eechips.jobs.shared_options import INPUT_CRS
 from eechips.option_fields import data_field, documented, option, option_field
 

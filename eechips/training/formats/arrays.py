@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from eechips.errors import UsageError
 from eechips.recipe.results import MASK_SUFFIX
-from eechips.training.chip_pixels import ChipPixels
-from eechips.training.frame_stack import FramePixels, with_times
+from eechips.training.chip_pixels import ChipPixels, FramePixels, with_times
 from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout
 
 _T = TypeVar("_T")

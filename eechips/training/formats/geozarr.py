@@ -26,9 +26,8 @@ from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.text.timestamps import parse_timestamp
-from eechips.training.chip_pixels import ChipPixels
+from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames, with_times
 from eechips.training.formats.zarr import import_zarr
-from eechips.training.frame_stack import FramePixels, decode_file, frame_time, stack_frames, with_times
 from eechips.training.sample import array_of
 from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
 

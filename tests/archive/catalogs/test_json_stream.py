@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs import json_stream
-from eechips.archive.catalogs.json_stream import parts
+from eechips.archive.catalogs import item_json
+from eechips.archive.catalogs.item_json import parts
 
 SCALARS = (
     st.none()
@@ -59,7 +59,7 @@ def test_streamed_items_equal_those_of_the_whole_document(
     """However it is spread, over lines or over blocks."""
     whole = between.join(json.dumps(value, indent=indent, ensure_ascii=is_ascii) for value in values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "_BLOCK", size)
+        patch.setattr(item_json, "_BLOCK", size)
         found = [json.loads(part) for part in parts(blocks_of(whole.encode(encoding), size))]
     # NaN is not equal to itself: texts are compared.
     assert json.dumps(found) == json.dumps([part for value in values for part in expected(value)])
@@ -78,7 +78,7 @@ def test_no_more_is_read_than_is_needed() -> None:
     read = itertools.count()
     found = parts(block for block, _ in zip(endless, read, strict=False))
     assert [json.loads(part)["id"] for part in itertools.islice(found, 3000)] == ["a"] * 3000
-    assert next(read) < 3000 + 2 * json_stream._BLOCK // len(feature)
+    assert next(read) < 3000 + 2 * item_json._BLOCK // len(feature)
 
 
 @pytest.mark.parametrize(

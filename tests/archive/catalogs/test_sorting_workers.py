@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eechips.archive.catalogs.ingest import ingest
-from eechips.archive.catalogs.sorting_workers import SMALL, choose_processes, workers
+from eechips.archive.catalogs.sorting import SMALL, choose_processes, workers
 from eechips.errors import ConfigurationError
 from tests.support.catalog_lists import cli, scene, write
 

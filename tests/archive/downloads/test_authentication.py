@@ -14,9 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import eechips
-from eechips.archive.downloads.access_secrets import Secrets, read_secrets
 from eechips.archive.downloads.host_sessions import HostSessions
-from eechips.archive.downloads.signers import Signer, matches_host
+from eechips.archive.downloads.signers import Secrets, Signer, matches_host, read_secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import read_version

@@ -13,12 +13,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.downloads.access_secrets import Secrets
-from eechips.archive.downloads.cql2 import cql2, cql2_text, meets
-from eechips.archive.downloads.criteria import Search
+from eechips.archive.downloads.criteria import Search, cql2, cql2_text, meets
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.search import items
+from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.planning.image_filters import parse_condition
 from local_tests.support.function_server import Answer, serve_function

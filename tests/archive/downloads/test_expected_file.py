@@ -20,7 +20,6 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from eechips.archive.downloads.access_secrets import Secrets
 from eechips.archive.downloads.assets import make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
@@ -29,6 +28,7 @@ from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.integrity import create_digest
 from eechips.archive.downloads.search import items
 from eechips.archive.downloads.search_cache import SearchCache
+from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ValidationError
 from eechips.planning.image_filters import parse_condition

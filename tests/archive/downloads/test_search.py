@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import eechips
-from eechips.archive.downloads.access_secrets import Secrets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.search import items
+from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ConfigurationError
 from local_tests.support.function_server import serve_function
