@@ -159,6 +159,7 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
     """It was done, and nobody had fetched it: Dask by itself waits for it for ever."""
     distributed = pytest.importorskip("distributed")
     from eechips.engine.executors.dask import DaskExecutor
+    from eechips.engine.executors.executor import ExecutorContext
 
     recipe = script(tmp_path, CHIPS, count=2)
     target, policy = ServiceTarget(service.url, "local", None), RetryPolicy(retries=2, delay=0.05)
@@ -175,11 +176,15 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
             recipe=recipe, store=LocalStore(out), token="t", policy=policy, timeouts=Timeouts(), method="pixels",
             endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
         )  # fmt: skip
-        cluster_of = (throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log")
+        context = ExecutorContext(
+            spec=spec, connection=connection, discovery=connection.discovery.save(tmp_path / "discovery.json"),
+            throttle=throttle, assignment_timeout=600.0, processes=2, scheduler=cluster.scheduler_address,
+            pipeline_options=(), folder=out, scratch=tmp_path, note_queue=lambda token, has_outcomes: None,
+        )  # fmt: skip
         assignments = list(
             plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out)))
         )
-        with DaskExecutor(spec, connection.discovery, out / "discovery.json", *cluster_of) as executor:
+        with DaskExecutor(context) as executor:
             executor.scale(2, 2, exclusive=False)
             for assignment in assignments:
                 executor.submit(assignment)

@@ -19,16 +19,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from eechips.client.throttle import Throttle
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.storage import ObjectStore
@@ -50,39 +47,19 @@ _CANCEL_TIMEOUT = 10.0  # seconds until a cancelled pipeline is killed
 class BeamExecutor(Executor[WorkerHandle]):
     """Execute units in Beam pipelines, one after the other. All units that are ready at a time form one pipeline.
 
-    Args:
-        spec: specification of the run; its store publishes results immediately.
-        throttle: throttle of the run; it counts the requests that workers report.
-        size: workers, where they are processes of this machine and the options do not have their number; otherwise
-            clients of the throttle.
-        slots: requests in flight at most, of all workers together.
-        options: options of Beam, as on a command line.
-        scratch: temporary folder of the run.
-        log: file for the output of Beam.
-        note_queue: called with the token of a queue and whether it may hold outcomes.
-        assignment_timeout: seconds after which a worker gives an assignment up.
+    The store of the run publishes results immediately. The throttle counts the requests that workers report. The
+    processes of the context are workers on this machine, if the options of Beam do not have their number.
     """
 
     is_remote = True
     is_detached = True
 
-    def __init__(
-        self,
-        spec: WorkerSpec,
-        throttle: Throttle,
-        size: int,
-        slots: int,
-        options: tuple[str, ...],
-        scratch: Path,
-        log: Path,
-        note_queue: Callable[[str, bool], None],
-        assignment_timeout: float,
-    ) -> None:
-        super().__init__(throttle, assignment_timeout)
-        self._spec, self._clients, self._slots = spec, size + 1, slots
-        self._rate = None if spec.rate is None else spec.rate / slots
-        self._options = _with_defaults(options, size)
-        self._scratch, self._log, self._note_queue = scratch, log, note_queue
+    def __init__(self, context: ExecutorContext) -> None:
+        super().__init__(context.throttle, context.assignment_timeout)
+        self._spec, self._clients, self._slots = context.spec, context.processes + 1, context.throttle.limit
+        self._rate = None if self._spec.rate is None else self._spec.rate / self._slots
+        self._options = _with_defaults(context.pipeline_options, context.processes)
+        self._scratch, self._log, self._note_queue = context.scratch, context.folder / LOG_NAME, context.note_queue
         self._handles.append(WorkerHandle(is_ready=True))
         self._numbers = itertools.count()
         self._running: _Pipeline | None = None
@@ -92,17 +69,7 @@ class BeamExecutor(Executor[WorkerHandle]):
     @classmethod
     def create(cls, context: ExecutorContext) -> BeamExecutor:
         """Make the executor of a run."""
-        return cls(
-            context.spec,
-            context.throttle,
-            context.processes,
-            context.throttle.limit,
-            context.pipeline_options,
-            context.scratch,
-            context.folder / LOG_NAME,
-            context.note_queue,
-            context.assignment_timeout,
-        )
+        return cls(context)
 
     def __enter__(self) -> BeamExecutor:
         if importlib.util.find_spec("apache_beam") is None:

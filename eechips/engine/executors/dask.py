@@ -26,7 +26,6 @@ import distributed
 
 from eechips.client.discovery import Discovery
 from eechips.client.permits import QuotaShare, UsageDelta
-from eechips.client.throttle import Throttle
 from eechips.engine.executors.dask_cluster import (
     CONNECT_SECONDS,
     REPLY_SECONDS,
@@ -64,64 +63,35 @@ class _DaskHandle(WorkerHandle):
 
 
 class DaskExecutor(Executor[_DaskHandle]):
-    """Execute units in a Dask cluster. Use it in a ``with`` block.
+    """Execute units in a Dask cluster: that of the scheduler in the context, or one that is started on this machine.
 
-    Args:
-        spec: specification of the run.
-        discovery: API description for the clients of the workers.
-        probe: a file that exists where the results are stored.
-        throttle: throttle of the run.
-        scheduler: its address; None to start a cluster on this machine.
-        size: workers of a cluster on this machine, at most; clients of the throttle for those of any other.
-        assignment_timeout: seconds after which a worker that is still at the same assignment is restarted.
-        log: file for the output of Dask.
-
-    Raises:
-        ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent without
-            encryption.
+    Entering it raises ConfigurationError if the scheduler cannot be reached, or secrets of the recipe would be sent
+    without encryption.
     """
 
     is_remote = True
 
-    def __init__(
-        self,
-        spec: WorkerSpec,
-        discovery: Discovery,
-        probe: Path,
-        throttle: Throttle,
-        scheduler: str | None,
-        size: int,
-        assignment_timeout: float,
-        log: Path,
-    ) -> None:
-        super().__init__(throttle, assignment_timeout)
-        self._spec, self._discovery, self._probe = spec, discovery, probe
-        self._scheduler, self._size, self._log = scheduler, size, log
+    def __init__(self, context: ExecutorContext) -> None:
+        super().__init__(context.throttle, context.assignment_timeout)
+        self._spec, self._discovery = context.spec, context.connection.discovery
+        self._probe = context.discovery.path  # a file that exists where the results are stored
+        self._scheduler, self._size, self._log = context.scheduler, context.processes, context.folder / LOG_NAME
         self._stack = contextlib.ExitStack()
         self._client: Any = None
         self._done: queue.SimpleQueue[tuple[_DaskHandle, int, Any]] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._free_numbers = list(range(size, 0, -1))
+        self._free_numbers = list(range(self._size, 0, -1))
         self._slots = 0
         self._is_exclusive = False
         self._updated, self._broken = 0.0, 0
-        self._reply_timeout = min(REPLY_SECONDS, assignment_timeout)
+        self._reply_timeout = min(REPLY_SECONDS, context.assignment_timeout)
         self._scheduler_id = ""  # id of the scheduler's process
         self._last_seen = 0.0  # time when the cluster last had a worker
 
     @classmethod
     def create(cls, context: ExecutorContext) -> DaskExecutor:
         """Make the executor of a run."""
-        return cls(
-            context.spec,
-            context.connection.discovery,
-            context.discovery.path,
-            context.throttle,
-            context.scheduler,
-            context.processes,
-            context.assignment_timeout,
-            context.folder / LOG_NAME,
-        )
+        return cls(context)
 
     def __enter__(self) -> DaskExecutor:
         with contextlib.ExitStack() as stack:

@@ -22,14 +22,11 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from eechips.client.connection import ServiceTarget
-from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
-from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.processes.child_processes import hide_main
@@ -82,36 +79,16 @@ def worker_context() -> BaseContext:
 
 
 class ProcessExecutor(Executor[_ProcessHandle]):
-    """Execute units in worker processes on this machine.
-
-    Args:
-        context: context of the processes; the one the throttle was made with.
-        spec: specification of the run.
-        target: service and credentials.
-        discovery: API description for the client.
-        throttle: throttle of the run.
-        size: workers at most; they are started when there is work for them.
-        client_init: see :func:`start_fork_server`.
-        assignment_timeout: seconds after which a worker that is still at the same assignment is replaced.
-    """
+    """Execute units in worker processes on this machine, which are started when there is work for them."""
 
     reports_progress = True
 
-    def __init__(
-        self,
-        context: BaseContext,
-        spec: WorkerSpec,
-        target: ServiceTarget,
-        discovery: DiscoveryFile,
-        throttle: Throttle,
-        size: int,
-        client_init: Path,
-        assignment_timeout: float,
-    ) -> None:
-        super().__init__(throttle, assignment_timeout)
-        self._context, self._size, self._client_init = context, size, client_init
-        self._spec, self._target, self._discovery = spec, target, discovery
-        self._free_numbers = list(range(size, 0, -1))  # number 0 is the parent
+    def __init__(self, context: ExecutorContext) -> None:
+        super().__init__(context.throttle, context.assignment_timeout)
+        self._context, self._size = worker_context(), context.processes
+        self._client_init = context.scratch / CLIENT_INIT_NAME
+        self._spec, self._target, self._discovery = context.spec, context.connection.target, context.discovery
+        self._free_numbers = list(range(self._size, 0, -1))  # number 0 is the parent
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
         self._assignments_each = 1
@@ -120,16 +97,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
     @classmethod
     def create(cls, context: ExecutorContext) -> ProcessExecutor:
         """Make the executor of a run."""
-        return cls(
-            worker_context(),
-            context.spec,
-            context.connection.target,
-            context.discovery,
-            context.throttle,
-            context.processes,
-            context.scratch / CLIENT_INIT_NAME,
-            context.assignment_timeout,
-        )
+        return cls(context)
 
     @classmethod
     def sharing_context(cls) -> BaseContext:

@@ -8,42 +8,24 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
-from eechips.client.connection import Connection
-from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
-from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
-from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
 
 
 class ThreadExecutor(Executor[WorkerHandle]):
-    """One worker with many threads. A thread that hangs cannot be ended; its unit is given up.
-
-    Args:
-        spec: specification of the run.
-        connection: connection of this process.
-        discovery: API description that the client was initialised with.
-        throttle: throttle of the run.
-        assignment_timeout: seconds after which an assignment is given up.
-    """
+    """One worker with many threads. A thread that hangs cannot be ended; its unit is given up."""
 
     reports_progress = True
 
-    def __init__(
-        self,
-        spec: WorkerSpec,
-        connection: Connection,
-        discovery: DiscoveryFile,
-        throttle: Throttle,
-        assignment_timeout: float,
-    ) -> None:
-        super().__init__(throttle, assignment_timeout)
+    def __init__(self, context: ExecutorContext) -> None:
+        super().__init__(context.throttle, context.assignment_timeout)
         self._outcomes: queue.SimpleQueue[Outcome | AssignmentProgress | None] = queue.SimpleQueue()
-        self._worker, self._connection = Worker(spec, connection, discovery), connection
+        self._worker = Worker(context.spec, context.connection, context.discovery)
+        self._connection = context.connection
         self._assignments = self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
         self._assignments_at_once = 1
@@ -52,7 +34,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
     @classmethod
     def create(cls, context: ExecutorContext) -> ThreadExecutor:
         """Make the executor of a run."""
-        return cls(context.spec, context.connection, context.discovery, context.throttle, context.assignment_timeout)
+        return cls(context)
 
     def __enter__(self) -> ThreadExecutor:
         self._restore = throttle_requests_library(self.throttle.client(0), self._connection.target.endpoint)
