@@ -15,13 +15,12 @@ from eechips.engine.plan import name_template
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import plan_sample
 from eechips.engine.progress import Progress, how_to_resume
-from eechips.engine.quota_sharing import QuotaNotices
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import RUN_FEATURES, RunFeature
-from eechips.engine.run_monitor import RequestLogs, RunMonitor, SlowUnitReports, advice_for
+from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
@@ -192,11 +191,7 @@ class OpenUnits:
             yield meter
         if traits_of(self._recipe).needs_service:
             yield SlowUnitReports(lambda: advice_for(self._recipe))
-        if run.session.sharing is not None:
-            yield QuotaNotices(run.session.sharing)
-        if config.verbose:
-            yield RequestLogs()
-        yield RunMonitor(run.executor, verbose=config.verbose)
+        yield RunMonitor(run.executor, run.session.sharing, verbose=config.verbose)
         for name in RUN_FEATURES.names:
             if (feature := RUN_FEATURES.get(name)(config)) is not None:
                 yield feature

@@ -18,7 +18,6 @@ from eechips.client.quota_records import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import QUOTA_VARIABLE, RunConfig
-from eechips.engine.run_feature import RunFeature, report_notice
 from eechips.errors import ConfigurationError, EechipsError
 from eechips.files.temporary_names import new_writer
 from eechips.files.user_cache import CACHE_VARIABLE
@@ -220,21 +219,3 @@ def _join(
     if sharing.message is not None:
         _log.info("%s", sharing.message)
     return sharing
-
-
-class QuotaNotices(RunFeature):
-    """Report with whom a run shares its quota, whenever it changes.
-
-    Args:
-        sharing: sharing of the run.
-    """
-
-    def __init__(self, sharing: QuotaSharing) -> None:
-        self._sharing = sharing
-        self._shown: str | None = None
-
-    def watch(self) -> None:
-        """Report a change."""
-        if self._sharing.message != self._shown:
-            self._shown = self._sharing.message
-            report_notice(self.run, self._shown)

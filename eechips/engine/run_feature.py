@@ -133,10 +133,3 @@ def each_unit(events: Iterable[Finished | Lost]) -> Iterator[WorkUnit]:
     """Yield the units of the assignments of events."""
     for event in events:
         yield from event.assignment.units
-
-
-def report_notice(run: Scheduler, notice: str | None) -> None:
-    """Log a notice, and show it to the user; None if it no longer holds."""
-    run.log.write("notice", text=notice)
-    if notice is not None:
-        run.progress.say(notice)

@@ -7,14 +7,17 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.run_feature import RunFeature, each_unit, report_notice
+from eechips.engine.run_feature import RunFeature, each_unit
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
+
+if TYPE_CHECKING:
+    from eechips.engine.quota_sharing import QuotaSharing
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
@@ -25,14 +28,15 @@ class RunMonitor(RunFeature):
 
     Args:
         executor: executor of the run.
-        verbose: show failures as well.
+        sharing: sharing of the quota; None if the run has it for itself.
+        verbose: show failures as well, and log every request.
     """
 
-    def __init__(self, executor: Executor[Any], *, verbose: bool = False) -> None:
-        self._executor, self._is_verbose, self._clock = executor, verbose, time.monotonic
+    def __init__(self, executor: Executor[Any], sharing: QuotaSharing | None = None, *, verbose: bool = False) -> None:
+        self._executor, self._sharing, self._is_verbose, self._clock = executor, sharing, verbose, time.monotonic
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
-        self._shown_notice: str | None = None
+        self._shown_notices: tuple[str | None, str | None] = (None, None)
         self._throughput_logged = time.monotonic()
 
     def settle(self, records: Sequence[Record]) -> None:
@@ -45,15 +49,26 @@ class RunMonitor(RunFeature):
                 if self._is_verbose:
                     self.run.progress.say(f"unit {record.position}: {record.error_class}: {record.error}")
 
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Log the requests of units, if the run is verbose."""
+        finished = (unit_event for event in events if isinstance(event, Finished) for unit_event in event.each())
+        for event in finished if self._is_verbose else ():
+            for request in event.outcome.request_logs:
+                self.run.log.write("request", id=event.assignment.id, **dataclasses.asdict(request))
+
     def watch(self) -> None:
         """Report the changes since the previous call."""
         throttle = self.run.throttle
         self.run.progress.show(throttle.in_flight, throttle.limit)
         self._watch_restriction(is_restricted=throttle.is_restricted)
         self._watch_network(is_offline=throttle.offline_since is not None)
-        if self._executor.notice != self._shown_notice:
-            self._shown_notice = self._executor.notice
-            report_notice(self.run, self._shown_notice)
+        notices = self._executor.notice, None if self._sharing is None else self._sharing.message
+        for shown, notice in zip(self._shown_notices, notices, strict=True):
+            if notice != shown:
+                self.run.log.write("notice", text=notice)
+                if notice is not None:
+                    self.run.progress.say(notice)
+        self._shown_notices = notices
         self._watch_wait(throttle.asked_left)
         if self._clock() - self._throughput_logged >= _THROUGHPUT_SECONDS:
             self._throughput_logged = self._clock()
@@ -104,17 +119,6 @@ class RunMonitor(RunFeature):
             self._wait_reported = None
             self.run.log.write("wait over")
             self.run.progress.say("The wait that Earth Engine asked for is over: the run resumes.")
-
-
-class RequestLogs(RunFeature):
-    """Write every request of a verbose run to its log."""
-
-    def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Write the requests of units."""
-        finished = (unit_event for event in events if isinstance(event, Finished) for unit_event in event.each())
-        for event in finished:
-            for request in event.outcome.request_logs:
-                self.run.log.write("request", id=event.assignment.id, **dataclasses.asdict(request))
 
 
 SILENCE = 60.0

@@ -193,7 +193,11 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self.transaction():
-            self._make_tables(meta)
+            for table in ("units", "meta", "exports", *_OF_SEVERAL):
+                self.database.execute(f"DROP TABLE IF EXISTS {table}")
+            self._script(_SCHEMA)
+            rows = [(key, json.dumps(value)) for key, value in meta.items()]
+            self.database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
@@ -210,11 +214,7 @@ class Ledger:
         Args:
             meta: JSON values, read back by :meth:`meta`.
         """
-        with self.transaction():
-            self._make_tables({**meta, _IS_PARTIAL: True})
-            self._script(_INDEXES)
-            self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._has_schema = True
+        self.store_plan({**meta, _IS_PARTIAL: True}, ())
 
     def complete_plan(self) -> None:
         """Record that the plan has all its units."""
@@ -225,13 +225,6 @@ class Ledger:
     def is_partial(self) -> bool:
         """Return whether the plan lacks units: planning was interrupted, or is under way."""
         return bool(self.meta().get(_IS_PARTIAL))
-
-    def _make_tables(self, meta: Mapping[str, Any]) -> None:
-        for table in ("units", "meta", "exports", *_OF_SEVERAL):
-            self.database.execute(f"DROP TABLE IF EXISTS {table}")
-        self._script(_SCHEMA)
-        rows = [(key, json.dumps(value)) for key, value in meta.items()]
-        self.database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
     @property
     def has_gaps(self) -> bool:

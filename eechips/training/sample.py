@@ -140,12 +140,7 @@ class Sample:
     @property
     def grids(self) -> list[Grid]:
         """The grids of its files, without files that have no crs and transform."""
-        file_grids = []
-        for file in self.files:
-            if file.crs and file.transform and file.width and file.height:
-                a, b, c, d, e, f = file.transform
-                file_grids.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
-        return file_grids
+        return [grid for file in self.files if (grid := file.grid) is not None]
 
     @property
     def stratum(self) -> str | int | float | None:

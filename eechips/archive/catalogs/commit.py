@@ -17,7 +17,6 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -114,14 +113,14 @@ def finish(folder: Path) -> bool:
         return False
     scratch = folder / SCRATCH
     with _errors_of(folder):
-        listed = _read(folder)
-        for staged, path in listed.moves:
+        moves, removals = _read(folder)
+        for staged, path in moves:
             with contextlib.suppress(FileNotFoundError):  # it was already moved
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 replace(scratch / staged, target)
-        _flush_folders(folder, [path for _, path in listed.moves])
-        for path in listed.removals:
+        _flush_folders(folder, [path for _, path in moves])
+        for path in removals:
             remove(folder / path, LockedFolder(folder))
             _prune(folder, (folder / path).parent)
         remove(scratch / _LIST, LockedFolder(folder))
@@ -129,21 +128,8 @@ def finish(folder: Path) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _CommitList:
-    """A validated commit list.
-
-    Attributes:
-        moves: names in the scratch folder, and paths below the catalogue.
-        removals: paths below the catalogue.
-    """
-
-    moves: list[tuple[str, str]]
-    removals: list[str]
-
-
-def _read(folder: Path) -> _CommitList:
-    """Read the commit list of a catalogue, and check that it affects only this catalogue."""
+def _read(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the moves and removals of a commit list, checked to affect only this catalogue."""
     file = folder / SCRATCH / _LIST
 
     def refused(reason: str) -> StorageError:
@@ -175,7 +161,7 @@ def _read(folder: Path) -> _CommitList:
         source = folder / SCRATCH / staged
         if not _is_name(staged) or (os.path.lexists(source) and not stat.S_ISREG(source.lstat().st_mode)):
             raise refused(f"it names {staged!r}")
-    return _CommitList(moves, removals)
+    return moves, removals
 
 
 def _is_name(name: str) -> bool:

@@ -154,7 +154,9 @@ def fetch(
         borne: by host, the concurrent requests that it accepted before; updated in place.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
-    whole = _Fetching(addresses, strange, config, make, advance, random.Random(seed), enough, borne).all()
+    known, fetched_item = {} if borne is None else borne, FetchedItem([None] * len(addresses))
+    jitter = random.Random(seed)
+    whole = _Fetching(addresses, strange, config, make, advance, jitter, enough, known, fetched_item).all()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -163,28 +165,23 @@ def fetch(
         return elsewhere.submit(asyncio.run, whole).result()
 
 
+@dataclass(slots=True)
 class _Fetching:
     """URLs and their results so far."""
 
-    def __init__(
-        self,
-        addresses: Sequence[str],
-        foreign: Sequence[bool],
-        config: FetchConfig,
-        make: ItemMaker | None,
-        advance: Callable[[int], object],
-        jitter: random.Random,
-        enough: float,
-        borne: dict[str, float] | None,
-    ) -> None:
-        self._addresses, self._foreign, self._config, self._make = addresses, foreign, config, make
-        self._advance, self._jitter, self._enough = advance, jitter, enough
-        self._found = FetchedItem([None] * len(addresses))
-        self._begun = 0
-        self._hosts: dict[str, HostLimiter] = {}
-        self._borne = {} if borne is None else borne
-        self._proxies = urllib.request.getproxies()
-        self._bytes = 0
+    _addresses: Sequence[str]
+    _foreign: Sequence[bool]
+    _config: FetchConfig
+    _make: ItemMaker | None
+    _advance: Callable[[int], object]
+    _jitter: random.Random
+    _enough: float
+    _borne: dict[str, float]
+    _found: FetchedItem
+    _begun: int = 0
+    _bytes: int = 0
+    _hosts: dict[str, HostLimiter] = field(default_factory=dict)
+    _proxies: dict[str, str] = field(default_factory=urllib.request.getproxies)
 
     async def all(self) -> FetchedItem:
         """Fetch all URLs."""

@@ -340,7 +340,7 @@ class IdIndex:
                 try:
                     yield from source.recoded(own).rows()
                 except DamagedSegmentError as error:
-                    self._drop_named(source.segment.name, error)
+                    self._drop(next(own for own in self._segments if own.segment.name == source.segment.name), error)
                     raise
             for code in missing:
                 yield from _rows_of(partitions[code], change, int(own[code]))
@@ -351,9 +351,6 @@ class IdIndex:
         ]
         name = write_segment(change.scratch / _STAGED, covered, rows())
         change.move(_STAGED, f"{FOLDER}/{name}{SUFFIX}")
-
-    def _drop_named(self, name: str, error: Exception) -> None:
-        self._drop(next(checked for checked in self._segments if checked.segment.name == name), error)
 
     def _drop(self, segment: _CheckedSegment, error: Exception) -> None:
         self._segments.remove(segment)

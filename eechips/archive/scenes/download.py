@@ -52,39 +52,35 @@ class SceneContext:
             RequestError: if the download fails.
             StorageError: if the file cannot be written.
         """
-        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
-            return self._fetch(unit, identifier, path)
-
-    def _fetch(self, unit: Unit, identifier: str, path: Path) -> ExistingFile:
-        """Download the file of a unit to a path that was claimed for it."""
         expected = ExpectedFile.from_json(unit["expected"])
         asset = unit["collection"], unit["item"], unit["asset"]
-        request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
 
         def record(step: str, **fields: Any) -> None:
             self.site.log.write("scene", id=identifier, step=step, **fields)
 
-        try:
-            downloaded = self.downloader.fetch(request, record)
-        except QuarantinedError as error:
-            reason = {**describe_unit(unit), "reason": str(error)}
-            kept = quarantine(self.folder, identifier, path, expected.local_suffix, reason)
-            discard(path)
-            record("quarantine", file=kept.name, error=str(error))
-            raise
-        except PermanentError:
-            discard(path)
-            raise
-        release(self.folder, identifier)
-        return ExistingFile(
-            temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
-            suffix=expected.local_suffix,
-            size=downloaded.size,
-            sha256=downloaded.sha256,
-            metadata=downloaded.metadata,
-            sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
-            dates=(unit["datetime"],) if unit.get("datetime") else (),
-        )
+        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
+            request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
+            try:
+                downloaded = self.downloader.fetch(request, record)
+            except QuarantinedError as error:
+                reason = {**describe_unit(unit), "reason": str(error)}
+                kept = quarantine(self.folder, identifier, path, expected.local_suffix, reason)
+                discard(path)
+                record("quarantine", file=kept.name, error=str(error))
+                raise
+            except PermanentError:
+                discard(path)
+                raise
+            release(self.folder, identifier)
+            return ExistingFile(
+                temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
+                suffix=expected.local_suffix,
+                size=downloaded.size,
+                sha256=downloaded.sha256,
+                metadata=downloaded.metadata,
+                sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
+                dates=(unit["datetime"],) if unit.get("datetime") else (),
+            )
 
 
 def describe_unit(unit: Unit) -> Mapping[str, Any]:

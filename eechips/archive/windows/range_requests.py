@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
 from eechips.archive.windows.gdal_options import store_options
 from eechips.archive.windows.locations import RasterLocation
-from eechips.archive.windows.versions import RasterVersion, version_of_response, web_authorization
+from eechips.archive.windows.versions import RasterVersion, secrets_of, version_of_response
 from eechips.client.error_classification import is_transient_status
 from eechips.client.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, TransientError, ValidationError
 from eechips.storage.store_errors import find_http_status, is_permanent
 from eechips.text.formatting import parse_count
-from eechips.web.urls import display_url, host_of
+from eechips.web.urls import display_url
 
 GAP = 256 << 10
 """Bytes between two ranges that are read by one request: a request takes longer than these bytes."""
@@ -86,16 +86,11 @@ def _sessions(connect: float, read: float, _process: int) -> HostSessions:
 def _of_web(
     url: str, start: int, end: int, timeouts: Timeouts, version: RasterVersion | None
 ) -> tuple[bytes, RasterVersion]:
-    own, host = web_authorization(os.environ), host_of(url)
-
-    def secrets(address: str) -> Mapping[str, str]:
-        return own if host_of(address) == host else {}
-
     condition = None if version is None else version.condition(RasterLocation.of(url))
     name, _, value = (condition or "").partition(": ")
     headers = {"Range": f"bytes={start}-{end - 1}", **({name: value} if condition else {})}
     shown = display_url(url)
-    with _sessions(timeouts.connect, timeouts.read, os.getpid()).get(url, headers, secrets) as response:
+    with _sessions(timeouts.connect, timeouts.read, os.getpid()).get(url, headers, secrets_of(url)) as response:
         status = response.status_code
         if status in (412, 416) and version is not None:
             raise OtherVersionError(f"{shown} has another version")

@@ -10,7 +10,7 @@ import base64
 import datetime as dt
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -173,16 +173,12 @@ def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
 
 def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
     """Return the status and the version that a web server sends."""
-    own, host, status = web_authorization(os.environ), host_of(url), 0
-
-    def secrets(address: str) -> Mapping[str, str]:
-        return own if host_of(address) == host else {}
-
+    status = 0
     try:
         # A separate session, which needs no permit: the window being read holds one.
         with HostSessions(1, timeouts.connect, timeouts.read) as hosts:
             for method, further in _WAYS:
-                with hosts.get(url, further, secrets, method=method) as answer:
+                with hosts.get(url, further, secrets_of(url), method=method) as answer:
                     status = answer.status_code
                     if status in (200, 206):
                         return status, version_of_response(answer)
@@ -205,13 +201,14 @@ def version_of_response(answer: Any) -> RasterVersion:
     return RasterVersion(strong, parse_count(size), answer.headers.get("Last-Modified"))
 
 
-def web_authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the header that GDAL sends to web servers, from the usual variables."""
-    if token := environment.get("GDAL_HTTP_BEARER"):
-        return {"Authorization": f"Bearer {token}"}
-    if pair := environment.get("GDAL_HTTP_USERPWD"):
-        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-    return {}
+def secrets_of(url: str) -> Callable[[str], Mapping[str, str]]:
+    """Return a function that gives the host of a URL, and no other, the header that GDAL sends to web servers."""
+    own: dict[str, str] = {}
+    if token := os.environ.get("GDAL_HTTP_BEARER"):
+        own = {"Authorization": f"Bearer {token}"}
+    elif pair := os.environ.get("GDAL_HTTP_USERPWD"):
+        own = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return lambda address: own if host_of(address) == host_of(url) else {}
 
 
 def _of_store(location: RasterLocation) -> RasterVersion | None:
