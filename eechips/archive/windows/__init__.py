@@ -8,10 +8,9 @@ to :mod:`eechips.archive.downloads`, chips of Earth Engine images to :mod:`eechi
 
 from __future__ import annotations
 
-from eechips.archive.windows.chip_windows import plan_chip, read_chip
 from eechips.archive.windows.raster import Raster, describe, read_window
 from eechips.archive.windows.results import join_windows, window_file
-from eechips.archive.windows.window_plan import plan_windows
+from eechips.archive.windows.window_plan import plan_chip, plan_windows, read_chip
 from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, tile
 
 __all__ = [
