@@ -9,52 +9,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.chip_parameters import placement, rendered
 from eechips.client.error_classification import classify_response, internal_error
+from eechips.client.export_place import ExportPlace
 from eechips.client.exported_tables import exported_rows, selected_columns, table_obstacle
-from eechips.errors import EechipsError, PermanentError, UsageError
+from eechips.errors import EechipsError, PermanentError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, Table
-
-# https://cloud.google.com/storage/docs/buckets#naming
-_PLACE = re.compile(r"gs://(?P<bucket>[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])(?:/(?P<prefix>[^\x00-\x1f?#]*))?")
-
-
-@dataclass(frozen=True, slots=True)
-class ExportPlace:
-    """A prefix of a bucket of Cloud Storage, for exported files.
-
-    Attributes:
-        bucket: its name.
-        prefix: prefix of the names of objects, without a slash at the end; it may be empty.
-    """
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, url: str) -> ExportPlace:
-        """Parse ``gs://bucket/prefix``.
-
-        Raises:
-            UsageError: if it is something else.
-        """
-        match = _PLACE.fullmatch(url)
-        parts = (match["prefix"] or "").strip("/").split("/") if match else []
-        if match is None or any(part in ("", ".", "..") for part in parts if parts != [""]):
-            raise UsageError(f"export_to is a place in Cloud Storage such as gs://bucket/folder, not '{url}'")
-        return cls(match["bucket"], "/".join(parts))
-
-    @property
-    def url(self) -> str:
-        """The place as an address, without a slash at the end."""
-        return f"gs://{self.bucket}/{self.prefix}".rstrip("/")
-
 
 _IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 

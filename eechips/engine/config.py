@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
-from eechips.client.export_tasks import ExportPlace
+from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import EXECUTORS, find_executor

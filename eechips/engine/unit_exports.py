@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from eechips.client import retry
-from eechips.client.export_tasks import ExportPlace, export_obstacle, start_export
+from eechips.client.export_place import ExportPlace
+from eechips.client.export_tasks import export_obstacle, start_export
 from eechips.client.exported_tables import read_rows
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import encode_rows, expectation_of

@@ -14,7 +14,8 @@ import pytest
 import rasterio
 
 from eechips import Chip, Grid
-from eechips.client.export_tasks import ExportPlace, fetch_statuses, start_export
+from eechips.client.export_place import ExportPlace
+from eechips.client.export_tasks import fetch_statuses, start_export
 from eechips.errors import PermanentError
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
