@@ -147,8 +147,12 @@ def refused_options(words: Sequence[str]) -> list[str]:
     return refused_words(words[1:], ("out", "ledger"))
 
 
-def recorded_words(run: Run) -> list[str]:
+def recorded_words(run: Run, *, repeats: str | None = None) -> list[str]:
     """Return the words of the command that made a run.
+
+    Args:
+        run: the run.
+        repeats: how to repeat the call of a program; None for a retry.
 
     Raises:
         UsageError: if a program made the run, or its command contained a secret, which is not recorded.
@@ -162,10 +166,8 @@ def recorded_words(run: Run) -> list[str]:
         )
     words = shlex.split(command)
     if len(words) < 2 or words[0] != "eechips":
-        raise UsageError(
-            f"{run.path} was made by a program: repeat its call inside"
-            f" `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
-        )
+        inside = f"inside `with eechips.manifest.failures.reopen_failures({str(run.path)!r}):`"
+        raise UsageError(f"{run.path} was made by a program: repeat its call {repeats or inside}")
     return words
 
 

@@ -29,6 +29,8 @@ from eechips.text.formatting import format_count
 from eechips.text.timestamps import parse_timestamp
 
 _END = "--end"
+_REPEATS = "with a later `end` and `extend=True`"
+"""How a program updates its run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def _day(until: str | None, now: Callable[[], dt.datetime]) -> dt.date:
 
 
 def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdate:
-    words, place, is_own = recorded_words(run), run.path.resolve(), is_own_run(run)
+    words, place, is_own = recorded_words(run, repeats=_REPEATS), run.path.resolve(), is_own_run(run)
     with as_recorded(words, run, find_recorded) as again:
         if not (is_own and str(Path.cwd()) == run.info.get("directory")):
             if not trust:

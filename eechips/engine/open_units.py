@@ -25,6 +25,7 @@ from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.manifest.ledger_queries import read_first_unit
+from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of
 
@@ -183,7 +184,9 @@ class OpenUnits:
                 yield run.exports
         if config.max_disk is not None:
             yield BoundedUnits(run.ledger, run.store, config.out, config.fetch_seed, config.max_disk)
-        elif config.fetch_seed is not None:
+        else:
+            forget_epoch(run.ledger)
+        if config.max_disk is None and config.fetch_seed is not None:
             yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
             yield RequestSharing(window, self._costs)

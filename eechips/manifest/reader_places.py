@@ -99,6 +99,12 @@ def note_epoch(ledger: Ledger, places: Iterable[ReaderPlace]) -> None:
         ledger.note(_EPOCH, {"epoch": epoch, "requests": requests})
 
 
+def forget_epoch(ledger: Ledger) -> None:
+    """Note that the files of a run have no bound any more."""
+    if ledger.meta().get(_EPOCH) is not None:
+        ledger.note(_EPOCH, None)
+
+
 def read_epoch(folder: Path, ledger: Ledger) -> StreamEpoch | None:
     """Return how far the readers of a stream are; None without a bound, or before a sample is read."""
     known, places = ledger.meta().get(_EPOCH), read_places(folder)

@@ -84,6 +84,7 @@ class BackgroundRun:
         call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed, **bound)
         context = multiprocessing.get_context("spawn")
         log_size = _log_size(self.folder)
+        is_extended = bool(fetch.keywords.get("extend")) and has_whole_plan(self.folder)
         self._stack = contextlib.ExitStack()
         self.lock = Path(self._stack.enter_context(temporary_folder()))
         self._pipe, theirs = context.Pipe(duplex=False)
@@ -99,7 +100,7 @@ class BackgroundRun:
         # Before multiprocessing waits for its processes at the exit of this one; not in copies of it.
         self._finalizer = util.Finalize(self, _stop, (self._process, self._stack), exitpriority=10)
         try:
-            self._wait_for_plan(log_size)
+            self._wait_for_plan(log_size, is_extended=is_extended)
         except BaseException:
             self.close()
             raise
@@ -108,10 +109,16 @@ class BackgroundRun:
         """Stop the run: requests in flight are finished, and what is fetched is kept."""
         self._finalizer()
 
-    def _wait_for_plan(self, log_size: int) -> None:
-        """Wait until the run is under way and its plan is whole, or it has ended."""
+    def _wait_for_plan(self, log_size: int, *, is_extended: bool) -> None:
+        """Wait until the run is under way and its plan is whole, or it has ended.
+
+        Args:
+            log_size: bytes of the run's log before.
+            is_extended: whether the plan is whole once it has the units that the call adds.
+        """
         is_under_way = False
-        while not (is_under_way and has_whole_plan(self.folder)):
+        is_whole = partial(_is_extended, self.folder, log_size) if is_extended else partial(has_whole_plan, self.folder)
+        while not (is_under_way and is_whole()):
             is_under_way = is_under_way or self._process.pid in started_processes(self.folder, log_size)
             if not self._pipe.poll(_LOOK):
                 continue
@@ -130,6 +137,11 @@ class BackgroundRun:
 def started_processes(folder: Path, offset: int) -> set[int]:
     """Return the processes that began to fetch a run, as its log tells from an offset in bytes on."""
     return {event.get("process", 0) for event in read_log(folder, offset) if event.get("event") == "started"}
+
+
+def _is_extended(folder: Path, offset: int) -> bool:
+    """Return whether a command has added the units that a run lacked, as its log tells from an offset in bytes on."""
+    return any(event.get("event") == "extended" for event in read_log(folder, offset))
 
 
 def read_log(folder: Path, offset: int) -> list[dict[str, Any]]:

@@ -250,7 +250,9 @@ def test_what_cannot_be_updated_says_why(archive: Archive, tmp_path: Path) -> No
     assert typed("update", run, "--until", "June").stderr.strip() == "Error: --until is a day (YYYY-MM-DD), not 'June'"
     options: dict[str, Any] = {"endpoint": archive.server.url, "executor": "threads", "quiet": True}
     made = eechips.images(COLLECTION, roi=ROI, out="made", **options)
-    with pytest.raises(UsageError, match="was made by a program"):
+    with pytest.raises(
+        UsageError, match=r"was made by a program: repeat its call with a later `end` and `extend=True`"
+    ):
         eechips.update(made)
     run.rename("series")
     begin(archive, "mosaic", "--roi=" + ROI)

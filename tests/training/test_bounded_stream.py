@@ -28,6 +28,7 @@ from eechips.manifest.reader_places import (
     ReaderPlace,
     StreamEpoch,
     count_steps,
+    forget_epoch,
     note_epoch,
     note_place,
     read_places,
@@ -125,6 +126,9 @@ def test_the_status_of_a_bounded_stream_tells_its_epoch_in_place_of_a_speed(tmp_
         assert (status.rate, status.seconds_left) == (None, None)
         assert _facts(run.path)["epoch"] == f"{epoch}: 5 of 9 samples read, {sent} requests since it began"
         assert "speed" not in _facts(run.path)
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        forget_epoch(ledger)  # as a command does that keeps all files
+    assert run.status().rate is not None
 
 
 def _facts(folder: Path) -> dict[str, str]:
@@ -157,6 +161,16 @@ def test_a_bound_is_refused_for_a_run_with_added_datasets(demo_server: Server, t
     with pytest.raises(UsageError, match=told):  # as the process of a stream calls it
         eechips.sample(["DEM", "NLCD"], extend=True, max_disk=1_000_000, **options)
     assert eechips.sample(["DEM", "NLCD"], **options).is_complete
+
+
+@pytest.mark.slow
+def test_a_stream_reads_the_units_that_its_call_adds(demo_server: Server, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"size": 8, "roi": "-105.3,39.9,-105.2,40.0", "format": "npy", "out": tmp_path / "out"}
+    options |= {"endpoint": demo_server.url, "executor": "threads", "quiet": True}
+    eechips.sample("DEM", total=2, **options)
+    with eechips.stream(partial(eechips.sample, "DEM", total=5, extend=True, **options), seed=1) as stream:
+        assert len(list(stream)) == 5
+    assert len(list(eechips.stream(tmp_path / "out", seed=1))) == 5
 
 
 @pytest.mark.slow
