@@ -238,6 +238,8 @@ def _stored_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _names_of_tasks(source: str) -> list[tuple[int, str]]:
+    if "task" not in source.lower():
+        return []
     return [(line, name) for line, name in _stored_names(ast.parse(source)) if _words_of(name) & {"task", "tasks"}]
 
 

@@ -200,6 +200,7 @@ def test_a_region_of_a_file(features: Callable[..., Any], store: Store, tmp_path
     assert_equal(features(PLOTS, roi=str(tmp_path / "area.gpkg")), source[source.intersects(region)])
 
 
+@pytest.mark.slow
 def test_features_at_the_antimeridian_are_there_once(features: Callable[..., Any], store: Store) -> None:
     found = features(DATE_LINE, roi="179,-5,-179,5")
     assert sorted(found["number"]) == [0, 1, 2, 3, 4, 5, 7]

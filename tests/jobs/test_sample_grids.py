@@ -204,6 +204,7 @@ def test_chips_lie_on_the_pixels_of_another_image_or_of_a_transform(
         assert assert_is_source(raster, grid, array) > 100
 
 
+@pytest.mark.slow
 def test_chips_over_a_zone_seam_are_on_one_grid_and_show_both_sides(
     server: Server, folder: Path, rasters: dict[str, Raster], tmp_path: Path
 ) -> None:

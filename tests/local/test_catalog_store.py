@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs import commit
@@ -161,7 +161,6 @@ QUERIES = st.builds(
 
 
 @given(QUERIES)
-@settings(max_examples=25, deadline=None)
 def test_queries_agree_with_each_item(world: Scenes, store: CatalogStore, query: Query) -> None:
     found = [image.properties["system:index"] for image in collection(store).images(query)]
     assert found == world.matching(query)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,
     demo_server,
@@ -23,6 +24,7 @@ from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove settings that results would depend on."""
+    use_memory_folder()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
     for name in ("GOOGLE_CLOUD_PROJECT", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)

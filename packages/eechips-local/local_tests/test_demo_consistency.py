@@ -45,6 +45,7 @@ def test_streams_lie_in_valleys(name: str) -> None:
             assert np.median(land.height[on]) < np.median(land.height[beside])
 
 
+@pytest.mark.slow
 def test_lakes_are_level() -> None:
     for name in PLACES:
         land = relief(name)

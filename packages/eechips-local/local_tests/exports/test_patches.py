@@ -81,6 +81,7 @@ def test_patches_of_an_image(ee: Any, stack: Stack, folders: Folders, name: str)
         np.testing.assert_array_equal(values, np.where(hidden, 7, red % 256))
 
 
+@pytest.mark.slow
 def test_patches_with_margins(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0").select("red")
     files = export(ee, folders, image, name, patchDimensions=[100, 100], kernelSize=[20, 10])
