@@ -83,11 +83,10 @@ _MODULES = {
     "lock_commands": ("lock", "rebuild"),
     "training_commands": ("check", "split", "stats", "pack", "card"),
     "catalog_commands": ("catalog",),
-    "local_commands": ("serve", "assets"),
     "queue_commands": ("plan", "work", "join"),
     "cluster_commands": ("submit",),
     "dataset_commands": ("datasets",),
-    "setup_commands": ("doctor", "init"),
+    "setup_commands": ("doctor", "init", "serve", "assets"),
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 

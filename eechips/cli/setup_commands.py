@@ -1,4 +1,4 @@
-"""Prepare a run: ``eechips doctor`` and ``init``."""
+"""Prepare a run: ``eechips doctor`` and ``init``; hand ``serve`` and ``assets`` over to the local Earth Engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.group import FAILURES
+from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import VerbCommand, option_names, typed_options
 from eechips.commands.parameters import HELP, LocalPath
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from eechips.engine.doctor import Finding
+
 
 _INDENT = 22  # columns before the detail
 
@@ -236,3 +237,28 @@ def _examples() -> Traversable:
     """Return the folder of the recipes: in the package where it is installed, beside it in a checkout."""
     installed = files("eechips.cli").joinpath("examples")
     return installed if installed.is_dir() else files("eechips").joinpath("..", "recipes")
+
+
+def serve_command() -> click.Command:
+    """Return the command that serves a local Earth Engine."""
+    return _find("serve")
+
+
+def assets_command() -> click.Command:
+    """Return the command that adds assets to what it serves."""
+    return _find("assets")
+
+
+def _find(name: str) -> click.Command:
+    """Return a command of ``eechips-local``.
+
+    Raises:
+        OneSentence: if it is not installed.
+    """
+    try:
+        from eechips_local.cli import main
+    except ModuleNotFoundError as error:
+        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command

@@ -44,7 +44,7 @@ def service_queries(recipe: Recipe | None, config: RunConfig) -> Iterator[Servic
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.
     """
-    from eechips.planning.asset_versions import fetch_versions  # imports the client
+    from eechips.planning.asset_metadata import fetch_versions  # imports the client
 
     def expression(position: int, unit: str) -> str | None:
         if recipe is None or not traits_of(recipe).is_builtin:

@@ -113,22 +113,6 @@ def audit_run(
     ask: Callable[[Run, list[str]], object] | None = None,
     show: Callable[[RunConfig], object] = lambda _: None,
 ) -> tuple[Audit, list[Problem]]:
-    """Fetch a sample of the finished units again, and record how many differ; see :func:`refetch`."""
-
-    audit, problems = refetch(run, size, seed, trust=trust, ask=ask, show=show)
-    record_audit(run.path, audit)
-    return audit, problems
-
-
-def refetch(
-    run: Run,
-    size: SampleSize,
-    seed: int | None,
-    *,
-    trust: bool,
-    ask: Callable[[Run, list[str]], object] | None = None,
-    show: Callable[[RunConfig], object] = lambda _: None,
-) -> tuple[Audit, list[Problem]]:
     """Fetch a random sample of the finished units of a run again, each request over a connection of its own.
 
     Pixels and values are compared, not bytes: they must be equal, as the service gives the same response to the same
@@ -143,7 +127,7 @@ def refetch(
         show: called before the run starts.
 
     Returns:
-        The audit, and a problem for each unit that differs.
+        The audit, which the run records, and a problem for each unit that differs.
 
     Raises:
         UsageError: if the run has no files, nothing can make its recipe again, or the recipe has changed.
@@ -166,8 +150,7 @@ def refetch(
                 raise KeyboardInterrupt
             fetched = _files_of(done, {unit.position for unit in units})
             states = done.units["state"]
-            missing = [unit for unit in units if str(states.get(unit.position, "")) not in ("done", "empty")]
-            lost = {unit.position for unit in missing}
+            lost = {unit.position for unit in units if str(states.get(unit.position, "")) not in ("done", "empty")}
             problems = [
                 Problem(unit.id, files[unit.position][0].file, reason)
                 for unit in units
@@ -178,11 +161,12 @@ def refetch(
         time=utc_now(),
         seed=seed,
         population=population,
-        compared=len(units) - len(missing),
+        compared=len(units) - len(lost),
         different=len(problems),
-        failed=len(missing),
+        failed=len(lost),
         units=tuple(problem.id for problem in problems),
     )
+    record_audit(run.path, audit)
     return audit, problems
 
 

@@ -22,7 +22,7 @@ from eechips.jobs.grown_plans import (
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
-from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe
+from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe, scene_fields
 from eechips.jobs.recipe_options import run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
@@ -98,7 +98,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
             images += len(dated)
             for unit, scenes in self._periods(dated):
                 count, used = count + 1, used + bool(scenes)
-                yield {**unit, **place, **_sources(scenes), "grid": grid.to_json(), **extra}
+                yield {**unit, **place, **scene_fields(scenes, MOST_SOURCES), "grid": grid.to_json(), **extra}
         if count == 0:
             raise imagery.none_found()
         _log.info("%s in %s of %s", format_count(images, "image"), f"{used:,}", format_count(count, "period"))
@@ -214,15 +214,6 @@ def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
     for test in composite.tests:
         images = images.filter(test.filter())
     return composite.treatment.finish(composite.reduce(images))
-
-
-def _sources(scenes: list[Scene]) -> dict[str, Any]:
-    shown = scenes[:MOST_SOURCES]
-    return {
-        "images": len(scenes),
-        "sources": [scene.index for scene in shown],
-        "times": [scene.moment for scene in shown],
-    }
 
 
 def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:

@@ -12,6 +12,7 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.jobs.source_summary import share_pixels
 from eechips.jobs.table_options import TimeSeriesOptions
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.separate_regions import SeparateRegions, outline_error
@@ -19,7 +20,6 @@ from eechips.planning.zones import Zones
 from eechips.recipe import AddedUnits, ChangedUnit, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
 
-_CLOSE = 1e-6  # of a pixel, to which origins of grids are compared
 _SHOWN = 5  # regions that a message names
 
 GROWING = frozenset({"start", "end", "regions", "regions_sha256"})
@@ -272,18 +272,9 @@ def _placed(unit: Unit, grids: Mapping[Any, Mapping[str, Any]], marks: Mapping[s
     now, then = Grid.from_json(unit["grid"]), Grid.from_json(before)
     if now == then:
         return unit
-    if _is_aligned(now, then):
+    if share_pixels((then, now)):
         raise outline_error(region)
     return {**unit, "grid": before, **(marks or {})}
-
-
-def _is_aligned(one: Grid, other: Grid) -> bool:
-    """Return whether pixels of two grids coincide where these overlap."""
-    a, b = one.transform, other.transform
-    if one.crs != other.crs or not a[0] or not a[4] or (a[0], a[1], a[3], a[4]) != (b[0], b[1], b[3], b[4]):
-        return False
-    shifts = ((a[2] - b[2]) / a[0], (a[5] - b[5]) / a[4])
-    return all(abs(shift - round(shift)) < _CLOSE for shift in shifts)
 
 
 Dates = tuple[str | None, str | None]

@@ -27,6 +27,7 @@ from eechips.jobs.recipe_options import option_names, split_options
 from eechips.jobs.resolved_sample import LAYERS
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.option_fields import chosen_options
+from eechips.planning.inventory import Scene
 from eechips.recipe import AddedUnits, ChangedUnit, Chip, EarlierPlan, NoData, Unit, recipe_identity, unit_id
 from eechips.recipe.template import Template
 from eechips.recipe.units import COMPLETES
@@ -235,6 +236,16 @@ def make_imagery_recipe(kind: type[RecipeT], config: type, options: Mapping[str,
         raise UsageError(f"on_empty='redraw': {recipe.name} has nothing else to draw; take keep or skip")
     recipe.imagery.style.check_empty(run_config.on_empty)
     return recipe, run_config
+
+
+def scene_fields(scenes: Sequence[Scene], most: int | None = None) -> dict[str, Any]:
+    """Return the part of a unit that names its images: how many they are, and of some their index and time."""
+    shown = scenes[:most]
+    return {
+        "images": len(scenes),
+        "sources": [scene.index for scene in shown],
+        "times": [scene.moment for scene in shown],
+    }
 
 
 def _is_empty(unit: Unit) -> bool:

@@ -18,7 +18,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import add_images
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
-from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe
+from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe, scene_fields
 from eechips.jobs.recipe_options import run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import inventory
@@ -94,7 +94,7 @@ class Images(ImageryRecipe[ImagesOptions]):
                 "grid": grid.to_json(),
                 **extra,
                 **computed,
-                **({} if len(shown) == 1 else _several(shown)),
+                **({} if len(shown) == 1 else scene_fields(shown)),
             }
         if count == 0:
             raise imagery.none_found()
@@ -202,15 +202,6 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
     """
     stored_images = [ee.Image(image) if dataset is None else _find(dataset, image) for image in images.values()]
     return treatment.finish(ee.ImageCollection([treatment.select(image) for image in stored_images]).mosaic())
-
-
-def _several(scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Return the part of a unit that names the images of a pass."""
-    return {
-        "images": len(scenes),
-        "sources": [scene.index for scene in scenes],
-        "times": [scene.moment for scene in scenes],
-    }
 
 
 def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:

@@ -1,4 +1,4 @@
-"""Fetch the metadata of datasets: their kind, bands and pixel grids."""
+"""Fetch the metadata of datasets: their kind, bands and pixel grids, and the versions of assets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.projection import nominal_scale
+from eechips.recipe.asset_version import AssetVersion
 from eechips.text.formatting import format_count
 from eechips.text.suggestion import describe_choices
 
@@ -388,3 +389,49 @@ def smallest_dtype(precision: str, low: float | None, high: float | None) -> str
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_ASSETS = 500  # in one request
+_NO_IMAGE = "is not an Image"
+"""Part of the message about an asset of another kind, as in "Asset 'USDA/NAIP/DOQQ' is not an Image."."""
+
+
+def fetch_versions(ids: Iterable[str]) -> dict[str, AssetVersion]:
+    """Fetch the versions of assets: one request for 500 images, and one for each asset of another kind.
+
+    Args:
+        ids: ids of images, collections or tables.
+
+    Returns:
+        Their versions; assets that do not exist, or may not be read, are left out.
+
+    Raises:
+        ee.EEException: if a request fails for another reason.
+    """
+    wanted = list(dict.fromkeys(ids))
+    versions = planning_requests.request_each(wanted, _versions, size=_ASSETS, noun="assets")
+    return {name: version for name, version in zip(wanted, versions, strict=True) if version is not None}
+
+
+def _versions(ids: Sequence[str]) -> list[AssetVersion | None]:
+    """Return the versions of some assets; in halves if one of them is missing or no image."""
+    try:
+        numbers = ee.List([ee.Image(name).get("system:version") for name in ids]).getInfo()
+    except ee.EEException as error:
+        if not planning_requests.is_not_found(error) and _NO_IMAGE not in str(error):
+            raise
+        if len(ids) == 1:
+            return [_updated(ids[0])]
+        half = len(ids) // 2
+        return [*_versions(ids[:half]), *_versions(ids[half:])]
+    return [AssetVersion(version=None if number is None else int(number)) for number in numbers or ()]
+
+
+def _updated(name: str) -> AssetVersion | None:
+    try:
+        update_time = ee.data.getAsset(name).get("updateTime")
+    except ee.EEException as error:
+        if planning_requests.is_not_found(error):
+            return None
+        raise
+    return AssetVersion(updated=None if update_time is None else str(update_time))

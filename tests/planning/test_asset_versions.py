@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eechips.planning.asset_versions import fetch_versions
+from eechips.planning.asset_metadata import fetch_versions
 from eechips.recipe.asset_version import AssetVersion
 from eechips_local.assets import ingest
 from local_tests.support.ingested_rasters import noise, raster
