@@ -64,7 +64,7 @@ class _Declaration:
 
     Attributes:
         options: the config that declares the options, as ``module:name``.
-        recipe: the function that makes the recipe, and the config of its run, likewise.
+        recipe: the class of the recipe, or a function that makes it and the config of its run, likewise.
         without: options of the run that the command does not have.
         changes: what differs in options of the run; see :func:`declared_options`.
         further: makes further parameters, which follow those of the config.
@@ -96,10 +96,12 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
         raise UsageError(f"eechips {verb} has no units: it fetches nothing, or this version has no such command")
 
     def make(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
-        recipe_and_config: tuple[Recipe, RunConfig] = pkgutil.resolve_name(declared.recipe)(
-            declared.adapt(dict(options))
-        )
-        return recipe_and_config
+        from eechips.jobs.recipe_options import make_recipe
+
+        kind: Any = pkgutil.resolve_name(declared.recipe)
+        chosen = declared.adapt(dict(options))
+        made: tuple[Recipe, RunConfig] = make_recipe(kind, chosen) if isinstance(kind, type) else kind(chosen)
+        return made
 
     own: list[click.Parameter] = []
     if declared.options is not None:
@@ -150,23 +152,21 @@ def _declarations() -> dict[str, _Declaration]:
         "sample": _Declaration(
             f"{jobs}.sample_options:SampleOptions", f"{jobs}.chips:sample_recipe", adapt=_single_dataset
         ),
-        "images": _Declaration(
-            f"{jobs}.imagery_options:ImagesOptions", f"{jobs}.images:images_recipe", changes=_NO_REDRAW
-        ),
+        "images": _Declaration(f"{jobs}.imagery_options:ImagesOptions", f"{jobs}.images:Images", changes=_NO_REDRAW),
         "composites": _Declaration(
-            f"{jobs}.imagery_options:CompositesOptions", f"{jobs}.composites:composites_recipe", changes=_NO_REDRAW
+            f"{jobs}.imagery_options:CompositesOptions", f"{jobs}.composites:Composites", changes=_NO_REDRAW
         ),
         "mosaic": _Declaration(
-            f"{jobs}.imagery_options:MosaicOptions", f"{jobs}.mosaic:mosaic_recipe", without=("on_empty",)
+            f"{jobs}.imagery_options:MosaicOptions", f"{jobs}.mosaic:MosaicRecipe", without=("on_empty",)
         ),
         "timeseries": _Declaration(
-            f"{jobs}.table_options:TimeSeriesOptions", f"{jobs}.timeseries:timeseries_recipe", without=("on_empty",)
+            f"{jobs}.table_options:TimeSeriesOptions", f"{jobs}.timeseries:TimeSeries", without=("on_empty",)
         ),
         "points": _Declaration(
-            f"{jobs}.table_options:PointsOptions", f"{jobs}.points:points_recipe", without=("on_empty",)
+            f"{jobs}.table_options:PointsOptions", f"{jobs}.points:PointValues", without=("on_empty",)
         ),
         "features": _Declaration(
-            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.table_features:features_recipe", without=("on_empty",)
+            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.table_features:Features", without=("on_empty",)
         ),
         "scenes": _Declaration(
             "eechips.archive.scenes.scenes_options:ScenesOptions",

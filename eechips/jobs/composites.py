@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -22,8 +22,8 @@ from eechips.jobs.grown_plans import (
 )
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
-from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe, scene_fields
-from eechips.jobs.recipe_options import run_recipe, takes
+from eechips.jobs.imagery_recipe import ImageryRecipe, scene_fields
+from eechips.jobs.recipe_options import make_recipe, run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.expressions import grid_rectangle
@@ -61,6 +61,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
     """
 
     name = "composites"
+    options_class = CompositesOptions
 
     def __init__(self, **options: Any) -> None:
         chosen = CompositesOptions(**options)
@@ -216,15 +217,6 @@ def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
     return composite.treatment.finish(composite.reduce(images))
 
 
-def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``composites``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    return make_imagery_recipe(Composites, CompositesOptions, options)
-
-
 @overload
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
@@ -254,4 +246,4 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ...                          every="1 month", reducer="median", mask="auto", local=True)
         >>> run.units[["file", "valid_fraction"]]
     """
-    return run_recipe(*composites_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*make_recipe(Composites, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

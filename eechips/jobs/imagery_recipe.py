@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ee
 
@@ -23,10 +23,9 @@ from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.grown_plans import GROWING, check_growth
 from eechips.jobs.imagery import ImageSelection, ResolvedImagery
 from eechips.jobs.imagery_options import ImageryOptions
-from eechips.jobs.recipe_options import option_names, split_options
+from eechips.jobs.recipe_options import BuiltinRecipe
 from eechips.jobs.resolved_sample import LAYERS
 from eechips.jobs.sample_layers import SampleLayer
-from eechips.option_fields import chosen_options
 from eechips.planning.inventory import Scene
 from eechips.recipe import AddedUnits, ChangedUnit, Chip, EarlierPlan, NoData, Unit, recipe_identity, unit_id
 from eechips.recipe.template import Template
@@ -41,7 +40,7 @@ _OF_BANDS = frozenset({"bands", "dtype", "casts", "where"})
 OptionsT = TypeVar("OptionsT", bound=ImageryOptions)
 
 
-class ImageryRecipe(ABC, Generic[OptionsT]):
+class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
     """A recipe whose units show images of a collection over a region.
 
     Args:
@@ -52,8 +51,6 @@ class ImageryRecipe(ABC, Generic[OptionsT]):
         file_name: template of the names of files, below the folder of a region.
     """
 
-    name: ClassVar[str]
-    is_builtin = True
     growing: frozenset[str] = GROWING
 
     def __init__(
@@ -74,10 +71,15 @@ class ImageryRecipe(ABC, Generic[OptionsT]):
         self.export_obstacle = imagery.style.export_obstacle
         self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
 
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+    def receive_config(self, config: RunConfig) -> None:
+        """Check that empty files can be treated as the run says.
+
+        Raises:
+            UsageError: if they cannot.
+        """
+        if config.on_empty == "redraw":
+            raise UsageError(f"on_empty='redraw': {self.name} has nothing else to draw; take keep or skip")
+        self.imagery.style.check_empty(config.on_empty)
 
     @abstractmethod
     def get_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
@@ -215,27 +217,6 @@ class ImageryRecipe(ABC, Generic[OptionsT]):
                 shown = {key: value for key, value in first.items() if key not in _OF_BANDS}
                 own = {key: value for key, value in unit.items() if key in _OF_BANDS or key == LAYERS}
                 yield ChangedUnit(index, {**shown, **own, COMPLETES: unit_id(first, self.identity)}, "")
-
-
-RecipeT = TypeVar("RecipeT", bound=ImageryRecipe[Any])
-
-
-def make_imagery_recipe(kind: type[RecipeT], config: type, options: Mapping[str, Any]) -> tuple[RecipeT, RunConfig]:
-    """Make a recipe and the config of its run from the options of the command.
-
-    Args:
-        kind: class of the recipe.
-        config: declares its options.
-        options: by name.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    recipe, run_config = split_options(kind, option_names(config), options)
-    if run_config.on_empty == "redraw":
-        raise UsageError(f"on_empty='redraw': {recipe.name} has nothing else to draw; take keep or skip")
-    recipe.imagery.style.check_empty(run_config.on_empty)
-    return recipe, run_config
 
 
 def scene_fields(scenes: Sequence[Scene], most: int | None = None) -> dict[str, Any]:

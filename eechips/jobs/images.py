@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -18,8 +18,8 @@ from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import add_images
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
-from eechips.jobs.imagery_recipe import ImageryRecipe, make_imagery_recipe, scene_fields
-from eechips.jobs.recipe_options import run_recipe, takes
+from eechips.jobs.imagery_recipe import ImageryRecipe, scene_fields
+from eechips.jobs.recipe_options import make_recipe, run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import inventory
 from eechips.planning.inventory import PASS_KINDS, PASS_PROPERTIES, Scene, group_passes
@@ -49,6 +49,7 @@ class Images(ImageryRecipe[ImagesOptions]):
     """
 
     name = "images"
+    options_class = ImagesOptions
 
     def __init__(self, **options: Any) -> None:
         chosen = ImagesOptions(**options)
@@ -204,15 +205,6 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
     return treatment.finish(ee.ImageCollection([treatment.select(image) for image in stored_images]).mosaic())
 
 
-def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``images``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    return make_imagery_recipe(Images, ImagesOptions, options)
-
-
 @overload
 def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
@@ -240,4 +232,4 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
         >>> run.units[["file", "dates", "valid_fraction"]]
     """
-    return run_recipe(*images_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*make_recipe(Images, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

@@ -32,15 +32,14 @@ from eechips.jobs.mosaic_tiles import (
     select_image,
 )
 from eechips.jobs.recipe_options import (
+    BuiltinRecipe,
     check_dates,
-    option_names,
+    make_recipe,
     region_column,
     run_recipe,
-    split_options,
     takes,
 )
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata
 from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
 from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions
@@ -61,7 +60,7 @@ _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|L
 _log = logging.getLogger(__name__)
 
 
-class MosaicRecipe:
+class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
     """The recipe of ``eechips mosaic``.
 
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
@@ -79,7 +78,7 @@ class MosaicRecipe:
     """
 
     name = "mosaic"
-    is_builtin = True
+    options_class = MosaicOptions
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = MosaicOptions(**options)
@@ -100,10 +99,9 @@ class MosaicRecipe:
         self.datasets = self.source.masked_ids
         self.identity = recipe_identity(self.name, self.results)
 
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+    def receive_config(self, config: RunConfig) -> None:
+        """Note the folder of the run."""
+        self.folder = config.out
 
     @property
     def regions(self) -> SeparateRegions | None:
@@ -363,17 +361,6 @@ class MosaicRecipe:
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 
-def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``mosaic``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    recipe, config = split_options(MosaicRecipe, option_names(MosaicOptions), options)
-    recipe.folder = config.out
-    return recipe, config
-
-
 @overload
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
@@ -403,7 +390,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      reducer="median", mask="auto", project="my-project")
         >>> run.assembled[0]
     """
-    return run_recipe(*mosaic_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*make_recipe(MosaicRecipe, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(options: MosaicOptions, source: ChosenDataset) -> None:

@@ -24,21 +24,20 @@ from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
 from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
+    BuiltinRecipe,
     DateColumn,
     PlaceColumns,
     check_dates,
     check_positive,
-    option_names,
+    make_recipe,
     parse_format,
     run_recipe,
-    split_options,
     takes,
 )
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.expressions import box_around_all
 from eechips.planning.periods import parse_window
@@ -60,7 +59,7 @@ _VERTEX = 40  # bytes of a request
 _log = logging.getLogger(__name__)
 
 
-class PointValues:
+class PointValues(BuiltinRecipe[PointsOptions]):
     """The recipe of ``eechips points``.
 
     The places are divided into cells (:mod:`eechips.planning.point_cells`). Each cell is a unit, and takes one request:
@@ -81,7 +80,7 @@ class PointValues:
     """
 
     name = "points"
-    is_builtin = True
+    options_class = PointsOptions
     name_template = "cells/{id}"
     is_concurrent = True
     imports = IMPORTS
@@ -94,10 +93,15 @@ class PointValues:
         self.datasets = self.source.masked_ids
         _check(chosen, self.source, self.place_columns.date)
 
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+    def receive_config(self, config: RunConfig) -> None:
+        """Check that the places of dates are points.
+
+        Raises:
+            UsageError: if they are polygons.
+            RegionError: if the file cannot be used.
+        """
+        if self.places.kind != "points" and self.place_columns.date is not None:
+            raise UsageError("`columns` date=NAME is for points; polygons can have `each_image`")
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers receive the places in their units.
@@ -370,19 +374,6 @@ class PointValues:
             )
 
 
-def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``points``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-        RegionError: if the file cannot be used.
-    """
-    recipe, config = split_options(PointValues, option_names(PointsOptions), options)
-    if recipe.places.kind == "points" or recipe.place_columns.date is None:
-        return recipe, config
-    raise UsageError("`columns` date=NAME is for points; polygons can have `each_image`")
-
-
 @overload
 def points(
     dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
@@ -424,10 +415,10 @@ def points(
     """
     arguments = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
     if isinstance(points, (str, Path)):
-        return run_recipe(*points_recipe({**arguments, "points": str(points)}))
+        return run_recipe(*make_recipe(PointValues, {**arguments, "points": str(points)}))
     with temporary_folder() as folder:
         path = _stored(points, folder)
-        recipe, config = points_recipe({**arguments, "points": str(path)})
+        recipe, config = make_recipe(PointValues, {**arguments, "points": str(path)})
         if not dry_run:
             kept = config.out / "input.parquet"
             if not kept.exists() or kept.read_bytes() != path.read_bytes():

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.errors import UsageError
+from eechips.option_fields import chosen_options
 from eechips.option_fields import takes as takes
 from eechips.storage import NameTemplate, is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eechips.recipe import Recipe
 
 RecipeT = TypeVar("RecipeT")
+OptionsT = TypeVar("OptionsT")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
 
@@ -34,11 +36,58 @@ RUN_OPTIONS = frozenset(
 """Options of every run."""
 
 
+class BuiltinRecipe(Generic[OptionsT]):
+    """What the recipes of commands that fetch have in common.
+
+    Attributes:
+        name: name of the command.
+        options: its options, as the caller gave them.
+    """
+
+    name: ClassVar[str]
+    options_class: ClassVar[type]
+    is_builtin = True
+    options: OptionsT
+
+    @property
+    def call(self) -> tuple[str, Mapping[str, Any]]:
+        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
+        return self.name, chosen_options(self.options)
+
+    @property
+    def default_folder(self) -> str:
+        """The name of the run's folder in ``outputs``, unless the caller gives one."""
+        return f"{self.name}-{slug(self.options.dataset)}"
+
+    def receive_config(self, config: RunConfig) -> None:
+        """Check the options of the run.
+
+        Raises:
+            UsageError: if the command cannot have them.
+        """
+
+
+BuiltinT = TypeVar("BuiltinT", bound=BuiltinRecipe[Any])
+
+
+def make_recipe(kind: type[BuiltinT], options: Mapping[str, Any]) -> tuple[BuiltinT, RunConfig]:
+    """Make the recipe of a command, and the config of its run, from one set of options.
+
+    Raises:
+        UsageError: if an option is unknown, out of range, or contradicts another.
+        RegionError: if a file of places or regions cannot be used.
+    """
+    names = option_names(kind.options_class)
+    recipe, config = split_options(kind, names, options, lambda made: made.default_folder)
+    recipe.receive_config(config)
+    return recipe, config
+
+
 def split_options(
     recipe: Callable[..., RecipeT],
     names: frozenset[str],
     options: Mapping[str, Any],
-    out: Callable[[RecipeT], str] | None = None,
+    out: Callable[[RecipeT], str],
 ) -> tuple[RecipeT, RunConfig]:
     """Make a recipe and the config of its run from one set of options.
 
@@ -46,7 +95,7 @@ def split_options(
         recipe: makes the recipe.
         names: options of the recipe; all others belong to the run.
         options: by name.
-        out: returns the default folder of the recipe's run, in ``outputs``; None for the names of recipe and dataset.
+        out: returns the default folder of the recipe's run, in ``outputs``.
 
     Raises:
         UsageError: if an option is unknown; the message suggests a similar one.
@@ -67,12 +116,8 @@ def split_options(
     if rest.get("name"):
         NameTemplate(rest["name"])  # raises errors before the folder is made
     return job_recipe, RunConfig(
-        out=Path("outputs") / (out or _named_by_dataset)(job_recipe) if folder is None else local_path(folder), **rest
+        out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
     )
-
-
-def _named_by_dataset(recipe: Any) -> str:
-    return f"{recipe.name}-{slug(recipe.options.dataset)}"
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:

@@ -15,10 +15,17 @@ from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
 from eechips.jobs.feature_table import CellRows, FeatureTable, column_of
-from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
+from eechips.jobs.recipe_options import (
+    BuiltinRecipe,
+    check_dates,
+    make_recipe,
+    run_recipe,
+    slug,
+    split_names,
+    takes,
+)
 from eechips.jobs.table_options import FeaturesOptions
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning.feature_cells import FeatureCell, divide_tables, whole_cell
 from eechips.planning.feature_sources import FeatureSource, find_features
 from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions, unit_tests
@@ -42,7 +49,7 @@ _WORLD = BoxRegion(-180.0, -90.0, 180.0, 90.0)
 _log = logging.getLogger(__name__)
 
 
-class Features:
+class Features(BuiltinRecipe[FeaturesOptions]):
     """The recipe of ``eechips features``.
 
     The region is divided into cells of at most a thousand features, counted by the service
@@ -61,7 +68,7 @@ class Features:
     """
 
     name = "features"
-    is_builtin = True
+    options_class = FeaturesOptions
     name_template = "cells/{id}"
     is_concurrent = True
     imports = IMPORTS
@@ -90,9 +97,9 @@ class Features:
         self.identity = recipe_identity(self.name, _without_path(self.parameters))
 
     @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
+    def default_folder(self) -> str:
+        """The name of the run's folder: of the dataset, or ``computed`` for a collection of the user's own."""
+        return f"{self.name}-{slug(self.source.name if self.source.is_computed else self.options.dataset)}"
 
     @cached_property
     def polygon(self) -> BaseGeometry:
@@ -184,24 +191,6 @@ def _without_path(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if not (name == "roi" and "roi_sha256" in parameters)}
 
 
-def _label(recipe: Features) -> str:
-    """Return the name of the dataset as the user wrote it; ``computed`` for a collection of the user's own."""
-    return recipe.source.name if recipe.source.is_computed else recipe.options.dataset
-
-
-_OPTIONS = option_names(FeaturesOptions)
-
-
-def features_recipe(options: Mapping[str, Any]) -> tuple[Features, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``features``.
-
-    Raises:
-        UsageError: if an option is unknown, or out of range.
-        RegionError: if the region cannot be used.
-    """
-    return split_options(Features, _OPTIONS, options, lambda job_recipe: f"features-{slug(_label(job_recipe))}")
-
-
 @overload
 def features(
     dataset: str | ee.FeatureCollection, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
@@ -240,4 +229,4 @@ def features(
         >>> geopandas.read_parquet(run.path / "features")
     """
     chosen = dataset if isinstance(dataset, str) else dataset.serialize()
-    return run_recipe(*features_recipe({"dataset": chosen, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*make_recipe(Features, {"dataset": chosen, "out": out, "dry_run": dry_run, **options}))

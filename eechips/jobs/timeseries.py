@@ -25,12 +25,12 @@ from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
 from eechips.jobs.recipe_options import (
+    BuiltinRecipe,
     check_dates,
-    option_names,
+    make_recipe,
     parse_format,
     region_column,
     run_recipe,
-    split_options,
     takes,
 )
 from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
@@ -45,7 +45,6 @@ from eechips.jobs.zonal_statistics import (
     reduce_regions,
 )
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
 from eechips.planning import asset_metadata, point_images
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
@@ -63,7 +62,7 @@ from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, recipe_identity
 _MARGIN = 0.01
 
 
-class TimeSeries:
+class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image that meets it, by time, or for each period. The columns are the region's id,
@@ -89,7 +88,7 @@ class TimeSeries:
     """
 
     name = "timeseries"
-    is_builtin = True
+    options_class = TimeSeriesOptions
     growing = GROWING | {"bands"}  # as `extend_plan` says what to do about further bands
 
     def __init__(self, **options: Any) -> None:
@@ -102,11 +101,6 @@ class TimeSeries:
         self.box = parse_box(chosen.bbox) if chosen.bbox else None
         self._first = chosen.start, chosen.end  # of units without dates of their own
         _check(self)
-
-    @property
-    def call(self) -> tuple[str, Mapping[str, Any]]:
-        """The command and its options; see :class:`eechips.recipe.SupportsCall`."""
-        return self.name, chosen_options(self.options)
 
     @cached_property
     def sha256(self) -> str | None:
@@ -457,15 +451,6 @@ def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:
     return [(period.start.isoformat(), period.end.isoformat()) for period in periods]
 
 
-def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig]:
-    """Make the recipe and the config of the run for the options of ``timeseries``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    return split_options(TimeSeries, option_names(TimeSeriesOptions), options)
-
-
 @overload
 def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
@@ -493,7 +478,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", columns="id=geoid", local=True)
     """
-    return run_recipe(*timeseries_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*make_recipe(TimeSeries, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(recipe: TimeSeries) -> None:

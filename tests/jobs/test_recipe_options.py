@@ -20,9 +20,9 @@ from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.jobs.points import PointValues
-from eechips.jobs.recipe_options import find_formulas, find_indices, slug, split_list
+from eechips.jobs.recipe_options import find_formulas, find_indices, make_recipe, slug, split_list
 from eechips.jobs.render_style import parse_stretch
-from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
+from eechips.jobs.timeseries import TimeSeries
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
 
@@ -183,9 +183,9 @@ def test_options_go_to_the_recipe_or_to_the_run() -> None:
     recipe, config = sample_recipe({"dataset": "NAIP", "per_ecoregion": 2, "local": True, "executor": "processes:3"})
     assert (recipe.sample.options.per_ecoregion, config.is_local, config.processes) == (2, True, 3)
     assert config.out == Path("outputs/sample-naip")
-    _, config = timeseries_recipe({"dataset": "MODIS/061/MOD11A2", "regions": "A/B", "out": "elsewhere"})
+    _, config = make_recipe(TimeSeries, {"dataset": "MODIS/061/MOD11A2", "regions": "A/B", "out": "elsewhere"})
     assert config.out == Path("elsewhere")
-    _, config = timeseries_recipe({"dataset": "MODIS/061/MOD11A2", "regions": "A/B"})
+    _, config = make_recipe(TimeSeries, {"dataset": "MODIS/061/MOD11A2", "regions": "A/B"})
     assert config.out == Path("outputs/timeseries-modis-061-mod11a2")
 
 
