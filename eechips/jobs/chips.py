@@ -16,10 +16,17 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_layers import FURTHER, divide_bands, find_first_layers, layer_parameters
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.grown_plans import find_last_day
-from eechips.jobs.grown_samples import GROWING_SAMPLE, add_chips, check_sample_grows
+from eechips.jobs.grown_samples import (
+    FURTHER,
+    GROWING_SAMPLE,
+    add_chips,
+    check_sample_grows,
+    divide_bands,
+    find_first_layers,
+    layer_parameters,
+)
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.jobs.resolved_sample import LAYERS, ResolvedSample, resolve_sample
 from eechips.jobs.sample_frames import FrameSettings

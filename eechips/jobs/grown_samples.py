@@ -1,24 +1,223 @@
-"""Find the units that an extension adds to a sample: further places or regions, frames of further periods, datasets."""
+"""Find the units that an extension adds to a sample: further places, regions, frames, datasets and bands.
+
+A unit keeps its files. The files of further datasets or bands are those of another unit of the same place, which names
+the first one (``completes``). Units of a run to which some were added name their own (``layers``); those of the first
+plan do not, and have the datasets and bands of that plan.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.jobs.added_layers import FURTHER, check_layers_grow, complete_units, layer_names, place_fields
-from eechips.jobs.chip_plan import ChipPlan
+from eechips.jobs.chip_plan import BATCH, ChipPlan
 from eechips.jobs.grown_plans import check_dates_grow, check_files_stay, check_periods_stay
-from eechips.jobs.resolved_sample import ResolvedSample
+from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
+from eechips.jobs.sample_layers import SampleLayer, layer_name
 from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.periods import format_moment
 from eechips.planning.separate_regions import outline_error
 from eechips.planning.strategies import SampleSite
-from eechips.recipe import AddedUnits, EarlierPlan, Unit
+from eechips.recipe import AddedUnits, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
+
+_OF_LAYERS = frozenset({LAYERS, "source", "where", "casts", "dtypes", "types", "provenance"})
+"""Fields of a unit that depend on the bands of its files. The others say where its place is, and what it shows."""
+
+
+def divide_bands(latest: Mapping[str, Any], chosen: Sequence[SampleLayer]) -> tuple[SampleLayer, ...] | None:
+    """Return datasets with their first bands, and further bands of each as layers of their own.
+
+    Args:
+        latest: parameters of the run that is there, with the layers that its units have.
+        chosen: the datasets as the options say, with all bands.
+
+    Returns:
+        None if no dataset has more bands than in its first plan, some are left out, or it is unknown which there were.
+    """
+    declared = {layer.dataset_id: layer for layer in chosen}
+    bases: dict[str, SampleLayer] = {}
+    seen: dict[str, set[str]] = {}
+    layers: list[SampleLayer] = []
+    for entry in latest.get(LAYERS) or [latest]:
+        identifier, bands = entry.get("dataset"), entry.get("bands")
+        layer = declared.get(identifier)
+        known = None if layer is None else _bands(replace(layer, bands=tuple(bands) if bands else None))
+        if layer is None or known is None or not set(known) <= set(_bands(layer) or ()):
+            return None
+        seen.setdefault(identifier, set()).update(known)
+        name = entry.get("layer") or layer_name(layer)
+        if identifier in bases:
+            layers.append(_added(layer, bases[identifier], name, tuple(bands or ())))
+        else:
+            bases[identifier] = replace(layer, name=name, bands=tuple(bands) if bands else None)
+            layers.append(bases[identifier])
+    for layer in chosen:
+        if layer.dataset_id not in bases:
+            layers.append(layer)
+            continue
+        further = tuple(band for band in _bands(layer) or () if band not in seen[layer.dataset_id])
+        if further:
+            base = bases[layer.dataset_id]
+            layers.append(_added(layer, base, f"{base.name}-{further[0]}", further))
+    return None if len(layers) == len(chosen) else tuple(layers)
+
+
+def _bands(layer: SampleLayer) -> tuple[str, ...] | None:
+    """Return the bands that a user chose, or else the default ones; None if these are unknown without a request."""
+    if layer.bands is not None or layer.selection.computed:
+        return layer.bands or ()
+    return layer.known_bands or None
+
+
+def _added(layer: SampleLayer, base: SampleLayer, name: str, bands: tuple[str, ...]) -> SampleLayer:
+    """Return the layer of bands that were added; indices and formulas stay with the first ones."""
+    grid_band = base.selection.grid_band(base.selection.names[0])
+    return replace(layer, name=name, bands=bands, index=(), expression=(), base=base.name, grid_band=grid_band)
+
+
+def with_bands(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Yield units with further bands of the images that others show.
+
+    Args:
+        plan: plan of the further bands.
+        units: the others.
+    """
+    types = plan.types if plan.sample.frames is not None else {}
+    own = (
+        {name: value for name, value in unit.items() if name not in _OF_LAYERS} | plan.layer_fields | types
+        for unit in units
+    )
+    return plan.with_provenance(own) if plan.sample.options.provenance else own
+
+
+FURTHER = "further"
+"""Key of a unit with further frames of a place that another unit has."""
+
+_LAYER = "layer"  # in the parameters of a dataset: its name
+_OF_FILES = frozenset(
+    {LAYERS, "source", "where", "casts", "dtypes", "types", "provenance", "frames", "image", "latest", "date"}
+)
+"""Fields of a unit that say what its files show. The others say where its place is."""
+
+
+def find_first_layers(first: Mapping[str, Any], sample: ResolvedSample) -> tuple[SampleLayer, ...] | None:
+    """Return the datasets of a sample that its first plan had; one of them alone is without a name.
+
+    Args:
+        first: parameters of the first plan.
+        sample: the sample as it is now.
+
+    Returns:
+        None if it had as many as there are now.
+    """
+    count = len(first.get("layers") or [first])
+    if count >= len(sample.layers):
+        return None
+    return sample.layers[:count] if "layers" in first else (replace(sample.first, name=""),)
+
+
+def layer_parameters(sample: ResolvedSample) -> frozenset[str]:
+    """Return the names of the parameters that describe one dataset, or several."""
+    return frozenset({"layers", *sample.layer_results[0]})
+
+
+def check_layers_grow(earlier: Mapping[str, Any], sample: ResolvedSample) -> None:
+    """Check that an extension adds datasets, and changes none.
+
+    Args:
+        earlier: parameters of the run.
+        sample: sample of the extension.
+
+    Raises:
+        UsageError: if it does.
+    """
+    now = json.loads(canonical_json(sample.layer_results))
+    before = earlier.get("layers")
+    if before is None:
+        now = [{name: value for name, value in now[0].items() if name != _LAYER}]
+        before = [{name: earlier.get(name) for name in now[0]}]
+    if now[: len(before)] != before:
+        names = ", ".join(str(layer.get(_LAYER) or layer["dataset"]) for layer in before)
+        raise UsageError(
+            f"the datasets of the run ({names}) must come first, with the bands and options that they have there: an"
+            " extension adds datasets after them. Choose another output folder for other bands"
+        )
+
+
+def layer_names(parameters: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the datasets in the parameters of a run; none if it has one dataset."""
+    return frozenset(str(layer[_LAYER]) for layer in parameters.get("layers") or ())
+
+
+def place_fields(unit: Unit) -> Unit:
+    """Return the fields of a unit that say where its place is."""
+    return {name: value for name, value in unit.items() if name not in _OF_FILES}
+
+
+def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
+    """Yield a unit for each one of a run that lacks datasets or bands and is not dropped, with the files of these.
+
+    Args:
+        earlier: the run.
+        plan: plan of the extension.
+    """
+    sample = plan.sample
+    if sample.first_layers is None:
+        return
+    completing: dict[str, list[Unit]] = {}
+    for unit in earlier.units:
+        if COMPLETES in unit:
+            completing.setdefault(unit[COMPLETES], []).append(unit)
+    lacking: dict[tuple[str, ...], list[Unit]] = {}
+    of_bands: dict[tuple[str, ...], list[Unit]] = {}
+    for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
+        if COMPLETES in unit or identifier in earlier.dropped:
+            continue
+        holders = [unit, *completing.get(identifier, ())]
+        there = [{layer.name or sample.first.name for layer in sample.layers_of(holder)} for holder in holders]
+        needed = [
+            layer
+            for layer in sample.layers
+            if not any(layer.name in names for names in there) and not (unit.get(FURTHER) and plan.is_constant(layer))
+        ]
+        datasets = tuple(layer.name for layer in needed if not layer.base)
+        if datasets:
+            lacking.setdefault(datasets, []).append({**unit, COMPLETES: identifier})
+        for holder, names in zip(holders, there, strict=True):
+            bands = tuple(layer.name for layer in needed if layer.base in names)
+            if bands:
+                of_bands.setdefault(bands, []).append({**holder, COMPLETES: identifier})
+    for bands, units in of_bands.items():
+        yield from with_bands(plan.of_layers(bands), units)
+    for datasets, units in lacking.items():
+        yield from _with_files(plan.of_layers(datasets), units)
+
+
+def _with_files(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Yield units with what the files of the datasets of a plan show."""
+    own = ({**place_fields(unit), **plan.layer_fields} for unit in units)
+    settings = plan.sample.frames
+    if settings is None:
+        yield from plan.with_provenance(own) if plan.sample.options.provenance else own
+        return
+    frames = iter(units)
+    while batch := list(islice(own, BATCH)):
+        chosen = [[_moment(frame) for frame in unit["frames"]] for unit in islice(frames, len(batch))]
+        for unit, unit_frames in zip(batch, plan.with_nearby(batch, chosen, settings), strict=True):
+            yield {**unit, "frames": unit_frames, **plan.types}
+
+
+def _moment(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the period of a frame, and the image of the first dataset, to which others are near in time."""
+    return {name: value for name, value in frame.items() if name in ("start", "end", "image", "time")}
+
 
 _REGIONS_CONTENT = "regions_sha256"
 

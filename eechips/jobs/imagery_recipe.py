@@ -18,9 +18,9 @@ import ee
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.added_layers import divide_bands
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.grown_plans import GROWING, check_growth
+from eechips.jobs.grown_samples import divide_bands
 from eechips.jobs.imagery import ImageSelection, ResolvedImagery
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import BuiltinRecipe

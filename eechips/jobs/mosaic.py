@@ -20,13 +20,17 @@ from eechips.geo.grid import Grid
 from eechips.geo.grid_longitudes import wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
-from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, assemble_mosaics, estimate_disk
 from eechips.jobs.mosaic_places import MosaicPlace, place_regions, place_whole
 from eechips.jobs.mosaic_tiles import (
+    SMALL_DISK,
     MosaicLayout,
+    MosaicPart,
     TileComposite,
+    assemble_mosaic,
+    assemble_mosaics,
     clip_image,
     compose_images,
+    estimate_disk,
     input_dtype,
     reduced_dtype,
     select_image,

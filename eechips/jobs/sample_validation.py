@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.recipe_options import check_bands, check_dates, check_values, divide_count, divide_map
 from eechips.planning.maps import parse_map
-from eechips.planning.min_distance import parse_distance
 from eechips.planning.periods import parse_window
+from eechips.planning.samplers import parse_distance
 from eechips.storage import NameTemplate
 from eechips.text.suggestion import describe_choices
 

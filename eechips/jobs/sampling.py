@@ -24,9 +24,9 @@ from eechips.planning import point_images, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
-from eechips.planning.min_distance import MinDistance, PlaceTest, parse_distance
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion
+from eechips.planning.samplers import MinDistance, PlaceTest, parse_distance
 from eechips.planning.strata import fetch_strata
 from eechips.planning.strategies import (
     FixedStrategy,

@@ -20,8 +20,8 @@ from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wr
 from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
-from eechips.planning.min_distance import regular_points
 from eechips.planning.places import Places, read_places
+from eechips.planning.samplers import regular_points
 from eechips.planning.strategies import SampleSite, json_columns
 from eechips.text.formatting import parse_distance
 
@@ -72,7 +72,7 @@ class PlaceCells(Protocol):
 class RegularGrid:
     """Places in rows from west to east, at the same distance between and along rows.
 
-    See :func:`~eechips.planning.min_distance.regular_points`.
+    See :func:`~eechips.planning.samplers.regular_points`.
 
     Attributes:
         metres: distance between places.

@@ -16,9 +16,9 @@ from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.expressions import LayerImages, box_around, chip_reach, grid_interior, sort_nearest_first
 from eechips.planning.grid_alignment import GridAlignment
-from eechips.planning.min_distance import great_circle
 from eechips.planning.periods import DateMatch
 from eechips.planning.projection import nominal_scale, parse_crs, project, unproject
+from eechips.planning.samplers import great_circle
 
 POINTS_PER_REQUEST = 500
 """Points in one request."""

@@ -14,11 +14,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning.min_distance import MinDistance
 from eechips.planning.periods import format_moment
 from eechips.planning.places import Places
 from eechips.planning.region_overlaps import region_centre
-from eechips.planning.samplers import PointStream, Stratum
+from eechips.planning.samplers import MinDistance, PointStream, Stratum
 from eechips.planning.separate_regions import SeparateRegions
 
 Key: TypeAlias = "int | float | str"

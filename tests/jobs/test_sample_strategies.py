@@ -28,9 +28,9 @@ from eechips.jobs.chips import ChipSample
 from eechips.planning.cell_grids import MajorTomGrid
 from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, fetch_map
-from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import project, unproject
 from eechips.planning.regions import parse_box
+from eechips.planning.samplers import great_circle
 from eechips.planning.strategies import StratifiedDraw
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store

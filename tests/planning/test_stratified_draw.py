@@ -15,8 +15,7 @@ from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
-from eechips.planning.min_distance import MinDistance, great_circle, parse_distance, regular_points
-from eechips.planning.samplers import Stratum, interleave
+from eechips.planning.samplers import MinDistance, Stratum, great_circle, interleave, parse_distance, regular_points
 from eechips.planning.strategies import Key, Point, StrataPool, StratifiedDraw
 
 BOX = shapely.box(-106, 39, -104, 41)

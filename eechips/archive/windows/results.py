@@ -20,8 +20,7 @@ from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:  # mosaics need pyarrow and the client, for which workers with little memory have no room
     from eechips.engine.result_assembly import CompletedUnit, Results
-    from eechips.jobs.mosaic_parts import MosaicPart
-    from eechips.jobs.mosaic_tiles import MosaicLayout
+    from eechips.jobs.mosaic_tiles import MosaicLayout, MosaicPart
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
@@ -106,7 +105,7 @@ def join_windows(
 
 def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
     """Implement :func:`eechips.archive.windows.join_windows`."""
-    from eechips.jobs.mosaic_parts import assemble_mosaic
+    from eechips.jobs.mosaic_tiles import assemble_mosaic
 
     if results.failed:
         results.say(f"No {name}: {results.failed:,} of {format_count(len(results), 'window')} failed")
@@ -148,8 +147,7 @@ def _shown(piece: MosaicPart) -> str:
 
 def _piece(settled: CompletedUnit) -> MosaicPart:
     """Return a window's file, checked against its record."""
-    from eechips.jobs.mosaic_parts import MosaicPart
-    from eechips.jobs.mosaic_tiles import MosaicLayout
+    from eechips.jobs.mosaic_tiles import MosaicLayout, MosaicPart
 
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None
