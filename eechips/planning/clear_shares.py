@@ -1,4 +1,4 @@
-"""Measure how much of a chip each image of a collection shows clear, and its score: many chips in one request."""
+"""Measure how much of a chip each image of a collection shows clear, and its score, of many chips in one request."""
 
 from __future__ import annotations
 

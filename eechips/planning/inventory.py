@@ -1,4 +1,4 @@
-"""List the images of a collection with their times and pixel grids."""
+"""List the images of a collection with their times and pixel grids, and group them by pass."""
 
 from __future__ import annotations
 

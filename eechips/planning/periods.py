@@ -1,4 +1,4 @@
-"""Divide a range of days into periods by a calendar step, such as "1 month"."""
+"""Divide a range of days into periods by a calendar step, such as "1 month", and match images to dates of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divide places into cells: groups of near places, each small enough for one request.
+"""Divide places or regions into groups of near ones, each small enough for one request.
 
 The cost of a request of ``Image.reduceRegions`` depends less on the number of places than on the number of tiles: the
 service computes images in tiles of 256 x 256 pixels, which near places share. Each request also has a fixed cost (it

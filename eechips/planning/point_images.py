@@ -1,4 +1,4 @@
-"""Find the images at places, with their pixel grids, and the bounds of the chips around the places."""
+"""Find the images at places, with their pixel grids, and those that contribute pixels to a chip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the windows of images that show a region, and convert regions and images to polygons."""
+"""Find the windows of images that show a region, convert regions to polygons, and clip images to them."""
 
 from __future__ import annotations
 

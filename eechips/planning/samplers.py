@@ -1,4 +1,4 @@
-"""Draw random points; the same seed draws the same points on every machine."""
+"""Draw random points, the same on every machine for a seed, and keep a minimum distance between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the places of a sample: strategies that list sites, and may replace them."""
+"""Choose the places of a sample: draws of points from each stratum, and strategies that list sites or replace them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define the results of units: an image to fetch, a table, or several of them by name."""
+"""Define the results of units: an image to fetch, a table, or several of them by name; their sources and layers."""
 
 from __future__ import annotations
 

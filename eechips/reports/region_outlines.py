@@ -1,4 +1,4 @@
-"""Draw the outlines of a run's polygons, such as fields, on pictures of its chips."""
+"""Read the outlines of a run's region, for the map, and draw its polygons on pictures of its chips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the data of a report from a run, once."""
+"""Read the data of a report from a run, once, and the first rows and the places of its tables."""
 
 from __future__ import annotations
 
