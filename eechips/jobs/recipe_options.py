@@ -21,11 +21,13 @@ from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
     from eechips.engine.costs import Estimate
+    from eechips.jobs.chosen_dataset import DatasetOptions
+    from eechips.jobs.table_options import FeaturesOptions
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
 RecipeT = TypeVar("RecipeT")
-OptionsT = TypeVar("OptionsT")
+OptionsT = TypeVar("OptionsT", bound="DatasetOptions | FeaturesOptions")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
 
