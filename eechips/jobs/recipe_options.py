@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.errors import UsageError
@@ -21,13 +21,11 @@ from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
     from eechips.engine.costs import Estimate
-    from eechips.jobs.chosen_dataset import DatasetOptions
-    from eechips.jobs.table_options import FeaturesOptions
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
 RecipeT = TypeVar("RecipeT")
-OptionsT = TypeVar("OptionsT", bound="DatasetOptions | FeaturesOptions")
+OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
 
@@ -36,6 +34,12 @@ RUN_OPTIONS = frozenset(
     {field.name for field in (*dataclasses.fields(RunConfig), *dataclasses.fields(LedgerOptions))}
 ) - {"results"}
 """Options of every run."""
+
+
+class _NamesDataset(Protocol):
+    @property
+    def dataset(self) -> str:
+        """Alias or id."""
 
 
 class BuiltinRecipe(Generic[OptionsT]):
