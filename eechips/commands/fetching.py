@@ -100,8 +100,10 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
 
         kind: Any = pkgutil.resolve_name(declared.recipe)
         chosen = declared.adapt(dict(options))
-        made: tuple[Recipe, RunConfig] = make_recipe(kind, chosen) if isinstance(kind, type) else kind(chosen)
-        return made
+        if isinstance(kind, type):
+            return make_recipe(kind, chosen)
+        recipe_and_config: tuple[Recipe, RunConfig] = kind(chosen)
+        return recipe_and_config
 
     own: list[click.Parameter] = []
     if declared.options is not None:

@@ -84,7 +84,7 @@ def make_recipe(kind: type[BuiltinT], options: Mapping[str, Any]) -> tuple[Built
         RegionError: if a file of places or regions cannot be used.
     """
     names = option_names(kind.options_class)
-    recipe, config = split_options(kind, names, options, lambda made: made.default_folder)
+    recipe, config = split_options(kind, names, options, lambda recipe: recipe.default_folder)
     recipe.receive_config(config)
     return recipe, config
 
