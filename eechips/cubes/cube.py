@@ -187,9 +187,16 @@ def _refuse(others: Collection[str]) -> None:
             raise UsageError(
                 f"`{name}` was an argument of Xee before 0.1: give crs, crs_transform and shape_2d, or none of them"
             )
+        if name in _FILTERS:
+            raise UsageError(
+                f"open_cube has no argument `{name}`: pass a collection with .{_FILTERS[name]}, as in"
+                ' ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").filterDate("2020-01-01", "2020-03-01")'
+            )
         raise UsageError(f"open_cube has no argument `{name}`{did_you_mean(name, _ARGUMENTS)}")
 
 
+_FILTERS = {"start": "filterDate", "end": "filterDate", "roi": "filterBounds", "bands": "select"}
+"""Arguments of other functions here, and what a collection has for them."""
 _ARGUMENTS = tuple(open_cube.__kwdefaults__ or ()) + _GRID
 
 
