@@ -103,9 +103,8 @@ def compare_estimate(
 ) -> dict[str, Any]:
     """Return what was expected of the rest of a run beside what it took, and the ratios of these."""
     planning = forecast["planning"]
-    plan_low, plan_high = (planning[name] - planning["sent"] for name in ("requests", "most_requests"))
-    plan_seconds = [planning[name] for name in ("seconds", "most_seconds")]
-    left = forecast["left"] / (forecast["tried"] + forecast["left"])
+    plan_low, plan_high = (planning[name] - planning["sent"] for name in ("least_requests", "most_requests"))
+        left = forecast["left"] / (forecast["tried"] + forecast["left"])
     compute = forecast["compute"]["seconds"] + left * planning["compute"]["seconds"]
     expected = {
         "bytes": [forecast["bytes"], rest["file bytes"]],
@@ -113,9 +112,9 @@ def compare_estimate(
     }
     return {
         "spent before": {"requests": sum(first[kind] for kind in (_PIXELS, _PLANNING)), "eecu": round(first["eecu"])},
-        "chips' requests, from, to, took": [forecast["least_requests"], forecast["requests"], rest[_PIXELS]],
+        "chips' requests, from, to, took": [forecast["least_requests"], forecast["most_requests"], rest[_PIXELS]],
         "planning requests, from, to, took": [plan_low, plan_high, rest[_PLANNING]],
-        "seconds, from, to, took": [*(round(forecast["seconds"] + value) for value in plan_seconds), round(seconds)],
+        "seconds, expected, took": [round(forecast["seconds"]), round(seconds)],
         "expected, took": expected,
         "ratios": {name: round(one / other, 3) for name, (one, other) in expected.items()},
     }
