@@ -104,7 +104,7 @@ def compare_estimate(
     """Return what was expected of the rest of a run beside what it took, and the ratios of these."""
     planning = forecast["planning"]
     plan_low, plan_high = (planning[name] - planning["sent"] for name in ("least_requests", "most_requests"))
-        left = forecast["left"] / (forecast["tried"] + forecast["left"])
+    left = forecast["left"] / (forecast["tried"] + forecast["left"])
     compute = forecast["compute"]["seconds"] + left * planning["compute"]["seconds"]
     expected = {
         "bytes": [forecast["bytes"], rest["file bytes"]],
