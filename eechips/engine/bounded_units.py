@@ -12,11 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.engine.run_feature import RunControl
 from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import recorded_files, release_units
@@ -27,9 +28,6 @@ from eechips.manifest.reader_places import ReaderPlace, count_steps, note_epoch,
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import Store
 from eechips.text.formatting import format_bytes, format_count
-
-if TYPE_CHECKING:
-    from eechips.engine.scheduler import Scheduler
 
 _FEWEST = 64  # units that are chosen for the same places of the readers, if the plan has few
 _PAUSE = 10.0  # pause after a choice without a unit, in times of what it took
@@ -62,7 +60,7 @@ class BoundedUnits(ShuffledUnits):
         self._readers = 1
         self._is_waiting = False  # for the readers, who tell their places in files
 
-    def start(self, run: Scheduler) -> None:
+    def start(self, run: RunControl) -> None:
         """Take part in a run."""
         super().start(run)
         if read_completions(self._ledger):

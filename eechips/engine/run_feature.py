@@ -13,15 +13,69 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, Lost
+from eechips.engine.progress import Progress
+from eechips.engine.run_log import RunLog
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.registry import Registry
 
-if TYPE_CHECKING:
-    from eechips.engine.scheduler import Scheduler
+
+class RunControl(Protocol):
+    """What a feature may see of a run, and do to it."""
+
+    @property
+    def log(self) -> RunLog:
+        """Log of the run."""
+
+    @property
+    def progress(self) -> Progress:
+        """Progress that the user sees."""
+
+    @property
+    def throttle(self) -> Throttle:
+        """Throttle of the run."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an executor has units."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of units that come before the next one of the plan."""
+
+    @property
+    def count(self) -> int:
+        """Number of units to settle, so far."""
+
+    @property
+    def settled(self) -> int:
+        """Number of units that are settled."""
+
+    @property
+    def left(self) -> int:
+        """Number of units that are planned and not under way yet."""
+
+    def grow(self, count: int) -> None:
+        """Note that units were added to the plan."""
+
+    def add(self, units: Sequence[WorkUnit]) -> None:
+        """Add units to the plan that are submitted next."""
+
+    def hold(self, unit: WorkUnit) -> None:
+        """Note a unit that a feature has: it is under way."""
+
+    def release(self, unit: WorkUnit) -> None:
+        """Submit a unit that a feature had."""
+
+    def settle(self, events: Sequence[Finished | Lost]) -> None:
+        """Record the outcomes of units that a feature had."""
+
+    def end_with(self, error: Exception) -> None:
+        """Start no further unit, and end the run with an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +97,14 @@ class RunFeature:
     All methods are called by the thread of the scheduler.
 
     Attributes:
-        run: the scheduler, set by :meth:`start`: log, progress and throttle, and what a feature may do to a run.
+        run: set by :meth:`start`.
         has_replaced: units that turn out to be empty have been replaced, and must not be opened again.
     """
 
-    run: Scheduler
+    run: RunControl
     has_replaced = False
 
-    def start(self, run: Scheduler) -> None:
+    def start(self, run: RunControl) -> None:
         """Take part in a run."""
         self.run = run
 

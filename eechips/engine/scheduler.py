@@ -26,6 +26,8 @@ _SPARE = 1.3
 class Scheduler:
     """Keep the workers busy until every unit is settled, or the run is stopped.
 
+    It is the :class:`~eechips.engine.run_feature.RunControl` of the features of the run.
+
     Attributes:
         log: log of the run.
         progress: progress that the user sees.
