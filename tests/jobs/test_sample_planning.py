@@ -108,10 +108,13 @@ def test_another_refusal_of_a_planning_request_is_raised() -> None:
 
 
 def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    times = iter(range(0, 1000, 10))
+    now = 0.0
+    chips = request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: now)
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
-        list(request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
-    assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
+        next(chips)
+        now = 60.0
+        assert list(chips) == [1, 2, 3]
+    assert caplog.messages == ["Planning: 2 of 4 chips, about 60 s left"]
 
 
 def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
