@@ -51,6 +51,11 @@ class SampleStream:
         self._state: Mapping[str, Any] | None = None
         self._is_followed = not isinstance(source, partial)
         if isinstance(source, partial):
+            if self.world_size > 1 and source.keywords.get("extend"):
+                raise UsageError(
+                    "processes that train together cannot tell when one of them has extended the run: call it with"
+                    " `extend=True` before, and stream its folder"
+                )
             self.folder = folder_of(source)
             if self.rank == 0:
                 self._background = BackgroundRun(source, seed, most)
@@ -175,7 +180,7 @@ def stream(
 
     Raises:
         UsageError: if the call names no folder, or cannot be made in another process; or if ``max_disk`` is no number
-            of bytes, or the call does not fetch to a folder.
+            of bytes, or the call does not fetch to a folder; or if the call extends a run for several processes.
         EechipsError: the error that ended the run before its plan was whole.
 
     Example:

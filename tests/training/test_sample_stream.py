@@ -178,6 +178,8 @@ def test_calls_that_another_process_cannot_make_are_refused(service: Service, tm
         eechips.stream(partial(fetch, confirm=lambda forecast: True))
     with pytest.raises(UsageError, match=r"functools\.partial"):
         eechips.stream(fetch.func)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="call it with `extend=True` before, and stream its folder"):
+        eechips.stream(partial(eechips.sample, "DEM", extend=True, out=tmp_path), rank=1, world_size=2)
     with pytest.raises(UsageError, match="rank 2 is none of 2"):
         eechips.stream(tmp_path, rank=2, world_size=2)
     own = type("own", (), {})
