@@ -14,6 +14,7 @@ from eechips.errors import UsageError
 from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import result_name
 from eechips.scripts.path_access import watch_paths
+from eechips.storage.paths import is_device
 
 _MOST_FOLDERS = 1000
 """Maximum folders made in advance below folders that the script names."""
@@ -212,7 +213,7 @@ class Sandbox:
                 if not Path(path).parent.exists():
                     folder = Path(self._beside(str(Path(path).parent)))
                     path = str(folder / Path(path).name) if folder.is_dir() else path
-                if not Path(path).is_relative_to("/dev"):
+                if not is_device(Path(path)):
                     self.outside[str(Path(path).absolute())] = None
             elif not is_written:
                 self._link(relative)

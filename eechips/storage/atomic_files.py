@@ -13,6 +13,7 @@ from eechips.errors import StorageError
 from eechips.files.removal import NamedPath, remove, replace
 from eechips.files.temporary_names import is_abandoned, new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
+from eechips.storage.paths import is_device
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     Raises:
         StorageError: if it cannot be written.
     """
-    is_replaced = (path.is_file() or not path.exists()) and Path("/dev") not in path.parents
+    is_replaced = (path.is_file() or not path.exists()) and not is_device(path)
     target, writer = Path(os.path.realpath(path)), new_writer()
     temporary = target.with_name(temporary_name(target.name, str(writer))) if is_replaced else path
     with _named(path):

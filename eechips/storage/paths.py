@@ -22,6 +22,11 @@ def is_inside(path: str | Path, root: Path) -> bool:
     return resolved == real or resolved.startswith(real.rstrip("/") + "/")
 
 
+def is_device(path: Path) -> bool:
+    """Return whether an absolute path is that of a device or an open file (``/dev/stdout``); files in memory are none."""
+    return path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
+
+
 def resolve_inside(path: str | Path, root: Path) -> Path:
     """Resolve the path of a file in a folder that another user may have made.
 

@@ -28,6 +28,7 @@ from eechips.storage import (
     safe_component,
     write_file,
 )
+from eechips.storage.paths import is_device
 
 ID = "0123456789abcdef" * 4
 
@@ -253,6 +254,12 @@ def test_paths_that_libraries_take_for_something_else_are_absolute(
 def test_what_is_no_path_is_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         local_path(name)
+
+
+def test_files_in_memory_are_no_devices() -> None:
+    assert [is_device(Path(name)) for name in ("/dev/stdout", "/dev/fd/3", "/dev/shm/a.jsonl", "/data/dev")] == [
+        *(True, True, False, False)
+    ]
 
 
 def test_a_file_is_kept_if_nothing_was_written_before_an_error(tmp_path: Path) -> None:
