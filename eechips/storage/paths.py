@@ -23,7 +23,7 @@ def is_inside(path: str | Path, root: Path) -> bool:
 
 
 def is_device(path: Path) -> bool:
-    """Return whether an absolute path is that of a device or an open file (``/dev/stdout``); files in memory are none."""
+    """Return whether an absolute path is that of a device or an open file, not of a file in memory (``/dev/shm``)."""
     return path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
 
 
