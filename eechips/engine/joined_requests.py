@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -142,7 +144,7 @@ class RequestJoining:
         units = list(islice(ledger.open_units(), _HELD))
         if not units:
             return None
-        joined = self._join(units, max(left, len(units)))
+        joined = self._join(units, max(left, len(units)), copy.deepcopy(self._costs))
         counted = random.Random(0).sample(joined, min(_COUNTED, len(joined)))
         requests = [self._count(assignment) for assignment in counted]
         counts = JoinedRequests.from_clusters(requests, requests, [1] * len(counted))
@@ -220,7 +222,7 @@ class RequestJoining:
     def count(self, units: Sequence[Unit]) -> int:
         """Count the requests of the first units of a plan, which are joined."""
         works = [_as_unit(position, unit) for position, unit in enumerate(units)]
-        return sum(self._count(assignment) for assignment in self._join(works, len(works)))
+        return sum(self._count(assignment) for assignment in self._join(works, len(works), copy.deepcopy(self._costs)))
 
     def _divide(self, units: dict[int, Unit], size: int) -> tuple[float, float, int]:
         """Return requests, assignments and number of the units in the middle of a neighbourhood.
@@ -231,27 +233,34 @@ class RequestJoining:
         """
         core = set(islice(units, _CORE))
         works = [_as_unit(position, units[position]) for position in sorted(units)]
-        requests = assignments = 0.0
+        requests, assignments, costs = 0.0, 0.0, copy.deepcopy(self._costs)
         for part in _PARTS_LEFT:
-            for assignment in self._join(works, round(part * size)):
+            for assignment in self._join(works, round(part * size), costs):
                 share = sum(unit.position in core for unit in assignment) / len(assignment)
                 if share:
                     requests += share * self._count(assignment)
                     assignments += share
         return requests / len(_PARTS_LEFT), assignments / len(_PARTS_LEFT), len(core)
 
-    def _join(self, units: Sequence[WorkUnit], left: int) -> list[tuple[WorkUnit, ...]]:
-        """Return the units of each assignment."""
-        joiner = UnitJoiner(self._request_window, iter(units), self._costs)
+    def _join(self, units: Sequence[WorkUnit], left: int, costs: RequestCosts) -> list[tuple[WorkUnit, ...]]:
+        """Return the units of each assignment; the costs learn from each, as in a run, whose later ones are larger."""
+        joiner = UnitJoiner(self._request_window, iter(units), costs)
         assignments: list[tuple[WorkUnit, ...]] = []
+        under_way: deque[WorkUnit] = deque()
         while True:
+            if len(under_way) == self._slots:
+                joiner.expect(under_way.popleft())
             try:
                 assignment = joiner.take(self._slots, max(1, left))
             except StopIteration:
-                return assignments
+                break
             assert assignment is not None  # all units are there
+            under_way.append(assignment)
             assignments.append(assignment.units)
             left -= len(assignment.units)
+        for assignment in under_way:
+            joiner.expect(assignment)
+        return assignments
 
     def _count(self, assignment: Sequence[WorkUnit]) -> int:
         """Count the requests of an assignment; a unit that has no result takes none."""

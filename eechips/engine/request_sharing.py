@@ -141,6 +141,11 @@ class UnitJoiner:
             elif event.outcome.request_seconds is not None:
                 self._costs.note(pixels, event.outcome.request_seconds)
 
+    def expect(self, assignment: WorkUnit) -> None:
+        """Learn from an assignment as if it had worked in the time that is expected."""
+        pixels = self._pixels.pop(assignment.position)
+        self._costs.note(pixels, self._costs.estimate_seconds(pixels))
+
     def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
         """Return assignments of two halves of the units of a request that failed, by their place."""
         placed = [self._place(unit) for unit in units]

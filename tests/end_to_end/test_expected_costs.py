@@ -12,7 +12,6 @@ import pytest
 
 import eechips
 from eechips.engine.costs import Estimate, Forecast
-from eechips.engine.request_trial import REQUEST_TRIAL
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command
 from tests.support.terminal import answer_question
@@ -122,24 +121,23 @@ def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_e
 
 
 @pytest.mark.slow
-def test_an_estimate_joins_places_near_each_other_as_the_run_does(demo_server: Server, tmp_path: Path) -> None:
+def test_an_estimate_joins_places_near_each_other_as_the_run_does(serve: Callable[..., Server], tmp_path: Path) -> None:
     forecasts: list[Forecast] = []
+    server = serve("--latency", "1")  # as the service: what a request costs, not its pixels, decides
 
     def sample(**more: Any) -> Counter[str]:
-        before = Counter(demo_server.requests())
+        before = Counter(server.requests())
         eechips.sample(
             "S2", total=100, roi=_SMALL[0], every="month", start="2020-06-01", end="2020-07-01", **_CHIPS, in_flight=2,
-            endpoint=demo_server.url, executor="threads", quiet=True, profile_every=0, out=tmp_path / "run", **more,
+            endpoint=server.url, executor="threads", quiet=True, profile_every=0, out=tmp_path / "run", **more,
         )  # fmt: skip
-        return Counter(demo_server.requests()) - before
+        return Counter(server.requests()) - before
 
     sample(estimate=2, confirm=lambda forecast: bool(forecasts.append(forecast)))
     sent = sample()["image:computePixels"]
     (forecast,) = forecasts
-    # The trial of requests may find that single ones cost less.
-    is_shared = eechips.open_run(tmp_path / "run").info[REQUEST_TRIAL]["chosen"]["shares_requests"]
-    assert (forecast.requests < 98) == is_shared
-    assert sent == pytest.approx(forecast.requests, rel=0.2)
+    assert forecast.requests < 98
+    assert sent == pytest.approx(forecast.requests, rel=0.5)  # a request more or less of a few
 
 
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
