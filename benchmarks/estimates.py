@@ -23,7 +23,8 @@ from typing import Any
 
 from harness import PIXELS, Command, Server, serving
 
-_PLANNING = ("value:compute", "table:computeFeatures")
+_KINDS = {"results": PIXELS, "planning": ("value:compute", "table:computeFeatures")}
+_SHOWN = ("tried", "left", "planning", "requests", "time", "compute")
 
 
 def _months(folder: Path, scale: float) -> list[str]:
@@ -74,9 +75,6 @@ def count(server: Server) -> dict[str, float]:
     return {**sums, "eecu": float(stats["compute"]["eecu_seconds"])}
 
 
-_KINDS = {"results": PIXELS, "planning": _PLANNING}
-
-
 def file_bytes(out: Path) -> int:
     """Return the bytes of the chips of a run."""
     return sum(path.stat().st_size for path in out.rglob("*.tif"))
@@ -97,15 +95,8 @@ def measure(server: Server, folder: Path, shape: str, options: argparse.Namespac
     """
     out, log = folder / "run", folder / "log.txt"
     words = [
-        *(
-            sys.executable,
-            "-m",
-            "eechips",
-            "sample",
-            *SHAPES[shape](folder, options.scale),
-            "--size",
-            str(options.size),
-        ),
+        *(sys.executable, "-m", "eechips", "sample", *SHAPES[shape](folder, options.scale)),
+        *("--size", str(options.size)),
         *("--format", "tif", "--endpoint", server.url, "--project", "local", "--executor", "threads"),
         *("--estimate", str(options.estimate), "--yes", "--out", str(out)),
     ]
@@ -140,9 +131,6 @@ def measure(server: Server, folder: Path, shape: str, options: argparse.Namespac
         "ratios": ratios,
         "range of requests": [forecast["least_requests"], forecast["most_requests"]],
     }
-
-
-_SHOWN = ("tried", "left", "planning", "requests", "time", "compute")
 
 
 def main() -> None:

@@ -264,7 +264,7 @@ class Throttle(PermitIssuer):
 
 
 class LocalQuota:
-    """The slots of a process, which are those of the work that it does at the moment. Threads may share it.
+    """Slots of one process: the sum of what its current work reserves. Threads may share it.
 
     Args:
         throttle: throttle of the process; it learns how many of the slots the service accepts.

@@ -105,7 +105,7 @@ class ServedArchives:
         """Return the files from which images are read, by the ids of the images.
 
         Args:
-            images: at most 500 ids; those of other assets are left out of the result.
+            images: ids, at most 500; the result has no entry for an id that is not of an archive.
             bands: bands of the images; all if empty.
 
         Raises:

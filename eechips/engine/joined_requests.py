@@ -37,7 +37,7 @@ _NEAREST = 24
 _CORE = 8
 """Units in the middle of a neighbourhood, whose assignments its edge does not cut."""
 _PARTS_LEFT = (5 / 6, 3 / 6, 1 / 6)
-"""Parts of the units of a run that are left when those of a neighbourhood are joined: at its beginning, middle, end."""
+"""Fractions of the units that remain at the beginning, middle and end of a run: a neighbourhood is joined at each."""
 _AT_ONCE = 4
 """Neighbourhoods that are planned by the same requests."""
 _SAMPLED = 0.1

@@ -133,7 +133,7 @@ class LocalServer:
         """Return the files of open archives from which images are read, by the ids of the images.
 
         Args:
-            images: at most 500 ids; those of other assets are left out of the result.
+            images: ids, at most 500; the result has no entry for an id that is not of an archive.
             bands: bands of the images; all if empty.
 
         Raises:

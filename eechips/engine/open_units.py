@@ -112,9 +112,9 @@ class OpenUnits:
         return not self.is_paused
 
     def _join_rest(self, meter: Meter) -> tuple[JoinedRequests | None, int]:
-        """Estimate the requests of the units that are left, if units share some, and count those of the tried ones.
+        """Estimate the requests of the remaining units, if units share requests, and count those of the tried units.
 
-        Of a plan that is not made yet, some neighbourhoods are planned for this.
+        If the plan is not complete yet, some neighbourhoods of it are planned for the estimate.
         """
         if self._request_window is None:
             return None, 0
@@ -186,8 +186,8 @@ class OpenUnits:
             yield BoundedUnits(run.ledger, run.store, config.out, config.fetch_seed, config.max_disk)
         else:
             forget_epoch(run.ledger)
-        if config.max_disk is None and config.fetch_seed is not None:
-            yield ShuffledUnits(run.ledger, config.fetch_seed)
+            if config.fetch_seed is not None:
+                yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
             yield RequestSharing(window, self._costs)
         if meter is not None:

@@ -377,8 +377,8 @@ def _read_slurm(environment: Mapping[str, str]) -> tuple[int, int]:
     step = max(1, _number(environment, f"{_SLURM}STEP")) if f"{_SLURM}STEP" in environment else 1
     if (most - least) // step + 1 != count or (task - least) % step:
         raise UsageError(
-            f"the indexes of this job array have gaps ({format_count(count, 'task')} from {least} to {most}), so that"
-            " the parts would be others than those of the whole array: give the part, as in 3/40, or requeue the tasks"
+            f"the indexes of this job array have gaps ({format_count(count, 'task')} from {least} to {most}), so its"
+            " tasks would fetch other parts than before: give the part, as in 3/40, or requeue the missing tasks"
         )
     return (task - least) // step, count
 

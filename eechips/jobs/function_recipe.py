@@ -288,12 +288,15 @@ class _Reader:
             for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
             if _is_filled(cell)
         }
-        told: dict[str, Any] = {"function": _source(function), "closure": cells}
-        told["defaults"] = [self.read(value) for value in function.__defaults__ or ()]
-        told["keywords"] = self.read(dict(function.__kwdefaults__ or {}))
+        content: dict[str, Any] = {
+            "function": _source(function),
+            "closure": cells,
+            "defaults": [self.read(value) for value in function.__defaults__ or ()],
+            "keywords": self.read(dict(function.__kwdefaults__ or {})),
+        }
         if function.__globals__.get("__name__") in self._homes:  # not of a package whose decorator wraps it
-            told["globals"] = {name: self.read(value) for name, value in read_globals(function).items()}
-        return told
+            content["globals"] = {name: self.read(value) for name, value in read_globals(function).items()}
+        return content
 
     def _class(self, kind: type) -> Any:
         name = f"{_module(kind)}.{kind.__qualname__}"

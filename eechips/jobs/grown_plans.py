@@ -282,7 +282,7 @@ Dates = tuple[str | None, str | None]
 
 
 def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, str]]:
-    """Return the dates that an extension adds before and after those of a run.
+    """Return the periods that an extension adds before and after the period of a run.
 
     Args:
         before: periods of the run.

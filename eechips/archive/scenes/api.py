@@ -80,7 +80,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
 
 
 class _Further:
-    """Tell new units from those of a plan.
+    """Find which units of a search a plan does not have yet.
 
     Attributes:
         changed: units whose asset has a file, but another URL or other expected properties.
