@@ -30,7 +30,7 @@ from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store
 from tests.support.field_scenes import (
     BANDS,
@@ -141,10 +141,8 @@ def test_images_of_another_zone_are_on_the_grid_of_the_region(server: Server, fo
 @pytest.mark.slow
 @pytest.mark.parametrize("crs", ["native", "EPSG:4326"])
 def test_a_margin_is_pixels_around_the_region(server: Server, crs: str, folder: Path) -> None:
-    import ee
-
     options: dict[str, Any] = {"crs": crs, **({} if crs == "native" else {"scale": 10.0})}
-    ee.Initialize(_credentials(), url=server.url, project="local")
+    initialize(server)
     plain, wide = (
         {unit["region"]: Grid.from_json(unit["grid"]) for unit in Images(dataset=SCENES, **each).get_requests()}
         for each in (_fields(folder, **options), _fields(folder, margin=95.0, **options))
@@ -162,12 +160,6 @@ def test_a_margin_is_pixels_around_the_region(server: Server, crs: str, folder: 
             for end in ((far_x, y), (x, far_y)):
                 distance = geod.inv(x, y, *end)[2]
                 assert 94 < distance < 107
-
-
-def _credentials() -> Any:
-    from google.auth.credentials import AnonymousCredentials
-
-    return AnonymousCredentials()
 
 
 @pytest.mark.slow
