@@ -43,8 +43,25 @@ def pixels(call: Ready) -> Any:
 def test_fast_distance_transform(metric: str, reach: int) -> None:
     found = pixels(invoke("Image.fastDistanceTransform", image=stored(), neighborhood=reach, metric=metric))
     expected = brute(metric, reach)
-    assert np.array_equal(found.valid, np.isfinite(expected))
-    assert np.array_equal(found.values[found.valid], expected[found.valid])
+    near = np.isfinite(expected)
+    assert found.valid.all()
+    assert np.array_equal(found.values[near], expected[near])
+    corner = {"squared_euclidean": 2 * reach**2, "manhattan": 2 * reach, "chebyshev": reach}[metric]
+    assert (found.values[~near] > corner).all()
+    assert near.all() == (reach > 3)
+
+
+def test_erosion() -> None:
+    """A mask eroded by the distance from its outside keeps its middle, as ee-packages-py erodes (see its docstring)."""
+    square = np.zeros((48, 64), dtype=np.uint8)
+    square[10:40, 10:50] = 1
+    away = invoke("Image.fastDistanceTransform", image=invoke("Image.not", value=stored()), neighborhood=4)
+    near = invoke("Image.lte", image1=invoke("Image.sqrt", value=away), image2=invoke("Image.constant", value=4))
+    (eroded,) = read(evaluate(invoke("Image.not", value=near), asset(square, valid=np.ones((48, 64), dtype=bool))), UTM)
+    expected = np.zeros((48, 64), dtype=bool)
+    expected[14:36, 14:46] = True
+    assert eroded.valid.all()
+    assert np.array_equal(eroded.values != 0, expected)
 
 
 @pytest.mark.parametrize("kind", ["euclidean", "manhattan", "chebyshev"])

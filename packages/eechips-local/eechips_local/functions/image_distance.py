@@ -73,7 +73,15 @@ def _check_reach(reach: int) -> int:
 
 @function("Image.fastDistanceTransform")
 def fast_distance_transform(image: Image, neighborhood: int, units: str, metric: str) -> Image:
-    """Return the band "distance": to the nearest pixel of the first band that is not zero, whatever its own mask."""
+    """Return the band "distance": to the nearest pixel of the first band that is not zero, whatever its own mask.
+
+    Pixels that are farther from it than the neighborhood reaches are not masked: focalMin of
+    https://github.com/gee-community/ee-packages-py erodes by ``mask.Not().fastDistanceTransform(radius).sqrt()
+    .lte(radius).Not()``, which would leave nothing; geedim clamps what is farther than its ``max_cloud_dist``, and
+    RivWidthCloud masks what is farther than its neighborhood (https://github.com/seanyx/RivWidthCloudPaper). Which
+    value they have is not published: here that of a target just outside the corner of the square, which is more than
+    any value inside.
+    """
     if units != "pixels":
         raise InvalidError(f"Unknown units '{units}'. Only 'pixels' are supported.")
     if metric not in _METRICS:
@@ -83,11 +91,12 @@ def fast_distance_transform(image: Image, neighborhood: int, units: str, metric:
     if not image.bands:
         raise InvalidError("The image has no bands.")
     band, reach = _scalar(image).bands[0], _check_reach(neighborhood)
+    beyond = float(_METRICS[metric](np.array([reach + 1.0]), reach + 1.0)[0])
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
         distance = nearest(pixels[0].valid & (pixels[0].values != 0), reach, _METRICS[metric])
-        near = np.isfinite(distance)
-        return [Pixels(np.where(near, distance, 0.0), near)]
+        distance[~np.isfinite(distance)] = beyond
+        return [Pixels(distance, np.ones(distance.shape, dtype=bool))]
 
     raster = Neighborhood((band,), lambda _: Margins.around(reach), compute)
     return image.computed([replace(band, name="distance", type=FLOAT, raster=raster, index=0)])
