@@ -225,7 +225,6 @@ WRITTEN = {
     "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
     "eechips_local/assets/store_files.py": "temporary name",
     "archive/catalogs/commit.py": "scratch folder",
-    "archive/catalogs/id_segments.py": "scratch folder",
     "archive/catalogs/ingest.py": "scratch folder",
     "archive/catalogs/update.py": "scratch folder",
     "client/stored_limits.py": "a lock, never written to",

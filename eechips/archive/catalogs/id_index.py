@@ -32,9 +32,7 @@ from eechips.archive.catalogs.id_segments import (
     DamagedSegmentError,
     IndexedPartition,
     KeyRows,
-    ReadRange,
     Segment,
-    halves_of,
     match_keys,
     sort_keys,
     write_segment,
@@ -46,6 +44,7 @@ from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.storage import LocalStore, ObjectStore, is_inside
+from eechips.storage.range_file import ReadRange
 
 _log = logging.getLogger(__name__)
 _STAGED = "index.staged"
@@ -178,10 +177,10 @@ class _CheckedSegment:
 
     def rows(self) -> Iterator[KeyRows]:
         """Yield the rows of valid partitions."""
-        for high, low, codes in self.segment.rows():
+        for keys, codes in self.segment.rows():
             partition_codes = self.codes[codes]
             is_live = partition_codes != _UNKNOWN
-            yield KeyRows(high[is_live], low[is_live], partition_codes[is_live].astype(np.uint32))
+            yield KeyRows(keys[is_live], partition_codes[is_live].astype(np.uint32))
 
 
 class _UnreadablePartitionError(Exception):
@@ -232,11 +231,11 @@ class IdIndex:
 
     def find(self, keys: npt.NDArray[np.bytes_]) -> FoundKeys:
         """Find keys; segments that prove damaged are left out, and their partitions become uncovered."""
-        high, low, order = sort_keys(*halves_of(keys))
+        ordered, order = sort_keys(keys)
         rows, codes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for checked in list(self._segments):
             try:
-                for row, code in checked.segment.find(high, low):
+                for row, code in checked.segment.find(ordered):
                     there = checked.codes[code]
                     rows.append(order[row[there != _UNKNOWN]])
                     codes.append(there[there != _UNKNOWN])
@@ -254,11 +253,11 @@ class IdIndex:
         is_known[self.find(keys).row] = True
         if missing := self.uncovered:
             self._warn(len(missing))
-            wanted = sort_keys(*halves_of(keys))
+            wanted = sort_keys(keys)
             for path in missing:
                 try:
                     for there in keys_in(self._files.source(path), path):
-                        is_known[match_keys(wanted, *halves_of(there))[1]] = True
+                        is_known[match_keys(wanted, there)[1]] = True
                 except UNREADABLE as error:
                     raise StorageError(f"{self._files.address(path)} cannot be read: {error}") from error
         return is_known
@@ -272,7 +271,7 @@ class IdIndex:
         """Read the whole index; segments that prove damaged are left out."""
         for checked in list(self._segments):
             try:
-                Counter(len(rows.high) for rows in checked.segment.rows())
+                Counter(len(rows.keys) for rows in checked.segment.rows())
             except (DamagedSegmentError, FileNotFoundError) as error:
                 self._drop(checked, error)
 
@@ -396,7 +395,7 @@ def _rows_of(partition: Partition, change: Change, code: int) -> Iterator[KeyRow
                 raise _UnreadablePartitionError(partition.path, "it was changed")
         for keys in keys_in(file, partition.path):
             count += len(keys)
-            yield KeyRows(*halves_of(keys), np.full(len(keys), code, np.uint32))
+            yield KeyRows(keys, np.full(len(keys), code, np.uint32))
     except UNREADABLE as error:
         raise _UnreadablePartitionError(partition.path, describe_error(error)) from error
     if count != partition.items:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
@@ -21,6 +20,7 @@ from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.storage.range_file import RangeFile
 from eechips.storage.received_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.redaction import redact
@@ -158,6 +158,23 @@ class DocumentReader:
 
         return self._patiently(once, address)
 
+    def open(self, address: str) -> RangeFile:
+        """Open a file; each read sends a range request, unless the server sends whole files only.
+
+        Args:
+            address: absolute URL.
+
+        Raises:
+            PermanentError, TransientError, ConfigurationError: see :meth:`read`; also when the file is read.
+        """
+        data, _, size = self.part(address, 0, 1)
+
+        def read_range(begin: int, end: int) -> bytes:
+            content, first, _ = (data, 0, size) if len(data) == size else self.part(address, begin, end)
+            return content[begin - first : end - first]
+
+        return RangeFile(size, read_range)
+
     def _patiently(self, once: Callable[[], T], address: str) -> T:
         def attempt() -> T:
             try:
@@ -183,61 +200,6 @@ class DocumentReader:
                     is_renewed = True
                     continue
                 return _content(response, address, most), response.headers
-
-
-class RangeFile(io.RawIOBase):
-    """A remote file as a seekable file object; each read sends a range request.
-
-    Args:
-        reader: sends the requests.
-        address: absolute URL.
-
-    Raises:
-        PermanentError, TransientError, ConfigurationError: if the file cannot be opened.
-    """
-
-    def __init__(self, reader: DocumentReader, address: str) -> None:
-        super().__init__()
-        self._reader, self._address, self._place = reader, address, 0
-        data, _, self._size = reader.part(address, 0, 1)
-        self._whole = data if len(data) == self._size else None
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the offset of the next byte."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset."""
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        """Read a number of bytes, or up to the end of the file."""
-        end = self._size if size is None or size < 0 else min(self._size, self._place + size)
-        if self._place >= end:
-            return b""
-        if self._whole is not None:
-            content = self._whole[self._place : end]
-        else:
-            content, begin, _ = self._reader.part(self._address, self._place, end)
-            content = content[self._place - begin : end - begin]
-        self._place += len(content)
-        return content
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer, up to its size."""
-        view = memoryview(buffer).cast("B")
-        content = self.read(len(view))
-        view[: len(content)] = content
-        return len(content)
 
 
 def is_of_store(error: BaseException) -> bool:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import (
     DocumentReader,
-    RangeFile,
     describe_error,
     is_of_store,
     is_web,
@@ -134,7 +133,7 @@ def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[p
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source: Any = io.BufferedReader(RangeFile(reader, address), _BUFFER) if is_web(address) else _opened(address)
+    source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
     with source, pq.ParquetFile(source) as file:
         telling = [name for name in ("bbox", "collection") if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):

@@ -153,7 +153,7 @@ def test_an_index_leads_nowhere_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 9))])
 def test_the_index_follows_every_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Items come, change, move and leave partitions empty; the index covers all, in few segments, without dead ones."""
-    monkeypatch.setattr(id_segments, "_BLOCK_ROWS", 2)
+    monkeypatch.setattr(id_segments, "_GROUP_ROWS", 2)
     random = Random(seed)
     for number in range(5):
         stamp = f"2021-01-{number + 1:02}T00:00:00Z"
