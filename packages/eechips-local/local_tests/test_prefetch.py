@@ -19,7 +19,7 @@ from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.composite import MosaicRaster, Reduced
 from eechips_local.pixels.compute import combined
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 from eechips_local.pixels.region_pixels import gather, prefetch_pixels
 from eechips_local.pixels.stored import stored_image
 from eechips_local.protocol.request_errors import EarthEngineError
@@ -110,6 +110,33 @@ def test_mosaic_fetches_no_more_than_it_may_need() -> None:
     # The top alone, then the next, then the next two.
     assert [name for event, name in events if event == "begin"] == ["i2", "i1", "i0"]
     assert events.index(("read", "i2")) < events.index(("begin", "i1")) < events.index(("read", "i1"))
+
+
+def test_mosaic_reads_no_image_whose_pixels_are_all_covered() -> None:
+    """Two layers of 80 tiles, of which the upper one lacks a tile: of the lower one, those around the hole are read."""
+    view = PixelGrid("EPSG:32613", Affine(1000, 0, 500_000, 0, -1000, 4_400_000), 100, 80)
+    events: list[tuple[str, str]] = []
+    images = []
+    for layer, value in (("lower", 5), ("upper", 7)):
+        for column in range(10):
+            for row in range(8):
+                grid = PixelGrid(view.crs, view.transform * Affine.translation(10 * column, 10 * row), 10, 10)
+                source = Fetched(
+                    f"{layer} {column} {row}", events, value=0 if (layer, column, row) == ("upper", 4, 3) else value
+                )
+                info = BandInfo("B1", PixelType("int"), grid, source, 0)
+                outline = shapely.box(*transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds))
+                images.append(stored_image(ImageAsset(source.name, (info,), {}, outline)))
+    (found,) = MosaicRaster(members(images)).read([0], view, Render())
+    expected = np.full(view.shape, 7)
+    expected[30:40, 40:50] = 5
+    assert found.valid.all()
+    assert (found.values == expected).all()
+    read = {name for event, name in events if event == "read"}
+    around = {f"lower {column} {row}" for column in (3, 4, 5) for row in (2, 3, 4)}
+    assert {name for name in read if name.startswith("lower")} <= around
+    assert {name for name in read if name.startswith("upper")} == {image.id for image in images[80:]}
+    assert sum(event == "begin" and name.startswith("lower") for event, name in events) <= len(around) + 16
 
 
 def test_what_cannot_be_fetched_is_an_error_where_it_is_read() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,26 +88,36 @@ class MosaicRaster:
     members: Members
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
-        """Read from the top, until nothing is left to fill; of each image only where it has pixels."""
+        """Read from the top, until nothing is left to fill; of each image only where it has pixels, if any are left."""
         done: list[Pixels | None] = [None] * len(bands)
         images = images_under(self.members, grid, render)[::-1]
+        window_of = cache(lambda position: _part_under(images[position], grid))
+
+        def lacking_of(position: int) -> list[int]:
+            return [i for i, pixels in enumerate(done) if not _is_full(pixels, window_of(position))]
+
+        begun = 1  # the first often shows all that is wanted
         for position, image in enumerate(images):
-            if position:  # the first often shows all that is wanted
-                ahead = [other.bands[b] for other in images[position : 2 * position] for b in bands]
-                render.prefetch(ahead, grid)
-            lacking = [i for i in range(len(bands)) if not _full(done[i])]
+            window, lacking = window_of(position), lacking_of(position)
+            if not lacking:
+                if all(map(_is_full, done)):
+                    break
+                continue
+            end = min(2 * position, position + _AHEAD, len(images))
+            ahead = [other for other in range(max(begun, position), end) if lacking_of(other)]
+            begun = max(begun, end)
+            render.prefetch([images[other].bands[bands[i]] for other in ahead for i in lacking_of(other)], grid)
             chosen = [image.bands[bands[i]] for i in lacking]
-            window = _part_under(image, grid)
             if window is None:
-                image_pixels = render.read(chosen, grid)
+                read = render.read(chosen, grid)
+                laid = [underlay(done[i], pixels) for i, pixels in zip(lacking, read, strict=True)]
             else:
                 part = grid.window(window.column, window.row, window.width, window.height)
                 # A small part of a wide view is pasted at once, not remembered: there may be thousands of them.
-                image_pixels = [_pasted(p, window, grid) for p in Render(render.budget).read(chosen, part)]
-            for i, pixels in zip(lacking, image_pixels, strict=True):
-                done[i] = underlay(done[i], pixels)
-            if all(map(_full, done)):
-                break
+                read = Render(render.budget, render.check_time).read(chosen, part)
+                laid = [_underlay_part(done[i], p, window, grid) for i, p in zip(lacking, read, strict=True)]
+            for i, pixels in zip(lacking, laid, strict=True):
+                done[i] = pixels
         empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
         return [pixels or empty for pixels in done]
 
@@ -133,17 +144,34 @@ def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
     return PixelWindow(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
 
 
-def _pasted(pixels: Pixels, window: PixelWindow, grid: PixelGrid) -> Pixels:
-    """Return a part's pixels on the whole grid, masked elsewhere."""
-    values = np.zeros((*grid.shape, *pixels.values.shape[2:]), dtype=pixels.values.dtype)
-    mask = np.zeros(grid.shape, dtype=pixels.mask.dtype)
-    rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
-    values[rows, columns], mask[rows, columns] = pixels.values, pixels.mask
+def _slices(window: PixelWindow) -> tuple[slice, slice]:
+    return slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
+
+
+def _underlay_part(top: Pixels | None, below: Pixels, window: PixelWindow, grid: PixelGrid) -> Pixels:
+    """Put pixels of a part of a grid under others of the whole grid (None: under nothing), where those are masked."""
+    if not below.valid.any():
+        return Pixels(np.zeros(grid.shape, below.values.dtype), np.zeros(grid.shape, bool)) if top is None else top
+    part = _slices(window)
+    if top is None or not top.valid.any():
+        values = np.zeros((*grid.shape, *below.values.shape[2:]), dtype=below.values.dtype)
+        mask = np.zeros(grid.shape, dtype=below.mask.dtype)
+        values[part], mask[part] = below.values, below.mask
+        return Pixels(values, mask)
+    if top.values.shape[2:] != below.values.shape[2:]:
+        raise _unlike(top.values.shape[2:], below.values.shape[2:])
+    laid = underlay(Pixels(top.values[part], top.mask[part]), below)
+    values = top.values.astype(np.result_type(top.values, below.values))
+    mask = top.mask.astype(np.result_type(top.mask, below.mask))
+    values[part], mask[part] = laid.values, laid.mask
     return Pixels(values, mask)
 
 
-def _full(pixels: Pixels | None) -> bool:
-    return pixels is not None and bool(pixels.valid.all())
+def _is_full(pixels: Pixels | None, window: PixelWindow | None = None) -> bool:
+    """Return whether all pixels of a grid, or of a part of it, are valid."""
+    if pixels is None:
+        return False
+    return bool((pixels.valid if window is None else pixels.valid[_slices(window)]).all())
 
 
 def underlay(top: Pixels | None, below: Pixels) -> Pixels:
