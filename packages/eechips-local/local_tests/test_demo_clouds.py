@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore, climate, cloud_cover
+from eechips_local.demo import DemoStore, climate, cloud_cover, landsat
 from eechips_local.demo.mercator import EQUATOR_UNIT, Rect
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 
@@ -106,3 +106,28 @@ def test_shadows_lie_away_from_the_sun(place: tuple[int, int], north: float) -> 
     assert len(below[1]) > 1000
     assert np.mean(below[1]) > 0.95
     assert np.mean(below[-1]) < 0.8
+
+
+def test_aerosol_of_landsat_agrees_with_clouds_and_water() -> None:
+    """Bits of SR_QA_AEROSOL, and how they come about: LaSRC of USGS, see ``LandsatOverpass``.
+
+    Over a lake and fields in Iowa, on days that are partly cloudy.
+    """
+    place = Rect(64, 125_829, 194_330, 200, 200)
+    bands = [landsat.BANDS.index(name) for name in ("SR_QA_AEROSOL", "QA_PIXEL", "SR_B4", "SR_B5")]
+    for day in (24, 54, 75):
+        overpass = landsat.LandsatOverpass(date(2018, 6, 1) + timedelta(day), 42.0)
+        painted, _ = overpass.paint(place, bands)
+        aerosol, quality = painted[:2].astype(int)
+        cloudy, water = quality >> 3 & 1 == 1, (quality >> 7 & 1 == 1)
+        assert 0.05 < cloudy.mean() < 0.5
+        much, little = aerosol >> 6 == 3, aerosol >> 6 == 1
+        retrieved = aerosol >> 2 & 1 == 0
+        assert set(np.unique(aerosol)) <= {96, 100, 160, 224}
+        assert much[cloudy].all()
+        # Aerosol thickens towards clouds; far from them there is little.
+        sky = cloud_cover.sky(place, overpass.when, 42.0)
+        assert much[sky.haze > 0.9].mean() > 0.5 > 0.2 > much[sky.haze == 0.0].mean()
+        assert little[(sky.haze == 0.0) & ~cloudy].mean() > 0.8
+        assert not retrieved[water].any()
+        assert retrieved[~water].mean() > 0.9

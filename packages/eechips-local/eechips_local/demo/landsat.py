@@ -24,6 +24,7 @@ from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.terrain import nodes
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
 
@@ -72,10 +73,15 @@ BANDS = (
     "QA_RADSAT",
 )
 _CLOUD = {"swir1": 0.42, "swir2": 0.34}
+_CLOUD_TOP = 0.68
 # Values of QA_PIXEL in the format guide: clear land, water, snow, cloud, cloud shadow.
 _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
-# Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol. Clouds make much of it.
-_LITTLE, _SOME, _MUCH = 96, 160, 224
+# Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol; water, or a place where none was retrieved.
+_LITTLE, _SOME, _MUCH, _NOT_RETRIEVED = 96, 160, 224, 100
+_HAZE = 0.03
+"""Reflectance of the haze beside a cloud in the bands that see aerosol."""
+_RATIO_CELL = 4096
+"""Units between places whose ratio of blue to red is known: nearly the 0.05 degrees of LaSRC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +104,39 @@ class LandsatOverpass:
             if name in _REFLECTANCE:
                 part = _REFLECTANCE[name]
                 dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
-                top = dark + (np.float32(_CLOUD.get(part, 0.68)) - dark) * clouds.cloud
+                top = dark + (np.float32(_CLOUD.get(part, _CLOUD_TOP)) - dark) * clouds.cloud
                 values[n] = (top + np.float32(0.2)) * np.float32(1.0 / 2.75e-5)
             elif name == "ST_B10":
                 values[n] = self._warmth(ground, clouds)
             elif name == "QA_PIXEL":
                 values[n] = _quality(ground, clouds)
             elif name == "SR_QA_AEROSOL":
-                values[n] = np.where(clouds.cloud > 0.1, _MUCH, np.where(clouds.haze > 0.5, _SOME, _LITTLE))
+                values[n] = self._aerosol(ground, clouds)
             else:
                 values[n] = _PLAIN[name]
         return values, None
+
+    def _aerosol(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
+        """Return SR_QA_AEROSOL as the code of USGS makes it, LaSRC: https://github.com/USGS-EROS/espa-surface-reflectance
+
+        Aerosol is what makes a place bluer than places of its surroundings are usually, whose ratios of blue to red are
+        known every 0.05 degrees. So ground of another colour than its surroundings counts as aerosol too. Over water,
+        and where near infrared is darker than 0.1 or than red, none is retrieved, and the place has the median of the
+        scene. Up to 0.015 of reflectance are little, from 0.03 on much.
+        """
+        quality = _quality(ground, clouds)
+        vigour = climate.season_of_growth(self.north, self.when)
+        blue, red, near = ground.reflectance(("blue", "red", "nir"), vigour)
+        at = nodes(ground.rect, _RATIO_CELL)
+        around = ground_cover.ground(at, self.when, climate.snow_line(self.when, self.north))
+        usual_blue, usual_red = around.reflectance(("blue", "red"), vigour)
+        ratio = upsampling.Upsampler(ground.rect, at)(usual_blue / usual_red)
+        bright = np.float32(_CLOUD_TOP)
+        blue, red = (part + (bright - part) * clouds.cloud for part in (blue, red))
+        added = blue + np.float32(_HAZE) * clouds.haze - ratio * red
+        level = np.where(added <= 0.015, _LITTLE, np.where(added < 0.03, _SOME, _MUCH))
+        level = np.where((near > 0.1) & (near > red) & (quality != _WATER), level, _NOT_RETRIEVED)
+        return np.where(quality == _OPAQUE, _MUCH, level).astype(np.float32)
 
     def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Return the temperature of the surface in steps of 0.00341802 K above 149 K."""
