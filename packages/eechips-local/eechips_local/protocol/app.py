@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from eechips_local.exports.tasks import TYPES
 from eechips_local.protocol import (
+    batch_requests,
     bucket_routes,
     catalogue_routes,
     control,
@@ -59,6 +60,7 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
         *control.ROUTES,
         *bucket_routes.ROUTES,
         *token_routes.ROUTES,
+        *batch_requests.ROUTES,
         *catalogue_routes.ROUTES,
     ):
         routes.append(Route(path, _without_quota(service, handler), methods=[method]))
