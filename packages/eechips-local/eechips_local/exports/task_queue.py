@@ -36,6 +36,7 @@ from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 MOST_PENDING = 3000
 """Tasks in the queue of a project: https://developers.google.com/earth-engine/guides/usage#task_queue_length."""
 _MOST_KEPT = 10_000  # finished tasks that are listed
+_ANY_PROJECT = "earthengine-legacy"
 
 
 class TaskExistsError(EarthEngineError):
@@ -194,9 +195,10 @@ class TaskQueue:
             ActiveTaskError: if it has not ended.
         """
         with self._lock:
-            if not self._find(project, id).is_done:
+            task = self._find(project, id)
+            if not task.is_done:
                 raise ActiveTaskError(f"Operation {id} has not ended: cancel it first.")
-            del self._tasks[project, id]
+            del self._tasks[task.project, id]
 
     def stop(self) -> None:
         """Cancel all tasks, and wait until nothing runs."""
@@ -214,7 +216,14 @@ class TaskQueue:
         return [task for task in self._tasks.values() if task.project == project]
 
     def _find(self, project: str, id: str) -> ExportTask:
+        """Return a task. Under the project ``earthengine-legacy`` are those of all projects.
+
+        Google's JavaScript client asks so by an id alone (``ee.rpc_convert.taskIdToOperationName``), and programs that
+        export in projects of their own rely on it (openforis/sepal, ``getTaskStatus$``).
+        """
         task = self._tasks.get((project, id))
+        if task is None and project == _ANY_PROJECT:
+            task = next((task for task in self._tasks.values() if task.id == id), None)
         if task is None:
             raise NotFoundError(f"Operation not found: {id[:200]}.")
         return task

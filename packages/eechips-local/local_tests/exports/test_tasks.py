@@ -16,7 +16,7 @@ import requests
 from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.task_queue import QueueFullError, TaskExistsError, TaskQueue
 from eechips_local.exports.tasks import ExportTask, TaskResult
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, NotFoundError
 from local_tests.support.export_tasks import Folders, export_server, finished
 from local_tests.support.local_earth_engine import ServerProcess, initialize, start_server, stop_server, wait_until
 from local_tests.support.process_tree import descendants, is_running
@@ -140,6 +140,17 @@ def test_cancelled_tasks(tasks: Tasks) -> None:
         assert (found["metadata"]["state"], found["error"]) == ("CANCELLED", {"code": 1, "message": "Cancelled."})
         tasks.queue.cancel("p", task)  # has no effect
     assert tasks.gate.begun == ["a"]
+
+
+def test_tasks_of_all_projects_are_found_by_their_ids_alone(tasks: Tasks) -> None:
+    task = tasks.submit("a", project="mine")
+    assert tasks.queue.operation("earthengine-legacy", task)["name"] == f"projects/mine/operations/{task}"
+    with pytest.raises(NotFoundError):
+        tasks.queue.operation("other", task)
+    tasks.queue.cancel("earthengine-legacy", task)
+    wait_until(lambda: bool(tasks.queue.operation("mine", task).get("done")))
+    tasks.queue.delete("earthengine-legacy", task)
+    assert tasks.queue.operations("mine") == []
 
 
 def test_failures_that_may_be_intermittent_are_repeated(tasks: Tasks) -> None:
