@@ -53,6 +53,7 @@ def test_an_image_is_kept_byte_for_byte(tmp_path: Path) -> None:
     found = image(FolderStore(tmp_path / "store"), ids[0])
     assert found.id == ids[0]
     assert found.version == 1700000000250000
+    (stored,) = (tmp_path / "store").rglob("*.tif")
     assert dict(found.properties) == {
         "cloud": 1.5,
         "tags": ["a", {"b": None}],
@@ -60,6 +61,7 @@ def test_an_image_is_kept_byte_for_byte(tmp_path: Path) -> None:
         "system:index": "m_1",
         "system:time_start": 1313366400000,
         "system:time_end": 1313497800000,
+        "system:asset_size": stored.stat().st_size,
     }
     assert [band.name for band in found.bands] == ["R", "G", "B", "N"]
     grid = found.bands[0].grid

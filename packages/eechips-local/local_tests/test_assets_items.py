@@ -92,16 +92,17 @@ def test_an_item_becomes_an_image(scene: Path, tmp_path: Path, by_reference: boo
     )
     assert ids == ["S2/x"]
     found = image(FolderStore(tmp_path / "store"), "S2/x")
+    (stored,) = (tmp_path / "store" / "S2").rglob("*.tif")
     assert dict(found.properties) == {
         "eo:cloud_cover": 12.5, "platform": "sentinel-2a", "mine": 1, "red_scale": 0.0001, "red_offset": -0.1,
         "system:index": "x", "system:time_start": 1591005600000, "system:time_end": 1591005900000,
+        "system:asset_size": stored.stat().st_size,
     }  # fmt: skip
     values, valid = pixels(found)
     np.testing.assert_array_equal(values, RED[0])
     np.testing.assert_array_equal(valid, RED[0] != 0)
     assert found.bands[0].source.levels[:2] == (1, 2)
     if by_reference:
-        (stored,) = (tmp_path / "store" / "S2").rglob("*.tif")
         assert stored.samefile(scene / "red.tif")
         assert not stored.is_symlink()
 

@@ -86,6 +86,8 @@ def test_a_folder_is_listed(ee: Any) -> None:
         ({"filter": "properties.cloud < 5 OR properties.cloud > 30"}, [0, 3]),
         ({"region": {"type": "Point", "coordinates": [-104.99, 39.74]}}, [0, 1, 2, 3]),
         ({"region": "POINT (-100 39)"}, []),
+        ({"filter": 'start_time >= "2020-02-15T00:00:00+00:00"'}, [1, 2, 3]),
+        ({"filter": 'update_time < "2000-01-01T00:00:00Z"'}, []),
         ({"filter": "properties.kind = k0", "startTime": "2020-02-01T00:00:00Z"}, [2]),
     ],
 )

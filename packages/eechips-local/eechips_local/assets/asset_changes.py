@@ -35,7 +35,7 @@ from eechips_local.assets.publish import (
     withdraw,
 )
 from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
-from eechips_local.assets.store_files import duplicate, locked, remove, write_json, writing
+from eechips_local.assets.store_files import duplicate, locked, remove, size_of, write_json, writing
 from eechips_local.assets.store_index import StoreIndex, hrefs_of
 
 Properties = Mapping[str, Any]
@@ -132,7 +132,7 @@ class AssetChanges:
             QuotaExceededError: if a project or user has no room for them.
         """
         for record in records:
-            self._check_quota(index, record.id, _size_of(self._root, record.hrefs))
+            self._check_quota(index, record.id, size_of(self._root, record.hrefs))
 
     def recover(self) -> None:
         """Finish, or undo, a move that was cut short."""
@@ -229,7 +229,7 @@ class AssetChanges:
             record = self._record(source_index, folder, source)
             self._check_target(index, target, overwrite=overwrite)
             self._check_parent(index, target, _type_of(record))
-            self._check_quota(index, target, _size_of(folder, record.hrefs))
+            self._check_quota(index, target, size_of(folder, record.hrefs))
             with self._files() as added:
                 copied = self._relocated(record, folder, target, added)
                 put(self._root, index, [copied], {}, copied.version)
@@ -311,7 +311,7 @@ class AssetChanges:
 
     def _usage(self, index: StoreIndex, top: str) -> StorageUsage:
         containers, rows = index.tree(top)
-        size = _size_of(self._root, [href for row in rows for href in hrefs_of(row)])
+        size = size_of(self._root, [href for row in rows for href in hrefs_of(row)])
         return StorageUsage(len(rows) + sum(container.id != top for container in containers), size)
 
     def _check_quota(self, index: StoreIndex, asset_id: str, size: int = 0) -> None:
@@ -325,7 +325,7 @@ class AssetChanges:
         is_new = index.container(asset_id) is None and index.asset(asset_id) is None
         used = self._usage(index, top)
         replaced = index.asset(asset_id)
-        size -= 0 if replaced is None else _size_of(self._root, hrefs_of(replaced))
+        size -= 0 if replaced is None else size_of(self._root, hrefs_of(replaced))
         if self._most_assets is not None and used.assets + is_new > self._most_assets:
             raise QuotaExceededError(
                 f"Asset count quota exceeded: '{top}' has {used.assets} of {self._most_assets} assets. Delete some."
@@ -370,10 +370,6 @@ class AssetChanges:
         if len({file.href for file in files}) < len({file.href for file in record.files}):
             raise AssetExistsError(f"Files of '{record.id}' have one name in different folders: ingest it again.")
         return replace(record, id=asset_id, version=version, files=files)
-
-
-def _size_of(root: Path, hrefs: Sequence[str]) -> int:
-    return sum((root / href).stat().st_size for href in hrefs if not is_remote(href) and (root / href).exists())
 
 
 def _unknown(asset_id: str) -> UnknownAssetError:

@@ -83,8 +83,8 @@ class FolderStore:
         container = self._index.container(asset_id)
         if container is not None:
             if container.kind == "collection":
-                return StoredCollection(asset_id, container.properties, self._index, self._files)
-            return FolderAsset(asset_id, container.properties)
+                return StoredCollection(container, self._index, self._files)
+            return FolderAsset(asset_id, container.properties, container.version)
         row = self._index.asset(asset_id) if asset_id else None
         if row is None:
             return None

@@ -160,7 +160,7 @@ class ContainerRecord:
         id: the full Earth Engine id; "" for the root.
         kind: "collection" if it holds images.
         href: its document, relative to the store's folder.
-        stamp: changes when the document does.
+        stamp: changes when the document does: when that was in nanoseconds since 1970, and the document's size.
         properties: Earth Engine's.
     """
 
@@ -169,6 +169,11 @@ class ContainerRecord:
     href: str
     stamp: str
     properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """Microseconds since 1970 at which its document was written; 0 without a document."""
+        return int(self.stamp.partition(":")[0] or 0) // 1000
 
 
 def milliseconds(value: object) -> float | None:

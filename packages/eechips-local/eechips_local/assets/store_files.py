@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
+from eechips_local.assets.asset_names import is_remote
 
 _PREFIX = ".tmp-"
 _swept: set[tuple[str, str]] = set()
@@ -323,6 +324,21 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             with _turn:
                 _held[key] -= 1
+
+
+def size_of(root: Path, hrefs: Sequence[str]) -> int:
+    """Return the bytes of files; those on web servers, and those that are gone, count nothing.
+
+    Args:
+        root: a store's folder.
+        hrefs: paths relative to it, or URLs.
+    """
+    size = 0
+    for href in hrefs:
+        if not is_remote(href):
+            with suppress(FileNotFoundError):
+                size += (root / href).stat().st_size
+    return size
 
 
 def _sync(path: Path) -> None:

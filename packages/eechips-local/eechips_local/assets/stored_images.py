@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import shapely
 from affine import Affine
 
 from eechips_local.assets.asset_names import is_remote
+from eechips_local.assets.records import ContainerRecord
 from eechips_local.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
+from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import IndexRow, StoreIndex
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster
@@ -21,6 +23,9 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64
+SIZE = "system:asset_size"
+"""Property with the bytes of an image or a table. Earth Engine prints it with images and tables of users
+(https://github.com/Vizzuality/sql2gee, tests)."""
 _Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...], bool], ...], tuple[tuple[str, int, int], ...]]
 
 
@@ -57,6 +62,10 @@ class StoreFiles:
             return RefusedFile(asset_id, href, levels)
         return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote))
 
+    def size(self, hrefs: Sequence[str]) -> int | None:
+        """Return the bytes of files; None where some are on web servers, or none is there."""
+        return None if any(map(is_remote, hrefs)) else size_of(self._root, hrefs) or None
+
     def close(self) -> None:
         """Close what is open; it can still be used."""
         self._local.clear()
@@ -68,31 +77,34 @@ class StoredCollection:
     """An image collection in a folder. See ``CollectionAsset``.
 
     Args:
-        asset_id: the full Earth Engine id.
-        properties: properties of the collection itself.
+        container: what the index has of it.
         index: the store's index.
         files: the store's rasters.
     """
 
-    def __init__(self, asset_id: str, properties: Mapping[str, Any], index: StoreIndex, files: StoreFiles) -> None:
-        self._id = asset_id
-        self._properties = properties
+    def __init__(self, container: ContainerRecord, index: StoreIndex, files: StoreFiles) -> None:
+        self._container = container
         self._index = index
         self._files = files
 
     @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return self._id
+        return self._container.id
 
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection itself."""
-        return self._properties
+        return self._container.properties
+
+    @property
+    def version(self) -> int:
+        """Microseconds since 1970, of the last change of its document."""
+        return self._container.version
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """Yield the images that may match, in the order of their ids."""
-        for row in self._index.images(self._id, query):
+        for row in self._index.images(self.id, query):
             image = load_image(row, self._files)
             if all(image.properties.get(name) == value for name, value in query.equals.items()):
                 yield image
@@ -109,6 +121,8 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
         grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
         located.append((pixel_type, grid, files.source(row.id, href, levels), keeps_extent))
     properties["system:index"] = row.id.rpartition("/")[2]
+    if (size := files.size([href for href, *_ in places])) is not None:
+        properties[SIZE] = size
     return ImageAsset(
         id=row.id,
         bands=tuple(_band(name, *located[file], index) for name, file, index in bands),

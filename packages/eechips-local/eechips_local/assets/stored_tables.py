@@ -15,7 +15,9 @@ import shapely
 
 from eechips_local.assets.asset_names import resolve_href
 from eechips_local.assets.held_tables import HeldTable, covering_of, hold_table
+from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import IndexRow, boxes
+from eechips_local.assets.stored_images import SIZE
 from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"
@@ -35,6 +37,7 @@ class StoredTable:
         properties: properties of the table itself.
         columns: Earth Engine type names by column.
         size: number of rows.
+        version: microseconds since 1970.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class StoredTable:
         properties: Mapping[str, Any],
         columns: Mapping[str, str],
         size: int,
+        version: int,
     ) -> None:
         self._id = asset_id
         self._root = root
@@ -52,6 +56,7 @@ class StoredTable:
         self._properties = properties
         self._columns = columns
         self._size = size
+        self._version = version
 
     def __len__(self) -> int:
         return self._size
@@ -65,6 +70,11 @@ class StoredTable:
     def properties(self) -> Mapping[str, Any]:
         """Properties of the table itself."""
         return self._properties
+
+    @property
+    def version(self) -> int:
+        """Microseconds since 1970, of the last change."""
+        return self._version
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -99,8 +109,9 @@ class StoredTable:
 
 def load_table(row: IndexRow, root: Path) -> StoredTable:
     """Return the table that a row of the index describes; its file is not opened."""
-    _, properties, href, size = json.loads(row.record)
-    return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)
+    version, properties, href, size = json.loads(row.record)
+    properties[SIZE] = size_of(root, [href])
+    return StoredTable(row.id, root, href, properties, json.loads(row.layout), size, version)
 
 
 def _held_features(held: HeldTable, query: Query) -> Iterator[FeatureRow]:

@@ -219,6 +219,16 @@ class Seekable(Protocol):
         ...
 
 
+@runtime_checkable
+class Versioned(Protocol):
+    """A stored asset that knows when it was last changed."""
+
+    @property
+    def version(self) -> int:
+        """Microseconds since 1970, as Earth Engine prints it; 0 if it is not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
     """One row of a stored table: ``system:index``, geometry in longitude and latitude (or None), properties."""
@@ -253,10 +263,17 @@ class TableAsset(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderAsset:
-    """A folder, which has children only."""
+    """A folder, which has children only.
+
+    Attributes:
+        id: the full Earth Engine id.
+        properties: properties of the folder.
+        version: as that of an image; 0 if it is not known.
+    """
 
     id: str
     properties: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,11 +284,13 @@ class ClassifierAsset:
         id: the full Earth Engine id.
         properties: properties of the asset.
         read: reads its document, which ``functions/classifier_assets.py`` describes.
+        version: as that of an image.
     """
 
     id: str
     properties: Mapping[str, Any]
     read: Callable[[], Mapping[str, Any]]
+    version: int = 0
     _classifiers: list[Classifier] = field(default_factory=list, repr=False)
 
     def classifier(self, build: Callable[[Mapping[str, Any]], Classifier]) -> Classifier:

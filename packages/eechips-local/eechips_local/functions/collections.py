@@ -10,7 +10,16 @@ from typing import Any, Literal
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.kept_properties import TracedFunction
-from eechips_local.evaluation.model import ClassifierAsset, Counted, Dated, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import (
+    Asset,
+    ClassifierAsset,
+    Counted,
+    Dated,
+    FolderAsset,
+    ImageAsset,
+    Query,
+    Versioned,
+)
 from eechips_local.functions.filter_expression import expression
 from eechips_local.functions.filters import INDEX
 from eechips_local.functions.registration import function
@@ -46,7 +55,9 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
 
     count = asset.count if isinstance(asset, Counted) else None
     times = asset.times if isinstance(asset, Dated) else None
-    return Collection("Image", elements, id=asset.id, properties=asset.properties, count=count, times=times)
+    return Collection(
+        "Image", elements, id=asset.id, properties=asset.properties, version=_version(asset), count=count, times=times
+    )
 
 
 @function("Collection.loadTable")
@@ -64,7 +75,19 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
             geometry = None if row.geometry is None else Geometry(row.geometry)
             yield Feature(geometry, {**row.properties, "system:index": row.index})
 
-    return Collection("Feature", elements, id=asset.id, properties=asset.properties, columns=asset.columns)
+    return Collection(
+        "Feature",
+        elements,
+        id=asset.id,
+        properties=asset.properties,
+        version=_version(asset),
+        columns=asset.columns,
+    )
+
+
+def _version(asset: Asset) -> int | None:
+    """Return the version of an asset; None if it is not known."""
+    return asset.version or None if isinstance(asset, Versioned) else None
 
 
 @function("Collection")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveFiles
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query, Seekable
+from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query, Seekable, Versioned
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored import stored_image
@@ -58,15 +58,25 @@ def _basic(asset: Asset) -> dict[str, Any]:
 
 
 def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
-    """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
+    """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets.
+
+    A recorded table has an ``updateTime`` and ``sizeBytes``, and without properties no ``properties``:
+    https://github.com/Vizzuality/sql2gee, tests, ``test_metadata_table_query``.
+    """
     description = _basic(asset)
     properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
-    description["properties"] = encoder.encode(properties)
+    if properties:
+        description["properties"] = encoder.encode(properties)
     for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
         if isinstance(asset.properties.get(key), (int, float)):
             description[name] = _stamp(asset.properties[key])
-    if isinstance(asset, ImageAsset):
+    if isinstance(asset, Versioned) and asset.version:
         description["updateTime"] = _stamp(asset.version / 1000)
+    if "system:asset_size" in asset.properties:
+        description["sizeBytes"] = str(asset.properties["system:asset_size"])
+    if description["type"] == "TABLE" and isinstance(asset, Sized):
+        description["featureCount"] = str(len(asset))
+    if isinstance(asset, ImageAsset):
         if not asset.is_composite:
             description["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
         description["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
@@ -206,7 +216,7 @@ def _images(request: ServiceRequest, context: Context, start: int) -> Iterator[A
 def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset]:
     for image in asset.images(wanted.query):
         context.check_time()
-        if wanted.passes(Subject(image.properties, image.footprint)):
+        if wanted.passes(Subject(image.properties, image.footprint, image.version)):
             yield image
 
 

@@ -1,7 +1,8 @@
 """Parse filters of listings: the part of https://google.aip.dev/160 that Earth Engine supports.
 
 Fields are ``startTime``, ``endTime`` and members of ``properties``; ``intersects("…")`` takes GeoJSON or WKT:
-https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets.
+https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets. ``earthengine ls --help`` names
+``start_time``, ``end_time`` and ``update_time``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _TOKEN = re.compile(
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_TIMES = ("startTime", "endTime")
+_TIMES = {
+    "startTime": "startTime", "endTime": "endTime", "updateTime": "updateTime",
+    "start_time": "startTime", "end_time": "endTime", "update_time": "updateTime",
+}  # fmt: skip
 _DEEPEST = 50
 
 
@@ -42,10 +46,12 @@ class Subject(NamedTuple):
     Attributes:
         properties: by name.
         geometry: in longitude and latitude, or None.
+        version: when an image was last changed, in microseconds since 1970; None for a feature.
     """
 
     properties: Mapping[str, Any]
     geometry: BaseGeometry | None
+    version: int | None = None
 
 
 Predicate = Callable[[Subject], bool]
@@ -163,16 +169,25 @@ def _time(field: str, sign: str, bound: float) -> ListFilter:
     compare = _COMPARISONS[sign]
 
     def passes(subject: Subject) -> bool:
-        start = subject.properties.get("system:time_start")
-        value = start if field == "startTime" else subject.properties.get("system:time_end", start)
+        value = _time_of(subject, field)
         return isinstance(value, (int, float)) and compare(value, bound)
 
     query = Query()
+    if field == "updateTime":
+        return ListFilter(query, passes)
     if field == "startTime" and sign in (">=", ">", "="):
         query = replace(query, start=bound)
     if sign in ("<", "<=", "="):  # what ends before a moment starts before it too
         query = replace(query, end=bound if sign == "<" else math.nextafter(bound, math.inf))
     return ListFilter(query, passes)
+
+
+def _time_of(subject: Subject, field: str) -> Any:
+    """Return a time of an image or feature in milliseconds, or None."""
+    if field == "updateTime":
+        return None if subject.version is None else subject.version / 1000
+    start = subject.properties.get("system:time_start")
+    return start if field == "startTime" else subject.properties.get("system:time_end", start)
 
 
 def _property(name: str, sign: str, wanted: str | float) -> ListFilter:
@@ -275,7 +290,7 @@ class _ListFilterParser:
             raise self._malformed(sign)
         value = self._value()
         if name in _TIMES:
-            return _time(name, sign, moment(str(value)))
+            return _time(_TIMES[name], sign, moment(str(value)))
         if not name.startswith("properties.") and not self._of_features:
             raise InvalidError(f"Invalid filter: unknown field '{name[:50]}'.")
         return _property(name.removeprefix("properties."), sign, value)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import requests
 
+from local_tests.support.client_command import earthengine
 from local_tests.support.export_tasks import Folders
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.stack_store import CRS, SHAPE, STACK, TABLE, TRANSFORM, Stack
@@ -246,29 +247,15 @@ def test_changes_are_seen_by_all_workers_at_once(ee: Any, home: str) -> None:
         assert found == [value] * 4
 
 
-def test_the_command_line_of_the_client(server: Server, ee: Any, home: str) -> None:
-    """``earthengine`` is the client's own program; its parts that need no account run here."""
-    from ee.cli import commands, utils
-
-    class Config(utils.CommandLineConfig):
-        def ee_init(self) -> None:
-            pass
-
-    import argparse
-
-    def run(kind: Any, *arguments: str) -> None:
-        parser = argparse.ArgumentParser()
-        command = kind(parser)
-        command.run(parser.parse_args(arguments), Config())
-
-    run(commands.CreateFolderCommand, f"{home}/a")
-    run(commands.CreateCollectionCommand, f"{home}/a/images")
-    run(commands.CopyCommand, f"{STACK}/image_0", f"{home}/a/images/i")
-    run(commands.AssetSetCommand, "--property", "(number)n=4", "--time_start", "2020-02-03", f"{home}/a/images/i")
+def test_the_command_line_of_the_client(ee: Any, home: str) -> None:
+    earthengine("create", "folder", f"{home}/a")
+    earthengine("create", "collection", f"{home}/a/images")
+    earthengine("cp", f"{STACK}/image_0", f"{home}/a/images/i")
+    earthengine("asset", "set", "--property", "(number)n=4", "--time_start", "2020-02-03", f"{home}/a/images/i")
     found = ee.data.getAsset(f"{home}/a/images/i")
     assert (found["properties"]["n"], found["startTime"]) == (4, "2020-02-03T00:00:00.000Z")
-    run(commands.MoveCommand, f"{home}/a", f"{home}/b")
-    run(commands.RmCommand, "--recursive", f"{home}/b")
+    earthengine("mv", f"{home}/a", f"{home}/b")
+    earthengine("rm", "--recursive", f"{home}/b")
     assert names(ee, home) == []
 
 

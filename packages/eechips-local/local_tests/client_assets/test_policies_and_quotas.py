@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 import rasterio
 
 from local_tests.client_assets.test_image_ingestion import CRS, TRANSFORM, ingested, values
+from local_tests.support.client_command import earthengine
 from local_tests.support.export_tasks import Folders, export_server, finished
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.stack_store import STACK, TABLE, Stack
@@ -88,6 +90,39 @@ def test_the_usage_of_a_root(ee: Any, home: str) -> None:
     assert after["asset_size"]["usage"] > before["asset_size"]["usage"] + 100_000
     with pytest.raises(ee.EEException, match="is not a root folder"):
         ee.data.getAssetRootQuota(home)
+
+
+def test_images_and_tables_tell_their_size_and_last_change(
+    ee: Any, home: str, folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ee.data.createAsset({"type": "IMAGE_COLLECTION"}, f"{home}/images")
+    ee.data.copyAsset(f"{STACK}/image_0", f"{home}/images/a")
+    ee.data.copyAsset(f"{STACK}/image_1", f"{home}/images/b")
+    ee.data.copyAsset(TABLE, f"{home}/table")
+    sizes = [
+        sum(path.stat().st_size for path in folders.assets.joinpath(home, "images", name).glob("*.tif"))
+        for name in "ab"
+    ]
+    (table,) = folders.assets.joinpath(home, "table").glob("*.parquet")
+    found = {name: ee.data.getAsset(f"{home}{name}") for name in ("", "/images", "/images/a", "/table")}
+    assert [asset.get("sizeBytes") for asset in found.values()] == [
+        None,
+        None,
+        str(sizes[0]),
+        str(table.stat().st_size),
+    ]
+    assert found["/table"]["featureCount"] == "10"
+    now = datetime.now(timezone.utc)
+    for asset in found.values():
+        assert timedelta() <= now - datetime.fromisoformat(asset["updateTime"].replace("Z", "+00:00")) < timedelta(1)
+    assert ee.Image(f"{home}/images/a").get("system:asset_size").getInfo() == sizes[0]
+    shown = ee.FeatureCollection(f"{home}/table").limit(0).getInfo()
+    assert shown["properties"]["system:asset_size"] == table.stat().st_size
+    assert shown["version"] > 1.7e15
+    earthengine("du", "--summarize", f"{home}/images", home)
+    assert [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()] == [
+        sum(sizes), sum(sizes) + table.stat().st_size
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
