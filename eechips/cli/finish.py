@@ -123,13 +123,13 @@ def _bytes(foreseen: Estimate | Forecast) -> str:
 
 
 def _planning(planning: PlanningCost, units: int) -> str:
-    """Return requests and time of planning, with their ranges where they are extrapolated from the first units."""
+    """Return requests and time of planning, with their ranges where they are extrapolated from some units."""
     text = f"{format_count(planning.requests, 'request')}, {_span(planning.seconds, planning.seconds)}"
     least, most = planning.least_requests, planning.most_requests
     if least is None or most is None or planning.least_seconds is None or planning.most_seconds is None:
         return text
     ranges = f"{least:,} to {most:,} requests, {_span(planning.least_seconds, planning.most_seconds)}"
-    units_text = f"the first {planning.tried:,} of {format_count(units, 'unit')}"
+    units_text = f"{planning.tried:,} of {format_count(units, 'unit')}"
     return f"about {text}, extrapolated from {units_text} ({ranges})"
 
 
@@ -195,9 +195,9 @@ def _expected(foreseen: Forecast) -> list[str]:
 
 def _requests(foreseen: Forecast) -> str:
     text, least, most = f"about {foreseen.requests:,}", foreseen.least_requests, foreseen.most_requests
-    if least is None or most is None or least == most:
-        return text
-    return f"{text} (95%: {least:,} to {most:,}): units that are near each other share some"
+    if least is not None and most is not None and least < most:
+        text += f" (95%: {least:,} to {most:,}): units that are near each other share some"
+    return text + (f"; {foreseen.profile_requests:,} more measure compute" if foreseen.profile_requests else "")
 
 
 def _planned(foreseen: Forecast) -> list[str]:

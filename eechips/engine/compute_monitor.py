@@ -100,6 +100,7 @@ class ComputeMonitor(RunFeature):
         self._under_way: dict[int, int] = {}  # units by position of their assignment
         self._assignments: list[_Assignment] = []
         self._planning: set[str] = set()
+        self._collected = 0  # profiles of requests outside of units
         self._is_changed = False
         self._unanswered = 0
         self._saved = time.monotonic()
@@ -289,10 +290,9 @@ class ComputeMonitor(RunFeature):
 
     def _collect_planning(self) -> None:
         """Have the profiles of requests outside of units fetched."""
-        profiles = self._transport.unmetered.profiles
-        if profiles:
-            taken = profiles[:]
-            del profiles[: len(taken)]
+        taken = (self._transport.unmetered.profiles or [])[self._collected :]
+        if taken:
+            self._collected += len(taken)
             self._planning.update(taken)
             self._fetcher.add(taken, is_urgent=self._budget is not None)
 

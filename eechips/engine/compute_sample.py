@@ -15,6 +15,15 @@ _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2
 _NORMAL = 1.96
 
 
+def student_quantile(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t distribution.
+
+    Args:
+        freedom: degrees of freedom, from 1.
+    """
+    return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
+
+
 @dataclass(frozen=True, slots=True)
 class ComputeRange:
     """An estimated compute.
@@ -92,7 +101,7 @@ class ComputeSample:
             return ComputeRange(units * mean, None, None)
         of_mean = units * math.sqrt(variance * self.assignments) / self.units
         of_units = math.sqrt(units * variance * self.assignments / self.units)
-        margin = self._quantile * math.hypot(of_mean, of_units)
+        margin = student_quantile(self.assignments - 1) * math.hypot(of_mean, of_units)
         return ComputeRange(units * mean, max(0.0, units * mean - margin), units * mean + margin)
 
     @property
@@ -103,11 +112,6 @@ class ComputeSample:
             return None
         squares = self.seconds_squared - 2 * mean * self.products + mean**2 * self.units_squared
         return max(0.0, squares) / (self.assignments - 1)
-
-    @property
-    def _quantile(self) -> float:
-        freedom = self.assignments - 1
-        return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
 
 
 @dataclass(slots=True)

@@ -86,6 +86,7 @@ class Forecast:
             command has planned the first units, or if all units are planned.
         least_requests: lower end of the 95% confidence range of ``requests``, where units share some.
         most_requests: upper end.
+        profile_requests: requests that tell the compute of others, apart from ``requests``.
     """
 
     tried: int
@@ -100,6 +101,7 @@ class Forecast:
     planning: PlanningCost | None = None
     least_requests: int | None = None
     most_requests: int | None = None
+    profile_requests: int = 0
 
 
 TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}

@@ -16,10 +16,11 @@ from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
-from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
+from eechips.engine.plan_sampling import RestCost
 from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
+from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
@@ -354,9 +355,7 @@ def forecast_rest(
     config: RunConfig,
     sample: ComputeSample | None = None,
     unplanned: int = 0,
-    planning: PlanningCost | None = None,
-    joined: JoinedRequests | None = None,
-    counted: int = 0,
+    rest: RestCost = RestCost(),  # noqa: B008 - it is frozen
 ) -> Forecast:
     """Extrapolate the cost of the units that are left.
 
@@ -368,10 +367,9 @@ def forecast_rest(
         config: configuration of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
-        planning: what it costs to plan them, if that is known.
-        joined: requests of units that share some; None if none does.
-        counted: requests of the tried units, without repeats, where some are shared.
+        rest: what planning them costs, and the requests that units share.
     """
+    joined, counted = rest.joined, rest.counted
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
@@ -397,7 +395,11 @@ def forecast_rest(
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
-    seconds = _overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds, left)
+    seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
+    profiled = 0.0
+    if config.profile_every and sample is not None:
+        planning = 0.0 if rest.planning is None else rest.planning.requests * unplanned / (totals.units + left)
+        profiled = requests / config.profile_every + planning
     return Forecast(
         tried=totals.units,
         left=left,
@@ -408,9 +410,10 @@ def forecast_rest(
         slots=machine.slots,
         compute=compute,
         unplanned=unplanned,
-        planning=planning,
+        planning=rest.planning,
         least_requests=round(left * ends[0]),
         most_requests=round(left * ends[1]),
+        profile_requests=expect_requests(profiled, seconds),
     )
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.client.shared_requests import share_chips
 from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
+from eechips.engine.compute_sample import student_quantile
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import empty_file
 from eechips.engine.request_costs import RequestCosts
@@ -44,11 +45,10 @@ _SAMPLED = 0.1
 """Part of the units of a plan that are planned for an estimate."""
 _FEWEST = 96
 """Units that may be planned for an estimate of any plan."""
-_SECONDS = 25.0
+_SECONDS = 15.0
 """Seconds after which no further neighbourhood is planned."""
-_PRECISION = 0.05
-"""Standard error, as a part of the mean, at which no further neighbourhood is planned."""
-_NORMAL = 1.96
+_PRECISION = 0.1
+"""Half of the 95% confidence range, as a part of the mean, at which no further neighbourhood is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,13 @@ class JoinedRequests:
         if count > 1:
             squares = sum((own - mean * its) ** 2 for own, its in zip(requests, units, strict=True))
             error = math.sqrt(squares * count / (count - 1)) / total
-        assigned = total / max(sum(assignments), 1e-9)
-        return cls(mean, max(0.0, mean - _NORMAL * error), mean + _NORMAL * error, assigned)
+        margin = error * (student_quantile(count - 1) if count > 1 else 1.0)
+        return cls(mean, max(0.0, mean - margin), mean + margin, total / max(sum(assignments), 1e-9))
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether the range is narrow enough for an estimate."""
+        return self.high - self.mean <= _PRECISION * self.mean
 
     def mixed(self, part: float, alone: float) -> JoinedRequests:
         """Return the requests of a plan of which only a part of the units is like these.
@@ -115,6 +120,57 @@ class PlanPlaces:
     alone: int
     grid: Grid | None
     neighbours: float
+
+
+class Neighbourhoods:
+    """Units of a plan that have a neighbour near enough to share a request: some are drawn, each with those around it.
+
+    Attributes:
+        places: places of the plan.
+        size: units that the run joins together.
+        part: part of the units that have a neighbour among these, from 0 to 1.
+        planned: positions of the units of each neighbourhood that is planned, the nearest to its middle first.
+        units: units of these, by position.
+
+    Args:
+        places: places of the plan.
+        plan: returns the units at some positions of the plan.
+        by_batch: whether the run joins only units that are planned by the same requests, as it fetches them sooner
+            than the next ones are planned.
+    """
+
+    def __init__(self, places: PlanPlaces, plan: Callable[[Sequence[int]], Sequence[Unit]], *, by_batch: bool) -> None:
+        self.places, self._plan = places, plan
+        self.planned: list[list[int]] = []
+        self.units: dict[int, Unit] = {}
+        points, grid, draw = places.preview.points, places.grid, random.Random(0)
+        self.size, self.part = min(places.preview.batch if by_batch else _HELD, len(points)), 0.0
+        self._near: list[tuple[int, int]] = []  # number of a chunk, and a unit in it
+        if grid is None or not places.neighbours:
+            return
+        chunks = min(_CHUNKS, math.ceil(len(points) / self.size))
+        self._starts = draw.sample(range(0, len(points), self.size), chunks)
+        self._chunks = [ChipNeighbours(list(place_boxes(points[s : s + self.size], grid))) for s in self._starts]
+        self._near = [(k, unit) for k, chunk in enumerate(self._chunks) for unit in chunk.list_neighbours()]
+        self.part = len(self._near) / sum(map(len, self._chunks))
+        draw.shuffle(self._near)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether as many units are planned as an estimate may plan."""
+        return len(self.units) > max(_FEWEST, _SAMPLED * len(self.places.preview.points))
+
+    def plan_more(self) -> bool:
+        """Plan some further neighbourhoods by the same requests; return whether there were any."""
+        drawn = [
+            [self._starts[k] + other for other in self._chunks[k].nearest(unit, _NEAREST)]
+            for k, unit in self._near[len(self.planned) : len(self.planned) + _AT_ONCE]
+        ]
+        positions = sorted({position for ball in drawn for position in ball} - self.units.keys())
+        if positions:
+            self.units |= zip(positions, self._plan(positions), strict=True)
+        self.planned += drawn
+        return bool(drawn)
 
 
 class RequestJoining:
@@ -171,58 +227,43 @@ class RequestJoining:
         )
         return PlanPlaces(preview, alone, window[1], near / max(1, len(compared)))
 
-    def of_places(
-        self,
-        places: PlanPlaces,
-        plan: Callable[[Sequence[int]], Sequence[Unit]],
-        *,
-        by_batch: bool,
-        clock: Callable[[], float] = time.monotonic,
+    def of_neighbourhoods(
+        self, drawn: Neighbourhoods, *, clock: Callable[[], float] = time.monotonic
     ) -> JoinedRequests:
-        """Estimate from a sample of neighbourhoods, which are planned here.
+        """Estimate from a sample of neighbourhoods; further ones are planned until the range is narrow.
 
-        Units without a neighbour near enough share no request. Of the others some are drawn, and planned with the units
-        around them: a unit of an assignment of n units takes an n-th of its requests.
+        Units without a neighbour near enough share no request. A unit of an assignment of n units takes an n-th of its
+        requests.
 
         Args:
-            places: places of the plan.
-            plan: returns the units at some positions of the plan.
-            by_batch: whether the run joins only units that are planned by the same requests, as it fetches them sooner
-                than the next ones are planned.
+            drawn: the neighbourhoods.
             clock: seconds, monotonic.
         """
-        points, grid, alone = places.preview.points, places.grid, places.alone
-        unshared = JoinedRequests(alone, alone, alone, 1.0)
-        if grid is None or not places.neighbours:
-            return unshared
-        began, draw = clock(), random.Random(0)
-        size = min(places.preview.batch if by_batch else _HELD, len(points))
-        starts = draw.sample(range(0, len(points), size), min(_CHUNKS, math.ceil(len(points) / size)))
-        chunks = [ChipNeighbours(list(place_boxes(points[start : start + size], grid))) for start in starts]
-        near = [(k, number) for k, chunk in enumerate(chunks) for number in chunk.list_neighbours()]
-        compared = sum(len(chunk) for chunk in chunks)
-        draw.shuffle(near)
+        alone, began = drawn.places.alone, clock()
         clusters: list[tuple[float, float, int]] = []
-        units: dict[int, Unit] = {}
-        joined = None
-        for first in range(0, len(near), _AT_ONCE):
-            balls = [
-                [starts[k] + other for other in chunks[k].nearest(number, _NEAREST)]
-                for k, number in near[first : first + _AT_ONCE]
-            ]
-            positions = sorted({position for ball in balls for position in ball} - units.keys())
-            units |= zip(positions, plan(positions) if positions else (), strict=True)
-            clusters += [self._divide({position: units[position] for position in ball}, size) for ball in balls]
-            joined = JoinedRequests.from_clusters(*zip(*clusters, strict=True))
-            is_precise = first > 0 and joined.high - joined.mean <= _NORMAL * _PRECISION * joined.mean
-            if is_precise or len(units) > max(_FEWEST, _SAMPLED * len(points)) or clock() - began > _SECONDS:
+        joined = JoinedRequests(alone, alone, alone, 1.0)
+        while len(drawn.planned) > len(clusters) or drawn.plan_more():
+            for positions in drawn.planned[len(clusters) :]:
+                units = {position: drawn.units[position] for position in positions}
+                clusters.append(self._divide(units, drawn.size))
+            joined = JoinedRequests.from_clusters(*zip(*clusters, strict=True)).mixed(drawn.part, alone)
+            if joined.is_precise or drawn.is_large or clock() - began > _SECONDS:
                 break
-        return unshared if joined is None else joined.mixed(len(near) / compared, alone)
+        return joined
 
     def count(self, units: Sequence[Unit]) -> int:
         """Count the requests of the first units of a plan, which are joined."""
         works = [_as_unit(position, unit) for position, unit in enumerate(units)]
         return sum(self._count(assignment) for assignment in self._join(works, len(works), copy.deepcopy(self._costs)))
+
+    def expect_seconds(self, requests: int, grid: Grid) -> float:
+        """Return the seconds that single requests take, by the costs so far.
+
+        Args:
+            requests: number of requests.
+            grid: pixels of each.
+        """
+        return requests * self._costs.estimate_seconds(grid.width * grid.height) / self._slots
 
     def _divide(self, units: dict[int, Unit], size: int) -> tuple[float, float, int]:
         """Return requests, assignments and number of the units in the middle of a neighbourhood.

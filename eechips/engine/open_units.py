@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, islice
 
 from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import JoinedRequests, RequestJoining
+from eechips.engine.joined_requests import RequestJoining
 from eechips.engine.plan import name_template
+from eechips.engine.plan_sampling import PlanSampling, RestCost
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
-from eechips.engine.planning_cost import plan_sample
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
@@ -24,10 +24,9 @@ from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
-from eechips.manifest.ledger_queries import read_first_unit
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of
+from eechips.recipe import RequestWindow, request_window_of, traits_of
 
 
 class OpenUnits:
@@ -49,7 +48,6 @@ class OpenUnits:
         self._units: Iterator[WorkUnit | None] = run.ledger.open_units(first, end)
         self._replacements: Replacements | None = None
         self._costs = RequestCosts()
-        self._planning = None if run.partial is None else run.partial.cost
         self.is_paused = False
         if self._unplanned == 0:
             self._begin()
@@ -88,53 +86,35 @@ class OpenUnits:
 
     def _try_first(self, wanted: int) -> bool:
         """Settle the first units of the plan; return whether to continue with the others."""
-        meter = Meter()
+        meter, config = Meter(), self._config
         first = min(wanted - self._count(is_open=False), self._left)
-        compute = self._run.compute
+        compute, partial = self._run.compute, self._run.partial
+        joining = None
+        if self._request_window is not None:
+            slots = self._machine.slots
+            joining = RequestJoining(self._recipe, config, self._request_window, self._costs, slots)
+        sampling = PlanSampling(self._run, partial, joining) if self._unplanned and partial is not None else None
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
         is_settled = first <= 0 or self._schedule(first, meter)
         if compute is not None:
-            compute.every = self._config.profile_every
+            compute.every = config.profile_every
         if not is_settled:
             return False
         if not (left := self._left + self._unplanned):
             return True
-        compute_sample = None if compute is None else compute.account.sample
-        joined, counted = self._join_rest(meter)
-        planning = self._planning if self._unplanned else None
+        rest = RestCost() if sampling is None else sampling.finish()
+        if joining is not None:
+            joined = joining.of_ledger(self._ledger, self._left) if sampling is None else rest.joined
+            tried = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
+            rest = dataclasses.replace(rest, joined=joined, counted=joining.count(tried))
+        sample = None if compute is None else compute.account.sample
         forecast = forecast_rest(
-            self._ledger.totals(), left, meter, self._machine, self._config, compute_sample, self._unplanned,
-            planning, joined, counted,
-        )  # fmt: skip
+            self._ledger.totals(), left, meter, self._machine, config, sample, self._unplanned, rest
+        )
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
-        self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
+        self.is_paused = config.confirm is None or not config.confirm(forecast)
         return not self.is_paused
-
-    def _join_rest(self, meter: Meter) -> tuple[JoinedRequests | None, int]:
-        """Estimate the requests of the remaining units, if units share requests, and count those of the tried units.
-
-        If the plan is not complete yet, some neighbourhoods of it are planned for the estimate.
-        """
-        if self._request_window is None:
-            return None, 0
-        recipe, slots = self._recipe, self._machine.slots
-        joining = RequestJoining(recipe, self._config, self._request_window, self._costs, slots)
-        counted = joining.count([json.loads(self._ledger.unit(position).unit) for position in meter.positions])
-        partial, first = self._run.partial, read_first_unit(self._ledger.database)
-        if not self._unplanned or partial is None or first is None or not isinstance(recipe, SupportsPreview):
-            return joining.of_ledger(self._ledger, self._left), counted
-        places = joining.compare_places(partial.preview, json.loads(first[1]))
-
-        def plan(positions: Sequence[int]) -> list[Unit]:
-            self._planning, units = plan_sample(recipe, self._run.session, partial, positions, self._config.out)
-            return units
-
-        by_batch = False
-        if partial.cost is not None and meter.units:
-            fetching = partial.preview.batch * meter.request_seconds / meter.units / slots
-            by_batch = partial.cost.first_seconds > fetching
-        return joining.of_places(places, plan, by_batch=by_batch), counted
 
     @property
     def _machine(self) -> Machine:

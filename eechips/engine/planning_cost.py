@@ -30,7 +30,7 @@ class SessionMark:
     """What a session had sent at a moment.
 
     Attributes:
-        sent: requests.
+        sent: requests of the connection and the planner, without repeats; others may be sent meanwhile.
         seconds: on the monotonic clock.
         profiles: ids of the profiles of the planner's requests; None if they are not profiled.
     """
@@ -42,8 +42,9 @@ class SessionMark:
     @classmethod
     def of(cls, session: Session) -> SessionMark:
         """Return the present state."""
-        profiles = session.connection.transport.unmetered.profiles
-        return cls(session.throttle.sent, time.monotonic(), None if profiles is None else tuple(profiles))
+        usage = session.connection.transport.unmetered
+        profiles = None if usage.profiles is None else tuple(usage.profiles)
+        return cls(usage.requests - usage.repeats, time.monotonic(), profiles)
 
     @property
     def with_connection(self) -> SessionMark:
@@ -57,12 +58,12 @@ class PartialPlan:
 
     Attributes:
         unplanned: units that are not planned yet.
-        cost: cost of the plan, by its first units; None if an earlier command has planned these.
+        sample: what planning these has taken; None if an earlier command has planned them.
         preview: size of the plan.
     """
 
     unplanned: int
-    cost: PlanningCost | None
+    sample: PlanningSample | None
     preview: PlanPreview
 
 
@@ -83,6 +84,11 @@ class PlanningSample:
     end: SessionMark
     tried: int
     divided: Sequence[DividedItems] = ()
+
+    @property
+    def sent(self) -> int:
+        """Number of requests."""
+        return self.end.sent - self.began.sent
 
 
 @contextlib.contextmanager
@@ -143,23 +149,22 @@ def plan_first_units(
 
         preview = planner.plan_first(recipe, count, note_chosen)
     total, tried = len(preview.points), planner.stored - before
-    cost = None
+    sample = None
     if tried:
         sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided)
-        cost = extrapolate_planning(session, sample if ahead is None or before else ahead, preview)
-    return PartialPlan(max(0, total - planner.stored), cost, preview)
+        sample = sample if ahead is None or before else ahead
+    return PartialPlan(max(0, total - planner.stored), sample, preview)
 
 
 def plan_sample(
-    recipe: SupportsPreview, session: Session, partial: PartialPlan, positions: Sequence[int], folder: Path
-) -> tuple[PlanningCost | None, list[Unit]]:
-    """Plan some units of a plan for an estimate; return the cost of the whole plan by these, and the units.
+    recipe: SupportsPreview, session: Session, positions: Sequence[int], folder: Path
+) -> tuple[PlanningSample, list[Unit]]:
+    """Plan some units of a plan for an estimate; return what that has taken, and the units.
 
     Args:
         recipe: recipe of the run.
         session: in which it plans.
-        partial: the plan of which the first units are made.
-        positions: positions of the units.
+        positions: positions of the units; at least one.
         folder: folder of the run, which keeps the responses.
 
     Raises:
@@ -168,13 +173,13 @@ def plan_sample(
     mark = SessionMark.of(session)
     with planner_errors(), caching_answers(folder), noting_divisions() as divided:
         units = list(recipe.plan_units(positions))
-    if partial.cost is None or len(units) <= partial.cost.tried:
-        return partial.cost, units
-    sample = PlanningSample(mark, mark, SessionMark.of(session), len(units), divided)
-    cost = extrapolate_planning(session, sample, partial.preview)
-    return replace(
-        cost, sent=partial.cost.sent + cost.sent, compute=partial.cost.compute, tried=partial.cost.tried
-    ), units
+    return PlanningSample(mark, mark, SessionMark.of(session), len(units), divided), units
+
+
+def first_batch_seconds(session: Session, sample: PlanningSample, preview: PlanPreview) -> float:
+    """Return the seconds after which the first units of a plan can be fetched, by the time of a sample's requests."""
+    size = next(_sizes(len(preview.points), preview.batch))
+    return _Batch.of(sample, size, _slots(session), 0.0).seconds
 
 
 def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview | None) -> PlanningCost:
@@ -200,10 +205,9 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
         whole_seconds = once_seconds + repeated_seconds
         compute = _planning_compute(session, sample, 1, 1)
         return PlanningCost(once + repeated, once + repeated, whole_seconds, compute, first_seconds=whole_seconds)
-    slots = min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
     compute = _planning_compute(session, sample, fewest, most)
     own = 0.0 if compute is None or compute.high is None else compute.high / _FACTOR / count
-    batches = [_Batch.of(sample, size, slots, own) for size in _sizes(count, preview.batch)]
+    batches = [_Batch.of(sample, size, _slots(session), own) for size in _sizes(count, preview.batch)]
     filled = sum(len(division.timings) for division in sample.divided)
     others = (repeated - filled) * least  # such as the second steps of a search
     requests = repeated * least if not filled else others + sum(batch.requests for batch in batches)
@@ -221,6 +225,10 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
         tried=tried,
         first_seconds=seconds[0],
     )
+
+
+def _slots(session: Session) -> int:
+    return min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
 
 
 def _sizes(count: int, batch: int) -> Iterator[int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice, product
+from itertools import chain, islice, product
 from statistics import fmean
 from typing import Any
 
@@ -31,8 +30,9 @@ TRIED_UNITS = 4
 """Units on which each plan is tried, twice; fewer if they have many chips."""
 _CHIPS = 16
 """Chips after which no further unit is tried: a unit may have a chip for each month."""
-_AT_ONCE = 4
-"""Requests in flight: few, so that those of one plan hardly delay each other."""
+_AT_ONCE = 26
+"""Requests in flight: two units with a chip for each month take 24 single requests, and a shared one each. A project
+usually has a quota of 40 (https://developers.google.com/earth-engine/guides/usage)."""
 _LEAST_GAIN = 0.95
 """Cost of another plan, as a share of that of the first, below which it is chosen: seconds vary by chance."""
 
@@ -128,6 +128,8 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
 def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequence[Unit] = ()) -> RequestTrial | None:
     """Fetch the chips of the first units by each plan, twice, and keep none of them.
 
+    The requests of all plans are one stream, so that few rounds of them follow each other.
+
     Responses to the planner are kept for the plan of the run, which chooses the same places.
 
     Args:
@@ -148,7 +150,7 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequ
         if len(plans) < 2:
             return None
         order = [*plans, *reversed(plans)]  # a service that becomes faster meanwhile favours none
-        costs = [_cost(plan, chips, config, session) for plan in order]
+        costs = _measure(order, chips, config, session)
     except EechipsError:  # planning, or the units themselves, report it
         return None
     return RequestTrial(tuple(_mean([cost for cost in costs if cost.plan == plan], len(chips)) for plan in plans))
@@ -181,22 +183,39 @@ def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
             yield from chips
 
 
-def _cost(plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session) -> PlanCost:
-    """Fetch chips by a plan, several requests at once; return the cost of all."""
+def _measure(
+    order: Sequence[RequestPlan], chips: Sequence[Chip], config: RunConfig, session: Session
+) -> list[PlanCost]:
+    """Fetch chips by plans in their order, several requests at once; return the cost of all chips by each plan."""
     transport = session.connection.transport
+    fetches = [list(_fetches(plan, chips, config, session)) for plan in order]
+    usages = parallel_map(partial(_metered, transport), chain.from_iterable(fetches), _AT_ONCE)
+    by_plan = [list(islice(usages, len(own))) for own in fetches]
+    eecu = _fetch_eecu(transport, [_profiles_of(own) for own in by_plan])
+    return [
+        PlanCost(
+            plan,
+            requests=sum(usage.requests for usage in own),
+            seconds=sum(log.seconds for usage in own for log in usage.request_logs or ()),
+            bytes=sum(usage.received for usage in own),
+            eecu_seconds=eecu_seconds,
+        )
+        for plan, own, eecu_seconds in zip(order, by_plan, eecu, strict=True)
+    ]
+
+
+def _fetches(
+    plan: RequestPlan, chips: Sequence[Chip], config: RunConfig, session: Session
+) -> Iterator[Callable[[], object]]:
+    """Yield functions that fetch chips by a plan, each in one request or several."""
     fetcher = Fetcher(session.connection, config.pixel_method, reads_assets=plan.reads_assets)
     groups = share_chips(chips) if plan.shares_requests else []
     shared = {member.index for group in groups for member in group.members}
-    fetches: list[Callable[[], object]] = [partial(fetch_shared, fetcher, group, chips) for group in groups]
-    fetches += [partial(fetch_result, fetcher, chip) for index, chip in enumerate(chips) if index not in shared]
-    usages = list(parallel_map(partial(_metered, transport), fetches, _AT_ONCE))
-    return PlanCost(
-        plan,
-        requests=sum(usage.requests for usage in usages),
-        seconds=sum(log.seconds for usage in usages for log in usage.request_logs or ()),
-        bytes=sum(usage.received for usage in usages),
-        eecu_seconds=_eecu(transport, [profile for usage in usages for profile in usage.profiles or ()]),
-    )
+    for group in groups:
+        yield partial(fetch_shared, fetcher, group, chips)
+    for index, chip in enumerate(chips):
+        if index not in shared:
+            yield partial(fetch_result, fetcher, chip)
 
 
 def _metered(transport: Transport, fetch: Callable[[], object]) -> Usage:
@@ -206,14 +225,21 @@ def _metered(transport: Transport, fetch: Callable[[], object]) -> Usage:
     return usage
 
 
-def _eecu(transport: Transport, profiles: Sequence[str]) -> float | None:
-    """Return the EECU-seconds of requests; None if the service does not report them."""
-    eecu_seconds = 0.0
-    with contextlib.suppress(RequestError):
-        for first in range(0, len(profiles), MOST_PROFILES):
-            eecu_seconds += sum(fetch_profiles(transport, profiles[first : first + MOST_PROFILES]))
-        return eecu_seconds if profiles else None
-    return None
+def _profiles_of(usages: Sequence[Usage]) -> list[str]:
+    return [profile for usage in usages for profile in usage.profiles or ()]
+
+
+def _fetch_eecu(transport: Transport, profiles: Sequence[Sequence[str]]) -> list[float | None]:
+    """Return the EECU-seconds of each list of profiles; None if the service does not report them."""
+    every = list(chain.from_iterable(profiles))
+    seconds: dict[str, float] = {}
+    try:
+        for first in range(0, len(every), MOST_PROFILES):
+            some = every[first : first + MOST_PROFILES]
+            seconds |= zip(some, fetch_profiles(transport, some), strict=True)
+    except RequestError:
+        return [None] * len(profiles)
+    return [sum(seconds[profile] for profile in own) if own else None for own in profiles]
 
 
 def _mean(costs: Sequence[PlanCost], units: int) -> PlanCost:

@@ -16,6 +16,8 @@ from eechips.engine.costs import PlanningCost
 from eechips.engine.estimate import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Outcome
+from eechips.engine.plan_sampling import RestCost
+from eechips.engine.profile_fetcher import expect_requests
 from eechips.manifest.ledger import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
 
@@ -75,7 +77,7 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
     totals, meter = Totals(5, 5, 1, 1.0, 0), metered([1.0] * 5, 2.0)
     sample = ComputeSample().add(5, 15.0)  # 3 EECU-seconds a unit
     joined = JoinedRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
-    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined, counted=4)
+    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, rest=RestCost(joined, 4))
     assert (found.requests, found.least_requests, found.most_requests) == (62, 50, 75)
     assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))
     alone = forecast_rest(totals, 100, meter, Machine(10), config())
@@ -86,7 +88,7 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
 def test_units_are_fetched_while_the_next_ones_are_planned(planning: float, seconds: float) -> None:
     """A quarter is planned first; the last quarter is fetched at the end unless fetching takes longer."""
     totals, cost = Totals(10, 10, 1, 1.0, 0), PlanningCost(4, 1, planning, first_seconds=planning / 4)
-    found = forecast_rest(totals, 1000, metered([1.0] * 10, 1.0), Machine(10), config(), planning=cost)
+    found = forecast_rest(totals, 1000, metered([1.0] * 10, 1.0), Machine(10), config(), rest=RestCost(planning=cost))
     assert found.seconds == pytest.approx(seconds)
 
 
@@ -104,3 +106,11 @@ def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float,
     assert kept == left <= redrawn <= 11 * left
     if totals.dropped * 2 == units:
         assert redrawn == 2 * left
+
+
+@pytest.mark.parametrize(
+    ("profiles", "seconds", "expected"), [(0, 100, 0), (3, 1000, 3), (1000, 50, 10), (50, 110, 16)]
+)
+def test_profiles_are_fetched_together(profiles: float, seconds: float, expected: int) -> None:
+    """Fifty profiles in 110 s are 2.2 s apart: a request every 7.2 s, when the oldest of them has waited 5 s."""
+    assert expect_requests(profiles, seconds) == expected

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.joined_requests import JoinedRequests, RequestJoining
+from eechips.engine.joined_requests import JoinedRequests, Neighbourhoods, RequestJoining
 from eechips.engine.request_costs import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -79,7 +79,8 @@ def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests
 
     estimating = joining(recipe)
     places = estimating.compare_places(recipe.preview_units(0), recipe.unit(0))
-    return estimating.of_places(places, plan, by_batch=by_batch, clock=lambda: 0.0), len(planned)
+    drawn = Neighbourhoods(places, plan, by_batch=by_batch)
+    return estimating.of_neighbourhoods(drawn, clock=lambda: 0.0), len(planned)
 
 
 @pytest.mark.parametrize("extent", [0.05, 0.2])
@@ -129,6 +130,14 @@ def test_the_error_of_a_sample_is_that_of_its_clusters() -> None:
     """Requests a unit of 0.5, 1 and 0.5 in clusters of equal size: 2/3, with the standard error of a mean of three."""
     found = JoinedRequests.from_clusters([4.0, 8.0, 4.0], [4.0, 8.0, 4.0], [8, 8, 8])
     assert found.mean == pytest.approx(2 / 3)
-    assert found.high - found.mean == pytest.approx(1.96 * (1 / 12) ** 0.5 / 3**0.5)
+    assert found.high - found.mean == pytest.approx(4.30 * (1 / 12) ** 0.5 / 3**0.5)
     assert found.units == 1.5
     assert found.mixed(0.5, 1.0).mean == pytest.approx(5 / 6)
+
+
+def test_no_more_neighbourhoods_are_planned_than_a_narrow_range_needs() -> None:
+    """Places on one image share all requests alike, so that four neighbourhoods tell as much as all."""
+    recipe = Places(2000, 0.002)
+    found, planned = of_sample(recipe)
+    assert planned <= 4 * 24
+    assert found.high - found.mean <= 0.1 * found.mean

@@ -1,6 +1,6 @@
-"""A sample with a frame of each month: what ``--estimate`` says and the run takes, and planning that is killed at half.
+"""A sample with a frame of each month: its planning begins with ``--estimate``, or is killed at half.
 
-    python benchmarks/planning_estimate.py --places 2000 --months 12 --estimate 20
+    python benchmarks/interrupted_plans.py --places 2000 --months 12
 
 Chips of the demo planet's Landsat 8; the clearest image of each month is chosen by the planner. One local server
 counts requests and EECU, and serves three runs of the same places:
@@ -98,35 +98,12 @@ def content(out: Path) -> dict[str, tuple[Any, str]]:
     }
 
 
-def compare_estimate(
-    first: dict[str, float], forecast: dict[str, Any], rest: dict[str, float], seconds: float
-) -> dict[str, Any]:
-    """Return what was expected of the rest of a run beside what it took, and the ratios of these."""
-    planning = forecast["planning"]
-    plan_low, plan_high = (planning[name] - planning["sent"] for name in ("least_requests", "most_requests"))
-    left = forecast["left"] / (forecast["tried"] + forecast["left"])
-    compute = forecast["compute"]["seconds"] + left * planning["compute"]["seconds"]
-    expected = {
-        "bytes": [forecast["bytes"], rest["file bytes"]],
-        "EECU-seconds": [round(compute), round(rest["eecu"])],
-    }
-    return {
-        "spent before": {"requests": sum(first[kind] for kind in (_PIXELS, _PLANNING)), "eecu": round(first["eecu"])},
-        "chips' requests, from, to, took": [forecast["least_requests"], forecast["most_requests"], rest[_PIXELS]],
-        "planning requests, from, to, took": [plan_low, plan_high, rest[_PLANNING]],
-        "seconds, expected, took": [round(forecast["seconds"]), round(seconds)],
-        "expected, took": expected,
-        "ratios": {name: round(one / other, 3) for name, (one, other) in expected.items()},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=int, default=2000)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--estimate", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.3, help="seconds of a request")
-    parser.add_argument("--estimate-only", action="store_true", help="the run of (2) until its estimate, alone")
     options = parser.parse_args()
     limits = ["--demo", "--rate", "100", "--concurrency", "40", "--latency", str(options.latency)]
     with tempfile.TemporaryDirectory(prefix="estimate-") as temporary, serving("emulator", *limits) as server:
@@ -134,19 +111,11 @@ def main() -> None:
         log = folder / "log.txt"
         os.environ["EECHIPS_CACHE"] = str(folder / "cache")
         words = {n: command(server, folder / n, options.places, options.months) for n in ("whole", "part", "killed")}
-        if options.estimate_only:
-            first, seconds = timed(server, [*words["part"], "--estimate", str(options.estimate)], log)
-            print(json.dumps({"seconds": round(seconds, 1), **first, "log": log.read_text().splitlines()}, indent=1))
-            return
         whole, whole_seconds = timed(server, words["whole"], log)
         expected = content(folder / "whole")
 
         first, first_seconds = timed(server, [*words["part"], "--estimate", str(options.estimate)], log)
-        events = [json.loads(line) for line in (folder / "part" / "run.log").read_text().splitlines()]
-        (forecast,) = [event for event in events if event["event"] == "estimated"]
-        before = sum(path.stat().st_size for path in (folder / "part").rglob("*.tif"))
         rest, rest_seconds = timed(server, words["part"], log)
-        rest["file bytes"] = sum(path.stat().st_size for path in (folder / "part").rglob("*.tif")) - before
 
         killed = kill_at(server, words["killed"], log, whole[_PLANNING] // 2)
         resumed, resumed_seconds = timed(server, words["killed"], log)
@@ -156,7 +125,8 @@ def main() -> None:
             problems.append(f"{again} planning requests were sent again")
         figures = {
             "whole": {**whole, "seconds": round(whole_seconds)},
-            "estimate": {"seconds": round(first_seconds, 1), **compare_estimate(first, forecast, rest, rest_seconds)},
+            "estimate": {**first, "seconds": round(first_seconds)},
+            "rest": {**rest, "seconds": round(rest_seconds)},
             "killed": {
                 "planning requests before and after, of": [killed[_PLANNING], resumed[_PLANNING], whole[_PLANNING]],
                 "chips' requests before and after, of": [killed[_PIXELS], resumed[_PIXELS], whole[_PIXELS]],
