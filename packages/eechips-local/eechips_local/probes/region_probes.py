@@ -40,6 +40,11 @@ def _nowhere(ee: Any) -> Any:
     ])  # fmt: skip
 
 
+def _far(ee: Any) -> Any:
+    return _squares(ee).multiply(0).fastDistanceTransform(3).reduceRegion(
+        ee.Reducer.first(), ee.Geometry.Point([500050, 4399950], _UTM), 100, _UTM)  # fmt: skip
+
+
 _REDUCTIONS: tuple[tuple[str, str, str, Build, ExpectedResult], ...] = (
     ("default-projection", "What says reduceRegion of a composite without a scale?", "default-projection",
      lambda ee: ee.ImageCollection([ee.Image(1).toByte()]).mosaic().reduceRegion(
@@ -72,6 +77,9 @@ _REDUCTIONS: tuple[tuple[str, str, str, Build, ExpectedResult], ...] = (
     ("mean-of-constant", "Is the mean of 6 over a polygon 6?", "exact-means",
      lambda ee: ee.Image(6).reduceRegion(
          ee.Reducer.mean(), ee.Geometry.Point([-105, 40]).buffer(333), 10).getNumber("constant").eq(6), value(1)),
+    ("distance-beyond", "How far is fastDistanceTransform(3) where nothing is?", "distance-beyond", _far, OPEN),
+    ("distance-farther", "Is it farther than the corner of the neighborhood?", "distance-beyond",
+     lambda ee: _far(ee).getNumber("distance").gt(18), value(1)),
     ("null-regions", "What does reduceRegions do with a feature without geometry?", "null-geometry",
      lambda ee: _squares(ee).reduceRegions(_nowhere(ee), ee.Reducer.sum(), 100, _UTM), OPEN),
     ("null-samples", "What does sampleRegions do with it?", "null-geometry",

@@ -53,6 +53,7 @@ FACTS = (
          "tested", _API + "ee-imagecollection-fromimages"),
     Fact("reducers-check", "All reducers of a collection check it alike.", "reported"),
     Fact("quality-mosaic", "qualityMosaic checks a collection as mosaic does.", "unknown"),
+    Fact("quality-ties", "Of images of equal quality, qualityMosaic takes the last, as mosaic does.", "unknown"),
     Fact("to-bands", "toBands joins images of any bands and types.", "inferred", _API + "ee-imagecollection-tobands"),
     Fact("to-array", "toArray has the union of the types of the bands.", "documented",
          _API + "ee-imagecollection-toarray"),
@@ -103,6 +104,8 @@ FACTS = (
     Fact("geodesic-edges", "Edges are geodesic in geographic systems and planar in projected ones.", "documented",
          _API + "ee-geometry"),
     Fact("error-margin", "Some operations need an error margin.", "reported"),
+    Fact("distance-beyond", "fastDistanceTransform masks no pixel: beyond the neighborhood values are larger.",
+         "inferred", "https://github.com/gee-community/ee-packages-py"),
     # Pyramids
     Fact("odd-pyramids", "Each pixel of a coarser level comes from a 2x2 block, also where width or height is odd.",
          "documented", _GUIDES + "scale"),

@@ -216,6 +216,14 @@ _OTHERS = (
         first(lambda ee: ee.ImageCollection([_bands("a", "b")(ee), _bands("a")(ee)]).qualityMosaic("a")),
     ),
     Probe(
+        "types/quality-ties", "Which of two images of equal quality does qualityMosaic() take?", "quality-ties",
+        first(
+            lambda ee: ee.ImageCollection(
+                [_bands("a", "b")(ee), _bands("a", "b")(ee).multiply([1, 3]).toByte()]
+            ).qualityMosaic("a")
+        ),
+    ),
+    Probe(
         "types/to-bands", "Does toBands() join images of other bands and types?", "to-bands",
         first(lambda ee: ee.ImageCollection([_bands("a", "b")(ee), ee.Image(0.5).rename("c")]).toBands()),
         value({"0_a": 1, "0_b": 2, "1_c": 0.5}),
