@@ -23,6 +23,10 @@ _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE = (b"e000", b"e+000", b"0" * 300)
 """What a number has that is too large for a double, if each digit is a 0."""
 _GZIP_MAGIC = b"\x1f\x8b"
+_CONTENTS = {"table:computeFeatures": ("type", "FeatureCollection"), "value:compute": ("result", None)}
+"""A field that every response of a method has, and its value if that is always the same
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures;
+``ee.data.computeValue`` reads ``result`` of every response)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,23 +151,35 @@ class HttpResponse:
         if is_page or self.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
             raise ValidationError("a web page came back: a proxy or a login page is in between", status=self.status)
 
-    def refuse_fragment(self) -> None:
+    def refuse_fragment(self, url: str) -> None:
         """Refuse JSON that is truncated, as a response without Content-Length may be, or whose numbers overflow.
 
         NaN and infinite numbers are refused as well. The service's values are a ``google.protobuf.Value``, which has
         none (https://protobuf.dev/reference/protobuf/google.protobuf/#value), but Python reads them, and a table would
-        have an empty cell.
+        have an empty cell. A response to a request for a table or a value that has none is refused too: the client
+        takes ``{}``, or an error with status 200, for an empty table.
+
+        Args:
+            url: what was requested.
 
         Raises:
-            ValidationError: if the body is announced as JSON and is not, or a number in it is no finite double.
+            ValidationError: if the body is announced as JSON and is not, a number in it is no finite double, or it is
+                not what was requested.
         """
-        if self.headers.get("content-type", "").startswith("application/json"):
-            try:
-                load_values(self.body)
-            except OverflowError as error:
-                raise ValidationError(str(error), status=self.status) from None
-            except (ValueError, RecursionError):
-                raise ValidationError("truncated or damaged JSON", status=self.status) from None
+        method = url.partition("?")[0].rpartition("/")[2]
+        if method not in _CONTENTS and not self.headers.get("content-type", "").startswith("application/json"):
+            return
+        try:
+            content = load_values(self.body)
+        except OverflowError as error:
+            raise ValidationError(str(error), status=self.status) from None
+        except (ValueError, RecursionError):
+            raise ValidationError("truncated or damaged JSON", status=self.status) from None
+        if method not in _CONTENTS:
+            return
+        key, expected = _CONTENTS[method]
+        if not isinstance(content, dict) or key not in content or expected not in (None, content[key]):
+            raise ValidationError(f"a response to {method} without {key} came back", status=self.status)
 
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:

@@ -274,7 +274,7 @@ class Transport:
                 raise error
             if error is None:
                 response.refuse_page()
-                response.refuse_fragment()
+                response.refuse_fragment(request.url)
                 if accept is not None:
                     accept(response.body)
             return response

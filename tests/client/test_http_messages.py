@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from eechips.client.http_messages import HttpResponse
 from eechips.errors import ValidationError
 
+URL = "http://localhost/v1/projects/p/value:compute?alt=json"
+
 
 def answer(body: str) -> HttpResponse:
     """An answer with a body of JSON."""
@@ -20,12 +22,12 @@ def answer(body: str) -> HttpResponse:
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".5"])
 def test_numbers_beyond_the_range_of_doubles_are_refused(number: str) -> None:
     with pytest.raises(ValidationError, match=f"the number {number[:40]} came back"):
-        answer(f'{{"result": [1.5, {number}]}}').refuse_fragment()
+        answer(f'{{"result": [1.5, {number}]}}').refuse_fragment(URL)
 
 
 @pytest.mark.parametrize("number", ["1e308", "-0.0", "1e-999"])
 def test_other_numbers_pass(number: str) -> None:
-    answer(f'{{"result": {number}}}').refuse_fragment()
+    answer(f'{{"result": {number}}}').refuse_fragment(URL)
 
 
 @given(
@@ -39,12 +41,12 @@ def test_numbers_are_refused_by_what_python_makes_of_them(
 ) -> None:
     number = f"{whole}{fraction}{exponent}{digits}" if exponent else whole + fraction
     if math.isfinite(float(number)):
-        answer(f'{{"result": {number}}}').refuse_fragment()
+        answer(f'{{"result": {number}}}').refuse_fragment(URL)
     else:
         with pytest.raises(ValidationError, match="beyond the range of doubles"):
-            answer(f'{{"result": {number}}}').refuse_fragment()
+            answer(f'{{"result": {number}}}').refuse_fragment(URL)
 
 
 def test_truncated_json_is_refused() -> None:
     with pytest.raises(ValidationError, match="truncated or damaged JSON"):
-        answer('{"result": [1.5').refuse_fragment()
+        answer('{"result": [1.5').refuse_fragment(URL)

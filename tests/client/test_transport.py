@@ -359,6 +359,22 @@ def test_json_with_what_is_no_number_is_requested_again(service: Service, number
     assert found == b'{"result": [1e99, 1.5, 12]}'
 
 
+@pytest.mark.parametrize("body", ["{}", "null", "[]", "5", '{"error": {"code": 429}}', '{"type": "Feature"}', ""])
+@pytest.mark.parametrize(
+    ("method", "whole"),
+    [("table:computeFeatures", b'{"type": "FeatureCollection"}'), ("value:compute", b'{"result":null}')],
+)
+def test_a_response_that_is_no_table_or_value_is_requested_again(
+    service: Service, method: str, whole: bytes, body: str
+) -> None:
+    """The client would take it for a table without rows."""
+    answers = [body.encode(), whole]
+    with serve_function(lambda *_: (200, {"Content-Type": "text/plain"}, answers.pop(0))) as url:
+        transport, _ = make(service)
+        _, found = transport.request(f"{url}/v1/projects/p/{method}?alt=json", "POST", "{}")
+    assert found == whole
+
+
 def test_an_answer_in_several_gzip_members_is_whole(service: Service) -> None:
     with serve_function(lambda *_: (200, {}, gzip.compress(b"one, ") + gzip.compress(b"two") + bytes(5))) as url:
         transport, _ = make(service)
