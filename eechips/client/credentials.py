@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -85,6 +86,11 @@ def find_project(named: str | None, credentials: Any) -> str | None:
         or getattr(credentials, "project_id", None)
         or _project_of_client(credentials)
     )
+
+
+def is_project(name: str) -> bool:
+    """Return whether a name fits the addresses of the service, whose discovery document has ``^projects/[^/]+$``."""
+    return not re.search(r"[/\s?#]", name)
 
 
 def missing_project(what: str = "no Google Cloud project") -> ConfigurationError:

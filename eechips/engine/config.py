@@ -52,6 +52,12 @@ _OFFLINE = 7 * 86400.0
 """Seconds to wait for a network that is down. The user can stop the run, and resume it later."""
 
 
+_LEAST_RATE = 0.001
+"""Requests a second. Fewer are a mistake, and a wait until the next one is no time that a system can wait."""
+_LONGEST_WAIT = 86400.0
+"""Seconds of a time-out of a connection, and between repeats."""
+_MOST_WORKERS = 10_000
+"""Each has a cell of the memory that workers share."""
 _ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -378,11 +384,13 @@ class RunConfig:
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
                 raise UsageError(f"{name} must be at least {bound}")
-        if isinstance(self.rate, (int, float)) and not self.rate > 0:
-            raise UsageError(f"rate must be above 0, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0")
+        if isinstance(self.rate, (int, float)) and not self.rate >= _LEAST_RATE:
+            raise UsageError(f"rate must be at least {_LEAST_RATE:g} a second, not {self.rate:g}")
+        for name in ("connect_timeout", "read_timeout", "retry_delay"):
+            if not 0 < getattr(self, name) <= _LONGEST_WAIT:
+                raise UsageError(f"{name} must be above 0 and at most {_LONGEST_WAIT:,.0f} seconds")
+        if not self.unit_timeout > 0:
+            raise UsageError("unit_timeout must be above 0")
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
 
@@ -393,8 +401,8 @@ class RunConfig:
             raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
         if colon and name == "threads":
             raise UsageError(f"executor={self.executor!r}: threads have no number; `in_flight` limits the requests")
-        if self.processes < 1:
-            raise UsageError(f"executor={self.executor!r}: the number of workers must be at least 1")
+        if not 1 <= self.processes <= _MOST_WORKERS:
+            raise UsageError(f"executor={self.executor!r}: the number of workers must be 1 to {_MOST_WORKERS:,}")
 
     def _check_pipeline(self) -> None:
         if self.pipeline_options and self.executor.partition(":")[0] != "beam":

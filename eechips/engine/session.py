@@ -14,7 +14,7 @@ from eechips.client import stored_limits
 from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing, use_transport
 from eechips.client.connection import connect as connect_client
-from eechips.client.credentials import find_credentials, find_project, missing_project
+from eechips.client.credentials import find_credentials, find_project, is_project, missing_project
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
@@ -190,4 +190,6 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
         project = "local"
     if not project:
         raise missing_project()
+    if not is_project(project):
+        raise missing_project(f"{project!r} is no id of a Google Cloud project")
     return ServiceTarget(endpoint, project, credentials, reuses_connections=config.reuses_connections)

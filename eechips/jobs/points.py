@@ -28,7 +28,6 @@ from eechips.jobs.recipe_options import (
     DateColumn,
     PlaceColumns,
     check_dates,
-    check_positive,
     make_recipe,
     parse_format,
     run_recipe,
@@ -40,6 +39,7 @@ from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.expressions import box_around_all
+from eechips.planning.grid_alignment import check_scale
 from eechips.planning.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
@@ -441,7 +441,7 @@ def _stored(frame: Any, folder: Path) -> Path:
 
 def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:
     """Check the options, without requests."""
-    check_positive("`scale`", options.scale)
+    check_scale(options.scale)
     check_dates(options.start, options.end)
     parse_format(options.format, TABLE_FORMATS)
     if options.composite is not None and options.composite not in COMPOSITES:

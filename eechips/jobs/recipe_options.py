@@ -229,16 +229,6 @@ def check_values(values: str, choices: Sequence[str] = ("stored", "scaled")) -> 
         raise UsageError(f"`values` must be {', '.join(choices[:-1])} or {choices[-1]}, not {values!r}")
 
 
-def check_positive(name: str, value: float | None) -> None:
-    """Check that a number is above zero; None is accepted.
-
-    Raises:
-        UsageError: if it is not; the message names the option.
-    """
-    if value is not None and not 0 < value < float("inf"):
-        raise UsageError(f"{name} must be above 0, not {value:g}")
-
-
 def _moment(name: str, text: str) -> dt.datetime:
     moment = parse_timestamp(text) if text == text.strip() else None
     if moment is None:

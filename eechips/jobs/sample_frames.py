@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 STACK_SUFFIX = "-stack"
+_MOST_FRAMES = 10_000  # of a place: 27 years of days
 """End of the values of ``format`` that join all frames of a dataset to one file, as in tif-stack."""
 
 
@@ -168,8 +169,8 @@ def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
         assert options.step is not None
         periods = parse_step(options.step).periods(parse_day(options.start), parse_day(options.end))
         return tuple(TimeWindow(_millis(period.start), _millis(period.end)) for period in periods)
-    if count < 1:
-        raise UsageError(f"`frames` must be at least 1, not {options.frames}")
+    if not 1 <= count <= _MOST_FRAMES:
+        raise UsageError(f"`frames` must be 1 to {_MOST_FRAMES:,}, not {options.frames}")
     return ()
 
 

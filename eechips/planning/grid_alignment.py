@@ -29,6 +29,7 @@ _UTM_REACH = 9.0
 """Degrees from a zone's central meridian within which UTM enlarges pixels by at most 1%."""
 _PARTS = 100  # segments of a region's longer side, since straight edges are curved in another projection
 _CLOSE = Fraction(1, 10**6)  # of a pixel: tolerance within which a bound is on a pixel corner
+_LEAST_SCALE, _MOST_SCALE = 0.001, 40_075_017.0  # metres: a millimetre, and the circumference of the Earth
 _NEIGHBOURS = 1.0  # units of a CRS: places within this distance are the same
 
 
@@ -56,8 +57,7 @@ class GridAlignment:
 
     def __post_init__(self) -> None:
         others = {"`crs`": self.crs != "native", "`scale`": self.scale is not None}
-        if self.scale is not None and not 0 < self.scale < math.inf:
-            raise UsageError(f"`scale` must be above 0 metres, not {self.scale:g}")
+        check_scale(self.scale)
         if self.align is not None:
             extra_options = [name for name, is_given in others.items() if is_given]
             if extra_options:
@@ -126,6 +126,16 @@ class GridAlignment:
             return rescale_grid(native, self.scale)
         scale = nominal_scale(native) if self.scale is None else self.scale
         return aligned_grid(find_utm_crs(*place) if self.crs == "utm" else self.crs, scale)
+
+
+def check_scale(scale: float | None) -> None:
+    """Check the edge of a pixel in metres; None is accepted.
+
+    Raises:
+        UsageError: if it is below a millimetre, or above the circumference of the Earth.
+    """
+    if scale is not None and not _LEAST_SCALE <= scale <= _MOST_SCALE:
+        raise UsageError(f"`scale` must be {_LEAST_SCALE:g} to {_MOST_SCALE:,.0f} metres, not {scale:g}")
 
 
 def choose_grid(grid: str | Sequence[float] | None, crs: str, scale: float | None) -> GridAlignment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class ConditionValue:
         if self.is_quoted or not _NUMBER.fullmatch(self.text):
             return None
         value = float(self.text)
+        if not math.isfinite(value):  # beyond doubles, as 1e999
+            return None
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
     def __str__(self) -> str:

@@ -41,9 +41,13 @@ def refuse(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--scale", "0"], "--scale must be above 0 metres, not 0"),
-        (["--scale=-5"], "--scale must be above 0 metres, not -5"),
-        (["--scale", "nan"], "--scale must be above 0 metres, not nan"),
+        (["--scale", "0"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
+        (["--scale=-5"], "--scale must be 0.001 to 40,075,017 metres, not -5"),
+        (["--scale", "nan"], "--scale must be 0.001 to 40,075,017 metres, not nan"),
+        (["--scale", "1e308"], "--scale must be 0.001 to 40,075,017 metres, not 1e+308"),
+        (["--scale", "1e-308"], "--scale must be 0.001 to 40,075,017 metres, not 1e-308"),
+        (["--rate", "1e-300"], "--rate must be at least 0.001 a second, not 1e-300"),
+        (["--frames", "99999999999", "--start", "2020-01-01", "--end", "2021-01-01"], "--frames must be 1 to 10,000"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
         (["--start", "2020-06-01", "--end", "2020-06-01"], "the start (2020-06-01) must be before the end"),
         (["--start", "yesterday"], "the start 'yesterday' is not a date (YYYY-MM-DD)"),
@@ -63,7 +67,8 @@ def refuse(*arguments: str) -> str:
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
         (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
-        (["--executor", "processes:0"], "--executor processes:0: the number of workers must be at least 1"),
+        (["--executor", "processes:0"], "--executor processes:0: the number of workers must be 1 to 10,000"),
+        (["--executor", "processes:99999999999"], "the number of workers must be 1 to 10,000"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
         (["--local", "nowhere"], "there is no folder of assets nowhere"),
         (["--name", "../{id}"], "must be a path below the output folder"),
@@ -77,7 +82,7 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--scale", "0"], "--scale must be above 0 metres, not 0"),
+        (["--scale", "0"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),

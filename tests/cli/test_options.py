@@ -95,7 +95,7 @@ def test_every_field_of_a_run_is_documented() -> None:
     ("message", "typed"),
     [
         ("in_flight must be at least 1", "--in-flight must be at least 1"),
-        ("rate must be above 0, not -1", "--rate must be above 0, not -1"),
+        ("rate must be at least 0.001 a second, not -1", "--rate must be at least 0.001 a second, not -1"),
         ("export_to is not for executor='beam'", "--export-to is not for --executor beam"),
         ("A/B is a single image: `start` is for collections", "A/B is a single image: --start is for collections"),
         ("could not write in_flight.tif, or the_field", "could not write in_flight.tif, or the_field"),

@@ -160,7 +160,7 @@ def test_wrong_numbers_of_places_hide_no_other_mistake(places: str, mistake: str
         ("[sample]\n[sample]", r"two commands of a name are written \[\[sample\]\]"),
         (f"{SAMPLE}bands = []", "bands must be left out, or have a value"),
         (f'{SAMPLE}out = ["a", "b"]', r"out must be one path, not \['a', 'b'\]"),
-        (f"{SAMPLE}rate = nan", "rate must be above 0, not nan"),
+        (f"{SAMPLE}rate = nan", "rate must be at least 0.001 a second, not nan"),
         ('[sample]\ndataset = "NAIP"\ntotal = 1\nroi = [[1, 2], [3, 4]]', "roi must be a list of texts and numbers"),
         ('[check]\nfolder = ""', "folder must be a text that is not empty"),
         (f'{SAMPLE}out = ""', "the path is empty"),

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from eechips.client.credentials import check_endpoint, find_credentials, find_project
+from eechips.client.credentials import check_endpoint, find_credentials, find_project, is_project
 from eechips.errors import ConfigurationError, UsageError
 from eechips.web.urls import is_google, is_loopback
 
@@ -113,3 +113,13 @@ def test_impossible_endpoints_are_refused(url: str) -> None:
 
 def test_the_trailing_slash_of_an_endpoint_is_removed() -> None:
     assert check_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("name", ["ee-me", "my-project-123", "example.com:my-project", "projekt-ä"])
+def test_ids_of_projects_fit_an_address(name: str) -> None:
+    assert is_project(name)
+
+
+@pytest.mark.parametrize("name", ["../x", "projects/ee-me", "a b", "a?b", "a#b", "a\n"])
+def test_ids_that_would_change_an_address_are_none(name: str) -> None:
+    assert not is_project(name)

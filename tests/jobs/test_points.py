@@ -322,7 +322,7 @@ def command(*arguments: str) -> Result:
         (("--dataset", "S2", "--columns", "id=day"), "rows 1, 2 have the same day"),
         (("--dataset", "S2", "--mask", "nothing"), "has no such mask"),
         (("--dataset", "S2", "--bands", "B4,B4"), "a band is asked for twice"),
-        (("--dataset", "S2", "--scale", "0"), "--scale must be above 0"),
+        (("--dataset", "S2", "--scale", "0"), "--scale must be 0.001 to 40,075,017 metres"),
         (("--dataset", "S2", "--columns", "lon=lom"), "has no column 'lom'; did you mean 'lon'?"),
     ],
 )

@@ -392,7 +392,7 @@ def test_failed_regions_are_missing_and_reported(
             "unknown reducer 'best'",
         ),
         ({"mask": "scl"}, UsageError, "MODIS/061/MOD11A2 has no such mask"),
-        ({"scale": 0}, UsageError, "`scale` must be above 0"),
+        ({"scale": 0}, UsageError, "`scale` must be 0.001 to"),
         ({"crs": "EPSG:0"}, UsageError, "EPSG:0"),
         ({"columns": "id=LST_Day_1km_mean", "reducer": "mean,max", "bands": BAND}, UsageError, "is also the name"),
         ({"regions": "nowhere.gpkg"}, RegionError, "there is no file nowhere.gpkg"),

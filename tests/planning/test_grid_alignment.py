@@ -168,7 +168,7 @@ def test_a_grid_is_that_of_an_image_or_six_numbers() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"scale": 0.0}, "above 0 metres"),
+        ({"scale": 0.0}, "0.001 to 40,075,017 metres"),
         ({"align": "a/b", "crs": "utm"}, "leave `crs` out"),
         ({"align": "a/b", "scale": 3.0}, "leave `scale` out"),
         ({"crs": "EPSG:3857", "scale": 3.0, "transform": (1, 0, 0, 0, -1, 0)}, "leave `scale` out"),

@@ -81,6 +81,8 @@ def test_invalid_conditions_are_refused_with_a_reason(text: str, message: str) -
 def test_values_that_do_not_fit_the_property_are_refused() -> None:
     with pytest.raises(UsageError, match=r"CLOUD is a number, such as 12\.5, and few is none"):
         parse_condition("CLOUD < few").resolve(12.5)
+    with pytest.raises(UsageError, match=r"CLOUD is a number, such as 12\.5, and 1e999 is none"):
+        parse_condition("CLOUD < 1e999").resolve(12.5)
     with pytest.raises(UsageError, match='CLOUD is a number, such as 12, and "5" is none'):
         parse_condition("CLOUD < '5'").resolve(12)
     with pytest.raises(UsageError, match="is neither a number nor a text"):
