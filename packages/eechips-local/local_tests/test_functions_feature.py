@@ -87,7 +87,8 @@ def test_images_have_properties_of_their_own() -> None:
     # geedim tells by it whether an image is bounded; its tests run against the service (``test_fixed``).
     assert "system:footprint" not in call("Element.propertyNames", element=invoke("Image.constant", value=1))
     assert set(elements.names(picture)) == {
-        "system:index", "CLOUDS", "system:id", "system:version", "system:footprint", "system:band_names",
+        "system:index", "CLOUDS", "system:id", "system:version", "system:footprint", "system:bands",
+        "system:band_names",
     }  # fmt: skip
     assert elements.set_(picture, "a", 1).bands == picture.bands
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from eechips_local.evaluation.graph_nodes import open_node
 from eechips_local.evaluation.signatures import load_signatures
-from eechips_local.values.element_properties import FOOTPRINT, GEOMETRY, is_system
+from eechips_local.values.element_properties import BANDS, FOOTPRINT, GEOMETRY, is_system
 from eechips_local.values.elementwise import BINARY, CASTS, SPELLINGS, UNARY
 
 _DEEPEST = 200
-_DERIVED = frozenset({"system:id", "system:version", "system:band_names", FOOTPRINT})
+_DERIVED = BANDS | {"system:id", "system:version", FOOTPRINT}
 """Properties that an image has without their being stored."""
 
 

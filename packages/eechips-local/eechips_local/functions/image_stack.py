@@ -22,7 +22,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import dtype_of, named_type
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.element_properties import property_of
+from eechips_local.values.element_properties import BANDS, property_of
 from eechips_local.values.ordering import distinct_key
 from eechips_local.values.ragged_arrays import by_number, grouped
 from eechips_local.values.values import Collection, Filter, Value
@@ -186,7 +186,7 @@ def transparent_band(name: str, kind: PixelType) -> ImageBand:
 
 def _keeps(name: str) -> bool:
     """Say whether a property stays as it is, although bands change."""
-    return name != "system:band_names"
+    return name not in BANDS
 
 
 @function("ImageCollection.cast")

@@ -10,6 +10,7 @@ import shapely
 
 from eechips_local.geometry.geometry import element_geometry
 from eechips_local.pixels.lazy_image import Image
+from eechips_local.values.value_json import band_json
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
 GEOMETRY = ".geo"
@@ -17,6 +18,9 @@ GEOMETRY_FIELDS = (GEOMETRY, ".all")
 """Names by which filters refer to the geometry of an element."""
 
 FOOTPRINT = "system:footprint"
+BANDS = frozenset({"system:bands", "system:band_names"})
+"""Properties that tell the bands of an image: geetools recorded both
+(tests/test_ImageCollection/test_aggregate_array.yml)."""
 
 Element = Any
 """An Image, a Feature or a Collection."""
@@ -48,6 +52,9 @@ def _of_image(image: Image, name: str) -> Value:
         return image.version
     if name == "system:band_names":
         return [band.name for band in image.bands]
+    if name == "system:bands":
+        described = {band.name: band_json(band) for band in image.bands}
+        return {band: {k: v for k, v in facts.items() if k != "id"} for band, facts in described.items()}
     if name == FOOTPRINT:
         # Constants and composites have none, as geedim's tests say, which run against the service (``fixed``).
         return None if image.footprint is None or image.footprint.unbounded else _outline(image.footprint)
@@ -66,7 +73,7 @@ def property_names(element: Element) -> list[str]:
     """Return names of all properties, those of the system too."""
     names = list(element.properties)
     if isinstance(element, Image):
-        own = ("system:version", "system:id", FOOTPRINT, "system:band_names")
+        own = ("system:version", "system:id", FOOTPRINT, "system:bands", "system:band_names")
         names += [n for n in own if n not in element.properties and _of_image(element, n) is not None]
     # geetools' tests find the id of a filtered collection among its names (``reduceInterval``).
     if isinstance(element, Collection) and element.id is not None and "system:id" not in element.properties:
