@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips_local.demo import DemoStore, cloud_cover, mgrs, naip, wrs
-from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, Query
+from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query
 from eechips_local.stores import StoreError, demo_end
 from local_tests.support.parameters import slow_except
 
@@ -427,11 +427,13 @@ def test_a_small_area_is_found_quickly() -> None:
 @pytest.mark.parametrize(
     ("name", "zone", "southern", "corner"),
     [
-        # Upper left corners in product metadata of Sentinel-2.
+        # Of Copernicus' grid; geetools recorded two in the south (tests/test_ImageCollection/test_aggregate_array.yml).
         ("13SDD", 13, False, (399960.0, 4400040.0)),
-        ("33UUU", 33, False, (300000.0 - 40.0 + 40.0 - 40.0, 5900040.0)),
-        ("31TCJ", 31, False, (299960.0 + 0.0, 4900040.0 - 0.0)),
-        ("56HLH", 56, True, (299960.0, 6300040.0)),
+        ("33UUU", 33, False, (300000.0, 5900040.0)),
+        ("31TCJ", 31, False, (300000.0, 4900020.0)),
+        ("56HLH", 56, True, (300000.0, 6300040.0)),
+        ("18MYC", 18, True, (699960.0, 9800020.0)),
+        ("18MYD", 18, True, (699960.0, 9900040.0)),
     ],
 )
 def test_tiles_of_sentinel_2(name: str, zone: int, southern: bool, corner: tuple[float, float]) -> None:
@@ -515,6 +517,29 @@ def test_sentinel_2_states_its_quality_and_geometry() -> None:
     assert 0.0 < known["MEAN_INCIDENCE_ZENITH_ANGLE_B4"] < 12.0
 
 
+def test_sentinel_2_states_what_it_shows_as_its_classification_does() -> None:
+    """See Google's catalogue, COPERNICUS/S2_SR; products of level 1C have no classes."""
+    day = datetime(2021, 1, 1, tzinfo=timezone.utc).timestamp() * 1000.0
+    query = Query(bounds=(-105.05, 39.95, -105.04, 39.96), start=day, end=day + 30 * 86_400_000.0)
+    names = {
+        "DARK_FEATURES": 2, "CLOUD_SHADOW": 3, "VEGETATION": 4, "NOT_VEGETATED": 5, "WATER": 6, "UNCLASSIFIED": 7,
+        "MEDIUM_PROBA_CLOUDS": 8, "HIGH_PROBA_CLOUDS": 9, "THIN_CIRRUS": 10, "SNOW_ICE": 11,
+    }  # fmt: skip
+    images = list(STORE.get("COPERNICUS/S2_SR_HARMONIZED").images(query))  # type: ignore[union-attr]
+    assert len(images) >= 5
+    for image in images[:3]:
+        band = next(band for band in image.bands if band.name == "SCL")
+        shown, _ = band.source.read((band.index,), PixelWindow(0, 0, 172, 172), 5)  # each 32nd pixel
+        known = {name: image.properties[f"{name}_PERCENTAGE"] for name in names}
+        assert sum(known.values()) == pytest.approx(100.0, abs=0.001)
+        clouds = sum(known[name] for name in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))
+        assert clouds == pytest.approx(image.properties["CLOUDY_PIXEL_PERCENTAGE"], abs=0.001)
+        for name, value in names.items():
+            assert abs(known[name] - 100.0 * np.mean(shown == value)) < 8.0, name
+    top = next(iter(STORE.get("COPERNICUS/S2_HARMONIZED").images(query)))  # type: ignore[union-attr]
+    assert "SNOW_ICE_PERCENTAGE" not in top.properties
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -558,6 +583,4 @@ def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
 
 
 def _around(column: float, row: float):  # type: ignore[no-untyped-def]
-    from eechips_local.evaluation.model import PixelWindow
-
     return PixelWindow(int(column) - 5, int(row) - 5, 10, 10)

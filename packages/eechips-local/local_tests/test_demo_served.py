@@ -137,3 +137,25 @@ def test_masks_of_clouds_have_the_dates_of_the_catalogue(demo_ee: Any) -> None:
     assert np.array_equal(late["QA60"] == 1024, late["MSK_CLASSI_OPAQUE"] == 1)
     assert not late["MSK_CLASSI_CIRRUS"].any()
     assert not (late["MSK_CLASSI_SNOW_ICE"].astype(bool) & (late["MSK_SNWPRB"] < 40)).any()
+
+
+def test_an_image_tells_its_bands_as_a_property(demo_ee: Any) -> None:
+    """As geetools recorded (tests/test_ImageCollection/test_aggregate_array.yml)."""
+    tile = (
+        demo_ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED")
+        .filterBounds(demo_ee.Geometry.Point([-72.6, -2.2]))
+        .filterDate("2021-01-01", "2021-02-01")
+        .filter(demo_ee.Filter.eq("MGRS_TILE", "18MYC"))
+    )
+    bands, names = tile.first().get("system:bands"), tile.first().propertyNames()
+    assert names.slice(-2).getInfo() == ["system:bands", "system:band_names"]
+    assert demo_ee.Dictionary(bands).select(["B1", "SCL"]).getInfo() == {
+        "B1": {
+            "crs": "EPSG:32718", "crs_transform": [60, 0, 699960, 0, -60, 9800020], "dimensions": [1830, 1830],
+            "data_type": {"type": "PixelType", "precision": "int", "min": 0, "max": 65535},
+        },
+        "SCL": {
+            "crs": "EPSG:32718", "crs_transform": [20, 0, 699960, 0, -20, 9800020], "dimensions": [5490, 5490],
+            "data_type": {"type": "PixelType", "precision": "int", "min": 0, "max": 255},
+        },
+    }  # fmt: skip

