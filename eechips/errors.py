@@ -31,8 +31,14 @@ Messages say what happened, to which unit, and what to do. They never carry cred
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FAULTS = FULL_DISK | {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EFBIG}
+"""Numbers of errors of a disk, or of the server that has it, and of no program."""
 
 BatchUse = Literal["never", "last", "first"]
 """When a batch task computes what was too large for a request: never, after its parts, or instead of its parts."""
@@ -261,3 +267,15 @@ class WorkerLostError(EechipsError):
 
 class StorageError(EechipsError):
     """A result could not be written: disk full, no permission, folder gone."""
+
+    @classmethod
+    def of_write(cls, path: Path | str, error: OSError) -> StorageError:
+        """Make the error of a file that could not be written.
+
+        Args:
+            path: the file, or ``into`` and a folder.
+            error: the error of the system.
+        """
+        if error.errno in FULL_DISK:
+            return cls(f"the disk is full: could not write {path}")
+        return cls(f"could not write {path}: {error.strerror or error}")

@@ -12,7 +12,15 @@ import click
 
 from eechips.cli.terminal import echo_lines, show_exception
 from eechips.commands.command import format_commands, similar_names
-from eechips.errors import EechipsError, InternalError, RecipeError, RequestError, RunFileError, TooLargeError
+from eechips.errors import (
+    DISK_FAULTS,
+    EechipsError,
+    InternalError,
+    RecipeError,
+    RequestError,
+    RunFileError,
+    TooLargeError,
+)
 from eechips.processes.deferred_boto3 import defer_boto3
 from eechips.text.library_log import LineFormatter
 
@@ -192,10 +200,16 @@ class Verbs(click.Group):
         except Exception as error:  # a bug of eechips ends in one sentence as well
             if ctx.meta.get(DEBUG):
                 raise
-            fault = f"{type(error).__name__}: {error}"
-            raise OneSentence(
-                f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
-            ) from error
+            raise OneSentence(describe_fault(error)) from error
+
+
+def describe_fault(error: Exception) -> str:
+    """Return the sentence for an exception that is not raised on purpose: a bug, unless a disk is the cause."""
+    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk does not work: {error.strerror}{where}. Repeat the command when it does"
+    fault = f"{type(error).__name__}: {error}"
+    return f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
 
 
 def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:

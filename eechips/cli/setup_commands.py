@@ -171,7 +171,7 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, text.encode())
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise StorageError.of_write(path, error) from error
 
 
 def _write_for_run(path: Path, folder: Path, *, force: bool) -> None:
@@ -229,7 +229,7 @@ def _write_examples(folder: Path, *, force: bool) -> None:
         for example in examples:
             write_file(folder / example.name, example.read_bytes())
     except OSError as error:
-        raise StorageError(f"could not write {folder}: {error.strerror or error}") from error
+        raise StorageError.of_write(folder, error) from error
     echo(f"Written: {format_count(len(examples), 'file')} to {folder}")
 
 

@@ -158,7 +158,7 @@ class BoxCache:
                 return path.open("ab")
             except OSError as error:
                 if further == 1 or not isinstance(error, (FileNotFoundError, FileExistsError)):
-                    raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+                    raise StorageError.of_write(path, error) from error
         raise AssertionError("the last try raises")
 
     def _path(self, box: Box) -> Path:

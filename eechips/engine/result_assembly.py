@@ -215,7 +215,7 @@ class Results:
                 self._ledger.note(FOREIGN_FILES, [foreign_file for foreign_file in foreign if foreign_file != name])
             replace(temporary, final)
         except OSError as error:
-            raise StorageError(f"could not write {final}: {error.strerror or error}") from error
+            raise StorageError.of_write(final, error) from error
         finally:
             remove(temporary, NamedPath())
         self._made.append(file_record)

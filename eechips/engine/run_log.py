@@ -26,13 +26,11 @@ class RunLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._writing = threading.Lock()
-        try:
-            self._file = resolve_inside(folder / LOG_NAME, folder).open(
-                "a", encoding="utf-8", errors="backslashreplace", buffering=1
-            )
+        self._writing, self._path = threading.Lock(), folder / LOG_NAME
+        try:  # without a buffer, whose rest would raise again when the file is closed
+            self._file = resolve_inside(self._path, folder).open("ab", buffering=0)
         except OSError as error:
-            raise StorageError(f"could not write {folder / LOG_NAME}: {error.strerror or error}") from error
+            raise StorageError.of_write(self._path, error) from error
 
     def __enter__(self) -> RunLog:
         return self
@@ -41,7 +39,16 @@ class RunLog:
         self._file.close()
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append a line, without secrets. Threads may share a log."""
+        """Append a line, without secrets. Threads may share a log.
+
+        Raises:
+            StorageError: if the file cannot be written.
+        """
         line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, default=str)
+        left = memoryview(f"{redact(line)}\n".encode(errors="backslashreplace"))
         with self._writing:
-            self._file.write(redact(line) + "\n")
+            try:
+                while left:  # an unbuffered write may be partial
+                    left = left[self._file.write(left) or 0 :]
+            except OSError as error:
+                raise StorageError.of_write(self._path, error) from error

@@ -242,7 +242,7 @@ def write_lockfile(
             archive.writestr(_information(HEADER_NAME), f"{text}\n".encode())
         replace(temporary, path)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise StorageError.of_write(path, error) from error
     finally:
         remove(temporary, NamedPath())
 

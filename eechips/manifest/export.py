@@ -133,7 +133,7 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
                 writer.write_table(pyarrow.table(columns, schema=schema))
         replace(temporary, path)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise StorageError.of_write(path, error) from error
     finally:
         remove(temporary, NamedPath())  # left over after an error or an interrupt
     return path

@@ -115,7 +115,7 @@ def recover_ledger(folder: Path) -> RecoveredLedger:
                 remove(folder / f"{LEDGER_NAME}{suffix}", LockedFolder(folder))
             replace(temporary, path)
         except OSError as error:
-            raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+            raise StorageError.of_write(path, error) from error
         finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 remove(temporary.with_name(temporary.name + suffix), NamedPath())

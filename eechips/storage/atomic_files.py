@@ -59,7 +59,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise StorageError.of_write(path, error) from error
 
 
 def write_file(path: Path, data: bytes) -> None:

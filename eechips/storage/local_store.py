@@ -243,9 +243,7 @@ class LocalStore:
                 f"no file can have the name {path}: {file} is a file. Choose another name, or move"
                 " the file away and run eechips retry"
             )
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageError(f"the disk is full: could not write {path}")
-        return StorageError(f"could not write {path}: {error.strerror or error}")
+        return StorageError.of_write(path, error)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -134,7 +134,7 @@ class Journal:
         try:
             self._file = self._path.open("a")
         except OSError as error:
-            raise StorageError(f"could not write {self._path}: {error.strerror or error}") from error
+            raise StorageError.of_write(self._path, error) from error
 
     def __enter__(self) -> Journal:
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
 from collections import deque
@@ -281,6 +280,4 @@ def _failures(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"the disk is full: could not write into {folder}") from error
-        raise StorageError(f"could not write into {folder}: {error.strerror or error}") from error
+        raise StorageError.of_write(f"into {folder}", error) from error

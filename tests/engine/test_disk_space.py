@@ -1,7 +1,9 @@
-"""Runs whose results do not fit on the disk are refused before anything is fetched."""
+"""Runs whose results do not fit on the disk are refused before anything is fetched, and full disks are told as such."""
 
 from __future__ import annotations
 
+import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import pytest
 
 import eechips
 from eechips.cli import finish
+from eechips.cli.group import describe_fault
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
 from eechips.jobs.images import Images
@@ -116,3 +120,26 @@ def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
     stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
     assert not any("disk" in line for line in finish._estimated(Estimate(2700, 2700, size, 61.0), stored))
+
+
+def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RunLog(tmp_path) as log:
+        log.write("started")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+        try:
+            with pytest.raises(StorageError, match=f"could not write .*{LOG_NAME}: File too large"):
+                log.write("planned")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.write("finished", name="\udcff")
+    lines = (tmp_path / LOG_NAME).read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
+
+
+def test_a_full_disk_is_no_bug() -> None:
+    with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as full:
+        full.write(b"1")
+    assert str(StorageError.of_write("a.tif", caught.value)) == "the disk is full: could not write a.tif"
+    assert describe_fault(caught.value).startswith("the disk does not work: No space left on device. Repeat")
+    assert describe_fault(FileNotFoundError("a")).startswith("a bug in eechips")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import re
 import secrets
@@ -239,9 +238,7 @@ class PartialFile:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(f"the disk is full: could not write {self.path}") from error
-            raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
+            raise StorageError.of_write(self.path, error) from error
 
 
 @contextlib.contextmanager

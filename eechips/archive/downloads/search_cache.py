@@ -125,7 +125,7 @@ class SearchCache:
             if count:
                 replace(temporary, self.path)
         except OSError as error:
-            raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
+            raise StorageError.of_write(self.path, error) from error
         finally:
             with contextlib.suppress(OSError):
                 remove(temporary, NamedPath())
