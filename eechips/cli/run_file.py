@@ -179,13 +179,31 @@ class _Reader:
         assert command is not None
         is_fetching = isinstance(command, FetchCommand)
         problem_count = len(self.problems)
-        arguments: dict[str, list[str]] = {}
-        options: dict[str, Any] = {}
         parameters = keys_of(command)
         replaced = {key: value for key, value in self._overrides.items() if is_fetching and key in parameters}
-        settings = {**table, **replaced}
         for key in replaced:
             self.overrides_left.pop(key, None)
+        arguments, options = self._read_settings(label, parameters, {**table, **replaced})
+        self.has_run = self.has_run or is_fetching
+        after = arguments.pop(_ARGUMENTS, [])
+        typed = [word for words in arguments.values() for word in words] + (["--", *after] if after else [])
+        has_mistakes = len(self.problems) > problem_count
+        if not has_mistakes:
+            self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
+        if is_fetching:
+            self._folder = self._place = None
+        self._check_together(label, command, options, typed, has_mistakes)
+        if is_fetching and not has_mistakes and self._place is not None:
+            other = self._places.setdefault(self._place, label)
+            if other != label:
+                self.problems.append(f"{label} has the same output folder as {other}, {self._place}: give each its out")
+
+    def _read_settings(
+        self, label: str, parameters: Mapping[str, click.Argument | click.Option], settings: Mapping[str, Any]
+    ) -> tuple[dict[str, list[str]], dict[str, Any]]:
+        """Return the words of the arguments of a table, and its options; note what is wrong with them."""
+        arguments: dict[str, list[str]] = {}
+        options: dict[str, Any] = {}
         meant: set[str] = set()  # keys that are misspelt, as they should be
         for key, value in settings.items():
             parameter = parameters.get(key)
@@ -209,21 +227,7 @@ class _Reader:
         for key, parameter in parameters.items():
             if parameter.required and key not in {*arguments, *settings, *meant}:
                 self.problems.append(f"{label} needs the key {key!r}")
-        self.has_run = self.has_run or is_fetching
-        after = arguments.pop(_ARGUMENTS, [])
-        typed = [word for argument_words in arguments.values() for word in argument_words] + (
-            ["--", *after] if after else []
-        )
-        if len(self.problems) == problem_count:
-            self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
-        has_mistakes = len(self.problems) > problem_count
-        if is_fetching:
-            self._folder = self._place = None
-        self._check_together(label, command, options, typed, has_mistakes)
-        if is_fetching and not has_mistakes and self._place is not None:
-            other = self._places.setdefault(self._place, label)
-            if other != label:
-                self.problems.append(f"{label} has the same output folder as {other}, {self._place}: give each its out")
+        return arguments, options
 
     def _read_argument(self, label: str, key: str, parameter: click.Argument, value: Any) -> list[str]:
         """Return the words of an argument; note what is wrong with it."""

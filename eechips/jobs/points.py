@@ -190,21 +190,12 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             UsageError: if the options do not fit the dataset, or names of columns collide.
             RegionError: if the file cannot be used.
         """
-        places, moments = self.places, self._moments()
-        has_place = ~shapely.is_missing(places.geometries)
-        rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
-        if not len(rows):
-            raise RegionError(f"no row of {self.options.points} has both a place and a date")
-        if not has_place.all():
-            _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
-        if moments is not None and np.isnan(moments).any():
-            date = self.place_columns.date
-            assert date is not None
-            _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
+        moments = self._moments()
+        rows = self._complete_rows(moments)
         summary = self._survey(rows, moments)
         if (self.options.composite == "mean") if self.is_points else ("mean" in self.statistics.names):
             warn_of_partial_vector(self.source.known, self.source.selection)
-        shapes = places.geometries[rows]
+        shapes = self.places.geometries[rows]
         times = None if moments is None else moments[rows]
         is_shared = self.options.scale is None and self.source.mask is None and self.is_points
         alike = merge_duplicates(shapes, times, summary.shared if is_shared else None)
@@ -238,6 +229,24 @@ class PointValues(BuiltinRecipe[PointsOptions]):
                 own["moments"] = [int(moment) for moment in times[first[part]]]
             for start, end in summary.ranges:
                 yield {**shared, **own, "start": start, "end": end}
+
+    def _complete_rows(self, moments: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int64]:
+        """Return the indices of rows with a place, and with a date if rows have dates; warn of the others.
+
+        Raises:
+            RegionError: if there are none.
+        """
+        has_place = ~shapely.is_missing(self.places.geometries)
+        rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
+        if not len(rows):
+            raise RegionError(f"no row of {self.options.points} has both a place and a date")
+        if not has_place.all():
+            _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
+        if moments is not None and np.isnan(moments).any():
+            date = self.place_columns.date
+            assert date is not None
+            _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
+        return rows
 
     def get_result(self, index: int, unit: Unit) -> Table:
         """Describe the values of a cell: one request, or more if its rows need several pages.

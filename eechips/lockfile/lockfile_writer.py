@@ -120,8 +120,7 @@ def lock_run_results(
         input_files = list(_read_inputs(run, info, files))
         store = run.store
         assembled = tuple(
-            _locked(store, assembled_file["file"], assembled_file["bytes"], assembled_file["sha256"])
-            for assembled_file in meta.get(ASSEMBLED) or ()
+            _locked(store, file["file"], file["bytes"], file["sha256"]) for file in meta.get(ASSEMBLED) or ()
         )
         header = LockHeader(
             command=command,

@@ -135,19 +135,9 @@ def make_thumbnails(
         seed: seed of the random selection.
         quiet: show no progress.
     """
-    layers = _layers(run.path)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = draw_units(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
-    wanted: list[tuple[int, str, str, FrameInfo | None]] = []
-    read = 0
-    for number in chosen:
-        read += int(units.bytes[number])
-        if wanted and read > MOST_READ:
-            break
-        file = units.files[number]
-        assert file is not None
-        every = layers.get(file, [("", file, None)])
-        wanted += [(number, layer, name, frame) for layer, name, frame in every if is_picture(name)]
+    wanted = _wanted_files(_layers(run.path), units, chosen)
     thumbnails: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
     size = 0
@@ -176,6 +166,23 @@ def make_thumbnails(
                     looks[alike].append(seen)
         painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
     return Thumbnails(thumbnails, len(shown), unreadable, painted)
+
+
+def _wanted_files(
+    layers: Mapping[str, Sequence[tuple[str, str, FrameInfo | None]]], units: UnitColumns, chosen: Sequence[int]
+) -> list[tuple[int, str, str, FrameInfo | None]]:
+    """Return unit, layer, name and frame of the files of units, until ``MOST_READ`` bytes would be read."""
+    wanted: list[tuple[int, str, str, FrameInfo | None]] = []
+    read = 0
+    for number in chosen:
+        read += int(units.bytes[number])
+        if wanted and read > MOST_READ:
+            break
+        file = units.files[number]
+        assert file is not None
+        every = layers.get(file, [("", file, None)])
+        wanted += [(number, layer, name, frame) for layer, name, frame in every if is_picture(name)]
+    return wanted
 
 
 def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail:

@@ -9,7 +9,8 @@ import io
 import os
 import pathlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -42,6 +43,11 @@ _CAPTURING = ((pathlib, "_NormalAccessor"), (glob, "_StringGlobber"), (glob, "_G
 """Classes of Python that keep functions of ``os`` as attributes: of 3.10, and of 3.13 and later."""
 
 
+_MOVING = ("rename", "replace")
+_SEEKING = ("stat", "lstat")
+_LISTING = ("listdir", "scandir")
+
+
 @contextlib.contextmanager
 def watch_paths(watcher: PathWatcher) -> Iterator[None]:
     """Pass the paths of this thread, and of threads that it starts, to a watcher inside the block.
@@ -50,88 +56,97 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
     ``os.listdir``, ``os.scandir``, ``os.walk``, ``glob``, ``pathlib``, ``shutil``. Libraries in C that open files by
     themselves are not.
     """
-    others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
-
-    def is_watched(path: Any) -> bool:
-        return isinstance(path, (str, PurePath)) and threading.get_ident() not in others
-
-    def as_given(path: Any, there: str) -> Any:
-        return path if there == str(path) else there
-
-    original_open = present_function(builtins, "open")
-    originals = {
-        name: present_function(os, name) for name in ("rename", "replace", "chdir", "listdir", "scandir", "access")
-    }
-
-    def opening(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
-        there = as_given(file, watcher.opened(str(file), mode)) if is_watched(file) else file
-        return original_open(there, mode, *args, **options)
-
-    def moving(name: str) -> Callable[..., None]:
-        def moved(source: Any, target: Any, *args: Any, **options: Any) -> None:
-            originals[name](source, target, *args, **options)
-            if is_watched(target):
-                watcher.moved(str(target))
-
-        return stand_in(os, name, moved)
-
-    def seeking(name: str) -> Callable[..., Any]:
-        original = present_function(os, name)
-
-        def sought(path: Any, *args: Any, **options: Any) -> Any:
-            try:
-                return original(path, *args, **options)
-            except FileNotFoundError:
-                if not is_watched(path) or options.get("dir_fd") is not None:
-                    raise
-                with contextlib.suppress(FileNotFoundError):
-                    return original(watcher.sought(str(path)), *args, **options)
-                raise
-
-        return stand_in(os, name, sought)
-
-    def access(path: Any, *args: Any, **options: Any) -> bool:
-        if originals["access"](path, *args, **options):
-            return True
-        return is_watched(path) and bool(originals["access"](watcher.sought(str(path)), *args, **options))
-
-    def listing(name: str) -> Callable[..., Any]:
-        def listed(path: Any = ".") -> Any:
-            folder = "." if path is None else path
-            if not is_watched(folder):
-                return originals[name](folder)
-            raw_entries = originals[name](as_given(folder, watcher.listed(str(folder))))
-            if name == "scandir":
-                return _Entries(raw_entries, watcher)
-            return [
-                entry_name for entry_name in raw_entries if not watcher.is_hidden(str(PurePath(folder, entry_name)))
-            ]
-
-        return stand_in(os, name, listed)
-
-    def chdir(path: Any) -> None:
-        originals["chdir"](watcher.entered_folder(str(path)) if is_watched(path) else path)
-
+    functions = _WatchedFunctions(watcher)
+    opens = stand_in(io, "open", functions.open)
     of_os = {
-        **{name: moving(name) for name in ("rename", "replace")},
-        **{name: seeking(name) for name in ("stat", "lstat")},
-        **{name: listing(name) for name in ("listdir", "scandir")},
-        "access": stand_in(os, "access", access),
-        "chdir": stand_in(os, "chdir", chdir),
+        name: stand_in(os, name, partial(method, name))
+        for names, method in (
+            (_MOVING, functions.move),
+            (_SEEKING, functions.seek),
+            (_LISTING, functions.list),
+            (("access",), functions.access),
+            (("chdir",), functions.chdir),
+        )
+        for name in names
     }
-    by_original = {id(getattr(os, name)): function for name, function in of_os.items()}
-    by_original[id(builtins.open)] = opens = stand_in(io, "open", opening)
+    by_original = {id(builtins.open): opens, **{id(getattr(os, name)): function for name, function in of_os.items()}}
     with contextlib.ExitStack() as stack:
         stack.enter_context(replace_names(builtins, open=opens))
         stack.enter_context(replace_names(io, open=opens))
         for module, name in _CAPTURING:
             kept = vars(getattr(module, name, object))
-            raw_entries = {key: by_original.get(id(getattr(value, "__func__", value))) for key, value in kept.items()}
-            there = {key: staticmethod(function) for key, function in raw_entries.items() if function is not None}
+            replacements = {key: by_original.get(id(getattr(value, "__func__", value))) for key, value in kept.items()}
+            there = {key: staticmethod(function) for key, function in replacements.items() if function is not None}
             if there:
                 stack.enter_context(replace_names(getattr(module, name), **there))
         stack.enter_context(replace_names(os, **of_os))
         yield
+
+
+class _WatchedFunctions:
+    """Functions that pass paths to a watcher, and call those of Python.
+
+    Threads that run already are not watched.
+    """
+
+    def __init__(self, watcher: PathWatcher) -> None:
+        self._watcher = watcher
+        self._others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        self._open = present_function(builtins, "open")
+        names = (*_MOVING, *_SEEKING, *_LISTING, "access", "chdir")
+        self._originals = {name: present_function(os, name) for name in names}
+
+    def _is_watched(self, path: Any) -> bool:
+        return isinstance(path, (str, PurePath)) and threading.get_ident() not in self._others
+
+    def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+        """Open a file as ``open`` does."""
+        there = _as_given(file, self._watcher.opened(str(file), mode)) if self._is_watched(file) else file
+        return self._open(there, mode, *args, **options)
+
+    def move(self, name: str, source: Any, target: Any, *args: Any, **options: Any) -> None:
+        """Rename a file, and tell the watcher."""
+        self._originals[name](source, target, *args, **options)
+        if self._is_watched(target):
+            self._watcher.moved(str(target))
+
+    def seek(self, name: str, path: Any, *args: Any, **options: Any) -> Any:
+        """Return the status of a file, or of what the watcher has in its place if it does not exist."""
+        original = self._originals[name]
+        try:
+            return original(path, *args, **options)
+        except FileNotFoundError:
+            if not self._is_watched(path) or options.get("dir_fd") is not None:
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                return original(self._watcher.sought(str(path)), *args, **options)
+            raise
+
+    def access(self, name: str, path: Any, *args: Any, **options: Any) -> bool:
+        """Return whether a file, or what the watcher has in its place, may be accessed."""
+        original = self._originals[name]
+        if original(path, *args, **options):
+            return True
+        return self._is_watched(path) and bool(original(self._watcher.sought(str(path)), *args, **options))
+
+    def list(self, name: str, path: Any = ".") -> Any:
+        """List a folder without hidden files."""
+        folder = "." if path is None else path
+        if not self._is_watched(folder):
+            return self._originals[name](folder)
+        entries = self._originals[name](_as_given(folder, self._watcher.listed(str(folder))))
+        if name == "scandir":
+            return _Entries(entries, self._watcher)
+        return [entry for entry in entries if not self._watcher.is_hidden(str(PurePath(folder, entry)))]
+
+    def chdir(self, name: str, path: Any) -> None:
+        """Change the working directory to the one that the watcher returns."""
+        self._originals[name](self._watcher.entered_folder(str(path)) if self._is_watched(path) else path)
+
+
+def _as_given(path: Any, there: str) -> Any:
+    """Return a path in the type in which it was given, unless the watcher changed it."""
+    return path if there == str(path) else there
 
 
 class _Entries:

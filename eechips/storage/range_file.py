@@ -39,18 +39,11 @@ class RangeFile(io.RawIOBase):
         self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         return self._place
 
-    def read(self, size: int = -1) -> bytes:
-        """Read a number of bytes, or up to the end of the file."""
-        end = self._size if size is None or size < 0 else min(self._size, self._place + size)
-        if self._place >= end:
-            return b""
-        content = self._read_range(self._place, end)
-        self._place += len(content)
-        return content
-
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer, up to its size."""
+        """Read into a buffer, up to its size; ``read`` calls it."""
         view = memoryview(buffer).cast("B")
-        content = self.read(len(view))
+        end = min(self._size, self._place + len(view))
+        content = self._read_range(self._place, end) if self._place < end else b""
         view[: len(content)] = content
+        self._place += len(content)
         return len(content)

@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -105,7 +106,7 @@ def write_segment(path: Path, partitions: Sequence[IndexedPartition], rows: Iter
             column = pa.FixedSizeBinaryArray.from_buffers(_SCHEMA.types[0], len(keys), [None, pa.py_buffer(keys)])
             writer.write_table(pa.Table.from_arrays([column, pa.array(codes)], schema=_SCHEMA), _GROUP_ROWS)
     with path.open("rb") as file:
-        return _name_of(_read_footer(RangeFile(path.stat().st_size, lambda start, end: _read_at(file, start, end))))
+        return _name_of(_read_footer(path.stat().st_size, partial(_read_at, file)))
 
 
 def _read_at(file: IO[bytes], start: int, end: int) -> bytes:
@@ -113,11 +114,10 @@ def _read_at(file: IO[bytes], start: int, end: int) -> bytes:
     return file.read(end - start)
 
 
-def _read_footer(file: RangeFile) -> bytes:
+def _read_footer(size: int, read_range: ReadRange) -> bytes:
     """Return the footer of a Parquet file with what follows it; what is there if the file is damaged."""
-    size = file.seek(max(0, file.seek(0, 2) - _TAIL))
-    file.seek(max(0, size - int.from_bytes(file.read(4), "little")))
-    return file.read()
+    end = max(0, size - _TAIL)
+    return read_range(max(0, end - int.from_bytes(read_range(end, size)[:4], "little")), size)
 
 
 def _name_of(footer: bytes) -> str:
@@ -187,7 +187,7 @@ class Segment:
 
     def __init__(self, name: str, size: int, read_range: ReadRange) -> None:
         self.name, self._size, self._read_range = name, size, read_range
-        footer = _read_footer(RangeFile(size, read_range))
+        footer = _read_footer(size, read_range)
         if _name_of(footer) != PurePosixPath(name).stem:
             raise DamagedSegmentError(f"{name} is damaged, or no segment of an index of ids")
         try:

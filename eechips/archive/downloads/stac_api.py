@@ -259,22 +259,32 @@ def _pages(
             message = f"{empty} pages in a row were empty and linked to another: the search stopped there"
             reader.unread.append(UnreadDocument(display_url(url), message))
             return
-        try:
-            url = urljoin(url, str(link["href"]))
-        except ValueError:
-            raise PermanentError(f"the link to the next page of {display_url(address)} has no URL") from None
-        if not is_web(url):
-            raise PermanentError(
-                f"the next page of {display_url(address)} is {display_url(url)}, which is not an http(s) URL"
-            )
+        url = _next_url(url, link, address)
         method = str(link.get("method") or "GET").upper()
-        own = link.get("headers")
+        own, more = link.get("headers"), link.get("body")
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
-        body = None
-        if method == "POST":
-            body = link.get("body")
-            if not isinstance(body, dict) or link.get("merge"):
-                body = {**parameters, **(body if isinstance(body, dict) else {})}
+        body = more if isinstance(more, dict) else {}
+        if not isinstance(more, dict) or link.get("merge"):
+            body = {**parameters, **body}
+        if method != "POST":
+            body = None
+
+
+def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
+    """Return the URL of the next page of a search.
+
+    Raises:
+        PermanentError: if the link has none, or one that is not of the web.
+    """
+    try:
+        following = urljoin(url, str(link["href"]))
+    except ValueError:
+        raise PermanentError(f"the link to the next page of {display_url(address)} has no URL") from None
+    if not is_web(following):
+        raise PermanentError(
+            f"the next page of {display_url(address)} is {display_url(following)}, which is not an http(s) URL"
+        )
+    return following
 
 
 def _with_query(address: str, parameters: Mapping[str, Any]) -> str:
