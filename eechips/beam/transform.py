@@ -225,8 +225,8 @@ class _FetchBundle(beam.DoFn):
             if isinstance(event, Finished) and event.outcome.mismatches:  # perhaps of earlier bundles
                 name = event.outcome.mismatches[0].template
                 raise RecipeError(
-                    f"the function {name} of a Template decides by its values, or depends on more than these: results"
-                    " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
+                    f"the function {name} of a Template branches on its values, or depends on more than these: results"
+                    " of this pipeline may be wrong. Give Chip the image itself, or pass what it branches on in"
                     " 'fixed', and fetch them again"
                 )
             fetched_unit = fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan)

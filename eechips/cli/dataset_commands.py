@@ -140,8 +140,8 @@ def show_command(name: str, as_json: bool, archive: str | None) -> None:
         return
     if dataset is None:
         raise UnknownDatasetError(
-            f"nothing is known of {name!r} in advance{suggest_datasets(name)} (if it is an Earth Engine asset id, the"
-            " other commands take it, and ask the server for its bands)"
+            f"there is no record of {name!r}{suggest_datasets(name)} (if it is an Earth Engine asset id, the other"
+            " commands take it, and ask the server for its bands)"
         )
     if as_json:
         echo_json({**_details(dataset), "archives": archives}, indent=2)

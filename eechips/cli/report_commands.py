@@ -222,10 +222,10 @@ def smooth_command(
 @click.command("georeference", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
 def georeference_command(folder: Path) -> None:
-    """Write beside the PNG and JPEG files of a run where they are: .aux.xml, and world files (.pgw, .jgw).
+    """Write where the PNG and JPEG files of a run lie, in files beside them: .aux.xml, and world files (.pgw, .jgw).
 
-    GDAL and QGIS read the coordinate reference system and the transform from the first, others the transform from world
-    files, which there are if the rows of a picture run from west to east.
+    GDAL and QGIS read the coordinate reference system and the transform from .aux.xml. Other programs read the
+    transform from world files, which are written only if the rows of a picture run from west to east.
 
     \b
     Examples:

@@ -162,16 +162,16 @@ def trust_command(folder: Path, yes: bool) -> None:
 
 @click.command("update", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
-@click.option("--until", metavar="DATE", help="Day after the last that is fetched, YYYY-MM-DD.  [default: today, UTC]")
-@click.option("--refetch", is_flag=True, help="Fetch results again whose images have a new version at the source.")
+@click.option("--until", metavar="DATE", help="Day after the last one to fetch, YYYY-MM-DD.  [default: today, UTC]")
+@click.option("--refetch", is_flag=True, help="Fetch results again if their images have a new version in the archive.")
 @click.option("--exit-code", is_flag=True, help="Exit with status 3 if something is new.")
 @click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
 def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bool, trust: bool) -> None:
-    """Add to a run of images, composites or time series what its archive has in addition, and print one line.
+    """Extend a run of images, composites or time series by what is new in its archive, and print one line.
 
-    The command in run.json is executed again with a later --end and --extend. Files that are there stay. Composites
-    and tables end with the day before the latest image of the archive, and with a whole period. Images that have a new
-    version at the source, later than their results, are counted, and fetched again with --refetch only.
+    The command in run.json is executed again with a later --end and --extend. Existing files are kept. Composites and
+    tables end with the day before the latest image of the archive, and with a whole period. Images that have a new
+    version in the archive are counted; --refetch fetches their results again.
 
     The exit status is 0 if the run is complete, whether or not there was something new, and 1 if units failed.
 
@@ -207,8 +207,8 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
 @click.option(
     "--refetch",
     metavar="N|N%",
-    help="Fetch a random sample of the finished units again, so many or such a share, each request over a connection of"
-    " its own, and compare pixels and values.",
+    help="Fetch a random sample of the finished units again (a number or a share of them), each request over a"
+    " connection of its own, and compare pixels and values.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the sample. [default: another one each time]")
 @click.option(
@@ -222,10 +222,10 @@ def verify_command(
 
     Prints a line for each missing, changed or damaged file, and exits with status 1 if there is one. --reopen marks
     their units, so that eechips retry fetches exactly these, and replaces the files. A ledger that is damaged or
-    missing is made again, of the manifest or of what can be read of it.
+    missing is made again from the manifest, or from what can be read of it.
 
-    Checksums show that files are those that were received. That a file has the pixels of its own request, they cannot
-    show: --refetch audits it, and says how many units may be wrong, with a confidence of 95%. The report shows audits.
+    Checksums show that files are those that were received, but not that a file has the pixels of its own request.
+    --refetch audits that: it says how many units may be wrong, with a confidence of 95%. The report shows audits.
 
     \b
     Examples:

@@ -84,8 +84,8 @@ def check_memory(chip: Chip, whole: Window) -> None:
     size = _least_bytes(chip, whole)
     if size > _MOST_BYTES:
         raise TooLargeError(
-            f"{whole.width:,}x{whole.height:,} pixels are {size / 1e9:,.1f} GB at least, more than is put together to"
-            " one file: ask for several chips, or a coarser scale"
+            f"{whole.width:,}x{whole.height:,} pixels are at least {size / 1e9:,.1f} GB, more than a file may have:"
+            " fetch several chips, or choose a coarser scale"
         )
 
 

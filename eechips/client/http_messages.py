@@ -200,7 +200,7 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
     """
 
     def refuse(name: str) -> Any:
-        raise OverflowError(f"{name} came back, which is no number of JSON")
+        raise OverflowError(f"{name} came back, which is not a number of JSON")
 
     def overflow(digits: str) -> Any:
         raise OverflowError(f"the number {digits[:40]} came back, which is beyond the range of doubles")

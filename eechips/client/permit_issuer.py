@@ -159,9 +159,8 @@ class PermitIssuer:
                 pass
         except OSError as error:
             raise ConfigurationError(
-                f"the processes of a run cannot keep the quota together: record locks (fcntl) fail in"
-                f" {tempfile.gettempdir()} ({error.strerror or error}). Set TMPDIR to a folder on a local disk, or take"
-                " executor='threads'"
+                f"the processes of a run cannot share the quota: record locks (fcntl) fail in {tempfile.gettempdir()}"
+                f" ({error.strerror or error}). Set TMPDIR to a folder on a local disk, or use executor='threads'"
             ) from error
 
     @property

@@ -52,7 +52,7 @@ class QuotaFolder:
     """The records of the runs that share the quota of a project.
 
     Args:
-        place: folder, or address of an object store, for the quotas of any projects.
+        place: folder, or URL of an object store, for the quotas of any projects.
         endpoint: base URL of the service.
         project: whose quota it is.
 

@@ -260,7 +260,7 @@ def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = 
         "yes",
         "-y",
         "--yes",
-        help="Do not ask, with --estimate or before a run that may take a tenth of a month's compute.",
+        help="Do not ask for confirmation, with --estimate or before a run that may use a tenth of a month's compute.",
         heading=RUN,
     )
     arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")

@@ -41,9 +41,10 @@ def check_planned(item: WorkItem, own: Collection[str], *, is_own: bool) -> None
     if not is_own:
         if refused := refused_words(item.job, {*own, "out"}):
             raise UsageError(
-                "these units were not planned by you on this machine with this version, or were changed since, and"
-                f" their command sets more than data ({', '.join(refused)}): eechips {shlex.join(item.job)}. Options of"
-                " a run can be given here instead. Give `trust` to execute the command as it is"
+                "these units were planned by another user, on another machine or by another version, or were changed"
+                f" since, and their command sets more than data ({', '.join(refused)}): eechips"
+                f" {shlex.join(item.job)}. Give options of a run here instead, or give `trust` to execute the command"
+                " as it is"
             )
         return
     planned = dict(item.files)

@@ -84,7 +84,7 @@ def update(
     trust: bool = False,
     now: Callable[[], dt.datetime] = present,
 ) -> RunUpdate:
-    """Extend a run by the images that its archive has in addition, with the command that made it.
+    """Extend a run by what is new in its archive, with the command that made it.
 
     Images are fetched up to a day. Composites and tables, which are made of several images, end with the day before the
     latest image of the archive, and with a whole period, as they do not change later.

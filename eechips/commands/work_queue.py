@@ -112,7 +112,7 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     try:
         fetching = find_command(command)
     except UsageError:
-        raise UsageError(f"{command!r} has no units: it is no function that fetches") from None
+        raise UsageError(f"{command!r} has no units: it is not a function that fetches") from None
     chosen = options if source is None else {_SOURCES.get(command, "dataset"): source, **options}
     positional: list[str] = []
     if command == "run":

@@ -108,7 +108,7 @@ def open_cube(
         endpoint: base URL; None for that of ``ee.Initialize``, else Earth Engine's high-volume endpoint.
         credentials: file of credentials; None for those of ``ee.Initialize``, else as of a run.
         in_flight: requests of this process in flight at most.
-        quota_folder: folder, or address of an object store, in which processes share the quota; None for that of the
+        quota_folder: folder, or URL of an object store, in which processes share the quota; None for that of the
             user's runs.
         cache: folder of the cache, True for that of the user, False for none.
         cache_bytes: bytes of all cubes in it; those that were not read for longest are removed.
@@ -264,7 +264,7 @@ def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits
     for name, length in io_chunks.items():
         axis = 0 if name == dims[0] else _AXES.get(name)
         if axis is None or not isinstance(length, int) or (length < 1 and length != -1):
-            raise UsageError(f"io_chunks has {name!r}: {length!r}, which is no dimension with a length")
+            raise UsageError(f"io_chunks has {name!r}: {length!r}, which is not a dimension with a length")
         most[axis] = None if length == -1 else length
     return BoxLimits(most_bytes, *most)
 

@@ -178,7 +178,7 @@ def _read_text(file: Traversable | Path, name: str) -> str:
         with file.open("rb") as opened:
             content = opened.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise UsageError(f"{name} has more than {MOST_BYTES >> 20} MiB: this is no record of a dataset")
+            raise UsageError(f"{name} has more than {MOST_BYTES >> 20} MiB: this is not a record of a dataset")
         return content.decode()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"there is no file {name}") from None

@@ -285,7 +285,7 @@ class _Table:
         names = self.texts(key)
         for name in names:
             if name not in known:
-                self.fail(key, f"names {name!r}, which is no band of [[bands]]{did_you_mean(name, known)}")
+                self.fail(key, f"names {name!r}, which is not a band of [[bands]]{did_you_mean(name, known)}")
         _check_different(self, key, "band", names)
         return names
 

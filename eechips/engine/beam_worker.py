@@ -252,7 +252,7 @@ def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Se
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"a worker on {platform.node()} does not see the folder of the results ({error}): pass as `out` a folder"
-            " that all machines share, or the address of an object store, such as s3://bucket/folder"
+            " that all machines share, or the URL of an object store, such as s3://bucket/folder"
         ) from None
     settled = file_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
     assignments = [

@@ -34,7 +34,7 @@ DEMO = "demo"
 """``local`` without a folder: the demo planet."""
 
 QUOTA_VARIABLE = "EECHIPS_QUOTA_FOLDER"
-"""Variable that names the folder, or the address of an object store, in which runs share a quota."""
+"""Variable that names the folder, or the URL of an object store, in which runs share a quota."""
 
 RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
 """Headings of the options in the help."""
@@ -111,7 +111,7 @@ class RunConfig:
 
     out: Path = field(
         metadata=option(
-            "Folder of the results, or address of an object store: s3://bucket/folder. It is created if needed.",
+            "Folder of the results, or URL of an object store: s3://bucket/folder. It is created if needed.",
             RESULTS,
             metavar="DIR|URL",
             default="outputs/<command>-<dataset>",
@@ -148,8 +148,8 @@ class RunConfig:
     archive: str | Path | tuple[str, ...] = option_field(
         (),
         "Start a local Earth Engine for this run that reads the public Cloud Optimized GeoTIFFs of an open archive;"
-        " needs no account. earth-search, planetary-computer, landsatlook, lpcloud or aef; the address of a STAC"
-        " API; or a file: a static catalogue, STAC GeoParquet, or a TOML description. May be repeated.",
+        " needs no account. earth-search, planetary-computer, landsatlook, lpcloud or aef; the URL of a STAC API;"
+        " or a file: a static catalogue, STAC GeoParquet, or a TOML description. May be repeated.",
         SERVICE,
         metavar="NAME|URL|FILE",
         is_multiple=True,
@@ -223,8 +223,8 @@ class RunConfig:
     )
     extend: bool = option_field(
         False,
-        "Add to a finished run what its options now name in addition: later dates, further places or datasets. Its"
-        " files stay; run.json records what was added.",
+        "Extend a finished run by what its options now add: later dates, further places or datasets. Existing files are"
+        " kept; run.json records what was added.",
         RUN,
         decides="run",
     )
@@ -281,7 +281,7 @@ class RunConfig:
     )
     quota_folder: str | Path | None = option_field(
         None,
-        "Folder, or address of an object store, in which runs on several machines share the quota of the project.",
+        "Folder, or URL of an object store, in which runs on several machines share the quota of the project.",
         LIMITS,
         default=f"{QUOTA_VARIABLE}; without it, runs of this user on this machine share it",
         is_listed=False,
@@ -297,8 +297,8 @@ class RunConfig:
     )
     budget: str | Mapping[str, str | float] = option_field(
         "",
-        "Stop when the run has used so much; it can be resumed: requests=1000, bytes=2GB, minutes=90, or"
-        " eecu-hours=5 of compute this month. Planning counts. Several are separated by commas.",
+        "Stop when the run has used this much: requests=1000, bytes=2GB, minutes=90, or eecu-hours=5 of compute this"
+        " month. The run can be resumed. Planning counts. Several are separated by commas.",
         LIMITS,
         metavar="NAME=N",
         is_advanced=True,
@@ -306,7 +306,7 @@ class RunConfig:
     )
     retries: int = option_field(
         10,
-        "Repeats of a request after transient failures.",
+        "Maximum number of retries of a request after transient errors.",
         LIMITS,
         metavar="N",
         least=0,
@@ -356,8 +356,8 @@ class RunConfig:
             raise UsageError(f"{chosen} needs no credentials of Earth Engine and excludes `send_credentials`")
         if self.archives and self.local and self.local_assets is None:
             raise UsageError(
-                "`local` without a folder is the demo planet, which is synthetic, and `archive` reads real pixels: give"
-                " one of them. With a folder, `local` serves its assets beside the archive"
+                "`local` without a folder serves the demo planet, which is synthetic, and `archive` serves real pixels:"
+                " give only one of them. With a folder, `local` serves its assets beside the archive"
             )
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(

@@ -115,7 +115,7 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
     A few small requests are sent; no pixels are computed.
 
     Args:
-        out: folder, or address of an object store, of the results.
+        out: folder, or URL of an object store, of the results.
         options: fields of ``RunConfig``.
 
     Returns:

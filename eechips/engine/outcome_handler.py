@@ -149,9 +149,9 @@ class OutcomeHandler:
             count = len(done) + len(under_way)
             verb = "is" if count == 1 else "are"
             self._context.progress.say(
-                f"The function {mismatch.template} of a Template decides by its values, or depends on more than these:"
+                f"The function {mismatch.template} of a Template branches on its values, or depends on more than these:"
                 f" {format_count(count, 'unit')} whose requests may be wrong {verb} fetched again. Give"
-                " Chip the image itself, or pass what it decides by in 'fixed'."
+                " Chip the image itself, or pass what it branches on in 'fixed'."
             )
 
     def _is_discarded(self, event: Finished | Lost) -> bool:

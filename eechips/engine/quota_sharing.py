@@ -72,7 +72,7 @@ def list_sharing_runs(
     Runs of other machines count if they write within a few seconds.
 
     Args:
-        place: folder, or address of an object store.
+        place: folder, or URL of an object store.
         endpoint: base URL of the service.
         project: whose quota it is.
         sleep: waits.

@@ -177,7 +177,7 @@ def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, An
             try:
                 value = parse_json(line)
                 if not isinstance(value, dict):
-                    raise ValueError("it is no object")
+                    raise ValueError("it is not an object")
                 yield ReportedOutcome.parse(value) if "id" in value else value
             except (ValueError, UsageError) as error:
                 raise StorageError(

@@ -165,8 +165,8 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
         return recipe.continuing(planned) if changes else recipe
     if recipe.identity == planned and not config.accept_changed_code:
         raise RunMismatchError(
-            f"{config.out} was continued with changed code ({before[:16]}), and this is the code of before"
-            f" ({planned[:16]}): give `accept_changed_code` to fetch what is left with it"
+            f"{config.out} was continued with changed code ({before[:16]}), and this is the earlier code"
+            f" ({planned[:16]}): give `accept_changed_code` to fetch the remaining units with it"
         )
     same = {name: value for name, value in describe(recipe, config).items() if name != "identity"}
     if not config.accept_changed_code or any(stored.get(name) != value for name, value in same.items()):

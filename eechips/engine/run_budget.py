@@ -60,7 +60,7 @@ class RunBudget:
 def _amount(name: str, text: str | float) -> Decimal:
     matched = _AMOUNT.fullmatch(str(text).upper())
     if matched is None or (matched[2] and name != "bytes"):
-        raise UsageError(f"`budget` {name}={text} is no amount, such as minutes=90 or bytes=2GB")
+        raise UsageError(f"`budget` {name}={text} is not an amount, such as minutes=90 or bytes=2GB")
     amount = Decimal(matched[1]) * _FACTORS[matched[2].removesuffix("B")]
     if not 0 < amount <= _MOST:
         raise UsageError(f"`budget` {name} must be above 0, and at most {_MOST:.0e}, not {text}")

@@ -179,7 +179,7 @@ def fetch_items(
         recipe: recipe that planned it.
         config: configuration of the run; its folder is not used.
         items: to fetch.
-        place: folder, or address of an object store, for the results.
+        place: folder, or URL of an object store, for the results.
         ledger_folder: keeps the ledgers of calls, each in a folder of its own: a call with the same items and the same
             place fetches only those that are left. None for a temporary one.
 
@@ -341,7 +341,7 @@ class WorkPart:
             return cls(int(match[1]), int(match[2]))
         automatic = _AUTO.fullmatch(text)
         if automatic is None:
-            raise UsageError(f"{text!r} is no part: give NUMBER/COUNT, such as 3/40, or auto")
+            raise UsageError(f"{text!r} is not a part: give NUMBER/COUNT, such as 3/40, or auto")
         array_size = None if automatic[1] is None else int(automatic[1])
         index, count = _read_index(environment)
         if count is None and array_size is None:

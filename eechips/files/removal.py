@@ -224,7 +224,7 @@ def remove_link(path: Path) -> None:
         OSError: if the file system refuses.
     """
     if not path.is_symlink():
-        raise NotOwnedError(f"{path} is no symbolic link")
+        raise NotOwnedError(f"{path} is not a symbolic link")
     path.unlink()
 
 

@@ -334,7 +334,7 @@ def _ring(path: Path, index: int, ring: BaseGeometry, around: BaseGeometry | Non
     coordinates = shapely.get_coordinates(ring)
     longitudes = np.unwrap(coordinates[:, 0], period=360.0)
     if abs(longitudes[-1] - longitudes[0]) > 180.0:
-        raise RegionError(f"{path}: feature {index + 1} goes around a pole, which is no point in degrees: divide it")
+        raise RegionError(f"{path}: feature {index + 1} goes around a pole, which is not a point in degrees: divide it")
     if around is not None:  # a hole begins anywhere, but lies in its shell
         shell = np.unwrap(shapely.get_coordinates(around)[:, 0], period=360.0)
         longitudes += 360.0 * np.round((shell.min() + shell.max() - longitudes.min() - longitudes.max()) / 720.0)

@@ -76,7 +76,7 @@ def check_periods_stay(before: Iterable[tuple[Any, ...]], now: Collection[tuple[
     if cut is not None:
         raise UsageError(
             f"the period of the run from {cut[-2]} to {cut[-1]} would have other days now, and its {changed} would"
-            " change: extend from the end of a whole period, by whole periods, or choose another output folder"
+            " change: let `start` and `end` be ends of whole periods, or choose another output folder"
         )
 
 

@@ -257,8 +257,8 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
         return
     if sample.frames is None or not sample.frames.periods:
         raise UsageError(
-            "the dates of a sample grow with `every`, which has a frame for each period; other chips show one moment of"
-            " all dates, and would change: choose another output folder"
+            "the dates of a sample can be extended only with `every`, which has a frame for each period; other chips"
+            " would change: choose another output folder"
         )
     check_dates_grow(earlier, sample.options.start, sample.options.end)
     periods = {(window.start, window.end) for window in sample.frames.periods}
@@ -288,7 +288,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
         longitude, latitude, *_ = min(missing, key=str)
         raise UsageError(
             f"{len(missing):,} places of the run are not among those of the extension, such as {longitude:.6f},"
-            f" {latitude:.6f}: an extension adds places and leaves none out. Take the same places and more, or choose"
+            f" {latitude:.6f}: an extension can only add places. Give all places of the run and further ones, or choose"
             " another output folder"
         )
     added = list(complete_units(earlier, plan))

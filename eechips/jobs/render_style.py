@@ -145,5 +145,5 @@ def parse_stretch(stretch: str | Sequence[float] | None) -> tuple[tuple[float, f
         raise UsageError(f"`stretch`: the first value ({least:g}) must be below the second ({greatest:g})")
     palette = split_names(colours) if separator else ()
     if wrong := [colour for colour in palette if not _COLOUR.fullmatch(colour)]:
-        raise UsageError(f"`stretch`: {wrong[0]!r} is no hexadecimal colour, as ff0000 is for red")
+        raise UsageError(f"`stretch`: {wrong[0]!r} is not a hexadecimal colour, as ff0000 is for red")
     return (least, greatest), palette

@@ -134,8 +134,8 @@ class SampleOptions:
     )
     index: Bands = data_field(
         None,
-        "Computed bands, after the bands: spectral indices, NDVI,EVI, or formulas with names or common names of"
-        " bands, 'ratio=B8/B4'; of several datasets, S2:NDVI and 'S2:ratio=B8/B4'. Indices have scale and offset"
+        "Computed bands, placed after the others: spectral indices (NDVI,EVI), or formulas with names or common names"
+        " of bands (ratio=B8/B4); of several datasets, S2:NDVI and S2:ratio=B8/B4. Indices have scale and offset"
         " applied, since they need reflectance.",
         DATA,
         metavar="[NAME:]A,B|NAME=FORMULA",
@@ -143,9 +143,9 @@ class SampleOptions:
     )
     values: Literal["stored", "scaled", "quantized"] = data_field(
         "stored",
-        "Values of bands, and of bands in formulas: stored; scaled, with the dataset's scale and offset:"
-        " reflectance, kelvin, … as float32; quantized, the integers as which the dataset is published: EMBEDDINGS"
-        " as int8. The record has the formula.",
+        "Values of bands, also in formulas: stored; scaled, with the dataset's scale and offset applied (reflectance,"
+        " kelvin, …), as float32; quantized, as the integers in which the dataset is published (EMBEDDINGS: int8). The"
+        " record has the formula.",
         DATA,
         choices=("stored", "scaled", "quantized"),
     )
@@ -170,9 +170,9 @@ class SampleOptions:
     mask: str = field(default="none", metadata=shared.MASK)
     frames: int | str | None = data_field(
         None,
-        "Number of images of each place: the clearest. Each is a file; all are between `start` and `end`. 4:spread"
-        " takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to the date of"
-        " the place; 4:before-after the clearest half before that date, and half from it on.",
+        "Number of images of each place, by default the clearest. Each is a file; all are between `start` and `end`."
+        " 4:spread takes the clearest of each of as many intervals of equal length; 4:nearest those nearest to the date"
+        " of the place; 4:before-after the clearest half before that date, and half from it on.",
         TIME,
         metavar="N[:CHOICE]",
     )
@@ -186,9 +186,9 @@ class SampleOptions:
     )
     min_clear: float | str | None = data_field(
         None,
-        "Least share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene."
-        " 0.8:scl names what tells clear pixels, as for `mask`; otherwise it is `mask`, or the usual mask of the"
-        " dataset, or the pixels that are valid in the first band.",
+        "Minimum share of clear pixels in a frame, 0 to 1. They are counted in the chip, not in the scene."
+        " 0.8:scl names the mask that tells clear pixels; otherwise it is `mask`, or the usual mask of the dataset, or"
+        " the pixels that are valid in the first band.",
         TIME,
         metavar="SHARE[:MASK]",
     )

@@ -24,17 +24,17 @@ BANDS = option(
     decides="data",
 )
 INDEX = option(
-    "Computed bands, after the bands: spectral indices, NDVI,EVI, by short names of the Awesome Spectral Indices, or"
-    " formulas with names or common names of bands, 'ratio=B8/B4'. Indices have scale and offset applied, since they"
-    " need reflectance. May be repeated.",
+    "Computed bands, placed after the others: spectral indices by their short names in the Awesome Spectral Indices"
+    " (NDVI,EVI), or formulas with names or common names of bands (ratio=B8/B4). Indices have scale and offset applied,"
+    " since they need reflectance. May be repeated.",
     DATA,
     metavar="A,B|NAME=FORMULA",
     is_multiple=True,
     decides="data",
 )
 VALUES = option(
-    "Values of bands, and of bands in formulas: stored, or scaled, with the dataset's scale and offset: reflectance,"
-    " kelvin, … as float32.",
+    "Values of bands, also in formulas: stored, or scaled, with the dataset's scale and offset applied (reflectance,"
+    " kelvin, …), as float32.",
     DATA,
     choices=("stored", "scaled"),
     decides="data",
@@ -50,9 +50,9 @@ WHERE = option(
     decides="data",
 )
 MASK = option(
-    "Mask clouds in every image: auto (also without a value), the usual mask of the dataset, or a name. Names: scl,"
-    " cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS),"
-    " border (Sentinel-1); with the classes to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
+    "Mask clouds in every image by the mask of this name; auto, or no value, is the usual mask of the dataset. Names:"
+    " scl, cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS),"
+    " border (Sentinel-1); with the classes to mask (qa_pixel:cloud,shadow,snow), or the minimum score (cs:0.7).",
     DATA,
     metavar="[NAME[:CLASSES]]",
     bare_value="auto",

@@ -63,7 +63,7 @@ class TimeSeriesOptions:
     mask: str = field(default="none", metadata=shared.MASK)
     min_clear: float | None = data_field(
         None,
-        "Least share of a region's pixels with data, 0 to 1; with less, its values of that date are empty. The"
+        "Minimum share of a region's pixels with data, 0 to 1; below it, the values of that date are empty. The"
         " column `valid_fraction` has the share.",
         DATA,
         metavar="SHARE",

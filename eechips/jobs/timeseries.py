@@ -248,8 +248,8 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         options = self.options
         if earlier.parameters.get("bands") != self.results["bands"]:
             raise UsageError(
-                "tables keep their columns: fetch further bands by themselves into another output folder, for the same"
-                f" regions and dates, and join the tables by {self.id_column} and date"
+                "an extension adds no columns: fetch further bands by themselves into another output folder, for the"
+                f" same regions and dates, and join the tables by {self.id_column} and date"
             )
         check_dates_grow(earlier.parameters, options.start, options.end)
         before = earlier.parameters.get("start"), earlier.parameters.get("end")

@@ -295,7 +295,7 @@ def content_hashes_from_json(value: Any) -> ContentHashes | None:
             is_sized = len(bands) % _BAND_BYTES == 0 and 0 < len(bands) <= _MOST_BANDS * _BAND_BYTES
             if len(tiles) == len(samples) == count and is_sized:
                 return PixelHashes(size[0], size[1], bands, tiles, samples)
-    raise ValueError("these are no hashes of content")
+    raise ValueError("these are not hashes of content")
 
 
 _TABLES = ("csv", "parquet")
@@ -378,5 +378,5 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: Any) -> bytes:
     if not isinstance(text, str):
-        raise ValueError("these are no hashes of content")
+        raise ValueError("these are not hashes of content")
     return base64.b64decode(text, validate=True)

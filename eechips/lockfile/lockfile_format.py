@@ -49,7 +49,7 @@ class Lockfile:
         path: path of the file.
 
     Raises:
-        UsageError: if it is no lockfile, or another version's.
+        UsageError: if it is not a lockfile, or another version's.
         StorageError: if it is damaged.
     """
 
@@ -60,7 +60,7 @@ class Lockfile:
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise UsageError(f"{path} is no lockfile: {error}") from None
+            raise UsageError(f"{path} is not a lockfile: {error}") from None
         try:
             self.header = self._read_header()
             self._members = {HEADER_NAME, ASSETS_NAME, UNITS_NAME, *map(_member, self.header.inputs)}
@@ -183,7 +183,7 @@ class Lockfile:
         names = [member.filename for member in self._archive.infolist()]
         if sorted(names) != sorted(self._members):
             other = sorted(set(names) ^ self._members) or ["a name twice"]
-            raise StorageError(f"{self.path} is no lockfile of eechips: {other[0]!r}"[:200])
+            raise StorageError(f"{self.path} is not a lockfile of eechips: {other[0]!r}"[:200])
         for member in self._archive.infolist():
             most = LARGEST_INPUT if member.filename.startswith(INPUTS_FOLDER) else member.compress_size * _MOST_RATIO
             if member.file_size > most + _SPARE:
@@ -204,7 +204,7 @@ class Lockfile:
         try:
             return self._archive.open(name)
         except (KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, OSError) as error:
-            raise UsageError(f"{self.path} is no lockfile: {error}") from None
+            raise UsageError(f"{self.path} is not a lockfile: {error}") from None
 
 
 def write_lockfile(

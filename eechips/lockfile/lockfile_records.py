@@ -296,7 +296,7 @@ def _input(value: Any) -> LockedInput:
     if not all(isinstance(text, str) for text in asdict(locked).values()):
         raise ValueError("a file to read has values of other types")
     if not locked.name or "/" in locked.name or "\0" in locked.name or locked.name in (".", ".."):
-        raise ValueError(f"{locked.name!r} is no name of a file")
+        raise ValueError(f"{locked.name!r} is not a name of a file")
     _digest(locked.sha256)
     return locked
 

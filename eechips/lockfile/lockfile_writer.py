@@ -171,7 +171,7 @@ def _check_replaced(path: Path, header: LockHeader) -> None:
         with Lockfile(path) as earlier:
             there = earlier.header
     except (UsageError, StorageError):
-        raise UsageError(f"{path} is no lockfile and is not replaced: choose another `out`") from None
+        raise UsageError(f"{path} is not a lockfile and is not replaced: choose another `out`") from None
     if (there.identity, there.started) != (header.identity, header.started):
         when = f", of {there.started[:10]}" if there.started else ""
         raise UsageError(f"{path} is the lockfile of another run ({there.recipe}{when}): choose another `out`")
@@ -234,9 +234,9 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
         )
     if not isinstance(call, dict) or not isinstance(call.get("command"), str) or not isinstance(call["options"], dict):
         raise UsageError(
-            f"{run.path} cannot be locked: its run.json names no command that makes it again, since functions of a"
-            " program or notebook made it, or an earlier version of eechips. Put the functions into a file, and run it"
-            f" with `eechips run FILE`. {_WITHOUT.format(run.path)}"
+            f"{run.path} cannot be locked: run.json has no command that makes it again, because functions of a program"
+            " or notebook, or an earlier version of eechips, made it. Put the functions into a file, and run it with"
+            f" `eechips run FILE`. {_WITHOUT.format(run.path)}"
         )
     if REDACTED in json.dumps(call["options"]):
         raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")

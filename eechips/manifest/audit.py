@@ -45,7 +45,9 @@ class SampleSize:
             return cls(None, float(percent[1]) / 100.0)
         if re.fullmatch(r"[1-9]\d{0,9}", str(text)):
             return cls(int(text))
-        raise UsageError(f"{text!r} is no size of a sample: give a number of units, such as 60, or a share, such as 1%")
+        raise UsageError(
+            f"{text!r} is not a size of a sample: give a number of units, such as 60, or a share, such as 1%"
+        )
 
     def of(self, population: int) -> int:
         """Return the number of units of a sample, one at least."""

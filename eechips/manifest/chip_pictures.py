@@ -377,7 +377,7 @@ def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]
         else:
             every.append(last)
         if not every:
-            raise ValueError(f"{path} is no picture: it has a mask and no band")
+            raise ValueError(f"{path} is not a picture: it has a mask and no band")
         numbers, style = choose_style(every, styles)
         names = [every[number] for number in numbers]
         bands = [array[name] for name in names]
@@ -386,10 +386,10 @@ def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle]
     elif array.ndim == 3:  # (rows, columns, bands), as arrays of pictures are
         bands = [array[..., i] for i in (range(3) if array.shape[-1] >= 3 else range(1))]
     else:
-        raise ValueError(f"{path} is no picture: it has {array.ndim} dimensions")
+        raise ValueError(f"{path} is not a picture: it has {array.ndim} dimensions")
     height, width = bands[0].shape
     if not (height and width):
-        raise ValueError(f"{path} is no picture: it has {height} rows and {width} columns")
+        raise ValueError(f"{path} is not a picture: it has {height} rows and {width} columns")
     size = _size(height, width, edge, enlarges)
     rows, columns = (
         np.linspace(0, old - 1, new).round().astype(int) for old, new in zip((height, width), size, strict=True)

@@ -144,7 +144,7 @@ def _selected(database: Connection, classes: Sequence[str], ids: Sequence[str] =
     prefixes = {prefix.lower() for prefix in ids}
     for prefix in prefixes:
         if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_ID},64}}", prefix):
-            raise UsageError(f"'{prefix}' is no id of a unit: {_LEAST_ID} hexadecimal digits of it at least")
+            raise UsageError(f"'{prefix}' is not an id of a unit: give at least {_LEAST_ID} hexadecimal digits of it")
     selected = [
         failure
         for failure in _failed(database)

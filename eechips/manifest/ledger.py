@@ -145,7 +145,7 @@ class Ledger:
         rows = self.database.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
         for kind, name, sql in rows:
             if kind not in ("table", "index") or not re.match(r"(CREATE (TABLE|(UNIQUE )?INDEX) |$)", sql):
-                raise StorageError(f"{self.path} is no ledger of eechips: it has the {kind} {name!r}")
+                raise StorageError(f"{self.path} is not a ledger of eechips: it has the {kind} {name!r}")
         if has_plan:
             columns = {row[1] for row in self.database.execute("PRAGMA table_info(units)")}
             lacking = sorted({column.name for column in MANIFEST} - columns)

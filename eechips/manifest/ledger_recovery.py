@@ -170,7 +170,7 @@ def _parquet_rows(path: Path, names: Sequence[str], optional: Collection[str] = 
         names = [name for name in names if name not in optional or name in file.schema_arrow.names]
         lacking = sorted(set(names) - set(file.schema_arrow.names))
         if lacking:
-            raise StorageError(f"{path} is no manifest: it lacks {', '.join(lacking)}")
+            raise StorageError(f"{path} is not a manifest: it lacks {', '.join(lacking)}")
         for batch in file.iter_batches(columns=names):
             yield from batch.to_pylist()
 

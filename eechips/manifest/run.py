@@ -236,8 +236,8 @@ class Run:
         info = self.info
         if address != self.results and not (is_own(info, self.path) and info.get("results") == address):
             raise UsageError(
-                f"{self.path} was made by another user, or moved, and names {address} for its results. To read and"
-                f" change them there with your credentials: eechips trust {self.path}"
+                f"{self.path} was made by another user, or moved, and its results are at {address}. To read and change"
+                f" them there with your credentials: eechips trust {self.path}"
             )
         return ObjectStore(address)
 

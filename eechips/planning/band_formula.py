@@ -226,8 +226,8 @@ class _Composer:
         if count == 0:
             known = ", ".join(sorted({*_FUNCTIONS, *_PAIRS} - {"not"}))
             raise UsageError(
-                f"the formula {self._text!r} calls {ast.unparse(node.func)!r}, which is no function; there are {known},"
-                " and b('NAME') for a band whose name is not a word"
+                f"the formula {self._text!r} calls {ast.unparse(node.func)!r}, which is not a function; there are"
+                f" {known}, and b('NAME') for a band whose name is not a word"
             )
         if len(node.args) != count or node.keywords:
             raise UsageError(f"the formula {self._text!r}: {name}() takes {count} argument{'s' * (count > 1)}")

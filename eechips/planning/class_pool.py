@@ -189,7 +189,7 @@ class ClassPool:
 
     def _class(self, value: float) -> int:
         if not is_class(value):
-            raise UsageError(f"{self._map.name} holds {value:g}, which is no class: classes are whole numbers")
+            raise UsageError(f"{self._map.name} holds {value:g}, which is not a class: classes are whole numbers")
         return int(value)
 
     def _search(self, target: int) -> None:

@@ -121,7 +121,7 @@ def _check_property(name: str, text: str, record: Dataset | None, metadata: Asse
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return
     if value is not None:
-        raise UsageError(f"rank_by={text!r}: the property {name} is no number; the first image has {value!r:.60}")
+        raise UsageError(f"rank_by={text!r}: the property {name} is not a number; the first image has {value!r:.60}")
     known = [band.name for band in metadata.bands]
     if record is not None:
         known += [*record.band_names, *(index.name for index in list_supported(record))]

@@ -166,7 +166,7 @@ def _threshold(text: str, detail: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise UsageError(f"mask={text!r}: the least score of a clear pixel is a number from 0 to 1, as in cs:0.6")
+        raise UsageError(f"mask={text!r}: the minimum score of a clear pixel is a number from 0 to 1, as in cs:0.6")
     return value
 
 

@@ -172,7 +172,7 @@ def parse_condition(text: str) -> PropertyCondition:
     """
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise UsageError(f"where={text!r} is no condition: {_FORM}")
+        raise UsageError(f"where={text!r} is not a condition: {_FORM}")
     sign = {"==": "="}.get(match["sign"], match["sign"].lower())
     rest = match["rest"]
     if sign == "in":
@@ -235,7 +235,7 @@ def _words(whole: str, text: str) -> tuple[ConditionValue, ...]:
             if not left:
                 raise UsageError(f"where={whole!r}: a value is missing; {_FORM}")
             raise UsageError(
-                f"where={whole!r}: {left!r} is no value; put text in quotes, and give several conditions separately"
+                f"where={whole!r}: {left!r} is not a value; put text in quotes, and give several conditions separately"
             )
         bare = match["bare"]
         if bare is not None and _JOINED.search(bare):

@@ -199,7 +199,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
             return AssetRegion(selection["asset"], selection["field"].strip(), selection["value"].strip())
     path = Path(text)
     if not path.is_file():
-        raise RegionError(f"{str(text)!r} is no file, and {_FORMS}")
+        raise RegionError(f"{str(text)!r} is not a file, and {_FORMS}")
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)

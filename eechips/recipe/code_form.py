@@ -56,7 +56,7 @@ def _tokens(tree: ast.AST, *, keeps_texts: bool) -> Iterator[str]:
 
 
 class _Text(str):
-    """A text that is no value of the code."""
+    """A text that is not a value of the code."""
 
     __slots__ = ()
 

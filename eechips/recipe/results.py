@@ -107,7 +107,7 @@ def check_layer_names(names: Collection[str]) -> None:
         if name in RESERVED_LAYERS:
             example = "'mask' or 'target'" if name in ("label", "y") else f"'{name}_image'"
             raise RecipeError(
-                f"a layer cannot be called '{name}': what loads and packs chips has that name for itself, as it has"
+                f"a layer cannot be called '{name}': loading and packing of chips reserve that name, and"
                 f" {', '.join(other for other in RESERVED_LAYERS if other != name)}. Call it {example}, for example"
             )
         if name.removesuffix(MASK_SUFFIX) in names and name.endswith(MASK_SUFFIX):

@@ -248,7 +248,7 @@ def _find(functions: Mapping[str, ast.FunctionDef], names: tuple[str, str], path
     for name in names:
         if name in functions:
             return name
-    raise UsageError(f"{path} is no recipe: it defines no function {names[0]} (nor {names[1]})")
+    raise UsageError(f"{path} is not a recipe: it defines no function {names[0]} (nor {names[1]})")
 
 
 def _signature(node: ast.FunctionDef, skip: int) -> _Signature:

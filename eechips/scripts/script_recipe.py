@@ -163,8 +163,8 @@ class ScriptRecipe:
             )
         if not host.calls:
             raise RecipeError(
-                f"{self.path} has no results: it has given no call to a pool and left no file in its working directory."
-                f" What it has printed, and files elsewhere, are not recorded. {self._hint}"
+                f"{self.path} has no results: it passed no call to a pool and wrote no file to its working directory."
+                f" Printed text, and files elsewhere, are not recorded. {self._hint}"
             )
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:

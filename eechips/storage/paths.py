@@ -45,7 +45,7 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
                 raise UsageError(f"{path} is a link that leads out of {root}: it is not followed")
             mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{path} is no regular file: it is not read")
+            raise UsageError(f"{path} is not a regular file: it is not read")
     return path
 
 
@@ -63,11 +63,11 @@ def local_path(path: str | Path) -> Path:
         raise UsageError("the path is empty: name a file or a folder")
     try:
         if "\0" in text:
-            raise UsageError(f"{text!r} is no path: it has a null character")
+            raise UsageError(f"{text!r} is not a path: it has a null character")
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{text!r} is no path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
+            f"{text!r} is not a path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
             " PYTHONUTF8=1"
         ) from None
     if os.name != "nt" and _WINDOWS.match(text):

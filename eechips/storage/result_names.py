@@ -36,7 +36,7 @@ def check_name(name: str) -> str:
     parts = name.replace(os.sep, "/").split("/")
     has_drive = os.sep == "\\" and ("\\" in name or ":" in name)
     if not name or name.startswith("/") or ".." in parts or "\0" in name or has_drive:
-        raise UsageError(f"{name!r} is no name for a result: it must stay inside the output folder")
+        raise UsageError(f"{name!r} is not a name for a result: it must stay inside the output folder")
     return name
 
 

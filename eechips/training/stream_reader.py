@@ -258,7 +258,7 @@ class StreamReader(Iterator[StreamItem]):
     def _check_plan(self, plan: str) -> None:
         if self._plan not in (None, plan):
             raise UsageError(
-                f"the state is that of another plan than {self._part.folder} has: that of another run, or of this one"
+                f"the state does not belong to the plan of {self._part.folder}, but to another run, or to this one"
                 " before it was extended. Begin the epoch again, without the state"
             )
         self._plan = plan

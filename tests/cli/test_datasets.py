@@ -158,7 +158,7 @@ def test_the_list_leaves_columns_out_that_do_not_fit_a_terminal() -> None:
 def test_a_name_of_which_nothing_is_known_is_said_to_work_elsewhere() -> None:
     found = eechips("show", "users/me/forests")
     assert (found.returncode, found.stdout) == (2, "")
-    assert "nothing is known of 'users/me/forests' in advance" in found.stderr
+    assert "there is no record of 'users/me/forests'" in found.stderr
     assert "did you mean S2" in eechips("show", "SENTINEL_3").stderr
 
 

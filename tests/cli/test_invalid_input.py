@@ -63,10 +63,10 @@ def refuse(*arguments: str) -> str:
         (["--format", "tif", "--stretch", "0,9"], "--stretch makes pictures"),
         (["--stretch", "5,5"], "--stretch: the first value (5) must be below the second (5)"),
         (["--format", "gif"], "unknown format 'gif': one of png, jpg, tif, npy"),
-        (["--roi", "1,2,3"], "'1,2,3' is no file, and a region is W,S,E,N in degrees"),
+        (["--roi", "1,2,3"], "'1,2,3' is not a file, and a region is W,S,E,N in degrees"),
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
         (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
-        (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
+        (["--roi", "nowhere.geojson"], "'nowhere.geojson' is not a file"),
         (["--executor", "processes:0"], "--executor processes:0: the number of workers must be 1 to 10,000"),
         (["--executor", "processes:99999999999"], "the number of workers must be 1 to 10,000"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
@@ -126,7 +126,7 @@ def test_a_verb_without_arguments_says_what_is_missing() -> None:
     ("text", "sentence"),
     [
         ("def get_requests(: pass", "not Python"),
-        ("x = 1", "is no recipe: it defines no function get_requests"),
+        ("x = 1", "is not a recipe: it defines no function get_requests"),
         ("def get_requests(n=1): return []\ndef get_result(index, unit): pass", "has no parameter 'm'"),
     ],
 )
@@ -145,12 +145,12 @@ def test_tracebacks_are_shown_on_request() -> None:
 def test_an_argument_after_local_is_not_taken_for_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text("x = 1\n")
-    assert "recipe.py is no recipe" in " ".join(
+    assert "recipe.py is not a recipe" in " ".join(
         CliRunner().invoke(main, ["run", "--local", "recipe.py"]).output.split()
     )
     Path("assets").mkdir()
     refused = " ".join(CliRunner().invoke(main, ["run", "--local=assets", "recipe.py"]).output.split())
-    assert "recipe.py is no recipe" in refused
+    assert "recipe.py is not a recipe" in refused
     said = CliRunner().invoke(main, [*SAMPLE, "--local", "nowhere"]).output
     assert "there is no folder of assets nowhere; for the demo planet, give --local alone" in " ".join(said.split())
 

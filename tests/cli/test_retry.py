@@ -224,7 +224,7 @@ def test_runs_that_cannot_be_retried_are_refused(shared_service: Service, projec
     assert refused(*retry, "--class", "big", cwd=project) == f"no unit failed with 'big': {there}"
     message = refused(*retry, "--unit", "f" * 16, cwd=project)
     assert message == "no failed unit has an id that begins with ffffffffffffffff"
-    assert "'xyz' is no id of a unit" in refused(*retry, "--unit", "xyz", cwd=project)
+    assert "'xyz' is not an id of a unit" in refused(*retry, "--unit", "xyz", cwd=project)
     assert len(open_run(project / "outputs" / "half").failures) == 3
     made = run_chips(tmp_path / "secret", shared_service.url, command="eechips run r.py -p access_token=s3cret")
     assert "s3cret" not in (made.path / "run.json").read_text() + (made.path / "run.log").read_text()

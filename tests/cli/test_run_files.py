@@ -90,7 +90,7 @@ def test_all_mistakes_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
         "  [sample] size must not be true",
         "  [split] by must be blocks, h3, time, random or column:NAME, not 'blck'",
         "  [mosaic] in_flight is wrong: 'some' is not a number of requests, nor auto",
-        "  [mosaic] 'a.gpkg' is no file, and a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE",
+        "  [mosaic] 'a.gpkg' is not a file, and a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE",
         "  [composites] 'fortnight' is not a step of time: a number and one of day, week, month, season, year,"
         " as in '16 days'",
     ]

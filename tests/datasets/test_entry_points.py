@@ -189,4 +189,4 @@ def test_a_mistake_in_the_file_of_a_dataset_is_named_before_anything_is_requeste
     (tmp_path / "harvest.toml").write_text(DATASET.replace('["mass"]', '["weight"]'))
     found = eechips(tmp_path, tmp_path, "sample", "--dataset", "harvest.toml", "--total", "1", "--roi", "0,0,1,1")
     assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr == ("Error: harvest.toml: 'default_bands' names 'weight', which is no band of [[bands]]\n")
+    assert found.stderr == ("Error: harvest.toml: 'default_bands' names 'weight', which is not a band of [[bands]]\n")

@@ -164,7 +164,7 @@ MISTAKES = {
     "no date": ("2020-01-01", '"2020-01-01"', "'start' must be a date without quotes, such as 2017-03-28, not '2020-"),
     "end": ("end = 2021-12-31", "end = 2019-12-31", "'end' must not be before the start, 2020-01-01"),
     "page": ("https://example.org", "example.org", "'page' must be a URL that starts with https://, not 'example.org/"),
-    "default band": ('["crop"]', '["crops"]', "names 'crops', which is no band of [[bands]]; did you mean 'crop'?"),
+    "default band": ('["crop"]', '["crops"]', "names 'crops', which is not a band of [[bands]]; did you mean 'crop'?"),
     "no default band": ('["crop"]', "[]", "'default_bands' must name at least one band"),
     "quality band": ('quality_bands = ["flags"]', 'quality_bands = ["qa"]', "'quality_bands' names 'qa', which is no"),
     "bands": ("[[bands]]", "[[band]]", "'bands' must be at least one table, each with the heading [[bands]]"),
@@ -217,7 +217,7 @@ def unreadable(tmp_path: Path) -> dict[str, tuple[Path, str]]:
         "missing": (tmp_path / "none.toml", "there is no file"),
         "folder": (tmp_path / "folder.toml", "cannot be read: Is a directory"),
         "latin": (tmp_path / "latin.toml", "is not UTF-8 text"),
-        "long": (tmp_path / "long.toml", "has more than 1 MiB: this is no record of a dataset"),
+        "long": (tmp_path / "long.toml", "has more than 1 MiB: this is not a record of a dataset"),
     }
 
 

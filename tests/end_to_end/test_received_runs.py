@@ -226,7 +226,7 @@ def test_a_view_or_a_trigger_in_a_ledger_is_refused(run: Path) -> None:
         shutil.copytree(run, run.parent / "copy")
         change(run.parent / "copy", statement)
         status, output = invoke("status", run.parent / "copy", run.parent)
-        assert (status, "is no ledger of eechips" in output) == (2, True), output
+        assert (status, "is not a ledger of eechips" in output) == (2, True), output
         shutil.rmtree(run.parent / "copy")
 
 

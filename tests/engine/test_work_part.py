@@ -49,7 +49,7 @@ def test_schedulers_tell_the_part(text: str, environment: dict[str, str], part: 
         ("0/40", {}, "no part 0/40"),
         ("41/40", {}, "no part 41/40"),
         ("0/0", {}, "no part 0/0: a plan has one part at least"),
-        ("three", {}, "is no part"),
+        ("three", {}, "is not a part"),
         (
             "auto",
             {"JOB_COMPLETION_INDEX": "2", **slurm(3, 8, 0, 7)},

@@ -253,8 +253,8 @@ def test_the_command_line_takes_a_formula_that_begins_with_a_minus(server: Serve
     [
         ({"rank_by": "NDVY"}, "has no band, spectral index or numeric property 'NDVY'; did you mean 'NDYI' or 'NDVI'"),
         ({"rank_by": "-CLOUD_COVR"}, "numeric property 'CLOUD_COVR'; did you mean 'CLOUD_COVER'"),
-        ({"rank_by": "SPACECRAFT_ID"}, "the property SPACECRAFT_ID is no number; the first image has 'LANDSAT_8'"),
-        ({"rank_by": "mean(NDVI)"}, "calls 'mean', which is no function"),
+        ({"rank_by": "SPACECRAFT_ID"}, "the property SPACECRAFT_ID is not a number; the first image has 'LANDSAT_8'"),
+        ({"rank_by": "mean(NDVI)"}, "calls 'mean', which is not a function"),
         ({"rank_by": "NDVI +"}, "cannot be read"),
         ({"rank_by": "3"}, "has no band"),
         ({"rank_by": "NDVI", "frames": None}, "`rank_by` is for several frames: give `frames` or `every`"),

@@ -103,7 +103,7 @@ def test_datasets_of_a_recipe_are_listed(recipe: Recipe) -> None:
 def test_options_that_contradict_each_other_are_refused(recipe: Recipe) -> None:
     for options, message in (
         ({"mask": "qa_pixel"}, "has no such mask"),
-        ({"where": ["A < 5", "B ~ 5"]}, "is no condition"),
+        ({"where": ["A < 5", "B ~ 5"]}, "is not a condition"),
         ({"crs": "utm", "grid": "a/b"}, "leave `crs` out"),
         ({"bands": ""}, "at least one band"),
         ({"start": "2020-01-01", "end": "2019-01-01"}, "must be before the end"),

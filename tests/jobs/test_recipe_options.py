@@ -250,7 +250,7 @@ def test_a_stretch_is_two_numbers(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["0,1:", "0,1:red", "0,1:ff0000,", "0,1:#ff0000"])
 def test_colours_of_a_stretch_are_hexadecimal(wrong: str) -> None:
-    with pytest.raises(UsageError, match="is no hexadecimal colour, as ff0000 is for red"):
+    with pytest.raises(UsageError, match="is not a hexadecimal colour, as ff0000 is for red"):
         parse_stretch(wrong)
 
 

@@ -83,7 +83,7 @@ def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server,
     assert digests(second.path).items() >= files.items()
     assert sorted(unit["properties"]["plot"] for unit in second.units["unit"]) == ["a", "b", "c", "d"]
     for message, options in (
-        ("the dates of a sample grow with `every`", {"end": AUGUST}),
+        ("the dates of a sample can be extended only with `every`", {"end": AUGUST}),
         ("cannot be extended by other options than those that may grow", {"bands": "B3"}),
         ("must be those of the run", {"every": "month"}),
     ):

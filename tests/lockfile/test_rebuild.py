@@ -629,7 +629,7 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
     info = json.loads(Path("chips/run.json").read_text())
     Path("chips/run.json").write_text(json.dumps({**info, "call": None}))
     refusal = call("lock", "chips").stderr
-    assert "names no command that makes it again" in refusal
+    assert "has no command that makes it again" in refusal
     assert "Put the functions into a file" in refusal
     Path("chips/run.json").write_text(json.dumps({**info, "call": {**info["call"], "x": 1}}))
     assert "eechips trust chips" in call("lock", "chips").stderr  # it names a file, and was changed
@@ -674,7 +674,7 @@ def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path,
     table.write_text("id,lon,lat\n")
     done = call("lock", runs[1].path, "-o", table)
     assert done.exit_code == 2
-    assert "plots.csv is no lockfile and is not replaced: choose another --out" in done.output
+    assert "plots.csv is not a lockfile and is not replaced: choose another --out" in done.output
     assert table.read_text() == "id,lon,lat\n"
 
 
@@ -689,7 +689,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Serv
     with pytest.raises(UsageError, match="decided by the lockfile"):
         eechips.rebuild(lockfile, tmp_path / "x", **options(stack_server), name="{id}")
     lockfile.write_bytes(lockfile.read_bytes().replace(b"units.jsonl", b"units.json_"))
-    with pytest.raises(StorageError, match="is no lockfile"):
+    with pytest.raises(StorageError, match="is not a lockfile"):
         eechips.rebuild(lockfile, tmp_path / "x", **options(stack_server))
 
 

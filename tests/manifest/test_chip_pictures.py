@@ -117,7 +117,7 @@ def test_chips_with_nan_are_shown(tmp_path: Path) -> None:
     np.save(tmp_path / "bands.npy", np.zeros((4, 6, 5)))
     assert rendered(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
     np.save(tmp_path / "row.npy", np.zeros(4))
-    with pytest.raises(ValueError, match="is no picture"):
+    with pytest.raises(ValueError, match="is not a picture"):
         rendered(tmp_path / "row.npy", 6)
 
 
@@ -238,12 +238,12 @@ def test_tables_show_their_first_rows(tmp_path: Path) -> None:
 def test_an_array_without_pixels_is_no_picture(tmp_path: Path, shape: tuple[int, ...], enlarges: bool) -> None:
     path = tmp_path / "empty.npy"
     np.save(path, np.empty(shape))
-    with pytest.raises(ValueError, match=r"is no picture: it has [34] rows and 0 columns|it has 0 rows"):
+    with pytest.raises(ValueError, match=r"is not a picture: it has [34] rows and 0 columns|it has 0 rows"):
         render_chip(path, 40, enlarges=enlarges)
 
 
 def test_an_array_of_a_mask_alone_is_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "mask.npy"
     np.save(path, np.ones((2, 2), dtype=[("mask", bool)]))
-    with pytest.raises(ValueError, match="is no picture: it has a mask and no band"):
+    with pytest.raises(ValueError, match="is not a picture: it has a mask and no band"):
         render_chip(path, 40)

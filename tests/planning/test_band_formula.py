@@ -46,7 +46,7 @@ def test_formulas_name_their_bands_in_order(text: str, names: tuple[str, ...]) -
         ("0 < B8 < 1", "not allowed"),
         ("f'{B8}'", "not allowed"),
         ("__import__('os').system('true')", "no function"),
-        ("eval(B8)", "calls 'eval', which is no function; there are abs, "),
+        ("eval(B8)", "calls 'eval', which is not a function; there are abs, "),
         ("not(B8, B4)", "not allowed"),
         ("sqrt(B8, B4)", r"sqrt\(\) takes 1 argument$"),
         ("max(B8)", r"max\(\) takes 2 arguments$"),

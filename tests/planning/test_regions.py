@@ -58,10 +58,10 @@ def test_a_box_across_the_antimeridian() -> None:
         ("-105,41,-104,40", "S below N"),
         ("-105,40,-104,91", "within -90 and 90"),
         ("-105,40,255,41", "within -180 and 180"),
-        ("-105,40,-104", "is no file, and a region is W,S,E,N"),
-        ("no/such/file.geojson", "is no file"),
+        ("-105,40,-104", "is not a file, and a region is W,S,E,N"),
+        ("no/such/file.geojson", "is not a file"),
         ("FAO/GAUL/2015/level1", "ASSET:FIELD=VALUE"),
-        ("", "is no file"),
+        ("", "is not a file"),
     ],
 )
 def test_invalid_regions_are_refused(text: str, message: str) -> None:

@@ -122,5 +122,5 @@ def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Pat
 @pytest.mark.slow
 def test_a_region_around_a_pole_is_refused(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[shapely.box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3031").to_file(tmp_path / "pole.gpkg")
-    with pytest.raises(RegionError, match="feature 1 goes around a pole, which is no point in degrees: divide it"):
+    with pytest.raises(RegionError, match="feature 1 goes around a pole, which is not a point in degrees: divide it"):
         read_zones(tmp_path / "pole.gpkg", None)

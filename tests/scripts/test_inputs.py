@@ -159,8 +159,8 @@ NOTHING = {
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("lists nothing", "has no results: it has given no call to a pool"),
-        ("does nothing", "has no results: it has given no call to a pool"),
+        ("lists nothing", "has no results: it passed no call to a pool"),
+        ("does nothing", "has no results: it passed no call to a pool"),
         ("leaves out", "has written no file: its calls have found csvs/a.csv, csvs/b.csv in"),
     ],
 )

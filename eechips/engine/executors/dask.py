@@ -269,8 +269,8 @@ class DaskExecutor(Executor[_DaskHandle]):
         clear = next((address for address in addresses if not is_private(address)), None)
         if names and clear is not None:
             raise ConfigurationError(
-                f"refused to send {', '.join(names)} of the recipe to {clear}, as the connection is not encrypted: use"
-                " a tls:// scheduler, or have the recipe read it from a file or a variable of each worker"
+                f"{', '.join(names)} of the recipe would be sent to {clear} over a connection that is not encrypted:"
+                " use a tls:// scheduler, or have the recipe read it from a file or a variable of each worker"
             )
 
     def _failure_reason(self, future: Any) -> str:
@@ -282,7 +282,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             raise error
         self._broken += 1
         if self._broken >= _MAX_BROKEN and self._identity() is not None:
-            raise ConfigurationError(f"workers of the cluster cannot work: {type(error).__name__}: {error}")
+            raise ConfigurationError(f"workers of the cluster fail: {type(error).__name__}: {error}")
         return f"{type(error).__name__}: {error}"
 
     def _update_workers(self) -> list[Finished | Lost]:

@@ -71,7 +71,7 @@ def _find_target(spec: WorkerSpec) -> ServiceTarget:
         return spec.find_target()
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"a Dask worker on {platform.node()} finds no credentials that work: {error}. Credentials are never sent to"
-            " workers. Run `earthengine authenticate` on each machine, or set GOOGLE_APPLICATION_CREDENTIALS there, or"
-            " pass as credentials a key file with a path that all workers can read"
+            f"a Dask worker on {platform.node()} has no working credentials: {error}. Credentials are never sent to"
+            " workers: run `earthengine authenticate` on each machine, or set GOOGLE_APPLICATION_CREDENTIALS there, or"
+            " give `credentials` a key file that all workers can read under the same path"
         ) from None
