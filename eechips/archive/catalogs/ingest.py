@@ -18,8 +18,9 @@ from eechips.archive.catalogs.checkpoint import Checkpoint, FailedEntry, IngestC
 from eechips.archive.catalogs.commit import SCHEMA_NAME, Change
 from eechips.archive.catalogs.fetch import FetchConfig, ItemMaker, fetch
 from eechips.archive.catalogs.item_hooks import parse_hook
+from eechips.archive.catalogs.item_lists import find_lists
 from eechips.archive.catalogs.layout import Layout
-from eechips.archive.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks, find
+from eechips.archive.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks
 from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import IngestOptions
 from eechips.archive.catalogs.sorted_runs import SortedRun
@@ -87,7 +88,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
     """
     patterns = [str(pattern) for pattern in ([lists] if isinstance(lists, (str, Path)) else lists)]
     wanted = filled(IngestOptions, {"out": out, **options})
-    files = find(patterns)
+    files = find_lists(patterns)
     make = None if wanted.hook is None else parse_hook(wanted.hook)
     config = FetchConfig(wanted.in_flight, wanted.per_host, wanted.retries, wanted.timeout)
     folder = folder_of(out)

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
-import io
 import json
 import lzma
-import re
-import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
-from urllib.parse import urlsplit
+from typing import IO, Any
 
 from eechips.archive.catalogs.item_json import parts
+from eechips.archive.catalogs.item_lists import ItemList, find_lists, open_list
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.storage.received_files import parse_json
 from eechips.web.redaction import is_redacted, redact
-from eechips.web.urls import is_http
-
-FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
-"""Suffixes of lists; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` may follow, except for Parquet."""
 
 ADDRESS_COLUMNS = ("url", "href", "address", "item", "stac_url", "link")
 """Columns that are searched for URLs, unless one is named."""
 
 FAILURE_COLUMNS = ("place", "address", "kind", "reason")
 """Columns of a list of failed entries, which is itself a list."""
-
 _BYTES = 32_000_000  # of items in a chunk
 _ADDRESS_BYTES = 16_000  # assumed for the item of a URL
 _MOST = 20_000  # items in a chunk
@@ -44,12 +32,7 @@ _BLOCK = 1 << 20  # bytes of a document read at a time
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _OTHER_DELIMITERS = ";\t|"  # of CSV files in practice
 _GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where GeoParquet names none
-_WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # in this order
 _BROKEN = (OSError, EOFError, UnicodeError, csv.Error, zlib.error, lzma.LZMAError)
-_COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
-MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
-"""First bytes of compressed files, by suffix."""
-_STAMPS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "Content-MD5")
 _SEPARATOR = b"\x1e"  # before each text of a sequence (RFC 8142)
 _BRACKETS = (b"[", b"]", b"],", b",")  # lines of an array
 _COLLECTION = b"FeatureCollection"
@@ -72,106 +55,11 @@ class ListEntry:
     is_foreign: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ItemList:
-    """A file with a list.
-
-    Attributes:
-        address: path, or URL of fsspec.
-        size: bytes.
-        stamp: identifies the version of the file; empty if the store has none.
-        is_foreign: whether it is remote.
-        label: name in messages; None for its redacted URL.
-    """
-
-    address: str
-    size: int | None
-    stamp: str
-    is_foreign: bool = False
-    label: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in messages, without secrets."""
-        return redact(self.address) if self.label is None else self.label
-
-    @property
-    def format(self) -> str:
-        """Suffix of the format."""
-        return PurePosixPath(_COMPRESSED.sub("", self._path)).suffix.lstrip(".").lower()
-
-    @property
-    def compression(self) -> str | None:
-        """Suffix of the compression; None if there is none."""
-        match = _COMPRESSED.search(self._path)
-        return match[1].lower() if match else None
-
-    @property
-    def _path(self) -> str:
-        return urlsplit(self.address).path if is_http(self.address) else self.address
-
-
-def find(patterns: Sequence[str]) -> list[ItemList]:
-    """Find the files of paths, URLs and patterns, such as ``s3://bucket/2020_*.ndjson``, sorted by name.
-
-    Raises:
-        UsageError: if a pattern matches nothing, or a file is not a list.
-        ConfigurationError: if a store does not respond.
-    """
-    lists_by_address: dict[str, ItemList] = {}
-    for pattern in patterns:
-        try:
-            there = _matching(pattern)
-        except ImportError as error:
-            raise ConfigurationError(f"{redact(pattern)} needs a package that is not installed: {error}") from None
-        except FileNotFoundError as error:
-            reason = f": {redact(str(error.__cause__))}" if error.__cause__ is not None else ""
-            raise UsageError(f"there is no list {redact(pattern)}{reason}") from None
-        except Exception as error:  # every store's package has exceptions of its own
-            raise ConfigurationError(f"{redact(pattern)} cannot be listed: {redact(str(error))}") from error
-        if not there:
-            raise UsageError(f"there is no list {redact(pattern)}")
-        lists_by_address |= {known.address: known for known in there}
-    for known in lists_by_address.values():
-        if known.format not in FORMATS:
-            raise UsageError(f"{known.name} is not a list: its name must end in one of {', '.join(FORMATS)}")
-    return list(lists_by_address.values())
-
-
-def _matching(pattern: str) -> list[ItemList]:
-    import fsspec
-
-    files, path = fsspec.url_to_fs(pattern)
-    is_here = _is_local(files)
-    is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # web servers list no files
-    if is_here and Path(path).exists():  # brackets in the name itself
-        is_pattern = False
-    item_lists = []
-    for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
-        stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
-        address = name if is_here else files.unstrip_protocol(name)
-        item_lists.append(ItemList(address, info.get("size"), str(stamp), is_foreign=not is_here))
-    return item_lists
-
-
-def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield files with their metadata; of a folder all files that are not hidden, as Spark and Dask write them."""
-    for name in names:
-        info = files.info(name)
-        if info.get("type") != "directory":
-            yield name, info
-            continue
-        for below, own in sorted(files.find(name, detail=True).items()):
-            inside = below.removeprefix(name.rstrip("/")).strip("/").split("/")
-            if not any(part.startswith((".", "_")) for part in inside):
-                yield below, own
-
-
 def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListEntry]]:
     """Yield the entries of lists in chunks that fit into memory with their results; the chunks are deterministic.
 
     Args:
-        lists: from :func:`find`.
+        lists: from :func:`~eechips.archive.catalogs.item_lists.find_lists`.
         column: with the URLs, in lists with columns; None for the first of ``ADDRESS_COLUMNS``.
 
     Raises:
@@ -193,7 +81,7 @@ def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListE
 
 def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
     try:
-        with _opened(known) as file:
+        with open_list(known) as file:
             yield from _READERS.get(known.format, _of_lines)(known, file, column)
     except EechipsError:
         raise
@@ -203,55 +91,6 @@ def _entries(known: ItemList, column: str | None) -> Iterator[ListEntry]:
         if not known.is_foreign:
             raise
         raise ConfigurationError(f"{known.name} cannot be read: {redact(str(error))}") from error  # a store's package
-
-
-@contextmanager
-def _opened(known: ItemList) -> Iterator[IO[bytes]]:
-    """Open a list, and decompress it."""
-    import fsspec
-
-    if is_http(known.address):  # servers may omit lengths, lack ranges, or decompress: copy the file first
-        with tempfile.TemporaryFile() as copy:
-            files, path = fsspec.url_to_fs(known.address)
-            files.get_file(path, copy)
-            copy.seek(0)
-            magic = MAGIC.get(known.compression or "", b"")
-            is_compressed = bool(magic) and copy.read(len(magic)) == magic
-            copy.seek(0)
-            with _decompressed(copy, known.compression if is_compressed else None) as file:
-                yield _in_utf8(known, file)
-    else:
-        with (
-            fsspec.open(known.address, "rb", compression=None) as source,
-            _decompressed(source, known.compression) as file,
-        ):
-            yield _in_utf8(known, file)
-
-
-@contextmanager
-def _decompressed(file: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
-    if compression is None:
-        yield file
-        return
-    with _OPENERS[compression](file) as stream:
-        yield stream
-
-
-def _in_utf8(known: ItemList, file: IO[bytes]) -> IO[bytes]:
-    """Convert a text in UTF-16 or UTF-32 with a byte order mark, as PowerShell and Excel write it, to UTF-8."""
-    if known.format == "parquet":
-        return file
-    if not hasattr(file, "peek"):  # of a store's package, which may not read single lines efficiently
-        file = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, file)))
-    head = cast(io.BufferedReader, file).peek(4)
-    encoding = {2: "utf-16", 4: "utf-32"}.get(next((len(mark) for mark in _WIDE if head.startswith(mark)), 0))
-    return file if encoding is None else codecs.EncodedFile(file, "utf-8", encoding)
-
-
-def _zstandard(file: IO[bytes]) -> IO[bytes]:
-    import pyarrow as pa
-
-    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
 
 
 def _of_lines(known: ItemList, file: IO[bytes], _: str | None) -> Iterator[ListEntry]:
@@ -369,7 +208,7 @@ def _of_failures(known: ItemList, rows: Iterator[list[str]], column: str | None)
 def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[ListEntry]:
     """Yield the entries of a list at places, if they still have the same URLs."""
     try:
-        lists = [] if is_redacted(name) else find([name])
+        lists = [] if is_redacted(name) else find_lists([name])
     except EechipsError:
         lists = []  # the list no longer exists
     for known in lists:
@@ -485,14 +324,6 @@ def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
     raise UsageError(f"{known.name} has no column {asked}: it has {redact(', '.join(names))}; set `column`")
 
 
-def _is_local(files: Any) -> bool:
-    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
-    return "file" in protocols
-
-
-_OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
-    "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "zst": _zstandard
-}  # fmt: skip
 _READERS: Mapping[str, Callable[[ItemList, IO[bytes], str | None], Iterator[ListEntry]]] = {
     "parquet": _of_parquet, "csv": _of_table, "tsv": _of_table, "json": _of_document, "geojson": _of_document
 }  # fmt: skip

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.archive.catalogs.commit import SCHEMA_NAME
-from eechips.archive.catalogs.list_readers import FORMATS, MAGIC, ItemList, ListEntry, chunks, find
+from eechips.archive.catalogs.item_lists import FORMATS, MAGIC, ItemList, find_lists
+from eechips.archive.catalogs.list_readers import ListEntry, chunks
 from eechips.archive.downloads.assets import make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web
@@ -206,7 +207,7 @@ def _found(address: str, reader: DocumentReader) -> Iterator[list[ItemList]]:
     """Yield the lists of a URL; remote ones are copied, since they may be compressed."""
     if not is_web(address):
         path = local_path(address)
-        yield find([address if path is None else str(path)])
+        yield find_lists([address if path is None else str(path)])
         return
     with temporary_folder() as folder:
         content, known = reader.content(address), _known(address)

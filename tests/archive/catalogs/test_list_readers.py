@@ -24,8 +24,9 @@ import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from eechips.archive.catalogs.columns import table_of
+from eechips.archive.catalogs.item_lists import find_lists
 from eechips.archive.catalogs.item_validation import validate_items
-from eechips.archive.catalogs.list_readers import chunks, find, rows_at_once
+from eechips.archive.catalogs.list_readers import chunks, rows_at_once
 from eechips.errors import ConfigurationError, UsageError
 from tests.support.catalog_items import item
 
@@ -80,7 +81,7 @@ OF_URLS = ["ndjson", "txt", "ndjson.bz2", "json", "csv", "tsv", "parquet"]
 @pytest.mark.parametrize("name", [*OF_ITEMS, "bare_urls.csv", *(f"urls.{suffix}" for suffix in OF_URLS)])
 def test_every_list_format_is_read(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
-    (found,) = chunks(find([str(tmp_path / name)]), None)
+    (found,) = chunks(find_lists([str(tmp_path / name)]), None)
     if "urls" in name:
         assert [entry.address for entry in found] == URLS
         assert all(entry.item is None for entry in found)
@@ -96,19 +97,19 @@ def test_every_list_format_is_read(tmp_path: Path, name: str) -> None:
 def test_patterns_are_expanded_and_entries_are_read_in_chunks(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "c.ndjson"):
         (tmp_path / name).write_text("\n".join(f"https://{name}/{n}" for n in range(1500)))
-    lists = find([str(tmp_path / "*.txt"), str(tmp_path / "c.ndjson"), str(tmp_path / "a.txt")])
+    lists = find_lists([str(tmp_path / "*.txt"), str(tmp_path / "c.ndjson"), str(tmp_path / "a.txt")])
     assert [Path(known.address).name for known in lists] == ["a.txt", "b.txt", "c.ndjson"]
     found = list(chunks(lists, None))
     assert [len(chunk) for chunk in found] == [2000, 2000, 500]
     assert found == list(chunks(lists, None))
     large = "x" * 1_000_000
     (tmp_path / "large.ndjson").write_text("\n".join(json.dumps({"n": n, "x": large}) for n in range(70)))
-    assert [len(chunk) for chunk in chunks(find([str(tmp_path / "large.ndjson")]), None)] == [32, 32, 6]
+    assert [len(chunk) for chunk in chunks(find_lists([str(tmp_path / "large.ndjson")]), None)] == [32, 32, 6]
 
 
 def test_url_columns_are_found_or_chosen(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": URLS, "b": [None, "", URLS[0]]}), tmp_path / "x.parquet")
-    lists = find([str(tmp_path / "x.parquet")])
+    lists = find_lists([str(tmp_path / "x.parquet")])
     assert [entry.address for entry in next(chunks(lists, "a"))] == URLS
     assert [entry.address for entry in next(chunks(lists, "b"))] == URLS[:1]
     with pytest.raises(UsageError, match="no column 'c': it has a, b"):
@@ -120,13 +121,13 @@ def test_url_columns_are_found_or_chosen(tmp_path: Path) -> None:
 def test_invalid_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tif").write_bytes(b"")
     with pytest.raises(UsageError, match="must end in one of csv, tsv"):
-        find([str(tmp_path / "x.tif")])
+        find_lists([str(tmp_path / "x.tif")])
     with pytest.raises(UsageError, match="there is no list"):
-        find([str(tmp_path / "*.csv")])
+        find_lists([str(tmp_path / "*.csv")])
     with pytest.raises(UsageError, match="there is no list"):
-        find([str(tmp_path / "x.csv")])
+        find_lists([str(tmp_path / "x.csv")])
     with pytest.raises(ConfigurationError, match="cannot be listed"):
-        find(["nosuch://bucket/x.csv"])
+        find_lists(["nosuch://bucket/x.csv"])
     for name, content in (
         ("x.parquet", b"PAR1"),
         ("x.ndjson.gz", b"no gzip"),
@@ -135,15 +136,15 @@ def test_invalid_lists_are_refused(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"cannot be read|is not JSON"):
-            list(chunks(find([str(tmp_path / name)]), None))
+            list(chunks(find_lists([str(tmp_path / name)]), None))
     (tmp_path / "empty.csv").write_bytes(b"")
-    assert list(chunks(find([str(tmp_path / "empty.csv")]), None)) == []
+    assert list(chunks(find_lists([str(tmp_path / "empty.csv")]), None)) == []
 
 
 def ids(*lists: Path) -> list[str]:
     """The ids of the items of lists; of what is none, what it is."""
     found = []
-    for entry in (entry for chunk in chunks(find([str(path) for path in lists]), None) for entry in chunk):
+    for entry in (entry for chunk in chunks(find_lists([str(path) for path in lists]), None) for entry in chunk):
         try:
             value = json.loads(entry.item or b"")
             found.append(value["id"] if isinstance(value, dict) and "id" in value else type(value).__name__)
@@ -238,7 +239,7 @@ def test_names_with_brackets_are_names(tmp_path: Path) -> None:
 
 def of_parquet(path: Path, table: pa.Table) -> list[dict[str, Any]]:
     pq.write_table(table, path)
-    return [json.loads(entry.item or b"") for chunk in chunks(find([str(path)]), None) for entry in chunk]
+    return [json.loads(entry.item or b"") for chunk in chunks(find_lists([str(path)]), None) for entry in chunk]
 
 
 WKB = [shapely.to_wkb(shapely.geometry.shape(value["geometry"])) for value in ITEMS]
@@ -312,7 +313,7 @@ def test_parquet_of_other_libraries(tmp_path: Path) -> None:
     asyncio.run(write())
     to_parquet(parse_stac_items_to_arrow(copy.deepcopy(values)), tmp_path / "library.parquet")
     for name in ("rustac", "library"):
-        (entries,) = chunks(find([str(tmp_path / f"{name}.parquet")]), None)
+        (entries,) = chunks(find_lists([str(tmp_path / f"{name}.parquet")]), None)
         found = {value["id"]: value for value in (json.loads(entry.item or b"") for entry in entries)}
         assert validate_items(list(found.values()), strict=True).refused == []
         for value in values:
@@ -321,7 +322,7 @@ def test_parquet_of_other_libraries(tmp_path: Path) -> None:
             assert one == {name: part for name, part in value.items() if name != "geometry"}
     frame = geopandas.GeoDataFrame.from_features(values[:3], crs=4326).assign(id=["0", "1", "2"])
     frame.to_parquet(tmp_path / "frame.parquet")
-    (entries,) = chunks(find([str(tmp_path / "frame.parquet")]), None)
+    (entries,) = chunks(find_lists([str(tmp_path / "frame.parquet")]), None)
     for entry, value in zip(entries, values[:3], strict=True):
         assert json.loads(entry.item or b"")["properties"] == value["properties"]
 
@@ -389,7 +390,7 @@ def test_folders_are_read_as_the_lists_in_them(tmp_path: Path) -> None:
     assert ids(table) == ids(tmp_path / "*.parquet") == ["0", "1", "2"]
     (tmp_path / "none.parquet").mkdir()
     with pytest.raises(UsageError, match="there is no list"):
-        find([str(tmp_path / "none.parquet")])
+        find_lists([str(tmp_path / "none.parquet")])
 
 
 @pytest.mark.parametrize("name", ["geom", "wkb_geometry", "Umriß"])
