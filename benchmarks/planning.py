@@ -46,7 +46,7 @@ class Exchanges:
         self.bodies: list[int] = []
         self.responses: list[int] = []
         self.places: list[Any] = []
-        exchange, sites = ConnectionPool.exchange, ChipPlan.sites
+        exchange, choose_places = ConnectionPool.exchange, ChipPlan.choose_places
 
         def measured(pool: ConnectionPool, request: Any, *arguments: Any) -> Any:
             response = exchange(pool, request, *arguments)
@@ -56,10 +56,10 @@ class Exchanges:
             return response
 
         def kept(plan: ChipPlan) -> Any:
-            self.places = list(sites(plan))
+            self.places = list(choose_places(plan))
             return self.places
 
-        ConnectionPool.exchange, ChipPlan.sites = measured, kept  # type: ignore[method-assign]
+        ConnectionPool.exchange, ChipPlan.choose_places = measured, kept  # type: ignore[method-assign]
 
     def clear(self) -> None:
         self.bodies, self.responses, self.places = [], [], []
@@ -95,7 +95,7 @@ def main() -> None:
                 )  # fmt: skip
                 seconds = time.perf_counter() - began
                 refused = sum(n for code, n in server.get("_stats")["statuses"].items() if int(code) >= 400)
-            places = [(site.fields["eco_id"], site.point) for site in exchanges.places]
+            places = [(place.fields["eco_id"], place.point) for place in exchanges.places]
             digests.append(hashlib.sha256(repr(places).encode()).hexdigest())
             print(
                 f"{name:12}{len(exchanges.bodies):>9,}{refused:>9,}{max(exchanges.bodies):>14,}"

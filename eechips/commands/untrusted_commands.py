@@ -43,7 +43,7 @@ def check_planned(item: WorkItem, own: Collection[str], *, is_own: bool) -> None
             raise UsageError(
                 "these units were planned by another user, on another machine or by another version, or were changed"
                 f" since, and their command sets more than data ({', '.join(refused)}): eechips"
-                f" {shlex.join(item.job)}. Give options of a run here instead, or give `trust` to execute the command"
+                f" {shlex.join(item.job)}. Give options of a run here instead. Give `trust` to execute the command"
                 " as it is"
             )
         return

@@ -63,7 +63,7 @@ class Dbase:
             language = file.read(32)[29:30]
         codec = find_codec(declared) if declared else _CODE_PAGES.get(language[0] if language else 0)
         if declared and codec is None:
-            raise RefusedFileError(f"its texts are in {declared[:40]!r}, which is not a known encoding")
+            raise RefusedFileError(f"its texts are in {declared[:40]!r}, which is no known encoding")
         if codec is None:
             codec = "utf-8" if all(is_text(raw, "utf-8") for _, _, raw in texts) else "cp1252"
         elif not declared and codec != "utf-8" and texts and all(is_text(raw, "utf-8") for _, _, raw in texts):

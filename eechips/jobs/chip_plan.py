@@ -15,7 +15,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings, frame_window, window_fields
 from eechips.jobs.sample_layers import SampleLayer
-from eechips.jobs.sampling import StrategyBuilder, log_sites
+from eechips.jobs.sampling import StrategyBuilder, log_places
 from eechips.planning import asset_metadata, grid_alignment, point_images
 from eechips.planning.clear_shares import ClearSource, FrameScore, fetch_candidates, list_score_bands, resolve_score
 from eechips.planning.frame_choice import Candidate
@@ -24,7 +24,7 @@ from eechips.planning.image_filters import PropertyFilter, resolve_conditions
 from eechips.planning.periods import parse_moment
 from eechips.planning.point_images import ChipFootprint, find_contributors
 from eechips.planning.region_images import region_grid
-from eechips.planning.strategies import SampleSite, Strategy
+from eechips.planning.strategies import SamplePlace, Strategy
 from eechips.recipe import PlanPreview, Unit
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import format_utc
@@ -79,24 +79,24 @@ class ChipPlan:
     def _surveyed(self) -> Iterator[tuple[SampleLayer, SurveyedLayer]]:
         return zip(self.sample.layers, self.layers, strict=True)
 
-    def sites(self) -> Sequence[SampleSite]:
+    def choose_places(self) -> Sequence[SamplePlace]:
         """Choose the places, and log them.
 
         Raises:
             RegionError: if no place is left.
         """
-        sites = self.strategy.sites()
-        if not sites:
+        places = self.strategy.choose_places()
+        if not places:
             raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")
-        log_sites(self.sample, self.strategy, sites)
-        return sites[: self.sample.options.limit]
+        log_places(self.sample, self.strategy, places)
+        return places[: self.sample.options.limit]
 
-    def units(self, sites: Sequence[SampleSite]) -> Iterator[Unit]:
+    def units(self, places: Sequence[SamplePlace]) -> Iterator[Unit]:
         """Make the units of places. The service is asked for the grids below them, 500 places a request."""
         extra = self.layer_fields
         units = (
-            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
-            for site, place in zip(sites, self._places(sites), strict=True)
+            {"kind": "point", "coordinates": list(place.point), **place.fields, **grid_fields, **extra}
+            for place, grid_fields in zip(places, self._grid_fields(places), strict=True)
         )
         if self.sample.frames is not None:
             yield from self.with_frames(units, self.sample.frames)
@@ -110,11 +110,11 @@ class ChipPlan:
         names = {} if sample.first_layers is None else {LAYERS: [layer.name for layer in sample.layers]}
         return names | self._sources() | self._tests() | self._casts() | self._dtypes()
 
-    def preview(self, sites: Sequence[SampleSite], count: int) -> PlanPreview:
+    def preview(self, places: Sequence[SamplePlace], count: int) -> PlanPreview:
         """Plan the first places only."""
         frames = self.sample.frames
         reads_pixels = frames is not None and frames.reducer is None  # the clear shares of all images
-        return PlanPreview([site.point for site in sites], self.units(sites[:count]), BATCH, reads_pixels)
+        return PlanPreview([place.point for place in places], self.units(places[:count]), BATCH, reads_pixels)
 
     def of_layers(self, names: Collection[str]) -> ChipPlan:
         """Return the plan of some of the datasets, of places that are there."""
@@ -132,9 +132,9 @@ class ChipPlan:
 
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
-        sites = [self.strategy.replacement(unit, number) for unit, number in wanted]
-        units = self.units([site for site in sites if site is not None])
-        return [None if site is None else next(units) for site in sites]
+        places = [self.strategy.replacement(unit, number) for unit, number in wanted]
+        units = self.units([place for place in places if place is not None])
+        return [None if place is None else next(units) for place in places]
 
     def _sources(self) -> dict[str, Any]:
         """Return kind and bands of datasets without a record, for workers."""
@@ -174,13 +174,13 @@ class ChipPlan:
         differing = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
         return {"dtypes": differing} if differing and self.sample.style.format == "tif" else {}
 
-    def _places(self, sites: Sequence[SampleSite]) -> Iterator[dict[str, Any]]:
-        """Yield the part of each site's unit that describes its grid and image."""
-        sample, points = self.sample, [site.point for site in sites]
+    def _grid_fields(self, places: Sequence[SamplePlace]) -> Iterator[dict[str, Any]]:
+        """Yield the part of each place's unit that describes its grid and image."""
+        sample, points = self.sample, [place.point for place in places]
         metadata, band = self.layers[0].metadata, self.layers[0].bands[0]
         if metadata.kind == "image" and sample.grid_mode == "native":
-            for site in sites:
-                yield {"grid": self._grid(band.grid, site).to_json()}
+            for place in places:
+                yield {"grid": self._grid(band.grid, place).to_json()}
             return
         collection = moments = None
         if metadata.kind != "image":
@@ -190,7 +190,7 @@ class ChipPlan:
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
             if sample.options.date is not None:
-                moments = [sample.dates.moments(site.fields["label_date"]) for site in sites]
+                moments = [sample.dates.moments(place.fields["label_date"]) for place in places]
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)
             for bounds in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
@@ -198,18 +198,18 @@ class ChipPlan:
                 yield {"grid": bounds.grid.to_json(), **image_fields, **_date(bounds.time)}
             return
         assert collection is not None
-        for site, source in zip(sites, point_images.find_images(collection, band.name, points, moments), strict=True):
+        for place, source in zip(places, point_images.find_images(collection, band.name, points, moments), strict=True):
             scale = asset_metadata.band_scale(band)
-            native = grid_alignment.utm_grid(site.point, scale) if source is None else source.grid
+            native = grid_alignment.utm_grid(place.point, scale) if source is None else source.grid
             image_fields = {} if source is None else {"image": source.index, **_date(source.time)}
-            yield {"grid": self._grid(native, site).to_json(), **image_fields}
+            yield {"grid": self._grid(native, place).to_json(), **image_fields}
 
-    def _grid(self, native: Grid, site: SampleSite) -> Grid:
+    def _grid(self, native: Grid, place: SamplePlace) -> Grid:
         """Return the pixels of a chip: around a point, or of a region."""
         regions = self.sample.regions
         if regions is None:
-            return grid_alignment.align_chip(self.alignment, native, site.point, self.sample.dimensions)
-        region = site.fields["region"]
+            return grid_alignment.align_chip(self.alignment, native, place.point, self.sample.dimensions)
+        region = place.fields["region"]
         try:
             return region_grid(regions.polygon_of(region), self.alignment, native, regions.margin)
         except RegionError as error:

@@ -38,7 +38,7 @@ from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.periods import parse_day, parse_step
-from eechips.planning.strategies import SampleSite
+from eechips.planning.strategies import SamplePlace
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
 
@@ -66,7 +66,7 @@ class ChipSample:
         self.sample: ResolvedSample = resolve_sample(SampleOptions(**options))
         self._declared: ResolvedSample | None = None  # of a run that was extended: as its options say
         self._plan: ChipPlan | None = None
-        self._sites: Sequence[SampleSite] | None = None
+        self._places: Sequence[SamplePlace] | None = None
         self.identity = self.sample.identity
         self.parameters: Mapping[str, Any] = self.sample.parameters
         self.datasets = self.sample.datasets
@@ -118,8 +118,8 @@ class ChipSample:
             UsageError: if a dataset has no image for the region and the dates.
         """
         plan = self._make_plan()
-        self._sites = plan.sites()
-        return plan.units(self._sites)
+        self._places = plan.choose_places()
+        return plan.units(self._places)
 
     def preview_units(self, count: int) -> PlanPreview:
         """Choose the places, and plan the first units only; see :class:`eechips.recipe.SupportsPreview`.
@@ -127,8 +127,8 @@ class ChipSample:
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
-        plan, sites = self._chosen()
-        return plan.preview(sites, count)
+        plan, places = self._chosen()
+        return plan.preview(places, count)
 
     def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
         """Plan some of the units; see :class:`eechips.recipe.SupportsPreview`.
@@ -136,15 +136,15 @@ class ChipSample:
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
-        plan, sites = self._chosen()
-        return plan.units([sites[position] for position in positions])
+        plan, places = self._chosen()
+        return plan.units([places[position] for position in positions])
 
-    def _chosen(self) -> tuple[ChipPlan, Sequence[SampleSite]]:
+    def _chosen(self) -> tuple[ChipPlan, Sequence[SamplePlace]]:
         """Return the plan and its places, which are chosen once."""
-        if self._plan is None or self._sites is None:
-            self._sites = self._make_plan().sites()
+        if self._plan is None or self._places is None:
+            self._places = self._make_plan().choose_places()
         assert self._plan is not None
-        return self._plan, self._sites
+        return self._plan, self._places
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return the units of further places, frames and datasets; see :class:`eechips.recipe.SupportsExtension`.
@@ -157,7 +157,7 @@ class ChipSample:
         """
         check_sample_grows(earlier.parameters, self.sample)
         plan = self._make_plan()
-        return add_chips(earlier, plan, plan.sites())
+        return add_chips(earlier, plan, plan.choose_places())
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the end of the last whole period before the day of the latest image.
@@ -253,7 +253,7 @@ class ChipSample:
         return {
             **self.__dict__,
             "_plan": None,
-            "_sites": None,
+            "_places": None,
             "_declared": None,
             "sample": replace(self.sample, places=None, cells=None, away_from=None),
         }

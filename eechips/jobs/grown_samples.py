@@ -23,7 +23,7 @@ from eechips.jobs.sample_layers import SampleLayer, layer_name
 from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.periods import format_moment
 from eechips.planning.separate_regions import outline_error
-from eechips.planning.strategies import SampleSite
+from eechips.planning.strategies import SamplePlace
 from eechips.recipe import AddedUnits, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
 
@@ -265,13 +265,13 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
     check_periods_stay(_days(_windows(before)), _days(periods), "chips")
 
 
-def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite]) -> AddedUnits:
+def add_chips(earlier: EarlierPlan, plan: ChipPlan, places: Sequence[SamplePlace]) -> AddedUnits:
     """Return the units that a sample lacks: further datasets and frames of its places, and further places.
 
     Args:
         earlier: the run.
         plan: plan of the extension.
-        sites: all places of the extension.
+        places: all places of the extension.
 
     Raises:
         UsageError: if a place of the run is not among them.
@@ -280,7 +280,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
     if regions is not None:
         check_files_stay(earlier.units, regions)
     known = dict(zip(_keys_of(_first_units(earlier)), _first_ids(earlier), strict=True))
-    keys = list(_keys((site.point, site.fields) for site in sites))
+    keys = list(_keys((place.point, place.fields) for place in places))
     missing = set(_keys_of(_first_units(earlier, without=earlier.replacing))).difference(keys)
     if missing and regions is not None:
         raise outline_error(min(missing, key=str)[3])
@@ -298,7 +298,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, sites: Sequence[SampleSite])
         windows = tuple(period for period in settings.periods if (period.start, period.end) not in lacking)
         if windows:
             added += _further_frames(_first_units(earlier, without=earlier.dropped), plan, settings, windows)
-    new = [site for key, site in zip(keys, sites, strict=True) if key not in known]
+    new = [place for key, place in zip(keys, places, strict=True) if key not in known]
     # A replacement whose place is among those of the extension counts as one of them, and replaces nothing any more.
     chosen = earlier.replacing & {known[key] for key in keys if key in known}
     return AddedUnits([*added, *(plan.units(new) if new else ())], chosen=chosen)

@@ -32,13 +32,13 @@ from eechips.planning.strategies import (
     FixedStrategy,
     PointFilter,
     RandomStrategy,
-    SampleSite,
+    SamplePlace,
     StrataPool,
     Strategy,
     StratifiedDraw,
-    listed_sites,
-    region_sites,
-    sites_within,
+    listed_places,
+    places_within,
+    region_places,
 )
 from eechips.text.formatting import format_count, format_extent
 
@@ -86,17 +86,17 @@ class StrategyBuilder:
         if options.total is not None:
             return self._total(sample.count)
         if sample.cells is not None:
-            return FixedStrategy(sample.cells.sites(self._outline()), self._point_filter(), self._min_distance())
+            return FixedStrategy(sample.cells.list_places(self._outline()), self._point_filter(), self._min_distance())
         if sample.regions is not None:
             return FixedStrategy(
-                region_sites(sample.regions, is_clipped=options.clip), self._point_filter(), self._min_distance()
+                region_places(sample.regions, is_clipped=options.clip), self._point_filter(), self._min_distance()
             )
         assert sample.places is not None
         date = options.date
-        sites = listed_sites(sample.places, *((None, None) if date is None else (date.name, date.format)))
+        places = listed_places(sample.places, *((None, None) if date is None else (date.name, date.format)))
         if sample.region is not None:
-            sites = sites_within(sites, self._outline())
-        return FixedStrategy(sites, self._point_filter(), self._min_distance())
+            places = places_within(places, self._outline())
+        return FixedStrategy(places, self._point_filter(), self._min_distance())
 
     def _per_ecoregion(self, column: TableColumn, count: int) -> RandomStrategy:
         options, min_distance = self.sample.options, self._min_distance()
@@ -168,12 +168,12 @@ class StrategyBuilder:
         return is_near
 
 
-def log_sites(sample: ResolvedSample, strategy: Strategy, sites: Sequence[SampleSite]) -> None:
+def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[SamplePlace]) -> None:
     """Log the number and the extent of the places, and strata that have too few."""
     options = sample.options
-    _log.info("Extent: %s", format_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
+    _log.info("Extent: %s", format_extent(*shapely.MultiPoint([place.point for place in places]).bounds))
     if not isinstance(strategy, RandomStrategy):
-        _log.info("Places: %s", f"{len(sites):,}")
+        _log.info("Places: %s", f"{len(places):,}")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
     shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")

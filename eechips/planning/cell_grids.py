@@ -22,7 +22,7 @@ from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
 from eechips.planning.samplers import regular_points
-from eechips.planning.strategies import SampleSite, json_columns
+from eechips.planning.strategies import SamplePlace, json_columns
 from eechips.text.formatting import parse_distance
 
 REGULAR = "regular"
@@ -57,7 +57,7 @@ class PlaceCells(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Return the JSON value that identifies the cells."""
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centres that lie in a region, in longitude and latitude.
 
         Units have ``grid_code``, the code of the cell with that of its grid, and ``grid_cell``, its code alone; of a
@@ -87,11 +87,11 @@ class RegularGrid:
         """``{"cells": "regular:10km"}``."""
         return {"cells": f"{REGULAR}:{self.metres / 1000:.12g}km"}
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the places that lie in a region, by row and column."""
         points, places = regular_points(region, self.metres)
         return [
-            SampleSite((lon, lat), {"row": row, "column": column})
+            SamplePlace((lon, lat), {"row": row, "column": column})
             for (lon, lat), (row, column) in zip(points.round(_DIGITS).tolist(), places.tolist(), strict=True)
         ]
 
@@ -132,7 +132,7 @@ class MajorTomGrid:
         columns: npt.NDArray[np.int64] = np.maximum(counts, 1).astype(np.int64)
         return columns
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centres of cells in a region, from north to south and from west to east."""
         joined = join_at_antimeridian(region)
         west, south, east, north = shapely.bounds(joined).tolist()
@@ -145,9 +145,9 @@ class MajorTomGrid:
         last = np.minimum(np.floor(east / widths - 0.5 + _ROUNDING).astype(np.int64), first + counts - 1)
         _check_count(float(np.maximum(last - first + 1, 0).sum()))
         shapely.prepare(joined)
-        return [site for row in zip(rows, counts, first, last, strict=True) for site in self._of_row(joined, *row)]
+        return [place for row in zip(rows, counts, first, last, strict=True) for place in self._of_row(joined, *row)]
 
-    def _of_row(self, region: BaseGeometry, row: int, count: int, first: int, last: int) -> Iterator[SampleSite]:
+    def _of_row(self, region: BaseGeometry, row: int, count: int, first: int, last: int) -> Iterator[SamplePlace]:
         columns = np.arange(first, last + 1)
         longitudes = ((columns + 0.5) * (360.0 / count)).round(_DIGITS)  # a centre may lie on the antimeridian
         latitude = (row + 0.5) * (180.0 / self.row_count)
@@ -158,7 +158,7 @@ class MajorTomGrid:
             cell = f"{_name(int(row), 'UD')}_{_name(column, 'RL')}"
             # The code of the STAC extension Grid, 1.2.0: https://github.com/stac-extensions/grid#major-tom-grid
             code = f"MAJORTOM-{self.metres / 1000:g}-{cell}"
-            yield SampleSite((longitude, round(latitude, _DIGITS)), {"grid_code": code, "grid_cell": cell})
+            yield SamplePlace((longitude, round(latitude, _DIGITS)), {"grid_code": code, "grid_cell": cell})
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class H3Grid:
         """``{"cells": "h3:6"}``."""
         return {"cells": f"{H3}:{self.resolution}"}
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centres of hexagons in a region, in the order of their indexes."""
         h3 = load_h3()
         least = float(h3.average_hexagon_area(self.resolution, unit="m^2")) / _H3_SPREAD
@@ -188,7 +188,7 @@ class H3Grid:
         shapely.prepare(region)
         inside = shapely.intersects_xy(region, *centres.T)
         return [
-            SampleSite((lon, lat), {"grid_code": f"H3-{cell}", "grid_cell": cell})
+            SamplePlace((lon, lat), {"grid_code": f"H3-{cell}", "grid_cell": cell})
             for cell, (lon, lat), is_in in zip(cells, centres.round(_DIGITS).tolist(), inside.tolist(), strict=True)
             if is_in
         ]
@@ -211,13 +211,13 @@ class S2Grid:
         """``{"cells": "s2:13"}``."""
         return {"cells": f"{S2}:{self.level}"}
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centres of cells in a region, in the order of their ids."""
         least = 4 * math.pi * EARTH_RADIUS**2 / (6 * 4**self.level) / _S2_SPREAD
         _check_count(spherical_area(region) / least)
         ids, centres = list_s2_cells(region, self.level)
         return [
-            SampleSite((lon, lat), {"grid_code": f"S2-{token}", "grid_cell": token})
+            SamplePlace((lon, lat), {"grid_code": f"S2-{token}", "grid_cell": token})
             for token, (lon, lat) in zip(cell_tokens(ids), centres.round(_DIGITS).tolist(), strict=True)
         ]
 
@@ -239,12 +239,12 @@ class MgrsGrid:
         """``{"cells": "mgrs:10km"}``."""
         return {"cells": f"{MGRS}:{self.metres // 1000}km"}
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centres of squares in a region, by zone, from north to south and from west to east."""
         _check_count(spherical_area(region) / self.metres**2)
         names, centres = list_squares(region, self.metres)
         return [
-            SampleSite((lon, lat), {"grid_code": f"MGRS-{name}", "grid_cell": name})
+            SamplePlace((lon, lat), {"grid_code": f"MGRS-{name}", "grid_cell": name})
             for name, (lon, lat) in zip(names, centres.round(_DIGITS).tolist(), strict=True)
         ]
 
@@ -269,13 +269,13 @@ class FileGrid:
         column = {} if self.cell_field is None else {"cell_field": self.cell_field}
         return {"cells": str(self.places.path), "cells_sha256": self.places.sha256, **column, **self.places.reading}
 
-    def sites(self, region: BaseGeometry) -> list[SampleSite]:
+    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
         """Return the centroids of polygons that lie in a region, in the order of the file."""
         table = self.places.table
         column = None if self.cell_field is None else table.column(self.cell_field).to_pylist()
         columns = json_columns(table)
         shapely.prepare(region)
-        cell_sites = []
+        cell_places = []
         for row, polygon in enumerate(self.places.geometries):
             if polygon is None:
                 continue
@@ -284,8 +284,8 @@ class FileGrid:
             if shapely.intersects_xy(region, *point):
                 code = str(row + 1) if column is None else str(column[row])
                 properties = {name: values[row] for name, values in columns.items()}
-                cell_sites.append(SampleSite(point, {"grid_code": code, "grid_cell": code, "properties": properties}))
-        return cell_sites
+                cell_places.append(SamplePlace(point, {"grid_code": code, "grid_cell": code, "properties": properties}))
+        return cell_places
 
 
 def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | None = None) -> PlaceCells:

@@ -1,4 +1,4 @@
-"""Choose the places of a sample: draws of points from each stratum, and strategies that list sites or replace them."""
+"""Choose the places of a sample: draws of points from each stratum, and strategies that list places or replace them."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class StratifiedDraw:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleSite:
+class SamplePlace:
     """A place to take a chip at.
 
     Attributes:
@@ -234,10 +234,10 @@ class SampleSite:
 class Strategy(Protocol):
     """Choose the places of a sample."""
 
-    def sites(self) -> list[SampleSite]:
+    def choose_places(self) -> list[SamplePlace]:
         """Return the places of the plan, in their order."""
 
-    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SamplePlace | None:
         """Return the n-th replacement of a unit's place; None if there is none.
 
         See :class:`~eechips.recipe.protocol.SupportsReplacement`.
@@ -258,16 +258,16 @@ class RandomStrategy:
     fields: Mapping[Key, Mapping[str, Any]]
     key_field: str | None = None
 
-    def sites(self) -> list[SampleSite]:
+    def choose_places(self) -> list[SamplePlace]:
         """Return the places, one of each stratum in turn."""
-        return [SampleSite(point, self.fields[key]) for key, point in self.draws.interleaved()]
+        return [SamplePlace(point, self.fields[key]) for key, point in self.draws.interleaved()]
 
-    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SamplePlace | None:
         """Return a further point of the same stratum."""
         key: Key = next(iter(self.fields)) if self.key_field is None else unit[self.key_field]
         longitude, latitude = unit["coordinates"]
         point = self.draws.replacement(key, (longitude, latitude), number)
-        return None if point is None else SampleSite(point, self.fields[key])
+        return None if point is None else SamplePlace(point, self.fields[key])
 
 
 @dataclass(frozen=True)
@@ -280,57 +280,57 @@ class FixedStrategy:
         min_distance: drops places too near to an earlier one; None for no minimum distance.
     """
 
-    listed: Sequence[SampleSite]
+    listed: Sequence[SamplePlace]
     point_filter: PointFilter | None = None
     min_distance: MinDistance | None = None
 
-    def sites(self) -> list[SampleSite]:
+    def choose_places(self) -> list[SamplePlace]:
         """Return the places that pass the filter and are far enough from earlier ones."""
-        kept_sites = list(self.listed)
+        kept_places = list(self.listed)
         if self.point_filter is not None:
-            counts = self.point_filter([site.point for site in kept_sites])
-            kept_sites = [site for site, is_kept in zip(kept_sites, counts, strict=True) if is_kept]
-        if self.min_distance is not None and kept_sites:
-            radii = self.min_distance.radii(np.array([site.point for site in kept_sites])).tolist()
-            kept_sites = [
-                site
-                for site, radius in zip(kept_sites, radii, strict=True)
-                if self.min_distance.add(site.point, radius)
+            counts = self.point_filter([place.point for place in kept_places])
+            kept_places = [place for place, is_kept in zip(kept_places, counts, strict=True) if is_kept]
+        if self.min_distance is not None and kept_places:
+            radii = self.min_distance.radii(np.array([place.point for place in kept_places])).tolist()
+            kept_places = [
+                place
+                for place, radius in zip(kept_places, radii, strict=True)
+                if self.min_distance.add(place.point, radius)
             ]
-        return kept_sites
+        return kept_places
 
-    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SamplePlace | None:
         """Return None: fixed places have no replacements."""
         return None
 
 
-def region_sites(regions: SeparateRegions, *, is_clipped: bool) -> list[SampleSite]:
+def region_places(regions: SeparateRegions, *, is_clipped: bool) -> list[SamplePlace]:
     """Return the middle of the bounds of each region, with the fields of units that describe it."""
     return [
-        SampleSite(region_centre(regions.polygon_of(region)), regions.unit_fields(region, is_clipped=is_clipped))
+        SamplePlace(region_centre(regions.polygon_of(region)), regions.unit_fields(region, is_clipped=is_clipped))
         for region in regions.zones.ids
     ]
 
 
-def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:
+def places_within(places: Sequence[SamplePlace], region: BaseGeometry) -> list[SamplePlace]:
     """Return the places that lie in a region."""
-    points = np.array([site.point for site in sites]).reshape(-1, 2)
+    points = np.array([place.point for place in places]).reshape(-1, 2)
     shapely.prepare(region)
-    return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
+    return [place for place, is_in in zip(places, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
 
 
-def listed_sites(places: Places, date_field: str | None, date_format: str | None = None) -> list[SampleSite]:
+def listed_places(places: Places, date_field: str | None, date_format: str | None = None) -> list[SamplePlace]:
     """Return the places of a file; columns become the units' ``properties``, and dates their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = json_columns(places.table)
     moments = places.moments(date_field, date_format).tolist() if date_field is not None else None
-    sites = []
+    listed = []
     for number, (lon, lat) in enumerate(points):
         fields: dict[str, Any] = {"properties": {name: values[number] for name, values in columns.items()}}
         if moments is not None:
             fields["label_date"] = format_moment(moments[number])
-        sites.append(SampleSite((lon, lat), fields))
-    return sites
+        listed.append(SamplePlace((lon, lat), fields))
+    return listed
 
 
 def json_columns(table: Any) -> dict[str, list[Any]]:

@@ -433,12 +433,12 @@ def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> 
 
 def test_places_are_the_centres_of_cells_whose_codes_are_in_the_manifest(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", cells="majortom:500m", name="{grid_cell}")
-    expected = MajorTomGrid(500.0).sites(parse_box(roi()).polygon())
+    expected = MajorTomGrid(500.0).list_places(parse_box(roi()).polygon())
     assert len(expected) > 4
     units = pd.read_parquet(run.path / "manifest.parquet")
-    assert units["grid_code"].tolist() == [site.fields["grid_code"] for site in expected]
+    assert units["grid_code"].tolist() == [place.fields["grid_code"] for place in expected]
     assert all(code.startswith("MAJORTOM-0.5-") for code in units["grid_code"])
-    assert [json.loads(unit)["coordinates"] for unit in units["unit"]] == [list(site.point) for site in expected]
+    assert [json.loads(unit)["coordinates"] for unit in units["unit"]] == [list(place.point) for place in expected]
     assert {Path(file).stem for file in units["file"]} == set(units["grid_cell"])
     assert run.info["parameters"]["cells"] == "majortom:0.5km"
     assert run.verify() == []

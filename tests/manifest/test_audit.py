@@ -39,7 +39,7 @@ def test_sizes_of_samples() -> None:
     assert [SampleSize.parse(text).of(6000) for text in ("1%", "0.001%", "100%", "60", 60, "9999")] == [
         60, 1, 6000, 60, 60, 6000,
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="no size of a sample"):
+    with pytest.raises(UsageError, match="not a size of a sample"):
         SampleSize.parse("-1%")
 
 

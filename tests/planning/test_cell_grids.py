@@ -45,9 +45,9 @@ def points_of_grid(kilometres: float) -> dict[str, tuple[float, float, float, fl
 
 @pytest.mark.parametrize("kilometres", [100, 333, 1000, 5000])
 def test_cells_of_major_tom_are_those_of_all_grid_points(kilometres: int) -> None:
-    sites = MajorTomGrid(1000.0 * kilometres).sites(WORLD)
-    found = {site.fields["grid_cell"]: site.point for site in sites}
-    assert len(found) == len(sites)
+    places = MajorTomGrid(1000.0 * kilometres).list_places(WORLD)
+    found = {place.fields["grid_cell"]: place.point for place in places}
+    assert len(found) == len(places)
     expected = points_of_grid(kilometres)
     centres = {name: (w + dx / 2, s + dy / 2) for name, (w, s, dx, dy) in expected.items() if s + dy / 2 < 90 - 1e-9}
     assert found.keys() == centres.keys()
@@ -73,8 +73,8 @@ def test_published_cells_contain_their_places(kilometres: int, place: tuple[floa
     lon, lat = place
     west, east = ((lon - 3 * width + 180) % 360 - 180, (lon + 3 * width + 180) % 360 - 180)
     region = parse_box(f"{west},{lat - width},{east},{lat + width}").polygon()
-    sites = MajorTomGrid(1000.0 * kilometres).sites(region)
-    [(x, y)] = [site.point for site in sites if site.fields["grid_cell"] == cell]
+    places = MajorTomGrid(1000.0 * kilometres).list_places(region)
+    [(x, y)] = [place.point for place in places if place.fields["grid_cell"] == cell]
     height = 180 / math.ceil(math.pi * 6378.137 / kilometres)
     assert abs(y - lat) <= height / 2
     bottom = y - height / 2
@@ -85,43 +85,43 @@ def test_published_cells_contain_their_places(kilometres: int, place: tuple[floa
 def test_the_code_is_that_of_the_stac_extension() -> None:
     """The example of its README: MAJORTOM-10-922D_249L."""
     region = shapely.box(-90.0, -83.0, -40.0, -82.0)
-    codes = {site.fields["grid_code"] for site in MajorTomGrid(10_000.0).sites(region)}
+    codes = {place.fields["grid_code"] for place in MajorTomGrid(10_000.0).list_places(region)}
     assert "MAJORTOM-10-922D_100L" in codes
     assert all(re.fullmatch(r"MAJORTOM-10-\d+D_\d+L", code) for code in codes)
-    small = MajorTomGrid(320.0).sites(shapely.box(0.0, 0.0, 0.01, 0.01))
-    assert {site.fields["grid_code"] for site in small} >= {"MAJORTOM-0.32-0U_0R"}
+    small = MajorTomGrid(320.0).list_places(shapely.box(0.0, 0.0, 0.01, 0.01))
+    assert {place.fields["grid_code"] for place in small} >= {"MAJORTOM-0.32-0U_0R"}
 
 
 def test_a_region_has_the_cells_whose_centres_lie_in_it() -> None:
     region = shapely.Point(10.0, 50.0).buffer(1.0)
-    sites = MajorTomGrid(10_000.0).sites(region)
-    everywhere = MajorTomGrid(10_000.0).sites(shapely.box(8.0, 48.0, 12.0, 52.0))
-    wanted = [site for site in everywhere if region.contains(shapely.Point(site.point))]
-    assert sites == wanted
-    latitudes = [site.point[1] for site in sites]
+    places = MajorTomGrid(10_000.0).list_places(region)
+    everywhere = MajorTomGrid(10_000.0).list_places(shapely.box(8.0, 48.0, 12.0, 52.0))
+    wanted = [place for place in everywhere if region.contains(shapely.Point(place.point))]
+    assert places == wanted
+    latitudes = [place.point[1] for place in places]
     assert latitudes == sorted(latitudes, reverse=True)
 
 
 @pytest.mark.slow
 def test_a_region_across_the_antimeridian_has_every_cell_once() -> None:
     region = parse_box("179,-20,-179,-18").polygon()
-    sites = MajorTomGrid(50_000.0).sites(region)
-    everywhere = MajorTomGrid(50_000.0).sites(WORLD)
+    places = MajorTomGrid(50_000.0).list_places(region)
+    everywhere = MajorTomGrid(50_000.0).list_places(WORLD)
     wanted = {s.fields["grid_cell"] for s in everywhere if abs(s.point[0]) >= 179 and -20 <= s.point[1] <= -18}
-    assert {site.fields["grid_cell"] for site in sites} == wanted
-    assert len(sites) == len(wanted)
+    assert {place.fields["grid_cell"] for place in places} == wanted
+    assert len(places) == len(wanted)
 
 
 def test_hexagons_are_those_of_h3_whose_centres_lie_in_the_region() -> None:
     region = shapely.box(10.0, 50.0, 11.0, 50.5)
-    sites = H3Grid(6).sites(region)
+    places = H3Grid(6).list_places(region)
     lon, lat = np.meshgrid(np.linspace(9.8, 11.2, 300), np.linspace(49.8, 50.7, 300))
     every = {h3.latlng_to_cell(y, x, 6) for x, y in zip(lon.ravel().tolist(), lat.ravel().tolist(), strict=True)}
     wanted = {cell for cell in every if region.contains(shapely.Point(h3.cell_to_latlng(cell)[::-1]))}
-    assert {site.fields["grid_cell"] for site in sites} == wanted
-    assert {site.fields["grid_code"] for site in sites} == {f"H3-{cell}" for cell in wanted}
-    for site in sites:
-        assert h3.latlng_to_cell(*site.point[::-1], 6) == site.fields["grid_cell"]
+    assert {place.fields["grid_cell"] for place in places} == wanted
+    assert {place.fields["grid_code"] for place in places} == {f"H3-{cell}" for cell in wanted}
+    for place in places:
+        assert h3.latlng_to_cell(*place.point[::-1], 6) == place.fields["grid_cell"]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,13 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
         lon, lat = unproject(crs, [corner + 500 * kilometres])[0]
         if shapely.intersects_xy(region, lon, lat) and library.toMGRS(lat, lon, MGRSPrecision=digits) == name:
             expected[name.zfill(5 + 2 * digits)] = (lon, lat)
-    sites = MgrsGrid(1000 * kilometres).sites(region)
-    found = {site.fields["grid_cell"]: site.point for site in sites}
-    assert len(sites) == len(found) > 20
+    places = MgrsGrid(1000 * kilometres).list_places(region)
+    found = {place.fields["grid_cell"]: place.point for place in places}
+    assert len(places) == len(found) > 20
     assert found.keys() == expected.keys()
     for name, place in expected.items():
         np.testing.assert_allclose(found[name], place, atol=1e-8)
-    assert sites[0].fields["grid_code"] == f"MGRS-{sites[0].fields['grid_cell']}"
+    assert places[0].fields["grid_code"] == f"MGRS-{places[0].fields['grid_cell']}"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
 def test_s2_cells_are_cells_of_its_library_whose_centres_lie_in_the_region(box: str, level: int) -> None:
     s2sphere = pytest.importorskip("s2sphere")
     region = parse_box(box).polygon()
-    found = {site.fields["grid_cell"]: site.point for site in S2Grid(level).sites(region)}
+    found = {place.fields["grid_cell"]: place.point for place in S2Grid(level).list_places(region)}
     assert found
     for token, point in found.items():
         centre = s2sphere.CellId.from_token(token).to_lat_lng()
@@ -203,12 +203,12 @@ def test_s2_cells_are_cells_of_its_library_whose_centres_lie_in_the_region(box: 
 
 def test_known_s2_cells_of_a_region() -> None:
     """Tokens and centres from s2sphere 0.2.5, for where that is not installed."""
-    sites = S2Grid(13).sites(shapely.box(-105.28, 40.0, -105.25, 40.03))
-    assert [(site.fields["grid_code"], site.point) for site in sites[:2]] == [
+    places = S2Grid(13).list_places(shapely.box(-105.28, 40.0, -105.25, 40.03))
+    assert [(place.fields["grid_code"], place.point) for place in places[:2]] == [
         ("S2-876bec2c", (-105.272145599, 40.016975457)),
         ("S2-876bec34", (-105.272145599, 40.006947787)),
     ]
-    assert len(sites) == 6
+    assert len(places) == 6
 
 
 @pytest.mark.slow
@@ -222,22 +222,22 @@ def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None
     grid = parse_cells(tmp_path / "grid.gpkg")
     assert isinstance(grid, FileGrid)
     assert not grid.needs_region
-    sites = grid.sites(WORLD)
-    assert [site.fields["grid_code"] for site in sites] == ["a", "b", "c", "d", "e"]
-    assert [site.point for site in sites[:2]] == [(10.5, 50.5), (11.5, 50.5)]
-    assert sites[4].point == (-179.0, 0.5)
-    assert sites[1].fields["properties"] == {"id": "b", "crop": 2}
-    assert [site.fields["grid_cell"] for site in grid.sites(shapely.box(11.2, 50.0, 12.8, 51.0))] == ["b", "c"]
+    places = grid.list_places(WORLD)
+    assert [place.fields["grid_code"] for place in places] == ["a", "b", "c", "d", "e"]
+    assert [place.point for place in places[:2]] == [(10.5, 50.5), (11.5, 50.5)]
+    assert places[4].point == (-179.0, 0.5)
+    assert places[1].fields["properties"] == {"id": "b", "crop": 2}
+    assert [place.fields["grid_cell"] for place in grid.list_places(shapely.box(11.2, 50.0, 12.8, 51.0))] == ["b", "c"]
     named = parse_cells(tmp_path / "grid.gpkg", "crop")
-    assert [site.fields["grid_code"] for site in named.sites(WORLD)] == ["1", "2", "3", "4", "5"]
+    assert [place.fields["grid_code"] for place in named.list_places(WORLD)] == ["1", "2", "3", "4", "5"]
 
 
 @pytest.mark.slow
 def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(2)]
     gpd.GeoDataFrame({"crop": [1, 1]}, geometry=squares, crs=4326).to_parquet(tmp_path / "grid.parquet")
-    sites = parse_cells(tmp_path / "grid.parquet").sites(WORLD)
-    assert [site.fields["grid_code"] for site in sites] == ["1", "2"]
+    places = parse_cells(tmp_path / "grid.parquet").list_places(WORLD)
+    assert [place.fields["grid_code"] for place in places] == ["1", "2"]
     with pytest.raises(RegionError, match="have the same crop"):
         parse_cells(tmp_path / "grid.parquet", "crop")
 
@@ -260,11 +260,11 @@ def test_cells_that_are_no_grid_are_refused(text: str, message: str) -> None:
 
 def test_too_many_cells_are_refused_before_they_are_listed() -> None:
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
-        MajorTomGrid(1_000.0).sites(WORLD)
+        MajorTomGrid(1_000.0).list_places(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
-        H3Grid(10).sites(WORLD)
+        H3Grid(10).list_places(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
-        S2Grid(12).sites(WORLD)
+        S2Grid(12).list_places(WORLD)
 
 
 def test_distances_that_differ_are_other_parameters_of_a_regular_grid() -> None:

@@ -497,7 +497,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
         shapefile(put(".cpg", "UTF-8"), "ISO-8859-1"),
         r"row 1, column 'name' is not text in utf-8: b'M\\xfcllers \\xc4cker'",
     ),
-    "shapefile in no encoding": (shapefile(put(".cpg", "klingon")), "'klingon', which is not a known encoding"),
+    "shapefile in no encoding": (shapefile(put(".cpg", "klingon")), "'klingon', which is no known encoding"),
     "shapefile with a broken table": (shapefile(put(".dbf", b"\x03" * 40)), "cannot be read|damaged|no known|holds no"),
     "shapefile cut": (shapefile(put(".shp", b"\0\0\x27\x0a" + b"\0" * 60)), "cannot be read|holds no|no geometry"),
     # Text

@@ -27,14 +27,14 @@ class SceneContext:
     """Objects that the threads of a run share.
 
     Attributes:
-        site: context of the run.
+        run: context of the run.
         folder: folder of the run.
         reader: reader of the catalogue's documents.
         downloader: downloader of files.
         disk: budget of the disk.
     """
 
-    site: RunContext
+    run: RunContext
     folder: Path
     reader: DocumentReader
     downloader: Downloader
@@ -56,9 +56,9 @@ class SceneContext:
         asset = unit["collection"], unit["item"], unit["asset"]
 
         def record(step: str, **fields: Any) -> None:
-            self.site.log.write("scene", id=identifier, step=step, **fields)
+            self.run.log.write("scene", id=identifier, step=step, **fields)
 
-        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
+        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.run.token)) as path:
             request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
             try:
                 downloaded = self.downloader.fetch(request, record)
@@ -73,7 +73,7 @@ class SceneContext:
                 raise
             release(self.folder, identifier)
             return ExistingFile(
-                temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
+                temporary=offer(path, self.run.token).relative_to(self.folder).as_posix(),
                 suffix=expected.local_suffix,
                 size=downloaded.size,
                 sha256=downloaded.sha256,

@@ -235,12 +235,12 @@ class Scenes:
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
         (context,) = self._context
-        answer = self.catalogue.answer(context.folder, context.reader, context.site.log)
+        answer = self.catalogue.answer(context.folder, context.reader, context.run.log)
         total = 0
         for unit in self.catalogue.units(answer, context.reader.unread):
             identifier = unit_id(unit, self.identity)[:ID_LENGTH]
             fields = {"collection": unit["collection"], "item": unit["item"], "asset": unit["asset"]}
-            context.site.log.write("scene", id=identifier, step="query", **fields, href=display_url(unit["href"]))
+            context.run.log.write("scene", id=identifier, step="query", **fields, href=display_url(unit["href"]))
             total += unit["expected"].get("size") or 0
             yield unit
         context.disk.check_free(total)
