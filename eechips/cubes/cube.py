@@ -123,7 +123,6 @@ def open_cube(
         import xarray
     except ImportError as error:
         raise UsageError("lazy cubes need xarray: pip install 'eechips[xarray]'") from error
-    from eechips.cubes.lazy_band import lazy_variable
 
     _refuse(others)
     dims = (primary_dim_name or "time", "y", "x")
@@ -158,16 +157,9 @@ def open_cube(
         threads=dict(executor_kwargs or {}),
     )
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-    variables: dict[str, Any] = {
-        name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))
-        for number, (name, band) in enumerate(zip(reader.bands, description.bands, strict=True))
-        if name not in dropped
-    }
-    coordinates = _coordinates(description, reader.grid, dims)
-    dataset = xarray.Dataset(variables, coordinates, dict(description.attributes))
     options: dict[str, Any] = {} if use_cftime is None else {"use_cftime": use_cftime}
     decoded = xarray.decode_cf(
-        dataset,
+        _lazy_dataset(description, reader, dims, dropped),
         concat_characters=concat_characters,
         mask_and_scale=mask_and_scale,
         decode_times=decode_times,
@@ -178,6 +170,22 @@ def open_cube(
     if chunks is None:
         return decoded
     return decoded.chunk({**reader.preferred_chunks(dims), **chunks} if isinstance(chunks, Mapping) else chunks)
+
+
+def _lazy_dataset(
+    description: CubeDescription, reader: CubeReader, dims: tuple[str, str, str], dropped: Collection[str]
+) -> xarray.Dataset:
+    """Return the bands as stored, not yet decoded, without the dropped ones."""
+    import xarray
+
+    from eechips.cubes.lazy_band import lazy_variable
+
+    variables: dict[str, Any] = {
+        name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))
+        for number, (name, band) in enumerate(zip(reader.bands, description.bands, strict=True))
+        if name not in dropped
+    }
+    return xarray.Dataset(variables, _coordinates(description, reader.grid, dims), dict(description.attributes))
 
 
 def _refuse(others: Collection[str]) -> None:

@@ -90,26 +90,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             yield Session(alone, throttle, (), None)
         return
     with contextlib.ExitStack() as stack:
-        server: LocalServer | None = None
-        if config.is_local:
-            bearable = config.most_in_flight + config.processes
-            exports = ExportFolders()
-            if hasattr(recipe, "run_interactively"):  # a script, which may export
-                exports = ExportFolders.of_run(config.out)
-                stack.callback(remove_unused_exports, config.out)
-            _log.info("Starting the local Earth Engine…")
-            server = stack.enter_context(
-                local_earth_engine(
-                    config.local_assets,
-                    demo_datasets="all" if config.is_synthetic else None,
-                    archive=config.archives,
-                    in_flight=bearable,
-                    log=server_log,
-                    drive=exports.drive,
-                    buckets=exports.buckets,
-                    export_assets=exports.assets,
-                )
-            )
+        server = _start_server(stack, config, server_log, recipe) if config.is_local else None
         target = find_target(config, server.url if server is not None else config.service)
         if target.credentials is not None and executor.sharing_context() is not None:
             target = replace(target, shared_token=SharedToken(is_shared=True))
@@ -127,6 +108,29 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             if served is not None and server is None:
                 notes = (served_note(served.archives),)
             yield Session(connection, throttle, notes, server, sharing, served)
+
+
+def _start_server(
+    stack: contextlib.ExitStack, config: RunConfig, log: Path | None, recipe: Recipe | None
+) -> LocalServer:
+    """Start the local Earth Engine of a run, which ends with the stack."""
+    exports = ExportFolders()
+    if hasattr(recipe, "run_interactively"):  # a script, which may export
+        exports = ExportFolders.of_run(config.out)
+        stack.callback(remove_unused_exports, config.out)
+    _log.info("Starting the local Earth Engine…")
+    return stack.enter_context(
+        local_earth_engine(
+            config.local_assets,
+            demo_datasets="all" if config.is_synthetic else None,
+            archive=config.archives,
+            in_flight=config.most_in_flight + config.processes,
+            log=log,
+            drive=exports.drive,
+            buckets=exports.buckets,
+            export_assets=exports.assets,
+        )
+    )
 
 
 def _ask_archives(config: RunConfig, server: LocalServer | None) -> ServedArchives | None:

@@ -210,16 +210,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         RegionError: if the region, or the file of points, cannot be used.
     """
     check_options(options)
-    layers = parse_layers(
-        options.dataset,
-        options.bands,
-        options.mask,
-        options.index,
-        options.where,
-        options.speckle,
-        scaled=options.values == "scaled",
-        quantized=options.values == "quantized",
-    )
+    layers = parse_layers(options)
     style = RenderStyle(_format(options, layers), *parse_stretch(options.stretch))
     chosen = parse_grid_mode(options.grid)
     alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)

@@ -11,6 +11,7 @@ from eechips.datasets import find_dataset, is_record_file
 from eechips.errors import UsageError
 from eechips.jobs.chosen_dataset import ChosenDataset, check_dataset
 from eechips.jobs.recipe_options import find_formulas, find_indices, split_list
+from eechips.jobs.sample_options import Bands, SampleOptions
 from eechips.planning.cloud_masks import parse_masks
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.periods import DateMatch, format_moment, parse_moment, parse_window
@@ -60,55 +61,24 @@ class SampleLayer(ChosenDataset):
         return str(np.result_type("float32", *filter(None, map(stored.get, self.selection.copied))))
 
 
-Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
-"""``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
-
-
-def parse_layers(
-    datasets: str | Sequence[str],
-    bands: Bands,
-    mask: str,
-    index: Bands = None,
-    where: str | Sequence[str] = (),
-    speckle: str | None = None,
-    *,
-    scaled: bool = False,
-    quantized: bool = False,
-) -> tuple[SampleLayer, ...]:
-    """Parse the layers of a sample.
-
-    Args:
-        datasets: one or several names.
-        bands: to fetch, by dataset if there are several.
-        mask: cloud mask, for the datasets that have it.
-        index: spectral indices, and formulas ``name=formula``, by dataset if there are several.
-        where: conditions on properties of images; ``dataset:condition`` if there are several.
-        speckle: filter, for the datasets of Sentinel-1.
-        scaled: whether scale and offset of all datasets are applied.
-        quantized: whether bands are quantized, of the datasets that have a quantization.
+def parse_layers(options: SampleOptions) -> tuple[SampleLayer, ...]:
+    """Parse the layers of a sample, one for each dataset.
 
     Raises:
         UsageError: if a dataset is repeated, bands or conditions are ambiguous, or no dataset has the mask or a
             quantization.
         UnknownDatasetError: if a name is neither an alias nor looks like an asset id.
     """
-    names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
-    if not names:
-        raise UsageError("`dataset` must name at least one dataset")
-    for name in names:
-        check_dataset(name)
-    ids = [known.id if (known := find_dataset(name)) else name for name in names]
-    twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
-    if twice:
-        raise UsageError(f"`dataset` names {twice[0]} twice")
-    chosen, computed = _names_of(names, bands, "bands"), _names_of(names, index, "index")
-    conditions = _conditions_of(names, (where,) if isinstance(where, str) else where)
+    names = (options.dataset,) if isinstance(options.dataset, str) else tuple(options.dataset)
+    ids = _dataset_ids(names)
+    chosen, computed = _names_of(names, options.bands, "bands"), _names_of(names, options.index, "index")
+    conditions = _conditions_of(names, (options.where,) if isinstance(options.where, str) else options.where)
     labels = _labels(names, ids) if len(names) > 1 else [""]
-    filters = [parse_speckle(speckle, dataset_id) for dataset_id in ids]
-    if speckle is not None and not any(filters):
-        raise UsageError(f"speckle={speckle!r} is for Sentinel-1 (S1), not for {' and '.join(names)}")
-    has_quantization = [quantized and _has_quantization(name) for name in names]
-    if quantized and not any(has_quantization):
+    filters = [parse_speckle(options.speckle, dataset_id) for dataset_id in ids]
+    if options.speckle is not None and not any(filters):
+        raise UsageError(f"speckle={options.speckle!r} is for Sentinel-1 (S1), not for {' and '.join(names)}")
+    has_quantization = [options.values == "quantized" and _has_quantization(name) for name in names]
+    if options.values == "quantized" and not any(has_quantization):
         raise UsageError(
             f"values='quantized' needs a record with a quantization, and that of {' and '.join(names)} has none"
         )
@@ -119,7 +89,7 @@ def parse_layers(
             bands=chosen.get(name),
             index=find_indices(computed.get(name, ())),
             expression=find_formulas(computed.get(name, ())),
-            scaled=scaled,
+            scaled=options.values == "scaled",
             is_further=name != names[0],
             mask=cloud_mask,
             quantized=is_quantized,
@@ -127,9 +97,22 @@ def parse_layers(
             speckle=speckle_filter,
         )
         for name, label, cloud_mask, is_quantized, speckle_filter in zip(
-            names, labels, parse_masks(mask, ids), has_quantization, filters, strict=True
+            names, labels, parse_masks(options.mask, ids), has_quantization, filters, strict=True
         )
     )
+
+
+def _dataset_ids(names: Sequence[str]) -> list[str]:
+    """Return the ids of datasets by their names; check that each is there, once."""
+    if not names:
+        raise UsageError("`dataset` must name at least one dataset")
+    for name in names:
+        check_dataset(name)
+    ids = [known.id if (known := find_dataset(name)) else name for name in names]
+    twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
+    if twice:
+        raise UsageError(f"`dataset` names {twice[0]} twice")
+    return ids
 
 
 def _has_quantization(name: str) -> bool:

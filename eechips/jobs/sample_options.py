@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from eechips.engine.config import OnEmpty
 from eechips.errors import UsageError
@@ -16,10 +16,10 @@ from eechips.jobs.shared_options import DATA, PIXELS, PLACES, TIME
 from eechips.option_fields import data_field, documented, option, option_field
 from eechips.planning.image_reducers import REDUCERS
 
-if TYPE_CHECKING:
-    from eechips.jobs.sample_layers import Bands
-
 GridMode = Literal["native", "thumb"]
+
+Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
+"""``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
 
 
 @documented

@@ -61,7 +61,7 @@ def assemble_scenes(
     names = scene_names(scenes)
     ingested: list[str] = []
     refused: list[str] = []
-    without: list[str] = []
+    imageless: list[str] = []
     with RunLog(results.folder) as log:
         for key, parts in scenes.items():
             here = [part for part in parts if part.path is not None]
@@ -77,12 +77,12 @@ def assemble_scenes(
             images = tuple(
                 part.unit["asset"] for part in here if ExpectedFile.from_json(part.unit["expected"]).is_image
             )
+            asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
             if not images:
-                without.append(str(here[0].record.file))
+                imageless.append(str(here[0].record.file))
                 log.write("scene", **fields, error="the scene has neither GeoTIFF nor JPEG 2000")
                 continue
             try:
-                asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
                 put(results.folder / name, asset, images)
             except UsageError as error:
                 refused.append(f"{called}: {error}")
@@ -93,12 +93,17 @@ def assemble_scenes(
     if put is not None:
         noun = "is an asset" if len(ingested) == 1 else "are assets"
         results.say(f"{len(ingested):,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
-    if without:
-        _log.warning("%s", _describe_without_image(without))
+    _warn(imageless, refused)
+    return refused
+
+
+def _warn(imageless: Sequence[str], refused: Sequence[str]) -> None:
+    """Warn of scenes that did not become assets: files of those without an image, reasons of the others."""
+    if imageless:
+        _log.warning("%s", _describe_without_image(imageless))
     if refused:
         many = format_count(len(refused), "scene")
         _log.warning("%s could not become assets; the same command retries them. The first: %s", many, refused[0])
-    return refused
 
 
 def _describe_without_image(without: Sequence[str]) -> str:
