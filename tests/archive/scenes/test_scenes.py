@@ -293,7 +293,7 @@ def test_secrets_are_never_stored(folder: Path, tmp_path: Path, monkeypatch: pyt
         ({"auth": "oauth", "token_url": "http://example.com/token", "auth_host": "x"}, "not https"),
         ({"out": "s3://bucket/x"}, "set `out`"),
         ({"roi": "USDA/X:name=value"}, "tables of Earth Engine"),
-        ({"where": "eo:cloud_cover"}, "no condition"),
+        ({"where": "eo:cloud_cover"}, "not a condition"),
         ({"asset_id": "a/b"}, "set `ingest`"),
         ({"max_items": 0}, "max_items"),
         ({"assets": "B99"}, "available: B04"),
