@@ -26,6 +26,7 @@ LICENCES = {
     "aazuspan/wxee": "MIT",
     "csaybar/EEwPython": "none stated",
     "davemlz/eemont": "MIT",
+    "eHealthAfrica/heatwave_modelling_CHAP": "none stated",
     "gee-community/gee_tools": "MIT",
     "gee-community/geetools": "MIT",
     "kaust-halo/geeet": "MIT",

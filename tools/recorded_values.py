@@ -8,8 +8,9 @@ for each project:
         python -m pytest --earth-engine -p recorded_values openet/ptjpl/tests/test_b_*.py
 
 It notes the argument ``expected`` of tests that send one request and, with ``-o enable_assertion_pass_hook=true``, what
-an assertion compares with a literal by ``==``: ``assert number.getInfo() == 42``. Look at each test that fails: its
-value is not noted. Tests of pytest-gee keep their expressions and values in files; add those by
+an assertion compares by ``==`` with a literal or a number of ``pytest.approx``: ``assert number.getInfo() == 42``. Look
+at each test that fails: its value is not noted. Tests of pytest-gee keep their expressions and values in files; add
+those by
 
     python tools/recorded_values.py files geetools/tests 'gee-community/geetools@c2724f622799' values.jsonl
 
@@ -28,6 +29,7 @@ import ast
 import gzip
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -44,11 +46,20 @@ _NEAR = 0.1  # of the number: the value of the answer that a test compares
 _LIMITS = re.compile(r"<=?\s*([0-9.]+(?:e-?[0-9]+)?)\b|(?:abs|rel)=([0-9.]+(?:e-?[0-9]+)?)")
 
 _asked: list[tuple[Any, Any]] = []
+_approximate: list[tuple[Any, float]] = []  # what pytest.approx was given, and its tolerance
 
 
 def pytest_configure() -> None:
-    """Note what the client asks for."""
-    send = ee.data.computeValue
+    """Note what the client asks for, and what tests approximate."""
+    send, approx = ee.data.computeValue, pytest.approx
+
+    def approximate(expected: Any, rel: float | None = None, abs: float | None = None, nan_ok: bool = False) -> Any:
+        if isinstance(expected, (int, float)):
+            tolerances = (abs or 0.0, (rel or (0.0 if abs else _ROUNDED)) * math.fabs(expected))
+            _approximate.append((expected, max(tolerances)))
+        return approx(expected, rel, abs, nan_ok)
+
+    pytest.approx = approximate
 
     def compute(asked: Any) -> Any:
         value = send(asked)
@@ -79,16 +90,21 @@ def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
 
 
 def pytest_assertion_pass(item: pytest.Item, orig: str) -> None:
-    """Write a line for an assertion that compares the latest answer with a literal."""
+    """Write a line for an assertion that compares the latest answer with a literal or an approximate number."""
     compared = ast.parse(orig, mode="eval").body
     if not (_asked and isinstance(compared, ast.Compare) and isinstance(compared.ops[0], ast.Eq)):
         return
-    try:
-        expected = ast.literal_eval(compared.comparators[0])
-    except ValueError:
-        return
+    other = compared.comparators[0]
+    if isinstance(other, ast.Call) and ast.unparse(other.func) == "pytest.approx" and _approximate:
+        expected, tolerance = _approximate[-1]
+    else:
+        try:
+            expected, tolerance = ast.literal_eval(other), 0.0
+        except ValueError:
+            return
     expression, value = _asked[-1]
-    _write({"test": item.nodeid, "expected": expected, "tolerance": 0.0, "expression": expression, "value": value})
+    line = {"test": item.nodeid, "expected": expected, "tolerance": tolerance}
+    _write({**line, "expression": expression, "value": value})
 
 
 def _write(line: dict[str, Any]) -> None:

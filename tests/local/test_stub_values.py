@@ -18,6 +18,7 @@ from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import plan_band
 from eechips_local.stubs.stub_images import StubCollection
 from eechips_local.stubs.stub_scene import StubScene
+from eechips_local.stubs.stub_tables import StubTable
 from tests.local.test_stubs import RECORDS, UNTIL, image_of, indexes, millis, read
 
 COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
@@ -385,3 +386,45 @@ def test_differences_of_heights_are_no_heights() -> None:
     """Positions on slopes are within 200 m of nought, where land is higher: none is cut off at the range's end."""
     values = read(image_of(RECORDS, "CSP/ERGo/1_0/Global/SRTM_mTPI"), "elevation", 64)
     assert -200.0 < values.min() < values.max() < 190.0
+
+
+def test_scales_are_applied_where_the_picture_shows_values_in_units() -> None:
+    """The records of MODIS/061/MOD21C1 and of Aqua state ranges of the files, and show a picture in kelvin.
+
+    The newer one of Terra says: "scale factors and offsets described in the MODIS documentation for MOD21C1 bands are
+    already applied to assets ingested into Earth Engine".
+    """
+    for dataset in ("MODIS/061/MOD21C1", "MODIS/061/MYD21C3"):
+        image = image_of(RECORDS, dataset)
+        assert 216.0 <= read(image, "LST_Day").min() < read(image, "LST_Day").max() <= 348.0
+        assert 0.49 <= read(image, "Emis_31_Night").min() < read(image, "Emis_31_Night").max() <= 1.0
+    stored = read(image_of(RECORDS, "HYCOM/GLBu0_08/sea_temp_salinity"), "water_temp_0")
+    assert np.abs(stored).max() > 1000.0  # thousandths of a degree, of 20 degrees less
+
+
+def test_a_list_property_has_all_stated_values() -> None:
+    image = image_of(RECORDS, "OPERA/RTC/L2_V1/S1")
+    assert image.properties["POLARIZATIONS"] == ["VV", "VH", "HV", "HH"]
+    assert image.properties["PROCESSING_TYPE"] in ("NOMINAL", "URGENT", "CUSTOM", "UNDEFINED")
+
+
+def test_current_tables_have_versions_of_earlier_months() -> None:
+    """Their records: "Historical versions, starting with July 2017, are available in the format WCMC/WDPA/YYYYMM"."""
+    current, earlier = (RECORDS.get(f"WCMC/WDPA/{version}/polygons") for version in ("current", "202307"))
+    assert isinstance(current, StubTable)
+    assert isinstance(earlier, StubTable)
+    assert earlier.columns == current.columns
+    assert (current.id, earlier.id) == ("WCMC/WDPA/current/polygons", "WCMC/WDPA/202307/polygons")
+    for month in ("201606", "209912", "202313x"):
+        assert RECORDS.get(f"WCMC/WDPA/{month}/polygons") is None
+
+
+def test_most_rain_is_far_from_the_greatest() -> None:
+    """Of 204.88 mm an hour, which the record of GSMaP states: its picture shows 0 to 10."""
+    rates = read(image_of(RECORDS, "JAXA/GPM_L3/GSMaP/v7/operational"), "hourlyPrecipRate", 64)
+    assert (rates < 50.0).mean() > 0.9
+
+
+def test_a_photograph_from_near_shows_more_than_one_colour() -> None:
+    """Of 60 m of Switzerland, in pixels of 10 cm."""
+    assert len(np.unique(read(image_of(RECORDS, "Switzerland/SWISSIMAGE/orthos/10cm"), "R", 600))) > 5

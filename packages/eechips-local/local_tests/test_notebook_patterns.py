@@ -48,6 +48,21 @@ def test_a_layer_without_options_shows_the_first_bands(demo_ee: Any, values: Any
     assert np.abs(pixels - colour).max() <= 3  # of a JPEG
 
 
+def test_classes_are_drawn_in_their_stated_colours(demo_ee: Any) -> None:
+    """The example of https://developers.google.com/earth-engine/guides/image_visualization."""
+    stated = {"landcover_class_values": "0,1,2", "landcover_class_palette": "0000FF,00FF00,AABBCD"}
+    image = demo_ee.Image(2).rename("landcover").set(stated)
+    point = demo_ee.Geometry.Point(0, 0)
+    drawn = image.visualize().reduceRegion("first", point, 1000).getInfo()
+    assert drawn == {"vis-red": 0xAA, "vis-green": 0xBB, "vis-blue": 0xCD}
+    other = demo_ee.Image(3).rename("landcover").set(stated).visualize().reduceRegion("first", point, 1000)
+    assert other.values().getInfo() == [0, 0, 0]
+    assert image.visualize(min=0, max=4).bandNames().getInfo() == ["vis-gray"]
+    with urlopen(image.getMapId()["tile_fetcher"].format_tile_url(0, 0, 1)) as response:
+        tile = np.asarray(Picture.open(io.BytesIO(response.read())).convert("RGB")).astype(int)
+    assert np.abs(tile - (0xAA, 0xBB, 0xCD)).max() <= 3  # of a JPEG
+
+
 def test_photographs_are_counted_as_they_are_listed(demo_ee: Any) -> None:
     """geemap leaves out years without photographs: it asks for the size of a year of the country."""
     naip = demo_ee.ImageCollection("USDA/NAIP/DOQQ")

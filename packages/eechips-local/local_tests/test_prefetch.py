@@ -139,6 +139,22 @@ def test_mosaic_reads_no_image_whose_pixels_are_all_covered() -> None:
     assert sum(event == "begin" and name.startswith("lower") for event, name in events) <= len(around) + 16
 
 
+def test_mosaic_reads_one_of_many_images_of_a_country_in_a_wider_view() -> None:
+    """Pixels around the country stay masked; no other image reaches them either."""
+    view = PixelGrid("EPSG:4326", Affine(0.25, 0, -110, 0, -0.25, 42), 40, 30)
+    country = PixelGrid(view.crs, view.transform @ Affine.translation(2, 2) @ Affine.scale(0.1), 360, 260)
+    events: list[tuple[str, str]] = []
+    images = []
+    for month in range(30):
+        info = BandInfo("B1", PixelType("int"), country, Fetched(f"m{month:02}", events, value=month + 1), 0)
+        outline = shapely.box(*country.bounds)
+        images.append(stored_image(ImageAsset(f"m{month:02}", (info,), {}, outline)))
+    (found,) = MosaicRaster(members(images)).read([0], view, Render())
+    assert found.valid.sum() == 36 * 26
+    assert set(found.values[found.valid].tolist()) == {30}
+    assert [name for event, name in events if event == "read"] == ["m29"]
+
+
 def test_what_cannot_be_fetched_is_an_error_where_it_is_read() -> None:
     failing, events = EarthEngineError("the host is away"), []  # type: ignore[var-annotated]
     top = image(Fetched("top", events, value=7))

@@ -4,12 +4,13 @@ They were read by hand; each source names the commit and the file. ``recorded_va
 collected by a program. What is left out or differs:
 
 - EEwPython (2019) prints ``{'type': 'DataDictionary', 'values': …}`` for ``aggregate_stats``, of a table that is gone.
+- eHealthAfrica/heatwave_modelling_CHAP has no mean of a circle that covers 0.16% of a pixel; here every part counts.
 - The values of openet-landsat-lst, Xee, pygaul and the rest of gee_tools are of datasets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -75,6 +76,42 @@ def _zero_band(value: int) -> dict[str, Any]:
 
 def _triangles(ee: Any) -> Any:
     return ee.Geometry.MultiPolygon([[[0, 0], [1, 1], [2, 2], [0, 0]], [[4, 6], [3, 2], [1, 2], [4, 6]]])
+
+
+def _days(ee: Any, *dates: str) -> Any:
+    return ee.FeatureCollection([ee.Feature(None, {"system:time_start": ee.Date(date).millis()}) for date in dates])
+
+
+_TURN_OF_YEAR = [f"2019-12-{day}" for day in range(27, 32)] + [f"2020-01-{day:02}" for day in range(1, 11)]
+
+
+def _of_wards(ee: Any, *rows: tuple[str, float]) -> Any:
+    table = ee.FeatureCollection([ee.Feature(None, {"ward": ward, "value": value}) for ward, value in rows])
+    reducer = ee.Reducer.percentile([90]).group(1, "ward")
+    return table.reduceColumns(reducer, ["value", "ward"]).get("groups")
+
+
+def _wards(ee: Any, image: Any) -> Any:
+    """Means of circles around 7 degrees north, as a project reduces its wards."""
+    wards = [ee.Feature(ee.Geometry.Point([lon, 7.0]).buffer(20_000), {"lon": lon}) for lon in (3.0, 8.0)]
+    return image.reduceRegions(ee.FeatureCollection(wards), ee.Reducer.mean(), 11132)
+
+
+def _donut(ee: Any) -> Any:
+    rings = [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]], [[4, 4], [6, 4], [6, 6], [4, 6], [4, 4]]]
+    return ee.Geometry.Polygon(rings)
+
+
+def _runs(ee: Any, flags: Sequence[int]) -> Any:
+    """Number runs of ones, from 1; others are -1."""
+
+    def step(flag: Any, state: Any) -> Any:
+        flag, state = ee.Number(flag), ee.List(state)
+        last, number, tags = ee.Number(state.get(0)), ee.Number(state.get(1)), ee.List(state.get(2))
+        number = ee.Number(ee.Algorithms.If(flag.eq(1).And(last.eq(0)), number.add(1), number))
+        return ee.List([flag, number, tags.add(ee.Algorithms.If(flag.eq(1), number, -1))])
+
+    return ee.List(ee.List(list(flags)).iterate(step, ee.List([0, 0, ee.List([])]))).get(2)
 
 
 def _fake(ee: Any, values: Mapping[str, int], date: str | None = None) -> Any:
@@ -337,6 +374,26 @@ PRINTED: dict[str, list[Example]] = {
             [[[0, 0], [20, 0], [10, 10], [0, 0]]]),
         (lambda ee: ee.Geometry.Polygon([[0, 0], [20, 0], [10, 10]]).bounds().coordinates(),
             [[[0, 0], [20, 0], [20, 10], [0, 10], [0, 0]]]),
+    ],
+    "eHealthAfrica/heatwave_modelling_CHAP@f639ddfc65ca:tests/test_heatwave_detection.py": [
+        (lambda ee: _of_wards(ee, *[("W-A", float(n)) for n in range(1, 11)]), [{"ward": "W-A", "p90": 9.5}]),
+        (lambda ee: _of_wards(ee, *[(ward, n + more) for n in range(1, 11) for ward, more in (("A", 0), ("B", 100))]),
+            [{"ward": "A", "p90": 9.5}, {"ward": "B", "p90": 109.5}]),
+        (lambda ee: _of_wards(ee, ("W-A", 99.0)), [{"ward": "W-A", "p90": 99}]),
+        (lambda ee: ee.Number(-3).mod(366), -3),
+        (lambda ee: ee.Date("2020-02-28").getRelative("day", "year"), 58),
+        (lambda ee: ee.Date("2020-02-29").getRelative("day", "year"), 59),
+        (lambda ee: ee.Date("2020-03-01").getRelative("day", "year"), 60),
+        (lambda ee: ee.Date("2021-03-01").getRelative("day", "year"), 59),
+        (lambda ee: _days(ee, *_TURN_OF_YEAR).filter(ee.Filter.calendarRange(364, 8, "day_of_year")).size(), 10),
+        (lambda ee: _days(ee, *_TURN_OF_YEAR).filter(ee.Filter.calendarRange(361, 5, "day_of_year")).size(), 10),
+        (lambda ee: _days(ee, "2020-01-01", "2020-01-02", "2020-01-03")
+            .filter(ee.Filter.calendarRange(2, 2, "day_of_year")).size(), 1),
+        (lambda ee: _wards(ee, ee.Image.pixelLonLat().select("longitude")).aggregate_array("mean")
+            .map(lambda mean: ee.Number(mean).multiply(5).round()), [15, 40]),
+        (lambda ee: _donut(ee).contains(_donut(ee).centroid(1), 1), False),
+        (lambda ee: _runs(ee, [0, 1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 0]),
+            [-1, 1, 1, 1, -1, 2, 2, -1, -1, 3, 3, 3, 3, -1]),
     ],
 }
 # fmt: on

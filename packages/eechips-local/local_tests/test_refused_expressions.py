@@ -31,6 +31,24 @@ def lacking(ee: Any) -> Any:
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "codes 34606363994, 34772779050, 11849859255, 34452274430": (
+        lambda ee: ee.Array([]), "Array: No numbers in 'values', must provide a type."),
+    "code 68771988975": (
+        lambda ee: ee.FeatureCollection([ee.Feature(None, {"doy": 3})]).filter(ee.Filter.calendarRange(2, 5)),
+        "Collection.filter: Can't apply calendarRange filter to objects without a timestamp."),
+    "code 68771988975, negative": (
+        lambda ee: ee.ImageCollection([ee.Image(1)]).filter(ee.Filter.calendarRange(-3, 5, "day_of_year")),
+        "Filter.calendarRange: Start and end date values must be >= 0"),
+    "codes 25380665346, 65950608118": (
+        lambda ee: ee.Image(1).reduceRegion("mean", ee.Geometry.Rectangle([0, 0, 1, 1]), 1000, tileScale=32),
+        "ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16"),
+    "code 60901439212": (
+        lambda ee: ee.ApiFunction.call_("Projection", True),
+        "Projection: Argument 'crs': Invalid type.\nExpected type: String.\nActual type: Boolean.\n"
+        "Actual value: true"),
+    "developers.google.com/earth-engine/guides/debugging, number of pixels": (
+        lambda ee: ee.Image(1).reduceRegion("count", ee.Geometry.Rectangle([-180, -90, 180, 90], None, False), 100),
+        "Image.reduceRegion: Too many pixels in the region. Found 80300348117, but"),
     "code 57534891031": (
         lambda ee: ee.Image([1, 2]).rename("DEM", "EDM").select("elevation"),
         "Image.select: Band pattern 'elevation' did not match any bands. Available bands: [DEM, EDM]"),

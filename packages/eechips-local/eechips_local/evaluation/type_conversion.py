@@ -94,10 +94,15 @@ def promote(value: Value, wanted: str, where: str) -> Value:
     try:
         return _promote(value, wanted)
     except Mismatch:
-        raise TypeMismatchError(
-            f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {type_name(value)}.\n"
-            f"Actual value: {shown(value)}"
-        ) from None
+        raise mismatch(value, wanted, where) from None
+
+
+def mismatch(value: Value, wanted: str, where: str) -> TypeMismatchError:
+    """Return the error for a value that cannot be turned into a type; see :func:`promote`."""
+    return TypeMismatchError(
+        f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {type_name(value)}.\n"
+        f"Actual value: {shown(value)}"
+    )
 
 
 def shown(value: Value) -> str:
@@ -124,7 +129,9 @@ def _text(value: Value) -> Iterator[str]:
         yield "}"
     elif isinstance(value, str):
         yield from value[:101]
-    elif value is None or isinstance(value, (bool, int, float)):
+    elif value is None or isinstance(value, bool):
+        yield from "null" if value is None else str(value).lower()
+    elif isinstance(value, (int, float)):
         yield from str(value)
     else:
         yield from f"<{type_name(value)}>"

@@ -61,7 +61,7 @@ def make(values: Value, pixelType: PixelType | None) -> Array:
     elif isinstance(values, (bool, int, float, list)):
         numbers = _numbers(values)
         if not numbers.size and pixelType is None:
-            raise InvalidError("The pixel type must be specified for an array without numbers.")
+            raise InvalidError("No numbers in 'values', must provide a type.")
     else:
         raise TypeMismatchError("An array is made from numbers, lists of numbers, or an array.")
     return Array(numbers if pixelType is None else cast(numbers, dtype_of(pixelType)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import Query, Range
 from eechips_local.evaluation.type_conversion import promote, type_name
 from eechips_local.functions.registration import Implementation, function
@@ -454,16 +455,22 @@ _CALENDAR: Mapping[str, Callable[[Fields], int]] = {
 def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
     """Return a filter for ``system:time_start`` in a range of a calendar field, inclusive, in UTC; it may wrap (12 to
     2).
+
+    What lacks a time is an error, and so are negative values: a project records the service's messages
+    (https://github.com/eHealthAfrica/heatwave_modelling_CHAP, .planning/phases/03).
     """
     if field not in _CALENDAR:
         raise InvalidError(f"Unknown calendar field '{field}'. Options are: {', '.join(_CALENDAR)}.")
+    if start < 0 or (end is not None and end < 0):
+        raise InvalidError("Start and end date values must be >= 0")
     last = start if end is None else end
     shown = _CALENDAR[field]
 
     def matches(element: Element) -> bool:
         moment = plain(property_of(element, TIME_START))
         if not isinstance(moment, (int, float)):
-            return False
+            message = "Collection.filter: Can't apply calendarRange filter to objects without a timestamp."
+            raise complete_error(InvalidError(message))
         value = shown(Fields.at(checked(moment)))
         return start <= value <= last if start <= last else value >= start or value <= last
 

@@ -8,6 +8,7 @@ from itertools import tee
 import numpy as np
 
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_projection import projection_of, target_projection
 from eechips_local.functions.registration import function
@@ -21,6 +22,8 @@ from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.values.element_properties import geometry_of
 from eechips_local.values.values import Collection, Feature, Geometry, Value
+
+_TILE_SCALES = (0.1, 16.0)
 
 
 def lattice_of(
@@ -66,6 +69,12 @@ def region_of(image: Image, geometry: Geometry | None) -> Geometry:
     return region
 
 
+def _check_tile_scale(scale: float) -> None:
+    """Refuse what the service refuses; scripts of users quote its message, and an older one of "1 to 16"."""
+    if not _TILE_SCALES[0] <= scale <= _TILE_SCALES[1]:
+        raise complete_error(InvalidError("ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16."))
+
+
 @function("Image.reduceRegion")
 def reduce_over_region(
     context: Context,
@@ -80,6 +89,7 @@ def reduce_over_region(
     tileScale: float,
 ) -> Mapping[str, Value]:
     """Return a reducer over all pixels of a region; nothing of an image without bands, as scripts rely on."""
+    _check_tile_scale(tileScale)
     if not image.bands:
         return {}
     region = region_of(image, geometry)
@@ -100,6 +110,7 @@ def reduce_over_regions(
     maxPixelsPerRegion: int | None,
 ) -> Collection:
     """Return a reducer over each feature, its outputs added to the feature's properties."""
+    _check_tile_scale(tileScale)
     lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     bands = [band.name for band in image.bands]
     # With one band and one input the properties are named by the reducer's outputs alone.

@@ -55,7 +55,10 @@ def visualize(
     palette: Any,
     forceRgbOutput: bool,
 ) -> Image:
-    """Return an 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray."""
+    """Return an 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray.
+
+    A band of classes whose colours the image states has them, unless a stretch or a palette is given.
+    """
     chosen = _chosen(image, _listed(bands))
     colors = _listed(palette)
     if colors is not None and len(chosen) != 1:
@@ -64,7 +67,12 @@ def visualize(
     powers = _floats(gamma, len(chosen), "gamma") or [1.0] * len(chosen)
     stretches = [_Stretch(a, b, g) for a, b, g in zip(low, high, powers, strict=True)]
     levels: list[_Levels]
-    if colors:
+    is_plain = all(option is None for option in (gain, bias, min, max, palette))
+    legend = class_colours(image, chosen[0].name) if is_plain and len(chosen) == 1 else None
+    if legend is not None:
+        codes, table = legend
+        levels = [_Classes(codes, table[:, channel]) for channel in range(3)]
+    elif colors:
         table = np.array([parse_color(str(color)) for color in colors], dtype=np.float64)
         levels = [_Palette(stretches[0], table[:, channel]) for channel in range(3)]
     elif colors is not None:
@@ -82,6 +90,21 @@ def visualize(
             for i, (band, name) in enumerate(zip(inputs, names, strict=True))
         ]
     )
+
+
+def class_colours(image: Image, band: str) -> tuple[Numbers, Numbers] | None:
+    """Return the values of a band's classes in ascending order, and their colours of shape (n, 3), or None.
+
+    Images have them as ``<band>_class_values`` and ``<band>_class_palette``, which "make the default visualization show
+    a specified color for each class": https://developers.google.com/earth-engine/guides/image_visualization
+    """
+    values, palette = (_listed(image.properties.get(f"{band}_class_{name}")) for name in ("values", "palette"))
+    if not values or not palette or len(values) != len(palette):
+        return None
+    codes = np.array(_floats(values, len(values), "class_values"))
+    order = np.argsort(codes, kind="stable")
+    table = np.array([parse_color(str(color)) for color in palette], dtype=np.float64)
+    return codes[order], table[order]
 
 
 def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
@@ -202,6 +225,17 @@ class _Palette:
         position = self.stretch(values) * (len(self.levels) - 1)
         interpolated: Numbers = np.interp(position, np.arange(len(self.levels)), self.levels)
         return np.floor(interpolated + 0.5).astype(np.uint8)
+
+
+class _Classes:
+    """Levels of one channel of the colours of classes; black for a value that is none of them."""
+
+    def __init__(self, codes: Numbers, levels: Numbers) -> None:
+        self.codes, self.levels = codes, levels
+
+    def __call__(self, values: Numbers) -> Numbers:
+        place = np.minimum(np.searchsorted(self.codes, values), len(self.codes) - 1)
+        return np.where(self.codes[place] == values, self.levels[place], 0.0).astype(np.uint8)
 
 
 def _painter(levels: _Levels, opacity: float | None) -> PixelFunction:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from affine import Affine
 
-from eechips_local.evaluation.type_conversion import promote
+from eechips_local.evaluation.type_conversion import mismatch, promote
 from eechips_local.functions.geometry_operations import scaled_to
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
@@ -21,7 +21,9 @@ _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+
 @function("Projection", "Proj")
 def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) -> Projection:
     """Return a projection: a CRS and an affine transform from its coordinates to the CRS's."""
-    base: Projection = promote(crs, "Projection", "Projection, argument 'crs'")
+    if not isinstance(crs, (str, Projection)):
+        raise mismatch(crs, "String", "Argument 'crs'")
+    base: Projection = promote(crs, "Projection", "Argument 'crs'")
     if transform is not None and transformWkt is not None:
         raise InvalidError("May not specify both 'transform' and 'transformWkt'.")
     if transformWkt is not None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.model import Bounds, PixelWindow
-from eechips_local.geometry.map_projection import Projection
+from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.projection_seam import WHOLE, seam_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
@@ -91,22 +90,22 @@ class MosaicRaster:
         """Read from the top, until nothing is left to fill; of each image only where it has pixels, if any are left."""
         done: list[Pixels | None] = [None] * len(bands)
         images = images_under(self.members, grid, render)[::-1]
-        window_of = cache(lambda position: _part_under(images[position], grid))
-
-        def lacking_of(position: int) -> list[int]:
-            return [i for i, pixels in enumerate(done) if not _is_full(pixels, window_of(position))]
-
-        begun = 1  # the first often shows all that is wanted
+        left: _LeftPixels | None = None  # the first image often shows all that is wanted
+        begun = 1
         for position, image in enumerate(images):
-            window, lacking = window_of(position), lacking_of(position)
-            if not lacking:
-                if all(map(_is_full, done)):
+            if position == 1:
+                left = _LeftPixels(grid, done)
+            lacking = list(range(len(bands))) if left is None else left.bands_reached_by(image)
+            if left is not None:
+                if left.is_empty:
                     break
-                continue
-            end = min(2 * position, position + _AHEAD, len(images))
-            ahead = [other for other in range(max(begun, position), end) if lacking_of(other)]
-            begun = max(begun, end)
-            render.prefetch([images[other].bands[bands[i]] for other in ahead for i in lacking_of(other)], grid)
+                if not lacking:
+                    continue
+                end = min(2 * position, position + _AHEAD, len(images))
+                ahead = [(images[n], left.bands_reached_by(images[n])) for n in range(max(begun, position), end)]
+                begun = max(begun, end)
+                render.prefetch([other.bands[bands[i]] for other, some in ahead for i in some], grid)
+            window = _part_under(image, grid)
             chosen = [image.bands[bands[i]] for i in lacking]
             if window is None:
                 read = render.read(chosen, grid)
@@ -118,6 +117,8 @@ class MosaicRaster:
                 laid = [_underlay_part(done[i], p, window, grid) for i, p in zip(lacking, read, strict=True)]
             for i, pixels in zip(lacking, laid, strict=True):
                 done[i] = pixels
+            if left is not None:
+                left.update(done, lacking)
         empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
         return [pixels or empty for pixels in done]
 
@@ -167,11 +168,54 @@ def _underlay_part(top: Pixels | None, below: Pixels, window: PixelWindow, grid:
     return Pixels(values, mask)
 
 
-def _is_full(pixels: Pixels | None, window: PixelWindow | None = None) -> bool:
-    """Return whether all pixels of a grid, or of a part of it, are valid."""
-    if pixels is None:
-        return False
-    return bool((pixels.valid if window is None else pixels.valid[_slices(window)]).all())
+class _LeftPixels:
+    """The pixels that no image has filled yet, and which images can.
+
+    Args:
+        grid: where pixels are.
+        done: pixels of each band after the first image.
+    """
+
+    def __init__(self, grid: PixelGrid, done: Sequence[Pixels | None]) -> None:
+        open_pixels = [~pixels.valid.ravel() for pixels in done if pixels is not None]
+        self._indices = np.flatnonzero(np.any(open_pixels, axis=0)) if open_pixels else np.zeros(0, dtype=np.intp)
+        rows, columns = np.divmod(self._indices, max(grid.width, 1))
+        x, y = apply(grid.transform, columns + 0.5, rows + 0.5)
+        self._lon, self._lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
+        self._open = [np.zeros(0, dtype=bool)] * len(done)
+        self.update(done, range(len(done)))
+
+    def update(self, done: Sequence[Pixels | None], changed: Iterable[int]) -> None:
+        """Note which pixels of some bands are left."""
+        for band in changed:
+            pixels = done[band]
+            if pixels is not None:
+                self._open[band] = ~pixels.valid.ravel()[self._indices]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all pixels of all bands are filled."""
+        return not any(some.any() for some in self._open)
+
+    def bands_reached_by(self, image: Image) -> list[int]:
+        """Return the bands of which an image can fill a pixel; pixels without a place on the globe count as reached."""
+        within = np.ones(len(self._indices), dtype=bool)
+        if image.footprint is not None and not image.footprint.unbounded:
+            west, south, east, north = _pixel_bounds(image, image.footprint.bounds)
+            with np.errstate(invalid="ignore"):
+                is_outside = (self._lat < south) | (self._lat > north) | ((self._lon - west) % 360.0 > east - west)
+            within = ~is_outside | ~np.isfinite(self._lon)
+        return [band for band, some in enumerate(self._open) if (some & within).any()]
+
+
+def _pixel_bounds(image: Image, footprint: Bounds) -> Bounds:
+    """Return bounds in degrees of all pixels of an image: of pixels in degrees, one more than its footprint's."""
+    projection = image.bands[0].projection if image.bands else None
+    if projection is None or projection.crs != WGS84.crs:
+        return _reach(footprint)
+    west, south, east, north = footprint
+    edge = max(abs(projection.transform.a), abs(projection.transform.e))
+    return west - edge, south - edge, east + edge + (360.0 if east < west else 0.0), north + edge
 
 
 def underlay(top: Pixels | None, below: Pixels) -> Pixels:

@@ -137,6 +137,18 @@ class PixelRegion:
         return self.width * self.height
 
     @property
+    def area(self) -> int:
+        """The area of the bounds in pixels, rounded.
+
+        That is what is compared with ``maxPixels``: the globe at 100 m has 80300348117, says
+        https://developers.google.com/earth-engine/guides/debugging, which is not the number of pixels that it touches.
+        """
+        if self.shape.is_empty:
+            return 0
+        left, top, right, bottom = self.shape.bounds
+        return round(float((right - left) * (bottom - top)))
+
+    @property
     def grid(self) -> PixelGrid:
         """The pixels that the bounds touch."""
         return PixelGrid(self.projection.crs, self.projection.transform, 0, 0).window(
@@ -246,8 +258,8 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Pix
     while lattice.best_effort and region.pixels > lattice.max_pixels:
         projection = Projection(projection.crs, projection.transform @ Affine.scale(2))
         region = _noted_region(context, geometry, projection)
-    if region.pixels > lattice.max_pixels:
-        raise too_many(region.pixels, lattice.max_pixels)
+    if region.area > lattice.max_pixels:
+        raise too_many(region.area, lattice.max_pixels)
     return region
 
 
@@ -452,8 +464,8 @@ class _RegionCache:
         if key in self._known:
             return self._known[key]
         region = region_on(geometry, lattice.projection)
-        if region.pixels > lattice.max_pixels:
-            raise too_many(region.pixels, lattice.max_pixels)
+        if region.area > lattice.max_pixels:
+            raise too_many(region.area, lattice.max_pixels)
         if region.pixels > _BLOCK * _BLOCK:
             return region
         cover = region.cover(region.column, region.row, region.grid)

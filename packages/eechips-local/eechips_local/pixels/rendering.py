@@ -20,7 +20,7 @@ from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.image_bands import choose
 from eechips_local.functions.image_clip import clip_to_bounds_and_scale
 from eechips_local.functions.image_collections import mosaic
-from eechips_local.functions.image_visualization import visualize
+from eechips_local.functions.image_visualization import class_colours, visualize
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels import encode as formats
 from eechips_local.pixels.area_fractions import pixels_touched
@@ -328,13 +328,15 @@ def _layer(body: Mapping[str, Any], context: Context) -> Image:
 
     Without options the first three bands are drawn, or the first where there are fewer: so says
     https://developers.google.com/earth-engine/apidocs/map-addlayer, and ``Image.randomVisualizer`` puts the colours
-    before the bands of its input.
+    before the bands of its input. Classes have their stated colours.
     """
     image = image_of(Evaluator(body["expression"], context).evaluate(), body)
     options = body.get("visualizationOptions")
-    return (
-        _visualized(image, options) if options else image.with_bands(image.bands[: 3 if len(image.bands) >= 3 else 1])
-    )
+    if options:
+        return _visualized(image, options)
+    first = image.with_bands(image.bands[: 3 if len(image.bands) >= 3 else 1])
+    is_legend = len(first.bands) == 1 and class_colours(first, first.bands[0].name) is not None
+    return visualize(first, None, None, None, None, None, None, None, None, False) if is_legend else first
 
 
 def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:

@@ -95,6 +95,10 @@ FACTS = (
          " refused.", "documented", _GUIDES + "usage"),
     Fact("stratified-sample", "stratifiedSample needs an integer class band, and as many points as classes.",
          "documented", _API + "ee-image-stratifiedsample"),
+    Fact("percentiles", "Each value stands in the middle of its weight: the 90th percentile of 1 to 10 is 9.5.",
+         "tested",
+         "https://github.com/eHealthAfrica/heatwave_modelling_CHAP/blob/main/tests/test_heatwave_detection.py"),
+    Fact("tile-scales", "reduceRegion refuses a tileScale outside of 0.1 to 16.", "reported"),
     Fact("exact-means", "Means of constants are exact.", "reported",
          "https://github.com/aazuspan/wxee"),
     # Regions
@@ -117,6 +121,11 @@ FACTS = (
     Fact("object-types", "Names of types by Algorithms.ObjectType.", "documented", _API + "ee-algorithms-objecttype"),
     Fact("given-index", "system:index of given features is kept.", "tested",
          "https://github.com/gee-community/geetools/tree/main/tests"),
+    Fact("calendar-times", "Filter.calendarRange refuses what has no time, and negative numbers.", "tested",
+         "https://github.com/eHealthAfrica/heatwave_modelling_CHAP/blob/main/tests/test_heatwave_detection.py"),
+    Fact("empty-arrays", "An array without numbers needs a type.", "reported"),
+    Fact("class-colours", "Classes whose values and palette are properties have these colours without options.",
+         "documented", _GUIDES + "image_visualization"),
     Fact("invalid-dates", "Invalid dates are refused with their text.", "reported"),
     # Datasets
     Fact("naip-layouts", "NAIP has images without blue or without near infrared, and of 0.6, 1 and 2 m.", "documented",

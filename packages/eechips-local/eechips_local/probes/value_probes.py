@@ -176,6 +176,40 @@ def _cast_pixels(ee: Any) -> Any:
     )  # fmt: skip
 
 
+_OF_USERS = (
+    _probe(
+        "values/percentile-of-ten", "What is the 90th percentile of 1 to 10?", "percentiles",
+        lambda ee: ee.List.sequence(1, 10).reduce(ee.Reducer.percentile([90])), value(9.5),
+    ),
+    _probe(
+        "values/percentile-between", "And the 33rd?", "percentiles",
+        lambda ee: ee.List.sequence(1, 10).reduce(ee.Reducer.percentile([33])), value(3.8),
+    ),
+    _probe(
+        "values/calendar-without-time", "What says calendarRange of a feature without a time?", "calendar-times",
+        lambda ee: ee.FeatureCollection([ee.Feature(None, {"doy": 3})]).filter(ee.Filter.calendarRange(2, 5)),
+        error("Can't apply calendarRange filter to objects without a timestamp"),
+    ),
+    _probe(
+        "values/negative-calendar", "And with a negative day?", "calendar-times",
+        lambda ee: ee.ImageCollection([ee.Image(1)]).filter(ee.Filter.calendarRange(-3, 5, "day_of_year")),
+        error("Start and end date values must be >= 0"),
+    ),
+    _probe("values/empty-array", "What says an array of nothing?", "empty-arrays", lambda ee: ee.Array([]),
+           error("No numbers in 'values', must provide a type")),
+    _probe(
+        "values/tile-scale", "What says reduceRegion with a tileScale of 32?", "tile-scales",
+        lambda ee: ee.Image(1).reduceRegion("mean", ee.Geometry.Rectangle([0, 0, 1, 1]), 1000, tileScale=32),
+        error(r"Valid tileScales are 0\.1 to 16"),
+    ),
+    Probe(
+        "values/class-colours", "Have classes their stated colours?", "class-colours",
+        first(lambda ee: ee.Image(1).rename("c").set(
+            {"c_class_values": [0, 1], "c_class_palette": ["000000", "0a141e"]}).visualize()),
+        value({"vis-red": 10, "vis-green": 20, "vis-blue": 30}),
+    ),
+)  # fmt: skip
+
 _PIXELS = (
     Probe("values/cast-pixels", "Do casts of pixels cut and clamp?", "casts-of-values", first(_cast_pixels),
           value({"up": 2, "down": -2, "high": 255, "low": 0})),
@@ -197,6 +231,7 @@ PROBES = (
     ),
     *(Probe(f"values/{name}", question, fact, info(build), expected)
       for name, question, fact, build, expected in _VALUES),
+    *_OF_USERS,
     *_PIXELS,
 )  # fmt: skip
 """Probes of bands, encodings and values."""

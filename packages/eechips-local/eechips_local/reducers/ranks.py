@@ -48,9 +48,11 @@ def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp
 def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Values, Flags]]:
     """Return weighted quantiles at each place.
 
-    Values are interpolated linearly between those of the nearest ranks; with equal weights this is the usual
-    definition (number 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996). With others, value i of
-    n in ascending order stands at ``i w[i] + (n - 1) (w[0] + ... + w[i - 1])`` of ``(n - 1) (w[0] + ... + w[n - 1])``.
+    Each value stands in the middle of its weight: value i of ascending order at ``w[0] + ... + w[i - 1] + w[i] / 2`` of
+    ``w[0] + ... + w[n - 1]``. Values between are interpolated, those before the first and behind the last are these.
+    With equal weights that is definition 5 of Hyndman and Fan, "Sample quantiles in statistical packages" (1996). The
+    service's 90th percentile of 1 to 10 is 9.5 (eHealthAfrica/heatwave_modelling_CHAP,
+    tests/test_heatwave_detection.py), which of their continuous definitions only this gives.
     """
     held = column.weights > 0
     count = np.asarray(held.sum(axis=0))
@@ -59,22 +61,22 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     if np.all((column.weights == 1) | ~held):
         values = np.sort(_comparable(column, held), axis=0)
         last = np.maximum(count - 1, 0)
-        return [_between(values, count, *_split(last * fraction, last)) for fraction in fractions]
+        return [
+            _between(values, count, *_split(np.clip(count * fraction - 0.5, 0, last), last)) for fraction in fractions
+        ]
     values, weights, _ = _ordered(column)
-    rank = np.arange(len(values), dtype=np.float64).reshape(-1, *[1] * (values.ndim - 1))
-    before = np.zeros_like(weights)
-    np.cumsum(weights[:-1], axis=0, out=before[1:])
-    position = np.where(rank < count, rank * weights + (count - 1) * before, np.inf)
-    whole = (count - 1) * weights.sum(axis=0)
+    rank = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    ends = np.cumsum(weights, axis=0)
+    position = np.where(rank < count, ends - weights / 2.0, np.inf)
     quantile_values = []
     for fraction in fractions:
-        target = fraction * whole
+        target = fraction * ends[-1]
         low = np.maximum((position <= target).sum(axis=0) - 1, 0)
         high = np.minimum(low + 1, np.maximum(count - 1, 0))
         start, end = _at(position, low), _at(position, high)
         with np.errstate(invalid="ignore"):
             part = np.divide(target - start, end - start, out=np.zeros(count.shape), where=(high > low) & (end > start))
-        quantile_values.append(_between(values, count, low, high, part))
+        quantile_values.append(_between(values, count, low, high, np.maximum(part, 0.0)))
     return quantile_values
 
 

@@ -39,6 +39,7 @@ _WHOLE = 1e-6
 _ALL = 0.9
 """Share of the greatest value up to which a picture shows nearly all values."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_FACTORS = ("gee:scale", "gee:offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,15 @@ def read_collection(collection: Mapping[str, Any]) -> DatasetDescription | None:
     if is_climatology and start is not None:  # one year stands for all
         start, end = (datetime(start.year + years, 1, 1, tzinfo=timezone.utc) for years in (0, 1))
     size = _first(summaries.get("gsd"))
+    described = [] if kind == "table" else list(summaries.get("eo:bands", ()))
+    if any(_shows_values(band, summaries) for band in described):
+        described = [{key: value for key, value in band.items() if key not in _FACTORS} for band in described]
+        summaries = {**summaries, **_scaled(summaries)}
     return DatasetDescription(
         id=collection["id"],
         title=collection.get("title", ""),
         kind=kind,
-        bands=() if kind == "table" else tuple(_band(band, summaries, size) for band in summaries.get("eo:bands", ())),
+        bands=tuple(_band(band, summaries, size) for band in described),
         columns=tuple(
             _column(column["name"], column["type"], column.get("description", ""))
             for column in summaries.get("gee:schema", ())
@@ -186,7 +191,7 @@ def _bounds(boxes: Iterable[Sequence[float]]) -> Bounds:
 
 
 def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | None) -> BandDescription:
-    scale = float(band.get("gee:scale", 1.0)) or 1.0
+    scale, offset = _factors(band)
     low, high = _range(band["name"], scale, band.get("gee:units", ""), summaries)
     stated = summaries.get(band["name"])
     limits = stated if isinstance(stated, dict) else {}
@@ -201,7 +206,7 @@ def _band(band: Mapping[str, Any], summaries: Mapping[str, Any], size: float | N
         # A picture that shows much less than the extremes shows the usual values.
         is_estimated=bool(limits.get("gee:estimated_range")) and high is not None and high >= _ALL * limits["maximum"],
         scale=scale,
-        offset=float(band.get("gee:offset", 0.0)),
+        offset=offset,
         wavelength=_wavelength(band),
         classes=tuple(
             BandClass(
@@ -239,6 +244,38 @@ def _range(
         if usual is not None and scale == 1.0 and not _meet(usual, (low, high)) and _meet(usual, pictured):
             return pictured
     return low, high
+
+
+def _factors(band: Mapping[str, Any]) -> tuple[float, float]:
+    scale, offset = _FACTORS
+    return float(band.get(scale, 1.0)) or 1.0, float(band.get(offset, 0.0))
+
+
+def _shows_values(band: Mapping[str, Any], summaries: Mapping[str, Any]) -> bool:
+    """Return whether the picture of a scaled band shows usual values in its units, and none of the stored range.
+
+    The dataset has values in units then, and what its record states is of the files that they come from. Records of
+    MODIS/061/MOD21C1 have such a picture, and say that "scale factors and offsets … are already applied".
+    """
+    stated, usual = summaries.get(band["name"]), usual_values(band.get("gee:units", ""))
+    pictured = _pictured(band["name"], summaries.get("gee:visualizations", ()))
+    if usual is None or pictured is None or not isinstance(stated, dict) or _factors(band) == (1.0, 0.0):
+        return False
+    return _meet(usual, pictured) and not _meet((float(stated["minimum"]), float(stated["maximum"])), pictured)
+
+
+def _scaled(summaries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stated ranges of bands with their scales and offsets applied."""
+    ranges = {}
+    for band in summaries["eo:bands"]:
+        stated, (scale, offset) = summaries.get(band["name"]), _factors(band)
+        if isinstance(stated, dict):
+            ranges[band["name"]] = {
+                **stated,
+                "minimum": stated["minimum"] * scale + offset,
+                "maximum": stated["maximum"] * scale + offset,
+            }
+    return ranges
 
 
 def _meet(first: tuple[float, float], second: tuple[float, float]) -> bool:

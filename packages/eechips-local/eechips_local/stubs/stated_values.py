@@ -8,7 +8,8 @@ import re
 _LISTED = re.compile(r"^\s*[*-]\s+[\"'`]?(-?[\w.+-]+?)[\"'`]?\s*(?::|=|-|–)\s", re.MULTILINE)
 # 'Possible values are "Nominal" and "Degraded"', "Values: 'ASCENDING', 'DESCENDING'", "('Y'/'N')"
 _ANNOUNCED = re.compile(
-    r"(?:values?\b[^.\"'`]*?|one of\b[^.\"'`]*?|\()((?:[\"'`][\w .+-]+[\"'`][\s,/;|]*(?:and|or)?\s*){2,})"
+    r"(?:values?\b[^.\"'`]*?|one of\b[^.\"'`]*?|\()((?:[\"'`][\w .+-]+[\"'`][\s,/;|]*(?:and|or)?\s*){2,})",
+    re.IGNORECASE,
 )
 # "[0.65;1.0]", "(0-100)", "Values: 0 - 999"
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -37,7 +38,7 @@ def stated_values(description: str, type: str) -> tuple[str | int | float, ...]:
         listed = _QUOTED.findall(announced[1])
     if len(listed) < _FEWEST:
         return ()
-    if type == "STRING":
+    if type in ("STRING", "STRING_LIST"):
         return tuple(dict.fromkeys(listed))
     try:
         numbers = tuple(float(text) for text in dict.fromkeys(listed))

@@ -90,7 +90,8 @@ _DECADES = 100.0
 _LEAST = 0.01
 """Share of the greatest value that the least one of a band with rare high values has at most."""
 _PROBABILITY = re.compile(r"\bprobab")
-_DEVIATION = re.compile(r"standard deviation|\bstd ?dev")
+_RARE = re.compile(r"standard deviation|\bstd ?dev|precip|\brain")
+"""What rarely is near its greatest value."""
 _TYPE_LIMITS = frozenset({32_766, 32_767, 65_533, 65_534, 65_535})
 """Greatest values of 16-bit numbers, without those of fill: by any power of ten, they limit the type."""
 _BITS = 31
@@ -190,8 +191,8 @@ def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
     """Return how values lie in a range.
 
     Ranges that records call estimated are extremes of all pixels: where they begin at zero, most values are far from
-    the greatest; shares, which end at 1 or 100, are not. Most standard deviations are far from it, too, and most values
-    from the limits of their type.
+    the greatest; shares, which end at 1 or 100, are not. Most standard deviations are far from it, too, and amounts of
+    rain, and most values from the limits of their type.
     """
     if low > 0.0 and high >= low * _DECADES and not (low.is_integer() and high.is_integer()):
         return "decades"
@@ -200,8 +201,8 @@ def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
     top = high * band.scale
     is_share = 0.9 <= top <= 1.0 or 90.0 <= top <= 100.0
     is_of_type = any(round(high * factor, 6) in _TYPE_LIMITS for factor in (1, 10, 100, 1_000, 10_000))
-    is_deviation = _DEVIATION.search(f"{band.name} {band.description}".lower().replace("_", " ")) is not None
-    return "low" if is_deviation or is_of_type or (band.is_estimated and not is_share) else "even"
+    is_rare = _RARE.search(f"{band.name} {band.description}".lower().replace("_", " ")) is not None
+    return "low" if is_of_type or ((is_rare or band.is_estimated) and not is_share) else "even"
 
 
 def _flags(band: BandDescription) -> tuple[int, ...]:

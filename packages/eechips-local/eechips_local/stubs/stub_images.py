@@ -228,7 +228,7 @@ def _value(column: Column, word: int, start: datetime | None) -> Any:
     if start is not None and kind in ("INT", "DOUBLE") and name.lower() in ("year", "month", "day"):
         value: Any = getattr(start, name.lower())
     elif values:
-        return values[word % len(values)]
+        return list(values) if is_list else values[word % len(values)]
     elif column.limits is not None:
         low, high = column.limits
         value = low + (high - low) * ((word % 10_000) / 10_000.0)

@@ -28,6 +28,11 @@ _STEPS = 65_536.0
 _SURE = 4.0
 """Times by which probabilities are steeper than noise: classifiers are sure of most pixels."""
 
+_TEXTURE = 0.3
+"""Share of the range by which the brightness of one kind of land differs."""
+_FINE = (8, 7, 6, 5)
+"""Octaves of that."""
+
 # Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
 _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
 _KELVIN = 273.15
@@ -161,8 +166,8 @@ class _Land:
             "vegetation": lambda plan: np.clip(0.85 * self._green + 0.15 * self._even(plan.seed), 0.0, 1.0),
             "water": lambda plan: np.clip(0.8 * self._wet + 0.2 * self._even(plan.seed), 0.0, 1.0),
             "settlement": lambda plan: np.clip(0.9 * self._settled + 0.1 * self._even(plan.seed), 0.0, 1.0),
-            # Most land reflects less than a half.
-            "brightness": lambda plan: np.clip(2.0 * self._reflectance(plan), 0.0, 1.0),
+            # Most land reflects less than a half; what is seen from near is not all alike.
+            "brightness": lambda plan: np.clip(2.0 * self._reflectance(plan) + _TEXTURE * self._texture, 0.0, 1.0),
             "probability": lambda plan: np.clip(0.5 + _SURE * (self._even(plan.seed) - 0.5), 0.0, 1.0),
             "other": lambda plan: np.clip(0.7 * self._even(plan.seed) + 0.3 * self._high, 0.0, 1.0),
         }
@@ -191,6 +196,15 @@ class _Land:
         if size < 1.3:
             return red * (1.0 + index) / (1.0 - index)
         return (0.36 - 0.22 * index) if size < 1.9 else (0.28 - 0.22 * index)
+
+    @cached_property
+    def _texture(self) -> Floats:
+        """Differences within a field or a wood, about -0.6 to 0.6; none where they are smaller than the cells."""
+        rect = self._rect
+        waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, k) for k in _FINE])
+        shown = np.array([noise.fading(k, rect.pitch) for k in _FINE])
+        texture: Floats = (waves * shown[:, None, None]).sum(axis=0) / len(_FINE)
+        return texture
 
     @cached_property
     def _index(self) -> Floats:

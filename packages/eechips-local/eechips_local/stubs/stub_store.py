@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stac_descriptions import StacSource
 from eechips_local.stubs.stub_images import StubCollection, stub_image
 from eechips_local.stubs.stub_tables import stub_table
+
+_MONTH = re.compile(r"(?<=/)20\d\d[01]\d(?=/|$)")
 
 
 class DescriptionSource(Protocol):
@@ -96,6 +99,22 @@ class StubStore:
         return (dataset_id for dataset_id in self.ids() if dataset_id.startswith(prefix))
 
     def _find(self, id: str) -> DatasetDescription | None:
+        """Return the description of a dataset, or of the version of a month.
+
+        Records of datasets named "current", as WCMC/WDPA/current/polygons, say that those of earlier months have the
+        month instead, as WCMC/WDPA/YYYYMM/polygons.
+        """
+        month = _MONTH.search(id)
+        described = self._described(id)
+        if month is None or described is not None:
+            return described
+        current = self._described(f"{id[: month.start()]}current{id[month.end() :]}")
+        if current is None or current.start is None:
+            return None
+        is_served = f"{current.start:%Y%m}" <= month[0] <= f"{self.until:%Y%m}"
+        return replace(current, id=id) if is_served else None
+
+    def _described(self, id: str) -> DatasetDescription | None:
         if id in self.painted():
             return None
         return next(

@@ -104,7 +104,7 @@ def _ridge(a: np.ndarray, b: np.ndarray, penalty: float) -> list[list[float]]:
 UNWEIGHTED: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], Any]]] = {
     "median": (lambda r: r.median(), np.median),
     "mode": (lambda r: r.mode(), lambda v: scipy.stats.mode(v).mode),
-    "p7": (lambda r: r.percentile([7]), lambda v: np.percentile(v, 7)),
+    "p7": (lambda r: r.percentile([7]), lambda v: np.percentile(v, 7, method="hazen")),
     "p93": (lambda r: r.percentile([93]), lambda v: np.percentile(v, 93)),
     "range": (lambda r: r.minMax(), lambda v: np.ptp(v.astype(int))),
     "sampleVariance": (lambda r: r.sampleVariance(), lambda v: np.var(v, ddof=1)),
