@@ -182,9 +182,8 @@ def read_separate_regions(
     if not path.is_file():
         raise RegionError(f"there is no vector file {path}: `regions` takes the path of one")
     zones = read_zones(path, id_field, crs=crs)
-    ids = [region if isinstance(region, (str, int, float)) else str(region) for region in zones.ids]
-    _warn_of_equal_names(path, ids)
-    return SeparateRegions(path, Zones(ids, zones.geometries), hash_vectors(path), id_field, margin or 0.0, crs)
+    _warn_of_equal_names(path, zones.ids)
+    return SeparateRegions(path, zones, hash_vectors(path), id_field, margin or 0.0, crs)
 
 
 def _warn_of_equal_names(path: Path, ids: list[Any]) -> None:

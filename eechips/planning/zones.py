@@ -93,7 +93,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     if id_field is None:
         ids: list[Any] = list(range(1, len(read.geometries) + 1))
     elif id_field in fields:
-        ids = _whole(read.attributes[id_field].tolist())
+        ids = [_id(region) for region in _whole(read.attributes[id_field].tolist())]
     else:
         raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     parts: dict[Any, list[int]] = {}
@@ -204,6 +204,13 @@ def _whole(ids: Sequence[Any]) -> list[Any]:
     if present and all(isinstance(region, float) and region.is_integer() for region in present):
         return [int(region) if region is not None and region == region else None for region in ids]
     return list(ids)
+
+
+def _id(value: Any) -> Any:
+    """Return an id as JSON has it, such as a date as text; None and NaN for none."""
+    if value is None or value != value or isinstance(value, (str, int, float)):
+        return value
+    return str(value)
 
 
 def _refuse_none(count: int, where: object, box: BoxRegion | None) -> None:

@@ -55,6 +55,14 @@ def test_long_integer_ids_beside_missing_ones_stay_apart(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson"])
+def test_dates_are_ids_as_text(tmp_path: Path, suffix: str) -> None:
+    """A unit of work is JSON, which has no dates; GeoJSON's texts are read as dates if all are."""
+    dates = pd.to_datetime(["2023-01-01", None, "2023-02-01"]).date
+    path = write(tmp_path / f"a.{suffix}", [SQUARE, SQUARE, SQUARE], day=dates)
+    assert read_zones(path, "day").ids == ["2023-01-01", "2023-02-01"]
+
+
 def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, shapely.box(0, 0, 1, 1)], n=[1, 2])
     assert read_zones(path, None).ids == [1, 2]
