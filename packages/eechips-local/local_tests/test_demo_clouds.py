@@ -131,3 +131,18 @@ def test_aerosol_of_landsat_agrees_with_clouds_and_water() -> None:
         assert little[(sky.haze == 0.0) & ~cloudy].mean() > 0.8
         assert not retrieved[water].any()
         assert retrieved[~water].mean() > 0.9
+
+
+def test_clouds_of_landsat_are_dilated_by_three_pixels() -> None:
+    """Bits 1, 3 and 6 of QA_PIXEL: cldpix of Fmask."""
+    place = Rect(32, 251_658, 388_660, 200, 200)
+    (quality,), _ = landsat.LandsatOverpass(date(2018, 6, 25), 42.0).paint(place, [landsat.BANDS.index("QA_PIXEL")])
+    dilated, cloudy, clear = (quality.astype(int) >> bit & 1 == 1 for bit in (1, 3, 6))
+    assert np.array_equal(clear, ~(dilated | cloudy))
+    assert not (dilated & cloudy).any()
+    cells = round(90.0 / (EQUATOR_UNIT * np.cos(np.radians(42.0)) * 32))
+    assert cells in (3, 4)
+    around = np.lib.stride_tricks.sliding_window_view(cloudy, (2 * cells + 1, 2 * cells + 1)).any((2, 3))
+    inner = slice(cells, -cells)
+    assert np.array_equal((dilated | cloudy)[inner, inner], around)
+    assert dilated.any()

@@ -88,7 +88,7 @@ def test_flags_agree_and_none_is_of_cirrus(demo_ee: Any) -> None:
         if name.endswith("QA_PIXEL"):
             quality, summary = found[name].astype(int), found[name.replace("QA_PIXEL", "SR_CLOUD_QA")].astype(int)
             assert not (quality & 0xC000).any()
-            for bit, here in ((3, 1), (4, 2), (5, 4), (7, 5)):
+            for bit, here in ((3, 1), (4, 2), (1, 3), (5, 4), (7, 5)):
                 assert np.array_equal((quality >> bit) & 1, (summary >> here) & 1)
             clouds.append(((quality >> 3) & 1).mean())
     assert max(clouds) > 0.0

@@ -50,6 +50,11 @@ class Sky:
     shadow: Field32
     haze: Field32
 
+    def without_margin(self, cells: int) -> Sky:
+        """Return the sky without some cells on every side."""
+        inner = (slice(cells, self.cloud.shape[0] - cells), slice(cells, self.cloud.shape[1] - cells))
+        return Sky(self.cloud[inner], self.shadow[inner], self.haze[inner])
+
 
 def sky(rect: Rect, when: date, north: float) -> Sky:
     """Return clouds over a rectangle on a date.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, synthetic_label, upsampling, wrs
+from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, mercator, synthetic_label, upsampling, wrs
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
@@ -76,6 +76,10 @@ _CLOUD = {"swir1": 0.42, "swir2": 0.34}
 _CLOUD_TOP = 0.68
 # Values of QA_PIXEL in the format guide: clear land, water, snow, cloud, cloud shadow.
 _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
+_DILATED = 0b1000010
+"""Bits of QA_PIXEL that change where a cloud is near: "dilated cloud" is set, and "clear" is not."""
+_DILATION = 90.0
+"""Metres by which clouds are dilated: cldpix of Fmask, 3 pixels, https://github.com/GERSL/Fmask"""
 # Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol; water, or a place where none was retrieved.
 _LITTLE, _SOME, _MUCH, _NOT_RETRIEVED = 96, 160, 224, 100
 _HAZE = 0.03
@@ -94,8 +98,10 @@ class LandsatOverpass:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
-        clouds = cloud_cover.sky(rect, self.when, self.north)
         names = [BANDS[band] for band in bands]
+        margin = self._dilation(rect) if "QA_PIXEL" in names else 0
+        wide = cloud_cover.sky(rect.grown(margin), self.when, self.north)
+        clouds = wide.without_margin(margin)
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
         vigour = climate.season_of_growth(self.north, self.when)
         surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
@@ -109,12 +115,17 @@ class LandsatOverpass:
             elif name == "ST_B10":
                 values[n] = self._warmth(ground, clouds)
             elif name == "QA_PIXEL":
-                values[n] = _quality(ground, clouds)
+                values[n] = _quality(ground, clouds, _dilated(wide.cloud > cloud_cover.CLOUDY, margin))
             elif name == "SR_QA_AEROSOL":
                 values[n] = self._aerosol(ground, clouds)
             else:
                 values[n] = _PLAIN[name]
         return values, None
+
+    def _dilation(self, rect: Rect) -> int:
+        """Return cells by which clouds are dilated."""
+        unit = mercator.EQUATOR_UNIT * float(mercator.cosine_of(mercator.y_of(self.north)))
+        return round(_DILATION / (unit * rect.pitch))
 
     def _aerosol(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Return SR_QA_AEROSOL as the code of USGS makes it, LaSRC: https://github.com/USGS-EROS/espa-surface-reflectance
@@ -124,7 +135,8 @@ class LandsatOverpass:
         and where near infrared is darker than 0.1 or than red, none is retrieved, and the place has the median of the
         scene. Up to 0.015 of reflectance are little, from 0.03 on much.
         """
-        quality = _quality(ground, clouds)
+        parts = landcover.shares(ground)
+        is_water = landcover.dominant(parts, range(len(landcover.CLASSES))) == landcover.CLASSES.index("water")
         vigour = climate.season_of_growth(self.north, self.when)
         blue, red, near = ground.reflectance(("blue", "red", "nir"), vigour)
         at = nodes(ground.rect, _RATIO_CELL)
@@ -135,8 +147,8 @@ class LandsatOverpass:
         blue, red = (part + (bright - part) * clouds.cloud for part in (blue, red))
         added = blue + np.float32(_HAZE) * clouds.haze - ratio * red
         level = np.where(added <= 0.015, _LITTLE, np.where(added < 0.03, _SOME, _MUCH))
-        level = np.where((near > 0.1) & (near > red) & (quality != _WATER), level, _NOT_RETRIEVED)
-        return np.where(quality == _OPAQUE, _MUCH, level).astype(np.float32)
+        level = np.where((near > 0.1) & (near > red) & ~is_water, level, _NOT_RETRIEVED)
+        return np.where(clouds.cloud > cloud_cover.CLOUDY, _MUCH, level).astype(np.float32)
 
     def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Return the temperature of the surface in steps of 0.00341802 K above 149 K."""
@@ -163,13 +175,25 @@ class LandsatOverpass:
         return stored
 
 
-def _quality(ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
+def _dilated(cloudy: npt.NDArray[np.bool_], margin: int) -> npt.NDArray[np.bool_]:
+    """Return where a cloud is at most ``margin`` rows and columns away, without that margin."""
+    for axis in (0, 1):
+        size = cloudy.shape[axis] - 2 * margin
+        shifted = [cloudy.take(range(start, start + size), axis) for start in range(2 * margin + 1)]
+        cloudy = np.logical_or.reduce(shifted)
+    return cloudy
+
+
+def _quality(
+    ground: ground_cover.Ground, clouds: cloud_cover.Sky, is_near_cloud: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
     parts = landcover.shares(ground)
     best = landcover.dominant(parts, range(len(landcover.CLASSES)))
-    result = np.full(best.shape, float(_CLEAR))
+    result = np.full(best.shape, _CLEAR)
     result[best == landcover.CLASSES.index("water")] = _WATER
     result[best == landcover.CLASSES.index("snow")] = _SNOW
     result[clouds.shadow > 0.45] = _SHADOW
+    result[is_near_cloud] ^= _DILATED
     result[clouds.cloud > cloud_cover.CLOUDY] = _OPAQUE
     return result
 

@@ -137,8 +137,9 @@ class ThematicOverpass:
             return below.astype(np.int64) & _NO_CIRRUS
         if name == "SR_CLOUD_QA":
             flags = below.astype(np.int64)
-            # Cloud, shadow, snow and water: bits 3, 4, 5 and 7 of QA_PIXEL; bits 1, 2, 4 and 5 here.
-            return np.asarray(sum(((flags >> bit) & 1) << here for bit, here in ((3, 1), (4, 2), (5, 4), (7, 5))))
+            # Cloud, shadow, beside a cloud, snow and water: bits 3, 4, 1, 5 and 7 of QA_PIXEL; bits 1 to 5 here.
+            pairs = ((3, 1), (4, 2), (1, 3), (5, 4), (7, 5))
+            return np.asarray(sum(((flags >> bit) & 1) << here for bit, here in pairs))
         if self.level == "surface" or name.startswith("QA"):
             return below
         if name.startswith("B6"):
