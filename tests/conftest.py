@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,11 @@ from zlib import crc32
 
 import pytest
 
+from local_tests.support.collection import (  # noqa: F401 - hooks
+    has_slow_tests,
+    pytest_collection,
+    pytest_ignore_collect,
+)
 from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,
@@ -37,11 +41,7 @@ if TYPE_CHECKING:
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 COMMITTED = Path(__file__).with_name("live") / "service-recording.zip"
 """The recording of the service that is kept with the tests, once there is one."""
-NOT_SLOW, SLOW = "not slow", "slow and not exhaustive"
-"""Values of ``-m``: of the tests that take seconds, and of the slow ones that CI runs."""
-SLOW_MARKER = re.compile(r"\bmark\.(slow|exhaustive)\b|\bsupport\.(parameters|report_browser) import\b")
 MANY_PARAMETERS = 6
-SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
@@ -78,28 +78,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     if sys.version_info < (3, 11):  # Google's client warns in every command
         os.environ.setdefault("PYTHONWARNINGS", "ignore:You are using a non-supported Python version:FutureWarning")
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import modules all of whose tests are deselected: slow ones, of which some import PyTorch, or the others.
-
-    Each process of pytest-xdist imports all modules that are collected.
-    """
-    if not collection_path.match("test_*.py"):
-        return None
-    is_left_out = {NOT_SLOW: is_slow, SLOW: lambda path: not has_slow_tests(path)}.get(config.option.markexpr)
-    return True if is_left_out is not None and is_left_out(collection_path) else None
-
-
-def is_slow(path: Path) -> bool:
-    """Return whether a file is a module that marks all of its tests as slow."""
-    return bool(SLOW_MODULE.search(path.read_text(encoding="utf-8")))
-
-
-@cache
-def has_slow_tests(path: Path) -> bool:
-    """Return whether a module names the marker of slow tests, or one that implies it, or imports what has it."""
-    return bool(SLOW_MARKER.search(path.read_text(encoding="utf-8")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

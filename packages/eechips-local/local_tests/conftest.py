@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from local_tests.support.collection import pytest_collection, pytest_ignore_collect  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,

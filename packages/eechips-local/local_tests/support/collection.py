@@ -1,0 +1,71 @@
+"""Which test modules a process imports, and which of them first. Conftests import the hooks of pytest."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+NOT_SLOW, SLOW = "not slow", "slow and not exhaustive"
+"""Values of ``-m``: of the tests that take seconds, and of the slow ones that CI runs."""
+SLOW_MARKER = re.compile(r"\bmark\.(slow|exhaustive)\b|\bsupport\.(parameters|report_browser) import\b")
+SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules all of whose tests are deselected: slow ones, of which some import PyTorch, or the others.
+
+    Each process of pytest-xdist imports all modules that are collected.
+    """
+    return True if is_left_out(collection_path, config.option.markexpr) else None
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import a share of the modules before the others are collected, in each process of pytest-xdist another share.
+
+    pytest rewrites the assertions of a module that it has not read before, which takes longer than all else of its
+    import, and keeps the result for other processes. Processes that all began with the same module would rewrite each.
+    """
+    worker = getattr(session.config, "workerinput", None)  # None in the only process
+    if worker is None:
+        return
+    folders = [Path(argument) for argument in session.config.args if Path(argument).is_dir()]
+    paths = sorted(path.resolve() for folder in folders for path in folder.rglob("test_*.py"))
+    modules = [path for path in paths if not is_left_out(path, session.config.option.markexpr)]
+    for path in modules[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        # What a module raises is reported where it is collected: an import that failed is repeated there.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(module_name(path))
+
+
+def module_name(path: Path) -> str:
+    """Return the name by which pytest imports a module: that of its packages, from the first folder that is none."""
+    names = [path.stem]
+    for folder in path.parents:
+        if not (folder / "__init__.py").exists():
+            break
+        names.insert(0, folder.name)
+    return ".".join(names)
+
+
+def is_left_out(path: Path, marks: str) -> bool:
+    """Return whether a test module has no test that ``-m marks`` selects, as far as its text tells."""
+    if not path.match("test_*.py") or marks not in {NOT_SLOW, SLOW}:
+        return False
+    return is_slow(path) if marks == NOT_SLOW else not has_slow_tests(path)
+
+
+@cache
+def is_slow(path: Path) -> bool:
+    """Return whether a file is a module that marks all of its tests as slow."""
+    return bool(SLOW_MODULE.search(path.read_text(encoding="utf-8")))
+
+
+@cache
+def has_slow_tests(path: Path) -> bool:
+    """Return whether a module names the marker of slow tests, or one that implies it, or imports what has it."""
+    return bool(SLOW_MARKER.search(path.read_text(encoding="utf-8")))
