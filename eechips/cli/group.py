@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -21,7 +22,7 @@ from eechips.errors import (
     RunFileError,
     TooLargeError,
 )
-from eechips.processes.deferred_boto3 import defer_boto3
+from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
@@ -151,7 +152,8 @@ class Verbs(click.Group):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command of this process; errors and warnings that nothing else shows are cleaned like all texts."""
         sys.excepthook = show_exception
-        defer_boto3()
+        gc.set_threshold(10_000)  # of 700, a seventh of a short command: nearly all that is imported stays
+        defer_imports()
         if logging.lastResort is not None:
             logging.lastResort.setFormatter(LineFormatter("%(message)s"))
         return super().__call__(*args, **kwargs)

@@ -215,7 +215,7 @@ def _duration(seconds: float) -> str:
 
 def is_notebook() -> bool:
     """Return whether this process is the kernel of a notebook. Imports nothing: a kernel has IPython loaded."""
-    ipython = sys.modules.get("IPython")
+    ipython = sys.modules.get("IPython.core.getipython")  # "IPython" may be imported when it is used
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from eechips.client.connection import initialize_client
 from eechips.client.discovery import ClientInit
-from eechips.processes.deferred_boto3 import defer_boto3
+from eechips.processes.deferred_imports import defer_imports
 from eechips.recipe import Recipe, traits_of
 
 _GLANCE = 0.005  # seconds between two looks for the client_init
@@ -59,7 +59,8 @@ def preload(instructions: str) -> None:
     Args:
         instructions: by :func:`encode_instructions`.
     """
-    defer_boto3()
+    gc.disable()  # nearly all that is loaded stays
+    defer_imports()
     wanted = json.loads(instructions)
     for name in (*_SHARED, *wanted["modules"]):
         # A failed import fails in the worker as well, which reports it with the unit.
@@ -69,6 +70,7 @@ def preload(instructions: str) -> None:
     _prepare(Path(wanted["client_init"]))
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages
+    gc.enable()
 
 
 def _prepare(path: Path) -> None:

@@ -28,7 +28,7 @@ SAME_CLASSES = {
 
 SAME_MODULES = {
     "dbase_texts": "the local Earth Engine shares no code with the rest, so it has a copy",
-    "deferred_boto3": "the local Earth Engine shares no code with the rest, so it has a copy",
+    "deferred_imports": "the local Earth Engine shares no code with the rest, so it has a copy",
     "markup": "the local Earth Engine shares no code with the rest, so it has a copy",
     "parquet": "a format of tables; a format of packs",
     "raster": "of a format; of a window",

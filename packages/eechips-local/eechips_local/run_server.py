@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips_local.deferred_boto3 import defer_boto3
+from eechips_local.deferred_imports import defer_imports
 from eechips_local.functions.registration import RegistrationError
 from eechips_local.server_options import ARCHIVE, OPTIONS, OptionError, configured, find_archives
 from eechips_local.stores import StoreConfig, StoreError
@@ -66,7 +67,8 @@ def read_config(arguments: Mapping[str, Any]) -> ServerConfig:
 
 def main() -> None:
     """Read the arguments and serve."""
-    defer_boto3()
+    gc.set_threshold(10_000)  # nearly all that is imported stays
+    defer_imports()
     from eechips_local.server import serve, wait_for_parent
 
     parser = create_parser()

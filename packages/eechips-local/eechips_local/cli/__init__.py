@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Any
 
 import click
 
 from eechips_local.cli.console import HELP
-from eechips_local.deferred_boto3 import defer_boto3
+from eechips_local.deferred_imports import defer_imports
 
 COMMANDS = {
     "serve": ("eechips_local.cli.serve_command", "Serve a local Earth Engine until Ctrl-C."),
@@ -41,7 +42,8 @@ class _Commands(click.Group):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command of this process."""
-        defer_boto3()
+        gc.set_threshold(10_000)  # nearly all that is imported stays
+        defer_imports()
         return super().__call__(*args, **kwargs)
 
 

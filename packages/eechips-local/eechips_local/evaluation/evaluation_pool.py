@@ -122,6 +122,7 @@ def run_in_worker(limits: ServiceLimits, function: Callable[..., None], *argumen
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.freeze()  # exempt preloaded objects from collection, which would copy their pages
+    gc.enable()
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
     sys.setrecursionlimit(_RECURSION)
     threading.stack_size(_STACK)

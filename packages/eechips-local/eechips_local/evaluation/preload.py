@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
-from eechips_local.deferred_boto3 import defer_boto3
+from eechips_local.deferred_imports import defer_imports
 from eechips_local.functions import load_functions
 
-defer_boto3()
+gc.disable()  # until a worker runs: nearly all that is loaded stays
+defer_imports()
 importlib.import_module("eechips_local.evaluation.request_processor")
 load_functions()
 importlib.import_module("eechips_local.evaluation.signatures").load_signatures()

@@ -1,4 +1,4 @@
-"""boto3, which rasterio imports with itself, is imported when it is used, by any thread and under its own name."""
+"""boto3 and IPython are imported when they are used, by any thread and under their own names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import eechips
 import eechips_local
 
-MODULE = "deferred_boto3.py"
-DEFERRED = "from eechips.processes.deferred_boto3 import defer_boto3; defer_boto3(); "
+MODULE = "deferred_imports.py"
+DEFERRED = "from eechips.processes.deferred_imports import defer_imports; defer_imports(); "
 
 
 def run(code: str) -> str:
@@ -26,14 +26,17 @@ def run(code: str) -> str:
     "code",
     [
         "import eechips_local.evaluation.preload",
-        "from eechips.cli import main; main(['--help'], standalone_mode=False); import rasterio",
+        "from eechips.cli import main\ntry: main(['--help'])\nexcept SystemExit: import rasterio",
         'import os; os.environ[\'EECHIPS_PRELOAD\'] = \'{"modules": [], "client_init": "/missing/file"}\';'
         " import eechips.engine.worker_preload",
     ],
     ids=["server", "command", "workers"],
 )
-def test_processes_that_use_rasterio_do_not_import_boto3(code: str) -> None:
-    assert run(f"{code}; print('rasterio' in sys.modules, 'botocore' in sys.modules)").endswith("True False")
+def test_processes_import_neither_with_rasterio_and_the_client(code: str) -> None:
+    shown = run(
+        f"{code}\nimport ee\nprint(*(name in sys.modules for name in ('rasterio', 'ee', 'botocore', 'IPython.core')))"
+    )
+    assert shown.endswith("True True False False")
 
 
 def test_a_session_of_rasterio_imports_it() -> None:
@@ -47,6 +50,14 @@ def test_a_session_of_rasterio_imports_it() -> None:
 def test_a_module_of_it_is_the_same_before_and_after() -> None:
     code = "import boto3.session as first; import boto3; print(boto3.Session is first.Session is boto3.session.Session)"
     assert run(DEFERRED + code) == "True"
+
+
+@pytest.mark.parametrize(("module", "read"), [("IPython.display", "get_ipython"), ("boto3.session", "client")])
+def test_a_module_that_is_imported_before_its_package_is_its_attribute(module: str, read: str) -> None:
+    package = module.partition(".")[0]
+    code = f"import {module} as first, {package} as deferred; before = sys.modules[{package!r}]; deferred.{read}; "
+    shown = f"import {package}; print({module} is first is deferred.{module.rpartition('.')[2]}, {package} is before)"
+    assert run(f"{DEFERRED}{code}{shown}") == "True False"
 
 
 def test_threads_that_read_it_at_once_wait_for_its_import() -> None:
