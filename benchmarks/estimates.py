@@ -135,8 +135,8 @@ def _series_together(folder: Path, scale: float) -> Shape:
 
 
 def _features(folder: Path, scale: float) -> Shape:
-    roi = f"--roi=-105.3,39.6,{-105.3 + 0.6 * scale:.3f},40.2"
-    return Shape(("features", "--dataset", "GEDI_L2A", *YEAR, roi, "--columns", "rh98,sensitivity"))
+    roi = f"--roi=-180,-60,{-180 + 360 * scale:.3f},80"
+    return Shape(("features", "--dataset", "FAO/GAUL_SIMPLIFIED_500m/2015/level2", roi))
 
 
 def _mosaic(folder: Path, scale: float) -> Shape:
@@ -162,20 +162,27 @@ SHAPES: dict[str, Callable[[Path, float], Shape]] = {
     "composites of 20 fields x 12 months, Landsat 8": _composites,
     "time series of 500 fields, MODIS": _series,
     "time series of 500 fields in one table, MODIS": _series_together,
-    "laser shots of a third of a square degree, GEDI": _features,
+    "features of the world, GAUL": _features,
     "mosaic of six square degrees, SRTM": _mosaic,
     "100 places of Landsat 8 extended to 400": _extension,
     "100 places x 12 months, paused after 15": _resumed,
 }
 
 
-def count(server: Server, out: Path) -> dict[str, float]:
-    """Return what a run has taken: requests for results, other requests, bytes of results, and EECU-seconds."""
+def count(server: Server) -> dict[str, float]:
+    """Return what the server has counted: requests, but those of the connection, and EECU-seconds."""
     stats = server.get("_stats")
-    units = eechips.open_run(out).units
-    results, sizes = (float(units[name].sum()) for name in ("requests", "bytes"))
-    others = sum(number for kind, number in stats["requests"].items() if kind not in _FREE) - results
-    return {"results": results, "others": others, "bytes": sizes, "eecu": float(stats["compute"]["eecu_seconds"])}
+    requests = sum(number for kind, number in stats["requests"].items() if kind not in _FREE)
+    return {"requests": requests, "eecu": float(stats["compute"]["eecu_seconds"])}
+
+
+def sum_results(out: Path, moment: str) -> tuple[float, float]:
+    """Return requests and bytes of the units that were finished after a moment."""
+    run = eechips.open_run(out)
+    units = run.units[run.units["finished"] > moment]
+    layers = run.layers
+    sizes = units["bytes"] if layers.empty else layers.loc[layers["position"].isin(units.index), "bytes"]
+    return float(units["requests"].sum()), float(sizes.sum())
 
 
 def _since(events: list[dict[str, Any]], *names: str) -> float:
@@ -206,22 +213,23 @@ def measure(server: Server, folder: Path, shape: str, options: argparse.Namespac
         lines = (out / "run.log").read_text().splitlines()[old:] if (out / "run.log").exists() else []
         forecast = next((json.loads(line) for line in lines if '"estimated"' in line), None)
     moment = time.monotonic()
-    before = count(server, out) if forecast is not None else {}
+    before = count(server)
     ended = command.wait()
     if ended.status or forecast is None:
         raise RuntimeError(f"status {ended.status}:\n{log.read_text()}")
     events = [json.loads(line) for line in (out / "run.log").read_text().splitlines()[old:]]
-    took = {name: number - before[name] for name, number in count(server, out).items()}
+    took = {name: number - before[name] for name, number in count(server).items()}
+    results, size = sum_results(out, forecast["time"])
     planning = forecast["planning"] or {"requests": 0, "sent": 0, "compute": None}
     planned = forecast["unplanned"] / max(1, forecast["tried"] + forecast["left"])
     others = planned * planning["requests"] + forecast["profile_requests"]
     eecu = (forecast["compute"] or {"seconds": 0.0})["seconds"]
     eecu += planned * (planning["compute"] or {"seconds": 0.0})["seconds"]
     pairs = {
-        "requests": (forecast["requests"], took["results"]),
-        "planning and profiles": (others, took["others"]),
-        "all requests": (forecast["requests"] + others, took["results"] + took["others"]),
-        "bytes": (forecast["bytes"] or 0, took["bytes"]),
+        "requests": (forecast["requests"], results),
+        "planning and profiles": (others, took["requests"] - results),
+        "all requests": (forecast["requests"] + others, took["requests"]),
+        "bytes": (forecast["bytes"] or 0, size),
         "EECU-seconds": (eecu, took["eecu"]),
         "seconds": (forecast["seconds"], _since(events, "estimated", "finished")),
     }

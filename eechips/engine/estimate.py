@@ -367,7 +367,7 @@ def forecast_rest(
         config: configuration of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
-        rest: what planning them costs, and the requests that units share.
+        rest: what planning them costs, the requests that units share, and their size. Bytes and compute grow with it.
     """
     joined, counted = rest.joined, rest.counted
     if config.on_empty == "redraw":  # each draw is empty as often as those before
@@ -395,6 +395,7 @@ def forecast_rest(
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
+    compute = None if compute is None else compute.times(rest.pixels)
     seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
     profiled = 0.0
     if config.profile_every and sample is not None:
@@ -404,7 +405,7 @@ def forecast_rest(
         tried=totals.units,
         left=left,
         requests=round(requests),
-        bytes=round(left * totals.bytes / totals.units) if totals.bytes else None,
+        bytes=round(left * rest.pixels * totals.bytes / totals.units) if totals.bytes else None,
         seconds=seconds,
         request_seconds=requests * took,
         slots=machine.slots,

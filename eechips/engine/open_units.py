@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
+from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.config import RunConfig
@@ -24,9 +27,45 @@ from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
+from eechips.engine.unit_costs import size_of
+from eechips.manifest.ledger_queries import open_positions, sample_units
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import RequestWindow, request_window_of, traits_of
+from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
+
+_ADJOINING = 4
+"""Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
+
+_COMPARED = 10_000
+"""Units that are left whose sizes are compared with those of an estimate."""
+
+
+def draw_spread(positions: Sequence[int], count: int) -> list[int]:
+    """Return some of the positions of units: a few that follow each other, at random in each part of the plan.
+
+    A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
+
+    Args:
+        positions: positions of all units, ascending.
+        count: number of units.
+    """
+    parts = math.ceil(count / _ADJOINING)
+    if len(positions) <= parts * _ADJOINING:
+        return list(positions[:count])
+    draw, chosen = random.Random(0), list[int]()
+    for part in range(parts):
+        first, end = (len(positions) * number // parts for number in (part, part + 1))
+        size = min(_ADJOINING, count - len(chosen))
+        start = first + draw.randrange(end - first - size + 1)
+        chosen += positions[start : start + size]
+    return chosen
+
+
+def _mean_pixels(units: Sequence[Unit]) -> float | None:
+    """Return the mean pixels of units; None if the size of any is unknown."""
+    sizes = [size_of(unit) for unit in units if isinstance(unit, Mapping)]
+    pixels = [width * height for width, height in (size for size in sizes if size is not None)]
+    return fmean(pixels) if pixels and len(pixels) == len(units) else None
 
 
 class OpenUnits:
@@ -96,18 +135,18 @@ class OpenUnits:
         sampling = PlanSampling(self._run, partial, joining) if self._unplanned and partial is not None else None
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
-        is_settled = first <= 0 or self._schedule(first, meter)
+        is_settled = first <= 0 or self._schedule(first, meter, self._spread(first))
         if compute is not None:
             compute.every = config.profile_every
         if not is_settled:
             return False
         if not (left := self._left + self._unplanned):
             return True
-        rest = RestCost() if sampling is None else sampling.finish()
+        units = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
+        rest = RestCost(pixels=self._compare_pixels(units)) if sampling is None else sampling.finish()
         if joining is not None:
             joined = joining.of_ledger(self._ledger, self._left) if sampling is None else rest.joined
-            tried = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
-            rest = dataclasses.replace(rest, joined=joined, counted=joining.count(tried))
+            rest = dataclasses.replace(rest, joined=joined, counted=joining.count(units))
         sample = None if compute is None else compute.account.sample
         forecast = forecast_rest(
             self._ledger.totals(), left, meter, self._machine, config, sample, self._unplanned, rest
@@ -120,11 +159,40 @@ class OpenUnits:
     def _machine(self) -> Machine:
         return Machine.of(self._config, self._run.session)
 
-    def _schedule(self, count: int, meter: Meter | None) -> bool:
-        """Settle the next units; return False if the run was stopped before."""
+    def _compare_pixels(self, tried: Sequence[Unit]) -> float:
+        """Return the mean pixels of the units that are left, as a multiple of those of units; 1 if any is unknown."""
+        left = [json.loads(text) for text in sample_units(self._ledger.database, _COMPARED)]
+        means = [_mean_pixels(units) for units in (left, tried)]
+        return means[0] / means[1] if means[0] and means[1] else 1.0
+
+    def _spread(self, count: int) -> Iterator[WorkUnit | None]:
+        """Return some units of a whole plan that are like the others; of a plan that is not whole, the first ones.
+
+        The rows of a mosaic differ, and the months of a composite: neighbours in the plan are drawn in each part of it.
+        """
+        config, ledger = self._config, self._ledger
+        is_whole = self._planner is None or self._planner.is_whole
+        if not is_whole or config.fetch_seed is not None or config.max_disk is not None:
+            return islice(self._units, count)
+        chosen = draw_spread(
+            open_positions(ledger.database, self._first, ledger.end if self._end is None else self._end), count
+        )
+        tried = frozenset(chosen)
+        rest = ledger.open_units(self._first, self._end)
+        self._units = (unit for unit in rest if unit.position not in tried)
+        return map(ledger.unit, chosen)
+
+    def _schedule(self, count: int, meter: Meter | None, first: Iterator[WorkUnit | None] | None = None) -> bool:
+        """Settle the next units; return False if the run was stopped before.
+
+        Args:
+            count: number of units.
+            meter: measures them; None for the rest of a run.
+            first: the units of an estimate; None for the rest of a run.
+        """
         config, throttle, replacements = self._config, self._run.session.throttle, self._replacements
         planner = None if self._planner is None or self._unplanned or self._planner.is_whole else self._planner
-        some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
+        some = self._units if planner is not None else islice(self._units if first is None else first, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
             for note in self._run.session.notes if not self._first else ():
                 progress.say(note)

@@ -29,11 +29,13 @@ class RestCost:
         joined: requests of units that share some; None if none does.
         counted: requests of the first units, without repeats, where some are shared.
         planning: cost of planning; None if it is unknown, or if all units are planned.
+        pixels: pixels of a unit that is left, as a multiple of those of the first units.
     """
 
     joined: JoinedRequests | None = None
     counted: int = 0
     planning: PlanningCost | None = None
+    pixels: float = 1.0
 
 
 class PlanSampling:

@@ -119,8 +119,8 @@ def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
 
 
 def size_of(unit: Unit) -> tuple[int, int] | None:
-    """Return width and height of a unit's grid in pixels; None if it has none."""
-    grid = unit.get("grid")
+    """Return width and height of a unit's grid in pixels, or of a window of a mosaic; None if it has none."""
+    grid = unit if unit.get("kind") == "tile" else unit.get("grid")
     return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
 
 

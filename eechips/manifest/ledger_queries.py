@@ -93,6 +93,20 @@ def sample_units(database: Connection, most: int) -> list[str]:
     return [unit for (unit,) in sampled]
 
 
+def open_positions(database: Connection, first: int, end: int) -> list[int]:
+    """Return the positions of the open units between two positions, in order.
+
+    Args:
+        database: database of the ledger.
+        first: position of the first that may be.
+        end: position after the last that may be.
+    """
+    states = [state.value for state in State if state.is_open]
+    marks = ", ".join("?" * len(states))
+    query = f"SELECT position FROM units WHERE position >= ? AND position < ? AND state IN ({marks}) ORDER BY position"
+    return [position for (position,) in database.execute(query, (first, end, *states))]
+
+
 def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     """Yield positions of units that have neither a file nor a replacement, in order.
 

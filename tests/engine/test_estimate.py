@@ -15,6 +15,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs import PlanningCost
 from eechips.engine.estimate import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
+from eechips.engine.open_units import draw_spread
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
@@ -114,3 +115,23 @@ def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float,
 def test_profiles_are_fetched_together(profiles: float, seconds: float, expected: int) -> None:
     """Fifty profiles in 110 s are 2.2 s apart: a request every 7.2 s, when the oldest of them has waited 5 s."""
     assert expect_requests(profiles, seconds) == expected
+
+
+@given(count=st.integers(1, 60), total=st.integers(0, 500), every=st.integers(1, 3))
+def test_units_are_drawn_from_each_part_of_a_plan(count: int, total: int, every: int) -> None:
+    positions = range(0, every * total, every)
+    drawn = draw_spread(positions, count)
+    assert drawn == sorted(set(drawn))
+    assert len(drawn) == min(count, total)
+    assert set(drawn) <= set(positions)
+    if 4 * count < total:
+        halves = [sum(position < every * total / 2 for position in drawn), len(drawn)]
+        assert abs(halves[0] - halves[1] / 2) <= 4
+
+
+def test_a_larger_unit_has_more_bytes_and_takes_more_compute() -> None:
+    totals, sample = Totals(10, 10, 1000, 1.0, 0), ComputeSample().add(5, 20.0).add(5, 20.0)
+    found = forecast_rest(totals, 100, Meter(), Machine(4), config(), sample, rest=RestCost(pixels=1.5))
+    assert (found.bytes, found.requests) == (15_000, 100)
+    assert found.compute is not None
+    assert found.compute.seconds == 600.0
