@@ -307,7 +307,7 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
     ("options", "message"),
     [
         ({"frames": 2, "every": "month"}, "exclude each other"),
-        ({"frames": 0}, "at least 1"),
+        ({"frames": 0}, "must be 1 to 10,000"),
         ({"frames": 2, "start": None}, "need `start` and `end`"),
         ({"min_clear": 0.5}, "`min_clear` is for several frames"),
         ({"frames": 2, "min_clear": 1.5}, "from 0 to 1"),
