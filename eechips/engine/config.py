@@ -50,14 +50,12 @@ _LOCAL_IN_FLIGHT = 40
 """Slots of the local Earth Engine, which has the cores of this machine and no more."""
 _OFFLINE = 7 * 86400.0
 """Seconds to wait for a network that is down. The user can stop the run, and resume it later."""
-
-
 _LEAST_RATE = 0.001
-"""Requests a second. Fewer are a mistake, and a wait until the next one is no time that a system can wait."""
+"""Requests a second. Fewer are a mistake; systems cannot wait as long as the least numbers demand."""
 _LONGEST_WAIT = 86400.0
 """Seconds of a time-out of a connection, and between repeats."""
 _MOST_WORKERS = 10_000
-"""Each has a cell of the memory that workers share."""
+"""Each worker has a part of the memory that they share."""
 _ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
 
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 RecipeT = TypeVar("RecipeT")
 OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 
-_FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "jpeg": "jpg"}
+_FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "gtiff": "tif", "jpeg": "jpg"}
+_TEXTS = frozenset({"dataset", "roi", "bbox", "start", "end"})
+"""Options of recipes that are texts, and for which Python has types of its own."""
 
 
 RUN_OPTIONS = frozenset(
@@ -109,7 +111,8 @@ def split_options(
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
             raise UsageError(f"there is no option {option!r}{did_you_mean(option, names | RUN_OPTIONS)}")
-    job_recipe = recipe(**{name: value for name, value in options.items() if name in names})
+    given = {name: value for name, value in options.items() if name in names}
+    job_recipe = recipe(**given | {name: format_text(name, given[name]) for name in _TEXTS & given.keys()})
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
@@ -124,6 +127,27 @@ def split_options(
     return job_recipe, RunConfig(
         out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
     )
+
+
+def format_text(name: str, value: Any) -> str | None:
+    """Return an option as the command line has it: a date as YYYY-MM-DD, four bounds as W,S,E,N.
+
+    Raises:
+        UsageError: if it is neither of these, nor a text or a path; the message names the option.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dt.date):
+        return value.isoformat().removesuffix("T00:00:00")
+    try:
+        bounds = [float(number) for number in value]
+    except (TypeError, ValueError):
+        bounds = []
+    if len(bounds) != 4:
+        raise UsageError(f"`{name}` must be a text, as on the command line, not {type(value).__name__}: {value!r:.60}")
+    return ",".join(map(repr, bounds))
 
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from eechips.jobs.sample_layers import SampleLayer
     from eechips.jobs.sample_options import SampleOptions
 
-
-STACK_SUFFIX = "-stack"
 _MOST_FRAMES = 10_000  # of a place: 27 years of days
+STACK_SUFFIX = "-stack"
 """End of the values of ``format`` that join all frames of a dataset to one file, as in tif-stack."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import pickle
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -33,6 +36,11 @@ def chips(**options: Any) -> ChipSample:
 
 def series(**options: Any) -> TimeSeries:
     return TimeSeries(**{"dataset": "MODIS_LST", "regions": "A/B", "columns": "id=X", **options})
+
+
+def made_series(**options: Any) -> TimeSeries:
+    """Return what :func:`eechips.timeseries` makes of options."""
+    return make_recipe(TimeSeries, {"dataset": "MODIS_LST", "regions": "A/B", "columns": "id=X", **options})[0]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +197,16 @@ def test_options_go_to_the_recipe_or_to_the_run() -> None:
     assert config.out == Path("outputs/timeseries-modis-061-mod11a2")
 
 
+def test_dates_and_bounds_may_be_those_of_python() -> None:
+    """Notebooks have dates of pandas, and bounds as shapely and geopandas return them."""
+    day = dt.date(2020, 1, 1)
+    recipe = made_series(start=day, end=pd.Timestamp("2021-01-01"), bbox=np.array([-80.0, 42.0, -78.5, 44.0]))
+    texts = series(start="2020-01-01", end="2021-01-01", bbox="-80.0,42.0,-78.5,44.0")
+    assert recipe.options == texts.options
+    sample, _ = sample_recipe({"dataset": "NAIP", "total": 1, "roi": (-105.3, 39, -105.2, 40.0)})
+    assert sample.sample.options.roi == "-105.3,39.0,-105.2,40.0"
+
+
 def test_scripts_take_json_or_text(tmp_path: Path) -> None:
     script = tmp_path / "My Recipe.py"
     script.write_text("def get_requests(n=1, name='a', flags=[]): return []\ndef get_result(index, unit): pass\n")
@@ -206,6 +224,9 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: series(format="xlsx"), "unknown format 'xlsx'"),
         (lambda: chips(format="gif"), "unknown format 'gif'"),
         (lambda: chips(grid="utm"), "unknown grid 'utm'"),
+        (lambda: made_series(start=5), "`start` must be a text, as on the command line, not int: 5"),
+        (lambda: made_series(bbox=(0, 1)), "`bbox` must be a text"),
+        (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "roi": {"type": "Point"}}), "`roi` must be a text"),
     ],
 )
 def test_invalid_options_are_refused(make: Any, message: str) -> None:
