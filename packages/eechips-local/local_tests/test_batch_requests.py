@@ -84,4 +84,5 @@ def test_malformed_batches_are_refused(server: Server) -> None:
     assert send(server, "GET v1/projects/p/operations/A", type="text/plain").status_code == 400
     assert send(server, "GET").status_code == 200  # to the path HTTP/1.1
     assert "no batches" in send(server, "POST /batch").text
+    assert "no batches" in send(server, "POST /%62atch").text
     assert "at most 1000 calls" in send(server, *["GET v1/x"] * 1001).text

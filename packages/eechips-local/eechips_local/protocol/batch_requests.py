@@ -99,7 +99,7 @@ def _calls(content_type: str, content: bytes) -> Iterator[_Call]:
         headers = BytesParser().parsebytes(rest)
         body = headers.get_payload(decode=True)
         target = "/" + words[1].lstrip("/")
-        if target.partition("?")[0] == PATH:
+        if unquote(target.partition("?")[0]) == PATH:
             raise InvalidError("A batch has no batches.")
         identity = str(part.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
         yield _Call(identity, words[0].upper(), target, headers, body if isinstance(body, bytes) else b"")
