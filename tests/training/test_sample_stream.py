@@ -243,7 +243,7 @@ def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
     for each in (again, extended):
         each.load_state_dict(json.loads(json.dumps(begun.state_dict())))
     assert len(list(again)) == 8
-    with pytest.raises(UsageError, match=r"that of another plan .*before it was extended"):
+    with pytest.raises(UsageError, match=r"does not belong to the plan of .*before it was extended"):
         next(iter(extended))
 
 
