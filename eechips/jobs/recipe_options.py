@@ -28,7 +28,7 @@ RecipeT = TypeVar("RecipeT")
 OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "gtiff": "tif", "jpeg": "jpg"}
-_TEXTS = frozenset({"dataset", "roi", "bbox", "start", "end"})
+_TEXTS = frozenset({"roi", "bbox", "start", "end"})
 """Options of recipes that are texts, and for which Python has types of its own."""
 
 
