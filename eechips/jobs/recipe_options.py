@@ -111,8 +111,8 @@ def split_options(
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
             raise UsageError(f"there is no option {option!r}{did_you_mean(option, names | RUN_OPTIONS)}")
-    given = {name: value for name, value in options.items() if name in names}
-    job_recipe = recipe(**given | {name: format_text(name, given[name]) for name in _TEXTS & given.keys()})
+    own = {name: value for name, value in options.items() if name in names}
+    job_recipe = recipe(**own | {name: format_text(name, own[name]) for name in _TEXTS & own.keys()})
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
