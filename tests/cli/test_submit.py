@@ -47,7 +47,7 @@ def write_job(folder: Path, url: str) -> None:
         "[run]",
         'recipe = "squares.py"',
         f'endpoint = "{url}"',
-        'project = "it\'s mine"',
+        'project = "it\'s;mine"',
         'out = "res ults"',
         "[verify]",
     ]

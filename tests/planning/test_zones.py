@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def test_long_integer_ids_beside_missing_ones_stay_apart(tmp_path: Path) -> None
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson"])
 def test_dates_are_ids_as_text(tmp_path: Path, suffix: str) -> None:
     """A unit of work is JSON, which has no dates; GeoJSON's texts are read as dates if all are."""
-    dates = pd.to_datetime(["2023-01-01", None, "2023-02-01"]).date
+    dates = [dt.date(2023, 1, 1), None, dt.date(2023, 2, 1)]
     path = write(tmp_path / f"a.{suffix}", [SQUARE, SQUARE, SQUARE], day=dates)
     assert read_zones(path, "day").ids == ["2023-01-01", "2023-02-01"]
 

@@ -203,7 +203,7 @@ def test_another_number_of_workers_cannot_go_on(tmp_path: Path) -> None:
     extended = eechips.torch.stream(write_run(tmp_path / "extended", layered(12)))
     extended.load_state_dict(chips.state_dict())
     assert extended.state_dict() == chips.state_dict()  # still that of the other plan
-    with pytest.raises(UsageError, match="that of another plan"):
+    with pytest.raises(UsageError, match="does not belong to the plan of"):
         list(DataLoader(extended, batch_size=2, num_workers=2))
 
 

@@ -117,7 +117,7 @@ def test_tables_of_a_folder_are_ingested(tmp_path: Path) -> None:
     assert ids == ["zones/zones_2019-06-01", "zones/zones_2020-06-01"]
     table = FolderStore(tmp_path / "store").get(ids[1])
     assert table is not None
-    assert dict(table.properties) == {"system:time_start": 1590969600000}
+    assert table.properties["system:time_start"] == 1590969600000
 
 
 def test_more_files_than_the_open_limit_are_ingested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

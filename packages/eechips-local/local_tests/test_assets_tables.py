@@ -95,7 +95,8 @@ def test_a_table_is_what_geopandas_reads(tmp_path: Path, suffix: str) -> None:
     read = geopandas.read_parquet(path) if suffix == ".parquet" else geopandas.read_file(path)
     assert ingest(path, tmp_path / "store", "RESOLVE/squares", properties={"title": "a"}) == ["RESOLVE/squares"]
     found = table(tmp_path / "store", "RESOLVE/squares")
-    assert found.properties == {"title": "a"}
+    (stored,) = (tmp_path / "store").rglob("*.parquet")
+    assert found.properties == {"title": "a", "system:asset_size": stored.stat().st_size}
     got = rows(found)
     assert len(got) == len(read) == 40
     for row, (index, geometry, properties) in zip(got, expected(read), strict=True):

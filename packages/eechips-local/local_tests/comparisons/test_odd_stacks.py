@@ -49,7 +49,10 @@ def _nanmode(values: Stack) -> Any:
 STACKS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Stack], Any]]] = {
     "mean": (lambda ee, c: c.mean(), lambda v: np.nanmean(v, axis=0)),
     "median": (lambda ee, c: c.median(), lambda v: np.nanmedian(v, axis=0)),
-    "percentile": (lambda ee, c: c.reduce(ee.Reducer.percentile([35])), lambda v: np.nanpercentile(v, 35, axis=0)),
+    "percentile": (
+        lambda ee, c: c.reduce(ee.Reducer.percentile([35])),
+        lambda v: np.nanpercentile(v, 35, axis=0, method="hazen"),
+    ),
     "stdDev": (lambda ee, c: c.reduce(ee.Reducer.sampleStdDev()), lambda v: np.nanstd(v, axis=0, ddof=1)),
     "skew": (lambda ee, c: c.reduce(ee.Reducer.skew()), lambda v: scipy.stats.skew(v, axis=0, nan_policy="omit")),
     "count": (lambda ee, c: c.count(), lambda v: (~np.isnan(v)).sum(axis=0)),

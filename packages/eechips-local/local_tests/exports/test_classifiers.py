@@ -118,7 +118,7 @@ def test_a_loaded_classifier_knows_its_training(ee: Any, asset: str) -> None:
 def test_a_classifier_is_an_asset_like_others(ee: Any, asset: str) -> None:
     assert exported(ee, CLASSIFIERS["tree"](ee), asset)["state"] == "COMPLETED"
     described = ee.data.getAsset(asset)
-    assert (described["type"], described["id"], described["properties"]) == ("CLASSIFIER", asset, {})
+    assert (described["type"], described["id"], "properties" in described) == ("CLASSIFIER", asset, False)
     assert [
         child["type"] for child in ee.data.listAssets(f"{HOME}/models")["assets"] if child["id"] == asset
     ] == ["CLASSIFIER"]  # fmt: skip
