@@ -180,8 +180,9 @@ def sum_results(out: Path, moment: str) -> tuple[float, float]:
     """Return requests and bytes of the units that were finished after a moment."""
     run = eechips.open_run(out)
     units = run.units[run.units["finished"] > moment]
-    layers = run.layers
-    sizes = units["bytes"] if layers.empty else layers.loc[layers["position"].isin(units.index), "bytes"]
+    layers = run.layers.reset_index()
+    files = layers[layers["position"].isin(units.index)].drop_duplicates("file")  # of several frames, a row for each
+    sizes = units["bytes"] if layers.empty else files["bytes"]
     return float(units["requests"].sum()), float(sizes.sum())
 
 
