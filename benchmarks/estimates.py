@@ -29,8 +29,6 @@ import eechips
 _FREE = ("rest", "algorithms:list")
 """Kinds of requests of the connection."""
 _SHOWN = ("tried", "left", "planning", "requests", "time", "compute")
-
-
 SMALL = ("--size", "32", "--format", "tif")
 YEAR = ("--start", "2020-01-01", "--end", "2021-01-01")
 SUMMER = ("--start", "2020-06-01", "--end", "2020-08-01")
@@ -108,19 +106,8 @@ def _fields(folder: Path, scale: float) -> Shape:
 
 def _composites(folder: Path, scale: float) -> Shape:
     regions = _write_fields(folder / "fields.geojson", round(20 * scale))
-    words = (
-        "composites",
-        "--dataset",
-        "L8",
-        "--bands",
-        "SR_B4,SR_B5",
-        "--every",
-        "month",
-        *YEAR,
-        "--reducer",
-        "median",
-    )
-    return Shape((*words, "--mask", "--regions", regions, "--columns", "id=field"))
+    words = ("composites", "--dataset", "L8", "--bands", "SR_B4,SR_B5", "--reducer", "median", "--mask")
+    return Shape((*words, "--every", "month", *YEAR, "--regions", regions, "--columns", "id=field"))
 
 
 def _series(folder: Path, scale: float) -> Shape:
@@ -170,7 +157,7 @@ SHAPES: dict[str, Callable[[Path, float], Shape]] = {
 
 
 def count(server: Server) -> dict[str, float]:
-    """Return what the server has counted: requests, but those of the connection, and EECU-seconds."""
+    """Return the EECU-seconds and the requests that the server has counted, without requests of the connection."""
     stats = server.get("_stats")
     requests = sum(number for kind, number in stats["requests"].items() if kind not in _FREE)
     return {"requests": requests, "eecu": float(stats["compute"]["eecu_seconds"])}

@@ -37,7 +37,7 @@ _ADJOINING = 4
 """Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
 
 _COMPARED = 10_000
-"""Units that are left whose sizes are compared with those of an estimate."""
+"""Remaining units whose sizes are compared with the sizes of the tried units."""
 
 
 def draw_spread(positions: Sequence[int], count: int) -> list[int]:
@@ -160,7 +160,7 @@ class OpenUnits:
         return Machine.of(self._config, self._run.session)
 
     def _compare_pixels(self, tried: Sequence[Unit]) -> float:
-        """Return the mean pixels of the units that are left, as a multiple of those of units; 1 if any is unknown."""
+        """Return the mean pixels of the remaining units, divided by that of the tried units; 1 if a size is unknown."""
         left = [json.loads(text) for text in sample_units(self._ledger.database, _COMPARED)]
         means = [_mean_pixels(units) for units in (left, tried)]
         return means[0] / means[1] if means[0] and means[1] else 1.0

@@ -29,7 +29,7 @@ class RestCost:
         joined: requests of units that share some; None if none does.
         counted: requests of the first units, without repeats, where some are shared.
         planning: cost of planning; None if it is unknown, or if all units are planned.
-        pixels: pixels of a unit that is left, as a multiple of those of the first units.
+        pixels: mean pixels of the remaining units, divided by that of the first units.
     """
 
     joined: JoinedRequests | None = None
@@ -41,8 +41,7 @@ class RestCost:
 class PlanSampling:
     """Estimates what planning costs, and the requests that units share, by some neighbourhoods that are planned.
 
-    The first of them are planned in a thread of its own, so that these requests and those of the first units do not
-    wait for each other.
+    A separate thread plans the first neighbourhoods, while the main thread fetches the first units.
 
     Args:
         run: parts of the run.

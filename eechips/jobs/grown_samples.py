@@ -1,8 +1,8 @@
 """Find the units that an extension adds to a sample: further places, regions, frames, datasets and bands.
 
 A unit keeps its files. Further datasets or bands of a place are fetched by a new unit, which names the unit that it
-adds to (``completes``). Units of a run to which some were added name their own (``layers``); those of the first plan do
-not, and have the datasets and bands of that plan.
+adds to (``completes``). Added units name their datasets and bands (``layers``); units of the first plan do not, and
+have the datasets and bands of that plan.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compare the results of a run with those of a lockfile."""
+"""Compare the results of a run with a lockfile."""
 
 from __future__ import annotations
 

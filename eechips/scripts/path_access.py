@@ -84,9 +84,9 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
 
 
 class _WatchedFunctions:
-    """Functions that pass paths to a watcher, and call those of Python.
+    """Replacements of Python's functions: they pass paths to a watcher, then call the original functions.
 
-    Threads that run already are not watched.
+    Threads that already run are not watched.
     """
 
     def __init__(self, watcher: PathWatcher) -> None:

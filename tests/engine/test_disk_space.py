@@ -1,4 +1,4 @@
-"""Runs whose results do not fit on the disk are refused before anything is fetched, and full disks are told as such."""
+"""Runs whose results do not fit on the disk are refused before they fetch; errors name a full disk."""
 
 from __future__ import annotations
 

@@ -261,13 +261,9 @@ def _pages(
             return
         url = _next_url(url, link, address)
         method = str(link.get("method") or "GET").upper()
-        own, more = link.get("headers"), link.get("body")
+        own = link.get("headers")
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
-        body = more if isinstance(more, dict) else {}
-        if not isinstance(more, dict) or link.get("merge"):
-            body = {**parameters, **body}
-        if method != "POST":
-            body = None
+        body = _next_body(link, parameters) if method == "POST" else None
 
 
 def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
@@ -285,6 +281,14 @@ def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
             f"the next page of {display_url(address)} is {display_url(following)}, which is not an http(s) URL"
         )
     return following
+
+
+def _next_body(link: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of the request for the next page: the link's, with the search's parameters where it asks so."""
+    body = link.get("body")
+    if isinstance(body, dict) and not link.get("merge"):
+        return body
+    return {**parameters, **(body if isinstance(body, dict) else {})}
 
 
 def _with_query(address: str, parameters: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """State what Sentinel-2's products say of themselves beside clouds and orbits: quality, irradiances, angles of view.
 
 Names are those that Earth Engine's images have: https://github.com/gee-community/geetools,
-tests/test_Image/test_remove_properties.yml, and Google's catalogue, COPERNICUS/S2_SR and COPERNICUS/S2. Irradiances are
-those of Sentinel-2A, and the angles those of one of its images: the demo planet is seen alike everywhere.
+tests/test_Image/test_remove_properties.yml, and Google's catalogue, COPERNICUS/S2_SR and COPERNICUS/S2. The
+irradiances are of Sentinel-2A, and the angles of one of its images: the demo planet has the same angles everywhere.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ class TaskQueue:
         return [task for task in self._tasks.values() if task.project == project]
 
     def _find(self, project: str, id: str) -> ExportTask:
-        """Return a task. Under the project ``earthengine-legacy`` are those of all projects.
+        """Return a task. The project ``earthengine-legacy`` has the tasks of all projects.
 
         Google's JavaScript client asks so by an id alone (``ee.rpc_convert.taskIdToOperationName``), and programs that
         export in projects of their own rely on it (openforis/sepal, ``getTaskStatus$``).

@@ -132,7 +132,7 @@ _STATUSES = frozenset(HTTPStatus)
 
 
 def _scope(request: Request, call: _Call) -> Scope:
-    """Return the ASGI scope of a call. Headers of the batch apply to it, but those of the content."""
+    """Return the ASGI scope of a call. It inherits the headers of the batch, except those about the content."""
     headers = {
         name.lower(): value
         for name, value in request.headers.items()

@@ -101,8 +101,8 @@ class StubStore:
     def _find(self, id: str) -> DatasetDescription | None:
         """Return the description of a dataset, or of the version of a month.
 
-        Records of datasets named "current", as WCMC/WDPA/current/polygons, say that those of earlier months have the
-        month instead, as WCMC/WDPA/YYYYMM/polygons.
+        By the record of WCMC/WDPA/current/polygons, the versions of earlier months are WCMC/WDPA/YYYYMM/polygons; other
+        records with "current" in their id say the same.
         """
         month = _MONTH.search(id)
         described = self._described(id)
