@@ -84,7 +84,6 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
     """Initialise the client of this process for the duration of the block.
 
     Args:
-        target: service, project, credentials.
         quota: client of the run's throttle; every request passes it.
         policy: policy of retries, once connected.
         timeouts: timeouts of every request.
@@ -125,13 +124,7 @@ NO_SERVICE = ServiceTarget("", "", None)
 
 
 def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
-    """Return a connection for recipes that need no service: no client is initialised, and requests fail.
-
-    Args:
-        quota: client of the run's throttle.
-        policy: policy of retries.
-        timeouts: timeouts of requests.
-    """
+    """Return a connection for recipes that need no service: no client is initialised, and requests fail."""
     return Connection(NO_SERVICE, Transport("", quota, policy, timeouts, discovery=Discovery(b"", b"")))
 
 
@@ -142,8 +135,6 @@ def connect_worker(
 
     Args:
         target: as the parent's.
-        quota: client of this worker.
-        policy: policy of retries.
         timeouts: timeouts of every request.
         discovery: the documents that the parent has fetched.
     """

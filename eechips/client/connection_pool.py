@@ -37,7 +37,6 @@ class ConnectionPool:
     Responses that may belong to other requests are refused; see :mod:`eechips.client.response_framing`.
 
     Args:
-        endpoint: base URL of the service.
         is_reused: whether a connection carries several requests, one after the other.
     """
 
@@ -49,8 +48,6 @@ class ConnectionPool:
         """Send a request once and receive the whole response, without following redirections.
 
         Args:
-            request: to send.
-            timeouts: timeouts of the request.
             permit: permit of the request. The outcome is recorded in it.
 
         Raises:

@@ -48,7 +48,6 @@ def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: boo
     ones. Other hosts, and servers of this machine, get none, unless ``send_anywhere``.
 
     Args:
-        endpoint: base URL of the service.
         key_file: key file of credentials, as the user names it.
         send_anywhere: the user's consent to send credentials to a host that is not Google's.
 
@@ -75,7 +74,6 @@ def find_project(named: str | None, credentials: Any) -> str | None:
     Google's own tools do not have Earth Engine enabled.
 
     Args:
-        named: by the user, for this run.
         credentials: credentials of google.auth, or None.
     """
     return (

@@ -37,7 +37,6 @@ class DiscoveryFile:
     """Discovery documents in a file. Two are equal if the documents are equal, in whatever files.
 
     Attributes:
-        path: the file.
         digest: sha256 of the documents.
     """
 
@@ -55,7 +54,6 @@ class ClientInit:
     """Parameters with which a process initialises the client without a request.
 
     Attributes:
-        endpoint: base URL of the service.
         project: whose quota is used.
         discovery: documents with which the client is initialised.
     """

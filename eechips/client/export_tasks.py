@@ -90,7 +90,6 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
 
     Args:
         result: without an obstacle, see :func:`export_obstacle`.
-        place: place of the file.
         unit: id of the unit, hexadecimal, with which the name of the file begins.
         key: differs between runs and between attempts, so that each has a request id of its own.
 
@@ -147,7 +146,6 @@ class _ExportRequest:
 
     Attributes:
         content: what is exported.
-        options: options of the file.
         suffix: suffix of the file.
     """
 

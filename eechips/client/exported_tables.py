@@ -69,7 +69,6 @@ def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
     """Read the file of a table.
 
     Args:
-        data: the file.
         table: table that was exported.
 
     Returns:

@@ -36,7 +36,6 @@ class ExpressionRequests(TemplateRequests):
     """Requests for expressions. Threads may share it.
 
     Args:
-        endpoint: base URL of the service.
         project: whose quota is used.
         workload_tag: sent with each computation.
     """

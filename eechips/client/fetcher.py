@@ -103,7 +103,6 @@ class Fetcher:
         region has the grid that the service reports, which takes one more request.
 
         Args:
-            chip: what to fetch.
             accept: receives the requested chip or part and the body of each response; a ValidationError sends the
                 request again.
             assemble: joins the values that ``accept`` returned for parts, which are in row-major order and tile the

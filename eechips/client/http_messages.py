@@ -71,7 +71,6 @@ class HttpRequest:
         Args:
             method: HTTP method.
             url: absolute.
-            body: body of the request.
             headers: may have a name twice, in different case.
         """
         names = {name.lower(): name for name in headers}

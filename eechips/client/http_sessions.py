@@ -205,7 +205,6 @@ def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[],
     until the body is there, or the headers where the recipe streams the body.
 
     Args:
-        quota: client of the run's throttle.
         endpoint: base URL of the service: what others answer says nothing of its quota.
 
     Returns:

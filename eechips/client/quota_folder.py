@@ -53,8 +53,6 @@ class QuotaFolder:
 
     Args:
         place: folder, or URL of an object store, for the quotas of any projects.
-        endpoint: base URL of the service.
-        project: whose quota it is.
 
     Attributes:
         times: how often runs write there.

@@ -125,7 +125,6 @@ def call(
         pause: waits for so many seconds before a repeat; may raise to stop.
         await_service: waits, for so many seconds at most, until the service can be reached again; returns whether
             to try.
-        clock: seconds, monotonic.
 
     Raises:
         TransientError: the last one, when the bounds are reached.

@@ -53,8 +53,6 @@ class SharedQuota:
     """A run's side of a quota that several runs share. Call :meth:`step` every few seconds from one thread.
 
     Args:
-        records: records of all runs.
-        throttle: throttle of this run.
         run: id of this run, unique.
         times: the same for all runs.
         rate: requests a second of all runs; None for no limit.

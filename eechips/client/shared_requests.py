@@ -115,7 +115,6 @@ class SharedChip:
     """A chip that covers others.
 
     Attributes:
-        chip: to fetch.
         parts: the chips whose bands it has, one after the other; itself alone if it shows one image.
         members: the chips that it covers.
     """
@@ -227,7 +226,6 @@ def _key(chip: Chip, placed: dict[Hashable, tuple[str, ...]]) -> Hashable | None
     """Return what chips of a shared request have in common; None for a chip that is fetched alone.
 
     Args:
-        chip: to compare with others.
         placed: names of the values that follow from a grid, by the function that returns them; completed here.
     """
     if chip.grid is None or CHIP_FORMATS.get(chip.format).decode is None:

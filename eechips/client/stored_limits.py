@@ -46,8 +46,6 @@ def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) 
     """Load the limit that earlier runs learned of a project's quota.
 
     Args:
-        endpoint: base URL of the service.
-        project: whose quota it is.
         folder: folder of the file; None for the user's cache folder.
 
     Returns:
@@ -67,9 +65,6 @@ def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folde
     ``EECHIPS_CACHE``.
 
     Args:
-        endpoint: base URL of the service.
-        project: whose quota it is.
-        learned: limit to store.
         folder: folder of the file; None for the user's cache folder.
 
     Returns:

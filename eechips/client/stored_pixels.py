@@ -54,9 +54,6 @@ class StoredPixels:
 
     A chip in doubt costs two requests. After several in succession, the next 1, 3, 7, … chips of the dataset are
     computed at once.
-
-    Args:
-        transport: sends the requests.
     """
 
     def __init__(self, transport: Transport) -> None:

@@ -65,7 +65,6 @@ class RowFetcher:
         """Return the rows of a series, by ranges of dates if the whole is too large.
 
         Args:
-            series: what to fetch.
             by_pages: whether a single day that is too large is fetched in shorter pages; False where its places can be
                 halved.
 

@@ -20,7 +20,6 @@ class QuotaClient:
     """One process's access to a throttle. Threads of the process use it together.
 
     Args:
-        throttle: throttle of the run.
         number: number of the process.
     """
 
@@ -297,11 +296,7 @@ class LocalQuota:
 
 
 class UsageMeter:
-    """Report the use of a throttle since the previous report. Threads may share it.
-
-    Args:
-        throttle: throttle of the process.
-    """
+    """Report the use of a throttle since the previous report. Threads may share it."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle

@@ -71,16 +71,11 @@ class Transport:
     """Sender of the requests to one endpoint.
 
     Attributes:
-        endpoint: base URL of the service.
         policy: policy of retries; may be changed between requests.
-        timeouts: timeouts of one request.
         unmetered: counts the requests outside of :meth:`metered`.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
-        quota: client of the run's throttle.
-        policy: policy of retries.
-        timeouts: timeouts of one request.
         credentials: google.auth credentials for the endpoint, or None.
         shared_token: the access token that the processes of a run share; None for one of its own.
         discovery: responses to the client's initialisation, if they are known already.

@@ -167,9 +167,7 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
-        ledger: ledger of the run.
         server: the local Earth Engine that serves the archives.
-        folder: folder of the run.
         all_bands: list the files of all bands, since masks read others than those of the results.
 
     Raises:

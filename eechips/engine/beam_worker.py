@@ -62,7 +62,6 @@ class BeamWorker:
     """A worker process. Several bundles may use it at once; it is connected from the first to the last of them.
 
     Args:
-        spec: specification of the run.
         rate: requests per second for each slot; None for no limit.
     """
 
@@ -107,7 +106,6 @@ class BeamWorker:
 
         Args:
             slots: requests that may be in flight for them, in addition to those of other bundles.
-            assignments: the units.
             receive: receives the event of each unit, in the calling thread. Units that were abandoned because the run
                 stops have none.
             stop_mode: called at least every half second; returns whether and how to stop.
@@ -212,12 +210,7 @@ class _UnderWay:
 
 
 class _Threads:
-    """The threads of a worker, with their outcomes.
-
-    Attributes:
-        worker: executes the assignments.
-        assignments: received by the threads.
-    """
+    """The threads of a worker, with their outcomes."""
 
     def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
         self.worker = worker
@@ -238,11 +231,6 @@ class _Threads:
 
 def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:
     """Execute the units of some partitions that have no reported outcome, and report theirs.
-
-    Args:
-        worker: worker that executes.
-        file_queue: file queue of the run.
-        partitions: their numbers.
 
     Raises:
         ConfigurationError: if this process cannot access the file queue.

@@ -40,9 +40,6 @@ class BoundedUnits(ShuffledUnits):
     one is fetched alone. A unit that failed and may succeed later is tried again for the next epoch.
 
     Args:
-        ledger: ledger of the run.
-        store: store of the results.
-        folder: folder of the run.
         seed: seed of the order; None for the order of the plan.
         most: bytes.
     """

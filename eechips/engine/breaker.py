@@ -44,9 +44,6 @@ class Breaker:
 
     Attributes:
         reopened: new records of units that failed with the error that stopped the run.
-
-    Args:
-        clock: seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,10 +66,6 @@ class Breaker:
 
     def note(self, assignment: WorkUnit, outcome: Outcome) -> EechipsError | None:
         """Count an outcome.
-
-        Args:
-            assignment: the unit.
-            outcome: outcome of the unit.
 
         Returns:
             The error that stops the run; None to continue.

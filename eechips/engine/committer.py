@@ -21,7 +21,6 @@ class Settled(NamedTuple):
     """A unit that is to be recorded.
 
     Attributes:
-        assignment: the unit.
         outcome: outcome of the unit, with the files to commit.
         record: record of the unit, if its files can be committed.
     """
@@ -36,7 +35,6 @@ class _Batch:
     """Records that are written in one transaction.
 
     Attributes:
-        records: records of the units.
         further: position, path, size and SHA-256 of the files of a unit beyond the first.
         layers: position, path, layer and metadata of the files of a unit with layers.
         owners: position of the unit of each committed file.
@@ -58,12 +56,7 @@ class _Batch:
 
 
 class Committer:
-    """Commit files under their final names, each of which belongs to one unit, and write the ledger.
-
-    Args:
-        ledger: ledger of the run.
-        store: where results are committed.
-    """
+    """Commit files under their final names, each of which belongs to one unit, and write the ledger."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger, self._store = ledger, store

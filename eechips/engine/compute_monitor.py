@@ -71,9 +71,6 @@ class ComputeMonitor(RunFeature):
         account: account of the run.
 
     Args:
-        ledger: ledger of the run.
-        transport: transport of this process.
-        log: log of the run.
         every: one assignment in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether assignments may wait for the profiles of others: workers receive them one by one.

@@ -61,9 +61,7 @@ class ConnectedRun:
         is_unchanged: the run was complete, and its extension has nothing to add.
 
     Args:
-        parts: parts of the run.
         records: files that describe the run.
-        log: log of the run.
     """
 
     def __init__(self, parts: RunParts, records: RunRecords, log: RunLog) -> None:

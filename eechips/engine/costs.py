@@ -165,7 +165,6 @@ def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
     """Return what a run will cost as lines.
 
     Args:
-        foreseen: the estimate of the run.
         is_local: whether the local Earth Engine serves it: time depends on the machine, and compute costs nothing.
     """
     requests, _, reason = describe_requests(foreseen).partition(": ")

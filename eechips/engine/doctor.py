@@ -75,7 +75,6 @@ class Finding:
 
     Attributes:
         name: name of the check.
-        state: the result.
         detail: what was found, without secrets.
         advice: what to do; empty if all is well.
     """
@@ -139,7 +138,6 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
     With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.
 
     Args:
-        config: configuration of the run.
         now: the present time, UTC.
     """
     findings = [check_python(), check_packages(local=config.is_local), check_disk(config.out)]

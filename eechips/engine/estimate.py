@@ -85,10 +85,7 @@ def estimate_planned(
     """Estimate the cost of a run whose first units, or all, are in the ledger. Send no request.
 
     Args:
-        recipe: recipe of the run.
-        config: configuration of the run.
         session: in which it was planned.
-        ledger: ledger of the run.
         seconds: seconds that planning has taken so far.
 
     Returns:
@@ -139,7 +136,6 @@ class PlanSummary:
 
     Attributes:
         units: number of units.
-        first: the first units.
         sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
         planning: what the plan costs.
         windows: pixels of the first units, or of all, if they may share requests.
@@ -289,9 +285,6 @@ class Meter(RunFeature):
         positions: their positions in the plan.
         request_seconds: total duration of their requests at the service.
         requests: number of these.
-
-    Args:
-        clock: seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -364,7 +357,6 @@ def forecast_rest(
         left: units that are left.
         meter: meter of the units that this command has tried.
         machine: slots and cores of the run.
-        config: configuration of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         rest: what planning them costs, the requests that units share, and their size. Bytes and compute grow with it.

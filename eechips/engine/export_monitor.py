@@ -83,10 +83,8 @@ class ExportMonitor(RunFeature):
 
     Args:
         ledger: ledger of the run, with a plan.
-        log: log of the run.
         note_compute: receives the compute of tasks that have ended, in EECU-seconds.
         fetch: requests the states of tasks.
-        clock: seconds, monotonic.
     """
 
     def __init__(

@@ -28,7 +28,6 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
     """Return the file of a result.
 
     Args:
-        fetcher: fetcher of this process.
         result: what a recipe has returned, or one of several: a Chip, a FrameStack, a Table, bytes or an array.
         ready: files of chips that were fetched in shared requests, by the identity of the chip.
 
@@ -80,7 +79,6 @@ def fetch_shared(
     If the stored pixels of some of the chips may be masked, a second request computes what covers these.
 
     Args:
-        fetcher: fetcher of this process.
         shared: the chip that covers them.
         chips: among which its members are.
 

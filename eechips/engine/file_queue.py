@@ -59,7 +59,6 @@ class FileQueue:
     """A folder of partitions and batches. Picklable; every process reads and writes it directly.
 
     Attributes:
-        store: store of the results.
         token: name of the folder.
     """
 

@@ -71,7 +71,6 @@ def join_results(
     """Record the results of a plan. Units that are recorded already are skipped.
 
     Args:
-        recipe: recipe that planned it.
         config: configuration of the run that it becomes: its folder, and where the results are.
         items: items of the whole plan.
         outcomes: outcomes that workers have reported, in addition to those beside the results; of several of a unit,
@@ -150,7 +149,6 @@ class _Found:
     """The record of a unit whose files are all present.
 
     Attributes:
-        record: record of the unit.
         further: position, path, size and sha256 of the files beyond the first.
         layers: position, path, layer and metadata of each file of a unit that has several.
     """

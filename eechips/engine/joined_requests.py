@@ -126,14 +126,12 @@ class Neighbourhoods:
     """Units of a plan that have a neighbour near enough to share a request: some are drawn, each with those around it.
 
     Attributes:
-        places: places of the plan.
         size: units that the run joins together.
         part: part of the units that have a neighbour among these, from 0 to 1.
         planned: positions of the units of each neighbourhood that is planned, the nearest to its middle first.
         units: units of these, by position.
 
     Args:
-        places: places of the plan.
         plan: returns the units at some positions of the plan.
         by_batch: whether the run joins only units that are planned by the same requests, as it fetches them sooner
             than the next ones are planned.
@@ -177,10 +175,7 @@ class RequestJoining:
     """Joins units as a run does.
 
     Args:
-        recipe: recipe of the run.
-        config: configuration of the run.
         request_window: returns the pixels of a unit.
-        costs: costs of requests, as far as they are measured.
         slots: requests that may be in flight.
     """
 
@@ -194,7 +189,6 @@ class RequestJoining:
         """Estimate from open units of a whole plan: up to 4,096 are joined.
 
         Args:
-            ledger: ledger of the run.
             left: open units.
         """
         units = list(islice(ledger.open_units(), _HELD))
@@ -234,10 +228,6 @@ class RequestJoining:
 
         Units without a neighbour near enough share no request. A unit of an assignment of n units takes an n-th of its
         requests.
-
-        Args:
-            drawn: the neighbourhoods.
-            clock: seconds, monotonic.
         """
         alone, began = drawn.places.alone, clock()
         clusters: list[tuple[float, float, int]] = []

@@ -75,7 +75,6 @@ class OpenUnits:
         is_paused: the run ended after the first units, without a confirmation.
 
     Args:
-        run: parts of the run.
         first: position in the plan of the first unit to settle.
         end: position after the last; None for all.
     """
@@ -268,7 +267,6 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
     """Return the message for a run that was stopped.
 
     Args:
-        config: configuration of the run.
         is_planned: whether it has units, so that it may have results.
     """
     kept = "Stopped; completed results are kept"

@@ -27,7 +27,6 @@ class OutcomeHandler:
         is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
 
     Args:
-        context: the parts of the run.
         queue: queue of the scheduler.
     """
 

@@ -47,7 +47,6 @@ def record_of(assignment: WorkUnit, metadata: FileMetadata, staged: StagedFile |
     """Return the record of a file.
 
     Args:
-        assignment: the unit.
         metadata: what the file holds.
         staged: the file; None if it is not stored.
         result: result that the recipe returned.
@@ -78,7 +77,6 @@ def lacks_layer(results: Sequence[Any], fractions: Sequence[float | None]) -> bo
     """Return whether a layer of a unit has no valid pixel: a file, or all frames of a time series.
 
     Args:
-        results: results that the recipe returned for the unit.
         fractions: fractions of valid pixels in the file of each.
     """
     return any(fraction == 0.0 for fraction in _layer_fractions(results, fractions))
@@ -151,7 +149,6 @@ def failed(assignment: WorkUnit, error: BaseException, secrets: Collection[str] 
     """Return the outcome of a unit that raised an exception.
 
     Args:
-        assignment: the unit.
         error: the exception: an error of eechips, or an unexpected one, which is an internal error. Exceptions of the
             recipe are marked by :func:`eechips.client.error_classification.raising_recipe_errors`.
         secrets: values that are redacted in the record.
@@ -210,8 +207,6 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
     """Return an outcome with its cost.
 
     Args:
-        outcome: outcome of a unit.
-        usage: its requests.
         seconds: seconds that it took.
         shared_request: position of the first unit of the request that it shared.
     """

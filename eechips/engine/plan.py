@@ -147,7 +147,6 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     """Return a unit that is added to a plan to replace another. Its name includes its id, so that it is unique.
 
     Args:
-        unit: the unit.
         identifier: its id.
         template: template of the names.
         position: in the plan.

@@ -48,11 +48,6 @@ _log = logging.getLogger(__name__)
 def continue_extended(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
     """Return the recipe for the units of all plans, if the run was extended or is about to be.
 
-    Args:
-        recipe: recipe of the command.
-        config: configuration of the run.
-        ledger: ledger of the run.
-
     Raises:
         UsageError: if an extension is asked for, and the recipe has none.
     """
@@ -78,10 +73,7 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
     """Check that a run and its extension differ only in what may grow.
 
     Args:
-        recipe: recipe of the command.
-        ledger: ledger of the run; has a plan.
         described: the command's run; see :func:`eechips.engine.resumed_options.describe`.
-        folder: folder of the run.
 
     Raises:
         RunMismatchError: if another option differs, or the plan is not whole.
@@ -114,7 +106,6 @@ def comparable(
     """Return what must be the same in a run and its extension: of the command's run, and of the one that is there.
 
     Args:
-        recipe: recipe of the command.
         described: the command's run.
         stored: the other one, as it was described.
     """
@@ -137,8 +128,6 @@ def extend_plan(
     A complete run to which there is nothing to add keeps its options.
 
     Args:
-        recipe: recipe of the command.
-        config: configuration of the run.
         ledger: ledger of the run; has a whole plan.
         described: the command's run.
         is_complete: nothing of the run is open.

@@ -44,7 +44,6 @@ class PlanSampling:
     A separate thread plans the first neighbourhoods, while the main thread fetches the first units.
 
     Args:
-        run: parts of the run.
         partial: the plan of which the first units are made.
         joining: joins units as the run does; None if they share no requests.
     """

@@ -55,9 +55,6 @@ def kept_answers(folder: Path) -> Iterator[None]:
     """Keep the responses to a planner in this block until it has ended without an error.
 
     After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
-
-    Args:
-        folder: folder of the run.
     """
     with caching_answers(folder):
         yield
@@ -101,10 +98,8 @@ class Planner:
         failure: error of the recipe or the service; the ledger has the units so far.
 
     Args:
-        recipe: recipe of the run.
         ledger: ledger of the run; used by the thread that calls, alone.
         template: template of the names.
-        folder: folder of the run.
         meta: description of the plan, if the ledger has none.
         accept: called when the plan is complete; an exception stops the run.
     """
@@ -133,7 +128,6 @@ class Planner:
         """Plan and store the first units only, in this thread; :meth:`start` plans the others.
 
         Args:
-            recipe: recipe of the run.
             count: number of units; fewer are planned if the ledger has some of them.
             note_chosen: called when the places are chosen, before the units are planned.
 
@@ -301,11 +295,7 @@ class Planner:
 
 
 class GradualPlanning(RunFeature):
-    """Add units to a run while they are planned.
-
-    Args:
-        planner: planner of the run.
-    """
+    """Add units to a run while they are planned."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner

@@ -108,10 +108,7 @@ def plan_ahead(
     """Plan the first units of a run for a trial of their requests; :func:`plan_first_units` gets the same responses.
 
     Args:
-        recipe: recipe of the run.
-        session: in which it plans.
         count: number of these units.
-        folder: folder of the run.
 
     Raises:
         EechipsError: if planning fails.
@@ -131,8 +128,6 @@ def plan_first_units(
 
     Args:
         planner: not started.
-        recipe: recipe of the run.
-        session: in which it plans.
         count: number of these units.
         ahead: what planning as many has taken before; None if they were not planned.
 
@@ -162,8 +157,6 @@ def plan_sample(
     """Plan some units of a plan for an estimate; return what that has taken, and the units.
 
     Args:
-        recipe: recipe of the run.
-        session: in which it plans.
         positions: positions of the units; at least one.
         folder: folder of the run, which keeps the responses.
 

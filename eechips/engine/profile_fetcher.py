@@ -43,8 +43,6 @@ class ProfileFetcher:
 
     Args:
         transport: transport of this process, whose client is initialised.
-        log: log of the run.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, transport: Transport, log: RunLog, clock: Callable[[], float] = time.monotonic) -> None:

@@ -24,7 +24,6 @@ class Progress:
         quiet: show nothing.
         unit: name of the counted items.
         stream: output; by default standard error, or the cell's output in a notebook.
-        clock: seconds, monotonic.
 
     Attributes:
         is_growing: more units are being planned, so that the time left is unknown.

@@ -35,13 +35,6 @@ def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
     """Record the outcomes in the file queues of earlier pipelines, and remove the queues.
 
-    Args:
-        ledger: ledger of the run; has a plan.
-        store: store of the results.
-        throttle: throttle of the run.
-        log: log of the run.
-        interrupt: requests a stop.
-
     Returns:
         The number of settled units.
     """
@@ -108,7 +101,6 @@ class _Replay(Executor[WorkerHandle]):
     """An executor that has every outcome already.
 
     Args:
-        throttle: throttle of the run.
         outcomes: by position.
     """
 

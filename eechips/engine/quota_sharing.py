@@ -33,10 +33,6 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
 
     The default is a folder of the user's cache, except for servers on loopback: their ports change, so they are shared
     only in a folder that is named by ``quota_folder``, ``EECHIPS_QUOTA_FOLDER`` or ``EECHIPS_CACHE``.
-
-    Args:
-        config: configuration of the run.
-        endpoint: base URL of the service.
     """
     if config.is_local or config.executor_class.is_detached:  # the slots of such workers cannot change
         return None
@@ -73,8 +69,6 @@ def list_sharing_runs(
 
     Args:
         place: folder, or URL of an object store.
-        endpoint: base URL of the service.
-        project: whose quota it is.
         sleep: waits.
 
     Returns:
@@ -119,7 +113,6 @@ class QuotaSharing:
 
     Args:
         quota: quota of this run, which has joined.
-        project: whose quota it is.
     """
 
     def __init__(self, quota: SharedQuota, project: str) -> None:
@@ -174,9 +167,7 @@ def share_quota(
     """Share the quota of a project for the duration of the block.
 
     Args:
-        config: configuration of the run.
         target: service and project.
-        throttle: throttle of the run.
         name: name of the run, for other users.
 
     Yields:

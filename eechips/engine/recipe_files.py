@@ -13,8 +13,6 @@ class RecipeFile:
 
     Attributes:
         name: its path below the output folder.
-        data: its content.
-        metadata: metadata of the file.
     """
 
     name: str
@@ -42,7 +40,6 @@ class ExistingFile:
         suffix: suffix of the name that it gets, without the dot; empty for none.
         size: bytes.
         sha256: SHA-256 digest of its content, hexadecimal.
-        metadata: metadata of the file.
         sources: ids of its sources.
         dates: ISO 8601.
     """

@@ -64,7 +64,6 @@ def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
     """Load the compute of earlier units.
 
     Args:
-        endpoint: base URL of the service.
         kind: kind of the run.
 
     Returns:

@@ -215,9 +215,6 @@ class _Places:
     """The places of the units of an extended run, which no other unit may have.
 
     With the options of an extension, a draw may give the place of a replacement that an earlier plan has.
-
-    Args:
-        ledger: ledger of the run.
     """
 
     def __init__(self, ledger: Ledger) -> None:

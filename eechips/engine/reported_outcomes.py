@@ -124,10 +124,8 @@ def write_outcomes(
     """Write the outcomes of a worker beside their results. The same outcomes are written to the same file.
 
     Args:
-        store: store of the results.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         outcomes: outcomes of units of one plan; those of open units are left out.
-        policy: policy of retries.
 
     Raises:
         TransientError, StorageError: if they cannot be written.
@@ -148,10 +146,6 @@ def write_outcomes(
 
 def read_outcomes(store: Store, policy: RetryPolicy) -> StoredOutcomes:
     """Read the outcomes beside results.
-
-    Args:
-        store: store of the results.
-        policy: policy of retries.
 
     Raises:
         StorageError: if a file is damaged.
@@ -202,7 +196,6 @@ def describe_change(result: RecordedResult, size: int | None, sha256: str | None
     """Return the sentence that says why a file is not the one that a run has recorded.
 
     Args:
-        result: as recorded.
         size: size of the file, in bytes; None if there is none.
         sha256: SHA-256 digest of its content, hexadecimal; None if it was not read.
     """

@@ -73,7 +73,6 @@ class UnitJoiner:
     Args:
         request_window: returns the pixels of a unit.
         units: open units in the order of the plan; None while the next one is not planned yet.
-        costs: costs of requests, as far as they are measured.
     """
 
     def __init__(

@@ -113,7 +113,6 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
     """Return the plan of a run: the options', or that of its trial, in an earlier command as well.
 
     Args:
-        config: configuration of the run.
         chosen: the JSON value of the trial; None if there was none.
     """
     plan = RequestPlan(config.reads_assets, config.shares_requests)
@@ -133,9 +132,6 @@ def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequ
     Responses to the planner are kept for the plan of the run, which chooses the same places.
 
     Args:
-        recipe: recipe of the run.
-        config: configuration of the run.
-        session: in which the requests are sent.
         planned: the first units; they are planned here if there are none.
 
     Returns:

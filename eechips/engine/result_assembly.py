@@ -79,7 +79,6 @@ class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
     Args:
-        ledger: ledger of the run.
         folder: folder of the ledger, and of the results unless they are remote.
         remote: the object store of the results; None for the folder.
         quiet: show no progress.
@@ -243,9 +242,7 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
     """Store a result of an object store that was downloaded anyway, so that an assembly need not download it again.
 
     Args:
-        folder: folder of the ledger.
         file: path below the output folder.
-        data: its content.
     """
     parts = LocalStore(folder / _PARTS)
     parts.commit(parts.stage(file, data, str(new_writer())))
@@ -276,8 +273,6 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
     """Have a recipe assemble its results, and record the files in the ledger.
 
     Args:
-        recipe: recipe of the run.
-        ledger: ledger of the run.
         folder: folder of the ledger; what is assembled is put there.
         store: where the results are.
         quiet: show no progress.

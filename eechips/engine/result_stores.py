@@ -81,9 +81,6 @@ def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = 
     """Raise an error if the results of a run are known not to fit on the disk.
 
     Args:
-        recipe: recipe of the run.
-        ledger: ledger of the run.
-        store: store of the results.
         most: bytes of the results that are kept at a time; None for all.
 
     Raises:

@@ -38,9 +38,6 @@ class ResumeCheck:
     """The files of a run.
 
     Args:
-        ledger: ledger of the run; has a plan.
-        store: store of the results.
-        policy: policy of retries.
         quiet: show no progress.
     """
 

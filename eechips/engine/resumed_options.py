@@ -56,7 +56,6 @@ def check_same(
     """Compare the plan of a ledger with the one described.
 
     Args:
-        ledger: ledger of the run that is there.
         described: the run of this command; see :func:`describe`.
         folder: folder of both, for the message.
         growing: parameters in which an extension may differ.
@@ -142,11 +141,6 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
 
     The plan and the ids of its units stay those of the first version. The ledger notes every accepted change; a later
     command with the same code needs no option.
-
-    Args:
-        recipe: recipe of the command.
-        config: configuration of the run.
-        ledger: ledger of the run.
 
     Returns:
         The recipe itself if its code has not changed, if the change is not accepted, or if more than the code has

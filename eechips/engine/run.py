@@ -126,11 +126,7 @@ def _remove_unplanned(folder: Path) -> None:
 
 
 class _Run:
-    """The steps of :func:`run`.
-
-    Args:
-        parts: parts of the run.
-    """
+    """The steps of :func:`run`."""
 
     def __init__(self, parts: RunParts) -> None:
         self._parts, self._records = parts, RunRecords(parts)

@@ -26,9 +26,7 @@ class RunContext:
 
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
-        timeouts: timeouts of requests.
         unit_timeout: seconds that one unit may take; the recipe enforces it.
-        store: store of the results.
         log: log of the run; threads may share it.
         quiet: show no messages.
         token: token of the run's writer, in the names of temporary files.
@@ -52,9 +50,7 @@ class RecipeContext:
     """The context of a recipe that adds units to the plan while it runs.
 
     Attributes:
-        config: configuration of the run.
         ledger: ledger of the run, with a plan that is empty at first.
-        log: log of the run.
         settle: fetches the open units between two positions of the plan; returns False if the run was stopped.
     """
 
@@ -74,11 +70,7 @@ class SchedulerContext:
 
     Attributes:
         ledger: ledger of the run; the scheduler is its only writer.
-        store: where results are committed.
-        executor: executes units.
         progress: counts settled units.
-        log: log of the run.
-        interrupt: requests a stop.
         check: called at least twice a second; raises an error if the run cannot continue.
         deadline: no unit starts after this time, on the clock.
         features: what takes part in the run beside fetching its units, in the order of calls.

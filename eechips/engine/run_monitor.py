@@ -27,7 +27,6 @@ class RunMonitor(RunFeature):
     """Report settled and failed units, slots, throughput and pauses; each change of state once.
 
     Args:
-        executor: executor of the run.
         sharing: sharing of the quota; None if the run has it for itself.
         verbose: show failures as well, and log every request.
     """
@@ -134,7 +133,6 @@ class SlowUnitReports(RunFeature):
 
     Args:
         advice: returns advice for the user; called with the first message.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:

@@ -36,12 +36,7 @@ class RunParts:
     """The parts that a run has from the beginning.
 
     Attributes:
-        recipe: recipe of the run.
-        config: configuration of the run.
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
-        ledger: ledger of the run.
-        interrupt: requests a stop.
-        store: store of the results.
         writer: in the names of temporary files.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         now: the present time, UTC.
@@ -95,7 +90,6 @@ class ConnectedParts(RunParts):
     """The parts of a run that is connected.
 
     Attributes:
-        log: log of the run.
         scratch: folder of its temporary files.
         session: connected.
         discovery: file by which workers connect.
@@ -114,7 +108,6 @@ class OpenParts(ConnectedParts):
     """The parts of a run whose units can be fetched.
 
     Attributes:
-        executor: executes units.
         deadline: no unit starts after this time, on the monotonic clock.
         planner: makes the rest of the plan meanwhile; if it is not started, after the user has confirmed. None if the
             plan is whole.

@@ -53,8 +53,6 @@ def info_of(
     """Return the content of run.json for a run that starts.
 
     Args:
-        recipe: recipe of the run.
-        config: configuration of the run.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.
@@ -120,11 +118,7 @@ def _versions() -> dict[str, str]:
 
 
 class RunRecords:
-    """The files that describe a run and its results.
-
-    Args:
-        parts: parts of the run.
-    """
+    """The files that describe a run and its results."""
 
     def __init__(self, parts: RunParts) -> None:
         self._parts, self._config, self._ledger = parts, parts.config, parts.ledger

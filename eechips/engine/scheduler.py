@@ -34,7 +34,6 @@ class Scheduler:
         throttle: throttle of the run.
 
     Args:
-        context: the parts of the run.
         units: to settle; None while the next one is not planned yet.
         count: number of units, so far.
     """

@@ -40,8 +40,6 @@ class Session:
     """A connected process.
 
     Attributes:
-        connection: connection of this process.
-        throttle: throttle of all processes.
         notes: for users of the results, such as that they are synthetic.
         server: the local Earth Engine that was started for it, if there is one.
         served: open archives of the local Earth Engine, also of one that others have started; None for none.

@@ -70,7 +70,6 @@ class SharedFetcher:
     """Fetches chips in shared requests.
 
     Args:
-        fetcher: fetcher of this process.
         transport: meters the requests.
         logs: record every request.
         secrets: values that are redacted in errors.

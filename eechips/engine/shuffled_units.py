@@ -14,7 +14,6 @@ class ShuffledUnits(RunFeature):
     """Submit the open units in the order of the first epoch, once the plan is whole.
 
     Args:
-        ledger: ledger of the run.
         seed: seed of the order; None for the order of the plan.
     """
 

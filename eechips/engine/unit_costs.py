@@ -50,7 +50,6 @@ def cost_of(result: Any, config: RunConfig) -> UnitCost:
 
     Args:
         result: as a recipe describes it.
-        config: configuration of the run.
     """
     if isinstance(result, Chip):
         return _chip_cost(result, config)
@@ -98,7 +97,6 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
     """Estimate the bytes of a chip's file; None if its size is unknown.
 
     Args:
-        chip: to estimate.
         dtype: data type of its pixels, if the chip has none.
     """
     import numpy as np

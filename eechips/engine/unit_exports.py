@@ -28,7 +28,6 @@ class UnitExports:
 
     Args:
         spec: specification of the run, with a place of exported files.
-        transport: sends the requests.
         recipe_code: surrounds what executes code of the recipe.
     """
 
@@ -46,9 +45,7 @@ class UnitExports:
         A run that is resumed starts no second task for a unit that was not tried since.
 
         Args:
-            assignment: the unit.
             result: result that the recipe returned for it.
-            error: error of its request.
 
         Returns:
             The outcome with the tasks.
@@ -72,7 +69,6 @@ class UnitExports:
         """Read the exported files of a unit.
 
         Args:
-            assignment: the unit.
             result: result that the recipe returned for it.
 
         Returns:

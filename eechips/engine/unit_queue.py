@@ -50,7 +50,6 @@ class UnitQueue:
         """Take the next unit for which an executor has room.
 
         Args:
-            executor: executor of the run.
             most: units of an assignment.
 
         Returns:

@@ -58,7 +58,6 @@ class WorkItem:
     Attributes:
         job: words of the command that planned it, from the verb on.
         identity: identity of the recipe.
-        unit: the unit.
         files: paths and SHA-256 of the files that the command reads, its recipe among them.
         signature: signature of all these, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
@@ -152,8 +151,6 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str], files: Map
     """Plan, and yield the units as items.
 
     Args:
-        recipe: what to plan.
-        config: configuration of the run.
         job: words of the command.
         files: SHA-256 of the files that the command reads, by path.
 
@@ -176,9 +173,7 @@ def fetch_items(
     """Fetch the units of items, and write their outcomes beside the results.
 
     Args:
-        recipe: recipe that planned it.
         config: configuration of the run; its folder is not used.
-        items: to fetch.
         place: folder, or URL of an object store, for the results.
         ledger_folder: keeps the ledgers of calls, each in a folder of its own: a call with the same items and the same
             place fetches only those that are left. None for a temporary one.

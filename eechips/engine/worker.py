@@ -91,10 +91,7 @@ def start_worker(
     """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
 
     Args:
-        spec: specification of the run.
-        target: service and credentials.
         discovery: API description for the client.
-        quota: quota of this process.
         stage: where results are staged, if that is not their store.
     """
     ignore_warning(NotGeoreferencedWarning)
@@ -110,8 +107,6 @@ class Worker:
         in_recipe: positions of the units whose ``get_result`` is being executed.
 
     Args:
-        spec: specification of the run.
-        connection: connection of this process.
         discovery: API description that the client was initialised with.
         stage: where results are staged, if that is not their store.
     """

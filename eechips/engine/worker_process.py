@@ -56,10 +56,7 @@ def main(
     """Have threads receive units and send outcomes, until the parent sends None or ends.
 
     Args:
-        spec: specification of the run.
-        target: service and credentials.
         discovery: API description for the client.
-        throttle: throttle of the run.
         client: number of this worker at the throttle.
         pipe: to the parent.
         environment: environment of the parent; a fork server keeps the variables of the time of its start.

@@ -21,11 +21,7 @@ class WorkerSpec:
     """Everything that workers need to know. Picklable, without credentials: workers on other machines find their own.
 
     Attributes:
-        recipe: what to fetch.
-        store: store of the results.
         token: token of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
-        policy: policy of retries.
-        timeouts: timeouts of requests.
         method: how pixels are requested.
         reads_assets: read chips from stored images where that gives the same file.
         endpoint: base URL of the service; empty if the recipe needs none.

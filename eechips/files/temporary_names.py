@@ -171,7 +171,6 @@ def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
     """Return whether a writer has ended, so that its files stay incomplete.
 
     Args:
-        writer: writer of a file.
         asking: the writer that asks. If it works for a run, it holds the lock of that run.
         written: time of the file, in seconds since 1970.
     """

@@ -37,7 +37,6 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
     Args:
         data: body of the response.
-        expectation: requested properties.
 
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
@@ -102,7 +101,6 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
 
     Args:
         chip: decoded pixels.
-        expectation: requested properties.
 
     Raises:
         ValidationError: if the pixels are not as expected.
@@ -115,7 +113,6 @@ def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile 
     """Encode the file of a chip without a valid pixel, the same as from a response.
 
     Args:
-        expectation: requested properties.
         types: numpy names of the types of its bands.
 
     Returns:

@@ -111,7 +111,6 @@ class EncodedFile:
     """A result that is ready to be saved.
 
     Attributes:
-        data: content of the file.
         suffix: suffix of its name, without the dot.
         metadata: what it holds.
         frame_fractions: valid fraction of each frame of a file with several.

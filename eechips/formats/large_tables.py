@@ -31,7 +31,6 @@ class TableAppender:
     Args:
         path: path of the file, which is replaced.
         schema: names and types of the columns.
-        format: format of the file.
 
     Raises:
         OSError: if it cannot be written.

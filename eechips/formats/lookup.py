@@ -95,7 +95,6 @@ def validate(data: bytes, suffix: str) -> FileMetadata:
     """Decode a saved file to its last byte.
 
     Args:
-        data: content of the file.
         suffix: suffix of its name, without the dot. Files of unknown suffixes are not checked.
 
     Returns:
@@ -118,7 +117,6 @@ def inspect(data: bytes, suffix: str) -> FileMetadata:
     script requests no format. Text that is not a table with a header is accepted with the suffix ``csv``.
 
     Args:
-        data: content of the file.
         suffix: suffix of its name, without the dot.
 
     Raises:

@@ -91,7 +91,6 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
 
     Args:
         chip: decoded pixels, a structured array.
-        expectation: requested properties.
 
     Raises:
         ValidationError: if the pixels are not as expected.
@@ -109,7 +108,6 @@ def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile 
     """Encode the file of a chip without a valid pixel, the same as from a response.
 
     Args:
-        expectation: requested properties.
         types: numpy names of the types of its bands.
 
     Returns:

@@ -77,7 +77,6 @@ def check_certain(mask: Any, expectation: Expectation) -> None:
 
     Args:
         mask: mask of the decoded response, (rows, columns).
-        expectation: requested properties.
     """
     if expectation.is_unmasked and not mask.all():
         raise UncertainMaskError("a pixel may be masked")

@@ -19,7 +19,6 @@ def open_raster(path: Path, drivers: Sequence[str], **options: Any) -> Iterator[
     """Open a raster file with some drivers of GDAL.
 
     Args:
-        path: the file.
         drivers: GDAL's names of the formats: of those that open no other file.
         **options: other GDAL configuration options.
 

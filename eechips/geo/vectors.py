@@ -47,7 +47,6 @@ class Vectors:
     """The features of a vector file.
 
     Attributes:
-        path: the file.
         geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
         attributes: the other columns, a row for each geometry; None for missing integers.
         repaired: description of the repairs for the user; empty if there were none.

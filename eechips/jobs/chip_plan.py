@@ -64,7 +64,6 @@ class ChipPlan:
     """The plan of a sample; it computes the grid of a chip at any place in the sample's strata.
 
     Attributes:
-        sample: the resolved options.
         layers: the layers as the server describes them.
         alignment: the pixel grid, resolved.
         strategy: chooses the places.

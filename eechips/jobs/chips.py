@@ -46,12 +46,6 @@ from eechips.storage import NameTemplate
 class ChipSample:
     """The recipe of ``eechips sample``: resolve the options, plan the chips, describe each chip.
 
-    Args:
-        options: see :class:`eechips.jobs.sample_options.SampleOptions`.
-
-    Attributes:
-        sample: the resolved options.
-
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region, or the file of points, cannot be used.

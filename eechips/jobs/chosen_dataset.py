@@ -144,7 +144,6 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
     """Check the options of a dataset, without requests.
 
     Args:
-        options: options of a command.
         deciding: stored bands that are read besides.
 
     Raises:

@@ -48,7 +48,6 @@ def check_growth(earlier: EarlierPlan, start: str | None, end: str | None, regio
     """Check that an extension leaves out no dates and no region, and clips none to another outline.
 
     Args:
-        earlier: the run.
         start: first date of the extension, ISO 8601; None for the earliest image.
         end: date after the last; None for none.
         regions: regions of the extension; None if it has one.
@@ -137,7 +136,6 @@ def check_files_stay(units: Iterable[Unit], regions: SeparateRegions) -> None:
     """Check that an extension leaves out no region of units, and clips none to another outline.
 
     Args:
-        units: units of the run.
         regions: regions of the extension.
 
     Raises:
@@ -170,7 +168,6 @@ def add_images(earlier: Iterable[Unit], planned: Iterator[Unit], *, is_placed: b
     """Return the units of images, or of mosaics of them, that a plan lacks.
 
     Args:
-        earlier: units of the run.
         planned: units of the same images and more, planned again.
         is_placed: whether all images of a region are on one pixel grid: that of the run.
 
@@ -197,7 +194,6 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
     """Return the units of composites that a plan lacks. All are on the pixel grid of their region.
 
     Args:
-        earlier: units of the run.
         planned: units of the same periods and more, planned again.
 
     Raises:
@@ -316,7 +312,6 @@ def add_series(
     """Yield units of the run's regions with further dates, and units of further regions with all dates.
 
     Args:
-        earlier: units of the run.
         zones: regions of the file as it is now; None for a table on the server, whose regions stay.
         options: options of the extension.
         spans: dates that are new.

@@ -165,7 +165,6 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
     """Yield a unit for each one of a run that lacks datasets or bands and is not dropped, with the files of these.
 
     Args:
-        earlier: the run.
         plan: plan of the extension.
     """
     sample = plan.sample
@@ -269,7 +268,6 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, places: Sequence[SamplePlace
     """Return the units that a sample lacks: further datasets and frames of its places, and further places.
 
     Args:
-        earlier: the run.
         plan: plan of the extension.
         places: all places of the extension.
 

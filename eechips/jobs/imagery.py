@@ -101,10 +101,8 @@ class ResolvedImagery:
     """Checked options of a command that fetches images of a collection over a region; made without requests.
 
     Attributes:
-        options: as the caller gave them.
         source: the dataset, its bands and mask.
         style: format and colours of the files.
-        region: the region.
         conditions: on the properties of images.
         alignment: the requested pixel grid.
         layers: the bands of the first plan, and those that were added, if any were; ``source`` has all.
@@ -232,7 +230,6 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     """Check the options of images over a region, without requests.
 
     Args:
-        options: options of the command.
         deciding: stored bands that are read besides, to choose pixels by.
 
     Raises:

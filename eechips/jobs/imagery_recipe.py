@@ -44,7 +44,6 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
     """A recipe whose units show images of a collection over a region.
 
     Args:
-        options: options of the command.
         imagery: the same, resolved.
         results: parameters that determine the pixels of a unit's file, besides those of the imagery.
         plan: parameters of the plan, besides those of the imagery.

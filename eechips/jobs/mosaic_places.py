@@ -117,7 +117,6 @@ def place_regions(
         about: the dataset.
         band: the stored band whose pixels are native.
         images: its images; None for a single image.
-        regions: the regions.
         alignment: alignment of the pixels.
 
     Raises:

@@ -82,7 +82,6 @@ class TileComposite:
         tests: conditions on their properties.
         mask: mask of clouds, applied to every image.
         reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
-        selection: the bands.
         dtype: data type of all bands.
         input_dtype: data type that the bands of each image are converted to before they are combined; None to keep
             their own.
@@ -139,7 +138,6 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
     """Mask an image outside polygons.
 
     Args:
-        image: to clip.
         place: grid whose CRS the polygons have.
         polygons: coordinates of a GeoJSON MultiPolygon.
     """
@@ -179,9 +177,7 @@ class MosaicPart:
     """A fetched window whose file is unchanged.
 
     Attributes:
-        layout: layout of the mosaic.
         window: its position in the mosaic.
-        path: path of its file.
         file: path below the output folder.
         bytes: number of bytes of the file.
         sha256: SHA-256 digest of the file.
@@ -220,7 +216,6 @@ def assemble_mosaic(
     """Make a mosaic, compare it with its windows, and write the table of windows, ``<name>.windows.parquet``.
 
     Args:
-        results: results of the run.
         pieces: all windows with data.
         mosaic: grid, bands and encoding of the mosaic.
         name: name of its file, ending in ``.tif``.
@@ -270,7 +265,6 @@ def assemble_mosaics(
     single mosaic.
 
     Args:
-        results: results of the run.
         pieces: windows with data of each region of the plan; names of files depend on all regions.
         failed: regions of which a window failed; they have no mosaic.
         describe: returns grid, bands and encoding of the mosaic of some windows.

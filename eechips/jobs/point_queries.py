@@ -46,7 +46,6 @@ class PointQuery:
     Attributes:
         unit: the cell.
         dataset: id of the dataset.
-        selection: the bands of the values.
         start: first day of the images, inclusive.
         end: last day, exclusive.
         composite: reducer of the values of all images; None for separate values.

@@ -50,7 +50,6 @@ class PointTable:
         places: the user's rows.
         keep: the only column of the user's to keep; None for all.
         prefix: prefix of the names of added columns.
-        format: format of the table.
     """
 
     def __init__(self, places: Places, *, keep: str | None, prefix: str, format: TableFormat) -> None:

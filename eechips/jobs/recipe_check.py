@@ -158,7 +158,6 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
     """Plan a recipe, fetch three units, and return their results.
 
     Args:
-        recipe: to test.
         config: configuration of its run, with a temporary folder that the caller removes.
         keep: folder of the real run, to keep the files in a folder below it; None to keep no files.
 
@@ -195,10 +194,6 @@ class CheckedRecipe:
         tried: results of the units.
         files: files of the units, below the run's folder.
         forecast: estimate of all units.
-
-    Args:
-        recipe: to test.
-        config: configuration of its run.
     """
 
     def __init__(self, recipe: Recipe, config: RunConfig) -> None:

@@ -286,7 +286,6 @@ class PlaceColumns:
         """Return the columns of a text such as ``lon=LONG,lat=LAT,date=surveyed:%d/%m/%Y``, or of columns by name.
 
         Args:
-            value: value of the option.
             names: names that the file may have.
 
         Raises:
@@ -306,9 +305,6 @@ class PlaceColumns:
 
 def region_column(columns: str | Mapping[str, str]) -> str | None:
     """Return the column that identifies the regions of a file; None for the numbers of its features.
-
-    Args:
-        columns: value of the option.
 
     Raises:
         UsageError: if it names other columns.

@@ -47,7 +47,6 @@ class ResolvedSample:
     """A sample with checked and complete options; made without requests.
 
     Attributes:
-        options: the options as the caller gave them.
         layers: the datasets; chips are on the pixel grid of the first one.
         count: points at random in each stratum, or in all; 0 for other strategies.
         strata: the table of ``per_ecoregion``, and the column that identifies its features; None for other strategies.
@@ -55,7 +54,6 @@ class ResolvedSample:
         classes: its wanted classes; None for all.
         columns: columns of a file of places.
         dates: the dates of the images.
-        style: format and colours of the chips.
         alignment: the requested pixel grid.
         grid_mode: ``native`` or ``thumb``.
         dimensions: width and height of a chip in pixels; without a meaning for regions.

@@ -66,7 +66,6 @@ def check_places(places: Places, date: DateColumn | None) -> None:
     """Check that every row of a file of points has coordinates, and a date if dates are wanted.
 
     Args:
-        places: the file.
         date: the column of the dates; None if dates are not wanted.
 
     Raises:

@@ -83,7 +83,6 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
     """Summarise a dataset without a request.
 
     Args:
-        bands: bands of the values.
         mode: source of a row's values.
     """
     return SourceSummary(

@@ -22,7 +22,6 @@ def vector_bands(record: Dataset | None, selection: BandSelection) -> tuple[str,
 
     Args:
         record: record of the dataset, if it has one.
-        selection: the bands of the results.
 
     Returns:
         The bands of the vector, as they are stored; empty if the dataset has no such vector, or the selection only a

@@ -173,7 +173,6 @@ def reduce_region(
         reduction: parameters.
         region: id.
         geometry: geometry of the region.
-        table_format: table format of the file.
     """
     outputs = reduction.statistics.outputs(reduction.bands)
     reducer = reduction.statistics.reducer()
@@ -264,7 +263,6 @@ class TableLayout:
         id_column: name of the column with the region's id.
         values: names of the numeric columns.
         counts: names of the integer columns among them.
-        format: format of the files.
         by_year: whether there is a file for each year, in Hive-style folders (``series/year=2019/…``); else one file.
     """
 
@@ -352,8 +350,6 @@ class _Files:
     """Write the files of a table. At the end of a ``with`` block they receive their final names, in order.
 
     Args:
-        results: results of the run.
-        layout: layout of the table.
         schema: schema of the rows.
     """
 

@@ -230,7 +230,6 @@ def describe_colours(chips: Sequence[RenderedChip], stretches: StretchRanges | N
     """Describe the colours of files, once for files that are displayed alike, in order of appearance.
 
     Args:
-        chips: chips of the files.
         stretches: with which they are painted; None for their own.
     """
     stretches = stretches or StretchRanges.of(chips)
@@ -310,7 +309,6 @@ def render_chip(
     as are shown.
 
     Args:
-        path: path of the file.
         edge: edge length of the square, in pixels.
         enlarges: whether files that are smaller than that are made larger.
         styles: styles of the datasets that the file may be of; see

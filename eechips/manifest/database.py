@@ -22,7 +22,6 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     """Open the file of a ledger, possibly of another user.
 
     Args:
-        path: path of the file.
         readonly: whether it is not to be changed.
 
     Raises:
@@ -132,11 +131,7 @@ class Cursor(sqlite3.Cursor):
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose cursors raise errors of eechips.
-
-    Attributes:
-        path: path of the file.
-    """
+    """A connection whose cursors raise errors of eechips."""
 
     path: Path
 

@@ -72,7 +72,6 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
     datasets, are dropped together.
 
     Args:
-        folder: folder of the run.
         reasons: why, by id of the unit.
         again: ids of units that are to be fetched again instead, as only their files are wrong.
 
@@ -156,8 +155,6 @@ def release_units(ledger: Ledger, store: Store, positions: Sequence[int]) -> Non
 
     Args:
         ledger: ledger of the run, whose lock is held.
-        store: store of the results.
-        positions: positions of the units.
     """
     ledger.note(REMOVALS, ledger.meta().get(REMOVALS, []) + recorded_files(ledger.database, positions))
     ledger.reopen(positions)
@@ -177,7 +174,6 @@ def remove_excluded_files(ledger: Ledger, store: Store) -> None:
 
     Args:
         ledger: ledger of the run, whose lock is held.
-        store: store of the results.
     """
     for file in _remove_noted(ledger, store, REMOVALS):
         _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
@@ -190,7 +186,6 @@ def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
 
     Args:
         ledger: ledger of the run, whose lock is held.
-        store: store of the results.
     """
     _remove_noted(ledger, store, COMMITTING)
 
@@ -255,7 +250,6 @@ def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> li
     """Mark units as bad, or remove their marks. The files stay; samples of the run are without them.
 
     Args:
-        folder: folder of the run.
         ids: ids of the units; others than those of the run with a file are ignored.
         is_bad: False to remove the marks.
 

@@ -65,11 +65,7 @@ class PlanPart:
 
 @dataclass(frozen=True, slots=True)
 class PlanUnits:
-    """The units of a ledger, as the recipe planned them; may be iterated several times.
-
-    Attributes:
-        ledger: ledger of the run.
-    """
+    """The units of a ledger, as the recipe planned them; may be iterated several times."""
 
     ledger: Ledger
 
@@ -81,11 +77,7 @@ class PlanUnits:
 
 @dataclass(frozen=True, slots=True)
 class PlanIds:
-    """The ids of the units of a ledger, hexadecimal; may be iterated several times.
-
-    Attributes:
-        ledger: ledger of the run.
-    """
+    """The ids of the units of a ledger, hexadecimal; may be iterated several times."""
 
     ledger: Ledger
 
@@ -109,11 +101,7 @@ def first_layer(stored: Mapping[str, Any]) -> str | None:
 
 
 def read_completions(ledger: Ledger) -> dict[int, list[int]]:
-    """Return the positions of units with further files of others, by the position of the other one, in order.
-
-    Args:
-        ledger: ledger of the run.
-    """
+    """Return the positions of units with further files of others, by the position of the other one, in order."""
     if not plan_parts(ledger.meta()):
         return {}
     query = (

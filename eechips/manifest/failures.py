@@ -88,7 +88,6 @@ def list_failures(folder: str | Path, classes: Sequence[str] = ()) -> list[Failu
     """Return the failed units of a run, in the order of the plan.
 
     Args:
-        folder: folder of the run.
         classes: only those whose error has one of these classes; ``permanent`` is PermanentError. All if empty.
 
     Raises:
@@ -116,7 +115,6 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
     Args:
-        folder: folder of the run.
         classes: see :func:`list_failures`.
         ids: only these units, by id or its beginning. All if empty.
 

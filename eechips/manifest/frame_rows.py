@@ -132,7 +132,6 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     The images of a region of ``images`` or ``composites`` are a row, too.
 
     Args:
-        folder: folder of the run.
         rows: maximum number of rows.
         columns: maximum number of frames of a row, which are spread evenly over time.
         seed: seed of the random selection.
@@ -175,8 +174,6 @@ def render_frame(chip: FrameChip, file: Path, edge: int, styles: Sequence[Displa
     """Read the pixels of a frame; see :func:`eechips.manifest.chip_pictures.render_chip`.
 
     Args:
-        chip: the frame.
-        file: its path.
         edge: edge length of the square into which it fits, in pixels.
         styles: styles of the datasets that it may be of.
 
@@ -195,7 +192,6 @@ def render_frames(
 
     Args:
         rows: to show.
-        paths: paths of the files.
         edge: edge length of a chip, in pixels.
         styles: styles of the datasets that they may be of.
 

@@ -109,7 +109,6 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
     """Read the throughput of the run in a folder.
 
     Args:
-        folder: folder of the run.
         now: seconds since 1970.
         intervals: how many at most; none is shorter than a second.
         is_running: whether the last command still runs.

@@ -290,7 +290,6 @@ class UnitOutcome(NamedTuple):
     """How far a unit is.
 
     Attributes:
-        state: state of the unit.
         has_file: whether it has a file.
         finished: time of the last attempt, ISO 8601, UTC; None before the first.
         replacement: position of the unit that replaces it; None if none does.

@@ -137,7 +137,6 @@ def count_steps(count: int, seed: int | None, places: Iterable[ReaderPlace]) -> 
     Args:
         count: number of units.
         seed: seed of the order.
-        places: places of the readers.
 
     Returns:
         float64, (count,); infinite for units that no reader reads in its epoch or in the next one.

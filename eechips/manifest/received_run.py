@@ -88,7 +88,6 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
     Those of a run of this user whose ledger has been removed are not in the way.
 
     Args:
-        folder: folder of the run.
         names: names of the files that a run writes.
 
     Raises:

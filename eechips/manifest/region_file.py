@@ -23,7 +23,6 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
     Files outside the folder are those of this user's own runs. The run.json of another user may name any file.
 
     Args:
-        folder: folder of the run.
         info: run.json.
 
     Returns:

@@ -55,7 +55,6 @@ def sign(kind: Kind, content: Mapping[str, Any]) -> str | None:
 
     Args:
         kind: what it is: the signature of one kind is not valid for another.
-        content: the object.
 
     Returns:
         Hexadecimal digits; None if this user has no place for a key.
@@ -68,7 +67,6 @@ def is_signed(kind: Kind, content: Mapping[str, Any], signature: object) -> bool
     """Return whether this user has signed a JSON object.
 
     Args:
-        kind: what it is.
         content: the object, as it is now.
         signature: signature that came with it.
     """

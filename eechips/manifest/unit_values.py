@@ -111,7 +111,6 @@ def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[An
     """Locate units as WKB in longitude and latitude: by the outline of their pixels, or by their own geometry.
 
     Args:
-        units: the units.
         grids: CRS, transform (JSON), width and height of the result of each, as far as they are known.
     """
     import shapely

@@ -254,7 +254,6 @@ class FileGrid:
     """The polygons of a file.
 
     Attributes:
-        places: the file.
         cell_field: column with their ids; None if there is none: rows are numbered from 1.
     """
 

@@ -56,7 +56,6 @@ def list_score_bands(text: str, own: BandSelection, record: Dataset | None) -> t
 
     Args:
         text: the formula.
-        own: the bands of the result.
         record: record of the dataset; None if it has none.
 
     Raises:
@@ -73,7 +72,6 @@ def resolve_score(
 
     Args:
         text: the formula.
-        own: the bands of the result.
         record: record of the dataset; None if it has none.
         metadata: the dataset as the server describes it: bands and properties of its first image.
         is_scaled: whether scale and offset of the record are applied to bands; they always are in indices.

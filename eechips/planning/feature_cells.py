@@ -111,7 +111,6 @@ class TableCell:
 
     Attributes:
         table: id of the table.
-        cell: the cell.
         path: numbers of the halves that led to it; sorting by it keeps neighbours together.
     """
 

@@ -43,7 +43,6 @@ class Places:
     """The rows of a file, each with a geometry.
 
     Attributes:
-        path: the file.
         sha256: SHA-256 of its bytes.
         kind: points or polygons.
         geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without

@@ -85,7 +85,6 @@ def fetch_features(
         page_size: features per request, at most.
         noun: what the features are, for the log and for errors.
         cure: what the user can do if the service refuses even a page of one feature.
-        clock: seconds, monotonic.
 
     Raises:
         TooLargeError: if a page of one feature is too large.
@@ -159,7 +158,6 @@ def request_each(
         is_sample: whether the items are a sample, so that a larger plan has no more of them.
         noun: what the items are, for the log and for errors.
         cure: what the user can do if the service refuses even a request for one item.
-        clock: seconds, monotonic.
 
     Yields:
         The results, in the order of the items. Only a few requests are sent before their results are consumed.

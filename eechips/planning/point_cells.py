@@ -80,7 +80,6 @@ def divide_places(
 
     Args:
         lonlat: longitudes and latitudes (n, 2) in degrees.
-        cost: cost of each place.
         sizes: bytes of each place in a request, shape (n,); None for 40.
         areas: square metres that each place covers, shape (n,); None for 0.
         moments: moments of the places, in milliseconds since 1970, shape (n,); None for none.
@@ -197,7 +196,6 @@ def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensi
 
     Args:
         images: filtered by date; at least one.
-        shapes: shapes of the regions.
     """
     count = len(shapes.points)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int))
@@ -229,7 +227,6 @@ def divide_regions(
     only some of them. If there are enough regions, there are at least ``SLOTS`` batches.
 
     Args:
-        shapes: shapes of the regions.
         cost: cost of each region.
         imagery: number and size of the images that are reduced.
         groups: groups of the regions; a batch has regions of one group only. None for one group.

@@ -119,7 +119,6 @@ class FileRegion:
     """The union of the polygons of a vector file.
 
     Attributes:
-        path: the file.
         polygon: the union in EPSG:4326.
         sha256: SHA-256 digest of the file's bytes, so that an edited file is a different region.
         crs: CRS that the caller gave, because the file does not say it; None if it does.

@@ -33,7 +33,6 @@ class SeparateRegions:
     """The polygons of a vector file, each with an id; features with the same id are one region.
 
     Attributes:
-        path: the file.
         zones: ids and polygons in longitude and latitude.
         sha256: SHA-256 digest of the file's bytes.
         id_field: column of the ids; None for numbers from 1.
@@ -168,7 +167,6 @@ def read_separate_regions(
     """Read the regions of a vector file; see :func:`eechips.planning.zones.read_zones`.
 
     Args:
-        path: the file.
         id_field: column of the ids; None to number the features from 1.
         margin: metres around a region; None for none.
         crs: CRS of a file that does not say it.

@@ -169,7 +169,6 @@ class _Outlines:
 
     Attributes:
         table: all features.
-        region: the region.
     """
 
     table: ee.FeatureCollection

@@ -249,7 +249,6 @@ class RandomStrategy:
     """Draw places at random in strata.
 
     Attributes:
-        draws: the draw.
         fields: further fields of the units of each stratum.
         key_field: name of the field that identifies the stratum; None if there is only one stratum.
     """

@@ -77,7 +77,6 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     Regions that extend beyond 180 degrees, or cross the antimeridian in their projection, are cut there.
 
     Args:
-        path: the file.
         id_field: column of the ids; None to number the features from 1.
         box: selects regions that meet it; None for all.
         crs: CRS of a file that does not say it.

@@ -179,7 +179,6 @@ class CallFolder:
 
         Args:
             position: position of the call.
-            result: to store.
             sandbox: folder in which the call ran.
             out: destination of its files: returned paths below ``sandbox`` become paths below ``out``.
 

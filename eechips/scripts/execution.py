@@ -56,7 +56,6 @@ class CallExecutor:
 
     Args:
         place: folders and settings of the calls.
-        observer: observer of the requests.
     """
 
     def __init__(self, place: CallContext, observer: RequestObserver) -> None:

@@ -119,7 +119,6 @@ def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
     """Put an observer between this process's libraries and the service, until it is closed.
 
     Args:
-        connection: connection of the process.
         discovery: file of the API description that its client was initialised with.
     """
     observer = RequestObserver(connection)

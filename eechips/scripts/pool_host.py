@@ -45,7 +45,6 @@ class ScriptHost:
         calls: number of completed calls, including those of earlier runs.
 
     Args:
-        bench: context of the run.
         identity: identity of the script.
         place: folders and settings of the calls; the folders that the script makes are added.
         key: signs arguments and results of calls.

@@ -52,7 +52,6 @@ class ScriptRecipe:
         imports: packages that the file imports.
 
     Args:
-        source: the script.
         arguments: arguments of the script.
         out: the run's folder, absolute.
         home: the working directory of the command, absolute.
@@ -143,7 +142,6 @@ class ScriptRecipe:
 
         Args:
             host: host of its pools.
-            context: context of the run.
             tasks: number of the export tasks that it has started, and of files that it has written elsewhere.
 
         Raises:

@@ -38,7 +38,6 @@ class ScriptSource:
     """The source of a script.
 
     Attributes:
-        path: the file.
         text: executed Python code, with the line numbers of the file.
         tree: syntax tree of the text.
         ignored: magics and commands of notebooks without Python code.

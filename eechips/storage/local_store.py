@@ -109,7 +109,6 @@ class LocalStore:
 
         Args:
             name: final path below the root.
-            data: the content.
             token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:

@@ -33,7 +33,6 @@ class Backend(Protocol):
 
         Args:
             key: key of the object.
-            data: content.
 
         Raises:
             TransientError: if the stored content differs.
@@ -44,7 +43,6 @@ class Backend(Protocol):
 
         Args:
             key: key of the object.
-            data: content.
 
         Returns:
             Whether it was uploaded.
@@ -57,7 +55,6 @@ class Backend(Protocol):
         """Upload a file in little memory, in parts if it is large, and verify it.
 
         Args:
-            path: path of the file.
             key: key of the object.
             tell: called with the number of bytes sent so far.
         """

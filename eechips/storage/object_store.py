@@ -66,7 +66,6 @@ class ObjectStore:
 
         Args:
             name: below the prefix.
-            data: content.
             token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
         Raises:
@@ -99,7 +98,6 @@ class ObjectStore:
 
         Args:
             name: below the prefix.
-            path: path of the file.
             tell: called with the number of bytes sent so far.
 
         Raises:

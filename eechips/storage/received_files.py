@@ -121,7 +121,6 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
     """Read a Parquet file as an Arrow table.
 
     Args:
-        path: path of the file.
         columns: names; None for all.
 
     Raises:

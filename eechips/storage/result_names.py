@@ -109,7 +109,6 @@ class NameTemplate:
         """Return the name of a unit's result, without suffix.
 
         Args:
-            unit: the unit.
             identifier: id of the unit.
             index: position in the plan.
 

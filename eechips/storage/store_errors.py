@@ -29,7 +29,6 @@ def translate_error(error: Exception, what: str) -> StorageError | TransientErro
     """Return the error of eechips for an exception of a store's package.
 
     Args:
-        error: the exception.
         what: the failed operation, for the message.
 
     Returns:

@@ -148,7 +148,6 @@ def matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
     """Return whether an answer matches a row.
 
     Args:
-        row: to compare.
         code: HTTP status of the answer.
         body: body of the answer.
     """

@@ -41,7 +41,6 @@ class ProcessPartitions(beam.DoFn):
 
     Args:
         make_worker: pickled function that makes the worker of a process.
-        queue: queue of the run.
         parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
     """
 

@@ -28,7 +28,6 @@ class PipelineJob:
     """A pipeline to submit.
 
     Attributes:
-        spec: specification of the run.
         rate: requests per second for each slot; None for no limit.
         queue: queue of units and outcomes.
         partitions: numbers of the partitions.

@@ -26,7 +26,6 @@ class DaskWorker:
     """A worker process of a cluster. Several threads may use it.
 
     Args:
-        spec: specification of the run.
         discovery: API description for the client.
         probe: a file that exists where the results are stored, if this machine has the same file system.
 
@@ -50,7 +49,6 @@ class DaskWorker:
         """Execute an assignment.
 
         Args:
-            assignment: units of a worker.
             share: share of the quota, at present.
 
         Returns:

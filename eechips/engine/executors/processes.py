@@ -291,7 +291,6 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     Starting takes about as long as connecting: call this before.
 
     Args:
-        context: context of the processes.
         recipe: recipe of the run, whose code workers import.
         client_init: file that appears once the parent has connected, in a folder that exists until then.
     """
