@@ -198,7 +198,7 @@ GOLDEN: dict[str, str] = {
     "s2 aerosol": "d3785296b101845f",
     "cloud score": "681c677746a38eb9",
     "label": "d621d6e00aca24e1",
-    "landsat nir": "f65f8412e995ddc5",
+    "landsat nir": "21369e053520f0a5",
     "landsat qa": "73fa0c2b09ebf602",
     "worldcover": "218b709829809da2",
     "era5": "da28be3127aa8875",

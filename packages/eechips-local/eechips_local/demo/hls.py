@@ -257,7 +257,7 @@ def _scenes(tile: MgrsTile) -> tuple[tuple[WrsScene, ...], ...]:
     outline = mgrs.outline(tile)
     west, south, east, north = outline.bounds
     paths: dict[int, list[WrsScene]] = {}
-    for scene in wrs.scenes((west, south, east, north)):
+    for scene in wrs.scenes((west, south, east, north), wrs.OLI):
         if not shapely.intersection(_square(tile), _seen(tile, scene)).is_empty:
             paths.setdefault(scene.path, []).append(scene)
     return tuple(tuple(sorted(scenes)) for _, scenes in sorted(paths.items()))
@@ -265,7 +265,7 @@ def _scenes(tile: MgrsTile) -> tuple[tuple[WrsScene, ...], ...]:
 
 def _points(tile: MgrsTile, scene: WrsScene) -> tuple[tuple[float, float], ...]:
     """Return the corners of a scene in the CRS of a tile, clockwise."""
-    crs, points = wrs.corners(scene)
+    crs, points = wrs.corners(scene, wrs.OLI)
     if crs == tile.crs:
         return points
     xs, ys = zip(*points, strict=True)
@@ -335,7 +335,7 @@ class HlsLandsat(ImageSearch):
         if query.bounds is not None or query.start is None or end - query.start > synthetic_label.DAY:
             return _tiles(query, None)
         seen = {scene for satellite in landsat.collections(self.until) for scene, _ in satellite.passes(query)}
-        tiles = {tile for scene in seen for tile in mgrs.tiles(wrs.outline(scene).bounds)}
+        tiles = {tile for scene in seen for tile in mgrs.tiles(wrs.outline(scene, wrs.OLI).bounds)}
         return sorted(tiles, key=lambda tile: tile.name)
 
     def _passes(self, tile: MgrsTile, query: Query) -> Iterator[_LandsatPass]:
@@ -394,7 +394,8 @@ class HlsLandsat(ImageSearch):
             *_qualities(masked, angles),
         ]
         footprint = shapely.intersection(
-            mgrs.outline(tile), shapely.union_all([_turned(wrs.outline(scene), tile) for scene in overpass.scenes])
+            mgrs.outline(tile),
+            shapely.union_all([_turned(wrs.outline(scene, wrs.OLI), tile) for scene in overpass.scenes]),
         )
         return ImageAsset(
             id=f"{self.id}/{common['system:index']}",

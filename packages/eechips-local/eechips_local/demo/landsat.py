@@ -25,7 +25,7 @@ from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.terrain import nodes
-from eechips_local.demo.wrs import WrsScene
+from eechips_local.demo.wrs import Swath, WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
 
 _CYCLE = 16
@@ -220,6 +220,11 @@ class Landsat(ImageSearch):
         return f"LC{self.number:02d}"
 
     @property
+    def swath(self) -> Swath:
+        """What its sensor sees of a scene."""
+        return wrs.OLI
+
+    @property
     def id(self) -> str:
         """The full Earth Engine id."""
         return f"LANDSAT/{self.prefix}/C02/T1_L2"
@@ -242,7 +247,7 @@ class Landsat(ImageSearch):
     def passes(self, query: Query) -> Iterator[tuple[WrsScene, date]]:
         """Yield the scenes and days of passes that may match a query, all of them in its time."""
         path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
-        for scene in wrs.scenes(query.bounds):
+        for scene in wrs.scenes(query.bounds, self.swath):
             if (path is not None and scene.path != path) or (row is not None and scene.row != row):
                 continue
             yield from ((scene, when) for when in self.days(scene, query))
@@ -251,7 +256,7 @@ class Landsat(ImageSearch):
         """See ``Counted.count``."""
         if query != Query(start=query.start, end=query.end):
             return None
-        return sum(len(self._ordinals(scene, query)) for scene in wrs.scenes(None))
+        return sum(len(self._ordinals(scene, query)) for scene in wrs.scenes(None, self.swath))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None: of any day of the mission."""
@@ -285,7 +290,7 @@ class Landsat(ImageSearch):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         latitude = wrs.middle(scene)[1]
-        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         overpass = overpass_of(scene, when)
         sources = {
             (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
@@ -334,7 +339,7 @@ class Landsat(ImageSearch):
             f"{self.id}/{index}",
             bands,
             LazyMapping(synthetic_label.marked(properties)),
-            wrs.outline(scene),
+            wrs.outline(scene, self.swath),
             synthetic_label.VERSION,
         )
 
@@ -358,7 +363,7 @@ def _stored(name: str) -> tuple[str, bool]:
 
 def _cloudy(scene: WrsScene, when: date) -> float:
     """Return the percentage of clouds of a scene on a day."""
-    longitude, latitude, _ = wrs.middle(scene)
+    longitude, latitude = wrs.middle(scene)
     square = cloud_cover.square(longitude, latitude, 180_000.0)
     return round(cloud_cover.cover_percent(*square, when), 2)
 

@@ -181,7 +181,7 @@ class LandsatLevel1(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         surface = Landsat.make_image(self, scene, when)
-        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
         overpass = Level1Overpass(landsat.overpass_of(scene, when), azimuth, elevation, self.is_raw)

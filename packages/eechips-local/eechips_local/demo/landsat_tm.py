@@ -26,7 +26,7 @@ from eechips_local.demo.landsat import Landsat, LandsatOverpass
 from eechips_local.demo.landsat_level1 import paint_surface, panchromatic
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.demo.wrs import WrsScene
+from eechips_local.demo.wrs import Swath, WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, LazyMapping, PixelType, uncomputed
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -46,8 +46,8 @@ _NO_CIRRUS = ~0xC000
 """Bits of QA_PIXEL without the bits of cirrus, which these sensors do not measure."""
 
 _FAILURE = date(2003, 5, 31)
-_SCANS, _WIDEST, _HALF_SWATH = 960.0, 420.0, 92_500.0
-"""Metres of two scans along the track, of the gap between them at the edge of the swath, and of half the swath."""
+_SCANS, _WIDEST = 960.0, 420.0
+"""Metres of two scans along the track, and of the gap between them at the edge of the swath."""
 
 _MAXIMUM = 255.0
 _STEP = 0.9 / _MAXIMUM
@@ -87,13 +87,14 @@ def _surface_band(name: str) -> str | None:
 
 def _is_scanned(scene: WrsScene, rect: Rect) -> npt.NDArray[np.bool_]:
     """Return which cells of a rectangle do not lie in the gaps of a scene."""
-    longitude, latitude, lean = wrs.middle(scene)
+    longitude, latitude = wrs.middle(scene)
+    _, lean = wrs.leans(scene)
     middle_x, middle_y = mercator.x_of(longitude), mercator.y_of(latitude)
     metres = mercator.EQUATOR_UNIT * float(mercator.cosine_of(middle_y))
     east, south = wrapped(rect.x - middle_x)[None, :] * metres, (rect.y - middle_y)[:, None] * metres
     sine, cosine = math.sin(math.radians(lean)), math.cos(math.radians(lean))
     across, along = east * cosine + south * sine, south * cosine - east * sine
-    scanned: npt.NDArray[np.bool_] = np.mod(along, _SCANS) >= np.abs(across) * (_WIDEST / _HALF_SWATH)
+    scanned: npt.NDArray[np.bool_] = np.mod(along, _SCANS) >= np.abs(across) * (_WIDEST * 2.0 / wrs.ETM.width)
     return scanned
 
 
@@ -205,6 +206,11 @@ class ThematicLandsat(Landsat):
         return f"LE{self.number:02d}" if self.number == 7 else f"LT{self.number:02d}"
 
     @property
+    def swath(self) -> Swath:
+        """See ``Landsat.swath``."""
+        return wrs.ETM if self.number == 7 else wrs.TM
+
+    @property
     def id(self) -> str:
         """The full Earth Engine id."""
         return f"LANDSAT/{self.prefix}/C02/T1{ {'surface': '_L2', 'top': '_TOA', 'raw': ''}[self.level] }"
@@ -226,7 +232,7 @@ class ThematicLandsat(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         modern = Landsat.make_image(self, scene, when)
-        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
         gaps = scene if self.number == 7 and when > _FAILURE else None
