@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client import retry
@@ -160,21 +160,51 @@ class RowFetcher:
 
     def _pages(self, source: ee.FeatureCollection, size: int) -> tuple[list[dict[str, Any]], int]:
         """Return the rows of a collection, page by page, and how many pages there were."""
-        import ee
-
         rows: list[dict[str, Any]] = []
-        pages, token = 0, None
-        while pages == 0 or token:
-            parameters = {"expression": source, "pageSize": size}
+        count = 0
+        with raising_too_large():
+            for page in feature_pages(source, size):
+                rows.extend(map(_row, page))
+                count += 1
+        return rows, count
+
+
+def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the features of a computed collection as GeoJSON, a list for each page.
+
+    Args:
+        source: to compute.
+        size: features per request, at most.
+
+    Raises:
+        ValidationError: if the pages have no end, since a token repeats, or a page repeats a feature of an earlier one.
+        ee.EEException: if the service refuses the expression.
+    """
+    import ee
+
+    parameters: dict[str, Any] = {"expression": source, "pageSize": size}
+    tokens: set[str] = set()
+    earlier: dict[Any, dict[str, Any]] = {}
+    while True:
+        page = ee.data.computeFeatures(parameters)
+        if not isinstance(page, dict):
+            raise ValidationError("no table came back")
+        features, token = list(page.get("features", ())), page.get("nextPageToken")
+        # A recipe's collection may repeat features (``toList`` and back), but hardly on different pages only.
+        by_id = {feature.get("id"): feature for feature in features}
+        if size > 1 and None not in by_id and len(by_id) == len(features):
+            repeated = next((key for key in by_id if earlier.get(key) == by_id[key]), None)
+            if repeated is not None:
+                raise ValidationError(f"two pages of the table have the same row, {repeated!r}")
             if token:
-                parameters["pageToken"] = token
-            with raising_too_large():
-                page = ee.data.computeFeatures(parameters)
-            if not isinstance(page, dict):
-                raise ValidationError("no table came back")
-            rows.extend(_row(feature) for feature in page.get("features", []))
-            pages, token = pages + 1, page.get("nextPageToken")
-        return rows, pages
+                earlier |= by_id
+        yield features
+        if not token:
+            return
+        if token in tokens:
+            raise ValidationError(f"the pages of the table have no end: a token of page {len(tokens) + 1:,} repeats")
+        tokens.add(token)
+        parameters["pageToken"] = token
 
 
 def _row(feature: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import shapely
 from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
+from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
 from eechips.jobs.source_summary import day_of
 from eechips.jobs.unit_vectors import normalize
@@ -311,6 +312,8 @@ class Pairs:
             rows = feature.get("values") or []
             block = np.array(rows, dtype=np.float64).reshape(-1, width)
             numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, list(self.positions)]
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < held.count:
+                raise ValidationError(f"the response has other places than the {held.count:,} that were asked for")
             if not self.keeps_empty:
                 some = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
                 numbers, pixel_values = numbers[some], pixel_values[some]
@@ -326,6 +329,11 @@ class Pairs:
             value[:, own] = normalize(value[:, own])
         times = np.array([np.nan if f.get("time") is None else f["time"] for f in features], dtype=np.float64)
         names = [str(feature.get("image") or "") for feature in features]
+        image = (
+            np.unique(np.array(names, dtype=object), return_inverse=True)[1].reshape(-1) if names else np.zeros(0, int)
+        )
+        if len(np.unique(place * (len(names) + 1) + image[source])) < len(place):
+            raise ValidationError("the response has a place twice for one image")
         rank = np.empty(len(names), dtype=np.int64)
         rank[sorted(range(len(names)), key=lambda i: (not np.isnan(times[i]), times[i], names[i]))] = range(len(names))
         if self.moments is not None:
@@ -383,6 +391,9 @@ class _Footprints:
     projection. Within 63 degrees of the equator, an edge of length L deviates by up to L²/4R; footprints are enlarged
     by as much.
 
+    Attributes:
+        count: number of places.
+
     Args:
         at: the places, if they are points.
         geometries: the places, if they are polygons.
@@ -390,6 +401,7 @@ class _Footprints:
 
     def __init__(self, at: npt.NDArray[np.float64] | None, geometries: Sequence[BaseGeometry]) -> None:
         self._shapes = np.array(geometries, dtype=object) if at is None else shapely.points(at)
+        self.count = len(self._shapes)
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
 
     def inside(self, footprint: Any) -> npt.NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.engine.result_assembly import Results
+from eechips.errors import ValidationError
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.formats.table import arrange_columns
@@ -34,6 +36,7 @@ _TIME = "system:time_start"
 
 # Enough for any region at any scale; the default of 1e7 is too small for a county at 10 m.
 _MAX_PIXELS = 10**13
+_EXACT = 2**53  # the largest integer up to which a double holds all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +193,12 @@ def reduce_region(
     columns = (reduction.id_column, "date", *reduction.columns)
 
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+        other = next(
+            (row.get(reduction.id_column) for row in rows if not _is_same(row.get(reduction.id_column), region)), None
+        )
+        if other is not None:
+            raise ValidationError(f"the response has rows of region {other!r}, not of {region!r}")
+        _check_distinct([row["system:index"] for row in rows])
         return reduction.finished(dict(zip(*arrange_columns(rows, columns), strict=True)))
 
     return Table(Series(elements.images, row), format=table_format, unpack=unpack)
@@ -237,7 +246,12 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         )
 
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+        _check_distinct([(row["system:index"], cell[0]) for row in rows for cell in row["cells"]])
         cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]
+        if any(not 0 <= cell[0] < len(regions) for cell in cells):
+            raise ValidationError(
+                f"the response has rows of other regions than the {len(regions):,} that were asked for"
+            )
         cells.sort(key=itemgetter(0))  # stable: keeps the order by time within each region
         numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
         ids = [regions[number][0] for number in numbers]
@@ -245,6 +259,18 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
         return reduction.finished(columns)
 
     return Table(some(0, len(regions)), format="parquet", unpack=unpack)
+
+
+def _is_same(value: Any, region: Any) -> bool:
+    """Return whether the id in a row is that of its region; numbers in JSON have the 53 bits of a double."""
+    return bool(value == region) or (isinstance(region, (int, float)) and abs(region) > _EXACT)
+
+
+def _check_distinct(keys: Sequence[Any]) -> None:
+    """Refuse rows of one image and region that came twice: images of a collection have an index each."""
+    if len(set(keys)) < len(keys):
+        repeated = next(key for key, count in Counter(keys).items() if count > 1)
+        raise ValidationError(f"the response has a row twice: {repeated!r}")
 
 
 def _milliseconds(day: dt.date) -> int:

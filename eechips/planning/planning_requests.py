@@ -6,6 +6,7 @@ import contextvars
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eechips.client import retry
 from eechips.client.congestion import USUAL
 from eechips.client.error_classification import classify_exception, classify_response
-from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError
+from eechips.client.table_rows import feature_pages
+from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError, ValidationError
 from eechips.processes.parallel_map import parallel_map
 from eechips.text.formatting import format_duration
 
@@ -96,10 +98,11 @@ def fetch_features(
     while True:
         position = 0
         try:
-            for page in compute_pages(collection, page_size):
+            for page in feature_pages(collection, page_size):
                 if count and clock() - noticed >= _NOTICE_SECONDS:
                     noticed = clock()
                     _log.info("Planning: %s %s so far", f"{count:,}", noun)
+                _check_distinct(page, noun)
                 fresh = page[max(count - position, 0) :]
                 position, count = position + len(page), count + len(fresh)
                 yield from fresh
@@ -113,25 +116,12 @@ def fetch_features(
             return
 
 
-def compute_pages(collection: ee.FeatureCollection, page_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield the features of a computed collection as GeoJSON, a list for each page.
-
-    Args:
-        collection: to compute.
-        page_size: features per request, at most.
-
-    Raises:
-        ee.EEException, RequestError: if a request fails.
-    """
-    import ee
-
-    parameters: dict[str, Any] = {"expression": collection, "pageSize": page_size}
-    while True:
-        page = ee.data.computeFeatures(parameters)
-        yield list(page.get("features", ()))
-        if not page.get("nextPageToken"):
-            return
-        parameters["pageToken"] = page["nextPageToken"]
+def _check_distinct(page: Sequence[dict[str, Any]], noun: str) -> None:
+    """Refuse a page with one element twice: elements of a stored collection have an index each."""
+    indices = Counter(feature.get("id") for feature in page)
+    repeated = next((index for index, number in indices.items() if number > 1 and index is not None), None)
+    if repeated is not None:
+        raise ValidationError(f"the list of {noun} has {repeated!r} twice")
 
 
 def request_each(

@@ -26,6 +26,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.client.table_rows import feature_pages
 from eechips.errors import RegionError, RequestError
 from eechips.geo.polygons import list_polygons, mean_width, wrap_at_antimeridian
 from eechips.planning import planning_requests
@@ -229,7 +230,7 @@ class _Outlines:
         if not features[0].is_inside:  # the service finds features by place faster than by their index
             chosen = chosen.filterBounds(self.region)
         shapes: dict[str, BaseGeometry] = {}
-        for page in planning_requests.compute_pages(ee.FeatureCollection(chosen.map(cut)), len(features)):
+        for page in feature_pages(ee.FeatureCollection(chosen.map(cut)), len(features)):
             for feature in page:
                 geometry = feature.get("geometry")
                 raw_outline = shapely.MultiPolygon() if geometry is None else shapely.geometry.shape(geometry)

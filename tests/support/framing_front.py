@@ -174,7 +174,7 @@ def framing_front(server: str, seed: int, illegal: float = 0.3) -> Iterator[Fram
                 self.wfile.write(Answer(503, {}, b"early").plain)
                 return True  # the body of the request is read as the next request
             length = int(headers.get("content-length", 0))
-            answer = _forward(server, words[0], words[1], headers, self.rfile.read(length))
+            answer = forward(server, words[0], words[1], headers, self.rfile.read(length))
             with lock:
                 earlier.append(answer)
                 del earlier[:-20]
@@ -206,7 +206,8 @@ def _headers(file: BinaryIO) -> Iterator[tuple[str, str]]:
         yield name.lower(), value.strip()
 
 
-def _forward(server: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+def forward(server: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Return the response of a server to a request."""
     connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=60)
     try:
         sent = {name: value for name, value in headers.items() if name not in ("connection", "host")}

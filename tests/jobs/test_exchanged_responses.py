@@ -1,0 +1,113 @@
+"""Tables whose response is that of another request, or has rows twice, as a faulty proxy or cache sends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import eechips
+from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import STACK
+from tests.support.altering_front import altering_front
+from tests.support.framing_front import Answer
+
+AlterTable = Callable[[dict[str, Any]], dict[str, Any]]
+
+PLACES = "name,lon,lat\none,-104.995,39.7425\ntwo,-104.9945,39.742\n"
+REGIONS = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"name": name},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[x, 39.74], [x + 0.002, 39.74], [x + 0.002, 39.742], [x, 39.742], [x, 39.74]]],
+            },
+        }
+        for name, x in (("one", -104.999), ("two", -104.995))
+    ],
+}
+
+
+def fetch(server: Server, tmp_path: Path, alter: AlterTable, **options: Any) -> eechips.Run:
+    """Fetch a series through a front that alters tables of units; those of the plan have features with an ``id``."""
+
+    def alter_table(path: str, _: bytes, answer: Answer) -> Answer:
+        if "computeFeatures" not in path:
+            return answer
+        table = json.loads(answer.body)
+        is_planned = any("crs" in feature["properties"] for feature in table["features"])
+        return answer if is_planned else Answer(200, answer.headers, json.dumps(alter(table)).encode())
+
+    regions = tmp_path / "regions.geojson"
+    regions.write_text(json.dumps(REGIONS))
+    places = tmp_path / "places.csv"
+    places.write_text(PLACES)
+    shared: dict[str, Any] = {"dataset": STACK, "bands": ["red"], "quiet": True, "executor": "threads", "retries": 0}
+    with altering_front(server.url, alter_table) as url:
+        shared |= {"endpoint": url, "rate": None, "out": tmp_path / "out"}
+        if options.pop("of_points", False):
+            return eechips.points(points=str(places), each_image=True, **shared, **options)
+        return eechips.timeseries(regions=str(regions), columns="id=name", **shared, **options)
+
+
+def read_errors(run: eechips.Run) -> list[str]:
+    return [str(error) for error in run.units["error"] if error is not None and not pd.isna(error)]
+
+
+def test_a_series_with_the_rows_of_another_region_is_an_error(stack_server: Server, tmp_path: Path) -> None:
+    tables: list[dict[str, Any]] = []
+
+    def send_first(table: dict[str, Any]) -> dict[str, Any]:
+        tables.append(table)
+        return tables[0]
+
+    run = fetch(stack_server, tmp_path, send_first)
+    assert sorted(run.units["state"]) == ["done", "failed_transient"]
+    (error,) = read_errors(run)
+    assert error.startswith("the response has rows of region ")
+    (file,) = run.units["file"].dropna()
+    (region,) = run.units.loc[run.units["state"] == "done", "unit"]
+    assert set(pd.read_csv(run.path / file)["name"]) == {region["region"]}
+
+
+def repeat_first(table: dict[str, Any]) -> dict[str, Any]:
+    return {**table, "features": [table["features"][0], *table["features"]]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "the response has a row twice: 'image_0'"),
+        ({"output": "one"}, "the response has a row twice: ('image_0', 0)"),
+        ({"of_points": True}, "the response has a place twice for one image"),
+    ],
+)
+def test_rows_twice_in_one_response_are_an_error(
+    stack_server: Server, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    run = fetch(stack_server, tmp_path, repeat_first, **options)
+    assert set(read_errors(run)) == {message}
+
+
+@pytest.mark.parametrize("options", [{"output": "one"}, {"of_points": True}])
+def test_rows_of_places_that_were_not_requested_are_an_error(
+    stack_server: Server, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    def renumber(table: dict[str, Any]) -> dict[str, Any]:
+        name = "values" if "of_points" in options else "cells"
+        for feature in table["features"]:
+            for row in feature["properties"][name]:
+                row[0] += 7
+        return table
+
+    run = fetch(stack_server, tmp_path, renumber, **options)
+    assert {" ".join(error.split()[:4]) for error in read_errors(run)} == {
+        "the response has other" if "of_points" in options else "the response has rows"
+    }
