@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -152,20 +152,42 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(min(0.01 + waited / 10, 0.1))  # a condition may be a request, which takes as long
 
 
+@dataclass
+class _Initialized:
+    """What ``ee.Initialize`` left in the client of this process.
+
+    Attributes:
+        functions: the functions that it read last; all local Earth Engines have the same.
+        states: its state for each server, by URL.
+    """
+
+    functions: Any = None
+    states: dict[str, Any] = field(default_factory=dict)
+
+
+_initialized = _Initialized()
+
+
 def initialize(server: Server) -> Any:
     """Initialize the real client for a server.
 
-    It keeps the list of algorithms, which takes most of the time, if it is connected to the same server already.
+    For a server that it was initialized for before, the client gets a copy of the state that it had then, and keeps its
+    functions unless something else has replaced them. Reading a thousand functions takes 60 ms, the rest 14 ms.
     """
     import ee
+    from ee import _state
     from google.auth.credentials import AnonymousCredentials
 
-    if ee.data._get_state().cloud_api_base_url == server.url:
-        ee.data.reset()
-    else:
-        ee.Reset()
     # With an entry that no asset matches, the client fetches no list of deprecated assets.
-    ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
-    ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
-    ee.data.setMaxRetries(0)
+    deprecated = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
+    state = _initialized.states.get(server.url)
+    if state is None or ee.ApiFunction._api is not _initialized.functions:
+        ee.Reset()
+        ee.deprecation.deprecated_assets = deprecated
+        ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
+        ee.data.setMaxRetries(0)
+        state = _initialized.states[server.url] = ee.data._get_state()
+        _initialized.functions = ee.ApiFunction._api
+    ee.deprecation.deprecated_assets = deprecated
+    _state._state = replace(state, workload_tag=type(state.workload_tag)())
     return ee
