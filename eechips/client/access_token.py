@@ -123,8 +123,6 @@ class Authorizer:
         if another process has obtained it, as it may be as old as the first.
 
         Args:
-            token: token that the request was sent with.
-            status: status of the response.
             resent: number of times that the request was sent again already.
             is_public: whether the service responds to anybody, so that its response shows nothing of the token.
 

@@ -60,12 +60,7 @@ class ServiceTarget:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An initialised client.
-
-    Attributes:
-        target: to which it is connected.
-        transport: through which every request goes.
-    """
+    """An initialised client."""
 
     target: ServiceTarget
     transport: Transport
@@ -85,8 +80,6 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
 
     Args:
         quota: client of the run's throttle; every request passes it.
-        policy: policy of retries, once connected.
-        timeouts: timeouts of every request.
 
     Raises:
         ConfigurationError: if the endpoint cannot be reached, or refuses; says what to do.
@@ -135,7 +128,6 @@ def connect_worker(
 
     Args:
         target: as the parent's.
-        timeouts: timeouts of every request.
         discovery: the documents that the parent has fetched.
     """
     if target == NO_SERVICE:

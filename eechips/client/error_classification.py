@@ -133,7 +133,6 @@ def unavailable_until(message: str, moment: datetime, cure: str = "") -> Project
     Args:
         message: what happened, without a full stop.
         moment: when the same command can resume, time zone aware.
-        cure: what else helps, a clause.
     """
     when = moment.astimezone(timezone.utc)
     shown = when.strftime("%Y-%m-%d %H:%M UTC")

@@ -145,7 +145,6 @@ class _ExportRequest:
     """The body of a request that starts a task.
 
     Attributes:
-        content: what is exported.
         suffix: suffix of the file.
     """
 

@@ -20,9 +20,6 @@ def result_digest(result: Any) -> str | None:
 
     ``ee`` must be initialised in this process. Nothing is requested.
 
-    Args:
-        result: what a recipe has returned for a unit.
-
     Returns:
         SHA-256, hexadecimal; None for a result without an expression.
     """

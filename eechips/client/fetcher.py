@@ -57,7 +57,6 @@ class Fetcher:
     into ranges of dates. The sizes that worked are used for later results.
 
     Args:
-        connection: an initialised client.
         method: ``url`` creates a thumbnail or download and fetches it (two requests); ``pixels`` computes
             and fetches in one.
         recipe_code: surrounds what executes code of the recipe: its templates, and its expressions as the client

@@ -50,7 +50,6 @@ class HttpRequest:
     """A request.
 
     Attributes:
-        method: HTTP method.
         url: absolute.
         body: body of the request; None for none.
         headers: without those of the connection.
@@ -69,7 +68,6 @@ class HttpRequest:
         ``X-Goog-Api-Client`` replaces that of googleapiclient. It also drops the question mark before an empty query.
 
         Args:
-            method: HTTP method.
             url: absolute.
             headers: may have a name twice, in different case.
         """
@@ -87,7 +85,6 @@ class HttpResponse:
     """A response with its whole body.
 
     Attributes:
-        status: HTTP status.
         headers: names in lower case.
         body: as received, until it is :meth:`decoded`.
     """

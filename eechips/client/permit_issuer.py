@@ -315,7 +315,6 @@ class PermitIssuer:
         """Take a permit and a token for a client.
 
         Args:
-            number: number of the client.
             is_next: see :meth:`eechips.client.throttle.QuotaClient.permit`.
 
         Returns:

@@ -125,7 +125,6 @@ class Permit:
         """Record a response of the service.
 
         Args:
-            status: status of HTTP.
             headers: with lower-case names.
         """
         self.status = status

@@ -83,7 +83,6 @@ class QuotaMember:
     """The leader's account of another run.
 
     Attributes:
-        grant: the present one.
         issued: counts and slots of the grants of this term, from the one on that the run was using when it reported.
         carried: slots that the run may be using since an earlier term.
         report: the latest; None before the first.

@@ -63,10 +63,7 @@ class StrictResponse(http.client.HTTPResponse):
     Methods that read raise a :class:`FramingError` where it is not.
 
     Args:
-        sock: socket of the connection.
         host: what is known of the host.
-        args: arguments of the base class.
-        kwargs: keyword arguments of the base class.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, host: HostFraming, **kwargs: Any) -> None:

@@ -178,17 +178,7 @@ class ClientCells(ctypes.Structure):
 
 
 class SharedCells:
-    """The records of a throttle in shared memory.
-
-    Attributes:
-        congestion: cells of the controller.
-        run: cells of the run.
-        clients: cells of each client.
-
-    Args:
-        descriptor: descriptor of the file.
-        clients: number of clients.
-    """
+    """The records of a throttle in shared memory."""
 
     def __init__(self, descriptor: int, clients: int) -> None:
         memory = mmap.mmap(descriptor, self.size(clients))

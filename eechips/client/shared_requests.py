@@ -100,7 +100,6 @@ class SharedMember:
     """A chip in a shared request.
 
     Attributes:
-        index: index of the chip.
         part: part of the request in which it lies.
         window: window of that part.
     """
@@ -124,11 +123,7 @@ class SharedChip:
     members: tuple[SharedMember, ...]
 
     def computed(self, indices: Collection[int]) -> SharedChip:
-        """Return the chip that covers some of the chips of one image, and is not read from a stored image.
-
-        Args:
-            indices: indices of these chips.
-        """
+        """Return the chip that covers some of the chips of one image, and is not read from a stored image."""
         assert self.chip.grid is not None
         members = [member for member in self.members if member.index in indices]
         windows = [member.window for member in members]

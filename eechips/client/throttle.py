@@ -17,11 +17,7 @@ from eechips.client.permits import Permit, QuotaShare, QuotaUse, Stopped, UsageD
 
 
 class QuotaClient:
-    """One process's access to a throttle. Threads of the process use it together.
-
-    Args:
-        number: number of the process.
-    """
+    """One process's access to a throttle. Threads of the process use it together."""
 
     def __init__(self, throttle: PermitIssuer, number: int) -> None:
         self.throttle = throttle

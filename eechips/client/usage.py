@@ -87,7 +87,6 @@ class Usage:
         """Count and log the request that is sent inside the block.
 
         Args:
-            url: URL of the request.
             permit: permit of the request, in which the block records the outcome.
             attempt: 1 for the first.
         """

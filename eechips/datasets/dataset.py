@@ -55,7 +55,6 @@ class Dataset:
         synonyms: other short names, upper case.
         id: asset id.
         kind: one image, or a collection of images.
-        title: title of the catalog page.
         provider: who makes the dataset.
         bands: all bands, in the order of the catalog.
         default_bands: names of the bands that are taken if the caller names none, in order.

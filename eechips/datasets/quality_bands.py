@@ -58,7 +58,6 @@ class ValueRange:
     """Values of a band that have a meaning: all from one number to another, both included.
 
     Attributes:
-        band: name of the band.
         least: lowest value; None for no bound.
         most: highest value; None for no bound.
     """
@@ -110,7 +109,6 @@ class ClearScore:
 
     Attributes:
         collection: asset id.
-        band: name of the band.
         threshold: default lowest score of a clear pixel.
     """
 
@@ -139,7 +137,6 @@ class MaskSource:
     Attributes:
         name: name that users write, usually the band's.
         datasets: regular expression that matches the ids of the datasets.
-        title: title of the datasets.
         url: page that documents the bits, or the thresholds.
         kinds: classes of pixels that can be removed.
         usual: names of those that are removed by default.

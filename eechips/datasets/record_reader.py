@@ -59,7 +59,6 @@ def parse_record(text: str, origin: str) -> Dataset:
     """Return the dataset that a TOML document describes.
 
     Args:
-        text: the document.
         origin: name of its file, for errors.
 
     Raises:
@@ -107,7 +106,6 @@ def parse_names(text: str, origin: str) -> RecordNames:
     """Return the names in a document: those of the keys before its first table, all that has to be parsed.
 
     Args:
-        text: the document.
         origin: name of its file, for errors.
 
     Raises:
@@ -249,7 +247,6 @@ class _Table:
     """A table of a record, whose values are checked as they are read.
 
     Args:
-        values: values of the table.
         origin: name of the file, for errors.
         place: place of the table in the file, for errors.
     """

@@ -51,7 +51,6 @@ class SpectralIndex:
     """A spectral index.
 
     Attributes:
-        name: short name, as in the list.
         long_name: full name.
         domain: domain of application: vegetation, water, burn, snow, soil, urban, clouds, radar or kernel.
         formula: over variables, in Python's notation.

@@ -29,11 +29,7 @@ _TIMEOUT = 60.0  # seconds
 
 
 class ControlError(ValueError):
-    """A local Earth Engine refuses a request of its own controls.
-
-    Attributes:
-        status: status of HTTP.
-    """
+    """A local Earth Engine refuses a request of its own controls."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -44,7 +40,6 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
     """Send a request to a local Earth Engine's own controls, and return the JSON of its response.
 
     Args:
-        url: URL of the server.
         path: path of the control ("_archives").
         body: JSON of a POST; None for a GET.
 
@@ -76,7 +71,6 @@ class ServedArchives:
     """The open archives of a local Earth Engine.
 
     Attributes:
-        url: URL of the server.
         archives: as it describes them, with their datasets: id, terms, and what differs.
     """
 
@@ -167,7 +161,6 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
-        server: the local Earth Engine that serves the archives.
         all_bands: list the files of all bands, since masks read others than those of the results.
 
     Raises:

@@ -46,9 +46,6 @@ class ChipNeighbours:
 
     Two chips may share a request if the window of both has at most 1.2 pixels for each pixel of theirs
     (:data:`eechips.client.shared_requests.MOST_WASTE`). Whether they show the same images is not compared.
-
-    Args:
-        boxes: their places.
     """
 
     def __init__(self, boxes: Sequence[ChipBox]) -> None:

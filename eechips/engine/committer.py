@@ -69,7 +69,6 @@ class Committer:
         """Commit the files of units, then record the units: a record never precedes its file.
 
         Args:
-            settled: units to record.
             reopened: records that replace those of units, of these or of earlier ones.
 
         Returns:

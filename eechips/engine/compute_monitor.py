@@ -47,7 +47,6 @@ class _Assignment:
     """A profiled assignment whose profiles are not all known yet.
 
     Attributes:
-        finished: when it was.
         units: units that it settled.
         shares: position and share of a profile.
         left: profiles that are not known yet.
@@ -68,7 +67,6 @@ class ComputeMonitor(RunFeature):
 
     Attributes:
         every: one assignment in so many is profiled; 0 for none.
-        account: account of the run.
 
     Args:
         every: one assignment in so many is profiled; 0 for none.

@@ -52,7 +52,6 @@ class ComputeSample:
     1977, chapter 6): assignments are drawn with equal probability, whatever their number of units.
 
     Attributes:
-        assignments: number of them.
         units: in these.
         seconds: EECU-seconds of these.
         seconds_squared: sum over assignments.
@@ -137,7 +136,6 @@ class ComputeAccount:
     """The compute of a run. The ledger stores it.
 
     Attributes:
-        sample: the profiled assignments.
         months: by month, such as ``2026-11``; see :func:`eechips.client.error_classification.quota_month`.
         planning_eecu_seconds: EECU seconds of the planning of the planner's requests, all of which are profiled.
     """
@@ -186,9 +184,6 @@ class ComputeAccount:
 
     def total(self, left: int = 0) -> ComputeRange | None:
         """Return what the run has used and will use.
-
-        Args:
-            left: units that are left.
 
         Returns:
             The compute; None if no unit was profiled.

@@ -59,9 +59,6 @@ class ConnectedRun:
     Attributes:
         is_paused: the run ended after its first units, without a confirmation.
         is_unchanged: the run was complete, and its extension has nothing to add.
-
-    Args:
-        records: files that describe the run.
     """
 
     def __init__(self, parts: RunParts, records: RunRecords, log: RunLog) -> None:

@@ -45,7 +45,6 @@ class Estimate:
     """The requests and results of a run that has not started.
 
     Attributes:
-        units: in the plan.
         requests: for results, if no chips share one and none is repeated.
         bytes: number of bytes of files, approximately; None if the recipe cannot tell before it runs.
         seconds: approximately, limited by the quota, planning included; None if there is none.

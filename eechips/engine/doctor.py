@@ -74,7 +74,6 @@ class Finding:
     """The result of a check.
 
     Attributes:
-        name: name of the check.
         detail: what was found, without secrets.
         advice: what to do; empty if all is well.
     """
@@ -283,7 +282,6 @@ def check_token(finding: Finding, credentials: Any) -> Finding:
     """Check whether Google issues a token for the credentials.
 
     Args:
-        finding: the finding so far.
         credentials: credentials of google.auth.
     """
     try:

@@ -137,7 +137,6 @@ class PlanSummary:
     Attributes:
         units: number of units.
         sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
-        planning: what the plan costs.
         windows: pixels of the first units, or of all, if they may share requests.
         neighbours: units that are near enough to another one to share a request.
     """
@@ -355,8 +354,6 @@ def forecast_rest(
     Args:
         totals: totals of the units that were tried, by this command or earlier ones; at least one.
         left: units that are left.
-        meter: meter of the units that this command has tried.
-        machine: slots and cores of the run.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         rest: what planning them costs, the requests that units share, and their size. Bytes and compute grow with it.

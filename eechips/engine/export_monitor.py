@@ -57,7 +57,6 @@ class _Pending:
 
     Attributes:
         unit: without joined units.
-        exports: its tasks.
         statuses: statuses of those that have ended, by operation.
     """
 
@@ -84,7 +83,6 @@ class ExportMonitor(RunFeature):
     Args:
         ledger: ledger of the run, with a plan.
         note_compute: receives the compute of tasks that have ended, in EECU-seconds.
-        fetch: requests the states of tasks.
     """
 
     def __init__(

@@ -157,7 +157,6 @@ def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
     """Return the file of a table.
 
     Args:
-        table: its columns and its format.
         rows: rows of its source.
     """
     from eechips.formats.table import arrange_columns

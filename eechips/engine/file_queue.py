@@ -95,12 +95,7 @@ class FileQueue:
         return [_decode_unit(line) for line in self._lines(_partition_name(partition))]
 
     def write_batch(self, partitions: Iterable[int], batch: OutcomeBatch) -> None:
-        """Write a batch.
-
-        Args:
-            partitions: partitions that the worker processes.
-            batch: the events.
-        """
+        """Write a batch."""
         about = {"worker": batch.worker, "host": batch.host, "usage": batch.usage and dataclasses.asdict(batch.usage)}
         name = f"{_OUTCOMES}-{_marks(partitions):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
         self._put(name, (about, *map(_encode_event, batch.events)))

@@ -53,7 +53,6 @@ class JoinResult:
     """The results that were found, and those that were not.
 
     Attributes:
-        total: units of the plan.
         missing: those without a result.
         damaged: files that are not taken: name of the unit, and the sentence that says why.
         failed: errors that workers have reported of units without a result, by id.

@@ -110,7 +110,6 @@ class PlanPlaces:
     """The places of a plan of which only the first units are made.
 
     Attributes:
-        preview: the places.
         alone: requests of a unit that shares none.
         grid: pixels of a unit; None if it shares no requests.
         neighbours: part of the units that have a neighbour near enough to share a request, from 0 to 1.
@@ -172,12 +171,7 @@ class Neighbourhoods:
 
 
 class RequestJoining:
-    """Joins units as a run does.
-
-    Args:
-        request_window: returns the pixels of a unit.
-        slots: requests that may be in flight.
-    """
+    """Joins units as a run does."""
 
     def __init__(
         self, recipe: Recipe, config: RunConfig, request_window: RequestWindow, costs: RequestCosts, slots: int
@@ -207,7 +201,6 @@ class RequestJoining:
         """Find out how many units of a plan have a neighbour, by some parts of it.
 
         Args:
-            preview: size of the plan.
             first: first unit of the plan, which has the size of all.
         """
         window = self._request_window(unit_value(first))
@@ -247,12 +240,7 @@ class RequestJoining:
         return sum(self._count(assignment) for assignment in self._join(works, len(works), copy.deepcopy(self._costs)))
 
     def expect_seconds(self, requests: int, grid: Grid) -> float:
-        """Return the seconds that single requests take, by the costs so far.
-
-        Args:
-            requests: number of requests.
-            grid: pixels of each.
-        """
+        """Return the seconds that single requests take, by the costs so far."""
         return requests * self._costs.estimate_seconds(grid.width * grid.height) / self._slots
 
     def _divide(self, units: dict[int, Unit], size: int) -> tuple[float, float, int]:

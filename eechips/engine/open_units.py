@@ -47,7 +47,6 @@ def draw_spread(positions: Sequence[int], count: int) -> list[int]:
 
     Args:
         positions: positions of all units, ascending.
-        count: number of units.
     """
     parts = math.ceil(count / _ADJOINING)
     if len(positions) <= parts * _ADJOINING:
@@ -185,7 +184,6 @@ class OpenUnits:
         """Settle the next units; return False if the run was stopped before.
 
         Args:
-            count: number of units.
             meter: measures them; None for the rest of a run.
             first: the units of an estimate; None for the rest of a run.
         """

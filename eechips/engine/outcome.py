@@ -51,9 +51,7 @@ class Outcome:
     """The outcome of a unit.
 
     Attributes:
-        position: position of the unit in the plan.
         record: for the ledger; None if the unit was abandoned because the run stops.
-        staged: the file to commit, if there is one.
         fatal: an error that concerns every unit, so that the run must stop.
         recipe_failure: place at which the recipe raised an exception, or the fault of its request; equal for failures
             of the same kind.
@@ -128,8 +126,6 @@ class Lost:
     """A worker ended, or was killed because an assignment took too long.
 
     Attributes:
-        assignment: units that it was executing.
-        reason: how it ended.
         blame: whether this assignment was the cause; False for another assignment of the same worker, None if unknown.
     """
 

@@ -25,9 +25,6 @@ class OutcomeHandler:
 
     Attributes:
         is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
-
-    Args:
-        queue: queue of the scheduler.
     """
 
     def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
@@ -46,9 +43,6 @@ class OutcomeHandler:
 
     def settle(self, events: Sequence[Finished | Lost]) -> EechipsError | None:
         """Decide what becomes of units, and have those committed that are settled.
-
-        Args:
-            events: from the executor.
 
         Returns:
             The error of a unit that concerns all of them, if there is one.

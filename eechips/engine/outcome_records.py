@@ -47,9 +47,7 @@ def record_of(assignment: WorkUnit, metadata: FileMetadata, staged: StagedFile |
     """Return the record of a file.
 
     Args:
-        metadata: what the file holds.
         staged: the file; None if it is not stored.
-        result: result that the recipe returned.
     """
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, (Chip, FrameStack)) else None

@@ -107,8 +107,6 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
 
     Args:
         values: values that ``get_requests`` returned.
-        identity: identity of the recipe.
-        template: template of the names.
 
     Raises:
         UsageError: if a value is not JSON, or lacks a field of the template.
@@ -147,9 +145,6 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     """Return a unit that is added to a plan to replace another. Its name includes its id, so that it is unique.
 
     Args:
-        identifier: its id.
-        template: template of the names.
-        position: in the plan.
         replaces: position of the replaced unit.
 
     Raises:

@@ -128,7 +128,6 @@ def extend_plan(
     A complete run to which there is nothing to add keeps its options.
 
     Args:
-        ledger: ledger of the run; has a whole plan.
         described: the command's run.
         is_complete: nothing of the run is open.
 

@@ -92,14 +92,11 @@ class Planner:
 
     Attributes:
         stored: position after the last unit of the plan that is in the ledger.
-        is_started: whether the thread was started.
         is_done: whether the thread has ended and all that it has planned is in the ledger.
-        is_whole: whether the plan is complete.
         failure: error of the recipe or the service; the ledger has the units so far.
 
     Args:
         ledger: ledger of the run; used by the thread that calls, alone.
-        template: template of the names.
         meta: description of the plan, if the ledger has none.
         accept: called when the plan is complete; an exception stops the run.
     """

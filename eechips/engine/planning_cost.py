@@ -59,7 +59,6 @@ class PartialPlan:
     Attributes:
         unplanned: units that are not planned yet.
         sample: what planning these has taken; None if an earlier command has planned them.
-        preview: size of the plan.
     """
 
     unplanned: int
@@ -107,9 +106,6 @@ def plan_ahead(
 ) -> tuple[list[Unit], PlanningSample]:
     """Plan the first units of a run for a trial of their requests; :func:`plan_first_units` gets the same responses.
 
-    Args:
-        count: number of these units.
-
     Raises:
         EechipsError: if planning fails.
     """
@@ -128,7 +124,6 @@ def plan_first_units(
 
     Args:
         planner: not started.
-        count: number of these units.
         ahead: what planning as many has taken before; None if they were not planned.
 
     Raises:
@@ -183,7 +178,6 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
     the units have filled their requests says how many requests all units fill.
 
     Args:
-        session: in which it was made.
         sample: the units that were made, and what was sent for them.
         preview: size of the plan; None if all units were made.
     """
@@ -268,7 +262,6 @@ def _planning_compute(session: Session, sample: PlanningSample, least: float, mo
     """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
 
     Args:
-        session: in which they were sent.
         sample: what was sent.
         least: times that the requests after the second mark compute what they have computed, at least.
         most: likewise, at most.

@@ -26,7 +26,6 @@ def expect_requests(profiles: float, seconds: float) -> int:
     """Return how many requests fetch the profiles of a run: full ones, or one whenever the oldest has waited.
 
     Args:
-        profiles: number of profiles.
         seconds: seconds of the run, over which they come evenly.
     """
     if profiles <= 0:

@@ -104,12 +104,7 @@ class Progress:
             self._bar.update(-count)
 
     def show(self, in_flight: int, limit: int) -> None:
-        """Update the display.
-
-        Args:
-            in_flight: slots in use.
-            limit: total slots.
-        """
+        """Update the display."""
         if self._limit is not None:
             self._limit = limit
         if self._bar is not None:

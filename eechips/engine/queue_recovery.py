@@ -98,11 +98,7 @@ def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUni
 
 
 class _Replay(Executor[WorkerHandle]):
-    """An executor that has every outcome already.
-
-    Args:
-        outcomes: by position.
-    """
+    """An executor that has every outcome already."""
 
     def __init__(self, throttle: Throttle, outcomes: dict[int, Outcome]) -> None:
         super().__init__(throttle, float("inf"))

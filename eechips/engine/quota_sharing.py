@@ -109,11 +109,7 @@ def _read_records(folder: QuotaFolder) -> tuple[TermRecord | None, dict[str, Run
 
 
 class QuotaSharing:
-    """The part of a run in a shared quota, kept up by a thread.
-
-    Args:
-        quota: quota of this run, which has joined.
-    """
+    """The part of a run in a shared quota, kept up by a thread."""
 
     def __init__(self, quota: SharedQuota, project: str) -> None:
         self._quota, self._project = quota, project
@@ -167,7 +163,6 @@ def share_quota(
     """Share the quota of a project for the duration of the block.
 
     Args:
-        target: service and project.
         name: name of the run, for other users.
 
     Yields:

@@ -31,7 +31,6 @@ class RecordedCompute:
     """Compute of the units of an earlier run.
 
     Attributes:
-        sample: the profiled units.
         pixels: number of pixels of a unit; 0 if it has none.
         seen: when, ISO 8601, UTC.
     """
@@ -47,7 +46,6 @@ class RecordedCompute:
         proportional to them.
 
         Args:
-            units: number of them.
             pixels: number of pixels of one; 0 if it has none.
         """
         compute = self.sample.estimate(units)
@@ -62,9 +60,6 @@ class RecordedCompute:
 
 def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
     """Load the compute of earlier units.
-
-    Args:
-        kind: kind of the run.
 
     Returns:
         None if there is none, or the file cannot be read.

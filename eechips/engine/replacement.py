@@ -92,9 +92,7 @@ class Replacements(RunFeature):
         planner: makes the rest of the plan, whose units have the first positions; None if it is complete.
 
     Args:
-        recipe: draws the units.
         ledger: ledger of the run; used by the thread that calls, alone.
-        template: template of the names.
         of_empty: replace empty units; else only those that the user has dropped.
 
     Raises:

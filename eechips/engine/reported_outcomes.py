@@ -110,7 +110,6 @@ class StoredOutcomes:
     """The outcomes beside results.
 
     Attributes:
-        outcomes: outcomes of the units of all plans.
         plans: what identifies each plan, by its identity.
     """
 
@@ -253,7 +252,6 @@ class ResultOwners:
         """Return the sentence that says why a file is not the result of a unit.
 
         Args:
-            unit: id of the unit.
             file: path of the file, which has the name of the unit's result.
             sha256: SHA-256 digest of its content, hexadecimal; None if there is no file.
             reported: what the unit's worker has reported of the file; None if no outcome is known.

@@ -75,7 +75,6 @@ class RequestCosts:
         Requests that were sent before the size was lowered say nothing new: they lower it at most.
 
         Args:
-            pixels: number of pixels of the request.
             worked: number of pixels that was not too large, or may not be.
         """
         if pixels <= self._most_pixels:
@@ -99,7 +98,6 @@ class RequestCosts:
         Args:
             left: units that are not requested yet.
             slots: requests that may be in flight.
-            pixels: number of pixels of a unit.
         """
         first = left if slots <= 1 else math.ceil(_FIRST_SHARE * left / slots)  # a single slot waits for no other
         tried = max(first, 2 * self._measured_pixels // pixels)

@@ -71,7 +71,6 @@ class UnitJoiner:
     """Joins the units of a plan: those that lie on the same pixels near each other are one assignment.
 
     Args:
-        request_window: returns the pixels of a unit.
         units: open units in the order of the plan; None while the next one is not planned yet.
     """
 
@@ -214,7 +213,6 @@ class RequestSharing(RunFeature):
     """Units that lie on the same pixels near each other share requests.
 
     Args:
-        request_window: returns the pixels of a unit.
         costs: costs of requests, as far as they are measured; further ones are noted here.
     """
 

@@ -59,7 +59,6 @@ class PlanCost:
     """The cost of a plan for a chip.
 
     Attributes:
-        plan: plan that was tried.
         requests: HTTP requests.
         seconds: seconds of slots.
         bytes: number of bytes of responses.

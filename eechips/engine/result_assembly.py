@@ -43,7 +43,6 @@ class CompletedUnit:
     """A unit with its outcome.
 
     Attributes:
-        unit: as the recipe returned it.
         name: path of its result below the output folder, without suffix.
         record: its columns of the manifest.
         path: path of its file, or of a local copy if results are in an object store; None if it has no file. Of a unit
@@ -81,7 +80,6 @@ class Results:
     Args:
         folder: folder of the ledger, and of the results unless they are remote.
         remote: the object store of the results; None for the folder.
-        quiet: show no progress.
     """
 
     def __init__(self, ledger: Ledger, folder: Path, *, remote: ObjectStore | None = None, quiet: bool = False) -> None:
@@ -169,7 +167,6 @@ class Results:
 
         Args:
             total: total of what is counted.
-            unit: its name.
         """
         return Progress(total, 0, None, quiet=self._quiet, unit=unit)
 
@@ -274,8 +271,6 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
 
     Args:
         folder: folder of the ledger; what is assembled is put there.
-        store: where the results are.
-        quiet: show no progress.
 
     Raises:
         EechipsError: if it cannot.

@@ -35,11 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class ResumeCheck:
-    """The files of a run.
-
-    Args:
-        quiet: show no progress.
-    """
+    """The files of a run."""
 
     def __init__(self, ledger: Ledger, store: Store, policy: RetryPolicy, *, quiet: bool) -> None:
         self._ledger, self._store, self._policy, self._quiet = ledger, store, policy, quiet

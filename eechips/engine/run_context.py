@@ -27,7 +27,6 @@ class RunContext:
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
         unit_timeout: seconds that one unit may take; the recipe enforces it.
-        log: log of the run; threads may share it.
         quiet: show no messages.
         token: token of the run's writer, in the names of temporary files.
     """
@@ -70,7 +69,6 @@ class SchedulerContext:
 
     Attributes:
         ledger: ledger of the run; the scheduler is its only writer.
-        progress: counts settled units.
         check: called at least twice a second; raises an error if the run cannot continue.
         deadline: no unit starts after this time, on the clock.
         features: what takes part in the run beside fetching its units, in the order of calls.

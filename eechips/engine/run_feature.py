@@ -83,7 +83,6 @@ class StopReason:
     """Why no further unit starts.
 
     Attributes:
-        event: name of the event in the log.
         text: sentence for the user.
     """
 

@@ -18,9 +18,6 @@ LOG_NAME = "run.log"
 class RunLog:
     """Append to the log of an output folder. Use it in a ``with`` block.
 
-    Args:
-        folder: the output folder.
-
     Raises:
         StorageError: if the file cannot be written.
     """

@@ -28,14 +28,8 @@ class Scheduler:
 
     It is the :class:`~eechips.engine.run_feature.RunControl` of the features of the run.
 
-    Attributes:
-        log: log of the run.
-        progress: progress that the user sees.
-        throttle: throttle of the run.
-
     Args:
         units: to settle; None while the next one is not planned yet.
-        count: number of units, so far.
     """
 
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:

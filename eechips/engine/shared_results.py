@@ -34,7 +34,6 @@ class SharedResult:
     """The result of a unit, and the files that it has from requests shared with other units.
 
     Attributes:
-        result: result that the recipe returned.
         began: when the assignment was taken up, in seconds of the monotonic clock.
         first: position of the first unit of the request that it shares; None if it shares none.
         files: by the identity of their chips.
@@ -70,7 +69,6 @@ class SharedFetcher:
     """Fetches chips in shared requests.
 
     Args:
-        transport: meters the requests.
         logs: record every request.
         secrets: values that are redacted in errors.
     """

@@ -23,7 +23,6 @@ class UnitThreadPool:
 
     Args:
         receive: waits for the next unit and returns it; None if no other follows. Called by one thread at a time.
-        execute: executes a unit; called by several threads.
         deliver: receives each outcome; called by one thread at a time.
         fail: receives an exception that ended a thread. The unit of that thread has no outcome.
     """

@@ -46,11 +46,7 @@ class UnitCost:
 
 
 def cost_of(result: Any, config: RunConfig) -> UnitCost:
-    """Estimate the cost of a result.
-
-    Args:
-        result: as a recipe describes it.
-    """
+    """Estimate the cost of a result."""
     if isinstance(result, Chip):
         return _chip_cost(result, config)
     if isinstance(result, FrameStack):

@@ -44,9 +44,6 @@ class UnitExports:
 
         A run that is resumed starts no second task for a unit that was not tried since.
 
-        Args:
-            result: result that the recipe returned for it.
-
         Returns:
             The outcome with the tasks.
 
@@ -67,9 +64,6 @@ class UnitExports:
 
     def read(self, assignment: WorkUnit, result: Any) -> dict[int, EncodedFile]:
         """Read the exported files of a unit.
-
-        Args:
-            result: result that the recipe returned for it.
 
         Returns:
             The files of its chips and tables, by the identity of each: the same as those of requests.

@@ -23,7 +23,6 @@ class UnitQueue:
 
     Attributes:
         units: units of the plan; None while the next one is not planned yet.
-        settled: those that are settled.
         again: units that come before the next one of the plan.
         suspects: units that may have ended their worker; each gets a worker of its own.
         under_way: positions of the units that an executor has.

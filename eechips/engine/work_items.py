@@ -124,7 +124,6 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
     They keep their positions in the plan: a recipe that names results by them gives the same names everywhere.
 
     Args:
-        recipe: recipe that planned them.
         items: perhaps with duplicates, as queues may deliver a message twice.
 
     Raises:
@@ -232,7 +231,6 @@ def run_in_turn(
     A worker that a scheduler has cancelled ends some time after another one takes its place.
 
     Args:
-        start: starts the run.
         clock: returns the time in seconds.
         sleep: waits for a number of seconds.
 
@@ -324,10 +322,6 @@ class WorkPart:
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str]) -> WorkPart:
         """Parse ``3/40``; ``auto`` takes the part from the variables of a scheduler, ``auto/40`` all but the number.
-
-        Args:
-            text: text of the user.
-            environment: variables of this process.
 
         Raises:
             UsageError: if it is malformed, or the variables are missing or name no part.

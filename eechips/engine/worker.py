@@ -62,7 +62,6 @@ class _Reports:
     """Reports of the progress of an assignment, at intervals.
 
     Args:
-        report: sends one.
         interval: seconds from one to the next, at least.
     """
 
@@ -91,7 +90,6 @@ def start_worker(
     """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
 
     Args:
-        discovery: API description for the client.
         stage: where results are staged, if that is not their store.
     """
     ignore_warning(NotGeoreferencedWarning)

@@ -35,11 +35,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The worker could not start.
-
-    Attributes:
-        reason: the error.
-    """
+    """The worker could not start."""
 
     reason: str
 
@@ -56,9 +52,7 @@ def main(
     """Have threads receive units and send outcomes, until the parent sends None or ends.
 
     Args:
-        discovery: API description for the client.
         client: number of this worker at the throttle.
-        pipe: to the parent.
         environment: environment of the parent; a fork server keeps the variables of the time of its start.
     """
     os.environ.update(environment)

@@ -78,11 +78,7 @@ class NamedPath:
 
 @dataclass(frozen=True, slots=True)
 class LockedFolder:
-    """The right to the files of a folder whose lock this process holds.
-
-    Attributes:
-        folder: the locked folder.
-    """
+    """The right to the files of a folder whose lock this process holds."""
 
     folder: Path
 

@@ -68,7 +68,6 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
     """Remove abandoned files and scratch folders; the folders of other runs below are not entered.
 
     Args:
-        root: the folder.
         asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
         own: as of :func:`eechips.files.temporary_names.is_abandoned`.
 

@@ -16,7 +16,6 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
     """Encode a table as CSV.
 
     Args:
-        names: names of the columns.
         columns: values of each column; floats are written with all digits, dates as ISO 8601.
     """
     buffer = io.StringIO()

@@ -35,9 +35,6 @@ _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Check a GeoTIFF from Earth Engine, and encode the file to save.
 
-    Args:
-        data: body of the response.
-
     Raises:
         ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
         UncertainMaskError: if it has no mask, and a pixel may be masked.
@@ -51,10 +48,6 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
     """Check a GeoTIFF from Earth Engine, and return the pixels of the chips in it; masked ones are 0.
 
     The mask of a response that has none is that of the pixels that are valid beyond doubt.
-
-    Args:
-        data: body of the response.
-        expectations: requested properties of each chip.
 
     Raises:
         ValidationError: as :func:`receive`.
@@ -263,7 +256,6 @@ def encode(
     Args:
         pixels: (bands, rows, columns), of any type that GDAL has.
         mask: (rows, columns), boolean, true where valid; None for no mask.
-        names: names of the bands.
         crs: rasterio CRS; None for none.
         transform: pixel corners to coordinates, an ``Affine`` or its first six values.
         nodata: value of masked pixels; None for none.

@@ -112,7 +112,6 @@ class EncodedFile:
 
     Attributes:
         suffix: suffix of its name, without the dot.
-        metadata: what it holds.
         frame_fractions: valid fraction of each frame of a file with several.
     """
 
@@ -134,7 +133,6 @@ class DecodedChip:
     Attributes:
         values: values of the bands, (…, rows, columns).
         mask: (rows, columns), true where a pixel is valid.
-        names: names of the bands.
         crs: as the format's library has it; None if the format has none.
         transform: pixel corners to coordinates, (a, b, c, d, e, f); None if the format has none.
     """

@@ -30,7 +30,6 @@ class TableAppender:
 
     Args:
         path: path of the file, which is replaced.
-        schema: names and types of the columns.
 
     Raises:
         OSError: if it cannot be written.
@@ -72,7 +71,6 @@ class TableSpill:
 
     Args:
         folder: in which a scratch folder for the files is made; not /tmp, which may be small.
-        schema: schema of the rows.
         count: number of the parts, at least 1.
 
     Raises:
@@ -104,7 +102,6 @@ class TableSpill:
 
         Args:
             part: its number, from 0.
-            rows: with the columns of the schema.
 
         Raises:
             OSError: if they cannot be written.

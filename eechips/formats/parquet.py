@@ -17,7 +17,6 @@ def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFil
     """Encode a table as Parquet.
 
     Args:
-        names: names of the columns.
         columns: values of each column, of one type.
     """
     import pyarrow

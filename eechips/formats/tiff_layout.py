@@ -294,7 +294,6 @@ def encode_header(layout: TiffLayout, *, is_big: bool) -> tuple[bytes, dict[tupl
     """Encode a TIFF without blocks; its size does not depend on their offsets.
 
     Args:
-        layout: layout of the images.
         is_big: whether it is a BigTIFF. Offsets and sizes of blocks have 8 bytes then, otherwise 4.
 
     Returns:

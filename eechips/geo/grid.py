@@ -30,8 +30,6 @@ class Window:
     """A rectangle of a grid's pixels.
 
     Attributes:
-        column: first column.
-        row: first row.
         width: columns, at least 1.
         height: rows, at least 1.
     """

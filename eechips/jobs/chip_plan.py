@@ -40,7 +40,6 @@ class SurveyedLayer:
     """A layer as the server describes it.
 
     Attributes:
-        metadata: the dataset.
         bands: the stored bands that are needed; the first one gives the pixel grid.
         results: the bands of the chips: stored or computed.
         tests: the user's conditions on images, resolved, and those that images have the needed bands.
@@ -61,13 +60,7 @@ class SurveyedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ChipPlan:
-    """The plan of a sample; it computes the grid of a chip at any place in the sample's strata.
-
-    Attributes:
-        layers: the layers as the server describes them.
-        alignment: the pixel grid, resolved.
-        strategy: chooses the places.
-    """
+    """The plan of a sample; it computes the grid of a chip at any place in the sample's strata."""
 
     sample: ResolvedSample
     layers: tuple[SurveyedLayer, ...]

@@ -33,7 +33,6 @@ def column_of(name: str, *, has_table: bool) -> str:
     """Return the column of a property; different properties have different columns.
 
     Args:
-        name: name of the property.
         has_table: whether there is a column of tables.
     """
     own = (GEOMETRY, TABLE) if has_table else (GEOMETRY,)

@@ -135,9 +135,6 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
 def check_files_stay(units: Iterable[Unit], regions: SeparateRegions) -> None:
     """Check that an extension leaves out no region of units, and clips none to another outline.
 
-    Args:
-        regions: regions of the extension.
-
     Raises:
         UsageError: if it does.
     """

@@ -112,7 +112,6 @@ def find_first_layers(first: Mapping[str, Any], sample: ResolvedSample) -> tuple
 
     Args:
         first: parameters of the first plan.
-        sample: the sample as it is now.
 
     Returns:
         None if it had as many as there are now.
@@ -133,7 +132,6 @@ def check_layers_grow(earlier: Mapping[str, Any], sample: ResolvedSample) -> Non
 
     Args:
         earlier: parameters of the run.
-        sample: sample of the extension.
 
     Raises:
         UsageError: if it does.
@@ -162,11 +160,7 @@ def place_fields(unit: Unit) -> Unit:
 
 
 def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
-    """Yield a unit for each one of a run that lacks datasets or bands and is not dropped, with the files of these.
-
-    Args:
-        plan: plan of the extension.
-    """
+    """Yield a unit for each one of a run that lacks datasets or bands and is not dropped, with the files of these."""
     sample = plan.sample
     if sample.first_layers is None:
         return
@@ -268,7 +262,6 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, places: Sequence[SamplePlace
     """Return the units that a sample lacks: further datasets and frames of its places, and further places.
 
     Args:
-        plan: plan of the extension.
         places: all places of the extension.
 
     Raises:

@@ -102,9 +102,6 @@ class ResolvedImagery:
 
     Attributes:
         source: the dataset, its bands and mask.
-        style: format and colours of the files.
-        conditions: on the properties of images.
-        alignment: the requested pixel grid.
         layers: the bands of the first plan, and those that were added, if any were; ``source`` has all.
     """
 

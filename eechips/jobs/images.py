@@ -197,7 +197,6 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
     """Return the mosaic of images, the last on top.
 
     Args:
-        treatment: treatment of the images.
         dataset: the collection in which images without an id are found by their index; None for images by id.
         **images: ids or indices.
     """

@@ -309,7 +309,6 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         """Return the pixels of the mosaic, or of the mosaic of each region.
 
         Args:
-            about: the dataset.
             band: the stored band whose pixels are native.
             tests: conditions on its images.
 

@@ -75,11 +75,9 @@ def place_whole(
     """Return the pixels of one mosaic.
 
     Args:
-        about: the dataset.
         band: the stored band whose pixels are native.
         images: its images; None for a single image.
         polygon: the region, joined at the antimeridian; None for the whole of a single image.
-        alignment: alignment of the pixels.
 
     Raises:
         RegionError: if the region does not meet the image, or is outside the area of the CRS.
@@ -114,10 +112,8 @@ def place_regions(
     """Yield the pixels of the mosaic of each region; regions that no image shows are left out, which is logged.
 
     Args:
-        about: the dataset.
         band: the stored band whose pixels are native.
         images: its images; None for a single image.
-        alignment: alignment of the pixels.
 
     Raises:
         RegionError: if a region is outside the area of the CRS.

@@ -41,10 +41,8 @@ class MosaicLayout:
     """The common description of the windows of a mosaic.
 
     Attributes:
-        grid: grid of the whole.
         kind: kind of the dataset.
         bands: names, in the order of the output.
-        dtype: data type of all bands.
         tests: conditions on properties of images.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
@@ -82,7 +80,6 @@ class TileComposite:
         tests: conditions on their properties.
         mask: mask of clouds, applied to every image.
         reducer: one of :data:`eechips.jobs.imagery_options.MOSAIC_REDUCERS`.
-        dtype: data type of all bands.
         input_dtype: data type that the bands of each image are converted to before they are combined; None to keep
             their own.
     """
@@ -180,7 +177,6 @@ class MosaicPart:
         window: its position in the mosaic.
         file: path below the output folder.
         bytes: number of bytes of the file.
-        sha256: SHA-256 digest of the file.
         valid_fraction: share of its pixels that are not masked.
     """
 

@@ -45,7 +45,6 @@ class PointQuery:
     geometry.
 
     Attributes:
-        unit: the cell.
         dataset: id of the dataset.
         start: first day of the images, inclusive.
         end: last day, exclusive.

@@ -47,7 +47,6 @@ class PointTable:
     missing value would mean that the dataset has none.
 
     Args:
-        places: the user's rows.
         keep: the only column of the user's to keep; None for all.
         prefix: prefix of the names of added columns.
     """

@@ -49,7 +49,6 @@ class CheckedUnit:
 
     Attributes:
         unit: as the recipe returned it.
-        record: its result, with the columns of the manifest.
         files: a line for each file, with path, layer and size.
     """
 
@@ -94,9 +93,7 @@ class RecipeCheck:
     """Result of the test of a recipe.
 
     Attributes:
-        name: name of the recipe.
         units: number of units in the plan; for a script, of the pools that it has opened so far.
-        is_whole: whether the plan is complete.
         tried: the first unit, one from the middle, the last.
         forecast: estimate of the whole run from these units; None if all of them failed.
         kept: folder of the files; None if they were removed.
@@ -188,10 +185,8 @@ class CheckedRecipe:
     The units have the same ids and names as in the real run.
 
     Attributes:
-        units: number of units in the plan.
         is_open: whether the plan may become longer.
         is_through: whether the test is complete; False if the user stopped it.
-        tried: results of the units.
         files: files of the units, below the run's folder.
         forecast: estimate of all units.
     """

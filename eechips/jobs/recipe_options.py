@@ -45,12 +45,7 @@ class _NamesDataset(Protocol):
 
 
 class BuiltinRecipe(Generic[OptionsT]):
-    """What the recipes of commands that fetch have in common.
-
-    Attributes:
-        name: name of the command.
-        options: its options, as the caller gave them.
-    """
+    """What the recipes of commands that fetch have in common."""
 
     name: ClassVar[str]
     options_class: ClassVar[type]
@@ -100,7 +95,6 @@ def split_options(
     """Make a recipe and the config of its run from one set of options.
 
     Args:
-        recipe: makes the recipe.
         names: options of the recipe; all others belong to the run.
         options: by name.
         out: returns the default folder of the recipe's run, in ``outputs``.
@@ -227,7 +221,6 @@ def parse_format(text: str, formats: Sequence[str]) -> str:
 
     Args:
         text: name, in upper or lower case.
-        formats: names of the formats.
 
     Raises:
         UsageError: if the format is unknown; the message lists the formats.

@@ -51,7 +51,6 @@ class RenderStyle:
         """Return the parameters of ``ee.Image.visualize``; empty for values.
 
         Args:
-            bands: bands of the picture.
             known: the record of their dataset, if it has one: its colours are the default.
         """
         if not self.is_picture:

@@ -53,8 +53,6 @@ class ResolvedSample:
         class_map: the map of ``per_class``; None for other strategies.
         classes: its wanted classes; None for all.
         columns: columns of a file of places.
-        dates: the dates of the images.
-        alignment: the requested pixel grid.
         grid_mode: ``native`` or ``thumb``.
         dimensions: width and height of a chip in pixels; without a meaning for regions.
         region: the region; None for the whole world. Several regions have a chip each.

@@ -36,7 +36,6 @@ class FrameSettings:
     """The frames of each place.
 
     Attributes:
-        count: number of frames.
         periods: the interval of each frame; empty if frames are chosen from the whole time.
         choice: how images are chosen.
         reducer: reduces the images of a period to one; None to choose one image.

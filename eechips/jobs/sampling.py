@@ -61,7 +61,6 @@ class StrategyBuilder:
         region: region for the server; None for the whole world.
         thumb_reach: metres from a place to the edge of its chip, if chips are bounds of buffers.
         native: grid of the first image of the first dataset.
-        alignment: grid alignment, resolved.
     """
 
     sample: ResolvedSample

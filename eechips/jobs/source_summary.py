@@ -108,7 +108,6 @@ def count_images(
     """Add the number of a collection's images, and whether they share a pixel grid, with two or more requests.
 
     Args:
-        source_summary: the summary so far.
         images: images of the collection, on these days and with the needed bands.
         dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.

@@ -69,7 +69,6 @@ def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], optio
     """Test a recipe with three units in a temporary folder; with ``out``, their files are kept in ``out/check``.
 
     Args:
-        make: makes the recipe and its config.
         options: options of ``make``.
 
     Raises:

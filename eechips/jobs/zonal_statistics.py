@@ -45,7 +45,6 @@ class Reduction:
 
     Attributes:
         bands: names of the reduced bands.
-        statistics: the reducers.
         id_column: name of the column with the region's id.
         crs: CRS of the pixels; None for the CRS of each image's first band.
         transform: transform of the pixels, with ``crs``.
@@ -173,9 +172,6 @@ def reduce_region(
 
     Args:
         elements: elements that meet the region.
-        reduction: parameters.
-        region: id.
-        geometry: geometry of the region.
     """
     outputs = reduction.statistics.outputs(reduction.bands)
     reducer = reduction.statistics.reducer()
@@ -373,11 +369,7 @@ def _in_order(table: pa.Table) -> pa.Table:
 
 
 class _Files:
-    """Write the files of a table. At the end of a ``with`` block they receive their final names, in order.
-
-    Args:
-        schema: schema of the rows.
-    """
+    """Write the files of a table. At the end of a ``with`` block they receive their final names, in order."""
 
     def __init__(self, results: Results, layout: TableLayout, schema: pa.Schema) -> None:
         self._results, self._layout, self._schema = results, layout, schema

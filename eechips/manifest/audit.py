@@ -116,7 +116,6 @@ def largest_difference(population: int, compared: int, different: int) -> int:
     is everything all right?", JAMA 249, 1983).
 
     Args:
-        population: number of units.
         compared: number of units in the sample.
         different: number of units in the sample that differ.
     """

@@ -75,7 +75,6 @@ def arrange_sheet(
     """Return the same of files that were read already.
 
     Args:
-        chips: chips of each row.
         edge: edge length of a square, in pixels.
         captions: a picture of grey values above each row, (rows, columns), all of one height; none if empty.
     """

@@ -19,7 +19,6 @@ class DataSource:
         service: base URL of the service; empty for a local Earth Engine, and for a run without a service.
         folder: folder of the assets, or of the catalogue, that a local Earth Engine serves; None for none.
         archives: open archives that a local Earth Engine reads: names, addresses of APIs, and paths.
-        is_demo: whether it is the demo planet.
     """
 
     service: str = ""

@@ -21,9 +21,6 @@ _ERRORS = (sqlite3.Error, UnicodeError)
 def connect(path: Path, *, readonly: bool) -> Connection:
     """Open the file of a ledger, possibly of another user.
 
-    Args:
-        readonly: whether it is not to be changed.
-
     Raises:
         StorageError: if it cannot be opened.
         UsageError: if it is a link out of its folder, or no regular file.

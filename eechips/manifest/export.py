@@ -89,7 +89,6 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
     and what was known of those before is not in it.
 
     Args:
-        column: its name.
         values: by id of the unit, a text each, or a list of texts each; other units have none.
 
     Raises:

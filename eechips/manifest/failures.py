@@ -66,7 +66,6 @@ class FailureGroup:
     Attributes:
         error_class: name of the class in :mod:`eechips.errors`.
         error: the message; with ``…`` in place of the names and numbers in which they differ.
-        count: how many.
     """
 
     error_class: str

@@ -19,7 +19,6 @@ def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.
     """Return the order of units in an epoch.
 
     Args:
-        count: number of units.
         seed: seed of the order; None for the order of the plan, in each epoch.
         epoch: from 0; each has an order of its own. A run fetches its units in the order of epoch 0.
 

@@ -35,7 +35,6 @@ def draw_caption(text: str, width: int) -> npt.NDArray[np.uint8]:
     """Draw a text as dark letters on white, cut with an ellipsis if it is too long.
 
     Args:
-        text: the caption.
         width: width of the picture, in pixels.
 
     Returns:
@@ -158,8 +157,6 @@ def draw_head(name: str, labels: Sequence[str], edge: int) -> npt.NDArray[np.uin
     """Draw what stands above a row: its name, and the label of each chip.
 
     Args:
-        name: name of the row.
-        labels: labels of its chips, from left to right.
         edge: edge length of a chip, in pixels.
 
     Returns:

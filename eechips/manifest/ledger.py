@@ -77,7 +77,6 @@ class Totals:
     """Sums over all attempted units.
 
     Attributes:
-        units: number of units.
         requests: sent for them, repeats included.
         bytes: number of bytes of their files.
         seconds: sum of the time spent on each.
@@ -96,11 +95,7 @@ class Ledger:
 
     Functions over its connection read it as a whole: see :mod:`eechips.manifest.ledger_queries`.
 
-    Attributes:
-        database: connection to it.
-
     Args:
-        path: path of the SQLite file.
         readonly: opens it without the right to change it.
 
     Raises:
@@ -269,7 +264,6 @@ class Ledger:
         """Add units to the end of the plan, and replace JSON values beside its origin, all or none.
 
         Args:
-            units: to add.
             values: JSON values by name.
             chosen: ids of units that replace no other any more.
 
@@ -418,7 +412,6 @@ class Ledger:
         """Store outcomes, all or none; attempts, requests and compute add to those of earlier runs.
 
         Args:
-            records: the outcomes.
             further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
             layers: position of the unit, path, layer and metadata (JSON) of files that have a layer.
         """
@@ -449,7 +442,6 @@ class Ledger:
         """Store the batch tasks that export the results of a unit; they are removed when the unit is recorded.
 
         Args:
-            position: position of the unit.
             tasks: operation and address of the file, in the order of the results.
             requests: sent for the unit so far.
             seconds: seconds that they took.

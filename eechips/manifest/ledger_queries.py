@@ -97,7 +97,6 @@ def open_positions(database: Connection, first: int, end: int) -> list[int]:
     """Return the positions of the open units between two positions, in order.
 
     Args:
-        database: database of the ledger.
         first: position of the first that may be.
         end: position after the last that may be.
     """
@@ -113,7 +112,6 @@ def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     Units that complete others are not among them: what replaces the others has all files.
 
     Args:
-        database: database of the ledger.
         empty: include units that were empty, not only excluded ones.
     """
     states = "('empty', 'skipped')" if empty else "('skipped')"
@@ -189,7 +187,6 @@ def read_unit_files(database: Connection, positions: Sequence[int] | None = None
     """Yield every file of the units that have several, in the order of the plan, each unit's first file first.
 
     Args:
-        database: database of the ledger.
         positions: positions of some units, a few hundred at most; the only file of a unit is included then. None for
             all units.
 
@@ -290,7 +287,6 @@ class UnitOutcome(NamedTuple):
     """How far a unit is.
 
     Attributes:
-        has_file: whether it has a file.
         finished: time of the last attempt, ISO 8601, UTC; None before the first.
         replacement: position of the unit that replaces it; None if none does.
     """

@@ -64,12 +64,7 @@ def sign(kind: Kind, content: Mapping[str, Any]) -> str | None:
 
 
 def is_signed(kind: Kind, content: Mapping[str, Any], signature: object) -> bool:
-    """Return whether this user has signed a JSON object.
-
-    Args:
-        content: the object, as it is now.
-        signature: signature that came with it.
-    """
+    """Return whether this user has signed a JSON object."""
     key = _key(create=False)
     if key is None or not isinstance(signature, str):
         return False
@@ -85,7 +80,6 @@ def is_own(info: Mapping[str, Any], folder: Path) -> bool:
     """Return whether this user wrote what later commands act upon in a run.json, for the folder where it is.
 
     Args:
-        info: the content of run.json.
         folder: folder of the run. If it was moved or copied since, the run counts as another user's.
     """
     return info.get(FOLDER) == signed_folder(folder) and is_signed("run", _of_run(info), info.get(SIGNATURE))

@@ -32,7 +32,6 @@ class Column:
         initial: value of a planned unit; null if None.
         layer_order: place among the columns of a file in ``layers.parquet``; None for columns of units only.
         of_frame: whether frames of the same file have values of their own.
-        name: name of the column.
         value_type: type of the values: int, float, str or bytes.
         is_nullable: whether values may be missing.
         is_optional: whether a table in which no row has a value lacks the column.

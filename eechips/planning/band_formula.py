@@ -83,7 +83,6 @@ class Formula:
     """A parsed formula; hashable and picklable.
 
     Attributes:
-        text: as it was written.
         names: names of bands and constants, in order of their first appearance.
     """
 
@@ -105,9 +104,6 @@ class Formula:
 
     def calculate(self, values: Mapping[str, float]) -> float:
         """Return the number of the formula.
-
-        Args:
-            values: numbers by name.
 
         Raises:
             UsageError: if the formula has no value there.
@@ -185,7 +181,6 @@ class _Composer:
 
     Args:
         values: images, numbers or :data:`_UNKNOWN`, by name.
-        text: text of the formula, for errors.
     """
 
     def __init__(self, values: Mapping[str, Any], text: str) -> None:

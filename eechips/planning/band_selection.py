@@ -74,7 +74,6 @@ class ComputedBand:
     Attributes:
         name: name of the result.
         formula: over the variables; None for a copy of ``reference`` under another name.
-        inputs: the bands in the formula.
         constants: the numbers in the formula, by name.
         reference: the stored band whose pixel grid the result has.
     """
@@ -257,7 +256,6 @@ def select_bands(
 
     Args:
         name: name of the dataset, as the user wrote it.
-        record: record of the dataset, if it has one.
         bands: names or common names; None for the default bands, or for none if there are indices or expressions.
         indices: short names of spectral indices.
         expressions: ``name=formula`` each.

@@ -54,7 +54,6 @@ class ClassPool:
 
     Attributes:
         classes: the requested or found classes; available after :meth:`find_classes`.
-        is_complete: whether all pixels of the region were searched.
 
     Args:
         layer: map whose values are the classes.

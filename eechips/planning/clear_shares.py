@@ -29,7 +29,6 @@ class FrameScore:
     """A formula that scores images; hashable and picklable.
 
     Attributes:
-        formula: formula of bands and properties.
         selection: the bands in it, by the names that they have in the formula.
         properties: the properties of images in it.
     """
@@ -55,7 +54,6 @@ def list_score_bands(text: str, own: BandSelection, record: Dataset | None) -> t
     """Return the stored bands that a formula needs, and the names of which only the server knows what they are.
 
     Args:
-        text: the formula.
         record: record of the dataset; None if it has none.
 
     Raises:
@@ -71,7 +69,6 @@ def resolve_score(
     """Find what the names in a formula are.
 
     Args:
-        text: the formula.
         record: record of the dataset; None if it has none.
         metadata: the dataset as the server describes it: bands and properties of its first image.
         is_scaled: whether scale and offset of the record are applied to bands; they always are in indices.
@@ -188,8 +185,6 @@ def fetch_candidates(
     a request.
 
     Args:
-        source: the collection, and what tells clear pixels.
-        grids: grids of the chips.
         windows: interval of the images of each chip.
     """
     chips = list(zip(grids, windows, strict=True))

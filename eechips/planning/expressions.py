@@ -40,7 +40,6 @@ class LayerImages:
         kind: one image, or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
-        selection: the bands of the chips.
         mask: mask of clouds, applied to every image; None for none.
         dtype: numpy name of the type to which all bands are converted; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
@@ -75,7 +74,6 @@ class LayerImages:
         Masked pixels show the next image below. The band types are those of the first image.
 
         Args:
-            images: images of the dataset.
             *others: images with the same bands, placed above all of ``images``.
         """
         # Select bands first: the service rejects mosaics of images whose bands differ, as between some years.
@@ -150,8 +148,6 @@ def chip_image(
     """Make the template of a chip's image.
 
     Args:
-        images: images of the dataset.
-        grid: grid of the chip.
         coordinates: coordinates of its place, longitude and latitude in degrees.
         source: id of the image on top; None for the latest, or for the nearest to the date.
         date_match: date and interval of the images; None for all images, the latest on top.
@@ -268,7 +264,6 @@ def single_image(images: LayerImages, source: str) -> Template:
     """Make the template of a frame that shows one image alone, masked outside its footprint.
 
     Args:
-        images: images of the dataset.
         source: id of the image.
     """
     return Template(_single, (images,), {"source": source})
@@ -280,8 +275,6 @@ def period_image(
     """Make the template of a frame that reduces the images of a period to one.
 
     Args:
-        images: images of the dataset.
-        grid: grid of the chip.
         coordinates: coordinates of its place, longitude and latitude in degrees.
         reducer: reducer of the values of a pixel, or ``mosaic``: the latest.
         first: start of the period, inclusive, ISO 8601.

@@ -84,10 +84,7 @@ def choose_frames(
     no clear pixel is never chosen.
 
     Args:
-        candidates: images of the place within the window.
         count: number of frames; even for ``before-after``.
-        window: interval of the images.
-        choice: how frames are chosen.
         moment: date of the place, milliseconds since 1970; for ``nearest`` and ``before-after``.
         min_clear: least clear share of a frame.
 

@@ -239,7 +239,6 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
     """Return the grid of a chip around a point, with a given grid alignment.
 
     Args:
-        placement: the alignment, resolved.
         native: the source's own grid.
         point: longitude and latitude in degrees.
         size: width and height in pixels.

@@ -117,7 +117,6 @@ class PropertyFilter:
     """A condition with typed values, ready for Earth Engine.
 
     Attributes:
-        property: name.
         sign: as in :class:`PropertyCondition`.
         values: numbers or texts; several for ``in``.
     """
@@ -195,7 +194,6 @@ def resolve_conditions(
     """Convert the values of conditions to the types of a collection's properties, in one request.
 
     Args:
-        conditions: parsed conditions.
         collection: with at least one image or feature.
         noun: what its elements are, for errors.
 

@@ -143,7 +143,6 @@ def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand
 
     Args:
         option: name of the option, for messages.
-        name: name of the map.
         region: in which the map will be read; None for anywhere.
 
     Raises:

@@ -100,7 +100,6 @@ class Step:
 
         Args:
             start: first day of the first period.
-            bound: the day.
         """
         latest_end = None
         for period in self._periods(start, dt.date.max):

@@ -36,7 +36,6 @@ class DividedItems:
     """Items that were divided into requests; estimates extrapolate the requests of more items.
 
     Attributes:
-        items: number of them.
         requests: requests that they fill; a part of one, if there is room for more.
         timings: number of items and seconds of each request, one after the other.
     """
@@ -141,7 +140,6 @@ def request_each(
     time left.
 
     Args:
-        items: inputs of the requests.
         ask: sends one request for some items and returns a result for each; called by several threads.
         size: items in one request, at most.
         costs: share of a request that each item takes; None if only their number counts.
@@ -229,7 +227,6 @@ def refusal(error: Exception, noun: str, cure: str) -> TooLargeError:
     """Make the error of a planning request that cannot be divided further.
 
     Args:
-        error: what the service says.
         noun: what the request is about, in the plural.
         cure: what the user can do, a clause.
     """

@@ -227,7 +227,6 @@ def divide_regions(
     only some of them. If there are enough regions, there are at least ``SLOTS`` batches.
 
     Args:
-        cost: cost of each region.
         imagery: number and size of the images that are reduced.
         groups: groups of the regions; a batch has regions of one group only. None for one group.
         most: maximum regions of a batch; None to choose by size only.

@@ -261,7 +261,6 @@ def fetch_coarsest_grid(images: ee.ImageCollection, band: str, native: Grid) -> 
 
     Args:
         images: images of which the first thousand are compared; they all have the band.
-        band: name of the band.
         native: its grid in the first image.
     """
 
@@ -285,7 +284,6 @@ def chip_reaches(
     may be on other pixel grids, such as other UTM zones; their pixels are assumed to be no larger.
 
     Args:
-        placement: placement of the chips, resolved.
         native: the grid of an image, with the largest pixels of all images.
         points: longitudes and latitudes in degrees, (n, 2).
         size: width and height of a chip in pixels.
@@ -330,7 +328,6 @@ class ChipFootprint:
     """The properties of a chip that determine its images.
 
     Attributes:
-        grid: its pixels.
         coordinates: coordinates of its place, longitude and latitude in degrees.
         source: ``system:index`` of the image on top; None for the latest, or the nearest to the date.
         date_match: date and interval of its images; None for all images.
@@ -363,7 +360,6 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
     dozen of 256 pixels, share a request.
 
     Args:
-        images: images of the dataset.
         chips: all with a date, or all without.
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)

@@ -83,8 +83,6 @@ def find_region_scenes(
         band: name of the band whose grid images are described by.
         regions: the regions; those near each other are yielded together. Those without images are left out, which is
             logged.
-        alignment: alignment of the pixels.
-        properties: properties of images to return.
 
     Raises:
         RegionError: if a region is not within the area of the CRS.
@@ -244,7 +242,6 @@ def place_scenes(
         region: id of the region.
         shape: its polygons in longitude and latitude.
         scenes: images near it, by time.
-        placement: placement of the pixels, resolved.
         margin: metres around the region.
 
     Raises:
@@ -269,7 +266,6 @@ def region_grid(shape: BaseGeometry, placement: GridAlignment, native: Grid, mar
 
     Args:
         shape: its polygons in longitude and latitude.
-        placement: placement of the pixels, resolved.
         native: pixel grid of an image.
         margin: metres around the region.
 

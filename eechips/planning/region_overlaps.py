@@ -30,7 +30,6 @@ class Overlap:
 
     Args:
         region: polygons in longitude and latitude.
-        placement: grid alignment, resolved.
     """
 
     def __init__(self, region: BaseGeometry, placement: GridAlignment) -> None:
@@ -47,7 +46,6 @@ class Overlap:
         On the image's own pixel grid the window lies within the image.
 
         Args:
-            grid: the image's pixel grid.
             is_bounded: whether the grid has the image's size; else the image is assumed to show the whole region.
 
         Raises:

@@ -273,7 +273,6 @@ def check_size(polygon: BaseGeometry, name: str = "the region") -> None:
 
     Args:
         polygon: in longitude and latitude.
-        name: name of the region, for the message.
 
     Raises:
         RegionError: if it does not; the message has the tolerance within which it can be simplified.

@@ -52,7 +52,6 @@ def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float 
 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
-        count: number of points.
         seed: seed of the whole plan.
         key: distinguishes this geometry's draw from others with the same seed.
 

@@ -81,9 +81,6 @@ class SeparateRegions:
     def polygon_of(self, region: Any) -> BaseGeometry:
         """Return the polygons of a region in longitude and latitude.
 
-        Args:
-            region: its id.
-
         Raises:
             RegionError: if the file has no such region.
         """

@@ -54,7 +54,6 @@ class StrataPool:
     """Draw candidates uniformly on the sphere in each stratum, without points that do not count.
 
     Args:
-        strata: to draw in.
         seed: seed of the whole plan.
         keep: tells which points count; None if all do.
         is_thinned: whether a minimum distance rejects candidates; then too few candidates are no error.
@@ -124,7 +123,6 @@ class StratifiedDraw:
     sequence: the plan has the first ``count`` of them, and the n-th replacement of point p is point n * count + p.
 
     Args:
-        pool: provides candidates.
         keys: keys of the strata, in the order of their turns.
         count: points in each stratum.
         min_distance: between the points of all strata; None for no minimum distance.
@@ -155,7 +153,6 @@ class StratifiedDraw:
         """Return a replacement of a point; it is unique, and does not depend on other replacements.
 
         Args:
-            key: key of the stratum.
             point: one of the points of :meth:`interleaved`.
             number: number of the replacement, from 1.
 
@@ -274,7 +271,6 @@ class FixedStrategy:
     """Use fixed places: in regular rows, or listed by the user.
 
     Attributes:
-        listed: all places.
         point_filter: selects places; None for all.
         min_distance: drops places too near to an earlier one; None for no minimum distance.
     """

@@ -77,7 +77,6 @@ def divide_grid(
         grid: the whole; a window of the base grid.
         base_grid: base grid of the source; its pixel 0, 0 is the corner of a block.
         bands: number of bands of the data; the mask, which is transferred with them, is added.
-        dtype: data type of the data.
         edge: maximum pixels a side of a window; None to choose.
         least: number of windows that are wanted, if they do not become too small for it.
     """

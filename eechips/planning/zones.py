@@ -167,7 +167,6 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
     Args:
         asset: id of the table.
         id_field: column of the ids.
-        zones: zones of the table.
         is_whole: whether these are all zones of the table.
     """
 

@@ -28,13 +28,7 @@ _PER_FOLDER = 1000  # results
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a function in a pool.
-
-    Attributes:
-        function: function to call.
-        arguments: positional arguments.
-        keywords: keyword arguments, by name.
-    """
+    """A call of a function in a pool."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
@@ -49,7 +43,6 @@ class Program:
         first: position in the plan of the first call.
         functions: called functions.
         initializer: called once in every process; None for none.
-        initargs: its arguments.
         shares: whether the pool has threads, which share the script's variables.
     """
 
@@ -78,9 +71,6 @@ class CallResult:
     """The result of a call.
 
     Attributes:
-        value: returned value.
-        error: raised exception.
-        changes: changes of the script's variables.
         outside: files that it wrote by absolute paths outside the run's folder.
         appended: content that it appended to files which several calls append to, by name.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
@@ -109,11 +99,7 @@ class CallResult:
 class CallFolder:
     """The calls of one use of a pool.
 
-    Attributes:
-        path: the folder.
-
     Args:
-        path: the folder.
         key: signs its pickles.
     """
 
@@ -178,7 +164,6 @@ class CallFolder:
         """Store the result of a call, unless it is None.
 
         Args:
-            position: position of the call.
             sandbox: folder in which the call ran.
             out: destination of its files: returned paths below ``sandbox`` become paths below ``out``.
 

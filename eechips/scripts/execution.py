@@ -52,11 +52,7 @@ class CallContext:
 
 
 class CallExecutor:
-    """Run calls, one at a time.
-
-    Args:
-        place: folders and settings of the calls.
-    """
+    """Run calls, one at a time."""
 
     def __init__(self, place: CallContext, observer: RequestObserver) -> None:
         self._place, self._observer = place, observer

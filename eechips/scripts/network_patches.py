@@ -37,7 +37,6 @@ class RequestObserver:
     Attributes:
         failure: error of the last request; None if it succeeded.
         has_answer: whether any request succeeded.
-        failures: errors of all requests.
         is_stopped: whether a request was not sent because the run stops.
     """
 

@@ -45,10 +45,8 @@ class ScriptHost:
         calls: number of completed calls, including those of earlier runs.
 
     Args:
-        identity: identity of the script.
         place: folders and settings of the calls; the folders that the script makes are added.
         key: signs arguments and results of calls.
-        sandbox: working folder of the script.
     """
 
     def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes, sandbox: Sandbox) -> None:

@@ -41,7 +41,6 @@ class PoolHost(Protocol):
         Args:
             calls: in the order of the plan.
             initializer: called once in every process before its first call.
-            initargs: its arguments.
             shares: whether the pool has threads.
         """
 

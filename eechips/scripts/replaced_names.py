@@ -26,7 +26,6 @@ def replace_names(owner: Any, **values: Any) -> Iterator[None]:
 
     Args:
         owner: the module or class.
-        **values: by name.
     """
     before = {name: vars(owner).get(name, _MISSING) for name in values}
     for name, value in values.items():
@@ -49,7 +48,6 @@ def stand_in(owner: ModuleType, name: str, function: Callable[..., Any]) -> Call
 
     Args:
         owner: the module, which has the original.
-        name: the replaced name.
         function: called in its place.
     """
     original = getattr(owner, name)

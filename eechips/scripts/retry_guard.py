@@ -16,11 +16,7 @@ from eechips.scripts.replaced_names import present_function, replace_names, stan
 
 
 class RetryAborted(BaseException):
-    """Carry an error past the retry handlers of a script.
-
-    Attributes:
-        error: the raised exception.
-    """
+    """Carry an error past the retry handlers of a script."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))

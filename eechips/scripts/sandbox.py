@@ -346,7 +346,6 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
 
     Args:
         texts: texts of the script, or its arguments.
-        source: the folder.
 
     Returns:
         Files, with all files of a shapefile; and folders, with their subfolders.

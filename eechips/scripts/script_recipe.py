@@ -44,15 +44,12 @@ class ScriptRecipe:
     """The recipe of a script, which is planned while it runs.
 
     Attributes:
-        path: the file.
         name: its stem.
         identity: SHA-256 of its code, without comments, docstrings and layout, and of its arguments.
-        parameters: the arguments.
         datasets: empty, since they are unknown.
         imports: packages that the file imports.
 
     Args:
-        arguments: arguments of the script.
         out: the run's folder, absolute.
         home: the working directory of the command, absolute.
     """
@@ -141,7 +138,6 @@ class ScriptRecipe:
         """Check whether the script has done anything.
 
         Args:
-            host: host of its pools.
             tasks: number of the export tasks that it has started, and of files that it has written elsewhere.
 
         Raises:
@@ -282,7 +278,6 @@ def await_tasks(folder: Path, *, quiet: bool) -> int:
 
     Args:
         folder: folder of the exports, for the message.
-        quiet: show nothing.
 
     Returns:
         The number of tasks.

@@ -39,7 +39,6 @@ class ScriptSource:
 
     Attributes:
         text: executed Python code, with the line numbers of the file.
-        tree: syntax tree of the text.
         ignored: magics and commands of notebooks without Python code.
     """
 
@@ -208,9 +207,6 @@ class _Magics(ast.NodeTransformer):
 
     Attributes:
         ignored: magics and commands without Python code.
-
-    Args:
-        path: path of the script.
     """
 
     def __init__(self, path: Path) -> None:

@@ -25,11 +25,7 @@ _MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 class LocalStore:
-    """A folder of results on a local disk.
-
-    Attributes:
-        root: the folder.
-    """
+    """A folder of results on a local disk."""
 
     is_overwritten = False
 

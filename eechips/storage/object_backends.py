@@ -31,18 +31,12 @@ class Backend(Protocol):
     def put(self, key: str, data: bytes) -> None:
         """Upload data and verify it.
 
-        Args:
-            key: key of the object.
-
         Raises:
             TransientError: if the stored content differs.
         """
 
     def create(self, key: str, data: bytes) -> bool:
         """Upload a small object, unless one with its key exists.
-
-        Args:
-            key: key of the object.
 
         Returns:
             Whether it was uploaded.
@@ -55,7 +49,6 @@ class Backend(Protocol):
         """Upload a file in little memory, in parts if it is large, and verify it.
 
         Args:
-            key: key of the object.
             tell: called with the number of bytes sent so far.
         """
 
@@ -109,11 +102,7 @@ def open_backend(url: str) -> tuple[Backend, str]:
 
 
 class FsspecBackend:
-    """Any file system of fsspec, such as sftp or hdfs. Incomplete files may be visible there.
-
-    Args:
-        files: the file system.
-    """
+    """Any file system of fsspec, such as sftp or hdfs. Incomplete files may be visible there."""
 
     is_atomic = False
 

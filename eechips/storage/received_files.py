@@ -140,7 +140,6 @@ def read_frame(
     """Read a table of results, CSV or Parquet. Columns of long integers with missing values have Python's integers.
 
     Args:
-        source: the file, or its content.
         suffix: ``csv`` or ``parquet``.
         columns: names; None for all.
         rows: number of first rows; None for all.

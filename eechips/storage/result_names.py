@@ -65,7 +65,6 @@ class NameTemplate:
     the template make folders; slashes of values do not.
 
     Args:
-        text: the template.
         prefers_values: whether a key ``id``, ``index`` or ``kind`` of the unit, such as a column of the user's file,
             takes precedence over the field of that name; true for templates of users.
 
@@ -107,10 +106,6 @@ class NameTemplate:
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
         """Return the name of a unit's result, without suffix.
-
-        Args:
-            identifier: id of the unit.
-            index: position in the plan.
 
         Raises:
             UsageError: if the unit lacks a field; the message lists its fields.

@@ -51,7 +51,6 @@ class S3Backend:
     """A bucket. S3 rejects an object, or a part of one, that arrives with another SHA-256 than was sent.
 
     Args:
-        bucket: name.
         environment: variables of AWS's own tools.
         single_put: bytes up to which an object is uploaded by one request, and size of the parts of larger ones.
     """
@@ -174,7 +173,6 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
     botocore reads profiles, and finds credentials of machines and containers, unless variables say it all.
 
     Args:
-        bucket: name.
         environment: variables.
 
     Raises:
@@ -252,7 +250,6 @@ def region_of(bucket: str, service: str, bundle: str | None = None) -> str | Non
     """Return the region of a bucket, which anybody may ask for; None if there is no such bucket.
 
     Args:
-        bucket: name.
         service: address of S3.
         bundle: file of root certificates.
 

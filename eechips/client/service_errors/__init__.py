@@ -49,10 +49,5 @@ SERVICE_ERRORS: tuple[ServiceError, ...] = (
 
 
 def find_error(code: int, body: ErrorBody) -> ServiceError | None:
-    """Return the first row that an answer matches; None if it is unknown.
-
-    Args:
-        code: HTTP status.
-        body: body of the answer.
-    """
+    """Return the first row that an answer matches; None if it is unknown."""
     return next((row for row in SERVICE_ERRORS if matches(row, code, body)), None)

@@ -23,7 +23,6 @@ def _data_error(name: str, cause: str, cure: str, source: str, said: str, *, mes
     """Return the row of an error that fails its unit; see :class:`ServiceError`.
 
     Args:
-        name: name of the row.
         cause: what happened.
         cure: what the user can do.
         source: where it is documented.

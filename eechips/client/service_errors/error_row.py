@@ -32,7 +32,6 @@ class Example:
     """A real body of the error.
 
     Attributes:
-        code: HTTP status.
         status: word of ``google.rpc.Code``.
         message: as the service writes it.
         reason: reason of ``google.rpc.ErrorInfo``; empty where none is sent.
@@ -68,12 +67,10 @@ class ServiceError:
     """One row.
 
     Attributes:
-        name: name of the row.
         kind: what to do.
         cause: what happened, a clause without a full stop.
         cure: what the user can do, a clause without a full stop; empty where only the message can tell.
         source: where it is documented.
-        example: example of a body.
         message: regular expression, searched in the message; empty for none.
         reasons: reasons of ErrorInfo, in capitals, or of ``errors[]``.
         codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
@@ -105,7 +102,6 @@ class ErrorBody:
     """Content of an error body.
 
     Attributes:
-        message: the service's message.
         reasons: reasons of ``google.rpc.ErrorInfo`` and of ``errors[]``.
         window: window of the quota that the error's details name.
         is_whole: False for a JSON object that was cut off or damaged on its way.
@@ -145,12 +141,7 @@ _NAMED: Mapping[QuotaWindow, str] = {
 
 
 def matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
-    """Return whether an answer matches a row.
-
-    Args:
-        code: HTTP status of the answer.
-        body: body of the answer.
-    """
+    """Return whether an answer matches a row."""
     is_said = bool(row.message) and re.search(row.message, body.message, re.IGNORECASE | re.DOTALL) is not None
     is_named = bool(set(row.reasons) & set(body.reasons))
     if row.period and body.window not in ("", row.period):

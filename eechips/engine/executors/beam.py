@@ -188,7 +188,6 @@ class _Pipeline:
     """A submitted pipeline.
 
     Args:
-        path: path of the saved job.
         log: file for the output of Beam.
         look: seconds between two listings of the queue.
     """

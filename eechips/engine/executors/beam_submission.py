@@ -29,8 +29,6 @@ class PipelineJob:
 
     Attributes:
         rate: requests per second for each slot; None for no limit.
-        queue: queue of units and outcomes.
-        partitions: numbers of the partitions.
         options: options of Beam, as on a command line.
         failure: file for the error if the pipeline fails.
     """

@@ -355,7 +355,6 @@ def execute(plugin: str, assignment: WorkUnit, share: QuotaShare) -> tuple[Outco
 
     Args:
         plugin: name of the :class:`Membership` of the run.
-        share: share of the quota, of the worker.
     """
     membership = cast(Membership, distributed.get_worker().plugins[plugin])
     distributed.secede()
@@ -366,7 +365,6 @@ class Membership(distributed.WorkerPlugin):
     """The plugin that connects a worker of a cluster to a run.
 
     Args:
-        discovery: API description for the client.
         probe: a file that exists where the results are stored.
     """
 

@@ -26,7 +26,6 @@ class DaskWorker:
     """A worker process of a cluster. Several threads may use it.
 
     Args:
-        discovery: API description for the client.
         probe: a file that exists where the results are stored, if this machine has the same file system.
 
     Raises:
@@ -47,9 +46,6 @@ class DaskWorker:
 
     def execute(self, assignment: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
         """Execute an assignment.
-
-        Args:
-            share: share of the quota, at present.
 
         Returns:
             The outcome, and the use of the quota since the previous call returned.

@@ -257,7 +257,6 @@ def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | L
     """Return the events of the assignments of a worker that has ended, and remove them from its handle.
 
     Args:
-        reason: how it ended.
         late: positions of the assignments for which it was killed, if it was.
     """
     unknown = True if len(handle.assignments) == 1 else None
