@@ -172,11 +172,7 @@ class Authorizer:
                 raise
 
     def _follow(self) -> bool:
-        """Adopt the token, or the failure, of other processes.
-
-        Returns:
-            Whether there is a token now that need not be replaced.
-        """
+        """Adopt the token, or the failure, of other processes; return whether there is a token to be used."""
         state = self._shared.read()
         self._adopt(state)
         if self._is_valid and not self._is_due:
@@ -226,11 +222,7 @@ class Authorizer:
         return self._shared.update(publish)
 
     def _postpone(self, error: EechipsError, generation: int) -> float:
-        """Postpone the next refresh in all processes.
-
-        Returns:
-            Seconds until the next try.
-        """
+        """Postpone the next refresh in all processes; return the seconds until the next try."""
         now = self._clock()
 
         def put_off(shared_state: TokenState) -> TokenState:

@@ -73,11 +73,7 @@ _HOLD = 30.0
 
 
 class CongestionController:
-    """Controller that raises and lowers a limit. The caller holds the lock of the cells.
-
-    Args:
-        cells: state, perhaps in memory that processes share.
-    """
+    """Controller that raises and lowers a limit, in cells that processes may share. The caller holds their lock."""
 
     def __init__(self, cells: CongestionCells) -> None:
         self._cells = cells

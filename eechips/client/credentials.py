@@ -92,11 +92,7 @@ def is_project(name: str) -> bool:
 
 
 def missing_project(what: str = "no Google Cloud project") -> ConfigurationError:
-    """Make the error of a run without a project that Earth Engine takes.
-
-    Args:
-        what: is the matter.
-    """
+    """Make the error of a run without a project that Earth Engine takes; ``what`` is the matter."""
     return ConfigurationError(
         f"{what}: name one that is registered for Earth Engine (`project`, {PROJECT_VARIABLE}, or"
         " `earthengine set_project ID`), or run without an account (`local`)"
@@ -128,11 +124,7 @@ def describe_credentials(credentials: Any, endpoint: str) -> str:
 
 
 def find_cure(credentials: Any) -> str:
-    """Return what to do when Google issues no token for credentials, a clause.
-
-    Args:
-        credentials: credentials of google.auth.
-    """
+    """Return what to do when Google issues no token for credentials of google.auth, a clause."""
     if getattr(credentials, "refresh_token", None):
         return _SIGN_IN if _is_stored(credentials) or not _is_of_gcloud(credentials) else _SIGN_IN_WITH_GCLOUD
     kind = type(credentials).__module__

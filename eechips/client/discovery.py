@@ -34,11 +34,7 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryFile:
-    """Discovery documents in a file. Two are equal if the documents are equal, in whatever files.
-
-    Attributes:
-        digest: sha256 of the documents.
-    """
+    """Discovery documents in a file. Two are equal if the SHA-256 of the documents is equal, in whatever files."""
 
     path: Path = field(compare=False)
     digest: str

@@ -111,11 +111,7 @@ def next_renewal(period: Period, now: datetime) -> datetime:
 
 
 def quota_month(now: datetime) -> str:
-    """Return the month of a quota in which a moment lies, such as ``2026-11``; see :func:`next_renewal`.
-
-    Args:
-        now: the present time, aware.
-    """
+    """Return the month of a quota in which an aware moment lies, such as ``2026-11``; see :func:`next_renewal`."""
     return f"{_pacific(now):%Y-%m}"
 
 

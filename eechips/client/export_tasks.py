@@ -142,11 +142,7 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
 
 @dataclass(frozen=True, slots=True)
 class _ExportRequest:
-    """The body of a request that starts a task.
-
-    Attributes:
-        suffix: suffix of the file.
-    """
+    """The body of a request that starts a task, and the suffix of its file."""
 
     content: dict[str, Any]
     options: dict[str, Any]
@@ -203,11 +199,7 @@ def _find_task(name: str) -> str | None:
 
 
 def _list_pages(project: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield the pages of the list of a project's operations; each is one request. The client offers the whole only.
-
-    Args:
-        project: ``projects/…``.
-    """
+    """Yield the pages of the operations of ``projects/…``, a request each. The client offers the whole only."""
     import ee
 
     operations = ee.data._get_cloud_projects().operations()

@@ -39,11 +39,7 @@ def has_geometry(table: Table) -> bool:
 
 
 def exported_rows(table: Table) -> ee.FeatureCollection:
-    """Return the features of the file of a table.
-
-    Args:
-        table: without an obstacle, see :func:`table_obstacle`.
-    """
+    """Return the features of the file of a table without an obstacle: see :func:`table_obstacle`."""
     import ee
 
     source: Any = table.source.source if isinstance(table.source, SplittableTable) else table.source

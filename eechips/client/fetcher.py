@@ -168,11 +168,7 @@ class Fetcher:
     def _collect(
         self, chip: Chip, grid: Grid, windows: Sequence[Window], accept: Callable[[Chip, bytes], T]
     ) -> tuple[list[Part[T]], bool]:
-        """Fetch windows of a chip, those that are too large by quarters.
-
-        Returns:
-            The parts in row-major order, and whether anything was too large.
-        """
+        """Fetch windows of a chip, large ones by quarters: the parts in row-major order, and if any was too large."""
         parts: list[Part[T]] = []
         pending = [(window, 0) for window in reversed(windows)]
         rejected = False

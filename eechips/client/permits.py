@@ -122,11 +122,7 @@ class Permit:
     profile: str | None = None
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Record a response of the service.
-
-        Args:
-            headers: with lower-case names.
-        """
+        """Record a response of the service; names of headers are in lower case."""
         self.status = status
         self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
         self.retry_after = parse_retry_after(headers) if status in (429, 503) else None

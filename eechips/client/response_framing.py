@@ -225,11 +225,7 @@ class StrictConnection(urllib3.connection.HTTPConnection):
 
 
 def make_strict(pool: Any) -> Any:
-    """Have a pool open connections that refuse doubtful responses, whatever their kind.
-
-    Args:
-        pool: pool of which no connection is open yet.
-    """
+    """Have a pool that has no connection yet open connections that refuse doubtful responses of any kind."""
     kind: type[Any] = pool.ConnectionCls
     if not issubclass(kind, StrictConnection):
         host = HostFraming()

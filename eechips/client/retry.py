@@ -65,11 +65,7 @@ _CROWDED_DELAY = 0.5
 
 @dataclass(slots=True)
 class _SplitRepeats:
-    """Repeats of requests that were too large.
-
-    Attributes:
-        count: so far.
-    """
+    """Repeats of requests that were too large, so far."""
 
     count: int = 0
 
@@ -97,11 +93,7 @@ def splitting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(is_alone: bool = True) -> Iterator[None]:
-    """Send the requests inside the block again more often if they are too large, as they cannot be divided.
-
-    Args:
-        is_alone: whether they cannot.
-    """
+    """Send the requests inside the block again more often if they are too large and cannot be divided."""
     token = _IS_ALONE.set(is_alone)
     try:
         yield

@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipStack(Chip):
-    """Several chips of one grid, format and type, whose bands are fetched by one request.
-
-    Attributes:
-        chips: in their order.
-    """
+    """Several chips of one grid, format and type, whose bands are fetched by one request in their order."""
 
     chips: tuple[Chip, ...] = ()
 

@@ -162,11 +162,7 @@ class Throttle(PermitIssuer):
             self._wake_some()
 
     def refute(self, limit: int) -> None:
-        """Return to a limit of all runs that was accepted, because another run's requests were rejected since.
-
-        Args:
-            limit: permits.
-        """
+        """Return to a limit of all runs that was accepted: another run's requests were rejected since."""
         with self._locked():
             self._controller.refute(float(limit), self.clock())
 

@@ -310,11 +310,7 @@ class Transport:
         return self._retry(self._numbered(attempt), self._policy)
 
     def capture(self, send: Callable[[], object]) -> HttpRequest:
-        """Capture the request that the client would send, without sending it.
-
-        Args:
-            send: has the client send one request.
-        """
+        """Capture the one request that ``send`` has the client send, without sending it."""
         captured: list[HttpRequest] = []
         with self._changed_mode(captured=captured):
             send()

@@ -67,11 +67,7 @@ class Usage:
 
     @contextlib.contextmanager
     def count(self, permit: Permit) -> Iterator[None]:
-        """Count the request that is sent inside the block.
-
-        Args:
-            permit: permit of the request, in which the block records the number of bytes.
-        """
+        """Count the request that is sent inside the block, which records the received bytes in its permit."""
         self.requests += 1
         began = time.monotonic()
         try:

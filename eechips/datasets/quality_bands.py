@@ -152,11 +152,7 @@ class MaskSource:
     score: ClearScore | None = None
 
     def matches(self, dataset: str) -> bool:
-        """Return whether a dataset has these quality bands.
-
-        Args:
-            dataset: asset id.
-        """
+        """Return whether a dataset, by its asset id, has these quality bands."""
         return re.fullmatch(self.datasets, dataset) is not None
 
 

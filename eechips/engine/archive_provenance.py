@@ -68,11 +68,7 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServedArchives:
-    """The open archives of a local Earth Engine.
-
-    Attributes:
-        archives: as it describes them, with their datasets: id, terms, and what differs.
-    """
+    """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs."""
 
     url: str
     archives: tuple[dict[str, Any], ...]

@@ -188,11 +188,7 @@ class BeamWorker:
 
 @dataclass(slots=True)
 class _UnderWay:
-    """The units that are being executed.
-
-    Attributes:
-        units: by position, each with the time of its start.
-    """
+    """The units that are being executed, by position, each with the time of its start."""
 
     timeout: float
     clock: Callable[[], float]

@@ -65,11 +65,7 @@ class Breaker:
             self._first.begin(unit.position for unit in assignment.units)
 
     def note(self, assignment: WorkUnit, outcome: Outcome) -> EechipsError | None:
-        """Count an outcome.
-
-        Returns:
-            The error that stops the run; None to continue.
-        """
+        """Count an outcome; return the error that stops the run, or None."""
         record = outcome.record
         if record is None:
             return None

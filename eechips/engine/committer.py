@@ -95,11 +95,7 @@ class Committer:
         return records
 
     def _commit_files(self, unit: Settled, batch: _Batch) -> Record:
-        """Commit the files of a unit, unless another unit owns one of their names.
-
-        Returns:
-            The record, or that of a failure.
-        """
+        """Commit the files of a unit, unless another owns one of their names; return the record."""
         assignment, outcome, record = unit
         files = files_of(outcome)
         for file in files:

@@ -16,11 +16,7 @@ _NORMAL = 1.96
 
 
 def student_quantile(freedom: int) -> float:
-    """Return the 97.5% quantile of Student's t distribution.
-
-    Args:
-        freedom: degrees of freedom, from 1.
-    """
+    """Return the 97.5% quantile of Student's t distribution with degrees of freedom from 1."""
     return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
 
 
@@ -183,11 +179,7 @@ class ComputeAccount:
         return self._total(self._month(now), 0)
 
     def total(self, left: int = 0) -> ComputeRange | None:
-        """Return what the run has used and will use.
-
-        Returns:
-            The compute; None if no unit was profiled.
-        """
+        """Return what the run has used and will use; None if no unit was profiled."""
         whole = MonthAccount(
             sum(month.eecu_seconds for month in self.months.values()),
             sum(month.unprofiled for month in self.months.values()),

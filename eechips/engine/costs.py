@@ -144,11 +144,7 @@ def describe_requests(foreseen: Estimate) -> str:
 
 
 def describe_expected(foreseen: Estimate) -> str:
-    """Return the range of the compute of a run, its share of the month, and where the figures come from.
-
-    Args:
-        foreseen: with a compute.
-    """
+    """Return the range of the compute of a run, its share of the month, and where the figures come from."""
     compute = foreseen.compute
     assert compute is not None
     low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
@@ -189,11 +185,7 @@ def describe_range(low: float, high: float) -> str:
 
 
 def describe_month(now: datetime) -> str:
-    """Return the compute of a month, and when it is renewed, as a text.
-
-    Args:
-        now: the present time, UTC.
-    """
+    """Return the compute of a month, and when it is renewed from now (UTC) on, as a text."""
     renewed = f"renewed on {next_renewal('month', now):%Y-%m-%d %H:%M} UTC"
     tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
     return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"

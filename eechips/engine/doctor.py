@@ -184,11 +184,7 @@ def check_python() -> Finding:
 
 
 def check_packages(*, local: bool) -> Finding:
-    """Compare the installed packages with the required versions.
-
-    Args:
-        local: also the local Earth Engine and what it requires.
-    """
+    """Compare the installed packages with the required versions; with ``local`` also the local Earth Engine's."""
     packages, wrong = [f"eechips {version('eechips')}"], []
     required = [*(requires("eechips") or ()), *(_requires_local() if local else ())]
     for requirement in required:
@@ -220,11 +216,7 @@ def _requires_local() -> list[str]:
 
 
 def check_disk(out: Path) -> Finding:
-    """Check the free space for the results, and the permission to write them.
-
-    Args:
-        out: output folder; need not exist.
-    """
+    """Check the free space for the results in a folder, there or not, and the permission to write them."""
     folder = out.absolute()
     elsewhere = "choose another folder with `out`"
     try:
@@ -241,11 +233,7 @@ def check_disk(out: Path) -> Finding:
 
 
 def check_store(store: ObjectStore) -> Finding:
-    """Check whether the object store answers, and the permission to write, with an object that is removed again.
-
-    Args:
-        store: may be empty.
-    """
+    """Check whether the object store, perhaps empty, answers; write an object to it, and remove it again."""
     advice = "name a bucket that exists with `out`, and give the store's own tools the right to write there"
     try:
         store.check()
@@ -279,11 +267,7 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
 
 
 def check_token(finding: Finding, credentials: Any) -> Finding:
-    """Check whether Google issues a token for the credentials.
-
-    Args:
-        credentials: credentials of google.auth.
-    """
+    """Check whether Google issues a token for credentials of google.auth."""
     try:
         Authorizer(credentials).authorize({})
     except Exception as error:  # what google.auth and the network raise is the finding; all else is raised again

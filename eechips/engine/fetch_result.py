@@ -154,11 +154,7 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
 
 
 def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
-    """Return the file of a table.
-
-    Args:
-        rows: rows of its source.
-    """
+    """Return the file of a table, with the rows of its source."""
     from eechips.formats.table import arrange_columns
 
     names: tuple[str, ...]

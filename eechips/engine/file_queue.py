@@ -56,11 +56,7 @@ class OutcomeBatch:
 
 @dataclass(frozen=True)
 class FileQueue:
-    """A folder of partitions and batches. Picklable; every process reads and writes it directly.
-
-    Attributes:
-        token: name of the folder.
-    """
+    """A folder of partitions and batches, ``token``. Picklable; every process reads and writes it directly."""
 
     store: Store
     token: str

@@ -180,11 +180,7 @@ class RequestJoining:
         self._request_window, self._costs, self._slots = request_window, costs, max(1, slots)
 
     def of_ledger(self, ledger: Ledger, left: int) -> JoinedRequests | None:
-        """Estimate from open units of a whole plan: up to 4,096 are joined.
-
-        Args:
-            left: open units.
-        """
+        """Estimate from open units of a whole plan, ``left`` of them: up to 4,096 are joined."""
         units = list(islice(ledger.open_units(), _HELD))
         if not units:
             return None
@@ -198,11 +194,7 @@ class RequestJoining:
         return JoinedRequests(counts.mean * share, counts.low * share, counts.high * share, 1.0 / share)
 
     def compare_places(self, preview: PlanPreview, first: Unit) -> PlanPlaces:
-        """Find out how many units of a plan have a neighbour, by some parts of it.
-
-        Args:
-            first: first unit of the plan, which has the size of all.
-        """
+        """Find out, by some parts of a plan, how many units have a neighbour; all have the size of the first."""
         window = self._request_window(unit_value(first))
         alone = self._count([_as_unit(0, first)])
         if window is None:

@@ -107,11 +107,7 @@ class OpenUnits:
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
 
     def settle(self) -> bool:
-        """Settle the units.
-
-        Returns:
-            Whether all are settled; False if the user stopped the run, or the budget is spent.
-        """
+        """Settle the units; return False if the user stopped the run before, or the budget is spent."""
         if self._config.estimate is not None and not self._try_first(self._config.estimate):
             return False
         if self._unplanned:
@@ -262,11 +258,7 @@ class OpenUnits:
 
 
 def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
-    """Return the message for a run that was stopped.
-
-    Args:
-        is_planned: whether it has units, so that it may have results.
-    """
+    """Return the message for a run that was stopped; one that is planned may have results."""
     kept = "Stopped; completed results are kept"
     if not is_planned:
         kept = "Stopped while planning; there are no results yet"

@@ -229,11 +229,7 @@ class Planner:
         self.stored = max(self.stored, new[-1].position + 1)
 
     def open_units(self, position: int = 0) -> Iterator[WorkUnit | None]:
-        """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready.
-
-        Args:
-            position: position of the first one.
-        """
+        """Yield the units to fetch from a position on, in the order of the plan; None while the next is not ready."""
         while True:
             end = self.stored
             yield from self._ledger.open_units(position, end)

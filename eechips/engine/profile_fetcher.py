@@ -85,11 +85,7 @@ class ProfileFetcher:
             return fetched
 
     def finish(self, seconds: float) -> None:
-        """Fetch all that wait.
-
-        Args:
-            seconds: to wait for it at most; what has not come by then is given up.
-        """
+        """Fetch all that wait, for some seconds at most; what has not come by then is given up."""
         end = self._clock() + seconds
         self.add((), is_urgent=True)
         with self._changed:

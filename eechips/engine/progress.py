@@ -117,11 +117,7 @@ class Progress:
             self._line(in_flight)
 
     def note(self, text: str) -> None:
-        """Show a text beside the counts from now on.
-
-        Args:
-            text: such as an estimate of the whole; empty for none.
-        """
+        """Show a text beside the counts from now on, such as an estimate of the whole; none if it is empty."""
         self._note = f", {one_line(text)}" if text else ""
 
     @property

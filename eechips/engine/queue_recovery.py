@@ -33,11 +33,7 @@ def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
 
 
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
-    """Record the outcomes in the file queues of earlier pipelines, and remove the queues.
-
-    Returns:
-        The number of settled units.
-    """
+    """Record the outcomes in the file queues of earlier pipelines, remove the queues; count the settled units."""
     settled = 0
     immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
     for token in ledger.meta().get(FILE_QUEUES, []):

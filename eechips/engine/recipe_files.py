@@ -22,11 +22,7 @@ class RecipeFile:
 
 @dataclass(frozen=True, slots=True)
 class RecipeFiles:
-    """A result: files that a recipe has written itself, perhaps none.
-
-    Attributes:
-        files: the manifest records the metadata of the first one.
-    """
+    """A result: files that a recipe has written itself, perhaps none. The manifest has the metadata of the first."""
 
     files: tuple[RecipeFile, ...]
 

@@ -59,11 +59,7 @@ class RecordedCompute:
 
 
 def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
-    """Load the compute of earlier units.
-
-    Returns:
-        None if there is none, or the file cannot be read.
-    """
+    """Load the compute of earlier units; None if there is none, or the file cannot be read."""
     path = _path(endpoint, kind)
     try:
         content = json.loads(path.read_bytes()) if path is not None else {}

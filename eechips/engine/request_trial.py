@@ -82,11 +82,7 @@ class PlanCost:
 
 @dataclass(frozen=True, slots=True)
 class RequestTrial:
-    """The plans that were tried, and the chosen one.
-
-    Attributes:
-        costs: costs of each plan; that of the configured plan comes first.
-    """
+    """The plans that were tried, that of the configuration first, and the chosen one."""
 
     costs: tuple[PlanCost, ...]
 

@@ -163,11 +163,7 @@ class Results:
         self._parts.commit(self._parts.stage(file, data, str(new_writer())))
 
     def progress(self, total: int, unit: str) -> Progress:
-        """Return a progress bar for a part of the work; use it in a ``with`` block.
-
-        Args:
-            total: total of what is counted.
-        """
+        """Return a progress bar for a part of the work; use it in a ``with`` block."""
         return Progress(total, 0, None, quiet=self._quiet, unit=unit)
 
     def say(self, text: str) -> None:

@@ -63,11 +63,7 @@ class ResumeCheck:
         return list(reasons)
 
     def is_assembled(self, assembled_files: Iterable[Mapping[str, Any]]) -> bool:
-        """Return whether assembled files are those that were recorded.
-
-        Args:
-            assembled_files: path, bytes and SHA-256 of each, as the ledger has them.
-        """
+        """Return whether assembled files are the recorded ones: path, bytes and SHA-256 of each."""
         wanted = {str(recorded["file"]): recorded for recorded in assembled_files}
         there = self._list(wanted)
         known = self._known

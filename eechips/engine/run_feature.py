@@ -80,11 +80,7 @@ class RunControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StopReason:
-    """Why no further unit starts.
-
-    Attributes:
-        text: sentence for the user.
-    """
+    """Why no further unit starts: an event for the log, and a sentence for the user."""
 
     event: str
     text: str
@@ -116,11 +112,7 @@ class RunFeature:
         return None
 
     def advance(self, *, is_draining: bool) -> None:
-        """Go on with what the feature does beside the units, without waiting.
-
-        Args:
-            is_draining: no further unit starts.
-        """
+        """Go on with what the feature does beside the units, without waiting; no unit starts while draining."""
 
     def room(self) -> float:
         """Return how many units the next assignment may have; 0 if none may start now."""

@@ -129,11 +129,7 @@ _BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geomet
 
 
 class SlowUnitReports(RunFeature):
-    """Tell the user of units that take long, while no unit finishes.
-
-    Args:
-        advice: returns advice for the user; called with the first message.
-    """
+    """Tell the user of units that take long, while no unit finishes; with the first message also advice."""
 
     def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._advice, self._clock = advice, clock

@@ -11,11 +11,7 @@ from eechips.manifest.unit_record import WorkUnit
 
 
 class ShuffledUnits(RunFeature):
-    """Submit the open units in the order of the first epoch, once the plan is whole.
-
-    Args:
-        seed: seed of the order; None for the order of the plan.
-    """
+    """Submit the open units in the order of the first epoch, by a seed or as planned, once the plan is whole."""
 
     def __init__(self, ledger: Ledger, seed: int | None) -> None:
         self._ledger, self._seed = ledger, seed

@@ -90,11 +90,7 @@ def _sum(costs: Iterable[UnitCost]) -> UnitCost:
 
 
 def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
-    """Estimate the bytes of a chip's file; None if its size is unknown.
-
-    Args:
-        dtype: data type of its pixels, if the chip has none.
-    """
+    """Estimate the bytes of a chip's file, of a type if the chip has none; None if its size is unknown."""
     import numpy as np
 
     if chip.size is None:

@@ -59,11 +59,7 @@ _REPORT_SECONDS = 0.25
 
 
 class _Reports:
-    """Reports of the progress of an assignment, at intervals.
-
-    Args:
-        interval: seconds from one to the next, at least.
-    """
+    """Reports of the progress of an assignment, with so many seconds from one to the next, at least."""
 
     def __init__(self, report: Callable[[], None], interval: float) -> None:
         self._report, self._interval, self._last = report, interval, time.monotonic()

@@ -54,11 +54,7 @@ _TRANSPARENT_PIXEL = base64.b64decode(
 
 
 def preload(instructions: str) -> None:
-    """Load what every worker needs, and the client with its algorithms.
-
-    Args:
-        instructions: by :func:`encode_instructions`.
-    """
+    """Load what every worker needs, and the client with its algorithms; see :func:`encode_instructions`."""
     gc.disable()  # nearly all that is loaded stays
     defer_imports()
     wanted = json.loads(instructions)

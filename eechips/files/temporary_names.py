@@ -87,11 +87,7 @@ class Writer:
 
 
 def new_writer(run: str | None = None) -> Writer:
-    """Make a writer of this process.
-
-    Args:
-        run: text that identifies the run, whose lock is held; None for a writer without a run.
-    """
+    """Make a writer of this process; ``run`` identifies the run whose lock is held, if there is one."""
     digest = NO_RUN if run is None else hashlib.sha256(run.encode(errors="surrogateescape")).hexdigest()[: len(NO_RUN)]
     place = _place() or secrets.token_hex(6)
     return Writer(digest, place, os.getpid(), _started(os.getpid()) or 0, secrets.token_hex(4))

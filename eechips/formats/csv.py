@@ -13,11 +13,7 @@ from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Encode a table as CSV.
-
-    Args:
-        columns: values of each column; floats are written with all digits, dates as ISO 8601.
-    """
+    """Encode columns as CSV; floats are written with all digits, dates as ISO 8601."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)

@@ -101,11 +101,7 @@ def writer_of(kind: FileKind) -> GeotiffWriter:
 
 
 class GeotiffWriter:
-    """Writer of the files of a kind. Threads may share it.
-
-    Args:
-        layout: layout of an empty file of this kind: its image, and its mask if there is one.
-    """
+    """Writer of the files of a kind, from the layout of an empty one. Threads may share it."""
 
     def __init__(self, layout: TiffLayout) -> None:
         self._images = layout.images

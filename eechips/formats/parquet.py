@@ -14,11 +14,7 @@ IMPORTS = ("pandas",)
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
-    """Encode a table as Parquet.
-
-    Args:
-        columns: values of each column, of one type.
-    """
+    """Encode columns as Parquet; each has values of one type."""
     import pyarrow
     import pyarrow.parquet
 

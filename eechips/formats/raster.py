@@ -73,11 +73,7 @@ def certain_pixels(bands: Sequence[Any], nodata: float | None = None) -> Any:
 
 
 def check_certain(mask: Any, expectation: Expectation) -> None:
-    """Raise UncertainMaskError if a response without a mask has a pixel in doubt.
-
-    Args:
-        mask: mask of the decoded response, (rows, columns).
-    """
+    """Raise UncertainMaskError if a response without a mask has a pixel in doubt; shape (rows, columns)."""
     if expectation.is_unmasked and not mask.all():
         raise UncertainMaskError("a pixel may be masked")
 

@@ -48,11 +48,7 @@ class UnsupportedTiffError(Exception):
 
 
 class IncompleteHeaderError(Exception):
-    """A header that continues beyond the bytes at hand.
-
-    Attributes:
-        end: position up to which it is needed, at least.
-    """
+    """A header that continues beyond the bytes at hand, up to ``end`` at least."""
 
     def __init__(self, end: int) -> None:
         super().__init__(f"the header continues up to byte {end:,}")
@@ -142,11 +138,7 @@ class TiffLayout:
         return sorted(pairs)
 
     def small(self, blocks: Mapping[int, bytes]) -> bytes:
-        """Return a TIFF that has some blocks only.
-
-        Args:
-            blocks: by offset in the original file.
-        """
+        """Return a TIFF that has some blocks only, by their offset in the original file."""
         starts: dict[int, int] = {}
         size = 0
         for offset, data in blocks.items():

@@ -222,11 +222,7 @@ class CheckedRecipe:
         return self._recipe.get_result(index, unit)
 
     def run_interactively(self, context: RecipeContext) -> bool:
-        """Plan, and fetch three units; for a script, three items of its first pools.
-
-        Returns:
-            False, since most of the plan remains.
-        """
+        """Plan, and fetch three units; for a script, three items of its first pools. Most of the plan remains."""
 
         def settle(first: int, end: int) -> bool:
             return self._try(context, first, end)

@@ -67,11 +67,7 @@ REGION = option(
 
 
 def optional_region(default: str) -> Mapping[str, Option]:
-    """Declare a region that may be left out.
-
-    Args:
-        default: what is used without one.
-    """
+    """Declare a region that may be left out, and what is used then."""
     return option(
         "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
         PLACES,

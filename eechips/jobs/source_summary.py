@@ -80,11 +80,7 @@ class SourceSummary:
 
 
 def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> SourceSummary:
-    """Summarise a dataset without a request.
-
-    Args:
-        mode: source of a row's values.
-    """
+    """Summarise a dataset without a request."""
     return SourceSummary(
         mode=mode,
         bands=tuple(band.name for band in bands),

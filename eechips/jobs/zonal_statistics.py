@@ -168,11 +168,7 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
 def reduce_region(
     elements: Elements, reduction: Reduction, region: Any, geometry: ee.Geometry, table_format: TableFormat
 ) -> Table:
-    """Return the table of one region: a row for each image, by time.
-
-    Args:
-        elements: elements that meet the region.
-    """
+    """Return the table of one region: a row for each image that meets it, by time."""
     outputs = reduction.statistics.outputs(reduction.bands)
     reducer = reduction.statistics.reducer()
     where: dict[str, Any] = {"geometry": geometry, "maxPixels": _MAX_PIXELS, **reduction.pixels}

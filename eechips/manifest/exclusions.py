@@ -151,11 +151,7 @@ class _Samples:
 
 
 def release_units(ledger: Ledger, store: Store, positions: Sequence[int]) -> None:
-    """Set units back to planned, and remove their files once the ledger says so.
-
-    Args:
-        ledger: ledger of the run, whose lock is held.
-    """
+    """Set units back to planned, and remove their files once the ledger says so. The run is locked."""
     ledger.note(REMOVALS, ledger.meta().get(REMOVALS, []) + recorded_files(ledger.database, positions))
     ledger.reopen(positions)
     remove_excluded_files(ledger, store)
@@ -191,11 +187,7 @@ def remove_uncommitted_files(ledger: Ledger, store: Store) -> None:
 
 
 def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
-    """Remove the files that the ledger lists for removal, except results of units.
-
-    Returns:
-        Files that stay since they are not as they were recorded.
-    """
+    """Remove the files that the ledger lists, except results; return those that were changed since, and stay."""
     files = ledger.meta().get(name)
     if not files:
         return []

@@ -58,11 +58,7 @@ _PREFIXES = (CALLS_FOLDER, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
 def list_foreign_files(root: Path) -> list[str]:
-    """List visible files in an output folder that no run has written.
-
-    Returns:
-        Paths below it, with forward slashes.
-    """
+    """List visible files that no run has written, as paths below an output folder with forward slashes."""
     foreign_files: list[str] = []
     for directory, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]

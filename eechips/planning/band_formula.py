@@ -177,11 +177,7 @@ def _band_of_call(node: ast.Call) -> str | None:
 
 
 class _Composer:
-    """Compute numbers, and compose operations of images, node by node.
-
-    Args:
-        values: images, numbers or :data:`_UNKNOWN`, by name.
-    """
+    """Compute numbers, and compose operations of images, node by node; values may be :data:`_UNKNOWN`."""
 
     def __init__(self, values: Mapping[str, Any], text: str) -> None:
         self._values, self._text = values, text

@@ -261,11 +261,7 @@ def corners_inside(grid: Grid) -> list[list[list[float]]]:
 
 
 def single_image(images: LayerImages, source: str) -> Template:
-    """Make the template of a frame that shows one image alone, masked outside its footprint.
-
-    Args:
-        source: id of the image.
-    """
+    """Make the template of a frame that shows one image, by its id, alone: masked outside its footprint."""
     return Template(_single, (images,), {"source": source})
 
 
@@ -286,11 +282,7 @@ def period_image(
 
 
 def missing_image(images: LayerImages) -> Template:
-    """Make the template of a frame without a valid pixel.
-
-    Args:
-        images: images of the dataset, with the types of its bands.
-    """
+    """Make the template of a frame without a valid pixel, with the types of the bands."""
     return Template(_missing, (images,))
 
 

@@ -79,11 +79,7 @@ class FeatureCell:
         )
 
     def contains(self, points: Floats) -> Booleans:
-        """Return which points belong to the cell.
-
-        Args:
-            points: longitude and latitude, shape (n, 2).
-        """
+        """Return which points (longitude and latitude, shape (n, 2)) belong to the cell."""
         x, y = points.T
         east = x <= self.east if self.has_east else x < self.east
         north = y <= self.north if self.has_north else y < self.north

@@ -84,11 +84,7 @@ class FeatureSource:
         return table != self.name
 
     def collection(self, table: str) -> ee.FeatureCollection:
-        """Return all features of a table.
-
-        Args:
-            table: one of :meth:`list_tables`.
-        """
+        """Return all features of one of :meth:`list_tables`."""
         import ee
 
         value: Any = ee.deserializer.fromJSON(self.dataset) if table == _COMPUTED else table

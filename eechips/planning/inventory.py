@@ -148,11 +148,7 @@ satellites about as long; a pass over the lit side of the Earth is half of an or
 
 @dataclass(frozen=True, slots=True)
 class ImagePass:
-    """The images of a pass.
-
-    Attributes:
-        scenes: by time.
-    """
+    """The images of a pass, by time."""
 
     scenes: tuple[Scene, ...]
 

@@ -192,11 +192,7 @@ class ImageDensity:
 
 
 def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensity:
-    """Fetch the number of images that meet regions, and the size of an image, in one request.
-
-    Args:
-        images: filtered by date; at least one.
-    """
+    """Fetch the number of images that meet regions, and the size of an image, in one request; there is an image."""
     count = len(shapes.points)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int))
 

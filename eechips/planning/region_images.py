@@ -119,11 +119,7 @@ def place_region(
 
 
 def warn_of_missing(regions: Sequence[object]) -> None:
-    """Log regions that no image shows.
-
-    Args:
-        regions: their ids.
-    """
+    """Log the ids of regions that no image shows."""
     if regions:
         _log.warning("%s without an image: %s", format_count(len(regions), "region"), _names(regions))
 

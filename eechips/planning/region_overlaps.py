@@ -26,11 +26,7 @@ _ZONE = 6.0  # degrees: wider regions have no common UTM zone
 
 
 class Overlap:
-    """The windows of images that show a region.
-
-    Args:
-        region: polygons in longitude and latitude.
-    """
+    """The windows of images that show a region of polygons in longitude and latitude."""
 
     def __init__(self, region: BaseGeometry, placement: GridAlignment) -> None:
         self._region, self._placement = join_at_antimeridian(region), placement

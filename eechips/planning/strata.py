@@ -166,11 +166,7 @@ def _list_features(
 
 @dataclass(frozen=True)
 class _Outlines:
-    """Fetches outlines, clipped to a region.
-
-    Attributes:
-        table: all features.
-    """
+    """Fetches outlines of features of a table, clipped to a region."""
 
     table: ee.FeatureCollection
     region: ee.Geometry

@@ -97,11 +97,7 @@ class CallResult:
 
 
 class CallFolder:
-    """The calls of one use of a pool.
-
-    Args:
-        key: signs its pickles.
-    """
+    """The calls of one use of a pool, in pickles that a key signs."""
 
     def __init__(self, path: Path, key: bytes) -> None:
         self.path, self._key = path, key

@@ -105,11 +105,7 @@ def keep_client() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
-    """Replace the pools of the script, but not those of libraries, inside the block.
-
-    Args:
-        host: makes the calls of the pools.
-    """
+    """Replace the pools of the script, but not those of libraries, by a host's inside the block."""
     from multiprocessing import context
 
     with contextlib.ExitStack() as stack:

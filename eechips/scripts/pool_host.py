@@ -27,11 +27,7 @@ _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to op
 
 
 class ScriptStopped(BaseException):
-    """Stop the script: the run has stopped, and a requested result is not available.
-
-    Attributes:
-        error: cause of the stop; None if the user stopped it.
-    """
+    """Stop the script: the run has stopped, by an error or the user, and a requested result is not available."""
 
     def __init__(self, error: EechipsError | None = None) -> None:
         super().__init__()

@@ -22,11 +22,7 @@ _PUBLIC = {"posix": "os", "nt": "os", "_io": "io"}
 
 @contextlib.contextmanager
 def replace_names(owner: Any, **values: Any) -> Iterator[None]:
-    """Set attributes of a module or class inside the block.
-
-    Args:
-        owner: the module or class.
-    """
+    """Set attributes of a module or class inside the block."""
     before = {name: vars(owner).get(name, _MISSING) for name in values}
     for name, value in values.items():
         setattr(owner, name, value)

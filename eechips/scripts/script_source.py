@@ -203,11 +203,7 @@ def _of_magic(magic: str) -> str | None:
 
 
 class _Magics(ast.NodeTransformer):
-    """Replace nbconvert's calls for magics by Python code.
-
-    Attributes:
-        ignored: magics and commands without Python code.
-    """
+    """Replace nbconvert's calls for magics by Python code; ``ignored`` are those without any."""
 
     def __init__(self, path: Path) -> None:
         self.ignored: list[str] = []

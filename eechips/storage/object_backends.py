@@ -46,11 +46,7 @@ class Backend(Protocol):
         """
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
-        """Upload a file in little memory, in parts if it is large, and verify it.
-
-        Args:
-            tell: called with the number of bytes sent so far.
-        """
+        """Upload a file in little memory, in parts if it is large, and verify it; tell the bytes sent so far."""
 
     def read(self, key: str) -> bytes:
         """Read the content of an object; raise FileNotFoundError if it does not exist."""

@@ -177,11 +177,7 @@ def _ending_with_workers() -> Iterator[None]:
 
 
 def main(path: Path) -> int:
-    """Submit the pipeline in a file.
-
-    Returns:
-        The exit status.
-    """
+    """Submit the pipeline in a file; return the exit status."""
     job: PipelineJob = pickle.loads(path.read_bytes())
     status = WRONG
     try:

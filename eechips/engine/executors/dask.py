@@ -351,11 +351,7 @@ class DaskExecutor(Executor[_DaskHandle]):
 
 
 def execute(plugin: str, assignment: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
-    """Execute an assignment in a worker of the cluster.
-
-    Args:
-        plugin: name of the :class:`Membership` of the run.
-    """
+    """Execute an assignment in a worker of the cluster, by the plugin of the run."""
     membership = cast(Membership, distributed.get_worker().plugins[plugin])
     distributed.secede()
     return membership.host().execute(assignment, share)

@@ -45,11 +45,7 @@ class DaskWorker:
         self._meter = UsageMeter(self._throttle)
 
     def execute(self, assignment: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
-        """Execute an assignment.
-
-        Returns:
-            The outcome, and the use of the quota since the previous call returned.
-        """
+        """Execute an assignment; return its outcome, and the use of the quota since the previous call."""
         self._throttle.share(share)
         outcome = self._worker.execute(assignment)
         return outcome, self._meter.report()
