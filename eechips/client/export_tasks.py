@@ -153,7 +153,8 @@ def _image_request(chip: Chip) -> _ExportRequest:
     import ee
 
     # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
-    image = rendered(_as_geotiff(chip)).unmask(0, False)
+    # It has the type of the other bands, as a GeoTIFF needs it.
+    image = rendered(replace(chip, format="tif", asset=None)).unmask(0, False)
     content: dict[str, Any] = {}
     options: dict[str, Any] = {"fileFormat": "GEO_TIFF"}
     if chip.grid is None:
@@ -176,11 +177,6 @@ def _table_request(table: Table) -> _ExportRequest:
         "selectors": selected_columns(table),
     }
     return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
-
-
-def _as_geotiff(chip: Chip) -> Chip:
-    """Return a chip whose mask band has the type of its other bands, as a GeoTIFF needs it."""
-    return replace(chip, format="tif", asset=None)
 
 
 def _file_size(width: int, height: int) -> dict[str, int]:

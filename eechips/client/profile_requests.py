@@ -51,6 +51,12 @@ def fetch_profiles(transport: Transport, profiles: Sequence[str]) -> list[float]
         return transport.post(replace(request, body=json.dumps(body)), accept)
 
 
+def fetch_all_profiles(transport: Transport, profiles: Sequence[str]) -> list[float]:
+    """Return the EECU-seconds of any number of profiled requests; see :func:`fetch_profiles`."""
+    parts = (profiles[first : first + MOST_PROFILES] for first in range(0, len(profiles), MOST_PROFILES))
+    return [seconds for part in parts for seconds in fetch_profiles(transport, part)]
+
+
 def _expression(profiles: Sequence[str]) -> dict[str, Any]:
     """Return an expression of a list of profiles as texts.
 

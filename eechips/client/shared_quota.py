@@ -157,7 +157,8 @@ class SharedQuota:
                     self._records.remove_term(old)
         else:
             self._follow()
-        self._renew(began)
+        self._renewed = began
+        self._throttle.renew_lease(began + _SAFE * self._times.lease)
 
     def leave(self) -> None:
         """Return all slots: the run has no request in flight any more.
@@ -174,11 +175,6 @@ class SharedQuota:
         else:
             self._write_term(is_over=True)
         self._is_leader = False
-
-    def _renew(self, began: float) -> None:
-        """Renew the lease, as of the beginning of an exchange."""
-        self._renewed = began
-        self._throttle.renew_lease(began + _SAFE * self._times.lease)
 
     # Following
 

@@ -67,7 +67,7 @@ class BeamWorker:
 
     def __init__(self, spec: WorkerSpec, rate: float | None = None) -> None:
         self.name = uuid.uuid4().hex
-        self._spec, self._rate, self._clock = spec, rate, time.monotonic
+        self._spec, self._rate = spec, rate
         self._lock = threading.Lock()
         self._users = 0
         self._numbers = itertools.count()
@@ -113,7 +113,7 @@ class BeamWorker:
         session = self._session
         assert session is not None, "enter() comes first"
         left = iter(assignments)
-        under_way = _UnderWay(self._spec.unit_timeout, self._clock)
+        under_way = _UnderWay(self._spec.unit_timeout)
         is_exclusive = is_dry = is_stopping = False
         with session.quota.reserve(slots), contextlib.ExitStack() as stack:
             threads = _Threads(session.worker, stack)
@@ -191,16 +191,15 @@ class _UnderWay:
     """The units that are being executed, by position, each with the time of its start."""
 
     timeout: float
-    clock: Callable[[], float]
     units: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict)
 
     def begin(self, assignment: WorkUnit) -> None:
         """Add a unit, or restart its time."""
-        self.units[assignment.position] = assignment, self.clock()
+        self.units[assignment.position] = assignment, time.monotonic()
 
     def take_overdue(self, worker: Worker) -> list[Lost]:
         """Give up the units that take too long: those that the recipe executes, else all. A thread cannot be ended."""
-        late = {position for position, (_, since) in self.units.items() if self.clock() - since > self.timeout}
+        late = {position for position, (_, since) in self.units.items() if time.monotonic() - since > self.timeout}
         guilty = [self.units.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
         return [Lost(assignment, f"it was not done after {self.timeout:g} s", blame=True) for assignment in guilty]
 
@@ -245,7 +244,8 @@ def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Se
         if assignment.id not in settled
     ]
     writer = _BatchWriter(worker, file_queue, partitions)
-    writer.begin()
+    # Report that this process works on the partitions.
+    file_queue.write_batch(partitions, OutcomeBatch(worker.name, host=(platform.node(), os.getpid())))
     try:
         worker.process(len(partitions), assignments, writer.add, writer.write_if_due)
     finally:
@@ -260,10 +260,6 @@ class _BatchWriter:
         self._events: list[Finished | Lost] = []
         self._written = time.monotonic()
         self._stop: StopMode | None = None
-
-    def begin(self) -> None:
-        """Report that this process works on the partitions."""
-        self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, host=(platform.node(), os.getpid())))
 
     def add(self, event: Finished | Lost) -> None:
         """Add an event. One that concerns every unit stops the work."""

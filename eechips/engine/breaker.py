@@ -93,7 +93,7 @@ class Breaker:
             return None
         first.fail(record.position, recipe_failure)
         is_data = record.error_class == PermanentError.__name__
-        if first.failed < (REFUSED_LIMIT if is_data else ALIKE_LIMIT) * max(1, first.overtaken):
+        if first.failed < (REFUSED_LIMIT if is_data else ALIKE_LIMIT) * max(1, len(first.overtaken)):
             return None
         message = f"the first {first.failed:,} units all failed alike: {record.error}"
         if is_data:
@@ -161,7 +161,7 @@ class _FirstUnits:
         self.failed = 0
         self._order: list[int] = []  # positions, as the units started
         self._under_way: set[int] = set()
-        self._overtaken: set[int] = set()
+        self.overtaken: set[int] = set()  # that have not ended, among as many that started first as have failed
 
     def begin(self, positions: Iterable[int]) -> None:
         """Note units that start; one that starts again keeps its rank."""
@@ -175,14 +175,9 @@ class _FirstUnits:
         self.failure = failure
         self.failed += 1
         self._under_way.discard(position)
-        self._overtaken.discard(position)
+        self.overtaken.discard(position)
         if self.failed <= len(self._order) and (added := self._order[self.failed - 1]) in self._under_way:
-            self._overtaken.add(added)
-
-    @property
-    def overtaken(self) -> int:
-        """The number of units that have not ended, among as many that started first as have failed."""
-        return len(self._overtaken)
+            self.overtaken.add(added)
 
 
 def service_failure_of(error: EechipsError) -> tuple[int, str] | None:

@@ -99,13 +99,9 @@ class ComputeMonitor(RunFeature):
         self._is_changed = False
         self._unanswered = 0
         self._saved = time.monotonic()
-        if self.is_profiling and transport.unmetered.profiles is None:
+        is_profiling = every > 0 or budget is not None
+        if is_profiling and transport.unmetered.profiles is None:
             transport.unmetered.profiles = []
-
-    @property
-    def is_profiling(self) -> bool:
-        """Return whether any request is profiled."""
-        return self.every > 0 or self._budget is not None
 
     @property
     def is_unanswered(self) -> bool:

@@ -149,10 +149,10 @@ def describe_expected(foreseen: Estimate) -> str:
     assert compute is not None
     low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
     hours = TIER_HOURS[DEFAULT_TIER]
-    share = _percent(high / 3600.0 / hours)
+    part = high / 3600.0 / hours
+    share = f"at most {100 * part:.1f}%" if part >= 0.001 else "less than 0.1%"
     month = f"a month of the {DEFAULT_TIER} tier ({hours:,} EECU-hours; the default)"
     planning = "" if foreseen.planning is None or foreseen.planning.compute is not None else ", planning not included"
-    share = share if share.startswith("less") else f"at most {share}"
     return f"{describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
 
 
@@ -189,7 +189,3 @@ def describe_month(now: datetime) -> str:
     renewed = f"renewed on {next_renewal('month', now):%Y-%m-%d %H:%M} UTC"
     tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
     return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%" if share >= 0.001 else "less than 0.1%"

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -243,17 +243,13 @@ def _compute(
     ):
         source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
     else:
-        low, high = (plan.units * sum(cost * share for cost, share in ends) for ends in _ends(costs))
+        low = plan.units * sum(cost.low * share for cost, share in costs)
+        high = plan.units * sum(cost.high * share for cost, share in costs)
         range_of_compute = ComputeRange((low * high) ** 0.5, low, high)
         source = "assumed, as no run of this kind was measured here: `estimate` measures the first units"
     if plan.planning.compute is None:
         return range_of_compute, source
     return _add(range_of_compute, plan.planning.compute), source
-
-
-def _ends(costs: Sequence[tuple[UnitCost, float]]) -> Iterator[list[tuple[float, float]]]:
-    yield [(cost.low, share) for cost, share in costs]
-    yield [(cost.high, share) for cost, share in costs]
 
 
 def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:

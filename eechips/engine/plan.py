@@ -12,7 +12,6 @@ from eechips.client.permits import Stopped
 from eechips.engine.config import RunConfig
 from eechips.errors import (
     ConfigurationError,
-    EechipsError,
     RecipeError,
     TransientError,
     UsageError,
@@ -89,14 +88,11 @@ def service_error_of(error: Exception) -> Exception:
     """Return the error of the service that caused an error of a planner; the error itself if none did."""
     cause = error.__cause__ if isinstance(error, RecipeError) else error
     service_error = classify_exception(cause) if cause is not None else None
-    if service_error is None or (isinstance(error, RecipeError) and not _is_informative(service_error)):
+    if service_error is None:
         return error
-    return service_error
-
-
-def _is_informative(error: EechipsError) -> bool:
-    """Return whether an error of the service says more to the user than its place in their script."""
-    return isinstance(error, (ConfigurationError, TransientError))
+    # Of others the place in the user's script says more.
+    is_informative = isinstance(service_error, (ConfigurationError, TransientError))
+    return error if isinstance(error, RecipeError) and not is_informative else service_error
 
 
 def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[WorkUnit]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eechips.client.permits import Stopped
-from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
+from eechips.client.profile_requests import fetch_all_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
 from eechips.engine.plan import planner_errors
@@ -270,11 +270,8 @@ def _planning_compute(session: Session, sample: PlanningSample, least: float, mo
     if began is None or chosen is None or end is None:
         return None
     profiles, fixed = end[len(began) :], len(chosen) - len(began)
-    transport = session.connection.transport
-    seconds: list[float] = []
     try:
-        for first in range(0, len(profiles), MOST_PROFILES):
-            seconds += fetch_profiles(transport, profiles[first : first + MOST_PROFILES])
+        seconds = fetch_all_profiles(session.connection.transport, profiles)
     except (RequestError, Stopped):
         return None  # an estimate does without, also where the budget is spent
     once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from eechips.client.shared_requests import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
@@ -61,11 +62,6 @@ class _Division:
 
     failures: int = 0
 
-    def note_failure(self) -> bool:
-        """Count a half that failed; return whether both did, so that the cause is their size, not one unit."""
-        self.failures += 1
-        return self.failures > 1
-
 
 class UnitJoiner:
     """Joins the units of a plan: those that lie on the same pixels near each other are one assignment.
@@ -104,7 +100,8 @@ class UnitJoiner:
                 raise StopIteration
             return None
         held = self._held + len(new)
-        pixels = max(1, round(sum(placed_unit.pixels for placed_unit in new) / len(new))) if new else self._pixels_each
+        some = new or self._assignments[0].members
+        pixels = max(1, round(fmean(placed_unit.pixels for placed_unit in some)))
         most = self._costs.choose_units(max(left, held), slots, pixels)
         is_changed = not self._most / _CHANGED < most < self._most * _CHANGED or held > _CHANGED * self._joined
         if is_changed or not self._assignments:
@@ -134,7 +131,9 @@ class UnitJoiner:
             if event.outcome.pixels_that_worked is not None:
                 self._costs.note_too_large(pixels, event.outcome.pixels_that_worked)
             elif event.assignment.joined and any(outcome.failed_request for outcome in outcomes):
-                if division is None or division.note_failure():
+                if division is not None:
+                    division.failures += 1
+                if division is None or division.failures > 1:  # of both halves the size is the cause, not one unit
                     self._costs.note_too_large(pixels, pixels // 4)
             elif event.outcome.request_seconds is not None:
                 self._costs.note(pixels, event.outcome.request_seconds)
@@ -158,12 +157,6 @@ class UnitJoiner:
             self._divisions[first.position] = division
             assignments.append(replace(first, joined=tuple(others)))
         return assignments
-
-    @property
-    def _pixels_each(self) -> int:
-        return max(
-            1, round(sum(member.pixels for member in self._assignments[0].members) / len(self._assignments[0].members))
-        )
 
     def _receive(self) -> list[_Placed]:
         """Take units from the plan, as far as they are planned and may be held."""

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from eechips.client.fetcher import Fetcher
-from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
+from eechips.client.profile_requests import fetch_all_profiles
 from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
@@ -19,9 +19,10 @@ from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
 from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
+from eechips.engine.shared_results import chips_of
 from eechips.errors import EechipsError, RequestError
 from eechips.processes.parallel_map import parallel_map
-from eechips.recipe import Chip, FrameStack, Recipe, SupportsPreview, Unit, request_window_of, traits_of, unit_value
+from eechips.recipe import Chip, Recipe, SupportsPreview, Unit, request_window_of, traits_of, unit_value
 
 REQUEST_TRIAL = "request_trial"
 """In meta and in run.json: the costs of the plans that were tried."""
@@ -167,11 +168,9 @@ def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
     for position, unit in enumerate(units):
         if count >= _CHIPS:
             return
-        result = recipe.get_result(position, unit_value(unit))
-        for layer in result.values() if isinstance(result, Mapping) else [result]:
-            chips = layer.chips if isinstance(layer, FrameStack) else [layer] if isinstance(layer, Chip) else []
-            count += len(chips)
-            yield from chips
+        chips = list(chips_of(recipe.get_result(position, unit_value(unit))))
+        count += len(chips)
+        yield from chips
 
 
 def _measure(
@@ -182,7 +181,8 @@ def _measure(
     fetches = [list(_fetches(plan, chips, config, session)) for plan in order]
     usages = parallel_map(partial(_metered, transport), chain.from_iterable(fetches), _AT_ONCE)
     by_plan = [list(islice(usages, len(own))) for own in fetches]
-    eecu = _fetch_eecu(transport, [_profiles_of(own) for own in by_plan])
+    profiles = [[profile for usage in own for profile in usage.profiles or ()] for own in by_plan]
+    eecu = _fetch_eecu(transport, profiles)
     return [
         PlanCost(
             plan,
@@ -216,18 +216,11 @@ def _metered(transport: Transport, fetch: Callable[[], object]) -> Usage:
     return usage
 
 
-def _profiles_of(usages: Sequence[Usage]) -> list[str]:
-    return [profile for usage in usages for profile in usage.profiles or ()]
-
-
 def _fetch_eecu(transport: Transport, profiles: Sequence[Sequence[str]]) -> list[float | None]:
     """Return the EECU-seconds of each list of profiles; None if the service does not report them."""
     every = list(chain.from_iterable(profiles))
-    seconds: dict[str, float] = {}
     try:
-        for first in range(0, len(every), MOST_PROFILES):
-            some = every[first : first + MOST_PROFILES]
-            seconds |= zip(some, fetch_profiles(transport, some), strict=True)
+        seconds = dict(zip(every, fetch_all_profiles(transport, every), strict=True))
     except RequestError:
         return [None] * len(profiles)
     return [sum(seconds[profile] for profile in own) if own else None for own in profiles]

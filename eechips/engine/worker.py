@@ -72,10 +72,6 @@ class _Reports:
             self._report()
 
 
-def _ignore(_: AssignmentProgress) -> None:
-    """Discard the progress of an assignment."""
-
-
 def start_worker(
     spec: WorkerSpec,
     target: ServiceTarget,
@@ -134,7 +130,7 @@ class Worker:
         self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
 
-    def execute(self, assignment: WorkUnit, report: Callable[[AssignmentProgress], None] = _ignore) -> Outcome:
+    def execute(self, assignment: WorkUnit, report: Callable[[AssignmentProgress], None] = lambda _: None) -> Outcome:
         """Fetch the units of an assignment. Errors become part of their outcomes.
 
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.

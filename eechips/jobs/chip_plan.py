@@ -99,8 +99,21 @@ class ChipPlan:
     def layer_fields(self) -> dict[str, Any]:
         """The part of a unit that describes its datasets, for workers."""
         sample = self.sample
-        names = {} if sample.first_layers is None else {LAYERS: [layer.name for layer in sample.layers]}
-        return names | self._sources() | self._tests() | self._casts() | self._dtypes()
+        names = None if sample.first_layers is None else [layer.name for layer in sample.layers]
+        described: dict[str, Any] = {
+            LAYERS: names,
+            "source": self._sources(),
+            "where": {
+                layer.name: [test.to_json() for test in surveyed.tests]
+                for layer, surveyed in self._surveyed
+                if surveyed.tests
+            },
+            "casts": {
+                layer.name: surveyed.metadata.casts for layer, surveyed in self._surveyed if surveyed.metadata.casts
+            },
+            "dtypes": self._dtypes(),
+        }
+        return {name: value for name, value in described.items() if value}
 
     def preview(self, places: Sequence[SamplePlace], count: int) -> PlanPreview:
         """Plan the first places only."""
@@ -129,29 +142,13 @@ class ChipPlan:
         return [None if place is None else next(units) for place in places]
 
     def _sources(self) -> dict[str, Any]:
-        """Return kind and bands of datasets without a record, for workers."""
+        """Return kind and bands of datasets without a record."""
         unknown = {
             layer.name: {"kind": surveyed.metadata.kind, "bands": [band.name for band in surveyed.bands]}
             for layer, surveyed in self._surveyed
             if not layer.known
         }
-        if not unknown:
-            return {}
-        return {"source": unknown.get("", unknown)}
-
-    def _tests(self) -> dict[str, Any]:
-        """Return the conditions on the images of each layer, for workers."""
-        tests = {
-            layer.name: [test.to_json() for test in surveyed.tests]
-            for layer, surveyed in self._surveyed
-            if surveyed.tests
-        }
-        return {"where": tests} if tests else {}
-
-    def _casts(self) -> dict[str, Any]:
-        """Return the bands of each layer whose types differ between images, for workers."""
-        casts = {layer.name: surveyed.metadata.casts for layer, surveyed in self._surveyed if surveyed.metadata.casts}
-        return {"casts": casts} if casts else {}
+        return unknown.get("", unknown)
 
     def _dtypes(self) -> dict[str, Any]:
         """Return the type of a GeoTIFF by layer, where the bands differ: a file has one type.
@@ -164,7 +161,7 @@ class ChipPlan:
             if not layer.common_dtype
         }
         differing = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
-        return {"dtypes": differing} if differing and self.sample.style.format == "tif" else {}
+        return differing if self.sample.style.format == "tif" else {}
 
     def _grid_fields(self, places: Sequence[SamplePlace]) -> Iterator[dict[str, Any]]:
         """Yield the part of each place's unit that describes its grid and image."""

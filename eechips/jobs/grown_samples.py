@@ -101,9 +101,7 @@ FURTHER = "further"
 """Key of a unit with further frames of a place that another unit has."""
 
 _LAYER = "layer"  # in the parameters of a dataset: its name
-_OF_FILES = frozenset(
-    {LAYERS, "source", "where", "casts", "dtypes", "types", "provenance", "frames", "image", "latest", "date"}
-)
+_OF_FILES = _OF_LAYERS | {"frames", "image", "latest", "date"}
 """Fields of a unit that say what its files show. The others say where its place is."""
 
 
@@ -270,7 +268,7 @@ def add_chips(earlier: EarlierPlan, plan: ChipPlan, places: Sequence[SamplePlace
     regions = plan.sample.regions
     if regions is not None:
         check_files_stay(earlier.units, regions)
-    known = dict(zip(_keys_of(_first_units(earlier)), _first_ids(earlier), strict=True))
+    known = dict(zip(_keys_of(_first_units(earlier)), (name for name, _ in _firsts(earlier)), strict=True))
     keys = list(_keys((place.point, place.fields) for place in places))
     missing = set(_keys_of(_first_units(earlier, without=earlier.replacing))).difference(keys)
     if missing and regions is not None:
@@ -310,11 +308,6 @@ def _further_frames(
 def _first_units(earlier: EarlierPlan, without: Collection[str] = ()) -> Iterator[Unit]:
     """Yield one unit for each place, without those of some ids."""
     return (unit for identifier, unit in _firsts(earlier) if identifier not in without)
-
-
-def _first_ids(earlier: EarlierPlan) -> Iterator[str]:
-    """Yield the ids of the same units."""
-    return (identifier for identifier, _ in _firsts(earlier))
 
 
 def _firsts(earlier: EarlierPlan) -> Iterator[tuple[str, Unit]]:

@@ -8,6 +8,7 @@ import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -223,10 +224,7 @@ class CheckedRecipe:
 
     def run_interactively(self, context: RecipeContext) -> bool:
         """Plan, and fetch three units; for a script, three items of its first pools. Most of the plan remains."""
-
-        def settle(first: int, end: int) -> bool:
-            return self._try(context, first, end)
-
+        settle = partial(self._try, context)
         if isinstance(self._recipe, SupportsInteractiveRun):
             has_finished = self._recipe.run_interactively(dataclasses.replace(context, settle=settle))
             self.is_open = not has_finished and not self._is_stopped

@@ -30,11 +30,6 @@ RANDOM = ("per_ecoregion", "per_class", "total")
 REGULAR = ("cells", "regions")
 """Those whose places have a distance of their own."""
 
-# Options that belong to one strategy.
-_BELONGS = {
-    "margin": "regions",
-}
-
 # Further fields of units of a file of points.
 _UNIT_FIELDS = ("id", "index", "kind", "image", "latest", "date", "label_date")
 
@@ -161,11 +156,9 @@ def _check_strategy(options: SampleOptions) -> None:
             parse_map("`per_class`", divide_map(of)[0])
         if count < 1:
             raise UsageError(f"{_option(strategy)} must be at least 1, not {count}")
-    for name, belongs in _BELONGS.items():
-        if getattr(options, name) is not None and strategy != belongs:
-            raise UsageError(f"{_option(name)} belongs to {_option(belongs)}, not to {_option(strategy)}")
-    if options.clip and strategy != "regions":
-        raise UsageError(f"`clip` belongs to `regions`, not to {_option(strategy)}")
+    for name, is_given in (("margin", options.margin is not None), ("clip", options.clip)):
+        if is_given and strategy != "regions":
+            raise UsageError(f"{_option(name)} belongs to `regions`, not to {_option(strategy)}")
     if strategy == "regions" and (options.size is not None or options.grid == "thumb"):
         raise UsageError("chips of `regions` show their extents: leave `size` and grid='thumb' out")
     if options.columns and strategy not in ("points", "cells", "regions"):

@@ -94,7 +94,10 @@ class Features(BuiltinRecipe[FeaturesOptions]):
             "where": [str(condition) for condition in self.conditions],
             "columns": None if columns is None else list(columns),
         }
-        self.identity = recipe_identity(self.name, _without_path(self.parameters))
+        # A file of regions is identified by its SHA-256.
+        unused = {"roi"} if "roi_sha256" in self.parameters else set()
+        decisive = {name: value for name, value in self.parameters.items() if name not in unused}
+        self.identity = recipe_identity(self.name, decisive)
 
     @property
     def default_folder(self) -> str:
@@ -184,11 +187,6 @@ class Features(BuiltinRecipe[FeaturesOptions]):
         return UsageError(
             f"there are no features of {self.source.name} there, of those dates and conditions: nothing to fetch"
         )
-
-
-def _without_path(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters without the path of a file of which the SHA-256 is one of them."""
-    return {name: value for name, value in parameters.items() if not (name == "roi" and "roi_sha256" in parameters)}
 
 
 @overload

@@ -6,7 +6,7 @@ import copy
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -347,10 +347,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     @property
     def assemble(self) -> Callable[[Results], None] | None:
         """The function that merges the parts to one table; None for a table of each region."""
-        return self._collate if self.options.output != "region" else None
-
-    def _collate(self, results: Results) -> None:
-        merge_tables(results, self._layout)
+        return partial(merge_tables, layout_for=self._layout) if self.options.output != "region" else None
 
     def _layout(self, unit: Unit) -> TableLayout:
         bands = self._bands(unit)

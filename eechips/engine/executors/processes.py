@@ -59,17 +59,13 @@ class _ProcessHandle(WorkerHandle):
     is_orphan: bool = False
     """The fork server, its parent, has died: only the end of its pipe shows when it ends."""
 
-    _readable: select.poll = field(init=False)
+    readable: select.poll = field(init=False)
+    """Its :meth:`poll` tells whether the pipe has a message, or has ended."""
 
     def __post_init__(self) -> None:
         # Connection.poll() makes a selector for each call, which takes ten times as long.
-        self._readable = select.poll()
-        self._readable.register(self.pipe.fileno(), select.POLLIN)
-
-    @property
-    def has_message(self) -> bool:
-        """Return whether the pipe has a message, or has ended."""
-        return bool(self._readable.poll(0))
+        self.readable = select.poll()
+        self.readable.register(self.pipe.fileno(), select.POLLIN)
 
 
 def worker_context() -> BaseContext:
@@ -150,10 +146,12 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         for worker in [handle for handle in self._handles if handle.number in numbers]:
             has_ended = False
             try:
-                while worker.has_message:
+                while worker.readable.poll(0):
                     message = worker.pipe.recv()
-                    if isinstance(message, (Ready, Broken)):
-                        self._note_start(worker, message)
+                    if isinstance(message, Ready):
+                        worker.is_ready, self._broken_starts = True, 0
+                    elif isinstance(message, Broken):
+                        self._note_broken_start(message.reason)
                     elif isinstance(message, AssignmentProgress):
                         self._note_progress(worker, message)
                     elif (finished := self._finish(worker, message)) is not None:
@@ -174,12 +172,6 @@ class ProcessExecutor(Executor[_ProcessHandle]):
 
     def _capacity(self, handle: _ProcessHandle) -> int:
         return self._assignments_each
-
-    def _note_start(self, handle: _ProcessHandle, message: Ready | Broken) -> None:
-        if isinstance(message, Broken):
-            self._note_broken_start(message.reason)
-        else:
-            handle.is_ready, self._broken_starts = True, 0
 
     def _has_died(self, handle: _ProcessHandle) -> bool:
         """Return whether a worker has ended, as far as its process shows."""
