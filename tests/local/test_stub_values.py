@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timezone
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stated_values import stated_limits, stated_values
-from eechips_local.stubs.stub_bands import plan_band
+from eechips_local.stubs.stub_bands import plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_images import StubCollection
 from eechips_local.stubs.stub_scene import StubScene
 from eechips_local.stubs.stub_tables import StubTable
@@ -43,10 +43,14 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
         ("LANDSAT/LC08/C02/T1_RT_TOA", "B4", 0.0, 1.0),
         ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
         ("projects/soilgrids-isric/phh2o_mean", "phh2o_0-5cm_mean", 35.0, 95.0),
+        # What the description names, where no range is stated.
+        ("NASA/VIIRS/002/VNP64A1", "Last_Day", 1.0, 366.0),
+        ("LARSE/GEDI/GRIDDEDVEG_002/COUNTS/V1/1KM", "orbits_uniq", 0.0, 30.0),
+        ("NASA/ECOSTRESS/L2T_LSTE/V2", "LST_err", 0.0, 6.5),
     ],
 )
 def test_values_lie_within_the_range_of_the_record(dataset: str, band: str, low: float, high: float) -> None:
-    """The ranges are those of Google's catalogue, or narrower."""
+    """The ranges are those of Google's catalogue, or narrower; else usual ones."""
     values = read(image_of(RECORDS, dataset), band)
     assert low <= values.min() <= values.max() <= high
 
@@ -118,6 +122,17 @@ def test_forecasts_are_of_their_hour() -> None:
     assert image.properties["forecast_time"] - image.properties["system:time_start"] == 123 * 3_600_000
 
 
+def test_forecasts_are_found_by_the_day_and_hour_of_their_creation() -> None:
+    """Google's example of these asks for day 162 and hour 12, of which there is one in each year."""
+    collection: Any = RECORDS.get("ECMWF/NRT_FORECAST/IFS/WAVE")
+    start = datetime(2024, 11, 20, 12, tzinfo=timezone.utc)
+    moment = int(start.timestamp()) * 1000
+    image = next(iter(collection.images(Query(start=moment, end=moment + 1)))).properties
+    parts = {name: image[f"creation_{name}"] for name in ("year", "month", "day", "doy", "hour", "time")}
+    assert parts == {"year": 2024, "month": 11, "day": 20, "doy": 325, "hour": 12, "time": moment}
+    assert image["forecast_time"] == moment + image["forecast_hours"] * 3_600_000
+
+
 @pytest.mark.parametrize(
     ("image", "start"),
     [
@@ -152,6 +167,18 @@ def test_rain_by_the_hour() -> None:
     """geetools expects 719 images in the last thirty days to 31 March (tests/test_ImageCollection.py)."""
     assert len(indexes("JAXA/GPM_L3/GSMaP/v6/operational", (2020, 3, 1), (2020, 3, 31))) == 720
     assert indexes("JAXA/GPM_L3/GSMaP/v6/operational", (2021, 7, 13), (2021, 7, 14))[0] == "20210713_0000"
+
+
+def test_bands_of_one_kind_have_one_range() -> None:
+    """The record of EMIT's radiances states the range of radiance_1, of 285 bands with the same words."""
+    values = read(image_of(RECORDS, "NASA/EMIT/L1B/RAD"), "radiance_36")
+    assert 0.0 <= values.min() < values.max() <= 10.0
+    stated = BandDescription("B2", "Blue of band 2", "sr", minimum=0.0, maximum=0.5)
+    alike = BandDescription("B3", "Blue of band 3", "sr")
+    others = [BandDescription("B4", "Red of band 4", "sr"), BandDescription("B5", "Blue of band 5", "nm")]
+    filled = with_ranges_of_like_bands([alike, stated, *others])
+    assert [(band.minimum, band.maximum) for band in filled[:2]] == [(0.0, 0.5)] * 2
+    assert list(filled[2:]) == others
 
 
 def test_a_band_without_a_known_range_is_refused() -> None:

@@ -170,7 +170,7 @@ def _crop(ground: Ground, when: date, wet: Field32) -> npt.NDArray[np.float32]:
 
 def _moisture(ground: Ground, when: date) -> Field32:
     at = nodes(ground.rect, _MOISTURE_PITCH)
-    return Upsampler(ground.rect, at)(climate.soil_moisture(climate.relief(at), when))
+    return Upsampler(ground.rect, at)(climate.soil_moisture(at, when))
 
 
 def _slope_factor(ground: Ground, up: Upsampler, look: Look) -> Field32:

@@ -140,11 +140,17 @@ def rain(land: Terrain, when: date) -> Floats:
     return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
 
 
-def soil_moisture(land: Terrain, when: date) -> Floats:
+@lru_cache(maxsize=16)
+def _kept_rain(rect: Rect, when: date) -> Floats:
+    """Return the rain of a day, kept for the soil of the next days and hours of the same place."""
+    return rain(relief(rect), when)
+
+
+def soil_moisture(rect: Rect, when: date) -> Floats:
     """Return how wet the soil is after the rain of the last days, 0 to 1."""
-    water = np.zeros(land.height.shape)
+    water = np.zeros((rect.height, rect.width))
     for days_ago, left in enumerate((1.0, 0.65, 0.4, 0.25)):
-        water = water + rain(land, when - timedelta(days=days_ago)) * left
+        water = water + _kept_rain(rect, when - timedelta(days=days_ago)) * left
     return water / (water + 12.0)
 
 

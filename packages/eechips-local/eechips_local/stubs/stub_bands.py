@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,7 +72,16 @@ _USUAL: tuple[tuple[str, tuple[float, float]], ...] = (
     (r"°\s*c\b|deg.*\bc\b|celsius", (-20.0, 40.0)),
     (r"deg|°", (0.0, 180.0)),
     (r"^m/s|^m s|meters per second", (0.0, 12.0)),
+    (r"^fraction$", (0.0, 1.0)),
 )
+# The same, by descriptions.
+_DESCRIBED: tuple[tuple[str, tuple[float, float]], ...] = (
+    (r"\bday of (the )?year|^ordinal day", (1.0, 366.0)),
+    (r"^((the|estimated) )?number of (?!people)|total number of", (0.0, 30.0)),
+)
+_ERROR = re.compile(r"\berr(or)?\b|uncertaint|standard deviation|\bstd ?dev|\brmse\b|root-mean-square")
+_ERROR_SHARE = 0.1
+"""Share of the span of usual values that errors of them reach, where zero is none of these, as of temperatures."""
 _HEIGHTS = (0.0, 4000.0)
 """Metres, of elevations."""
 _HIGH = 1000.0
@@ -97,6 +106,7 @@ _TYPE_LIMITS = frozenset({32_766, 32_767, 65_533, 65_534, 65_535})
 _BITS = 31
 """Bits of flags that are set at most."""
 _EXACT = 2**53
+_NUMBERS = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,28 @@ class BandPlan:
     def is_smooth(self) -> bool:
         """Whether values between those of two cells mean anything."""
         return not self.codes
+
+
+def with_ranges_of_like_bands(bands: Sequence[BandDescription]) -> tuple[BandDescription, ...]:
+    """Return bands; one without a range has that of the first of its kind, if a range of one of these is stated.
+
+    Records state ranges of the bands that their pictures show: of radiance_1, as a rule, and not of the other 284.
+    """
+    stated: dict[tuple[str, str, float, float], BandDescription] = {}
+    for band in bands:
+        if band.description and band.minimum is not None and band.maximum is not None:
+            stated.setdefault(_kind(band), band)
+    return tuple(
+        replace(band, minimum=like.minimum, maximum=like.maximum, is_estimated=like.is_estimated)
+        if (like := stated.get(_kind(band))) is not None and _range(band) is None
+        else band
+        for band in bands
+    )
+
+
+def _kind(band: BandDescription) -> tuple[str, str, float, float]:
+    """Return what bands of one kind have in common: units, factors, and the description but for numbers."""
+    return _NUMBERS.sub("#", band.description), band.units, band.scale, band.offset
 
 
 def plan_band(band: BandDescription, dataset: str) -> BandPlan:
@@ -201,7 +233,7 @@ def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
     top = high * band.scale
     is_share = 0.9 <= top <= 1.0 or 90.0 <= top <= 100.0
     is_of_type = any(round(high * factor, 6) in _TYPE_LIMITS for factor in (1, 10, 100, 1_000, 10_000))
-    is_rare = _RARE.search(f"{band.name} {band.description}".lower().replace("_", " ")) is not None
+    is_rare = _RARE.search(_words(band)) is not None
     return "low" if is_of_type or ((is_rare or band.is_estimated) and not is_share) else "even"
 
 
@@ -246,8 +278,7 @@ def _range(band: BandDescription) -> tuple[float, float] | None:
     """Return the least and the greatest stored value: as stated, else as usual for the units; None without either."""
     if band.minimum is not None and band.maximum is not None and band.minimum <= band.maximum:
         return float(band.minimum), float(band.maximum)
-    units = band.units.lower()
-    usual_range = usual_values(units)
+    usual_range = _usual_range(band)
     if _is_reflectance(band):
         usual_range = 0.0, 0.7
     elif _names_height(band):
@@ -264,8 +295,22 @@ def _range(band: BandDescription) -> tuple[float, float] | None:
     return (ends[0], ends[1]) if ends[0] < ends[1] else (0.0, 1.0)
 
 
+def _usual_range(band: BandDescription) -> tuple[float, float] | None:
+    """Return the least and greatest value that is usual for what a band's description names, or for its units."""
+    description = band.description.lower()
+    described = next((usual for pattern, usual in _DESCRIBED if re.search(pattern, description)), None)
+    usual = described or usual_values(band.units)
+    if usual is not None and usual is not described and usual[0] != 0.0 and _ERROR.search(_words(band)) is not None:
+        return 0.0, (usual[1] - usual[0]) * _ERROR_SHARE
+    return usual
+
+
+def _words(band: BandDescription) -> str:
+    return f"{band.name} {band.description}".lower().replace("_", " ")
+
+
 def _subject(band: BandDescription, low: float, high: float) -> Subject:
-    words, units = f"{band.name} {band.description}".lower().replace("_", " "), band.units.lower()
+    words, units = _words(band), band.units.lower()
     least, greatest = sorted((low * band.scale + band.offset, high * band.scale + band.offset))
     if (_KELVIN.search(units) and least <= 285.0 <= greatest) or (
         _CELSIUS.search(units) and _TEMPERATURE.search(words) and least <= 12.0 <= greatest
@@ -282,8 +327,7 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
 
 
 def _names_height(band: BandDescription) -> bool:
-    words = f"{band.name} {band.description}".lower().replace("_", " ")
-    return band.units.lower() in _METRES and _ELEVATION.search(words) is not None
+    return band.units.lower() in _METRES and _ELEVATION.search(_words(band)) is not None
 
 
 def _is_reflectance(band: BandDescription) -> bool:

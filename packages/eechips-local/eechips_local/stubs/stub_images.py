@@ -8,24 +8,21 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import shapely
 from affine import Affine
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes, wanted_indices
-from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.stubs.dataset_description import Column, DatasetDescription, Interval
-from eechips_local.stubs.stub_bands import BandPlan, plan_band
+from eechips_local.stubs.dataset_description import DatasetDescription, Interval
+from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
+from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values
 from eechips_local.stubs.stub_scene import StubScene
 
 _DEGREE = 6_378_137.0 * math.pi / 180.0
@@ -53,7 +50,6 @@ _DAY_OF_YEAR = re.compile(r"(?<!\d)(?P<day>(?:19|20)\d\d[0-3]\d\d)(?P<time>\d{4}
 _SourceKey: TypeAlias = "tuple[str, bool, PixelGrid]"
 
 _YEAR = timedelta(days=366)
-_EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
@@ -108,7 +104,8 @@ class ImageMaker:
         dataset = self._dataset
         sizes = {band.pixel_size or _USUAL_SIZE for band in dataset.bands}
         grids = {size: pixel_grid(dataset.id, dataset.bounds, size) for size in sizes}
-        return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in dataset.bands)
+        bands = with_ranges_of_like_bands(dataset.bands)
+        return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in bands)
 
     @cached_property
     def _legends(self) -> dict[str, Any]:
@@ -142,14 +139,13 @@ class ImageMaker:
             end: when it ends.
             variant: the values of its ``DatasetDescription.variants``.
         """
-        when = (start or _EARLIEST).date()
+        when = (start or EARLIEST).date()
         index = id.rpartition("/")[2]
         times = {"system:time_start": start, "system:time_end": end}
+        values = {**property_values(self._dataset, index, start), **self._dataset.properties, **(variant or {})}
         properties = {
-            **property_values(self._dataset, index, start),
-            **self._dataset.properties,
-            **(variant or {}),
-            **self._forecast_time(start, variant or {}),
+            **values,
+            **forecast_time(start, values),
             **self._legends,
             **self._factors,
             "system:index": index,
@@ -164,91 +160,12 @@ class ImageMaker:
             is_composite=self._dataset.is_composite,
         )
 
-    def _forecast_time(self, start: datetime | None, variant: Mapping[str, Any]) -> dict[str, int]:
-        """Return the time that a forecast is for, if the record has a property of it."""
-        has_time = any(column.name == "forecast_time" for column in self._dataset.columns)
-        if start is None or not has_time or "forecast_hours" not in variant:
-            return {}
-        return {"forecast_time": millis(start + timedelta(hours=variant["forecast_hours"]))}
-
     def _bands(self, when: date) -> tuple[BandInfo, ...]:
         sources = [
             PaintedSource(grid, StubScene(self._dataset.id, plans, when), dtype, is_smooth)
             for (dtype, is_smooth, grid), plans in self._groups
         ]
         return tuple(BandInfo(name, kind, grid, sources[group], n) for name, kind, grid, group, n in self._places)
-
-
-def property_values(dataset: DatasetDescription, index: str, start: datetime | None) -> dict[str, Any]:
-    """Return values of the stated properties of an image, or columns of a row, by their types.
-
-    Args:
-        dataset: description of the dataset.
-        index: ``system:index`` of the image or row.
-        start: when it begins; the values of years, months and days follow it.
-    """
-    words = hashed(len(index), sum(map(ord, index)), _seeds(tuple(column.name for column in dataset.columns)))
-    return {
-        column.name: _value(column, word, start) for column, word in zip(dataset.columns, words.tolist(), strict=True)
-    }
-
-
-@lru_cache(maxsize=256)
-def _seeds(names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Return the seeds of the values of some columns."""
-    return np.array([sum(map(ord, name)) for name in names], dtype=np.int64)
-
-
-_MADE_UP = "synthetic {}"
-_NAMES_DATE = re.compile(r"(^|_)date(_|$)|[a-z]Date$", re.IGNORECASE)
-"""Names of texts that are dates: Google's example of USGS/LIMA/SR_METADATA parses ACQ_DATE as yyyy-MM-dd."""
-_NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
-
-
-def check_equals(dataset: DatasetDescription, query: Query) -> None:
-    """Refuse a query for a value of a property whose values are made up: that none has it would mislead.
-
-    Raises:
-        InvalidError: if there is one.
-    """
-    for column in dataset.columns:
-        wanted = query.equals.get(column.name)
-        is_stated = column.values or column.name in dataset.properties or column.name in dict(dataset.variants)
-        is_made_up = column.type == "STRING" and not is_stated
-        if is_made_up and isinstance(wanted, str) and wanted not in _NAMES:
-            raise InvalidError(
-                f"The stub of {dataset.id} has made up values of {column.name!r}, so none is {wanted!r}; "
-                "`eechips-local assets ingest` prepares files of your own, whose values can be searched for."
-            )
-
-
-def _value(column: Column, word: int, start: datetime | None) -> Any:
-    name, values = column.name, column.values
-    kind, is_list = column.type.removesuffix("_LIST"), column.type.endswith("_LIST")
-    if start is not None and kind in ("INT", "DOUBLE") and name.lower() in ("year", "month", "day"):
-        value: Any = getattr(start, name.lower())
-    elif values:
-        return list(values) if is_list else values[word % len(values)]
-    elif column.limits is not None:
-        low, high = column.limits
-        value = low + (high - low) * ((word % 10_000) / 10_000.0)
-        value = round(value) if kind == "INT" else value
-    elif kind == "DOUBLE":
-        value = (word % 10_000) / 100.0
-    elif kind == "INT":
-        value = word % 100
-    elif kind == "DATETIME":
-        value = millis(start or _EARLIEST)
-    elif _NAMES_DATE.search(name) is not None:
-        value = (start or _EARLIEST).strftime("%Y-%m-%d")
-    else:
-        value = _MADE_UP.format(word % 10)
-    return [value] * 3 if is_list else value
-
-
-def millis(time: datetime) -> int:
-    """Return milliseconds since 1970."""
-    return (time - _EARLIEST) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -443,7 +360,7 @@ class StubCollection:
             return 0
         if moment >= millis(self._end):
             return self._size
-        number = self._number_at(_EARLIEST + timedelta(milliseconds=moment))
+        number = self._number_at(EARLIEST + timedelta(milliseconds=moment))
         return number if millis(self._time(number)) >= moment else number + 1
 
     def _number_at(self, time: datetime) -> int:

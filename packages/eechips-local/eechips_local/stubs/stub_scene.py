@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ _DEEP = -500.0
 """Metres below which no land lies: the shore of the Dead Sea is at -440."""
 _CLEAR = 0.8
 """Share of the pixels, roughly, that have no flag."""
+_KEPT = 16
+"""Arrays of cells that are kept for the next date of the same place, of half a megabyte each."""
 _NO_RANGE = (
     "The local Earth Engine knows no range of the band {!r} of {}, so its stub has no pixels of it. `eechips-local"
     " serve --demo-datasets FOLDER` takes ranges from Google's records of datasets."
@@ -174,7 +176,7 @@ class _Land:
 
     def _temperature(self, plan: BandPlan) -> Floats:
         usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
-        kelvin = usual + 3.0 * climate.weather(self._rect, self._when) + (self._even(plan.seed) - 0.5) * 4.0
+        kelvin = usual + 3.0 * self._weather + (self._even(plan.seed) - 0.5) * 4.0
         return kelvin - _KELVIN if plan.is_celsius else kelvin
 
     def _elevation(self, plan: BandPlan) -> Floats:
@@ -219,11 +221,15 @@ class _Land:
 
     @cached_property
     def _wet(self) -> Floats:
-        return climate.soil_moisture(self._relief, self._when)
+        return climate.soil_moisture(self._rect, self._when)
 
     @cached_property
     def _settled(self) -> Floats:
-        return np.clip(farmland.settlement(self._rect) * 1.5, 0.0, 1.0)
+        return _settlement(self._rect)
+
+    @cached_property
+    def _weather(self) -> Floats:
+        return climate.weather(self._rect, self._when)
 
     @cached_property
     def _high(self) -> Floats:
@@ -249,15 +255,24 @@ class _Land:
 
     def _even(self, seed: int) -> Floats:
         """Return noise of a band, 0 to 1, spread about evenly; a part of it is new every day."""
-        rect = self._rect
-        octaves = [(k, seed + k) for k, _ in _OCTAVES]
-        waves = noise.gradient(rect.x[None, :], rect.y[:, None], octaves)
-        total = np.zeros(waves.shape[1:])
-        for wave, (k, strength) in zip(waves, _OCTAVES, strict=True):
-            total = total + wave * (strength * noise.fading(k, rect.pitch))
-        total = total + 0.05 * climate.weather(rect, self._when)
+        total = _lasting_waves(self._rect, seed) + 0.05 * self._weather
         # Sums of waves are rarely far from zero: this spreads them.
         return 0.5 + 0.5 * total / (np.abs(total) + 0.12)
+
+
+@lru_cache(maxsize=_KEPT)
+def _settlement(rect: Rect) -> Floats:
+    return np.clip(farmland.settlement(rect) * 1.5, 0.0, 1.0)
+
+
+@lru_cache(maxsize=_KEPT)
+def _lasting_waves(rect: Rect, seed: int) -> Floats:
+    """Return noise of a band that is the same on all dates, about -1 to 1."""
+    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, seed + k) for k, _ in _OCTAVES])
+    total = np.zeros(waves.shape[1:])
+    for wave, (k, strength) in zip(waves, _OCTAVES, strict=True):
+        total = total + wave * (strength * noise.fading(k, rect.pitch))
+    return total
 
 
 def _index(share: Floats, count: int) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.demo.noise import hashed
 from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 from eechips_local.stubs.dataset_description import DatasetDescription
-from eechips_local.stubs.stub_images import check_equals, property_values
+from eechips_local.stubs.stub_properties import check_equals, property_values
 
 _COARSE = (20, 10)
 _FINE = (10, 10)
