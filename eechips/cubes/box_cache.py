@@ -108,13 +108,13 @@ class BoxCache:
         if box.size > self.most_values:
             return
         layers = np.ascontiguousarray(pixels, _TYPE).reshape(-1, *box.shape[2:])
-        digests = [hashlib.sha256(layer.tobytes()).hexdigest() for layer in layers]
+        digests = [hashlib.sha256(layer.data).hexdigest() for layer in layers]
         header = json.dumps({"cube": self._cube, "box": box.name, "sha256": digests}).encode() + b"\n"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"could not make {self._folder}: {error.strerror or error}") from error
-        write_file(self._path(box), header + layers.tobytes())
+        write_file(self._path(box), b"".join((header, layers.data)))
         self._evict()
 
     @contextlib.contextmanager

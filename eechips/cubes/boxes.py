@@ -23,6 +23,9 @@ _PIXEL_BYTES = 2
 _MOST_LAYERS = 1_000
 """Bands of a response; the service takes 1,024, see :data:`eechips.client.chip_parts.PIXEL_LIMITS`."""
 _MOST_SIDE = 32_768
+_LEAST_SPREAD = 4 << 20
+"""Bytes of the smallest of several requests for a box: the size of geedim's requests, which it sends 32 at a time
+(https://github.com/leftfield-geospatial/geedim/blob/main/geedim/tile.py, version 2.0)."""
 _USUAL_DEPTH = 48
 """Images of a request for part of a long series. More make its windows so small that maps need many requests."""
 
@@ -107,6 +110,11 @@ class BoxLimits:
     rows: int | None = None
     columns: int | None = None
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the user chooses the shape of requests."""
+        return (self.images, self.rows, self.columns) != (None, None, None)
+
     def accepts(self, shape: Index) -> bool:
         """Return whether a request may have a shape."""
         bands, images, rows, columns = shape
@@ -129,7 +137,7 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
         return shape
     best: tuple[float, Index] | None = None
     for bands, images in _depths(shape, limits):
-        pixels = (limits.bytes - 0) // (bands * images * _BYTES + _PIXEL_BYTES)
+        pixels = limits.bytes // (bands * images * _BYTES + _PIXEL_BYTES)
         for columns in _widths(shape[3], limits):
             rows = min(shape[2], limits.rows or shape[2], _MOST_SIDE, pixels // columns)
             if rows < 1:
@@ -143,6 +151,25 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
             if best is None or cost < best[0]:
                 best = cost, (candidate[0], candidate[1], candidate[2], candidate[3])
     return (1, 1, 1, 1) if best is None else best[1]
+
+
+def spread_shape(shape: Index, slots: int) -> Index:
+    """Return the shape of the requests for a box that one request can have, but several at a time have sooner.
+
+    A response is computed and transferred by itself, so that its time grows with its size. Images are divided first, as
+    each request computes all of its own.
+
+    Args:
+        shape: shape of the box.
+        slots: requests at most.
+    """
+    bands, images, rows, columns = shape
+    most = min(slots, math.prod(shape) * _BYTES // _LEAST_SPREAD)
+    if most < 2:
+        return shape
+    by_time = min(images, most)
+    by_rows = min(rows, most // by_time)
+    return bands, math.ceil(images / by_time), math.ceil(rows / by_rows), columns
 
 
 def divide_box(box: Box, part: Index) -> Iterator[Box]:

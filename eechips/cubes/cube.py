@@ -73,8 +73,8 @@ def open_cube(
 ) -> xarray.Dataset:
     """Open an image collection as a Dataset with a variable (time, y, x) for each band, float32, masked pixels NaN.
 
-    Opening takes one request. Pixels are read when values are computed, in as few requests as the service allows, and
-    kept in the user's cache. All threads share a throttle, and processes the quota, as runs do.
+    Opening takes one request. Pixels are read when values are computed, by requests of 4 MB or more where so much is
+    read, and kept in the user's cache. All threads share a throttle, and processes the quota, as runs do.
 
     Args:
         source: id of a collection (also ``ee://…``), ``ee.ImageCollection``, or ``ee.Image``.

@@ -1,4 +1,4 @@
-"""Read boxes of a cube: from the cache, else in as few requests as the service allows, several at a time."""
+"""Read boxes of a cube: from the cache, else by requests that are large, several at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from eechips.cubes.box_cache import BoxCache, CacheSettings
 from eechips.cubes.box_grouping import extend_box
-from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape
+from eechips.cubes.boxes import Box, BoxLimits, divide_box, request_shape, spread_shape
 from eechips.cubes.cube_expressions import Expression, layer_names, stack_listed, stack_stored
 from eechips.cubes.cube_service import RetryLimits, ServiceAddress, find_service
 from eechips.errors import PermanentError, TooLargeError
@@ -103,27 +103,39 @@ class CubeReader:
         parts = list(divide_box(box, request_shape(box.shape, self.limits)))
         if len(parts) == 1:
             return self._read_part(box, has_next=True)
+        return self._joined(
+            box, parts, functools.partial(self._read_part, has_next=False, slots=max(1, self._slots // len(parts)))
+        )
+
+    def _joined(self, box: Box, parts: Sequence[Box], read: Callable[[Box], Array]) -> Array:
+        """Return the pixels of a box, whose parts are read several at a time."""
         whole = np.empty(box.shape, np.float32)
 
         def fill(part: Box) -> None:
-            whole[part.from_start(box).slices] = self._read_part(part, has_next=False)
+            whole[part.from_start(box).slices] = read(part)
 
-        options = {"max_workers": min(len(parts), _MOST_THREADS), **self.threads}
-        with ThreadPoolExecutor(**options) as pool:
+        with ThreadPoolExecutor(**{**self.threads, "max_workers": min(len(parts), self._slots)}) as pool:
             for _ in pool.map(fill, parts):
                 pass
         return whole
 
-    def _read_part(self, box: Box, *, has_next: bool) -> Array:
+    @property
+    def _slots(self) -> int:
+        """Requests of one read at a time."""
+        most = self.address.in_flight
+        return self.threads.get("max_workers") or (_MOST_THREADS if most == "auto" else min(most, _MOST_THREADS))
+
+    def _read_part(self, box: Box, *, has_next: bool, slots: int | None = None) -> Array:
         """Return the pixels of a box that one request can have.
 
         Args:
             box: to read.
             has_next: whether those that come next may be fetched with it.
+            slots: requests at a time; None for as many as the quota has.
         """
-        cache = self._cache
+        cache, slots = self._cache, slots or self._slots
         if cache is None:
-            return self._fetch(box)
+            return self._fetch(box, slots)
         while (cached := cache.read(box)) is None:
             with contextlib.ExitStack() as stack:
                 with cache.planning():
@@ -136,12 +148,12 @@ class CubeReader:
                         stack.enter_context(cache.lock(wanted))
                 if outer is None:
                     try:
-                        pixels = self._fetch(wanted)
+                        pixels = self._fetch(wanted, slots)
                     except (PermanentError, TooLargeError):
                         if wanted == box:
                             raise
                         wanted = box  # others may lack the band, or be too much together
-                        pixels = self._fetch(box)
+                        pixels = self._fetch(box, slots)
                     cache.write(wanted, pixels)
                     return pixels[box.from_start(wanted).slices]
             with cache.lock(outer):  # until it has been fetched
@@ -154,7 +166,14 @@ class CubeReader:
         most = 0 if self._cache is None else self._cache.most_values
         return extend_box(box, whole, known, self.limits, most)
 
-    def _fetch(self, box: Box) -> Array:
+    def _fetch(self, box: Box, slots: int) -> Array:
+        """Return the pixels of a box that one request can have, a large one by several requests at a time."""
+        part = box.shape if self.limits.is_chosen else spread_shape(box.shape, slots)
+        if part == box.shape:
+            return self._request(box)
+        return self._joined(box, list(divide_box(box, part)), self._request)
+
+    def _request(self, box: Box) -> Array:
         bands, images, rows, columns = box.shape
         grid = self.grid.window(box.start[3], box.start[2], columns, rows)
         expression = self.images.stack(box, self.bands, self.mask_value)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from eechips.cubes.boxes import Box, BoxLimits, Index, divide_box, request_shape
+from eechips.cubes.boxes import Box, BoxLimits, Index, divide_box, request_shape, spread_shape
 
 LIMIT = 48 << 20
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(1, 40), st.integers(1, 50))
@@ -45,6 +45,28 @@ def test_parts_tile_a_box_and_fit_the_limits(
 def test_requests_are_as_few_as_the_limits_allow(shape: Index, requests: int) -> None:
     part = request_shape(shape, BoxLimits(LIMIT))
     assert math.prod(math.ceil(a / b) for a, b in zip(shape, part, strict=True)) == requests
+
+
+@pytest.mark.parametrize(
+    ("shape", "slots", "requests"),
+    [
+        ((1, 30, 512, 512), 40, 8),  # 39 MB: ranges of four images
+        ((1, 30, 512, 512), 3, 3),
+        ((1, 9, 1024, 1024), 40, 9),
+        ((1, 1, 3000, 3000), 40, 10),  # 45 MB
+        ((1, 1, 1024, 1024), 40, 1),  # less than twice 4 MB
+        ((1, 1000, 1, 1), 40, 1),
+        ((1, 2, 1024, 1024), 1, 1),
+    ],
+)
+def test_a_large_box_is_spread_over_the_quota_in_requests_that_are_not_small(
+    shape: Index, slots: int, requests: int
+) -> None:
+    limits, box = BoxLimits(LIMIT), Box((0, 0, 0, 0), shape)
+    parts = list(divide_box(box, spread_shape(shape, slots)))
+    assert len(parts) == requests
+    assert sum(part.size for part in parts) == box.size
+    assert all(limits.accepts(part.shape) for part in parts)
 
 
 @hypothesis.given(SHAPES, STARTS)

@@ -160,6 +160,18 @@ def test_requests_have_the_chunks_that_are_asked_for(
     assert counted(stack_server, before) == (0, requests)
 
 
+def test_a_large_load_takes_several_requests_at_a_time(stack: Stack, stack_server: Server) -> None:
+    a, _, c, _, e, f = GRID["crs_transform"]
+    fine = {"crs": CRS, "crs_transform": (a / 5, 0, c, 0, e / 5, f), "shape_2d": (SHAPE[1] * 5, SHAPE[0] * 5)}
+    cube = eechips.open_cube(STACK, **fine, endpoint=stack_server.url, n_images=2)
+    before = count(stack_server)
+    np.testing.assert_array_equal(cube.red.values, expected(stack)[:2, 0].repeat(5, 1).repeat(5, 2))
+    assert counted(stack_server, before) == (0, 2)  # 15 MB, of which one request could have 48
+    whole = cube.red.isel(time=1).values  # one file of the cache has both images
+    np.testing.assert_array_equal(whole, expected(stack)[1, 0].repeat(5, 0).repeat(5, 1))
+    assert counted(stack_server, before) == (0, 2)
+
+
 def test_small_requests_are_sent_where_the_limit_is_small(stack: Stack, stack_server: Server) -> None:
     cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, request_byte_limit=700_000, chunks={})
     before = count(stack_server)

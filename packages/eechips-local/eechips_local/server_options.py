@@ -117,7 +117,7 @@ OPTIONS = (
         "latency",
         "SECONDS",
         "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…); by size with +4mp,"
-        " +60mp^2, +0.1band.",
+        " +60mp^2, +0.1band, +0.1mb.",
     ),
     ServerOption("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
     ServerOption("payload", "BYTES", "Of a request's body [10485760]."),

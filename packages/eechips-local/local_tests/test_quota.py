@@ -192,14 +192,14 @@ def test_latency_by_kind() -> None:
 
 
 def test_latency_by_the_size_of_a_response() -> None:
-    latency = Latency.parse("image:*=0.5+4mp+0.1band;thumbnails:*=1+64mp^2;2")
+    latency = Latency.parse("image:*=0.5+4mp+0.1band+0.25mb;thumbnails:*=1+64mp^2;2")
     million = 1 << 20
     assert [latency.draw(kind) for kind in ("image:computePixels", "thumbnails:getPixels")] == pytest.approx([0.5, 1])
-    assert latency.of_size("image:computePixels", million // 2, 3) == pytest.approx(2.3)
-    assert latency.of_size("thumbnails:getPixels", million // 8, 3) == pytest.approx(1)
-    assert [latency.of_size(*size) for size in (("value:compute", million, 1), ("image:x", 0, 0))] == [0, 0]
-    assert str(latency) == "image:*=0.5+4mp+0.1band;thumbnails:*=1+64mp^2;*=2"
-    for wrong in ("1+", "1+4", "1+4mpx", "1+-4mp", "4mp", "1+4band^2"):
+    assert latency.of_size("image:computePixels", million // 2, 3, 2 * million) == pytest.approx(2.8)
+    assert latency.of_size("thumbnails:getPixels", million // 8, 3, million) == pytest.approx(1)
+    assert [latency.of_size(*size) for size in (("value:compute", million, 1, 1), ("image:x", 0, 0, 1))] == [0, 0]
+    assert str(latency) == "image:*=0.5+4mp+0.1band+0.25mb;thumbnails:*=1+64mp^2;*=2"
+    for wrong in ("1+", "1+4", "1+4mpx", "1+-4mp", "4mp", "1+4band^2", "1+4mb^2"):
         with pytest.raises(ValueError, match=r".+"):
             Latency.parse(wrong)
 

@@ -219,7 +219,8 @@ class Service:
             if PROFILE_REQUEST_HEADER in request.headers:
                 headers[PROFILE_RESPONSE_HEADER] = profile_id(response.cost)
         if self.latency is not None:
-            await asyncio.sleep(self.latency.of_size(operation, response.pixels, response.bands))
+            length = len(response.content)
+            await asyncio.sleep(self.latency.of_size(operation, response.pixels, response.bands, length))
         return http_response(response, headers)
 
     async def create_name(self, request: Request, kind: str) -> Response:

@@ -253,37 +253,40 @@ class SizeTerm:
     """Seconds that grow with the size of the pixels that a response has.
 
     Attributes:
-        seconds: for a megapixel (2^20 pixels), or for a band.
-        exponent: exponent of the number of megapixels; None if the seconds are for a band.
+        seconds: for a megapixel (2^20 pixels), a band, or a megabyte (2^20 bytes of the body).
+        unit: ``mp``, ``band`` or ``mb``.
+        exponent: exponent of the number of megapixels.
     """
 
     seconds: float
-    exponent: float | None
+    unit: str
+    exponent: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> SizeTerm:
-        """Create it from "4mp" (4 s for each megapixel), "60mp^2" or "0.2band".
+        """Create it from "4mp" (4 s for each megapixel), "60mp^2", "0.2band" or "0.1mb".
 
         Raises:
             ValueError: for any other text.
         """
         match = _SIZE_TERM.fullmatch(text.strip())
         if match is None:
-            raise ValueError(f"unknown term {text!r}: use seconds for each megapixel or band, 4mp, 60mp^2 or 0.2band")
+            raise ValueError(
+                f"unknown term {text!r}: use seconds for each megapixel, band or megabyte: 4mp, 60mp^2, 0.2band, 0.1mb"
+            )
         seconds, unit, exponent = match.groups()
-        return cls(float(seconds), None if unit == "band" else float(exponent or 1))
+        return cls(float(seconds), unit or "mp", float(exponent or 1))
 
-    def of(self, pixels: int, bands: int) -> float:
-        """Return the seconds of a response."""
-        return self.seconds * (bands if self.exponent is None else (pixels / (1 << 20)) ** self.exponent)
+    def of(self, pixels: int, bands: int, length: int) -> float:
+        """Return the seconds of a response, whose body has a length in bytes."""
+        sizes = {"mp": math.pow(pixels / (1 << 20), self.exponent), "band": bands, "mb": length / (1 << 20)}
+        return self.seconds * sizes[self.unit]
 
     def __str__(self) -> str:
-        if self.exponent is None:
-            return f"{self.seconds:g}band"
-        return f"{self.seconds:g}mp" if self.exponent == 1 else f"{self.seconds:g}mp^{self.exponent:g}"
+        return f"{self.seconds:g}{self.unit}" + ("" if self.exponent == 1 else f"^{self.exponent:g}")
 
 
-_SIZE_TERM = re.compile(r"(\d+(?:\.\d+)?)(?:(band)|mp(?:\^(\d+(?:\.\d+)?))?)")
+_SIZE_TERM = re.compile(r"(\d+(?:\.\d+)?)(?:(band|mb)|mp(?:\^(\d+(?:\.\d+)?))?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,10 +353,10 @@ class Latency:
         delay = self._delay(kind)
         return 0.0 if delay is None else self._random.lognormvariate(math.log(delay.base.median), delay.base.sigma)
 
-    def of_size(self, kind: str, pixels: int, bands: int) -> float:
-        """Return the further seconds of a response with pixels."""
+    def of_size(self, kind: str, pixels: int, bands: int, length: int) -> float:
+        """Return the further seconds of a response with pixels, whose body has a length in bytes."""
         delay = self._delay(kind)
-        return 0.0 if delay is None or not pixels else sum(term.of(pixels, bands) for term in delay.terms)
+        return 0.0 if delay is None or not pixels else sum(term.of(pixels, bands, length) for term in delay.terms)
 
     def _delay(self, kind: str) -> Delay | None:
         if kind not in self._by_kind:
