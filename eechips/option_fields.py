@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from eechips.errors import UsageError
-from eechips.text.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean_option
 
 ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -224,7 +224,7 @@ def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> Config
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
     for name in options:
         if name not in names:
-            raise UsageError(f"there is no option {name!r}{did_you_mean(name, names)}")
+            raise UsageError(f"there is no option {name!r}{did_you_mean_option(name, names)}")
     return config(**options)
 
 

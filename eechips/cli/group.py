@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from eechips.cli.terminal import echo_lines, show_exception
-from eechips.commands.command import format_commands, similar_names
+from eechips.commands.command import as_typed, format_commands, similar_names
 from eechips.errors import (
     DISK_FAULTS,
     EechipsError,
@@ -24,6 +24,7 @@ from eechips.errors import (
 )
 from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
+from eechips.text.suggestion import suggest_option
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {
@@ -167,7 +168,7 @@ class Verbs(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            raise OneSentence(f"{_without_stop(error)} (see {info_name} --help)") from error
+            raise OneSentence(f"{_describe(error)} (see {info_name} --help)") from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -190,7 +191,7 @@ class Verbs(click.Group):
             raise
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else ctx.command_path
-            raise OneSentence(f"{_without_stop(error)} (see {path} --help)") from error
+            raise OneSentence(f"{_describe(error)} (see {path} --help)") from error
         except EechipsError as error:
             if ctx.meta.get(DEBUG):
                 raise
@@ -244,5 +245,12 @@ def main(context: click.Context, /, debug: bool) -> None:
     context.meta[DEBUG] = debug
 
 
-def _without_stop(error: click.UsageError) -> str:
-    return error.format_message().removesuffix(".")
+def _describe(error: click.UsageError) -> str:
+    """Return the message of an error, without its full stop; of an unknown option, with the one that it means."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error.format_message().removesuffix(".")
+    options = [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]
+    name = error.option_name.lstrip("-").replace("-", "_")
+    meant = suggest_option(name, [option.name for option in options if option.name])
+    hint = "" if meant is None else f"; did you mean {as_typed(meant if '=' in meant else f'`{meant}`', options)}?"
+    return f"there is no option {error.option_name}{hint}"

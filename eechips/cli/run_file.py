@@ -26,7 +26,7 @@ from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_own
 from eechips.option_fields import filled, options_of
 from eechips.text.formatting import format_count
-from eechips.text.suggestion import did_you_mean, nearest_name
+from eechips.text.suggestion import did_you_mean, did_you_mean_option, nearest_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -160,7 +160,11 @@ class _Reader:
         known = (*FETCHING, *FOLLOWING)
         if name not in known:
             is_table = isinstance(content, dict) or (isinstance(content, list) and any(map(_is_table, content)))
-            where = "a run file has no such table" if is_table else "the key is above all tables: move it below one"
+            where = (
+                "a run file has no such table"
+                if is_table
+                else "the key is above all tables: move it below one, such as [sample]"
+            )
             label = f"[{name}]" if is_table else name
             self.problems.append(f"{label}: {where}{did_you_mean(name, known)}")
             return
@@ -208,7 +212,7 @@ class _Reader:
         for key, value in settings.items():
             parameter = parameters.get(key)
             if parameter is None:
-                self.problems.append(f"{label} has no key {key!r}{did_you_mean(key, list(parameters))}")
+                self.problems.append(f"{label} has no key {key!r}{did_you_mean_option(key, list(parameters))}")
                 nearest = nearest_name(key, [name for name in parameters if name not in settings])
                 if nearest is None:
                     continue

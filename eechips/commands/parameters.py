@@ -16,7 +16,7 @@ from eechips.commands.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path
-from eechips.text.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean_option
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -280,7 +280,7 @@ def command_words(command: click.Command, options: Mapping[str, Any]) -> list[st
     for name, value in options.items():
         parameter = parameters.get(name)
         if parameter is None:
-            raise UsageError(f"there is no option {name!r}{did_you_mean(name, list(parameters))}")
+            raise UsageError(f"there is no option {name!r}{did_you_mean_option(name, list(parameters))}")
         flag = max(parameter.opts, key=len)
         if parameter.is_flag:
             words += [flag] if value else parameter.secondary_opts[:1]

@@ -22,7 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
 from eechips.text.formatting import format_count
-from eechips.text.suggestion import did_you_mean
+from eechips.text.suggestion import did_you_mean_option
 
 if TYPE_CHECKING:
     from eechips.engine.join import JoinResult
@@ -244,7 +244,7 @@ def _with_options(config: RunConfig, options: Mapping[str, Any]) -> RunConfig:
     known = options_of(RunConfig)
     for name in options:
         if name not in known:
-            raise UsageError(f"there is no option {name!r}{did_you_mean(name, list(known))}")
+            raise UsageError(f"there is no option {name!r}{did_you_mean_option(name, list(known))}")
     paths = {name for name, (_, option) in known.items() if option.kind in ("file", "folder")}
     values: dict[str, Any] = dict(options)
     for name in paths & values.keys():

@@ -20,7 +20,7 @@ from eechips.planning import asset_metadata, grid_alignment, point_images
 from eechips.planning.clear_shares import ClearSource, FrameScore, fetch_candidates, list_score_bands, resolve_score
 from eechips.planning.frame_choice import Candidate
 from eechips.planning.grid_alignment import GridAlignment
-from eechips.planning.image_filters import PropertyFilter, resolve_conditions
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.periods import parse_moment
 from eechips.planning.point_images import ChipFootprint, find_contributors
 from eechips.planning.region_images import region_grid
@@ -335,7 +335,6 @@ def _largest_grid(
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:
     """Describe a layer by its first image that has the bands that are needed."""
     dates = sample.dates.of(layer)
-    tests = _resolve(layer, region, *dates)
     frames = (
         None if layer.is_further or layer.base else sample.frames
     )  # the dataset and bands that frames are chosen by
@@ -346,7 +345,9 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
     ranked = list_score_bands(rank_by, layer.selection, layer.known) if rank_by is not None and stored else ()
     quality = [band for mask in masks if mask for band in mask.quality_bands(stored)]
     needed = tuple(dict.fromkeys((*stored, *ranked, *quality)))
-    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, *dates, tests, needed)
+    metadata = asset_metadata.fetch_metadata(
+        layer.dataset_id, layer.known_kind, region, *dates, layer.conditions, needed
+    )
     results = layer.selection.find_bands(metadata)
     sample.style.check_found(results, layer.stretched)
     grid_band = layer.selection.grid_band(results[0].name)
@@ -358,20 +359,7 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
         if rank_by is None
         else resolve_score(rank_by, layer.selection, layer.known, metadata, is_scaled=layer.scaled)
     )
-    return SurveyedLayer(metadata, bands, results, (*tests, *metadata.tests), score)
-
-
-def _resolve(
-    layer: SampleLayer, region: ee.Geometry | None, start: str | None, end: str | None
-) -> tuple[PropertyFilter, ...]:
-    """Convert the values of a layer's conditions to the types of its images' properties."""
-    if not layer.conditions:
-        return ()
-    metadata = asset_metadata.fetch_metadata(layer.dataset_id, layer.known_kind, region, start, end)
-    if metadata.kind == "image":
-        raise UsageError(f"{layer.dataset} is one image: `where` selects images of a collection")
-    there = asset_metadata.filter_images(metadata.id, metadata.kind, start, end)
-    return resolve_conditions(layer.conditions, there if region is None else there.filterBounds(region))
+    return SurveyedLayer(metadata, bands, results, metadata.tests, score)
 
 
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:

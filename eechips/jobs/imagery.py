@@ -21,7 +21,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
-from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
+from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_conditions
 from eechips.planning.region_images import RegionScenes, find_region_scenes, warn_of_small
 from eechips.planning.region_overlaps import ClipArea, region_content, region_polygon
 from eechips.planning.regions import AssetRegion, Region
@@ -175,21 +175,18 @@ class ResolvedImagery:
         source, region = self.source, self.region.geometry()
         dates = self.options.start, self.options.end
         about = asset_metadata.fetch_metadata(
-            source.dataset_id, source.known_kind, region, *dates, needed=source.needed_bands
+            source.dataset_id, source.known_kind, region, *dates, self.conditions, source.needed_bands
         )
         if about.kind != "collection":
             raise _single_image(source)
         bands = source.selection.find_bands(about)
         self.style.check_found(bands, source.stretched)
         about.select(source.further_bands(source.selection.stored or [band.name for band in bands]))
-        collection = asset_metadata.filter_images(source.dataset_id, about.kind, *dates)
-        tests = (*resolve_conditions(self.conditions, collection.filterBounds(region)), *about.tests)
-        for test in tests:
-            collection = collection.filter(test.filter())
-        if self.conditions and not collection.filterBounds(region).limit(1).size().getInfo():
-            raise self.none_found()
+        collection = asset_metadata.filter_images(source.dataset_id, about.kind, *dates, about.tests)
         grid_band = source.selection.grid_band(bands[0].name)
-        return ImageSelection(bands, grid_band, region, region_polygon(self.region), tests, collection, about.casts)
+        return ImageSelection(
+            bands, grid_band, region, region_polygon(self.region), about.tests, collection, about.casts
+        )
 
     def find_regions(self, selection: ImageSelection, properties: Sequence[str] = ()) -> Iterator[RegionScenes]:
         """Find the pixel grid and the images of each region; see :func:`find_region_scenes`."""
@@ -240,7 +237,6 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     style = RenderStyle(parse_format(options.format, CHIP_FORMATS.names), *parse_stretch(options.stretch))
     style.check_chosen(source.chosen_names)
     style.check()
-    where = (options.where,) if isinstance(options.where, str) else options.where
     region = choose_region(
         roi=options.roi,
         regions=options.regions,
@@ -255,7 +251,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         source=source,
         style=style,
         region=region,
-        conditions=tuple(map(parse_condition, where)),
+        conditions=parse_conditions(options.where),
         alignment=choose_grid(options.grid, options.crs, options.scale),
     )
 

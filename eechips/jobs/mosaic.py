@@ -46,7 +46,7 @@ from eechips.jobs.recipe_options import (
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata
 from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
-from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions
+from eechips.planning.image_filters import PropertyFilter, parse_conditions
 from eechips.planning.region_images import warn_of_small
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.separate_regions import SeparateRegions, choose_region
@@ -98,8 +98,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             crs=chosen.input_crs,
         )
         self.name_template = f"windows/{'' if self.regions is None else '{region}/'}{{row}}-{{column}}"
-        where = (chosen.where,) if isinstance(chosen.where, str) else chosen.where
-        self.conditions = tuple(map(parse_condition, where))
+        self.conditions = parse_conditions(chosen.where)
         self.datasets = self.source.masked_ids
         self.identity = recipe_identity(self.name, self.results)
 
@@ -166,14 +165,13 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         about = self._describe()
         bands = self.source.selection.find_bands(about)
         grid_band = self.source.selection.grid_band(bands[0].name)
-        tests = (*self._resolved_tests(), *about.tests)
-        places = self._places(about, replace(bands[0], name=grid_band), tests)
+        places = self._places(about, replace(bands[0], name=grid_band), about.tests)
         dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.options.nodata, dtype)
         names = tuple(band.name for band in bands)
         parts = []
         for place in places:
-            layout = MosaicLayout(place.grid, about.kind, names, dtype, tests, about.casts)
+            layout = MosaicLayout(place.grid, about.kind, names, dtype, about.tests, about.casts)
             # Many regions fill the slots with windows that are as large as requests allow.
             edge, least = self.options.window, max(1, SLOTS // len(places))
             tiling = divide_grid(place.grid, place.base_grid, len(bands), dtype, edge, least=least)
@@ -271,13 +269,14 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             region,
             self.options.start,
             self.options.end,
-            needed=self.source.needed_bands,
+            self.conditions,
+            self.source.needed_bands,
         )
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.source.dataset_id} is a collection: give `roi` or `regions`")
             return about
-        for name in ("start", "end", "where"):
+        for name in ("start", "end"):
             if getattr(self.options, name):
                 raise UsageError(f"{self.source.dataset_id} is a single image: `{name}` is for collections")
         if self.options.reducer != "mosaic":
@@ -285,23 +284,6 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
                 f"{self.source.dataset_id} is a single image: there is nothing to make a {self.options.reducer} of"
             )
         return about
-
-    def _resolved_tests(self) -> tuple[PropertyFilter, ...]:
-        """Return the conditions with values of the properties' types.
-
-        Raises:
-            UsageError: if no image over the region meets them.
-        """
-        if not self.conditions or self.region is None:
-            return ()
-        over, dataset, dates = self.region.geometry(), self.source.dataset_id, (self.options.start, self.options.end)
-        images = asset_metadata.filter_images(dataset, "collection", *dates)
-        tests = resolve_conditions(self.conditions, images.filterBounds(over))
-        images = asset_metadata.filter_images(dataset, "collection", *dates, tests)
-        if not images.filterBounds(over).limit(1).size().getInfo():
-            which = " and ".join(map(str, self.conditions))
-            raise UsageError(f"{dataset} has no image with {which} that meets the region")
-        return tests
 
     def _places(
         self, about: asset_metadata.AssetMetadata, band: asset_metadata.Band, tests: tuple[PropertyFilter, ...]

@@ -40,6 +40,7 @@ from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import check_scale
+from eechips.planning.image_filters import parse_conditions
 from eechips.planning.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
@@ -88,6 +89,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     def __init__(self, **options: Any) -> None:
         self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})
         self.source = choose_dataset(chosen)
+        self.conditions = parse_conditions(chosen.where)
         self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat", "id", "date"))
         self.statistics = parse_statistics(chosen.reducer or "mean")
         self.datasets = self.source.masked_ids
@@ -149,6 +151,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             **self.source.selection.parameters,
             "start": self.options.start,
             "end": self.options.end,
+            **({"where": list(map(str, self.conditions))} if self.conditions else {}),
             "each_image": self.options.each_image,
             "composite": self.options.composite,
             "date_field": None if date is None else date.name,
@@ -333,6 +336,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             self.source.known_kind,
             start=days[0],
             end=days[1],
+            conditions=self.conditions,
             needed=self.source.needed_bands,
             around=box,
         )

@@ -16,7 +16,7 @@ from eechips.errors import UsageError
 from eechips.option_fields import chosen_options
 from eechips.option_fields import takes as takes
 from eechips.storage import NameTemplate, is_address, local_path
-from eechips.text.suggestion import describe_choices, did_you_mean
+from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def split_options(
     """
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
-            raise UsageError(f"there is no option {option!r}{did_you_mean(option, names | RUN_OPTIONS)}")
+            raise UsageError(f"there is no option {option!r}{did_you_mean_option(option, names | RUN_OPTIONS)}")
     own = {name: value for name, value in options.items() if name in names}
     job_recipe = recipe(**own | {name: format_text(name, own[name]) for name in _TEXTS & own.keys()})
     rest = {name: value for name, value in options.items() if name not in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -28,7 +28,7 @@ from eechips.jobs.table_options import FeaturesOptions
 from eechips.manifest.run import Run
 from eechips.planning.feature_cells import FeatureCell, divide_tables, whole_cell
 from eechips.planning.feature_sources import FeatureSource, find_features
-from eechips.planning.image_filters import PropertyFilter, parse_condition, resolve_conditions, unit_tests
+from eechips.planning.image_filters import PropertyFilter, parse_conditions, resolve_conditions, unit_tests
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, BoxRegion, parse_region
 from eechips.recipe import Table, Unit, recipe_identity
@@ -81,8 +81,7 @@ class Features(BuiltinRecipe[FeaturesOptions]):
         if columns is not None and (not all(columns) or len(set(columns)) < len(columns)):
             raise UsageError("`columns` must name each column once: A,B,C")
         self.source = FeatureSource(named.dataset, chosen.start, chosen.end, columns)
-        where = [chosen.where] if isinstance(chosen.where, str) else chosen.where
-        self.conditions = tuple(parse_condition(text) for text in (*named.quality, *where))
+        self.conditions = (*parse_conditions(named.quality), *parse_conditions(chosen.where))
         self.region = _WORLD if chosen.roi is None else parse_region(chosen.roi, crs=chosen.input_crs)
         tables = () if self.source.is_computed else (named.dataset,)
         self.datasets = (*tables, *((self.region.asset,) if isinstance(self.region, AssetRegion) else ()))
@@ -125,7 +124,7 @@ class Features(BuiltinRecipe[FeaturesOptions]):
         if not tables:
             raise self._none_found()
         types = self.source.fetch_types(tables[0])
-        tests = resolve_conditions(self.conditions, self.source.collection(tables[0]), noun="feature")
+        tests = self._resolve_conditions(tables)
         where = {"where": [test.to_json() for test in tests]} if tests else {}
         facts: Unit = {"types": types} if types else {}
         count = 0
@@ -182,6 +181,14 @@ class Features(BuiltinRecipe[FeaturesOptions]):
             return first, second
 
         return SplittableTable(self.source.rows(table, tests, cell.geometry()), size, halves, is_paged=True)
+
+    def _resolve_conditions(self, tables: Sequence[str]) -> tuple[PropertyFilter, ...]:
+        """Convert the values of the conditions to the types of the first table's properties that has features."""
+        for table in tables:
+            tests = resolve_conditions(self.conditions, self.source.collection(table), noun="feature")
+            if tests is not None:
+                return tests
+        raise self._none_found()
 
     def _none_found(self) -> UsageError:
         return UsageError(

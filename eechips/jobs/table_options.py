@@ -74,6 +74,7 @@ class TimeSeriesOptions:
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
     start: str | None = field(default=None, metadata=shared.START)
     end: str | None = field(default=None, metadata=shared.END)
+    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
     crs: str = field(default="native", metadata=shared.CRS)
     scale: float | None = field(default=None, metadata=shared.SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
@@ -129,6 +130,7 @@ class PointsOptions:
     values: StoredValues = field(default="stored", metadata=shared.VALUES)
     start: str | None = field(default=None, metadata=shared.START)
     end: str | None = field(default=None, metadata=shared.END)
+    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
     each_image: bool = data_field(
         False, "A row for every image that covers the place, with its id and date, in order of time.", DATA
     )

@@ -49,7 +49,7 @@ from eechips.planning import asset_metadata, point_images
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import choose_grid
-from eechips.planning.image_filters import PropertyFilter, unit_tests
+from eechips.planning.image_filters import PropertyFilter, parse_conditions, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
 from eechips.planning.projection import nominal_scale
@@ -95,6 +95,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         self.options = chosen = TimeSeriesOptions(**options)
         self.id_field = region_column(chosen.columns)
         self.source = choose_dataset(chosen)
+        self.conditions = parse_conditions(chosen.where)
         self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
         self.statistics = parse_statistics(chosen.reducer)
         self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
@@ -198,6 +199,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             "mask": self.source.mask.text if self.source.mask else None,
             "start": self.options.start,
             "end": self.options.end,
+            **({"where": list(map(str, self.conditions))} if self.conditions else {}),
             **self.alignment.parameters,
             "multiply": self.options.multiply,
             "add": self.options.add,
@@ -292,6 +294,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             self.source.known_kind,
             start=self.options.start,
             end=self.options.end,
+            conditions=self.conditions,
             needed=self.source.needed_bands,
             around=around,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from eechips.manifest.run import Run
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.script_source import is_notebook, read_source
 from eechips.storage import is_address
+from eechips.text.suggestion import did_you_mean_option
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})
@@ -203,9 +203,9 @@ def _names_in(path: Path) -> tuple[str, ...]:
 def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> None:
     for name in keywords:
         if name not in parameters:
-            alike = difflib.get_close_matches(name, [*parameters, *RUN_OPTIONS, "check", "arguments"], n=1)
             takes = f"; the recipe's parameters: {', '.join(parameters)}" if parameters else ""
-            raise UsageError(f"there is no option {name!r}" + (f"; did you mean {alike[0]!r}?" if alike else takes))
+            hint = did_you_mean_option(name, [*parameters, *RUN_OPTIONS, "check", "arguments"])
+            raise UsageError(f"there is no option {name!r}{hint or takes}")
 
 
 def _refuse_within_recipe(function: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.planning.image_filters import PropertyFilter
+from eechips.planning.image_filters import PropertyCondition, PropertyFilter, resolve_conditions
 from eechips.planning.projection import nominal_scale
 from eechips.recipe.asset_version import AssetVersion
 from eechips.text.formatting import format_count
@@ -52,7 +52,7 @@ class AssetMetadata:
         id: asset id of the dataset.
         kind: one image, or a collection.
         bands: in order; where no record describes the dataset, with types that hold the bands of all images.
-        tests: conditions that the images have the needed bands; empty if all have them.
+        tests: conditions on the properties of images: the user's, and those that images have the needed bands.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all; and bands
             that the record of the dataset takes in a smaller type.
         properties: properties of the image, or of the first one.
@@ -156,7 +156,7 @@ def fetch_metadata(
     region: ee.Geometry | None = None,
     start: str | None = None,
     end: str | None = None,
-    tests: Sequence[PropertyFilter] = (),
+    conditions: Sequence[PropertyCondition] = (),
     needed: Sequence[str] | None = None,
     around: ee.Geometry | None = None,
 ) -> AssetMetadata:
@@ -171,21 +171,29 @@ def fetch_metadata(
         region: region that the image meets; None for any image.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
-        tests: conditions on properties that the image meets.
+        conditions: the user's conditions on properties of images; all must hold.
         needed: names of stored bands that the image has; empty for all bands of the first image; None if bands do not
             matter.
         around: where the image is looked for first, and images that are left out are counted, if it may be anywhere.
 
     Raises:
         UnknownDatasetError: if there is no such dataset.
-        UsageError: if no image meets the region, the dates and the conditions, or none of them has the bands.
+        UsageError: if no image meets the region, the dates and the conditions, or none of them has the bands; a
+            condition has a wrong property or value; or there are conditions on a single image.
     """
     kind = kind or fetch_kind(asset_id)
-    collection = filter_images(asset_id, kind, start, end, tests)
+    if kind == "image" and conditions:
+        raise UsageError(f"{asset_id} is a single image: `where` is for collections")
+    collection = filter_images(asset_id, kind, start, end)
     if region is not None:
         collection = collection.filterBounds(region)
     there = collection if around is None else collection.filterBounds(around)
     try:
+        tests = resolve_conditions(conditions, there)
+        if tests is None and around is not None:
+            tests = resolve_conditions(conditions, collection)
+        for test in tests or ():
+            collection, there = collection.filter(test.filter()), there.filter(test.filter())
         image, survey, varying = _find_image(asset_id, kind, there, needed)
         if image is None and around is not None:
             image, survey, varying = _find_image(asset_id, kind, collection, needed)
@@ -196,7 +204,7 @@ def fetch_metadata(
     if image is None:
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
         where = "" if region is None else " that meets the region"
-        having = f" with {' and '.join(map(str, tests))}" if tests else ""
+        having = f" with {' and '.join(map(str, conditions))}" if tests else ""
         lacking = f" and has {' and '.join(varying)}: {survey}" if survey.layouts else ""
         raise UsageError(f"{asset_id} has no image{having}{dates}{where}{lacking}")
     if varying:
@@ -205,7 +213,8 @@ def fetch_metadata(
     narrow = _narrow_types(asset_id)
     held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
     casts = tuple((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
-    return AssetMetadata(asset_id, kind, held, has_bands(varying), casts, image.get("properties", {}))
+    all_tests = (*(tests or ()), *has_bands(varying))
+    return AssetMetadata(asset_id, kind, held, all_tests, casts, image.get("properties", {}))
 
 
 def _narrow_types(asset_id: str) -> dict[str, str]:

@@ -185,17 +185,25 @@ def parse_condition(text: str) -> PropertyCondition:
     return PropertyCondition(match["property"], sign, words)
 
 
+def parse_conditions(where: Sequence[str] | str) -> tuple[PropertyCondition, ...]:
+    """Parse the conditions of an option ``where``: one, or several that must all hold; see :func:`parse_condition`."""
+    return tuple(map(parse_condition, (where,) if isinstance(where, str) else where))
+
+
 def resolve_conditions(
     conditions: Sequence[PropertyCondition],
     collection: ee.ImageCollection | ee.FeatureCollection,
     *,
     noun: str = "image",
-) -> tuple[PropertyFilter, ...]:
+) -> tuple[PropertyFilter, ...] | None:
     """Convert the values of conditions to the types of a collection's properties, in one request.
 
     Args:
-        collection: with at least one image or feature.
+        collection: images or features.
         noun: what its elements are, for errors.
+
+    Returns:
+        None if the collection is empty.
 
     Raises:
         UsageError: if no element has a property (the message suggests similar ones), or a value has the wrong type.
@@ -206,8 +214,12 @@ def resolve_conditions(
         return ()
     names = list(dict.fromkeys(condition.property for condition in conditions))
     examples = [collection.filter(ee.Filter.notNull([name])).limit(1).aggregate_array(name) for name in names]
-    asked: Any = ee.List([collection.first().propertyNames(), *examples])
-    there, *value_lists = asked.getInfo()
+    first = collection.limit(1).toList(1)
+    asked: Any = ee.List([first.map(lambda element: ee.Feature(element).propertyNames()), *examples])
+    property_lists, *value_lists = asked.getInfo()
+    if not property_lists:
+        return None
+    (there,) = property_lists
     values: Mapping[str, list[Any]] = dict(zip(names, value_lists, strict=True))
     tests = []
     for condition in conditions:

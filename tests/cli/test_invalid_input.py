@@ -72,7 +72,10 @@ def refuse(*arguments: str) -> str:
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),
         (["--local", "nowhere"], "there is no folder of assets nowhere"),
         (["--name", "../{id}"], "must be a path below the output folder"),
-        (["--no-such-option"], "No such option"),
+        (["--no-such-option"], "there is no option --no-such-option"),
+        (["--sizee", "64"], "there is no option --sizee; did you mean --size?"),
+        (["--max-cloud-cover", "20"], "there is no option --max-cloud-cover; did you mean --where?"),
+        (["--id-field", "name"], "there is no option --id-field; did you mean --columns id=FIELD?"),
     ],
 )
 def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: str) -> None:

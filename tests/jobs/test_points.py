@@ -113,6 +113,13 @@ def test_each_image_is_the_pixel_under_the_point(points: Callable[..., Any], plo
     assert (table.groupby("plot", sort=False).size().to_numpy()[inside] == 4).all()
 
 
+def test_points_read_only_images_that_meet_the_conditions(
+    points: Callable[..., Any], plots: pd.DataFrame, stack: Stack
+) -> None:
+    table = points(plots, composite="max", bands=["red"], where=["kind = k1", "cloud < 20"])
+    np.testing.assert_array_equal(table["red"], expected(plots, stack)[:, 1, 0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("composite", [None, "mean", "max", "count"])
 def test_points_of_composites_equal_numpy(

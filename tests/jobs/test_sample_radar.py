@@ -140,7 +140,7 @@ def test_frames_and_images_near_in_time_meet_the_conditions(server: Server, tmp_
         ({"where": "orbit_pass = ASCENDING"}, "no image there has a property 'orbit_pass'; did you mean"),
         ({"where": "transmitterReceiverPolarisation = VH"}, "is a list: write 'PROPERTY has VALUE'"),
         ({"dataset": ["L8", "S1"], "where": "SUN > 3"}, "name the dataset, as in where='L8:SUN > 3'"),
-        ({"dataset": f"{S1}/at_20200103", "where": "A = 1"}, "is one image: `where` selects images of a collection"),
+        ({"dataset": f"{S1}/at_20200103", "where": "A = 1"}, "is a single image: `where` is for collections"),
         ({"mask": "border:noise,middle", "bands": "VV"}, "border knows noise, near, far, not 'middle'"),
     ],
 )

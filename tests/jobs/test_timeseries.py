@@ -20,6 +20,8 @@ import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.timeseries import TimeSeries
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.stack_store import CRS, TRANSFORM, Stack
+from local_tests.support.stack_store import STACK as STACK_ID
 from tests.cli.test_commands import eechips as command
 
 STACK = Path("lst") / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
@@ -160,6 +162,24 @@ def test_a_region_that_an_image_covers_in_part_has_that_valid_fraction(
     dates = {"start": "2005-07-01", "end": "2005-07-20"}
     table = read(timeseries(real_server, tmp_path / "run", regions=str(path), **dates), 1)
     assert ((table["valid_fraction"] > 0) & (table["valid_fraction"] < 0.5)).all()
+
+
+@pytest.mark.parametrize("output", ["region", "one"])
+def test_a_series_has_only_images_that_meet_the_conditions(
+    stack_server: Server, stack: Stack, tmp_path: Path, output: str
+) -> None:
+    path = tmp_path / "block.gpkg"
+    left, top = TRANSFORM @ (100, 50)
+    gpd.GeoDataFrame(geometry=[shapely.box(left, top - 200, left + 300, top)], crs=CRS).to_file(path)
+    options: dict[str, Any] = {"dataset": STACK_ID, "regions": str(path), "bands": "red", "output": output}
+    run = timeseries(stack_server, tmp_path / "run", where=["kind = k1"], **options)
+    table = read(run, 1) if output == "region" else pd.read_parquet(run.assembled[0])
+    assert table["date"].tolist() == ["2020-02-15", "2020-04-15"]
+    np.testing.assert_allclose(table["red"], stack.pixels[1::2, 0, 50:70, 100:130].mean(axis=(1, 2)), rtol=1e-5)
+    with pytest.raises(UsageError, match="no image there has a property 'knid'; did you mean 'kind'"):
+        timeseries(stack_server, tmp_path / "wrong", where="knid = k1", **options)
+    with pytest.raises(UsageError, match="has no image with cloud > 90"):
+        timeseries(stack_server, tmp_path / "none", where="cloud > 90", **options)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

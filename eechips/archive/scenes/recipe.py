@@ -30,7 +30,7 @@ from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
 from eechips.jobs.recipe_options import check_dates, split_names
-from eechips.planning.image_filters import PropertyCondition, parse_condition
+from eechips.planning.image_filters import PropertyCondition, parse_conditions
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit, canonical_json, unit_id
@@ -101,8 +101,7 @@ class Scenes:
     @cached_property
     def conditions(self) -> tuple[PropertyCondition, ...]:
         """Parsed conditions."""
-        texts = (self.options.where,) if isinstance(self.options.where, str) else self.options.where
-        return tuple(parse_condition(text) for text in texts if text)
+        return parse_conditions(self.options.where or ())
 
     @cached_property
     def access(self) -> Auth:
