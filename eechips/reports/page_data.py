@@ -181,7 +181,9 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
     """
     import shapely
 
-    rings, owners = shapely.get_rings(shapes, return_index=True)
+    parts, part_owners = shapely.get_parts(shapes, return_index=True)  # a multipolygon has no rings of its own
+    rings, part_of = shapely.get_rings(parts, return_index=True)
+    owners = part_owners[part_of]
     corners, ring_of = shapely.get_coordinates(rings, return_index=True)
     if not len(corners):
         nothing = _packed(np.zeros(len(shapes)), "u4")
