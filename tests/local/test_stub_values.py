@@ -163,6 +163,13 @@ def test_the_limit_of_a_type_is_no_usual_value() -> None:
     assert float(least[0, 0, 0]) < 10.0
 
 
+def test_standard_deviations_are_mostly_small() -> None:
+    """The record of a share of clay states 0 to 90; Google's example shows 1 to 6."""
+    values = read(image_of(RECORDS, "ISDASOIL/Africa/v1/clay_content"), "stdev_0_20", 256)
+    assert np.median(values) < 90 / 4
+    assert values.max() <= 90
+
+
 def test_rain_by_the_hour() -> None:
     """geetools expects 719 images in the last thirty days to 31 March (tests/test_ImageCollection.py)."""
     assert len(indexes("JAXA/GPM_L3/GSMaP/v6/operational", (2020, 3, 1), (2020, 3, 31))) == 720

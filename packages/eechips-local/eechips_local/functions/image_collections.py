@@ -26,7 +26,8 @@ from eechips_local.values.element_properties import GEOMETRY
 from eechips_local.values.values import Collection, Filter, Geometry
 
 _MOST_BANDS = 5_000  # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands
-_LOOKED_AT = 100  # images of a stored collection that are compared wherever they are
+# Images that are compared wherever they are: of a stored collection, and of what follows from its images.
+_LOOKED_AT, _FOLLOWING_LOOKED_AT = 100, 1_000
 
 
 def images_within(collection: Collection, bounds: Bounds | None) -> Collection:
@@ -37,15 +38,17 @@ def images_within(collection: Collection, bounds: Bounds | None) -> Collection:
 def members_of(collection: Collection, first: Image) -> Members:
     """Return the images of a collection under some bounds, which must be like the first of all.
 
-    All images of a made collection are compared with the first one, as ``mosaic`` of the service also refuses those
-    far from the pixels (github.com/forestdatapartnership/whisp/pull/248); of a stored one those under the bounds, and
-    the first hundred where they are found fast.
+    All images of a list are compared with the first one, as ``mosaic`` of the service also refuses those far from the
+    pixels (github.com/forestdatapartnership/whisp/pull/248); of a stored collection, which may have a million, those
+    under the bounds, and the first hundred where they are found fast; of what is mapped over one, the first thousand.
     """
     expected = ExpectedBands.of(first)
+    following = _FOLLOWING_LOOKED_AT if collection.is_searchable else None
+    looked_at = _LOOKED_AT if collection.is_stored else following
 
     @cache
     def check_others() -> None:
-        for image in islice(collection, _LOOKED_AT if collection.is_stored else None):
+        for image in islice(collection, looked_at):
             expected.check(image)
 
     def members(bounds: Bounds | None) -> Iterator[Image]:

@@ -99,8 +99,10 @@ _DECADES = 100.0
 _LEAST = 0.01
 """Share of the greatest value that the least one of a band with rare high values has at most."""
 _PROBABILITY = re.compile(r"\bprobab")
-_RARE = re.compile(r"standard deviation|\bstd ?dev|precip|\brain")
-"""What rarely is near its greatest value."""
+_DEVIATION = re.compile(r"standard deviation|\bstd ?dev")
+"""What rarely is near its greatest value, also where that is all of a share."""
+_RARE = re.compile(r"precip|\brain")
+"""What rarely is near its greatest value, unless it is a share."""
 _TYPE_LIMITS = frozenset({32_766, 32_767, 65_533, 65_534, 65_535})
 """Greatest values of 16-bit numbers, without those of fill: by any power of ten, they limit the type."""
 _BITS = 31
@@ -233,8 +235,10 @@ def _spacing(band: BandDescription, low: float, high: float) -> Spacing:
     top = high * band.scale
     is_share = 0.9 <= top <= 1.0 or 90.0 <= top <= 100.0
     is_of_type = any(round(high * factor, 6) in _TYPE_LIMITS for factor in (1, 10, 100, 1_000, 10_000))
-    is_rare = _RARE.search(_words(band)) is not None
-    return "low" if is_of_type or ((is_rare or band.is_estimated) and not is_share) else "even"
+    words = _words(band)
+    is_rare = band.is_estimated or _RARE.search(words) is not None
+    is_low = is_of_type or _DEVIATION.search(words) is not None or (is_rare and not is_share)
+    return "low" if is_low else "even"
 
 
 def _flags(band: BandDescription) -> tuple[int, ...]:
