@@ -226,6 +226,7 @@ def test_unread_outcomes_are_recorded_by_the_next_run(
     assert is_tidy(done)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_two_workers_do_at_once_counts_once(
     left: tuple[Run, FileQueue], service: Service, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[
     return folder / "store", bands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "year", "offset"),
     [

@@ -128,6 +128,7 @@ def test_display_data_and_types_are_declared(service: Service, recipe: Path) -> 
     assert told.element_type is FetchedUnit
 
 
+@pytest.mark.slow
 def test_credentials_are_not_in_the_graph(recipe: Path, tmp_path: Path) -> None:
     import cloudpickle
 

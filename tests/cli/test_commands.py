@@ -52,6 +52,7 @@ def sampled(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_sample_writes_to_the_folder_that_it_names(sampled: Path) -> None:
     out = sampled / "outputs" / "sample-naip"
     assert len(list(out.rglob("*.png"))) >= 4
@@ -60,6 +61,7 @@ def test_sample_writes_to_the_folder_that_it_names(sampled: Path) -> None:
     assert not (out / "failures.csv").exists()
 
 
+@pytest.mark.slow
 def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
     result = eechips("status", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0

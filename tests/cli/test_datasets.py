@@ -107,6 +107,7 @@ def test_found_datasets_are_there_as_json() -> None:
     assert found[0]["bands"][0]["classes"]["111"] == "Continuous urban fabric"
 
 
+@pytest.mark.slow
 def test_everything_that_is_known_of_a_dataset_is_shown_without_colours_in_a_pipe() -> None:
     found = eechips("show", "landsat8")
     assert found.returncode == 0
@@ -147,6 +148,7 @@ def test_output_fits_the_terminal(name: str, columns: int) -> None:
     assert "".join(eechips("show", name).stdout.split()) == "".join(shown.split())
 
 
+@pytest.mark.slow
 def test_the_list_leaves_columns_out_that_do_not_fit_a_terminal() -> None:
     narrow, wide = show_on_terminal(80, "--search", "sentinel"), show_on_terminal(400, "--search", "sentinel")
     assert narrow.split("\n")[0].split() == ["ALIAS", "ID"]
@@ -192,6 +194,7 @@ def test_archives_and_what_differs_there_are_shown() -> None:
     assert [archive["archive"] for archive in found["archives"]] == ["aef"]
 
 
+@pytest.mark.slow
 def test_dataset_that_only_an_archive_has_is_shown() -> None:
     shown = eechips("show", "JRC/GSW1_3/GlobalSurfaceWater").stdout.splitlines()
     assert shown[0] == "JRC/GSW1_3/GlobalSurfaceWater: JRC Global Surface Water Mapping Layers, v1.3"

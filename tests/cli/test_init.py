@@ -158,6 +158,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_an_old_script_gets_a_run_file_that_runs(demo_server: Server, folder: Path) -> None:
     (folder / "old script.py").write_text(SCRIPT)
     written = command("init", "--from", "old script.py")

@@ -126,6 +126,7 @@ def test_a_repair_that_multiplies_the_area_is_told_in_words(tmp_path: Path) -> N
     assert "almost 0 before, because their outlines cross themselves" in found.repaired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["cells", "points", "away_from"])
 def test_a_sample_s_files_are_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -109,6 +109,7 @@ def test_failures_have_the_traceback_of_the_recipe(demo_server: Server, folder: 
     assert left(folder) == []
 
 
+@pytest.mark.slow
 def test_files_are_kept_beside_the_run_if_it_has_a_folder(demo_server: Server, folder: Path) -> None:
     done = check(demo_server, "--out", "results", "-p", "count=5")
     assert done.exit_code == 0, done.output
@@ -126,6 +127,7 @@ def test_files_are_kept_beside_the_run_if_it_has_a_folder(demo_server: Server, f
         assert (run.path / file).read_bytes() == (run.path / "check" / file).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "tried"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 2, 3])])
 def test_plans_of_few_units_are_checked_entirely(demo_server: Server, count: int, tried: list[int]) -> None:
     found = eechips.run("recipe.py", count=count, endpoint=demo_server.url, rate=None, check=True)
@@ -197,6 +199,7 @@ def test_a_check_stores_nothing_in_an_object_store(demo_server: Server, folder: 
     assert "<th>square</th>" in shown
 
 
+@pytest.mark.slow
 def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> None:
     """Of what a script gives its pool, three calls are made; then it is stopped."""
     (folder / "script.py").write_text(SCRIPT)

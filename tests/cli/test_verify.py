@@ -234,6 +234,7 @@ def test_a_run_json_that_is_lost_is_written_anew_by_the_same_command(project: Pa
     assert {name: after.get(name) for name in same} == {name: before[name] for name in same}
 
 
+@pytest.mark.slow
 def test_an_audit_finds_a_file_with_the_pixels_of_another_unit(project: Path, shared_service: Service) -> None:
     """The ledger has its checksum, as if it had come so: no checksum can tell."""
     first, second, *_ = chips(project)

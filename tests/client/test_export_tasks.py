@@ -71,6 +71,7 @@ def test_a_task_whose_request_id_the_service_has_already_is_found_by_its_descrip
         assert start_export(chip, PLACE, UNIT, "c").operation == started["name"]
 
 
+@pytest.mark.slow
 def test_an_exported_file_has_the_values_of_a_request_and_zeros_where_they_are_masked(
     ee: Any, service: ExportService
 ) -> None:

@@ -65,6 +65,7 @@ def chip(image: Any = None) -> Chip:
     return Chip(image or ee.Image(f"{STACK}/image_0"), grid=GRID, format="tif", bands=("red", "nir"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", STATUSES)
 def test_the_load_of_a_moment_costs_one_repeat(server: Server, status: int) -> None:
     with counting(server, refusing(PIXELS, status, times=1)) as (fetcher, received):
@@ -102,6 +103,7 @@ def test_a_heavy_table_is_fetched_in_shorter_pages_after_one_repeat(server: Serv
     assert received == {ROWS: 2 + 5}  # 1,000 rows twice, 250, 62, 15, 3, 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_heavy_planning_request_is_halved_after_one_repeat(server: Server, status: int) -> None:
     def ask(numbers: Any) -> Any:

@@ -46,6 +46,7 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QuotaFol
         yield folder
 
 
+@pytest.mark.slow
 def test_records_are_read_as_they_were_written(records: QuotaFolder) -> None:
     assert records.find() == ([], [])
     assert records.create_term(TERM)

@@ -56,6 +56,7 @@ def _foreign_responses(server: str, count: int, seed: int) -> int:
         return own.count(False)
 
 
+@pytest.mark.slow
 def test_no_request_receives_the_response_to_another(echo: str) -> None:
     assert _foreign_responses(echo, 600, seed=1) == 0
 

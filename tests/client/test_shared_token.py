@@ -88,6 +88,7 @@ def test_the_lease_of_a_dead_process_is_released_at_once() -> None:
     assert shared.acquire()
 
 
+@pytest.mark.slow
 def test_a_refresh_that_hangs_is_taken_over_by_one_process_when_its_lease_expires() -> None:
     clock = Ticking()
     shared = SharedToken(is_shared=True, clock=clock)

@@ -149,6 +149,7 @@ def credentials_of(kind: str, server: TokenServer, folder: Path) -> Any:
     return found, "impersonate" if impersonates else "sts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

@@ -167,6 +167,7 @@ def test_parts_have_no_seams(stack_server: Server, small_server: Server, name: s
     assert ours[-1].any()
 
 
+@pytest.mark.slow
 def test_chips_above_the_memory_limit_are_split(
     stack: Stack, stack_server: Server, serve: Callable[..., Server]
 ) -> None:
@@ -183,6 +184,7 @@ def test_chips_above_the_memory_limit_are_split(
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 def test_the_size_that_worked_is_remembered(small_server: Server) -> None:
     for file_format, parts in (("tif", 16), ("png", 4)):
         with fetching(small_server) as fetcher:
@@ -243,6 +245,7 @@ def numbers(count: int, length: int = 20) -> ee.FeatureCollection:
     return ee.FeatureCollection(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 40, 157])
 def test_tables_in_shorter_pages_have_each_row_once(stack_server: Server, small_server: Server, count: int) -> None:
     with fetching(stack_server) as fetcher:
@@ -277,6 +280,7 @@ def series(length: int) -> Series:
     return Series(ee.ImageCollection(STACK).map(lambda image: ee.Image(image).select("red")), row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "most"), [(10, 1), (700, 12), (1500, 14)])
 def test_series_split_by_dates_equal_whole_series(
     stack: Stack, stack_server: Server, small_server: Server, length: int, most: int

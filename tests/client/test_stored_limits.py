@@ -55,6 +55,7 @@ def test_a_damaged_file_is_ignored_and_rewritten(tmp_path: Path, damaged: bytes)
     assert load_learned_limit(SERVICE, "mine", tmp_path) == FORTY
 
 
+@pytest.mark.slow
 @given(
     content=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -131,6 +132,7 @@ def _write_many(folder: Path, writer: int) -> None:
         assert save_learned_limit(SERVICE, f"project-{writer}-{n}", FORTY, folder)
 
 
+@pytest.mark.slow
 def test_concurrent_processes_and_threads_keep_all_entries(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     processes = [context.Process(target=_write_many, args=(tmp_path, number)) for number in range(3)]

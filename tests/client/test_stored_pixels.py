@@ -96,9 +96,7 @@ COMPUTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", slow_except([*READ, *COMPUTED], "tif", "coarser band", "images", "pyramid", "crs", "formula", "clip")
-)
+@pytest.mark.parametrize("case", slow_except([*READ, *COMPUTED], "tif", "images", "formula"))
 def test_files_are_those_of_computed_pixels(server: Server, tmp_path: Path, case: str) -> None:
     chosen = {**READ, **COMPUTED}[case]
     read, requests = fetch(server, tmp_path / "read", **chosen)
@@ -115,6 +113,7 @@ def test_images_with_masked_pixels_are_computed(server: Server, tmp_path: Path) 
     assert files == fetch(server, tmp_path / "computed", **chosen, method="pixels")[0]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_masked_pixels_is_tried_a_few_times(server: Server, tmp_path: Path) -> None:
     """All chips are in the rows that are masked."""
     band = sample(cells="regular:40m", size=(8, 8), roi="-104.9975,39.74315,-104.985,39.7435")

@@ -235,6 +235,7 @@ def test_functions_made_for_every_chip_do_not_accumulate(fetchers: dict[str, Fet
     assert len(requests._templates) <= 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "templates"), [("pixels", 1), ("url", 40)])
 def test_chips_of_all_sizes_have_one_template_where_the_size_is_in_the_grid_only(
     fetchers: dict[str, Fetcher], method: Method, templates: int

@@ -256,6 +256,7 @@ def test_images_that_lack_a_band_do_not_fail_with_their_neighbours(stack: Stack,
         cube.nir[1].values  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [True, False])
 def test_chunks_of_dask_are_read_in_threads(stack: Stack, stack_server: Server, cache: bool) -> None:
     pytest.importorskip("dask")

@@ -38,6 +38,7 @@ def compute(ee: Any, kind: str) -> Any:
     return images if kind == "stored" else ee.Image(f"{STACK}/image_2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [WINDOW, DEGREES], ids=["utm", "degrees"])
 @pytest.mark.parametrize("kind", ["stored", "floats", "doubles", "masked", "image"])
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -53,6 +54,7 @@ def test_values_are_those_of_xee(stack_ee: Any, kind: str, grid: dict[str, Any])
     assert any(np.isfinite(band).any() for band in ours.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "options",

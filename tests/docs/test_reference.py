@@ -25,6 +25,7 @@ from tests.support.engine_service import serving
 from tests.support.finished_run import layered, write_run
 
 
+@pytest.mark.slow
 def test_generated_parts_are_up_to_date() -> None:
     """To update them: ``python docs/generate.py``."""
     done = subprocess.run(

@@ -56,6 +56,7 @@ def naip(ee: Any, point: list[float]) -> tuple[Any, Any]:
     return images.mosaic().select("R", "G", "B"), region
 
 
+@pytest.mark.slow
 def test_ready_pictures_differ_by_unit_and_not_by_the_way_they_are_asked_for(light: Server) -> None:
     ee = initialize(light)
     found = []

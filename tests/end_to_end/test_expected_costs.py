@@ -64,6 +64,7 @@ _EXACT = ("ecoregions", "thumbnails", "mosaic", "timeseries", "points")
 """Commands whose chips cannot be masked, nor lie near each other: the number of requests is no range."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COMMANDS])
 def test_a_run_takes_what_its_dry_run_says(
     name: str, demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -226,6 +226,7 @@ def test_a_damaged_catalogue_raises_errors_of_eechips_alone(
         assert outside.touched() == [], budget.last
 
 
+@pytest.mark.slow
 def test_a_damaged_list_of_items_raises_errors_of_eechips_alone(
     budget: Budget, at: Callable[[str], Path], outside: WatchedFolder, tmp_path: Path
 ) -> None:

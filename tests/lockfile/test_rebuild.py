@@ -162,6 +162,7 @@ def check_changed(source: Source, before: Run, lockfile: Path, out: Path, change
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "per_image"),
     [(8, 2), pytest.param(40, 25, marks=[pytest.mark.slow, pytest.mark.exhaustive, pytest.mark.timeout(900)])],
@@ -417,6 +418,7 @@ def test_a_version_that_changed_without_a_pixel_leaves_the_files_the_same(
     assert "no pixel of 2 files has changed" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
     make_source: Callable[[int], Source], tmp_path: Path
 ) -> None:
@@ -430,6 +432,7 @@ def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
     assert ["version" in each for each in members(tmp_path / "a.lock", "assets.jsonl")] == [False, True]
 
 
+@pytest.mark.slow
 def test_a_lockfile_without_versions_asks_no_service(make_source: Callable[[int], Source], tmp_path: Path) -> None:
     source = make_source(2)
     run = source.sample(2, 16, tmp_path / "run")
@@ -591,6 +594,7 @@ def test_replaced_images_of_a_recipe_are_named(
     assert "1 of 1 file changed, about 100.0% of their pixels" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_locked_with_another_endpoint_than_its_own(
     make_source: Callable[[int], Source], host: Host, tmp_path: Path
 ) -> None:
@@ -604,6 +608,7 @@ def test_a_run_is_locked_with_another_endpoint_than_its_own(
     assert len(members(lockfile, "assets.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("script.py").write_text(

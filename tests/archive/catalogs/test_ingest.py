@@ -106,6 +106,7 @@ def test_hooks_make_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert told in result.output
 
 
+@pytest.mark.slow
 def test_lists_overlap_and_the_newest_wins(tmp_path: Path) -> None:
     first = [scene(n) for n in range(40)]
     newer = [scene(n, properties={"datetime": DAYS[3], "updated": DAYS[5]}) for n in range(20, 60)]

@@ -259,6 +259,7 @@ def test_the_later_of_equal_timestamps_wins(tmp_path: Path) -> None:
     assert contents(open_catalog(tmp_path))["test", "a"]["properties"]["n"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty", "pages"])
 def test_a_partition_that_cannot_be_read_stops_its_own_merge_alone(tmp_path: Path, damage: str) -> None:
     many = [item(f"{n}", HERE, updated=STAMPS[1], text=f"{n}" * 300) for n in range(200)]

@@ -299,6 +299,7 @@ def test_redirects_to_cloud_metadata_services_are_refused(target: str, hosts: Ho
             read_version(RasterLocation(f"/vsicurl/{url}/a.tif", "http", f"{url}/a.tif"), Timeouts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])
 def test_redirects_to_the_region_of_a_bucket_are_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str

@@ -75,6 +75,7 @@ def test_jpeg2000_scenes_become_chips(serve: Callable[..., Server], tmp_path: Pa
         assert chips_are_windows(chips, {"T13TDE": files / f"{source}.jp2"}, bands=len(names)) == 3
 
 
+@pytest.mark.slow
 def test_files_that_are_no_images_stay_files(tmp_path: Path) -> None:
     """A zipped product, netCDF and HDF4 come whole, and it is said that they become no assets."""
     written = io.BytesIO()

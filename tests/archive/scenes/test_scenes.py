@@ -124,6 +124,7 @@ def test_a_file_damaged_once_is_fetched_again(folder: Path, tmp_path: Path) -> N
     assert not (run.path / "quarantine").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -256,6 +257,7 @@ def test_a_stac_geoparquet_file_is_searched(server: FileServer, tmp_path: Path) 
     assert_same(run, server.folder)
 
 
+@pytest.mark.slow
 def test_each_asset_can_be_followed_through_the_log(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server)[:2], tmp_path) as url:
         run = fetch(url, tmp_path / "out", collection="demo", ingest=tmp_path / "a")
@@ -314,6 +316,7 @@ def test_invalid_catalogues_are_refused(server: FileServer, tmp_path: Path) -> N
         fetch(f"{server.url}/s0.tif", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_scenes_in_s3_are_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
 

@@ -114,6 +114,7 @@ def test_chips_of_embeddings_from_files_equal_those_by_earth_engine(
         assert np.array_equal(ours.read(), record.quantization.dequantize(theirs.read()))  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_place_without_a_file_is_named(index: Path, tmp_path: Path) -> None:
     (tmp_path / "places.csv").write_text("lon,lat\n10,50\n")
     parameters = {"places": str(tmp_path / "places.csv"), "index": str(index), "year": 2021}
