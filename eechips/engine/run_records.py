@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from eechips import datasets
@@ -76,7 +77,7 @@ def info_of(
         "workload_tag": target.workload_tag or None,
         "datasets": [_dataset(identifier) for identifier in recipe.datasets],
         "notes": list(notes),
-        "versions": _versions(),
+        "versions": dict(_versions()),
         "started": utc_now(),
         "finished": None,
     }
@@ -112,9 +113,11 @@ def _dataset(identifier: str) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _versions() -> Mapping[str, str]:
+    """Return versions of what this process has imported: a package that is installed later does not change them."""
     packages = ("eechips", "earthengine-api", "requests", "numpy", "rasterio", "pandas", "pyarrow")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    return MappingProxyType({"python": platform.python_version(), **{each: version(each) for each in packages}})
 
 
 class RunRecords:

@@ -69,6 +69,7 @@ def test_file_locks_fail_in_this_test(without_locks: dict[str, str], tmp_path: P
         assert told(without_locks, code) == "37"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_without_locks_ends_with_one_sentence(without_locks: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(
         "def get_requests():\n    return [1]\n\ndef get_result(i, u):\n    return b'1'\n"

@@ -100,6 +100,7 @@ def test_aligned_samples_equals_sample(demo_server: Server, tmp_path: Path) -> N
     assert [u["coordinates"] for u in verb.units["unit"]] == [u["coordinates"] for u in made.units["unit"]]
 
 
+@pytest.mark.slow
 def test_modis_lst_equals_timeseries(demo_server: Server, tmp_path: Path) -> None:
     """The same tables as ``eechips timeseries``, but for the share of valid pixels."""
     box = {"west": -79.0, "south": 42.0, "east": -78.6, "north": 42.3}

@@ -49,6 +49,7 @@ def sample_seasons(server: Server, out: Path, near: str, total: int) -> eechips.
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_folders_of_ssl4eo_have_each_band_of_each_acquisition(demo_server: Server, tmp_path: Path) -> None:
     run = sample_seasons(demo_server, tmp_path / "run", "S1:12d", total=2)
     assert load("ssl4eo_folders.py")["arrange"](run.path, tmp_path / "out") == (2, 0)
@@ -68,12 +69,14 @@ def test_folders_of_ssl4eo_have_each_band_of_each_acquisition(demo_server: Serve
             np.testing.assert_array_equal(file.read(1), expected[name].astype(file.dtypes[0]))
 
 
+@pytest.mark.slow
 def test_folders_of_ssl4eo_leave_out_places_without_all_images(demo_server: Server, tmp_path: Path) -> None:
     run = sample_seasons(demo_server, tmp_path / "run", "S1:1h", total=1)  # the radar passes at other hours
     assert load("ssl4eo_folders.py")["arrange"](run.path, tmp_path / "out") == (0, 1)
     assert not list((tmp_path / "out").rglob("*.tif"))
 
 
+@pytest.mark.slow
 def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, tmp_path: Path) -> None:
     bands = ("B2", "B3", "B4", "B8A", "B11", "B12")
     run = sample(
@@ -154,6 +157,7 @@ def burned_values() -> tuple[Array, Array]:
     return before, after
 
 
+@pytest.mark.slow
 def test_burn_severity_is_the_change_of_the_ratio_and_its_class(burned: Server, tmp_path: Path) -> None:
     places = tmp_path / "fires.csv"
     places.write_text(

@@ -74,6 +74,7 @@ def test_the_remaining_size_is_estimated_from_fetched_units(
     assert fetch("sample", demo_server, tmp_path / "out", **options).is_complete
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("free")
 def test_object_stores_have_no_free_space_check(demo_server: Server, tmp_path: Path) -> None:
     where = {"out": "memory://small-disk/sample", "ledger": tmp_path / "ledger"}

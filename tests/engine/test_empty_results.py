@@ -192,6 +192,7 @@ ASKING = DRAWN.replace(
 )
 
 
+@pytest.mark.slow
 def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Service, tmp_path: Path) -> None:
     options = {"on_empty": "redraw", "method": "pixels"}
     service.plan(None, "503", "429")

@@ -92,6 +92,7 @@ def test_later_images_are_added_and_the_others_stay(demo_server: Server, tmp_pat
     assert sent(demo_server) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_extensions_in_steps_make_the_units_of_one_run(demo_server: Server, tmp_path: Path, seed: int) -> None:
     """Ids, names and bytes are those of a run that was never extended, whatever the steps."""

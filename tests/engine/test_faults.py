@@ -33,6 +33,7 @@ def everything_written(folder: Path) -> str:
 FAULTS = ("truncate", "reset", "short", "html", "gzip-short", "small", "503", "429")
 
 
+@pytest.mark.slow
 def test_a_bad_body_is_never_saved(service: Service, tmp_path: Path) -> None:
     clean = hashes_of(run_chips(tmp_path / "clean", service.url))
     service.forget()
@@ -104,6 +105,7 @@ def test_an_expression_that_is_refused_is_permanent(service: Service, tmp_path: 
     assert finished.units["requests"].sum() == 1 + 11 * 2 + 1
 
 
+@pytest.mark.slow
 def test_a_configuration_error_stops_the_run_and_loses_nothing(service: Service, tmp_path: Path) -> None:
     service.plan(6, "403")
     with pytest.raises(ConfigurationError, match=r"not registered to use Earth Engine.*`local`"):
@@ -114,6 +116,7 @@ def test_a_configuration_error_stops_the_run_and_loses_nothing(service: Service,
     assert run_chips(tmp_path, service.url, parameters={"count": 60}).counts == {"done": 60}
 
 
+@pytest.mark.slow
 def test_a_unit_that_raises_never_drops_others(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url, parameters={"what": "some raise", "count": 40})
     assert finished.counts == {"done": 20, "failed_permanent": 20}
@@ -137,6 +140,7 @@ def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path
     assert finished.counts == {"done": 1000}
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url, parameters={"what": "dies", "count": 12})
     assert finished.counts == {"done": 11, "failed_permanent": 1}
@@ -330,6 +334,7 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
     return finished
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     service.latency = 0.2
     process = start(tmp_path, service)
@@ -509,6 +514,7 @@ def test_a_bomb_of_gzip_does_not_fail_a_chip(service: Service, tmp_path: Path, m
     assert finished.counts == {"done": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["NaN", "1e999"])
 def test_a_table_has_no_empty_cell_for_what_is_no_number(service: Service, tmp_path: Path, number: str) -> None:
     service.plan(1, f"number-{number}")

@@ -257,6 +257,7 @@ def test_a_finished_plan_is_no_longer_said_to_grow(
     assert "still planning" not in last
 
 
+@pytest.mark.slow
 def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Path) -> None:
     def before(number: int) -> None:
         raise ValueError("no such place")

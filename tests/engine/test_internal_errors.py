@@ -64,6 +64,7 @@ def arrays(
     run_script(folder, source, service.url, parameters=parameters, executor="processes:1", **options)
 
 
+@pytest.mark.slow
 @linux
 def test_a_unit_that_lacks_memory_once_is_retried(service: Service, tmp_path: Path) -> None:
     arrays(tmp_path, service, limited=1, count=4, in_flight=1)

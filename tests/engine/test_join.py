@@ -90,6 +90,7 @@ def test_the_joined_raster_equals_that_of_one_machine(tmp_path: Path, scene: Pat
         assert (tmp_path / "out" / name).read_bytes() == (alone / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_of_the_plan_fetches_missing_results(tmp_path: Path, scene: Path) -> None:
     lines, out = plan_of(scene), tmp_path / "out"
     make(lines[1:], out)
@@ -243,6 +244,7 @@ def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: 
     assert [problem.file for problem in joined.verify()] == [damaged.relative_to(out).as_posix()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["image", "target"])
 def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path, service: Service, layer: str) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"

@@ -37,7 +37,7 @@ def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: objec
         "out": tmp_path / "out",
         "endpoint": service.url,
         "quiet": True,
-        "executor": "processes:2",
+        "executor": "threads",
         "retries": 1,
         **options,
     }
@@ -47,7 +47,7 @@ def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: objec
 
 
 def test_every_layer_has_a_file_and_its_metadata(service: Service, tmp_path: Path) -> None:
-    run = start(tmp_path, service)
+    run = start(tmp_path, service, executor="processes:2")
     assert run.counts == {"done": 3}
     assert run.verify() == []
     layers = run.layers

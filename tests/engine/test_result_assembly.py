@@ -37,18 +37,18 @@ BROKEN = False
 """
 
 
-def start(tmp_path: Path, service: Service, text: str = SCRIPT, **parameters: str) -> Run:
+def start(tmp_path: Path, service: Service, text: str = SCRIPT, executor: str = "threads", **parameters: str) -> Run:
     script = tmp_path / "squares.py"
     script.write_text(text)
     run = eechips.run(
-        script, parameters=parameters, out=tmp_path / "out", endpoint=service.url, quiet=True, executor="processes:2"
+        script, parameters=parameters, out=tmp_path / "out", endpoint=service.url, quiet=True, executor=executor
     )
     assert isinstance(run, Run)
     return run
 
 
 def test_results_are_assembled_in_the_order_of_the_plan(service: Service, tmp_path: Path) -> None:
-    run = start(tmp_path, service, count="30")
+    run = start(tmp_path, service, executor="processes:2", count="30")
     (made,) = run.assembled
     assert made == tmp_path / "out" / "all" / "squares.csv"
     assert made.read_text() == "".join(f"{n},{n * n}\n" for n in range(30))
@@ -121,7 +121,7 @@ def test_files_of_a_unit_are_found_by_layer(is_remote: bool, tmp_path: Path) -> 
     script = tmp_path / "layers.py"
     script.write_text(LAYERS)
     place = {"out": f"file://{tmp_path}/store", "ledger": tmp_path / "out"} if is_remote else {"out": tmp_path / "out"}
-    run = eechips.run(script, count=4, quiet=True, executor="processes:1", **place)
+    run = eechips.run(script, count=4, quiet=True, executor="threads", **place)
     assert isinstance(run, Run)
     found = json.loads((tmp_path / "out" / "files.txt").read_text())
     assert found == [{"whole": "0", "half": "0.0"}, {}, {}, {"whole": "3", "half": "1.5"}]

@@ -183,6 +183,7 @@ def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
         run_chips(tmp_path / "other", service.url, name="{eco_name}/{id}")
 
 
+@pytest.mark.slow
 def test_files_of_every_kind_are_stored(service: Service, tmp_path: Path) -> None:
     finished = run_script(tmp_path, ODD, service.url)
     frame = finished.units
@@ -246,6 +247,7 @@ def test_a_recipe_that_fetches_by_itself_gets_all_processes(service: Service, tm
     assert service.most_in_flight > most - 4
 
 
+@pytest.mark.slow
 def test_workers_ask_for_no_documents(service: Service, tmp_path: Path) -> None:
     run_chips(tmp_path, service.url, executor="processes:6", parameters={"count": 24})
     assert (service.count("discovery"), service.count("algorithms")) == (2, 1)
@@ -290,6 +292,7 @@ def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path:
     assert not ee.data.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> None:
     found: list[Run] = []
     thread = threading.Thread(target=lambda: found.append(run_chips(tmp_path, service.url, executor="processes:2")))

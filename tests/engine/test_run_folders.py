@@ -76,6 +76,7 @@ def begin(folder: Path, start: Barrier, planning: Barrier, told: Any) -> None:
             raise
 
 
+@pytest.mark.slow
 def test_one_of_concurrent_commands_uses_a_new_folder_and_the_others_change_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start, planning, told = context.Barrier(COUNT), context.Barrier(COUNT), context.Queue()

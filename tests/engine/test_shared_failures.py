@@ -143,6 +143,7 @@ def test_stored_pixels_in_doubt_are_computed_for_their_chips_only(
     assert [window(grid) for grid in proxy.passed] == [(0, 0, 160, 160), (0, 0, CHIP, CHIP)]
 
 
+@pytest.mark.slow
 def test_an_image_that_does_not_exist_costs_the_others_few_requests(server: Server, tmp_path: Path) -> None:
     with refusing_proxy(server.url, lambda _: None) as proxy:
         run = fetch(IMAGES, proxy.url, tmp_path / "out")

@@ -106,6 +106,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "tif-stack"}, {"format": "npy"}, {"method": "url"}], {}))
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""

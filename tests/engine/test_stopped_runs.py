@@ -65,6 +65,7 @@ def test_a_few_unknown_refusals_fail_their_units_with_the_message(service: Servi
     assert set(finished.failures["error"]) == {"Oh."}
 
 
+@pytest.mark.slow
 def test_a_wait_of_a_day_stops_the_run_until_then(service: Service, tmp_path: Path) -> None:
     service.plan(None, *[""] * 5, *["wait-86400"] * 500)
     with pytest.raises(ProjectUnavailableError, match=r"asks to wait 24.0 h.*same command"):

@@ -55,6 +55,7 @@ def log(out: Path, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
+@pytest.mark.slow
 def test_chips_that_time_out_are_exported_and_have_the_same_bytes(
     service: ExportService, hashes: dict[str, str], tmp_path: Path
 ) -> None:

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from eechips.engine.worker_preload import encode_instructions
 from eechips.jobs.points import PointValues
 
 CHIPS = "import eechips.jobs.chips, eechips.engine.run, eechips.engine.worker_process"
 
 
+@pytest.mark.slow
 def test_chips_are_planned_and_fetched_without_pandas() -> None:
     shown = subprocess.run([sys.executable, "-c", f"import sys; {CHIPS}; print('pandas' in sys.modules)"], text=True,
                            capture_output=True, check=True)  # fmt: skip
