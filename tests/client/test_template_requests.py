@@ -57,7 +57,7 @@ def scene(asset: str, corners: list[float], reach: float, word: str) -> ee.Image
     return image
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(numbers, min_size=4, max_size=4),
     reach=st.floats(1, 1e6),
@@ -150,7 +150,7 @@ UNNOTICED = ("text in a text", "match", "sine", "sign of a sine", "array", "join
 """Those that no guard notices: the interpreter reads the memory of the value."""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     what=st.sampled_from([*DECIDING]),
     units=st.lists(st.tuples(st.sampled_from(["a", "b", "", "ab", "c"]), st.sampled_from([0.0, 1.0, -1.5, 500.0]))),

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
@@ -61,7 +61,6 @@ def test_permits_are_reserved_and_released(clock: Clock) -> None:
                 assert throttle.limit == slots + 7
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.booleans(), max_size=12)), min_size=1, max_size=6))
 def test_permits_never_exceed_the_reserved_slots(rounds: list[tuple[int, list[bool]]]) -> None:
     clock = Clock()

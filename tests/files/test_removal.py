@@ -13,7 +13,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from eechips.engine.queue_recovery import FILE_QUEUES, recover
@@ -176,7 +175,6 @@ WRITERS = st.sampled_from(["own", "ended", "running", "far"])
 NAMES = st.sampled_from(["a.tif", "b/c.tif", "nest/d.tif", "nest/run/e.tif", "f.part", ".g.part", ".scratch-user"])
 
 
-@settings(max_examples=60, deadline=None)
 @hypothesis.given(st.lists(st.tuples(WRITERS, NAMES, st.booleans()), max_size=20), st.booleans())
 def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, running: Writer, left: list[tuple[str, str, bool]], own: bool

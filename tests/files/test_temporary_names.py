@@ -151,7 +151,7 @@ KINDS = st.sampled_from(["ended", "running", "elsewhere", "old elsewhere", "own"
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "memory"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.lists(st.tuples(FOLDERS, KINDS), max_size=12),
     runs=st.sets(FOLDERS.filter(bool), max_size=2),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
@@ -103,7 +103,6 @@ def sent_png(pixels: Any, mask: Any) -> bytes:
     return encode("PNG", bands, colours=(*colours, ColorInterp.alpha))
 
 
-@settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.integers(1, 3), st.sampled_from(DTYPES))
 def test_a_geotiff_of_parts_equals_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
     width, height = size(windows)
@@ -131,7 +130,6 @@ def test_a_geotiff_of_parts_equals_the_whole(windows: list[Window], seed: int, b
         assert source.crs.to_epsg() == 32613
 
 
-@settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.integers(1, 3), st.sampled_from(DTYPES))
 def test_an_array_of_parts_equals_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
     pixels, mask = pixels_of(seed, bands, windows, dtype)
@@ -158,7 +156,6 @@ def pictures(windows: Sequence[Window], pixels: Any, mask: Any) -> list[Part[Enc
     ]
 
 
-@settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.sampled_from([1, 3]))
 def test_a_png_of_parts_has_the_pixels_of_the_whole(windows: list[Window], seed: int, bands: int) -> None:
     pixels, mask = pixels_of(seed, bands, windows, "uint8")
@@ -173,7 +170,6 @@ def test_a_png_of_parts_has_the_pixels_of_the_whole(windows: list[Window], seed:
         assert (ColorInterp.alpha in source.colorinterp) == (not mask.all())
 
 
-@settings(max_examples=25)
 @given(tilings(), st.integers(0, 99), st.sampled_from([1, 3]))
 def test_a_jpeg_of_parts_is_compressed_once(windows: list[Window], seed: int, bands: int) -> None:
     pixels, mask = pixels_of(seed, bands, windows, "uint8")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
@@ -74,7 +74,6 @@ def check(pixels: Any, mask: Any, names: tuple[str, ...], crs: CRS, place: Affin
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of GDAL's own file at the origin
-@settings(max_examples=60, deadline=None)
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)),

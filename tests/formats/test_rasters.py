@@ -236,7 +236,6 @@ def test_a_geotiff_that_is_not_as_asked_is_refused(asked: Expectation, message: 
 TIFF = received_tif()[0]
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, len(TIFF) - 1))
 @example(cut=2618)  # the transform is lost, and the pixels are there
 def test_a_truncated_geotiff_never_passes_as_another(cut: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -39,7 +39,6 @@ LONGITUDES = st.sampled_from([-180.0, -179.999, -105.2, 0.0, 13.4, 179.998])
 LATITUDES = st.sampled_from([-78.0, -33.0, 0.0, 39.7, 66.5, 84.0])
 
 
-@settings(max_examples=60, deadline=None)
 @given(LONGITUDES, LATITUDES, st.integers(-3000, 3000), st.integers(-3000, 3000))
 def test_distances_are_those_of_geodesics_between_points_of_both(
     longitude: float, latitude: float, east: int, north: int
@@ -104,7 +103,6 @@ def test_places_around_a_pole_are_near_each_other() -> None:
     assert cap.distances([shapely.Point(33.0, 88.99)], 2_000.0)[0] == pytest.approx(expected, abs=0.1)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000))
 def test_points_have_the_least_geodesic_of_all(seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
@@ -49,7 +49,6 @@ def check(grid: Grid) -> shapely.Geometry:
     return outline
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     zone=st.integers(1, 60),
     is_north=st.booleans(),
@@ -65,7 +64,6 @@ def test_footprints_of_utm_chips_hold_all_pixels(
     check(Grid(crs, (scale, 0.0, x, 0.0, -scale, y if is_north else 10_000_000.0 - y), *size))
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     crs=st.sampled_from(["EPSG:3413", "EPSG:3031"]),
     middle=st.tuples(st.floats(-300_000, 300_000), st.floats(-300_000, 300_000)),

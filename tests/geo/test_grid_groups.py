@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.geo.grid import Grid
@@ -61,7 +61,6 @@ def test_scattered_grids_stay_alone() -> None:
     assert [len(group.members) for group in group_grids(grids, limits)] == [1] * 20
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     places=st.lists(
         st.tuples(st.integers(-500, 500), st.integers(-500, 500), st.integers(1, 90), st.integers(1, 90)),

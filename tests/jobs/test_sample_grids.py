@@ -150,7 +150,7 @@ def test_the_pixel_under_the_transform_is_the_source_s(
         crs=st.sampled_from(crss),
         stretch=st.none() | st.floats(0.2, 1.2),
     )
-    @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=list(HealthCheck))
     def sweep(places: list[tuple[float, float]], size: tuple[int, int], crs: str, stretch: float | None) -> None:
         nonlocal compared
         native = Grid(raster.crs, tuple(raster.transform)[:6], 1, 1)

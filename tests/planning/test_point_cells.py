@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -22,7 +22,6 @@ COSTS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(LONLAT, COSTS)
 def test_every_place_is_in_one_cell_and_cells_keep_their_limits(lonlat: np.ndarray, cost: Cost) -> None:
     found = list(divide_places(lonlat, cost))

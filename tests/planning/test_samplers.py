@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import RegionError
@@ -32,7 +32,6 @@ def polygons(draw: st.DrawFn) -> shapely.Polygon:
 
 
 @given(polygons(), st.integers(0, 2**63), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
 def test_points_are_inside_distinct_and_rounded(polygon: shapely.Polygon, seed: int, count: int) -> None:
     points = draw_points(polygon, count, seed, 398)
     assert points.shape == (count, 2)

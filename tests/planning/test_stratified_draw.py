@@ -146,7 +146,6 @@ def test_a_hundred_thousand_points_apart_take_seconds() -> None:
 @given(
     st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(1, 3e6)), min_size=1, max_size=60),
 )
-@settings(max_examples=100, deadline=None)
 def test_circles_never_overlap_and_none_is_refused_without_need(places: list[tuple[float, float, float]]) -> None:
     apart = MinDistance.of_distance(1.0)
     taken: list[tuple[float, float, float]] = []

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.processes.parallel_map import parallel_map
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 5))
 def test_results_come_in_the_order_of_the_items(items: list[int], threads: int) -> None:
     assert list(parallel_map(lambda item: item * 2, items, threads)) == [item * 2 for item in items]

@@ -380,7 +380,6 @@ def test_bounds_reach_over_the_antimeridian(columns: tuple[float, ...]) -> None:
     assert 65.0 < south < north < 66.0
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(-180, 179), st.integers(-80, 79)), min_size=1, max_size=6))
 def test_bounds_are_the_least_that_hold_everything(corners: list[tuple[int, int]]) -> None:
     grids = [Grid("EPSG:4326", (1.0, 0.0, float(x), 0.0, -1.0, float(y + 1)), 1, 1) for x, y in corners]

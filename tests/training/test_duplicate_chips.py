@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.training.quality_flags import find_alike, find_equal, near_pairs
@@ -31,7 +31,6 @@ def family(seed: int, count: int) -> list[str]:
     return found
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), distance=st.integers(1, 20))
 def test_all_near_pairs_are_found_once(seed: int, distance: int) -> None:
     texts = list(dict.fromkeys(family(seed, 60)))
@@ -41,7 +40,6 @@ def test_all_near_pairs_are_found_once(seed: int, distance: int) -> None:
     assert sorted(found) == sorted((i, j) for i, j in pairs if differing(texts[i], texts[j]) <= distance)
 
 
-@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), distance=st.integers(0, 12))
 def test_a_repetition_is_like_what_is_kept(seed: int, distance: int) -> None:
     hashes: list[str | None] = [*family(seed, 50)]

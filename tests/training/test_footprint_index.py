@@ -63,7 +63,6 @@ LONGITUDES = st.floats(-180, 180) | st.sampled_from([-180.0, 180.0, 179.9999, -1
 LATITUDES = st.floats(-90, 90) | st.sampled_from([-90.0, 90.0, 89.9995, -89.9995])
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     longitude=LONGITUDES,
     latitude=LATITUDES,

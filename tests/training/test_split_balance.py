@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
@@ -29,7 +29,6 @@ def spread(chips: list[tuple[str, str]], placed: dict[str, str], ratios: Ratios)
     return total
 
 
-@settings(max_examples=15, deadline=None)
 @given(chips=CHIPS, seed=st.integers(0, 9))
 def test_no_block_would_be_better_off_in_another_split(chips: list[tuple[str, str]], seed: int) -> None:
     blocks, strata = zip(*chips, strict=True)
@@ -46,7 +45,6 @@ def test_no_block_would_be_better_off_in_another_split(chips: list[tuple[str, st
                 assert spread(chips, placed | {block: other}, USUAL) >= before - 1e-6 or min(alone.values()) == 1
 
 
-@settings(max_examples=15, deadline=None)
 @given(chips=CHIPS, seed=st.integers(0, 9), shuffle=st.randoms())
 def test_the_order_of_the_chips_does_not_matter(chips: list[tuple[str, str]], seed: int, shuffle: object) -> None:
     blocks, strata = zip(*chips, strict=True)
@@ -87,7 +85,6 @@ def test_seeds_differ_and_are_kept() -> None:
     assert assign(blocks, strata, USUAL, 1) != assign(blocks, strata, USUAL, 2)
 
 
-@settings(max_examples=15, deadline=None)
 @given(chips=CHIPS, more=CHIPS)
 def test_chips_that_come_later_move_no_block(chips: list[tuple[str, str]], more: list[tuple[str, str]]) -> None:
     blocks, strata = zip(*chips, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
@@ -96,7 +96,6 @@ def test_straight_sides_have_few_points() -> None:
     assert len(shapely.get_coordinates(outline(GRIDS["utm"]))) <= 9
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     zone=st.integers(1, 60),
     south=st.booleans(),

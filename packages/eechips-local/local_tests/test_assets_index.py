@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips_local.assets import FolderStore, InvalidStoreError
@@ -78,7 +78,6 @@ def meets(box: Bounds, query: Bounds) -> bool:
     return any(wide.intersects(one) for one in turned)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     images_=st.lists(st.tuples(PLACES, TIMES), min_size=1, max_size=25),
     queries=st.lists(

@@ -331,7 +331,6 @@ def american(longitude: float, latitude: float) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(place=CONUS_PLACES, size=st.sampled_from([130.0]))
 def test_every_place_is_photographed_every_other_year(place: tuple[float, float], size: float) -> None:
     """With valid pixels all around, so that a chip has no empty corner."""
@@ -452,7 +451,6 @@ def test_tile_names_are_read_back(name: str) -> None:
     assert tile is None or mgrs.named(tile.name) == tile
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.floats(-124.0, -68.0), st.floats(26.0, 49.0))
 def test_land_is_seen_by_satellites(longitude: float, latitude: float) -> None:
     if not american(longitude, latitude):

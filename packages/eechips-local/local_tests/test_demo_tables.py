@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -136,7 +136,6 @@ def test_ecoregions_of_colorado() -> None:
     assert sum(shares.values()) == pytest.approx(1.0, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.floats(-124, -68), st.floats(26, 49))
 def test_polygons_and_rendering_agree_on_the_ecoregion(longitude: float, latitude: float) -> None:
     """The site nearest on the bent plane belongs to the polygon, but for the metres between vertices of a border."""
@@ -148,7 +147,6 @@ def test_polygons_and_rendering_agree_on_the_ecoregion(longitude: float, latitud
     assert land_character.sites().ecoregions[number].code in {row.properties["ECO_ID"] for row in holders}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.floats(-180, 180), st.floats(-56, 80))
 def test_polygons_and_rendering_agree_on_the_coast(longitude: float, latitude: float) -> None:
     shape = shapely.Point(longitude, latitude)

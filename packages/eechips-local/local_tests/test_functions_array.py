@@ -317,7 +317,6 @@ def test_sort(values):
 
 
 @given(matrices)
-@settings(max_examples=20)
 def test_matrices(values):
     nested = values.tolist()
     n = len(values)

@@ -155,7 +155,6 @@ small = st.tuples(st.floats(-179, 179), st.floats(-75, 75), st.floats(0.001, 3),
 
 
 @given(small)
-@settings(max_examples=60, deadline=None)
 def test_area_is_the_spheres_and_perimeter_and_length_are_the_ellipsoids(
     where: tuple[float, float, float, float],
 ) -> None:
@@ -295,7 +294,6 @@ def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, 
 
 
 @given(st.floats(-179, 179), st.floats(-84, 84), st.floats(1, 50_000))
-@settings(max_examples=80, deadline=None)
 def test_bounds_of_a_points_buffer_lie_so_far_in_four_directions(lon: float, lat: float, radius: float) -> None:
     made = op("bounds", geometry=invoke("Geometry.buffer", geometry=point(lon, lat), distance=radius))
     west, south, east, north = made.shape.bounds
@@ -329,7 +327,6 @@ def test_the_seed_recipes_chip() -> None:
 
 
 @given(st.floats(10, 1e6), st.floats(1e-3, 0.05))
-@settings(max_examples=30, deadline=None)
 def test_a_points_buffer_is_a_circle_within_the_margin(radius: float, share: float) -> None:
     made = op("buffer", geometry=point(7, 50), distance=radius, maxError=radius * share)
     corners = np.array(coordinates(made)[0])
@@ -389,7 +386,6 @@ def test_buffers_of_a_continent(metres: float, polygons: int) -> None:
 
 
 @given(st.floats(10, 1e5), st.floats(10, 1e5))
-@settings(max_examples=20, deadline=None)
 def test_buffer_area_grows_with_the_distance(a: float, b: float) -> None:
     square = rectangle(20, 30, 20.5, 30.5)
     areas = [op("area", geometry=invoke("Geometry.buffer", geometry=square, distance=d)) for d in sorted((a, b))]
@@ -513,7 +509,6 @@ def test_geometries_meet_across_the_antimeridian() -> None:
 
 
 @given(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), st.tuples(st.floats(-170, 170), st.floats(-80, 80)))
-@settings(max_examples=60, deadline=None)
 def test_distance_of_points_is_the_geodesic(a: tuple[float, float], b: tuple[float, float]) -> None:
     expected = GEOD.inv(*a, *b)[2]
     assert op("distance", left=point(*a), right=point(*b)) == pytest.approx(expected, rel=1e-9, abs=1e-6)

@@ -312,7 +312,6 @@ class TestBlend:
         assert pixel(invoke("Image.mask", image=invoke("Image.blend", bottom=half, top=half))) == [0.75]
 
 
-@settings(max_examples=100, deadline=None)
 @given(*[st.floats(0, 1, width=32)] * 3)
 def test_colour_spaces(a: float, b: float, c: float) -> None:
     """Against the standard library's colorsys."""

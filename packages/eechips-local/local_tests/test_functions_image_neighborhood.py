@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -34,7 +34,6 @@ def square(radius: float, **more: Any) -> Ready:
     return invoke("Kernel.square", radius=radius, **more)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     arrays(
         np.float64, st.tuples(st.integers(1, 5), st.integers(1, 7)), elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0])

@@ -81,7 +81,6 @@ def polygons(draw: st.DrawFn) -> shapely.Geometry:
     return shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0]
 
 
-@settings(max_examples=30, deadline=None)
 @given(polygons())
 def test_weighted_reductions_equal_exactextract(shape: shapely.Geometry) -> None:
     source = NumPyRasterSource(
@@ -121,7 +120,6 @@ def test_unweighted_reductions_take_the_pixels_whose_centres_lie_inside(shape: s
         assert found["B2_mean"] is None
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.lists(st.one_of(polygons(), st.just(None)), min_size=1, max_size=6))
 def test_many_regions_together_equal_one_after_the_other(shapes: list[shapely.Geometry | None]) -> None:
     reducer = r.combine(r.combine(r.MEAN, r.MEDIAN, shared=True), r.combine(r.COUNT, r.SUM, shared=True), shared=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 
@@ -114,7 +114,6 @@ class TestPalettes:
         assert parse_color(name.upper()) == ImageColor.getrgb(name)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(-1e3, 1e3), st.floats(0.01, 1e3))
 def test_levels_grow_with_values(value: float, low: float, width: float) -> None:
     first, second = shown(value, min=low, max=low + width)[0], shown(value + width / 7, min=low, max=low + width)[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -42,7 +42,6 @@ places = st.lists(st.tuples(st.floats(-180, 180), st.floats(-80, 80)), max_size=
 
 
 @given(keys, keys)
-@settings(max_examples=60, deadline=None)
 def test_equality_joins_are_those_of_all_pairs(left: list[Any], right: list[Any]) -> None:
     primary, secondary = features([{"k": k} for k in left]), features([{"k": k} for k in right])
     condition = call("Filter.equals", **EQUAL)
@@ -61,7 +60,6 @@ def test_equality_joins_are_those_of_all_pairs(left: list[Any], right: list[Any]
 
 
 @given(numbers, numbers, st.floats(0, 3))
-@settings(max_examples=60, deadline=None)
 def test_best_matches_have_the_least_difference(left: list[Any], right: list[Any], difference: float) -> None:
     primary, secondary = features([{"k": k} for k in left]), features([{"k": k} for k in right])
     condition = call("Filter.maxDifference", difference=difference, **EQUAL)
@@ -75,7 +73,6 @@ def test_best_matches_have_the_least_difference(left: list[Any], right: list[Any
 
 
 @given(places, places, st.floats(1e3, 5e6))
-@settings(max_examples=30, deadline=None)
 def test_spatial_joins_are_those_of_all_pairs(
     left: list[tuple[float, float]], right: list[tuple[float, float]], metres: float
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eechips_local import reducers as r
@@ -535,7 +535,6 @@ def cut(sample: ReducerSample, start: int, stop: int) -> ReducerSample:
 
 
 @pytest.mark.parametrize("made", [*ALL_OF_ONE_INPUT, *OF_TWO], ids=lambda made: "-".join(made.names))
-@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_block_by_block_is_the_same_as_in_one_go(made: Reducer, data: st.DataObject) -> None:
     sample = data.draw(samples(made.inputs))
@@ -548,7 +547,6 @@ def test_block_by_block_is_the_same_as_in_one_go(made: Reducer, data: st.DataObj
 
 
 @pytest.mark.parametrize("made", [*ALL_OF_ONE_INPUT, *OF_TWO], ids=lambda made: "-".join(made.names))
-@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_many_places_at_once_are_the_same_as_one_by_one(made: Reducer, data: st.DataObject) -> None:
     places = data.draw(st.lists(samples(made.inputs), min_size=1, max_size=4))

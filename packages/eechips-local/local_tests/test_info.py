@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips_local.evaluation.context import Context, ServiceLimits
@@ -112,7 +112,6 @@ def test_documented_geometries() -> None:
     st.lists(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), min_size=3, max_size=8, unique=True),
     st.booleans(),
 )
-@settings(max_examples=50)
 def test_encoded_geometries_are_decoded_to_the_same(points: list[tuple[float, float]], geodesic: bool) -> None:
     line = Geometry(shapely.LineString(points), geodesic=geodesic)
     shown = encode(line)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
@@ -86,7 +86,6 @@ class TestAgainstGdal:
         assert np.median(np.abs(found - expected)) <= 1e-4 * np.abs(expected).mean()
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.floats(3, 40), st.floats(0, 60), st.floats(-15, 15), st.floats(-15, 15))
 def test_nearest_is_the_pixel_around_the_centre(edge: float, turn: float, dx: float, dy: float) -> None:
     """Any scale and rotation in the native CRS: floor of the centre's position, masked outside."""

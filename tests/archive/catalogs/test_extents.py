@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.extents import Extent, centres, diameters, union
@@ -49,7 +49,6 @@ def test_a_union_across_the_antimeridian_does_not_go_round_the_earth() -> None:
 
 
 @given(boxes())
-@settings(max_examples=50)
 def test_the_middle_lies_in_the_box_and_no_two_corners_are_further_apart_than_its_diameter(
     box: tuple[float, ...],
 ) -> None:

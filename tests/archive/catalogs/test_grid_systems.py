@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -62,7 +62,6 @@ def test_known_mgrs_squares_and_zones() -> None:
 
 @pytest.mark.parametrize("grid", [*LARGE[:4], H3(5), S2(9)], ids=lambda grid: grid.name)
 @given(st.floats(-180, 180), st.floats(-89, 89), st.floats(0, 360), st.floats(3, 6))
-@settings(max_examples=60, deadline=None)
 def test_small_items_meet_few_cells(grid: CellGrid, lon: float, lat: float, azimuth: float, power: float) -> None:
     """A geometry of this diameter fits into such a disc."""
     diameter = 10**power

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs import id_segments
@@ -47,7 +47,6 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_groups")
 @given(st.lists(st.lists(KEYS, max_size=40), min_size=1, max_size=3), st.lists(KEYS, max_size=10))
-@settings(max_examples=60, deadline=None)
 def test_keys_are_found_with_their_partitions(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], others: list[int]
 ) -> None:

@@ -30,7 +30,6 @@ def polygon(*points: tuple[float, float]) -> dict[str, Any]:
 
 
 @given(boxes())
-@settings(max_examples=100, deadline=None)
 def test_valid_items_are_unchanged(box: tuple[float, ...]) -> None:
     value = item("a", box)
     if not shapely.geometry.shape(value["geometry"]).is_valid:
@@ -298,7 +297,6 @@ def test_wide_footprints_are_unchanged() -> None:
 @given(
     st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?")
 )
-@settings(max_examples=150, deadline=None)
 def test_accepted_dates_are_valid_in_utc(text: str) -> None:
     verdict = validate_items([changed(properties={"datetime": text})])
     if verdict.items:

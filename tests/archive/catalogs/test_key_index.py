@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.key_index import KEY, found_in, keys_of
 
 
 @given(st.lists(st.text(max_size=6), max_size=30), st.text(max_size=3), st.text(max_size=3))
-@settings(max_examples=100, deadline=None)
 def test_keys_are_those_of_owner_and_id(ids: list[str], one: str, other: str) -> None:
     column = pa.chunked_array([pa.array(ids[:5], pa.string()), pa.array(ids[5:], pa.string())])
     keys = keys_of(column, one)
@@ -27,7 +26,6 @@ def test_keys_are_stable_across_versions() -> None:
 
 
 @given(st.sets(st.binary(min_size=16, max_size=16), max_size=20), st.lists(st.binary(min_size=16, max_size=16)))
-@settings(max_examples=100, deadline=None)
 def test_positions_of_keys_are_found(wanted: set[bytes], others: list[bytes]) -> None:
     ordered = np.sort(np.array(sorted(wanted), KEY))
     keys = np.array([*others, *sorted(wanted)[::2], *sorted(wanted)[:1]], KEY)

@@ -105,7 +105,6 @@ COORDINATES = st.tuples(st.floats(-180, 180), st.floats(-90, 90))
 
 
 @given(st.lists(COORDINATES, min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None)
 def test_coordinates_round_trip_exactly(points: list[tuple[float, float]]) -> None:
     shape = shapely.MultiPoint(points)
     value = item("a", (0, 0, 1, 1)) | {

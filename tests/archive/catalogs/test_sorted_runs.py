@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.columns import table_of
@@ -44,7 +44,6 @@ streams = st.lists(
 
 
 @given(streams)
-@settings(max_examples=60, deadline=None)
 def test_merged_streams_are_sorted_and_complete(given: list[tuple[list[tuple[int, int]], int]]) -> None:
     tables = [table(picks, 100 * number) for number, (picks, _) in enumerate(given)]
     steps = list(merged([pieces(whole, size) for whole, (_, size) in zip(tables, given, strict=True)]))

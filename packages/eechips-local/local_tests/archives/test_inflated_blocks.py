@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 from rasterio.io import MemoryFile
@@ -102,7 +102,6 @@ def draw_slice(draw: st.DataObject, length: int) -> slice:
     return slice(start, draw.draw(st.integers(start + 1, length)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(sources(), st.data())
 def test_windows_of_a_block_in_any_order_are_rasterios(source: Source, data: st.DataObject) -> None:
     number = data.draw(st.integers(0, len(source.image.offsets) - 1))
@@ -121,7 +120,6 @@ def test_windows_of_a_block_in_any_order_are_rasterios(source: Source, data: st.
             np.testing.assert_array_equal(valid, true != source.nodata)
 
 
-@settings(max_examples=60, deadline=None)
 @given(sources(), st.data())
 def test_truncated_block_gives_true_pixels_or_an_error(source: Source, data: st.DataObject) -> None:
     number = data.draw(st.integers(0, len(source.image.offsets) - 1))
@@ -139,7 +137,6 @@ def test_truncated_block_gives_true_pixels_or_an_error(source: Source, data: st.
         block.read([0], slice(0, height), slice(0, width))
 
 
-@settings(max_examples=60, deadline=None)
 @given(sources(), st.data())
 def test_beginning_of_a_block_gives_true_pixels_or_asks_for_more(source: Source, data: st.DataObject) -> None:
     number = data.draw(st.integers(0, len(source.image.offsets) - 1))
@@ -184,7 +181,6 @@ def test_block_that_ends_within_what_was_fetched_is_damaged_not_unfinished() -> 
             block.read([0], slice(0, 40), slice(0, 64))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_block_is_an_error_when_it_is_read_to_its_end(data: st.DataObject) -> None:
     predictor = data.draw(st.sampled_from([1, 2]))
