@@ -117,7 +117,9 @@ def _dataset(identifier: str) -> dict[str, Any]:
 def _versions() -> Mapping[str, str]:
     """Return versions of what this process has imported: a package that is installed later does not change them."""
     packages = ("eechips", "earthengine-api", "requests", "numpy", "rasterio", "pandas", "pyarrow")
-    return MappingProxyType({"python": platform.python_version(), **{each: version(each) for each in packages}})
+    return MappingProxyType(
+        {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    )
 
 
 class RunRecords:
