@@ -22,12 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 def is_across(shape: BaseGeometry, box: Box | None) -> bool:
-    """Return whether a geometry needs :func:`within`: it exceeds 180 degrees, or means the antimeridian or a pole.
-
-    Args:
-        shape: in longitude and latitude (EPSG:4326).
-        box: bbox of the item; None if it has none.
-    """
+    """Return whether a geometry needs :func:`within`: it exceeds 180 degrees, or means the antimeridian or a pole."""
     west, _, east, _ = shape.bounds
     if west < -_HALF or east > _HALF:
         return True
@@ -38,10 +33,6 @@ def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
     """Return the geometry within -180 to 180, cut at the antimeridian, without heights.
 
     Polygons that overlap or touch after the cut are united.
-
-    Args:
-        shape: points, lines or polygons.
-        box: bbox of the item; None if it has none.
     """
     parts = [_turned(part) if _is_meant(part, box) else part for part in _simple(shapely.force_2d(shape))]
     kinds = {part.geom_type for part in parts}

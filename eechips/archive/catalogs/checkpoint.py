@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,7 @@ class FailedEntry:
 
 @dataclass(frozen=True, slots=True)
 class SortedChunk:
-    """Result of a sorted chunk of entries.
-
-    Attributes:
-        counts: counts of its entries.
-        failures: failures of its entries.
-        shards: sorted runs of its items.
-    """
+    """Result of a sorted chunk of entries."""
 
     counts: IngestCounts
     failures: tuple[FailedEntry, ...]
@@ -148,17 +142,8 @@ class Checkpoint:
         value = {
             "digest": digest,
             "counts": sharded.counts.to_json(),
-            "failures": [[f.place, f.address, f.kind, f.reason] for f in sharded.failures],
-            "shards": [
-                {
-                    "file": shard.file.name,
-                    "paths": shard.paths,
-                    "counts": shard.counts,
-                    "batch": shard.batch,
-                    "bytes": shard.bytes,
-                }
-                for shard in sharded.shards
-            ],
+            "failures": list(map(astuple, sharded.failures)),
+            "shards": [{**asdict(shard), "file": shard.file.name} for shard in sharded.shards],
         }
         self._write(f"{name}.sharded", value)
         for suffix in ("fetched", "bodies"):
@@ -174,13 +159,14 @@ class Checkpoint:
             tuple(FailedEntry(*failure) for failure in value["failures"]),
             tuple(
                 SortedRun(
-                    self.folder / shard["file"],
-                    tuple(shard["paths"]),
-                    tuple(shard["counts"]),
-                    shard["batch"],
-                    shard["bytes"],
+                    **{
+                        **run,
+                        "file": self.folder / run["file"],
+                        "paths": tuple(run["paths"]),
+                        "counts": tuple(run["counts"]),
+                    }
                 )
-                for shard in value["shards"]
+                for run in value["shards"]
             ),
         )
 

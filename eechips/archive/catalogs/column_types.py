@@ -62,12 +62,7 @@ def kind_named(type: str) -> str | None:
 
 
 def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]]:
-    """Count the values of properties by column and kind.
-
-    Args:
-        table: rows of items.
-        names: columns to count, beside those with values in ``properties``.
-    """
+    """Count the values of the named columns, and of those with values in ``properties``, by column and kind."""
     kinds_by_column: dict[str, Counter[str]] = defaultdict(Counter)
     for row in _rest(table):
         for name, value in row.items():

@@ -38,11 +38,12 @@ class Change:
     """A pending change of files in a folder, by one process at a time: hold the folder's lock.
 
     Attributes:
+        folder: folder of the catalogue.
         scratch: folder for new files; the caller chooses their names.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.scratch = folder / SCRATCH
         self._moves: list[tuple[str, str]] = []
         self._staged: dict[str, str] = {}
@@ -64,15 +65,10 @@ class Change:
         """Return whether a file is planned to be moved to a path below the folder."""
         return path in self._staged
 
-    @property
-    def folder(self) -> Path:
-        """The folder of the catalogue."""
-        return self._folder
-
     def file(self, path: str) -> Path:
         """Return where the file is now that is at a path below the folder after the change."""
         staged = self._staged.get(path)
-        return self._folder / path if staged is None else self.scratch / staged
+        return self.folder / path if staged is None else self.scratch / staged
 
     def commit(self) -> None:
         """Make the change.
@@ -80,11 +76,11 @@ class Change:
         Raises:
             StorageError: if the file system fails. A change with a written commit list can be completed later.
         """
-        with _errors_of(self._folder):
+        with _errors_of(self.folder):
             for staged, path in self._moves:
                 _flush(self.scratch / staged)
-                (self._folder / path).parent.mkdir(parents=True, exist_ok=True)  # fails before the commit
-            before = _digest(self._folder / SCHEMA_NAME)
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)  # fails before the commit
+            before = _digest(self.folder / SCHEMA_NAME)
             after = next((_digest(self.scratch / s) for s, path in self._moves if path == SCHEMA_NAME), before)
             value = {"schema": [before, after], "moves": self._moves, "removals": self._removals}
             prepared = self.scratch / _PREPARED
@@ -92,7 +88,7 @@ class Change:
             _flush(prepared)
             replace(prepared, self.scratch / _LIST)
             _flush(self.scratch)
-        finish(self._folder)
+        finish(self.folder)
 
 
 def is_pending(folder: Path) -> bool:

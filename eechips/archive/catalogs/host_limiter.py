@@ -20,6 +20,7 @@ class HostLimiter:
 
     Attributes:
         answered: requests that were not rejected; grows while the host serves requests.
+        borne: limit that the host has accepted, for the next use.
 
     Args:
         most: maximum number of concurrent requests.
@@ -28,7 +29,7 @@ class HostLimiter:
 
     def __init__(self, most: int, limit: float | None = None) -> None:
         self.answered = 0
-        self._most, self._limit = most, float(most) if limit is None else min(limit, most)
+        self._most, self.borne = most, float(most) if limit is None else min(limit, most)
         self._busy = self._ended = 0
         self._free = asyncio.Event()
         self._closed_until = self._refused = float("-inf")  # times of the event loop's clock
@@ -36,12 +37,7 @@ class HostLimiter:
     @property
     def limit(self) -> int:
         """Present limit of concurrent requests."""
-        return int(min(self._limit, _FIRST + self._ended))
-
-    @property
-    def borne(self) -> float:
-        """Limit that the host has accepted, for the next use."""
-        return self._limit
+        return int(min(self.borne, _FIRST + self._ended))
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
@@ -64,7 +60,7 @@ class HostLimiter:
     def answer(self) -> None:
         """Record a response."""
         self.answered += 1
-        self._limit = min(self._most, self._limit + 1.0 / self._limit)
+        self.borne = min(self._most, self.borne + 1.0 / self.borne)
 
     def refuse(self, began: float, wait: float) -> None:
         """Record a rejection.
@@ -75,6 +71,6 @@ class HostLimiter:
         """
         now = asyncio.get_running_loop().time()
         if began >= self._refused:
-            self._limit = max(1.0, self._limit / 2)
+            self.borne = max(1.0, self.borne / 2)
             self._refused = now
         self._closed_until = max(self._closed_until, now + wait)

@@ -61,12 +61,7 @@ SUFFIX = ".ids"
 
 
 class IndexFiles:
-    """The files of a catalogue, in a folder or a store.
-
-    Args:
-        home: folder or store.
-        partitions: partitions that are searched, by path.
-    """
+    """The files of a catalogue, in a folder or a store."""
 
     def __init__(self, home: Path | ObjectStore, partitions: Mapping[str, Partition]) -> None:
         self._home, self.partitions = home, partitions

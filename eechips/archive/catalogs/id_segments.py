@@ -82,12 +82,7 @@ def sort_keys(keys: Keys) -> KeyRows:
 
 
 def write_segment(path: Path, partitions: Sequence[IndexedPartition], rows: Iterable[KeyRows]) -> str:
-    """Write a segment; memory does not grow with its rows.
-
-    Args:
-        path: path of the new file.
-        partitions: partitions that it covers.
-        rows: rows of all partitions, in any order.
+    """Write a segment of partitions, whose rows come in any order; memory does not grow with them.
 
     Returns:
         Name of the segment, which depends on its content only.

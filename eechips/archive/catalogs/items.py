@@ -113,12 +113,7 @@ class SkippedUnits:
 
 
 def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[dict[str, Any]]:
-    """Yield the items of a run's units, in the order of the plan.
-
-    Args:
-        samples: samples of the run.
-        source: properties that the items share.
-        left: counts units without a location or a date, which are skipped.
+    """Yield the items of a run's units, in the order of the plan; ``left`` counts units that are skipped.
 
     Raises:
         UsageError: if a CRS is unknown.
@@ -145,14 +140,7 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
 
 
 def collection_of(source: ItemSource, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
-    """Return the STAC collection of a run's items.
-
-    Args:
-        source: properties that the items share.
-        extent: extent of all items.
-        start: start of the first item, ISO 8601.
-        end: end of the last item, ISO 8601.
-    """
+    """Return the STAC collection of a run's items."""
     used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
     command = str(source.info.get("command", "")).strip()
     notes = " ".join(source.info.get("notes", ()))

@@ -10,14 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips.archive.catalogs.extents import centres, diameters
 from eechips.archive.catalogs.grid_systems import GLOBAL_CELL, H3, S2, Mgrs, Tiles, Utm
@@ -30,23 +29,8 @@ RESOLUTIONS = {H3.name: 2, S2.name: 5}
 """Default resolutions: cells of 86,800 and of 83,000 km²."""
 
 
-class CellGrid(Protocol):
-    """A grid of cells."""
-
-    name: str
-    """Name as an option."""
-
-    def max_cells(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Return how many cells items of these diameters can meet at most, shape (n,).
-
-        The number is ``UNBOUNDED_CELLS`` where it is unknown.
-        """
-
-    def locate(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """Return the cells of points, ``global`` for points in none."""
-
-    def exceeds(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Return whether a geometry meets more than ``cells`` cells."""
+CellGrid = H3 | S2 | Mgrs | Utm | Tiles
+"""A grid of cells: its name as an option, how many cells items can meet, and the cells of points and geometries."""
 
 
 def grid_json(grid: CellGrid) -> dict[str, Any]:
@@ -100,10 +84,8 @@ def assign_cells(
     """Return the cells of items: those of the centres of their boxes; ``global`` if they meet too many.
 
     Args:
-        grid: grid of the cells.
-        boxes: boxes of the items, (n, 4): west, south, east, north.
-        geometries: geometries of the items, as WKB.
-        most_cells: maximum number of cells of an item.
+        boxes: shape (n, 4): west, south, east, north.
+        geometries: as WKB.
     """
     cells = grid.locate(*centres(boxes))
     for index in np.flatnonzero(grid.max_cells(diameters(boxes)) > most_cells):
@@ -176,14 +158,7 @@ class Layout:
         cells: Sequence[str],
         starts: npt.NDArray[np.datetime64],
     ) -> list[str]:
-        """Return the files of items, below the catalogue, with forward slashes.
-
-        Args:
-            missions: missions of the items.
-            collections: ids.
-            cells: cells of the items.
-            starts: first moments of the items, ``datetime64[us]``.
-        """
+        """Return the files of items, below the catalogue, with forward slashes."""
         times = _times(starts, _LEVELS[self.period])
         firsts = missions if self.by == "mission" else [None] * len(collections)
         folders = {pair: self._folder(*pair) for pair in set(zip(firsts, collections, strict=True))}

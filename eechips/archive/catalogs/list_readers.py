@@ -269,11 +269,11 @@ def _geometry(file: Any) -> str | None:
     return columns[0] if columns else None
 
 
-def rows_at_once(file: Any) -> int:
-    """Return how many rows to read at a time: fewer if they are wide."""
+def rows_at_once(file: Any, rows: int = _ROWS, size: int = _BYTES) -> int:
+    """Return how many rows of a Parquet file to read at a time: at most ``rows``, and about ``size`` bytes."""
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
-    return max(1, min(_ROWS, int(_BYTES / max(1.0, widest))))
+    return max(1, min(rows, int(size / max(1.0, widest))))
 
 
 def _parts(known: ItemList, number: int, text: bytes) -> Iterator[ListEntry]:

@@ -170,12 +170,7 @@ class MergePlan:
         ]
 
     def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
-        """Return which rows a partition keeps; the others are replaced there or in another partition.
-
-        Args:
-            path: path of the partition.
-            count: number of its rows, in the order of the file.
-        """
+        """Return which rows a partition keeps; the others are replaced there or in another partition."""
         is_kept = np.ones(count, dtype=bool)
         is_kept[self._gone.get(path, NO_ROWS)] = False
         return is_kept
@@ -209,13 +204,13 @@ class MergePlan:
                 fractions |= fractions_apart(table)
         apart: list[Mapping[str, Counter[str]]] = []
         for shard, keep in new:
-            table = shard.columns({REST}).filter(keep)
+            table = shard.columns({"id", REST}).filter(keep)
             apart.append(count_kinds(table, ()))
             fractions |= fractions_apart(table)
         differing |= {name for counts in (*apart, *rests.values()) for name in counts} & kinds.keys()
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for shard, keep in new:
-            _add(counts, count_kinds(shard.columns({*differing, REST}).filter(keep), differing))
+            _add(counts, count_kinds(shard.columns({"id", *differing, REST}).filter(keep), differing))
         there: dict[str, dict[str, str]] = {}
         for path in self._having(differing):
             if (table := self._kept(path, {*differing, REST})) is not None:

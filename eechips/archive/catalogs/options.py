@@ -72,10 +72,7 @@ class CatalogOptions:
     quiet: bool = option_field(False, "Show no progress.", flags=("-q",))
 
     def layout(self, known: Layout | None) -> Layout:
-        """Return the requested layout.
-
-        Args:
-            known: that of the catalogue; None for a new one.
+        """Return the requested layout, given that of the catalogue, or None for a new one.
 
         Raises:
             UsageError: if options contradict each other.

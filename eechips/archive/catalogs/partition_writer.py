@@ -29,6 +29,7 @@ from eechips.archive.catalogs.columns import (
 )
 from eechips.archive.catalogs.extents import union
 from eechips.archive.catalogs.layout import fields
+from eechips.archive.catalogs.list_readers import rows_at_once
 from eechips.archive.catalogs.merge_plan import MergePlan
 from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.schema import Partition, iso
@@ -151,10 +152,7 @@ def _steps(
 
 def _rows(file: pq.ParquetFile, schema: pa.Schema, cast: bool) -> Iterator[pa.Table]:
     with _translating_errors():
-        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-        widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
-        rows = max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, widest))))
-        for batch in file.iter_batches(batch_size=rows, use_threads=False):
+        for batch in file.iter_batches(batch_size=rows_at_once(file, _BATCH, _BATCH_BYTES), use_threads=False):
             table = pa.Table.from_batches([batch])
             check_values(table)
             yield conformed(table, schema, cast=cast)

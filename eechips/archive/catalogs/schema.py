@@ -143,10 +143,6 @@ class Schema:
     def loads(cls, content: bytes, home: str) -> Schema:
         """Parse the content that ``dumps`` returned.
 
-        Args:
-            content: content of the schema file.
-            home: the catalogue, for messages.
-
         Raises:
             UsageError: if it has another version.
             StorageError: if it is malformed.

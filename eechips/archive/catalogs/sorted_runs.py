@@ -181,22 +181,16 @@ class SortedRun:
         return schema.remove(schema.get_field_index(_KEY))
 
     def columns(self, names: Collection[str]) -> pa.Table:
-        """Read the named columns that exist, and ids, of every row."""
+        """Read the named columns that exist, of every row."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
-            wanted = [index for index, name in enumerate(whole.schema.names) if name in {"id", *names}]
+            wanted = [index for index, name in enumerate(whole.schema.names) if name in names]
         options = pa.ipc.IpcReadOptions(included_fields=wanted)
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source, options=options) as reader:
             return reader.read_all()
 
     def identities(self) -> KeyIndex:
         """Return the keys of all rows in their order."""
-        with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
-            names = whole.schema.names
-        wanted = [names.index(name) for name in (_KEY, "updated") if name in names]
-        with pa.OSFile(str(self.file)) as source:
-            options = pa.ipc.IpcReadOptions(included_fields=wanted)
-            with pa.ipc.open_file(source, options=options) as reader:
-                table = reader.read_all()
+        table = self.columns((_KEY, "updated"))
         keys = np.frombuffer(table[_KEY].combine_chunks().buffers()[1], KEY, len(table))
         return KeyIndex(keys, stamps_of(table))
 
@@ -259,12 +253,9 @@ class MergedRuns:
 
 
 def write_sorted_run(file: Path, table: pa.Table, paths: Sequence[str]) -> SortedRun:
-    """Sort rows by partition and write them; of several rows of an item the newest, as in :func:`find_latest`.
+    """Sort rows of one collection by partition and write them; of several rows of an item the newest.
 
-    Args:
-        file: path of the new file.
-        table: at least one row, all of one collection.
-        paths: paths of their partitions.
+    See :func:`find_latest`.
 
     Raises:
         OSError: if the file cannot be written.
@@ -311,9 +302,6 @@ def find_latest(shards: Sequence[SortedRun]) -> LatestItems:
 
     That is the row with the last update; of several with the same update time, the last one: in the order of the runs,
     and of the rows of the table that a run was written from.
-
-    Args:
-        shards: at least one run.
     """
     count = sum(shard.count for shard in shards)
     keys, stamps = np.empty(count, KEY), np.empty(count, np.int64)

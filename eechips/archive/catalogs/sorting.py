@@ -51,12 +51,9 @@ class Chunk:
 
 
 def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> SortedChunk:
-    """Write the sorted runs of a chunk.
+    """Write the sorted runs of a chunk into a folder.
 
     Args:
-        chunk: texts of items.
-        folder: for the runs.
-        layout: layout of the catalogue.
         collection: id for items without one.
         strict: reject items that need repairs.
 
@@ -162,11 +159,7 @@ class Workers:
 
 
 def choose_processes(size: int, processes: int | None) -> int:
-    """Return the number of processes for lists of a size; 1 for this process.
-
-    Args:
-        size: bytes.
-        processes: as the user names it; None to choose by size.
+    """Return the number of processes for lists of so many bytes; 1 for this process, None to choose by size.
 
     Raises:
         UsageError: if the number of processes is not positive.

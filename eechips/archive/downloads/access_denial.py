@@ -59,10 +59,6 @@ def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | No
 
     ``AuthorizationHeaderMalformed`` and ``AuthorizationQueryParametersError`` contain ``Region``, other responses have
     a header (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
-
-    Args:
-        headers: headers of the response.
-        body: body of the response, or its beginning.
     """
     match = _REGION.search(body)
     return match[1].decode() if match else headers.get("x-amz-bucket-region")

@@ -58,12 +58,6 @@ def make_unit(
     """Return the unit of an asset.
 
     It has the keys ``kind`` ("scene"), ``collection``, ``item``, ``asset``, ``href``, ``datetime`` and ``expected``.
-
-    Args:
-        item: STAC item.
-        key: key of the asset.
-        prefers: selects a URL among the alternatives of the asset.
-        kept: names of query parameters that are stored.
     """
     asset, properties = select_alternative(item["assets"][key], prefers), item.get("properties") or {}
     href = strip_signature(asset["href"], kept)

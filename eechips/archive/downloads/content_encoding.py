@@ -19,10 +19,6 @@ def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tup
 
     The encoding of a file that itself is a gzip file is ignored: servers label both cases alike.
 
-    Args:
-        headers: headers of the response.
-        expected: properties of the file.
-
     Raises:
         PermanentError: if an encoding is unsupported.
     """

@@ -161,9 +161,6 @@ class DocumentReader:
     def open(self, address: str) -> RangeFile:
         """Open a file; each read sends a range request, unless the server sends whole files only.
 
-        Args:
-            address: absolute URL.
-
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`; also when the file is read.
         """
@@ -192,7 +189,7 @@ class DocumentReader:
         """Send a request, and repeat it once if the signature has expired; return body and headers."""
         is_renewed = False
         while True:
-            url = self.signer.sign(address, "").url if urlsplit(address).scheme == _S3 else address
+            url = self.signer.sign(address, "") if urlsplit(address).scheme == _S3 else address
             with self.hosts.get(url, headers, self.signer.headers, method=method, body=data) as response:
                 region = parse_region_hint(response.headers) if response.status_code >= 300 else None
                 is_refused = response.status_code in (401, 403) or region is not None

@@ -18,7 +18,7 @@ from eechips.archive.downloads.content_encoding import content_encodings, decode
 from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.partial import FileVersion, PartialFile, parse_content_range, parse_unsatisfied_range
-from eechips.archive.downloads.presigned import AssetKey, AssetReference, PresignedUrls
+from eechips.archive.downloads.presigned import AssetKey, PresignedUrls
 from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status
@@ -68,11 +68,6 @@ class DownloadRequest:
     asset: AssetKey
     expected: ExpectedFile
     path: Path
-
-    @property
-    def reference(self) -> AssetReference:
-        """The asset whose URL is requested."""
-        return AssetReference(self.href, self.asset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +224,7 @@ class Downloader:
                 most, denials = partial.size, 0
             except _AccessDeniedError as error:
                 denial = error.denial
-                can_help = self._signer.renew(request.reference, denial.region)
+                can_help = self._signer.renew(request.href, request.asset, denial.region)
                 denials += 1
                 record("sign", status=denial.status, code=denial.code, again=can_help)
                 if not can_help or denials >= _MAX_DENIALS:
@@ -243,20 +238,18 @@ class Downloader:
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Send one request and write the response."""
-        address = self._signer.sign(request.reference)
+        url = self._signer.sign(request.href, request.asset)
         headers, offset = {}, partial.size
         validator = None if partial.version is None else partial.version.validator
         if offset and validator is not None:
             headers = {"Range": f"bytes={offset}-", "If-Range": validator}
         failure: EechipsError | None = None
-        with self._hosts.semaphore(address.url), self._transport.acquire_permit() as permit:
+        with self._hosts.semaphore(url), self._transport.acquire_permit() as permit:
             try:
-                with self._hosts.get(address.url, headers, self._signer.headers) as response:
+                with self._hosts.get(url, headers, self._signer.headers) as response:
                     record("transfer", status=response.status_code, offset=offset if _is_part(response) else 0)
-                    is_rest = _prepare_partial(
-                        response, partial, request, is_part="Range" in headers, may_expire="?" in address.url
-                    )
-                    if is_rest:
+                    is_part, may_expire = "Range" in headers, "?" in url
+                    if _prepare_partial(response, partial, request, is_part=is_part, may_expire=may_expire):
                         self._receive(response, partial, request.expected, permit, end)
                     return
             except (OSError, urllib3.exceptions.HTTPError) as error:

@@ -49,10 +49,6 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
     (``collection=…``, as Hive names folders). Rows outside the region or of other collections are skipped where columns
     tell; the search filters the others.
 
-    Args:
-        search: criteria.
-        reader: reader of remote files.
-
     Raises:
         ConfigurationError: if an extra is missing, or a file is not STAC GeoParquet.
         PermanentError: if there is no such file; with status 404.

@@ -115,12 +115,6 @@ class HostSessions:
     ) -> Any:
         """Request a JSON document, such as a token.
 
-        Args:
-            method: HTTP method.
-            url: absolute.
-            headers: headers of the request.
-            form: fields of the body.
-
         Raises:
             TransientError: if a retry may help.
             PermanentError: if the host rejects the request; the message contains no secret.

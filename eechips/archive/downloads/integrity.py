@@ -207,18 +207,7 @@ QUARANTINE = "quarantine"
 
 
 def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: Mapping[str, Any]) -> Path:
-    """Move a file into quarantine with the reason; replace an earlier one of the same unit.
-
-    Args:
-        folder: folder of the run.
-        identifier: id of the unit.
-        file: path of the file.
-        suffix: suffix of its URL.
-        reason: JSON object.
-
-    Returns:
-        Its path in quarantine.
-    """
+    """Move a file into quarantine with the reason; replace an earlier one of the same unit, and return its path."""
     place = folder / QUARANTINE
     place.mkdir(parents=True, exist_ok=True)
     kept = place / (f"{identifier}.{suffix}" if suffix else identifier)

@@ -53,13 +53,7 @@ class FileVersion:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], total: int | None, md5: str | None = None) -> FileVersion:
-        """Return the version that a response states.
-
-        Args:
-            headers: headers of the response.
-            total: bytes of the whole file.
-            md5: MD5 digest of the whole file, hexadecimal; None if unknown.
-        """
+        """Return the version that a response states."""
         modified = headers.get("Last-Modified")
         return cls(total, headers.get("ETag"), modified, _is_dated(modified, headers.get("Date")), md5)
 
@@ -133,10 +127,6 @@ class PartialFile:
     def begin(self, version: FileVersion, algorithms: Iterable[str] = ()) -> None:
         """Start the file from its first byte.
 
-        Args:
-            version: version of the file on the server.
-            algorithms: further digests to compute.
-
         Raises:
             StorageError: if the file cannot be written.
         """
@@ -167,11 +157,7 @@ class PartialFile:
         self._size += len(piece)
 
     def measure(self, total: int) -> None:
-        """Record the total size, if the first response did not state it.
-
-        Args:
-            total: bytes.
-        """
+        """Record the total size, if the first response did not state it."""
         if self.version is not None and self.version.total is None:
             self._save(replace(self.version, total=total))
 
@@ -180,11 +166,7 @@ class PartialFile:
         self.measure(self._size)
 
     def reset(self, *, failed: bool = False) -> None:
-        """Discard the received bytes.
-
-        Args:
-            failed: whether the complete file was wrong.
-        """
+        """Discard the received bytes; ``failed`` if the complete file was wrong."""
         self.close()
         self.failures += failed
         remove(self.path, _OWN)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
-from eechips.archive.downloads.signers import SignedUrl, Signer
+from eechips.archive.downloads.signers import Signer
 from eechips.errors import TransientError
 from eechips.web.urls import display_url, is_signed
 
@@ -22,24 +21,6 @@ _USELESS, _OLD = 3, 60.0
 """After so many new URLs that are rejected at once, URLs younger than so many seconds are not renewed: their hosts
 reject them for another reason than their age."""
 _GLANCE = 0.2  # seconds between two checks whether another thread's search has brought a URL
-
-
-@dataclass(frozen=True, slots=True)
-class AssetReference:
-    """An asset to sign a URL for.
-
-    Attributes:
-        href: URL as it is stored.
-        asset: collection, item and key.
-    """
-
-    href: str
-    asset: AssetKey
-
-    @property
-    def collection(self) -> str:
-        """Collection of the item; empty if it has none."""
-        return self.asset[0] or ""
 
 
 class _State(threading.local):
@@ -93,57 +74,60 @@ class PresignedUrls:
         """Return the headers of the other signer."""
         return self._inner.headers(url)
 
-    def sign(self, wanted: AssetReference) -> SignedUrl:
+    def sign(self, href: str, asset: AssetKey) -> str:
         """Return the presigned URL of the catalogue, or the URL of the other signer.
+
+        Args:
+            href: URL of the asset as it is stored.
+            asset: collection, item and key.
 
         Raises:
             TransientError: if the search of the catalogue fails.
         """
-        state, asset = self._state, wanted.asset
+        state = self._state
         if state.is_new:  # and it was accepted
             self._useless = state.asks = 0
         if asset in self._before and asset not in self._signed:
-            self._renewed(wanted, None)
+            self._renewed(href, asset, None)
             self._before.discard(asset)
         signed_url = state.used = self._signed.get(asset)
         state.is_new, state.is_next_new = state.is_next_new and signed_url is not None, False
         if signed_url is None or not is_signed(signed_url):
-            return self._inner.sign(signed_url or wanted.href, wanted.collection)
-        return SignedUrl(signed_url)
+            return self._inner.sign(signed_url or href, asset[0] or "")
+        return signed_url
 
-    def renew(self, wanted: AssetReference, region: str | None = None) -> bool:
+    def renew(self, href: str, asset: AssetKey, region: str | None = None) -> bool:
         """Return whether there is another URL, or another signature, than the one this thread used last.
 
         Raises:
             TransientError: if the search of the catalogue fails.
         """
-        state, asset = self._state, wanted.asset
+        state = self._state
         refused = state.used
         if state.is_new:
             self._useless += 1
             state.is_new = False
         # A stored query, which the user chose to keep, may be outdated.
-        is_stored = refused is None and "?" in wanted.href and asset != state.asset
-        if (refused is None or not is_signed(refused)) and self._inner.renew(
-            refused or wanted.href, wanted.collection, region
-        ):
+        is_stored = refused is None and "?" in href and asset != state.asset
+        is_other = refused is None or not is_signed(refused)
+        if is_other and self._inner.renew(refused or href, asset[0] or "", region):
             return True
         if refused is None and not is_stored:
             return False
         if state.asset != asset:
             state.asset, state.asks = asset, 0
-        if state.asks < _ASKS and self._renewed(wanted, refused or wanted.href):
+        if state.asks < _ASKS and self._renewed(href, asset, refused or href):
             state.is_next_new = True
             return True
         if self._signed.get(asset) == refused:
             self._signed.pop(asset, None)
         return refused is not None
 
-    def _renewed(self, wanted: AssetReference, refused: str | None) -> bool:
+    def _renewed(self, href: str, asset: AssetKey, refused: str | None) -> bool:
         """Search for an asset's URL unless another thread does; return whether there is another URL now."""
 
         def is_there() -> bool:
-            return self._signed.get(wanted.asset, refused) != refused
+            return self._signed.get(asset, refused) != refused
 
         while not self._asking.acquire(timeout=_GLANCE):
             if is_there():
@@ -160,7 +144,7 @@ class PresignedUrls:
             error = self._ask()
             self._asked = self._clock()
             if error is not None and not is_there():
-                raise TransientError(f"the URL of {display_url(wanted.href)} has expired, and {error}")
+                raise TransientError(f"the URL of {display_url(href)} has expired, and {error}")
             return is_there()
         finally:
             self._asking.release()

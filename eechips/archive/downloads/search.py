@@ -32,10 +32,6 @@ def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
 
     Documents that cannot be read, and items that are malformed, are noted in ``reader.unread``.
 
-    Args:
-        search: criteria.
-        reader: reader of the catalogue's documents.
-
     Raises:
         UsageError: if there is no such catalogue.
         ConfigurationError: if the catalogue does not respond, or not as STAC.
@@ -44,12 +40,10 @@ def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
 
 
 def answered(candidates: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """Yield the matching items, and report failures as errors of the catalogue.
+    """Yield the matching items of candidates, and report failures as errors of the catalogue.
 
-    Args:
-        candidates: items, each with the URL that the hrefs of its assets are relative to.
-        search: criteria.
-        reader: notes malformed items.
+    A candidate comes with the URL that the hrefs of its assets are relative to. Malformed items are noted in
+    ``reader.unread``.
 
     Raises:
         UsageError: if there is no such catalogue.
@@ -67,13 +61,7 @@ def answered(candidates: Iterable[tuple[Any, str]], search: Search, reader: Docu
 
 
 def chosen(candidates: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """Yield the matching items, each once, with absolute URLs.
-
-    Args:
-        candidates: items, each with the URL that the hrefs of its assets are relative to.
-        search: criteria.
-        reader: notes malformed items.
-    """
+    """Yield the matching items, each once, with absolute URLs; malformed items are noted in ``reader.unread``."""
     if search.region is not None:
         shapely.prepare(search.region)
     seen: set[tuple[str, str]] = set()

@@ -151,13 +151,7 @@ class SearchCache:
 def record_signed_urls(
     items: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
 ) -> Iterator[dict[str, Any]]:
-    """Yield items unchanged, and record http(s) URLs with a query or a password by asset.
-
-    Args:
-        items: items.
-        signed: receives the URLs.
-        prefers: selects a URL among the alternatives of an asset.
-    """
+    """Yield items unchanged, and record http(s) URLs with a query or a password by asset in ``signed``."""
     for item in items:
         for key, asset in item["assets"].items():
             if loses_query(href := select_alternative(asset, prefers)["href"]):
@@ -166,12 +160,7 @@ def record_signed_urls(
 
 
 def loses_query(href: str, kept: Collection[str] = ()) -> bool:
-    """Return whether the stored form of an http(s) URL differs from the URL.
-
-    Args:
-        href: absolute.
-        kept: names of query parameters that are stored.
-    """
+    """Return whether the stored form of an http(s) URL differs from the URL."""
     return href.lower().startswith(("http://", "https://")) and strip_signature(href, kept) != href.partition("#")[0]
 
 

@@ -8,9 +8,8 @@ import netrc
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from eechips.errors import ConfigurationError, PermanentError
@@ -18,7 +17,7 @@ from eechips.storage.received_files import parse_json
 from eechips.web.urls import display_url, host_of, is_loopback
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
-AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
+AUTHS: tuple[AuthName, ...] = get_args(AuthName)
 
 PREFIX = "EECHIPS_SCENES_"
 """Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""
@@ -27,11 +26,7 @@ NAMES = ("token", "username", "password", "client_id", "client_secret")
 
 
 class Secrets:
-    """Secrets by name. Their representation omits the values.
-
-    Args:
-        values: by name.
-    """
+    """Secrets by name. Their representation omits the values."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
@@ -44,11 +39,7 @@ class Secrets:
         return self._values.get(name)
 
     def need(self, name: str, use: str) -> str:
-        """Return a secret that is required.
-
-        Args:
-            name: name of the secret.
-            use: what requires it, for the message.
+        """Return a secret that is required for a use, which the message names.
 
         Raises:
             ConfigurationError: if the secret is missing.
@@ -108,19 +99,8 @@ _PIPE = 4096  # bytes that every pipe can hold
 _S3_SECONDS = 3600  # validity of a signed URL of S3
 
 
-@dataclass(frozen=True, slots=True)
-class SignedUrl:
-    """A URL that is valid at present.
-
-    Attributes:
-        url: absolute; may be a secret.
-    """
-
-    url: str = field(repr=False)
-
-
-class Signer(Protocol):
-    """Sign URLs. Threads share it."""
+class Signer:
+    """Sign URLs. Threads share it. This one sends no secret, and leaves URLs unchanged."""
 
     def headers(self, url: str) -> Mapping[str, str]:
         """Return the headers of a request to a URL, if its host may receive them.
@@ -128,13 +108,15 @@ class Signer(Protocol):
         Raises:
             PermanentError: if the host may, but the URL is not https.
         """
+        return {}
 
-    def sign(self, href: str, collection: str) -> SignedUrl:
-        """Return the signed URL of an asset.
+    def sign(self, href: str, collection: str) -> str:
+        """Return the signed URL of an asset, which may be a secret.
 
         Raises:
             TransientError, PermanentError: if the signing endpoint fails.
         """
+        return href
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Discard a rejected signature; return whether signing again can help.
@@ -144,6 +126,7 @@ class Signer(Protocol):
             collection: collection of its item.
             region: region of its S3 bucket, if the host stated it.
         """
+        return False
 
 
 class LastToken(threading.local):
@@ -183,7 +166,7 @@ def basic_header(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-class HeaderSigner:
+class HeaderSigner(Signer):
     """Send the same header to all hosts that may receive it."""
 
     def __init__(self, hosts: Sequence[str], secret: str) -> None:
@@ -196,16 +179,8 @@ class HeaderSigner:
         refuse_unencrypted(url)
         return {"Authorization": self._secret}
 
-    def sign(self, href: str, collection: str) -> SignedUrl:
-        """Return the URL unchanged."""
-        return SignedUrl(href)
 
-    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
-        """Return False: the secret is fixed."""
-        return False
-
-
-class NetrcSigner:
+class NetrcSigner(Signer):
     """Send each host its entry of ``.netrc``."""
 
     def __init__(self) -> None:
@@ -227,16 +202,8 @@ class NetrcSigner:
             return {}
         return {"Authorization": basic_header(entry[0], entry[2] or "")}
 
-    def sign(self, href: str, collection: str) -> SignedUrl:
-        """Return the URL unchanged."""
-        return SignedUrl(href)
 
-    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
-        """Return False: the entries are fixed."""
-        return False
-
-
-class S3Signer:
+class S3Signer(Signer):
     """Presign URLs of S3 with the credentials of the AWS client; leave all others to another signer."""
 
     def __init__(self, inner: Signer, requester_pays: bool) -> None:
@@ -253,7 +220,7 @@ class S3Signer:
             return {_PAYER: "requester"}  # part of the signature, so S3 requires it
         return self._inner.headers(url)
 
-    def sign(self, href: str, collection: str) -> SignedUrl:
+    def sign(self, href: str, collection: str) -> str:
         """Presign a URL of S3; translate URLs of gs://."""
         parts = urlsplit(href)
         if parts.scheme == "gs":
@@ -265,7 +232,7 @@ class S3Signer:
             wanted["RequestPayer"] = "requester"
         client = self._s3(parts.netloc)
         self._last.value = client.meta.region_name
-        return SignedUrl(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+        return str(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Return whether the bucket is in another region than the one that was signed for."""

@@ -28,6 +28,8 @@ from eechips.web.urls import display_url
 _log = logging.getLogger(__name__)
 
 _PAGE = 100  # items of a page
+FIRST_PAGE: Mapping[str, Any] = {"limit": _PAGE}
+"""Parameters of a request for all items."""
 _MOST_VERTICES = {"POST": 2000, "GET": 100}
 """Vertices of a region in a request. Larger regions are requested by their box, and filtered locally."""
 _SMALL_PAGE = 10  # items; for APIs that reject larger pages instead of shortening them
@@ -83,7 +85,8 @@ def api_items(
     client = _client(document, address)
     refused: PermanentError | None = None
     for question in _questions(document, search):
-        items = _pages(*_asked(client, search, question), reader)
+        url, parameters = _asked(client, search, question)
+        items = item_pages(url, reader, method=question.method, parameters=parameters)
         try:
             first = next(items, None)
         except PermanentError as error:
@@ -144,29 +147,6 @@ def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
     return () if is_old else ("cql2-json", "cql2-text")
 
 
-def pages_of_items(address: str, reader: DocumentReader) -> Iterator[dict[str, Any]]:
-    """Yield all items of a collection from its API (OGC API Features).
-
-    Raises:
-        PermanentError, TransientError: see :func:`api_items`.
-    """
-    return _pages(address, "GET", {"limit": _PAGE}, reader)
-
-
-def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[Any]:
-    """Yield the items of a page and of all following pages.
-
-    Args:
-        page: the first page.
-        address: address of the page.
-        reader: reader of the following pages.
-
-    Raises:
-        PermanentError, TransientError: see :func:`api_items`.
-    """
-    return _pages(address, "GET", {}, reader, page)
-
-
 def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the link of a page to the next page; None for the last."""
     links = page.get("links")
@@ -202,9 +182,8 @@ def _search_links(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [link for link in links if isinstance(link, dict) and link.get("rel") == "search" and link.get("href")]
 
 
-def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, dict[str, Any]]:
-    """Return URL, method and parameters of the first page."""
-    method = question.method
+def _asked(client: Any, search: Search, question: _Question) -> tuple[str, dict[str, Any]]:
+    """Return URL and parameters of the first page."""
     asked: dict[str, Any] = {"limit": question.page}
     if search.collections:
         asked["collections"] = list(search.collections)
@@ -212,7 +191,7 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
         asked["datetime"] = f"{_text(search.start)}/{_text(search.end, before=True)}"
     if search.region is not None:
         region = shapely.force_2d(search.region)
-        if shapely.get_num_coordinates(region) <= _MOST_VERTICES[method]:
+        if shapely.get_num_coordinates(region) <= _MOST_VERTICES[question.method]:
             asked["intersects"] = mapping(region)
         else:
             asked["bbox"] = list(region.bounds)
@@ -223,19 +202,31 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
     from pystac_client.warnings import PystacClientWarning
 
     ignore_warning(PystacClientWarning)  # of missing conformance classes: the response decides
-    item_search = client.search(**asked, method=method)
-    return urljoin(search.stac, item_search.url), method, dict(item_search.get_parameters())
+    item_search = client.search(**asked, method=question.method)
+    return urljoin(search.stac, item_search.url), dict(item_search.get_parameters())
 
 
-def _pages(
+def item_pages(
     address: str,
-    method: str,
-    parameters: dict[str, Any],
     reader: DocumentReader,
+    *,
+    method: str = "GET",
+    parameters: Mapping[str, Any] = FIRST_PAGE,
     first: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the items of a page and of all following pages."""
-    url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
+    """Yield the items of a page and of all following pages, as of a collection in an API (OGC API Features).
+
+    Args:
+        address: address of the page.
+        reader: reader of the pages.
+        method: HTTP method of the request for the page.
+        parameters: parameters of the request for the page.
+        first: the page, if it was read; None to request it.
+
+    Raises:
+        PermanentError, TransientError: see :func:`api_items`.
+    """
+    url, body = (address, dict(parameters)) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
     seen: set[int] = set()
     empty = 0

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
-from eechips.archive.downloads.stac_api import next_of, pages_from, pages_of_items
+from eechips.archive.downloads.stac_api import item_pages, next_of
 from eechips.errors import PermanentError
 from eechips.processes.parallel_map import parallel_map
 from eechips.web.urls import display_url, local_path
@@ -111,7 +111,7 @@ def _walk(
         listed = document.get("features")
         features: Iterable[Any] = listed if isinstance(listed, list) else ()
         if is_web(address) and isinstance(listed, list):  # a page of an API
-            features = pages_from(document, address, reader)
+            features = item_pages(address, reader, parameters={}, first=document)
         elif next_of(document) is not None:
             message = "a page of an API: its next page is not read"
             reader.unread.append(UnreadDocument(display_url(address), message))
@@ -131,7 +131,7 @@ def _walk(
             yield from _walk(item, place, wanted, reader, seen, collection)
     for rel, place in links:
         if rel == "items" and not places and is_web(place):  # a collection of an API
-            for item in pages_of_items(place, reader):
+            for item in item_pages(place, reader):
                 yield (_with_collection(item, collection) if isinstance(item, dict) else item), place
         if rel != "child" or place in seen:
             continue

@@ -18,7 +18,6 @@ from eechips.archive.downloads.signers import (
     NetrcSigner,
     S3Signer,
     Secrets,
-    SignedUrl,
     Signer,
     basic_header,
     is_encrypted,
@@ -53,7 +52,7 @@ class _Token:
     refresh: str | None = None
 
 
-class OAuthSigner:
+class OAuthSigner(Signer):
     """Send an OAuth 2.0 token, and renew it when it expires.
 
     The grants are client credentials (RFC 6749, 4.4), a resource owner's password (4.3), and refreshing (6).
@@ -94,10 +93,6 @@ class OAuthSigner:
             self._last.value = self._token.value
             return {"Authorization": f"Bearer {self._token.value}"}
 
-    def sign(self, href: str, collection: str) -> SignedUrl:
-        """Return the URL unchanged."""
-        return SignedUrl(href)
-
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Discard the token unless another thread has renewed it; return True."""
         with self._asking:
@@ -124,7 +119,7 @@ class OAuthSigner:
         return _Token(response["access_token"], until, response.get("refresh_token"))
 
 
-class SasSigner:
+class SasSigner(Signer):
     """Request signed URLs from an endpoint, or tokens for all URLs of a collection.
 
     The Planetary Computer has both (https://planetarycomputer.microsoft.com/docs/concepts/sas/):
@@ -146,14 +141,10 @@ class SasSigner:
         self._making = threading.Lock()
         self._last = LastToken()
 
-    def headers(self, url: str) -> Mapping[str, str]:
-        """Return no headers: the signature is in the URL."""
-        return {}
-
-    def sign(self, href: str, collection: str) -> SignedUrl:
+    def sign(self, href: str, collection: str) -> str:
         """Return the URL with a valid signature; request one if necessary."""
         if self._names and not matches_host(href, self._names):
-            return SignedUrl(href)
+            return href
         key = collection if self._is_token else href
         with self._lock(key):
             known = self._known.get(key)
@@ -161,8 +152,8 @@ class SasSigner:
                 known = self._known[key] = self._fetch(href, collection)
         self._last.value = known.value
         if not self._is_token:
-            return SignedUrl(known.value)
-        return SignedUrl(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
+            return known.value
+        return f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}"
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Discard the signature unless another thread has renewed it; return whether it applied to the URL."""
@@ -252,12 +243,6 @@ class Auth:
 def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callable[[], float] = time.time) -> Signer:
     """Return the signer for a kind of authorisation.
 
-    Args:
-        auth: kind and parameters.
-        secrets: by name.
-        hosts: sessions for requests of tokens.
-        clock: seconds since 1970.
-
     Raises:
         ConfigurationError: if a secret is missing.
     """
@@ -275,5 +260,5 @@ def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callab
     elif auth.kind == "sas":
         inner = SasSigner(auth.token_url or "", auth.hosts, hosts, clock)
     else:
-        inner = HeaderSigner((), "")
+        inner = Signer()
     return S3Signer(inner, auth.requester_pays)

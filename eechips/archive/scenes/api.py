@@ -39,10 +39,6 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
     Assets that were removed from the catalogue are kept. Assets that have changed there (another URL, size or checksum)
     are logged and kept if their file was downloaded; otherwise they are planned with their new properties.
 
-    Args:
-        recipe: recipe of the run.
-        config: configuration of the run; without a run in its folder nothing happens.
-
     Returns:
         Number of added and replaced units.
 

@@ -131,13 +131,7 @@ def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | No
 
 
 def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: str) -> dict[str, Any]:
-    """Return a STAC item whose assets are the local files, with their sizes and checksums.
-
-    Args:
-        item: item of the catalogue.
-        parts: completed units of its assets, all with a file.
-        name: name of the item's file, below the folder of the run, with forward slashes.
-    """
+    """Return a STAC item whose assets are the local files, with their sizes and checksums."""
     up = "../" * (len(PurePosixPath(name).parts) - 1)
     assets = {
         part.unit["asset"]: {

@@ -24,15 +24,7 @@ from eechips.web.urls import display_url
 
 @dataclass(frozen=True, slots=True)
 class SceneContext:
-    """Objects that the threads of a run share.
-
-    Attributes:
-        run: context of the run.
-        folder: folder of the run.
-        reader: reader of the catalogue's documents.
-        downloader: downloader of files.
-        disk: budget of the disk.
-    """
+    """Objects that the threads of a run share."""
 
     run: RunContext
     folder: Path
@@ -42,10 +34,6 @@ class SceneContext:
 
     def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
         """Download the file of a unit.
-
-        Args:
-            unit: unit of an asset.
-            identifier: first digits of its id.
 
         Raises:
             QuarantinedError: if the complete file was wrong three times.
@@ -89,20 +77,11 @@ def describe_unit(unit: Unit) -> Mapping[str, Any]:
 
 
 def partial_folder(folder: Path, identifier: str) -> Path:
-    """Return the folder of a unit's partial files, which stay until the file is in the ledger.
-
-    Args:
-        folder: folder of the run.
-        identifier: first digits of the unit's id.
-    """
+    """Return the folder of a unit's partial files, which stay until the file is in the ledger."""
     return folder / PARTIAL / identifier
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove the folders of partial and quarantined files if they are empty; call it when no download is running.
-
-    Args:
-        folder: folder of the run.
-    """
+    """Remove the folders of partial and quarantined files if they are empty; call it when no download is running."""
     for name in (PARTIAL, QUARANTINE):
         remove_empty(folder / name)

@@ -285,10 +285,6 @@ class Scenes:
     def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
         """Search the catalogue again, and yield a unit for each asset that it has now or had before.
 
-        Args:
-            folder: folder of the run; the result is cached there.
-            log: log of the run.
-
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.
         """

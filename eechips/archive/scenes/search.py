@@ -112,10 +112,6 @@ class SceneSearch:
     def units(self, stac_items: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
         """Yield a unit for each asset of the items.
 
-        Args:
-            stac_items: items.
-            unread: unreadable documents; read after the items.
-
         Raises:
             UsageError: if there is no item, or none has the requested assets.
         """
@@ -166,11 +162,7 @@ _HEAD = 1 << 20  # bytes that tell a file of lines from one document
 
 
 def is_list(address: str) -> bool:
-    """Return whether a URL leads to a list, not to a catalogue, collection, item or STAC GeoParquet.
-
-    Args:
-        address: path or URL.
-    """
+    """Return whether a URL leads to a list, not to a catalogue, collection, item or STAC GeoParquet."""
     known = _known(address)
     if known.format not in FORMATS:
         return False
@@ -186,10 +178,6 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
     """Yield the items of a list, with the URL that the hrefs of their assets are relative to.
 
     Items that cannot be read are noted in ``reader.unread``.
-
-    Args:
-        address: address of the list.
-        reader: reader of remote lists and items.
 
     Raises:
         UsageError, ConfigurationError: if there is no such list, or it cannot be read.

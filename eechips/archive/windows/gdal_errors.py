@@ -97,11 +97,7 @@ def classify_gdal(
 
 
 def describe_missing(warnings: Sequence[str]) -> str:
-    """Describe the parts of a raster that GDAL failed to read and ignored; empty if there are none.
-
-    Args:
-        warnings: warnings of GDAL during a successful read.
-    """
+    """Describe the parts of a raster that GDAL failed to read and ignored; empty if there are none."""
     lasting = [text for text in warnings if not _AGAIN.search(text)]
     unread = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
     return redact("; ".join(dict.fromkeys(unread)))[:_LONGEST]

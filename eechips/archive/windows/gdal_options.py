@@ -109,12 +109,7 @@ def gdal_options(
 
 
 def store_options(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return the options of fsspec for a store that is set for GDAL by GDAL's own variables.
-
-    Args:
-        location: location of the raster, in a store.
-        environment: variables of the process.
-    """
+    """Return the options of fsspec for a store that is set for GDAL by GDAL's own variables."""
 
     def says(name: str) -> bool:
         return environment.get(name, "").upper() in _YES

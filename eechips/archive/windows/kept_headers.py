@@ -124,12 +124,7 @@ class KeptHeader:
 
 
 def fetch_header(location: RasterLocation, timeouts: Timeouts, count: Callable[[int], object]) -> KeptHeader | None:
-    """Read the header of a file, usually by one request.
-
-    Args:
-        location: location of the file.
-        timeouts: timeouts of a request.
-        count: called with the bytes of each response.
+    """Read the header of a file, usually by one request; ``count`` is called with the bytes of each response.
 
     Returns:
         None if it cannot be kept: the file is not a TIFF whose blocks can be read in parts, not on the web or in S3, or

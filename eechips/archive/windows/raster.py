@@ -81,11 +81,7 @@ class Raster:
         return len(self.dtypes)
 
     def stored(self, bands: Sequence[int]) -> int:
-        """Return the bytes of a pixel in the blocks that are decoded to read some bands and their mask.
-
-        Args:
-            bands: numbers from 1.
-        """
+        """Return the bytes of a pixel in the blocks that are decoded to read bands (from 1) and their mask."""
         wanted = range(1, self.bands + 1) if self.is_interleaved else {*bands, *([self.alpha] if self.alpha else [])}
         return sum(np.dtype(self.dtypes[number - 1]).itemsize for number in wanted)
 

@@ -99,12 +99,6 @@ def join_windows(
         StorageError: if the file of a window has changed, or the raster cannot be written.
         ValidationError: if the raster differs from its windows.
     """
-
-    join(results, name, nodata, compress, resampling)
-
-
-def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
-    """Implement :func:`eechips.archive.windows.join_windows`."""
     from eechips.jobs.mosaic_tiles import assemble_mosaic
 
     if results.failed:

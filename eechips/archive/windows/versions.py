@@ -76,10 +76,6 @@ class RasterVersion:
 def read_version(location: RasterLocation, timeouts: Timeouts) -> RasterVersion | None:
     """Read the present version of a raster.
 
-    Args:
-        location: location of the raster.
-        timeouts: timeouts of a request.
-
     Returns:
         None if it is unknown: for paths that only GDAL knows, for remote virtual rasters, which are lists of others,
         and where a store denies access to metadata, which logs a warning.
@@ -108,10 +104,6 @@ def _of_file(path: str) -> RasterVersion | None:
 
 def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
     """Return whether a file exists on the web or in a store; files without access count as missing.
-
-    Args:
-        location: location of the file.
-        timeouts: timeouts of a request.
 
     Raises:
         TransientError: if the server does not respond.
