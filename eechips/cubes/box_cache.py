@@ -60,7 +60,6 @@ class BoxCache:
     """The boxes of one cube on disk. Threads and processes may share it.
 
     Args:
-        settings: settings of all cubes.
         cube: digest of what the pixels depend on.
     """
 

@@ -20,10 +20,7 @@ def extend_box(box: Box, whole: Box, known: Sequence[Box], limits: BoxLimits, mo
     """Return a box with those around it, or the box itself.
 
     Args:
-        box: to read.
-        whole: all of the cube.
         known: boxes that were read before, or that are being read.
-        limits: limits of a request.
         most: values of the result at most.
     """
     if not any(_is_beside(box, other) for other in known):

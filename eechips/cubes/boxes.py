@@ -173,12 +173,7 @@ def spread_shape(shape: Index, slots: int) -> Index:
 
 
 def divide_box(box: Box, part: Index) -> Iterator[Box]:
-    """Yield the parts of a box, the columns first.
-
-    Args:
-        box: to divide.
-        part: largest shape of a part.
-    """
+    """Yield the parts of a box, the columns first; ``part`` is the largest shape of a part."""
     ranges = [range(start, stop, step) for start, stop, step in zip(box.start, box.stop, part, strict=True)]
     for b, t, y, x in itertools.product(*ranges):
         stop = tuple(min(a + step, most) for a, step, most in zip((b, t, y, x), part, box.stop, strict=True))

@@ -1,4 +1,7 @@
-"""Open image collections by ``xarray.open_dataset(id, engine="eechips")``, with the arguments of Xee 0.1."""
+"""Open runs and image collections by ``xarray.open_dataset(name, engine="eechips")``.
+
+The arguments for collections are those of Xee 0.1.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ class CubeBackend(BackendEntrypoint):
             UsageError: as these functions.
         """
         if is_run(filename_or_obj):
-            from eechips.training.xarray_backend import RunBackend
+            from eechips.training.stack import stack
 
-            return RunBackend().open_dataset(filename_or_obj, drop_variables=drop_variables, **options)
+            dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+            return stack(Path(filename_or_obj), **options).drop_vars(dropped, errors="ignore")
         from eechips.cubes.cube import open_cube
 
         return open_cube(filename_or_obj, drop_variables=drop_variables, **options)

@@ -67,11 +67,8 @@ def describe_cube(
     """Describe a cube by one request.
 
     Args:
-        service: to ask.
-        collection: collection of the images.
         primary: property of the images whose values are the first coordinate.
         is_read_by_ids: whether the images are read as they are stored, whatever the collection computes from them.
-        retries: retries of the request.
 
     Raises:
         UsageError: if the collection is empty, or its images have no bands.

@@ -41,9 +41,7 @@ def limit_collection(collection: Expression, count: int) -> Expression:
 def describe_collection(collection: Expression, primary: str) -> Expression:
     """Return the expression of what is known before a pixel is read; see :func:`read_description`.
 
-    Args:
-        collection: to describe.
-        primary: property of the images whose values are the first coordinate.
+    The values of the property ``primary`` of the images are the first coordinate.
     """
     whole = _whole(collection)
 
@@ -82,27 +80,13 @@ def shows_stored_images(collection: Expression) -> bool:
 
 
 def stack_stored(ids: Sequence[str], bands: Sequence[str], mask_value: float) -> Expression:
-    """Return the image of the bands of stored images; see :func:`layer_names`.
-
-    Args:
-        ids: ids of the images.
-        bands: bands of each of them.
-        mask_value: mask value of masked pixels.
-    """
+    """Return the image of the bands of stored images; see :func:`layer_names`."""
     images = [_call("Image.load", id=_constant(image_id)) for image_id in ids]
     return _stacked({}, {"arrayValue": {"values": images}}, len(ids), bands, mask_value)
 
 
 def stack_listed(collection: Expression, first: int, count: int, bands: Sequence[str], mask_value: float) -> Expression:
-    """Return the image of the bands of images that a collection lists; see :func:`layer_names`.
-
-    Args:
-        collection: collection that has them.
-        first: number of the first image, from 0.
-        count: number of images.
-        bands: bands of each of them.
-        mask_value: mask value of masked pixels.
-    """
+    """Return the image of the bands of images that a collection lists; see :func:`layer_names`."""
     images = _call("Collection.toList", collection=_whole(collection), count=_constant(count), offset=_constant(first))
     return _stacked(collection["values"], images, count, bands, mask_value)
 

@@ -129,7 +129,6 @@ class CubeReader:
         """Return the pixels of a box that one request can have.
 
         Args:
-            box: to read.
             has_next: whether those that come next may be fetched with it.
             slots: requests at a time; None for as many as the quota has.
         """

@@ -10,6 +10,7 @@ import atexit
 import functools
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -79,7 +80,6 @@ class PixelService:
     """A connection whose threads share a throttle.
 
     Args:
-        address: address of the service.
         credentials: credentials of the user's session in this process; None to find them.
     """
 
@@ -120,12 +120,6 @@ class PixelService:
         """Return the pixels of an image whose bands are floats.
 
         A request that is too large for the service is divided.
-
-        Args:
-            expression: expression of the image.
-            grid: grid of the pixels.
-            names: names of the bands.
-            retries: retries of each request.
 
         Returns:
             (band, row, column).
@@ -201,11 +195,6 @@ def find_address(
     """Return the service that arguments name, else that of the user's session (``ee.Initialize``), else the default.
 
     Args:
-        endpoint: base URL of the service.
-        project: whose quota is used.
-        credentials: file of credentials.
-        in_flight: requests in flight at most.
-        quota_folder: in which processes share the quota.
         ee_init_kwargs: arguments of ``ee.Initialize``: url, opt_url, project, credentials; and credentials_function.
 
     Returns:
@@ -237,8 +226,6 @@ def find_address(
 
 def _session() -> Any:
     """Return the state of the client, if it is initialised in this process; else None."""
-    import sys
-
     state = getattr(sys.modules.get("ee._state"), "_state", None)
     return state if state is not None and state.initialized else None
 

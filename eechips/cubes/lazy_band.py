@@ -15,12 +15,7 @@ from eechips.cubes.cube_reader import Array, CubeReader
 
 
 class LazyBand(BackendArray):
-    """A band of a cube: (image, row, column), float32, NaN where it is masked. Picklable.
-
-    Args:
-        reader: reader of the cube.
-        number: number of the band, from 0.
-    """
+    """A band of a cube: (image, row, column), float32, NaN where it is masked. Picklable."""
 
     def __init__(self, reader: CubeReader, number: int) -> None:
         self._reader, self._number = reader, number
@@ -54,14 +49,7 @@ def _range_of(key: int | slice, length: int) -> tuple[int, int, int | slice]:
 def lazy_variable(
     reader: CubeReader, number: int, dims: tuple[str, ...], attributes: Mapping[str, Any]
 ) -> xarray.Variable:
-    """Return the variable of a band, whose pixels are read when they are computed.
-
-    Args:
-        reader: reader of the cube.
-        number: number of the band, from 0.
-        dims: names of the dimensions of images, rows and columns.
-        attributes: attributes of the variable.
-    """
+    """Return the variable of a band, whose pixels are read when they are computed."""
     data = indexing.LazilyIndexedArray(LazyBand(reader, number))
     encoding = {"source": attributes["id"], "dtype": data.dtype, "preferred_chunks": reader.preferred_chunks(dims)}
     return xarray.Variable(dims, data, dict(attributes), encoding)

@@ -110,12 +110,7 @@ class BackgroundRun:
         self._finalizer()
 
     def _wait_for_plan(self, log_size: int, *, is_extended: bool) -> None:
-        """Wait until the run is under way and its plan is whole, or it has ended.
-
-        Args:
-            log_size: bytes of the run's log before.
-            is_extended: whether the plan is whole once it has the units that the call adds.
-        """
+        """Wait until the run is under way and its plan is whole, or it has ended."""
         is_under_way = False
         is_whole = partial(_is_extended, self.folder, log_size) if is_extended else partial(has_whole_plan, self.folder)
         while not (is_under_way and is_whole()):

@@ -214,10 +214,6 @@ class BandTotals:
 def count_fine(band: BandPixels, bins: frozenset[int]) -> dict[int, Counts]:
     """Count the lower bits of the keys of a band's valid values, for keys with some upper bits.
 
-    Args:
-        band: band of one file.
-        bins: the upper bits; see :meth:`BandTotals.wanted_bins`.
-
     Returns:
         Counts of the 4096 possible lower bits, by upper bits; bins without values are left out.
     """
@@ -342,11 +338,7 @@ class ClassTotals:
             raise UsageError(f"a map of classes has more than {MOST_CLASSES:,} values")
 
     def statistics(self, names: Mapping[int, str]) -> ClassStatistics:
-        """Compute the weights.
-
-        Args:
-            names: names of the classes by value.
-        """
+        """Compute the weights of classes with these names."""
         values = sorted(names.keys() | self.counts.keys())
         counts = [self.counts.get(value, (0, 0))[0] for value in values]
         pixels, present = sum(counts), len(self.counts)

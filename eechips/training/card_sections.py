@@ -39,15 +39,7 @@ _SYNTHETIC = (
 def render_card(
     run: Run, summary: Summary, publication: Publication, loading: Sequence[str], *, has_sheet: bool
 ) -> str:
-    """Return the data card in Markdown, with the metadata that the Hub reads.
-
-    Args:
-        run: the run.
-        summary: what it contains.
-        publication: title, creator and version.
-        loading: lines of the metadata for ``load_dataset``.
-        has_sheet: whether there is a contact sheet.
-    """
+    """Return the data card in Markdown, with the metadata that the Hub reads."""
     sections = [
         _front_matter(summary, publication, loading),
         MARK,

@@ -51,10 +51,6 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
     bands). Of a file with several frames, the bands of all frames follow one another, and a pixel is valid if it is in
     one of them; see :func:`decode_frames`.
 
-    Args:
-        data: content of the file.
-        suffix: suffix of its name, without the dot.
-
     Raises:
         ValidationError: if it does not decode.
         UsageError: if files of this kind have no pixels.
@@ -76,11 +72,6 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
 
 def decode_frames(data: bytes, suffix: str, count: int) -> list[ChipPixels]:
     """Decode a file with several frames of a time series.
-
-    Args:
-        data: content of the file.
-        suffix: suffix of its name, without the dot.
-        count: number of frames.
 
     Returns:
         The pixels of each frame. Masked pixels are 0, as in a file of one frame, whatever marks them in the file.
@@ -107,10 +98,6 @@ def decode_bands(data: bytes, suffix: str) -> tuple[BandPixels, ...]:
 
     A GeoTIFF may have a nodata value or a mask for each band, and an array may have fields of different types;
     :func:`decode` joins both. NaN is not masked here.
-
-    Args:
-        data: content of the file.
-        suffix: suffix of its name, without the dot.
 
     Raises:
         ValidationError: if it does not decode.
@@ -186,10 +173,6 @@ class FramePixels:
 def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FramePixels:
     """Join frames, in their order, to one array; a frame of another type is converted.
 
-    Args:
-        frames: frames of one series; all with equal bands and size.
-        times: time of each, seconds since 1970, NaN if unknown.
-
     Raises:
         UsageError: if frames differ in bands or size.
     """
@@ -206,11 +189,6 @@ def stack_frames(frames: Sequence[ChipPixels], times: Sequence[float]) -> FrameP
 
 def decode_file(data: bytes, suffix: str, frames: Sequence[Mapping[str, Any]]) -> ChipPixels | FramePixels:
     """Decode a file, with all its frames if it has several.
-
-    Args:
-        data: content of the file.
-        suffix: suffix of its name, without the dot.
-        frames: see :attr:`eechips.training.sample.SampleFile.frames`.
 
     Raises:
         ValidationError: if it does not decode.
@@ -229,11 +207,7 @@ def with_times(
 
 
 def frame_time(facts: Mapping[str, Any]) -> float:
-    """Return the time of a frame in seconds since 1970; NaN if it has none.
-
-    Args:
-        facts: entries of its file: ``dates`` and ``start``, as in ``layers.parquet``.
-    """
+    """Return the time of a frame in seconds since 1970, from its ``dates`` or ``start``; NaN if it has none."""
     text = next(iter(facts.get("dates") or ()), None) or facts.get("start")
     moment = parse_timestamp(text) if text else None
     return float("nan") if moment is None else moment.timestamp()

@@ -69,8 +69,6 @@ def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -
     """Compute the statistics of a file.
 
     Args:
-        data: its content.
-        file: its entry in the manifest.
         datasets: ids of the run's datasets, which define quality bands if the file names no source.
 
     Raises:
@@ -216,8 +214,6 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
     """Return the share of valid pixels that are cloud.
 
     Args:
-        pixels: pixels of the file.
-        bands: names of its bands.
         sources: ids of the images that it shows, or of their collections.
 
     Returns:

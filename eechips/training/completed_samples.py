@@ -21,12 +21,7 @@ _SERIES = "series"
 
 
 def name_files(rows: Iterable[SampleRow], ledger: Ledger) -> Iterator[SampleRow]:
-    """Yield samples whose files have the name of their dataset, also those that were fetched while it was the only one.
-
-    Args:
-        rows: units with their files.
-        ledger: ledger of the run.
-    """
+    """Yield samples whose files have the name of their dataset, also files of the time when it was the only one."""
     name = first_layer(ledger.meta())
     for unit, files in rows:
         yield unit, files if name is None else [_named(file, name) for file in files]
@@ -43,12 +38,7 @@ def _named(file: tuple[Any, ...], name: str) -> tuple[Any, ...]:
 
 
 def complete(row: SampleRow, further: Iterable[SampleRow]) -> SampleRow:
-    """Return a sample with the files of further units: as one unit with all of them has it.
-
-    Args:
-        row: the unit, and its files.
-        further: units with further files.
-    """
+    """Return a sample with the files of further units: as one unit with all of them has it."""
     unit, files = dict(zip(UNIT_VALUES, row[0], strict=True)), list(row[1])
     for values, more in further:
         other = dict(zip(UNIT_VALUES, values, strict=True))

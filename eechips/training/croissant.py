@@ -102,14 +102,7 @@ class Publication:
 
 
 def croissant(run: Run, summary: Summary, publication: Publication, description: str) -> dict[str, Any]:
-    """Return the description of a finished run as Croissant JSON-LD.
-
-    Args:
-        run: finished: it has its manifest.
-        summary: summary of it.
-        publication: what its publisher says.
-        description: what it is, in a few sentences.
-    """
+    """Return the description of a finished run as Croissant JSON-LD."""
     datasets = summary.info.get("datasets") or []
     licences = [_LICENCES.get(dataset["licence"], dataset["licence"]) for dataset in datasets if dataset.get("licence")]
     citations = [summary.cite(dataset["citation"]) for dataset in datasets if dataset.get("citation")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,7 +187,7 @@ class _LayerTotals:
         parts = self.bands[band]
         joined = BandTotals(next(iter(parts.values())).dtype)
         for part in parts.values():
-            joined.add(_without_fine(part))
+            joined.add(replace(part, fine={}))
         for upper in joined.wanted_bins():
             for part in parts.values():
                 if upper in part.fine:
@@ -282,12 +282,6 @@ def _wanted(layers: Mapping[str, _LayerTotals]) -> dict[tuple[str, str, str], fr
             for split, part in parts.items():
                 wanted_bins[label, name, split] = part.wanted_bins() | overall
     return wanted_bins
-
-
-def _without_fine(part: BandTotals) -> BandTotals:
-    return BandTotals(
-        part.dtype, part.pixels, part.valid, part.least, part.greatest, part.mean, part.squares, part.coarse
-    )
 
 
 def _layer_of(layer: _LayerTotals, order: Iterable[str]) -> LayerStatistics:

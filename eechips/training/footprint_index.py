@@ -53,9 +53,6 @@ class FootprintIndex:
         numbers: numbers of the outline of every grid that was given, (n,).
         centres: longitude and latitude in degrees of the middle of every outline, (m, 2).
 
-    Args:
-        grids: grids of the chips.
-
     Raises:
         UsageError: if a CRS is unknown, or a grid reaches beyond what it can show.
     """

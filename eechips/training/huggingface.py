@@ -90,12 +90,7 @@ def is_table(path: Path) -> bool:
 
 
 def configs(samples: Samples, names: Iterable[str]) -> list[str]:
-    """Return lines of YAML that describe the files for ``datasets``.
-
-    Args:
-        samples: samples of the run.
-        names: names of the tables.
-    """
+    """Return lines of YAML that describe the files for ``datasets``."""
     names = list(names)
     suffixes = sorted({file.suffix for sample in samples for file in sample.files if _is_image(samples, file)})
     lines = ["configs:", "- config_name: default", "  data_files:"]

@@ -24,11 +24,6 @@ from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, met
 class PackSchema:
     """The common schema of samples, and the size of each.
 
-    Args:
-        samples: at least one.
-        is_decoded: whether they become arrays.
-        quiet: no progress.
-
     Attributes:
         layout: the layers.
         fields: the values that fields of the units have, as far as they are few.
@@ -65,11 +60,7 @@ class PackSchema:
         self._sizes = sizes
 
     def weigh(self, weight: Callable[[Sequence[int], int], int]) -> npt.NDArray[np.int64]:
-        """Return the bytes of each sample in a shard.
-
-        Args:
-            weight: computes them from the sizes of files or arrays, and of metadata.
-        """
+        """Return the bytes of each sample in a shard, by the function of a format."""
         return np.array([weight(sizes, metadata) for metadata, *sizes in self._sizes], dtype=np.int64)
 
     def _check_alike(self, layout: PackLayout, kinds: Mapping[str, Counter[_Kind]]) -> None:

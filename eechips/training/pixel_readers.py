@@ -18,7 +18,7 @@ from eechips.errors import EechipsError, UsageError
 from eechips.formats import chip_suffixes
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run import Run
-from eechips.storage import LocalStore
+from eechips.storage import LocalStore, Store
 from eechips.training import split_table
 from eechips.training.chip_pixels import BandPixels, decode_bands
 from eechips.training.formats import PACK_FORMATS
@@ -69,6 +69,11 @@ _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
 
 
+def reader_threads(store: Store) -> int:
+    """Return how many threads read the files of a store."""
+    return min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(store, LocalStore) else _REMOTE_THREADS
+
+
 @dataclass(frozen=True, slots=True)
 class PixelFile:
     """A file whose pixels are counted.
@@ -97,8 +102,7 @@ class RunPixels:
         self.info: Mapping[str, Any] = samples.run.info
         self.samples = {name: n for name, n in _counted(self._splits).items() if name != split_table.NONE}
         self.left_out = self._splits.count(split_table.NONE)
-        is_local = isinstance(samples.store, LocalStore)
-        self.threads = min(_MOST_THREADS, os.cpu_count() or 1) if is_local else _REMOTE_THREADS
+        self.threads = reader_threads(samples.store)
         self.count = sum(1 for _ in self.files())
         if not self.count:
             raise UsageError(f"{samples.run.path} has no chips to compute statistics of")
@@ -132,7 +136,7 @@ class PackPixels:
         self._index: PackIndex = read_index(folder)
         self.info = self._index.run
         self.samples, self.left_out = self._index.splits, sum(self._index.left_out.values())
-        self.threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        self.threads = reader_threads(LocalStore(folder))
         self.count = self._index.samples * len(self._index.layers)  # about: samples may lack a layer
 
     def files(self) -> Iterator[PixelFile]:

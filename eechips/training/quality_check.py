@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.processes.warning_filters import ignore_warning
-from eechips.storage import LocalStore, Store
+from eechips.storage import Store
 from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
-from eechips.training.pixel_readers import PixelMemory
+from eechips.training.pixel_readers import PixelMemory, reader_threads
 from eechips.training.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples
@@ -35,10 +34,6 @@ from eechips.training.training_options import CheckOptions
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-_MOST_THREADS = 8
-_REMOTE_THREADS = 16  # which wait most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +142,15 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     earlier = {} if again else quality_table.measured(samples.run.path)
     reader = _Reader(samples.store, [dataset["id"] for dataset in info.get("datasets") or ()])
     work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
-    sizes = _sizes(samples.store, {file.name.rpartition("/")[0] for _, file in work}) if earlier else {}
+    folders = sorted({file.name.rpartition("/")[0] for _, file in work})
+    sizes = dict(samples.store.sizes(folders)) if earlier else {}
     known = {
         index: earlier[file.name, file.sha256]
         for index, (_, file) in enumerate(work)
         if (file.name, file.sha256) in earlier and sizes.get(file.name) == file.bytes
     }
-    threads = min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(samples.store, LocalStore) else _REMOTE_THREADS
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
-    fresh = parallel_map(reader.read, unread, threads)
+    fresh = parallel_map(reader.read, unread, reader_threads(samples.store))
     checked_files = []
     ignore_warning(NotGeoreferencedWarning)
     with progress_bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
@@ -172,12 +167,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
 
 
 class _Reader:
-    """Read and measure files, several at a time, in bounded memory.
-
-    Args:
-        store: where the files are.
-        datasets: ids of the run's datasets.
-    """
+    """Read and measure files, several at a time, in bounded memory."""
 
     def __init__(self, store: Store, datasets: Sequence[str]) -> None:
         self._store, self._datasets = store, datasets
@@ -197,10 +187,6 @@ class _Reader:
                 return digest, compute_statistics(data, file, self._datasets)
             except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
                 return digest, None
-
-
-def _sizes(store: Store, folders: Collection[str]) -> dict[str, int]:
-    return dict(store.sizes(sorted(folders)))
 
 
 def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:

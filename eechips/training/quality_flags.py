@@ -79,9 +79,6 @@ def set_flags(
 
     Args:
         files: in the order of the plan; those of a unit together.
-        options: how much is too much.
-        info: run.json.
-        region: polygons in longitude and latitude; None if unknown.
         ignored: flags that are not set, of one layer, or of all (None).
     """
     outside = _outside(files, region)
@@ -121,11 +118,7 @@ def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
 
 
 def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
-    """Return whether the pixels of a grid lie where the options of a run place them; None if the source decides.
-
-    Args:
-        info: run.json.
-    """
+    """Return whether the pixels of a grid lie where the options of a run place them; None if the source decides."""
     parameters = info.get("parameters") or {}
     crs, transform = parameters.get("crs"), parameters.get("transform")
     if info.get("recipe") not in _PLACED or not isinstance(crs, str) or crs == "native":

@@ -36,9 +36,6 @@ _COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
 def read(folder: str | Path) -> pd.DataFrame:
     """Read quality.parquet: a row for each file with pixels, in the order of the plan.
 
-    Args:
-        folder: folder of the run.
-
     Returns:
         Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
         read), flags (list of names), duplicate_of (id of the unit with the same pixels), and
@@ -98,11 +95,8 @@ def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
 
 def _journals(folder: Path) -> list[Path]:
     """Return the journals of running and interrupted checks."""
-    journals = []
-    for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
-        if is_temporary(path.name) and path.is_file():
-            journals.append(path)
-    return journals
+    paths = sorted(folder.glob(f".{_JOURNAL_NAME}.*"))
+    return [path for path in paths if is_temporary(path.name) and path.is_file()]
 
 
 def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -118,9 +112,6 @@ class Journal:
 
     Use it in a ``with`` block; it is removed when the block ends, with those of interrupted checks. Several checks may
     run at once: each has a journal of its own.
-
-    Args:
-        folder: folder of the run.
 
     Raises:
         StorageError: if it cannot be written.
@@ -155,11 +146,6 @@ class Journal:
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
     """Write quality.parquet atomically.
-
-    Args:
-        folder: folder of the run.
-        frame: as :func:`read` returns it.
-        options: options of the check, JSON values.
 
     Raises:
         StorageError: if it cannot be written.

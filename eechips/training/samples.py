@@ -189,9 +189,6 @@ class Samples(Sequence[Sample]):
 def read_samples(run: Run | str | Path) -> Samples:
     """Return the samples of a run, finished or not.
 
-    Args:
-        run: the run, or its folder.
-
     Returns:
         Every unit that has files and is not marked as bad, in the order of the plan. Units that failed, are not
         fetched yet, or whose empty file was dropped have none.
@@ -231,11 +228,6 @@ def read_some_samples(
 
 def read_file(run: Run, store: Store, file: SampleFile) -> bytes:
     """Read a file of a run and compare it with its recorded checksum. Safe to call from threads.
-
-    Args:
-        run: run that has the file.
-        store: store of its results.
-        file: to read.
 
     Raises:
         UsageError: if it is missing, cannot be read, or has changed.

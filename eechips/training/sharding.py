@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +57,10 @@ def pack(run: Run | str | Path, to: str, **options: Any) -> PackIndex:
     PACK_FORMATS.get(to)  # an unknown format is refused before the run is read
     samples = read_samples(run)
     folder = pack_folder(samples.run, chosen)
-    plan = _plan(samples, chosen)
+    packed, shards, index = _plan(samples, chosen)
     make_folder(folder)
     with lock_run(folder):
-        return ShardWriter(plan.samples, plan.shards, plan.index, folder, quiet=chosen.quiet).run()
+        return ShardWriter(packed, shards, index, folder, quiet=chosen.quiet).run()
 
 
 def pack_folder(run: Run, options: PackOptions) -> Path:
@@ -69,22 +68,8 @@ def pack_folder(run: Run, options: PackOptions) -> Path:
     return run.path / "packs" / options.to if options.out is None else Path(options.out)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The assignment of samples to shards.
-
-    Attributes:
-        samples: in the order in which they are packed.
-        shards: one after the other, they take up the samples.
-        index: index of the pack, without what is known of shards when they are there.
-    """
-
-    samples: Samples
-    shards: tuple[Shard, ...]
-    index: PackIndex
-
-
-def _plan(samples: Samples, options: PackOptions) -> _Plan:
+def _plan(samples: Samples, options: PackOptions) -> tuple[Samples, list[Shard], PackIndex]:
+    """Return the samples in the order in which they are packed, their shards, and the index without what is written."""
     wanted = (options.splits,) if isinstance(options.splits, str) else tuple(options.splits)
     splits = _splits(samples, wanted)
     names = sorted({name for name in splits if name in wanted or not wanted} - {splits_of_runs.NONE})
@@ -121,7 +106,7 @@ def _plan(samples: Samples, options: PackOptions) -> _Plan:
         fields=survey.fields,
         run={name: samples.run.info.get(name) for name in _OF_RUN},
     )
-    return _Plan(packed, tuple(shards), index)
+    return packed, shards, index
 
 
 def _splits(samples: Samples, wanted: tuple[str, ...]) -> list[str]:

@@ -79,11 +79,7 @@ def hexagons(lonlat: Floats, resolution: int) -> list[str]:
 
 
 def places(lonlat: Floats) -> list[str]:
-    """Assign each place to a block of its own, so that only chips of the same place stay together.
-
-    Args:
-        lonlat: longitudes and latitudes in degrees, (n, 2).
-    """
+    """Assign each place to a block of its own, so that only chips of the same place stay together."""
     return [f"{longitude:.6f},{latitude:.6f}" for longitude, latitude in (lonlat + 0.0).tolist()]
 
 
@@ -125,11 +121,7 @@ def parse_cuts(text: str | Sequence[str]) -> tuple[dt.date, ...]:
 
 
 def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
-    """Return the first days of splits whose sizes are as close to the shares as whole days allow.
-
-    Args:
-        spans: spans of the chips.
-        ratios: ratios of the splits, the earliest first.
+    """Return the first days of splits whose sizes are as close to the shares as whole days allow; the earliest first.
 
     Raises:
         UsageError: if there are fewer days than splits.

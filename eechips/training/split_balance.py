@@ -95,10 +95,6 @@ def assign(
     No split stays empty.
 
     Args:
-        blocks: blocks of every chip, its block.
-        strata: strata of every chip, its stratum.
-        ratios: ratios of the splits.
-        seed: seed of the order.
         known: blocks that have a split already, and keep it.
 
     Returns:

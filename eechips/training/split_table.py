@@ -30,9 +30,6 @@ _METADATA = b"eechips.split"
 def read(folder: str | Path) -> pd.Series[str]:
     """Read the split of every unit: ``train``, …, or ``none`` for units that were left out.
 
-    Args:
-        folder: folder of the run.
-
     Returns:
         Names of splits by id of the unit, in the order of the plan.
 
@@ -75,10 +72,8 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     """Write splits.parquet atomically.
 
     Args:
-        folder: folder of the run.
         frame: columns id, split and block, home where that is not the split, and ``near_footprints`` if chips near
             other footprints were looked for; in the order of the plan.
-        options: how the splits were made: JSON values.
 
     Raises:
         UsageError: if there is a file of that name that eechips has not written.

@@ -6,8 +6,7 @@ distance (:mod:`eechips.training.leakage`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,14 +106,14 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
     samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{samples.run.path} has no files to split yet")
-    with _steps(4, quiet=chosen.quiet) as step:
+    with progress_bar(4, "steps", quiet=chosen.quiet) as bar:
         every = list(samples)
         strata = _strata(samples, every, chosen.stratum)
-        step()
+        bar.update()
         grids = [sample.grids for sample in every]
         where = FootprintMap(samples.ids, grids)
         near = _near_footprints(grids, chosen)
-        step()
+        bar.update()
         kept: dict[str, str] = {}
         if chosen.by == "time":
             names, homes, recorded["cuts"] = _by_time(every, wanted, chosen.cuts, chosen.date_field)
@@ -124,21 +123,26 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
             home_of = _assign(names, strata, wanted, chosen, known, near)
             homes = [home_of.get(name, NONE) for name in names]
             kept = {block: home for block, home in known.items() if block in home_of}
-        step()
+        bar.update()
         placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
             if chosen.near == "drop":
                 placed = where.thinned(placed, wanted, metres, _members(samples, placed, metres, chosen))
             leakage = where.check(placed, metres)
-        step()
+        bar.update()
     if leakage is not None and metres is not None:
         _refuse(leakage, metres, chosen.buffer)
     recorded |= {"buffer": metres, "near": chosen.near}
     frame = _frame(samples.ids, placed, names, homes, strata)
-    if near is not None:
-        recorded |= _recorded_footprints(chosen, int(near.sum()))
-        frame = frame.assign(near_footprints=near)
     count = 0 if near is None else int(near.sum())
+    if near is not None:
+        recorded |= {
+            "away_from": [str(path) for path in list_paths(chosen.away_from)],
+            "distance": parse_distance("distance", chosen.distance, may_be_zero=True),
+            "away": chosen.away,
+            "near_footprints": count,
+        }
+        frame = frame.assign(near_footprints=near)
     split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept), count)
     _refuse_empty(split_result)
     split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
@@ -229,15 +233,6 @@ def _without_near(
         return list(homes)
     allowed = ratios.training if options.away == "train" else None
     return [NONE if far and home != allowed else home for home, far in zip(homes, near, strict=True)]
-
-
-def _recorded_footprints(options: SplitOptions, count: int) -> dict[str, Any]:
-    return {
-        "away_from": [str(path) for path in list_paths(options.away_from)],
-        "distance": parse_distance("distance", options.distance, may_be_zero=True),
-        "away": options.away,
-        "near_footprints": count,
-    }
 
 
 def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
@@ -346,13 +341,6 @@ def _doubled(folder: Path, frame: pd.DataFrame) -> int:
     placed = dict(zip(frame["id"], frame["split"], strict=True))
     pairs = {(placed.get(one, NONE), placed.get(other, NONE), one) for one, other in duplicates.itertuples(index=False)}
     return sum(first != second and NONE not in (first, second) for first, second, _ in pairs)
-
-
-@contextmanager
-def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
-    """Show a progress bar for the steps of a division, on a terminal, if it takes long."""
-    with progress_bar(count, "steps", quiet=quiet) as bar:
-        yield bar.update
 
 
 def _describe_nearness(count: int, metres: float) -> str:

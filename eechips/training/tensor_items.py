@@ -48,13 +48,7 @@ class TensorItems:
     transform: Transform | None
 
     def of_sample(self, sample: Sample, read: Callable[[SampleFile], bytes], target: torch.Tensor | None) -> Item:
-        """Return the item of a sample of a run, not transformed yet.
-
-        Args:
-            sample: the sample.
-            read: reads a file of it.
-            target: its label; None for none.
-        """
+        """Return the item of a sample of a run, not transformed yet."""
         wanted = [file for file in sample.files if file.array in self.layers]
         pixels = {file.label: decode_file(read(file), file.suffix, file.frames) for file in wanted}
         grids = {file.array: (file.crs, file.transform) for file in wanted}

@@ -148,12 +148,7 @@ class TorchStream(IterableDataset[Any]):
 
 
 class TorchStreamReader(Iterator[Any]):
-    """Iterate over the items of a worker; ``StatefulDataLoader`` of torchdata stores and restores its place.
-
-    Args:
-        reader: reader of the worker's samples.
-        convert: makes an item of a sample.
-    """
+    """Iterate over the items of a worker; ``StatefulDataLoader`` of torchdata stores and restores its place."""
 
     def __init__(self, reader: StreamReader, convert: Callable[[StreamItem], Any]) -> None:
         self._reader, self._convert = reader, convert

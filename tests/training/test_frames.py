@@ -17,10 +17,10 @@ import rasterio
 import xarray
 
 import eechips
+from eechips.cubes.cube_backend import CubeBackend
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.received_run import check_values
-from eechips.training.xarray_backend import RunBackend
 from local_tests.support.local_earth_engine import Server
 
 OPTIONS: dict[str, Any] = {
@@ -76,8 +76,8 @@ def test_xarray_opens_a_run_by_its_own_reader(run: eechips.Run) -> None:
         assert found.S2.dims == ("sample", "time", "S2_band", "y", "x")
         np.testing.assert_array_equal(found.S2.values, eechips.stack(run, lazy=False).S2.values)
     # Without an engine, xarray asks every installed backend; some of them warn or use the network.
-    assert RunBackend().guess_can_open(run.path)
-    assert not RunBackend().guess_can_open(run.path / "chips")
+    assert CubeBackend().guess_can_open(run.path)
+    assert not CubeBackend().guess_can_open(run.path / "chips")
 
 
 @pytest.mark.slow
