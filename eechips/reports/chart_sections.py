@@ -156,8 +156,8 @@ def _figure(caption: str, *parts: Any, region: str | None = None) -> Markup:
 
 _WIDTH, _HEIGHT = 420.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
-_TICKS = 4
-_NARROWEST = 1e-300  # default number of ticks of an axis
+_TICKS = 4  # approximate number of ticks of an axis
+_NARROWEST = 1e-300  # of an axis
 _LETTER = 6.2  # width of a character in axis labels
 
 
@@ -224,15 +224,7 @@ def time_axis(seconds: float) -> ChartAxis:
 def bars(
     label: str, edges: npt.NDArray[np.float64], counts: Sequence[Sequence[float]], names: Sequence[str], x: ChartAxis
 ) -> Markup:
-    """Draw a histogram; several counts are stacked.
-
-    Args:
-        label: description for screen readers.
-        edges: edges of the bins, one more than bins.
-        counts: counts of each series.
-        names: names of each series.
-        x: horizontal axis.
-    """
+    """Draw a histogram by the edges of its bins, one more than bins; several counts are stacked."""
     totals = np.sum(np.asarray(counts, dtype=np.float64), axis=0)
     y = round_axis(0.0, max(float(totals.max(initial=0.0)), 1.0))
     shapes, base = [], np.zeros(len(totals))
@@ -263,12 +255,7 @@ def lines(
 ) -> Markup:
     """Draw lines, interrupted where values are missing; a value without neighbours is a dot.
 
-    Args:
-        label: description for screen readers.
-        drawn: the lines.
-        x: horizontal axis.
-        y: vertical axis; None for an axis from 0 to the maximum.
-        fills: whether the area below the first line is filled.
+    Without ``y`` the vertical axis goes from 0 to the maximum; with ``fills`` the area below the first line is filled.
     """
     if y is None:
         y = round_axis(0.0, max([1e-9, *(value for line in drawn for value in line.y if math.isfinite(value))]))

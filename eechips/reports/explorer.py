@@ -211,12 +211,7 @@ class Explorer:
 
 
 def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
-    """Render the page.
-
-    Args:
-        data: bytes of the run's data.
-        marked: numbers of the units that are marked as bad.
-    """
+    """Render the page."""
     builders = (
         report_sections.selection,
         lambda _: fill("explorer.html"),
@@ -242,10 +237,6 @@ def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
 
 def create_widget(height: int, receive: Callable[[Any, Any, Any], None]) -> Any:
     """Create the widget of an explorer, which carries messages only: nothing of a run is saved in the notebook.
-
-    Args:
-        height: in pixels.
-        receive: called with the widget, a message and its buffers.
 
     Raises:
         UsageError: if anywidget is missing.

@@ -28,7 +28,7 @@ def status(run: str | Path | Run) -> Status:
         >>> eechips.status("outputs/sample-naip").counts
         {'done': 600, 'failed_permanent': 2}
     """
-    return _opened(run).status()
+    return (run if isinstance(run, Run) else open_run(run)).status()
 
 
 def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -50,12 +50,9 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
     """
     import pandas as pd
 
-    listed_failures = list_failures(_opened(run).path, classes)
+    run = run if isinstance(run, Run) else open_run(run)
+    listed_failures = list_failures(run.path, classes)
     rows = [[getattr(failure, name) for name in _COLUMNS] for failure in listed_failures]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     frame["state"] = [failure.state.value for failure in listed_failures]
     return frame
-
-
-def _opened(run: str | Path | Run) -> Run:
-    return run if isinstance(run, Run) else open_run(run)

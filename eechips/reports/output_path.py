@@ -20,11 +20,6 @@ _MARKS = {".html": MARK.encode(), ".png": PNG_MARK}
 def output_path(run: Run, out: str | Path | None, name: str) -> Path:
     """Return the path of the file to write.
 
-    Args:
-        run: shown by the file.
-        out: requested path; None for the default in the run's folder.
-        name: name of the default file.
-
     Raises:
         UsageError: if the path is a result of the run, since scripts may choose any names for results, or a file that
             eechips has not written.

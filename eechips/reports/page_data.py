@@ -39,11 +39,7 @@ def text() -> str:
 
 
 def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
-    """Return the country or state that contains each place, approximately.
-
-    Args:
-        places: longitude and latitude, (n, 2); NaN for unknown places.
-    """
+    """Return the country or state that contains each place (n, 2), approximately; None for NaN."""
     import shapely
 
     names, tree = _tree()
@@ -77,13 +73,7 @@ _PLACE = "state or country"
 
 
 def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] = ()) -> dict[str, Any]:
-    """Build the JSON value that the scripts of the page read.
-
-    Args:
-        units: the units on the page.
-        pictures: thumbnails of some of them.
-        roi: rings of the requested region, if they are known.
-    """
+    """Build the JSON value that the scripts of the page read."""
     centres = _joined(units.centres)
     return {
         "total": units.total,

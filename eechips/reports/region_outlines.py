@@ -34,10 +34,6 @@ def region_rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
 
     The result is empty for a table on the server, for a file that was removed or changed after the run was planned, and
     for another user's run whose file lies elsewhere.
-
-    Args:
-        folder: folder of the run.
-        info: run.json.
     """
     parameters = info.get("parameters") or {}
     for name in ("roi", "bbox", "region"):
@@ -65,8 +61,6 @@ def _box(value: Any) -> tuple[float, float, float, float] | None:
 
 def _rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
     """Return the rings of the union of a file's polygons."""
-    import shapely
-
     whole = read_region_file(folder, info)
     if whole is None:
         return []

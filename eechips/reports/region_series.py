@@ -97,9 +97,7 @@ class SeriesTables:
     def curves(self, bands: Sequence[str] = ()) -> Iterator[tuple[Any, pd.DataFrame]]:
         """Yield the id of each region, and its values by date as :class:`Curve` has them, without loading all tables.
 
-        Args:
-            bands: names of columns, or of bands for all of their columns; empty for all except counts and valid
-                fractions.
+        ``bands`` is as in :func:`read_curves`.
 
         Raises:
             UsageError: if there is no such column; the message lists columns.
@@ -123,24 +121,15 @@ def open_series(run: Run) -> SeriesTables:
 
 
 class _OneTable:
-    """All regions in one table, perhaps in several files.
-
-    Args:
-        paths: paths of the files, Parquet or CSV.
-    """
+    """All regions in one table, perhaps in several files."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self.id_column = _id_column(_read(paths[0], rows=0), paths[0])
-        self._ids: dict[str, Any] | None = None
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
-        regions: dict[str, Any] = {}
-        for path in self._paths:
-            values = _read(path, columns=[self.id_column])[self.id_column].drop_duplicates()
-            regions.update((str(value), value) for value in values.tolist())
-        return regions
+        return {str(value): value for path in self._paths for value in _ids_in(path, self.id_column)}
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
@@ -164,11 +153,8 @@ class _Tables:
         self.id_column = _id_column(_read(paths[0][0], rows=0), paths[0][0])
         self._paths: dict[str, list[Path]] = {}
         for path, region in paths:
-            for value in [region] if region is not None else self._regions(path):
+            for value in [region] if region is not None else _ids_in(path, self.id_column):
                 self._paths.setdefault(str(value), []).append(path)
-
-    def _regions(self, path: Path) -> Iterator[Any]:
-        yield from _read(path, columns=[self.id_column])[self.id_column].drop_duplicates().tolist()
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
@@ -235,6 +221,11 @@ def _id_column(table: pd.DataFrame, path: Path) -> str:
 
 def _read(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pd.DataFrame:
     return read_frame(path, path.suffix[1:], columns=columns, rows=rows)
+
+
+def _ids_in(path: Path, column: str) -> list[Any]:
+    """Return the ids of the regions in a file."""
+    return _read(path, columns=[column])[column].drop_duplicates().tolist()
 
 
 def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:

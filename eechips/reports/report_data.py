@@ -83,16 +83,7 @@ class ReportData:
 
 
 def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> ReportData:
-    """Read a run.
-
-    Args:
-        run: the run, finished or in progress.
-        thumbnails: maximum number of displayed chips.
-        most: maximum number of units.
-        seed: seed of all random selections.
-        is_beside: whether the page is in the run's folder.
-        quiet: show no progress.
-    """
+    """Read a run."""
     address = run.address
     units = read_units(run.path, seed=seed, most=most, quiet=quiet)
     tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
@@ -169,11 +160,6 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     """Read the regions of a run, also those that share a unit; None if its units have no regions.
 
     Regions of a table on the server have no outlines, since the plan has their ids only.
-
-    Args:
-        folder: folder of the run.
-        seed: seed of the random selection, if the run has more than ``most`` regions.
-        most: maximum number of regions.
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         region_rows = list(_regions(ledger))
@@ -253,11 +239,7 @@ class TableHead:
 
 
 def read_head(path: Path) -> TableHead:
-    """Read the first rows of a table.
-
-    Args:
-        path: path of a CSV or Parquet file.
-    """
+    """Read the first rows of a table."""
     frame = read_frame(path, path.suffix[1:], rows=_ROWS)
     if path.suffix == ".csv":
         with path.open("rb") as file:
@@ -272,13 +254,7 @@ def read_head(path: Path) -> TableHead:
 
 
 def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> UnitColumns | None:
-    """Return the rows of a table as places on a map, if it has columns of longitude and latitude.
-
-    Args:
-        path: path of a CSV or Parquet file.
-        seed: seed of the random selection, if it has more rows than ``most``.
-        most: maximum number of rows.
-    """
+    """Return the rows of a table as places on a map, if it has columns of longitude and latitude."""
     import pandas as pd
 
     columns = list(read_frame(path, path.suffix[1:], rows=0).columns)

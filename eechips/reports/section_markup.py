@@ -19,12 +19,7 @@ def read_file(name: str) -> str:
 
 
 def fill(name: str, **values: Any) -> Markup:
-    """Return the HTML of a file of this package, without its line breaks, with values in place of their names.
-
-    Args:
-        name: name of the file.
-        values: markup, or values that are shown as text; None is omitted.
-    """
+    """Return the HTML of a file of this package, without its line breaks, with values in place of their names."""
     template = "".join(line.strip() for line in read_file(name).splitlines())
     return Markup(template.format(**{key: "" if value is None else escape(value) for key, value in values.items()}))
 

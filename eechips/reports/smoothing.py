@@ -160,10 +160,7 @@ def _dates(index: Any, step: int | None) -> pd.DatetimeIndex:
 def smooth_series(values: pd.Series[Any], dates: pd.DatetimeIndex, smoothing: Smoothing) -> NDArray[np.float64]:
     """Return the smoothed series at dates: NaN outside of the values, in long gaps, and if there are too few values.
 
-    Args:
-        values: by date, sorted, unique; NaN where they are missing, as infinite ones count.
-        dates: dates of the result.
-        smoothing: how.
+    The values are sorted by date and unique; missing ones are NaN, as which infinite ones count.
     """
     known_values = values[np.isfinite(values)]
     result = np.full(len(dates), np.nan)

@@ -126,15 +126,7 @@ def make_thumbnails(
     seed: int = 0,
     quiet: bool = False,
 ) -> Thumbnails:
-    """Make small pictures of some chips of a run, selected equally from each stratum.
-
-    Args:
-        run: the run.
-        units: units of the run.
-        count: maximum number of chips.
-        seed: seed of the random selection.
-        quiet: show no progress.
-    """
+    """Make small pictures of some chips of a run, selected equally from each stratum."""
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = draw_units(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
     wanted = _wanted_files(_layers(run.path), units, chosen)
@@ -188,10 +180,6 @@ def _wanted_files(
 def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail:
     """Return a large picture of a file, such as a mosaic.
 
-    Args:
-        path: path of the file.
-        styles: styles of the datasets that it may show.
-
     Raises:
         OSError, ValueError: if it is not a readable picture.
     """
@@ -199,11 +187,7 @@ def make_thumbnail(path: Path, styles: Sequence[DisplayStyle] = ()) -> Thumbnail
 
 
 def swatch(colour: str) -> str:
-    """Return the data URL of a picture of one pixel, for a legend.
-
-    Args:
-        colour: hexadecimal.
-    """
+    """Return the data URL of a picture of one pixel with a hexadecimal colour, for a legend."""
     pixel = np.frombuffer(bytes.fromhex(colour), dtype=np.uint8).reshape(3, 1, 1)
     return f"data:image/png;base64,{base64.b64encode(encode_picture(pixel, 'PNG')).decode()}"
 
@@ -279,13 +263,9 @@ def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
 
 @contextlib.contextmanager
 def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
-    """Yield local paths of files of a run; files of an object store are downloaded ahead.
+    """Yield a function that yields the local paths of files of a run by their names; missing files have paths, too.
 
-    Args:
-        store: with the results.
-
-    Yields:
-        A function that yields the paths of files by their names. Missing files have paths, too.
+    Files of an object store are downloaded ahead.
     """
     if isinstance(store, LocalStore):
         local = store

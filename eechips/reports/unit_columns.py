@@ -151,14 +151,7 @@ def read_report_rows(database: Connection) -> Iterator[tuple[Any, ...]]:
 
 
 def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> UnitColumns:
-    """Read a run's units.
-
-    Args:
-        folder: folder of the run.
-        seed: seed of the random selection, if the run has more than ``most`` units.
-        most: maximum number of units.
-        quiet: show no progress.
-    """
+    """Read a run's units; of more than ``most``, a random selection by the seed."""
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
         kept = draw_numbers(total, most, seed)
@@ -316,11 +309,7 @@ def grid_of(unit: Mapping[str, Any]) -> Grid | None:
 
 
 def recorded_grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
-    """Return the grid that a manifest has of a file, its transform as JSON.
-
-    Returns:
-        None without a grid, and if the manifest of another user has none that is valid.
-    """
+    """Return the grid that a manifest has of a file, its transform as JSON; None if it has none that is valid."""
     if crs is None or transform is None or width is None or height is None:
         return None
     try:
