@@ -98,13 +98,6 @@ def submit_command(
 def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, files: str) -> ClusterJob:
     """Return the job of a run file.
 
-    Args:
-        context: context of the command.
-        file: the run file.
-        tasks: parts of the plan.
-        quota_folder: in which the tasks share the quota.
-        files: folder of the plan and the outcomes, as the tasks see it.
-
     Raises:
         UsageError: if the file has not exactly one table that fetches, or one whose units are unknown before.
         RunFileError: if the file has mistakes.
@@ -216,10 +209,8 @@ def write_slurm(job: ClusterJob, folder: Path, working: Path, partition: str | N
     """Return the scripts of a job for SLURM, by name.
 
     Args:
-        job: what to run.
         folder: folder of the scripts, the plan and the outcomes; shared by all nodes.
         working: folder in which relative paths of the job start.
-        partition: partition of the cluster, with a network; None for the default one.
     """
 
     def script(step: str, commands: Sequence[str], *further: str) -> str:
@@ -278,12 +269,7 @@ def write_kubernetes(
 ) -> dict[str, str]:
     """Return the manifests of a job for Kubernetes, and the script that applies them, by name.
 
-    Args:
-        job: what to run. Relative paths start in the persistent volume.
-        folder: folder of the manifests.
-        image: container with eechips.
-        claim: persistent volume claim, ``ReadWriteMany``, for the plan, the outcomes, and results in a folder.
-        service_account: service account of the pods; None for the default one.
+    Relative paths of the job start in the persistent volume.
     """
 
     def manifest(step: str, commands: Sequence[str], **further: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from eechips.cli.group import OneSentence
-from eechips.cli.terminal import echo, echo_coloured, echo_json
+from eechips.cli.terminal import echo, echo_coloured, echo_json, echo_lines
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP
 from eechips.datasets import (
@@ -133,8 +133,7 @@ def show_command(name: str, as_json: bool, archive: str | None) -> None:
         else:
             echo(f"{dataset_id}: {archives[0]['title']}")
             for description in archives:
-                for line in ("", *_archive_lines(description)):
-                    echo(line)
+                echo_lines(("", *_archive_lines(description)))
                 if description["bands"]:
                     echo(f"{_GAP}Bands: {', '.join(description['bands'])}")
         return

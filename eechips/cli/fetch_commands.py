@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from eechips.cli.group import FAILURES
-from eechips.cli.terminal import echo, echo_json
+from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import FetchCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
@@ -241,8 +241,7 @@ def _run_recipe(context: click.Context, /, recipe: Path, check: bool, **values: 
         finish(*command.make(chosen))
         return
     report = checked(command.make, chosen)
-    for line in report.lines:
-        echo(line)
+    echo_lines(report.lines)
     if report.failed:
         context.exit(FAILURES)
 

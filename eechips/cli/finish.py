@@ -50,8 +50,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     show_log(config)
     context = click.get_current_context()
     if config.dry_run:
-        for line in _estimated(estimate(recipe, config), config):
-            echo(line)
+        echo_lines(_estimated(estimate(recipe, config), config))
         context.meta[UNFINISHED] = "dry run"
         return
     # Without --debug of eechips itself, which is not the run's.
@@ -81,8 +80,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         refresh(done)
     _report(done, quiet=config.quiet)
     if not done.is_complete:
-        for line in _failed(done):
-            echo(line, err=True)
+        echo_lines(_failed(done), err=True)
         context.exit(FAILURES)
 
 
@@ -154,8 +152,7 @@ def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
 
 def _confirm(foreseen: Forecast) -> bool:
     """Show the forecast for the rest of a run; ask whether to continue, if this is a terminal."""
-    for line in _expected(foreseen):
-        echo(line)
+    echo_lines(_expected(foreseen))
     if click.get_current_context().meta.get("yes"):
         return True
     return sys.stdin.isatty() and sys.stderr.isatty() and _ask()
@@ -251,8 +248,7 @@ def refresh(done: Run) -> None:
         return
     from eechips.training.refreshed_files import refresh_files
 
-    for line in refresh_files(done.path):
-        echo(line, err=True)
+    echo_lines(refresh_files(done.path), err=True)
 
 
 def _report(done: Run, *, quiet: bool) -> None:

@@ -53,13 +53,7 @@ def status_command(folder: Path, watch: bool, as_json: bool) -> None:
 
 
 def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, bool]:
-    """Print the status of a run.
-
-    Args:
-        run: the run.
-        shown: number of lines of the last refresh, which are replaced on a terminal.
-        as_json: print JSON.
-        watch: the status is refreshed later.
+    """Print the status of a run, on a terminal in place of the lines that were shown.
 
     Returns:
         The number of lines printed, and whether the run is in progress.

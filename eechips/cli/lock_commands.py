@@ -10,7 +10,7 @@ import click
 
 from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED
-from eechips.cli.terminal import echo
+from eechips.cli.terminal import echo, echo_lines
 from eechips.commands.command import VerbCommand, typed_options
 from eechips.commands.locked_runs import (
     LOCKFILE_NAME,
@@ -80,8 +80,7 @@ def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> Non
     size = f"{format_bytes(out.stat().st_size)} for {format_bytes(header.bytes)}"
     assets = f", {format_count(header.assets, 'asset')}" if header.assets else ""
     echo(f"{out}: {units}{assets}, {format_count(header.files, 'file')}{left_out}, {size}")
-    for line in describe_replaced(replaced):
-        echo(line, err=True)
+    echo_lines(describe_replaced(replaced), err=True)
 
 
 _REBUILD = """Fetch the run of a lockfile again, and name the files that are not the same to the byte.
@@ -109,8 +108,7 @@ def _rebuild(context: click.Context, /, **values: Any) -> None:
     rebuild = rebuild_run(**values, show=show_log)
     if not rebuild.is_finished:
         context.exit(INTERRUPTED)
-    for line in _summary(rebuild):
-        echo(line)
+    echo_lines(_summary(rebuild))
     if not rebuild.is_same:
         context.exit(FAILURES)
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from eechips.cli.group import FAILURES
-from eechips.cli.terminal import echo, open_output
+from eechips.cli.terminal import echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
 from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
@@ -188,8 +188,7 @@ def join_command(
         with open_output(missing) as lines:
             lines.writelines(f"{item.to_json()}\n" for item in join_result.missing)
     if join_result.missing:
-        for line in _missing_lines(join_result, command):
-            echo(line, err=True)
+        echo_lines(_missing_lines(join_result, command), err=True)
         context.exit(FAILURES)
     finish(recipe, config)
 

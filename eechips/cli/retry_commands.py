@@ -13,7 +13,7 @@ import click
 
 from eechips.cli.finish import refresh, show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, NEWS, main
-from eechips.cli.terminal import ask, echo, echo_quoted
+from eechips.cli.terminal import ask, echo, echo_lines, echo_quoted
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
 from eechips.commands.retried_runs import (
@@ -236,8 +236,7 @@ def verify_command(
     size = None if refetch is None else SampleSize.parse(refetch)
     run, recovered = open_verified(folder, recovers=reopen)
     if recovered is not None:
-        for line in _describe_recovery(run, recovered):
-            echo(line, err=True)
+        echo_lines(_describe_recovery(run, recovered), err=True)
     files = run.file_count
     with Progress(files, 0, None, unit="files") as progress:
 
@@ -265,8 +264,7 @@ def verify_command(
         if audit.failed:
             echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
     if reopen:
-        for line in _describe_repair(run, repair(run, problems)):
-            echo(line, err=True)
+        echo_lines(_describe_repair(run, repair(run, problems)), err=True)
     elif problems:
         what, then = ("fetch them again", f", then eechips retry {folder}") if wrong else ("write it anew", "")
         echo(f"To {what}: eechips verify {folder} --reopen{then}", err=True)

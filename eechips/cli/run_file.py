@@ -60,12 +60,7 @@ class RunStep:
 
 
 def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] | None = None) -> list[RunStep]:
-    """Read the steps of a run file, in their order.
-
-    Args:
-        path: path of the file.
-        root: context of ``eechips``, which knows the commands.
-        overrides: options that replace keys of each table that makes a run.
+    """Read the steps of a run file, in their order; ``overrides`` replace keys of each table that makes a run.
 
     Raises:
         RunFileError: if the file has mistakes; it lists all of them.

@@ -57,10 +57,6 @@ def write_run_file(path: Path, context: click.Context) -> None:
 def recorded_context(folder: Path, root: click.Context) -> click.Context:
     """Return the context of the command that made a run.
 
-    Args:
-        folder: folder of the run.
-        root: context of ``eechips``.
-
     Raises:
         UsageError: if the command sets more than data, and is another user's.
     """
@@ -118,11 +114,7 @@ _LIST: Mapping[str, Any] = {"type": "array", "items": {"type": ["string", "numbe
 
 
 def run_file_schema(root: click.Context) -> dict[str, Any]:
-    """Return the schema (https://json-schema.org/draft/2020-12) of run files.
-
-    Args:
-        root: context of ``eechips``, which knows the commands.
-    """
+    """Return the schema (https://json-schema.org/draft/2020-12) of run files."""
     assert isinstance(root.command, click.Group)
     tables = {}
     for verb in (*FETCHING, *FOLLOWING):

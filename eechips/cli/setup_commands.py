@@ -7,6 +7,7 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,16 +240,6 @@ def _examples() -> Traversable:
     return installed if installed.is_dir() else files("eechips").joinpath("..", "recipes")
 
 
-def serve_command() -> click.Command:
-    """Return the command that serves a local Earth Engine."""
-    return _find("serve")
-
-
-def assets_command() -> click.Command:
-    """Return the command that adds assets to what it serves."""
-    return _find("assets")
-
-
 def _find(name: str) -> click.Command:
     """Return a command of ``eechips-local``.
 
@@ -262,3 +253,7 @@ def _find(name: str) -> click.Command:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     return command
+
+
+serve_command = partial(_find, "serve")
+assets_command = partial(_find, "assets")

@@ -28,12 +28,7 @@ MARGIN = "  | "
 
 
 def echo(line: object = "", *, err: bool = False) -> None:
-    """Print a line; line breaks in it become spaces.
-
-    Args:
-        line: text of the line.
-        err: print to standard error.
-    """
+    """Print a line; line breaks in it become spaces."""
     _write(one_line(str(line)), err=err)
 
 
@@ -44,11 +39,7 @@ def echo_lines(lines: Iterable[str], *, err: bool = False) -> None:
 
 
 def echo_coloured(line: str) -> None:
-    """Print a line with colours, on a terminal.
-
-    Args:
-        line: text of the line; its texts of others have passed :func:`eechips.text.formatting.one_line` before.
-    """
+    """Print a line with colours, on a terminal; texts of others in it have passed ``one_line`` before."""
     parts, codes = _COLOUR.split(line), _COLOUR.findall(line)
     _write("".join(one_line(part) + code for part, code in zip(parts, [*codes, ""], strict=True)), err=False)
 
@@ -64,12 +55,7 @@ def echo_spreadsheet(rows: Iterable[Sequence[Any]]) -> None:
 
 
 def echo_quoted(text: str, *, err: bool = False) -> None:
-    """Print a text of somebody else whole, wrapped, with a mark before each line: no part looks like a line of ours.
-
-    Args:
-        text: the text, of any length.
-        err: print to standard error.
-    """
+    """Print a text of somebody else whole, wrapped, with a mark before each line: no part looks like a line of ours."""
     line = one_line(text, longest=max(1, len(text)))
     room = max(20, shutil.get_terminal_size().columns - len(MARGIN) - 1)
     room = room if line.isascii() else room // 2  # some letters are two columns wide
@@ -79,11 +65,9 @@ def echo_quoted(text: str, *, err: bool = False) -> None:
 
 @contextlib.contextmanager
 def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
-    """Open a file for lines; it gets its name once it is complete.
+    """Open a file for lines, ``-`` for standard output; it gets its name once it is complete.
 
-    Args:
-        path: path of the file; ``-`` for standard output.
-        keeps: keep the lines written so far, if any, when the block raises; a kill leaves none in any case.
+    With ``keeps`` the lines written so far, if any, are kept when the block raises; a kill leaves none in any case.
 
     Raises:
         StorageError: if it cannot be written.
@@ -96,24 +80,14 @@ def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
 
 
 def replace_lines(lines: Sequence[str], shown: int) -> None:
-    """Print lines, on a terminal in place of the last ones.
-
-    Args:
-        lines: the new lines.
-        shown: number of the last lines on the terminal that they replace.
-    """
+    """Print lines, on a terminal in place of the last ones that were shown."""
     if shown and sys.stdout.isatty():
         click.echo(f"\x1b[{shown}F\x1b[J", nl=False)
     echo_lines(lines)
 
 
 def ask(question: str, *, default: bool = False) -> bool:
-    """Ask a question on standard error; Ctrl-C is passed on as :class:`click.Abort`.
-
-    Args:
-        question: text of the question.
-        default: the answer to the Enter key.
-    """
+    """Ask a question on standard error; Ctrl-C is passed on as :class:`click.Abort`."""
     return click.confirm(one_line(question), default=default, err=True)
 
 

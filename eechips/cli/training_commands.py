@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.terminal import echo
+from eechips.cli.terminal import echo, echo_lines
 from eechips.commands.command import VerbCommand, option_names, typed_options
 from eechips.commands.parameters import HELP, LocalPath, Names, config_options
 from eechips.errors import LeakageError, UsageError
@@ -67,11 +67,9 @@ def check_command(
 
     chosen = _dropped_flags(dropped)
     report = check(folder, **typed_options(options))
-    for line in _quality_lines(report):
-        echo(line)
+    echo_lines(_quality_lines(report))
     if chosen:
-        for line in _drop(report, chosen):
-            echo(line)
+        echo_lines(_drop(report, chosen))
     if strict and len(report.flagged):
         ctx.exit(1)
 
@@ -177,8 +175,7 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
         if not check:
             echo("Use larger blocks, or drop chips with --near drop", err=True)
         ctx.exit(1)
-    for line in [*_share_lines(done), *_stratum_lines(done), *_split_notes(done)]:
-        echo(line)
+    echo_lines([*_share_lines(done), *_stratum_lines(done), *_split_notes(done)])
     if not check:
         echo(f"Written: {folder / SPLITS_NAME}")
 
@@ -265,8 +262,7 @@ def stats_command(folder: Path, **options: Any) -> None:
 
     chosen = typed_options(options)
     statistics = stats(folder, **chosen)
-    for line in _statistics_lines(statistics):
-        echo(line)
+    echo_lines(_statistics_lines(statistics))
     echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
 
 
@@ -330,8 +326,7 @@ def pack_command(folder: Path, **options: Any) -> None:
     except KeyboardInterrupt:
         echo("Interrupted. To resume, repeat the command.", err=True)
         raise
-    for line in _pack_lines(index, pack_folder(open_run(folder), PackOptions(**chosen))):
-        echo(line)
+    echo_lines(_pack_lines(index, pack_folder(open_run(folder), PackOptions(**chosen))))
 
 
 def _pack_lines(index: PackIndex, path: Path) -> list[str]:

@@ -198,9 +198,6 @@ class FetchCommand(VerbCommand):
     def receive(self, ctx: click.Context) -> tuple[Recipe, RunConfig]:
         """Return the recipe and the config that the command would run.
 
-        Args:
-            ctx: context of this command.
-
         Raises:
             UsageError: if it would not run a recipe, but a run file or a check.
         """

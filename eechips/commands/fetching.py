@@ -84,10 +84,6 @@ class _Declaration:
 def find_command(verb: str, **attributes: Any) -> FetchCommand:
     """Return a command that fetches; text from elsewhere may name no other.
 
-    Args:
-        verb: name of the command.
-        attributes: attributes of :class:`click.Command`, such as its help.
-
     Raises:
         UsageError: if there is none of this name.
     """
@@ -123,9 +119,6 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
 def parse_words(words: Sequence[str]) -> tuple[FetchCommand, click.Context]:
     """Parse the words of a command that fetches, which may come from elsewhere, such as a queue.
 
-    Args:
-        words: from the verb on.
-
     Raises:
         UsageError: if it is no command that fetches.
         click.UsageError: if it has no such options.
@@ -137,9 +130,6 @@ def parse_words(words: Sequence[str]) -> tuple[FetchCommand, click.Context]:
 
 def recipe_of(words: Sequence[str]) -> tuple[Recipe, RunConfig]:
     """Return the recipe and the config that a command would run.
-
-    Args:
-        words: words of the command, from its verb on; see :func:`parse_words`.
 
     Raises:
         UsageError, click.UsageError: see :func:`parse_words`.

@@ -191,12 +191,7 @@ def rebuild_run(
     """Fetch the run of a lockfile again, with the parameters of the command; see :func:`rebuild`.
 
     Args:
-        lockfile: the lockfile.
-        out: folder of the new run.
-        trust: execute a recipe of somebody else.
-        compare_with: folder of the run that was locked.
         show: called before the run starts; progress is shown unless it is None.
-        options: options of the run, as they are parsed.
     """
     old = None if compare_with is None else open_run(compare_with)
     return _rebuild(lockfile, _folder(str(out)), trust=trust, old=old, options=typed_options(options), show=show)
@@ -205,14 +200,7 @@ def rebuild_run(
 def lock_run(
     run: Run, path: Path, *, quiet: bool, versions: bool, options: Mapping[str, Any]
 ) -> tuple[LockHeader, tuple[str, ...]]:
-    """Write a lockfile; see :func:`lock`.
-
-    Args:
-        run: the run.
-        path: path of the lockfile.
-        quiet: show no progress.
-        versions: ask the service.
-        options: options of the service.
+    """Write a lockfile; see :func:`lock`. The options are those of the service.
 
     Returns:
         The header, and the assets that have changed since the run has fetched them.
@@ -345,15 +333,7 @@ def _make(
     run_options: Mapping[str, Any],
     path: Path,
 ) -> tuple[Recipe, RunConfig]:
-    """Make the recipe of a lockfile.
-
-    Args:
-        command: command that makes it.
-        header: header of the lockfile.
-        inputs: paths of the files that it reads, by option and value.
-        run_options: options of the run.
-        path: path of the lockfile.
-    """
+    """Make the recipe of a lockfile; ``inputs`` are the paths of the files that it reads, by option and value."""
     options = rebuilt_options(header, inputs, _input_options(header.command), path)
     try:
         recipe, config = command.make({**options, **run_options})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +15,7 @@ from eechips.commands.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path
+from eechips.text.formatting import parse_bytes
 from eechips.text.suggestion import did_you_mean_option
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -139,16 +139,13 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes: ``500MB``, ``2.5GB``, ``1000000``."""
 
     name = "N|NMB|NGB"
-    _factors: ClassVar[Mapping[str, float]] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())
-        if match is None:
-            return self.fail(f"{value!r} is not a number of bytes, such as 500MB or 2GB", param, ctx)
-        return round(float(match[1]) * self._factors[match[2]])
+        try:
+            return parse_bytes(value)
+        except UsageError as error:
+            return self.fail(str(error), param, ctx)
 
 
 def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
@@ -197,12 +194,7 @@ def declared_options(
 
 
 def config_options(*configs: type, without: Collection[str] = ()) -> Callable[[FunctionT], FunctionT]:
-    """Add the options of configs to a function that :func:`click.command` makes a command of.
-
-    Args:
-        configs: see :func:`declared_options`.
-        without: see :func:`declared_options`.
-    """
+    """Add the options of configs to a function that :func:`click.command` makes a command of."""
 
     def decorate(function: FunctionT) -> FunctionT:
         options = [option for config in configs for option in declared_options(config, without=without)]
@@ -267,10 +259,6 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def command_words(command: click.Command, options: Mapping[str, Any]) -> list[str]:
     """Return the words that a user types for options that a Python caller gives.
-
-    Args:
-        command: whose parameters they are.
-        options: values by name of the parameter.
 
     Raises:
         UsageError: if the command has no such option.

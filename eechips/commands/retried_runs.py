@@ -91,13 +91,7 @@ def has_open_units(run: Run) -> bool:
 
 
 def is_as_recorded(info: Mapping[str, Any], words: Sequence[str], *, is_own: bool) -> bool:
-    """Say whether a command may be executed unasked: this user's, typed in this folder, with the same recipe.
-
-    Args:
-        info: run.json.
-        words: words of the command.
-        is_own: whether this user made the run, where it is; see :func:`is_own_run`.
-    """
+    """Say whether a command may be executed unasked: this user's, typed in this folder, with the same recipe."""
     return is_own and str(Path.cwd()) == info.get("directory") and is_same_recipe(words, info)
 
 
@@ -128,12 +122,7 @@ def is_own_run(run: Run) -> bool:
 
 
 def is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
-    """Say whether the recipe of a command is still the one that its run.json names last; it is not executed.
-
-    Args:
-        words: words of the command, with ``eechips``.
-        info: run.json.
-    """
+    """Say whether the recipe of a command is still the one that its run.json names last; it is not executed."""
     if words[1] == REBUILD:
         return True
     named = [str(info.get("identity")), *(change.after for change in code_changes(info))]
@@ -151,7 +140,6 @@ def recorded_words(run: Run, *, repeats: str | None = None) -> list[str]:
     """Return the words of the command that made a run.
 
     Args:
-        run: the run.
         repeats: how to repeat the call of a program; None for a retry.
 
     Raises:
@@ -181,7 +169,6 @@ def as_recorded(
     folder is the working directory; the verb records the same words in run.json.
 
     Args:
-        words: words of the command.
         run: the run that it made; results go to its folder, even if that was renamed.
         find: returns a command by its name, if there is one.
 
@@ -216,7 +203,6 @@ def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -
     """Return the folder where a command was typed.
 
     Args:
-        info: run.json.
         named: the folder of the run as the command names it, if it does.
         place: place of the run, absolute.
 

@@ -39,7 +39,6 @@ def service_queries(recipe: Recipe | None, config: RunConfig) -> Iterator[Servic
     Args:
         recipe: a built-in one; expressions are unknown without it, and for recipes of users: their code may do
             anything when it is called.
-        config: has the service.
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.
@@ -65,8 +64,6 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
 
     Args:
         run: the run; its run.json is believed if this user wrote it.
-        source: source of the run's data.
-        options: options of the user.
 
     Raises:
         UsageError: if only the user can name the service.

@@ -60,7 +60,6 @@ def refused_words(words: Sequence[str], own: Collection[str] = ()) -> list[str]:
     """Return the options of a command that only its own user may set.
 
     Args:
-        words: words of the command, from its verb on.
         own: names of parameters whose last value is this user's, typed after the words.
 
     Returns:
@@ -78,15 +77,10 @@ def refused_words(words: Sequence[str], own: Collection[str] = ()) -> list[str]:
 def refused_values(
     command: FetchCommand, values: Mapping[str, Any], supplied: Collection[tuple[str, str]]
 ) -> list[str]:
-    """Return the options of a command that only its own user may set, of options by name.
+    """Return the options of a command that only its own user may set, of JSON values by name.
 
     Args:
-        command: the command.
-        values: JSON values of its parameters, by name.
         supplied: names and values of the options whose files came with the command.
-
-    Returns:
-        The options as they are typed, and unknown ones by name; none if all that they set is data.
     """
     parameters = {str(declared.name): declared for declared in command.params}
     refused = []
@@ -100,9 +94,6 @@ def refused_values(
 
 def hash_files(words: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of the files that a command reads: its recipe, and those that its options name.
-
-    Args:
-        words: words of the command, from its verb on.
 
     Returns:
         Hexadecimal digits by path, as it is typed. Files that are not there are left out.
@@ -119,10 +110,6 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
 
 def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:
     """Return the names of the parameters of a command that words set.
-
-    Args:
-        verb: name of the command.
-        words: options and arguments.
 
     Raises:
         UsageError: if it is no command that fetches, or has no such option.

@@ -206,12 +206,7 @@ def _count_units(place: Path) -> int:
 
 
 def with_end(words: Sequence[str], end: str) -> list[str]:
-    """Return the words of a command with another end of its dates.
-
-    Args:
-        words: words of the command, with ``eechips``.
-        end: day after the last, YYYY-MM-DD.
-    """
+    """Return the words of a command with another end of its dates, the day after the last."""
     own = words.index("--") if "--" in words else len(words)
     kept_words: list[str] = []
     skipped = False

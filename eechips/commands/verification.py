@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import find_command
@@ -38,9 +37,6 @@ from eechips.recipe import Recipe
 from eechips.storage import Store
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import REDACTED
-
-if TYPE_CHECKING:
-    from eechips.engine.config import RunConfig
 
 
 def verify(
@@ -119,12 +115,9 @@ def audit_run(
     request. Units whose file is not as the ledger has it are not drawn: comparing checksums finds these.
 
     Args:
-        run: the run.
-        size: size of the sample.
         seed: seed of the selection; None for another one each time.
         trust: execute the command of run.json even if somebody else wrote it.
         ask: asks for permission to execute the words of a command, and raises UsageError without it; None to refuse.
-        show: called before the run starts.
 
     Returns:
         The audit, which the run records, and a problem for each unit that differs.
@@ -207,13 +200,7 @@ def _recorded_recipe(
 
 @dataclass(frozen=True, slots=True)
 class _ResultFile:
-    """A file of a unit.
-
-    Attributes:
-        layer: its name among the files of the unit; empty if there is one.
-        file: path below the folder of the results.
-        sha256: as recorded.
-    """
+    """A file of a unit, as it was recorded; ``layer`` is empty if the unit has one file."""
 
     layer: str
     file: str

@@ -201,10 +201,6 @@ ContentHashes = PixelHashes | RowHashes
 def hash_content(data: bytes, suffix: str) -> ContentHashes | None:
     """Hash the content of a chip or a table.
 
-    Args:
-        data: bytes of the file.
-        suffix: suffix of its name, without the dot.
-
     Returns:
         None for a file of another kind, or one that is too large or does not decode.
     """
@@ -226,11 +222,6 @@ def compare_contents(before: bytes, after: bytes, suffix: str) -> ContentChange 
     """Compare every pixel or row of two contents of one file.
 
     A row counts as changed if the new table lacks it, or has it less often.
-
-    Args:
-        before: content of the old file, a chip or a table.
-        after: content of the new one.
-        suffix: suffix of their name, without the dot.
 
     Returns:
         The difference, with the exact share of the old pixels or rows that have changed; None if there is none.

@@ -68,10 +68,8 @@ def rebuilt_options(
     """Return the options of a lockfile's command, with the paths of its own copies of the files that it reads.
 
     Args:
-        header: header of the lockfile.
         inputs: paths of the copies, by option and value.
         names: names of the options that may be paths of files.
-        place: place of the lockfile, for messages.
 
     Raises:
         UsageError: if an option is the path of another file of this machine.
@@ -98,8 +96,6 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
     """Store the plan of a lockfile in the ledger of a new run, unless it is there.
 
     Args:
-        lockfile: its units are the plan.
-        folder: folder of the run.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
 
     Raises:
@@ -141,11 +137,6 @@ def drops_empty(lockfile: Lockfile) -> bool:
 
 def check_identity(header: LockHeader, identity: str, here: str) -> None:
     """Check that a recipe requests what the run of a lockfile requested.
-
-    Args:
-        header: header of the lockfile.
-        identity: identity of the recipe here.
-        here: version of eechips.
 
     Raises:
         RunMismatchError: if it does not.

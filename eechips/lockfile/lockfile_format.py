@@ -9,6 +9,7 @@ before anything is unpacked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zipfile
@@ -92,12 +93,9 @@ class Lockfile:
 
     def _hash(self, name: str) -> str:
         digest = hashlib.sha256()
-        with self._open(name) as file:
-            try:
-                while data := file.read(_SPARE):
-                    digest.update(data)
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-                raise StorageError(f"{self.path} is damaged: {error}") from None
+        with self._open(name) as file, self._unpacking():
+            while data := file.read(_SPARE):
+                digest.update(data)
         return digest.hexdigest()
 
     def read_input(self, locked: LockedInput) -> bytes:
@@ -139,14 +137,7 @@ class Lockfile:
         return self._lines(UNITS_NAME, "unit", read, self.header.units)
 
     def _lines(self, name: str, noun: str, read: Callable[[bytes], T], count: int) -> Iterator[T]:
-        """Yield the lines of a member, as read by a function.
-
-        Args:
-            name: name of the member.
-            noun: what a line is, for messages.
-            read: converts a line.
-            count: number of lines that there must be.
-        """
+        """Yield the lines of a member, as read by a function."""
         number = 0
         with self._open(name) as file:
             while line := self._line(file, f"{noun} {number + 1:,}"):
@@ -162,10 +153,8 @@ class Lockfile:
             raise StorageError(f"{self.path} is damaged: it has {number:,} {noun}s, not {count:,}")
 
     def _line(self, file: IO[bytes], which: str) -> bytes:
-        try:
+        with self._unpacking():
             line = file.readline(_MOST_LINE + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise StorageError(f"{self.path} is damaged: {error}") from None
         if len(line) > _MOST_LINE:
             raise StorageError(f"{self.path} is damaged: {which} has more than {_MOST_LINE >> 20} MiB")
         return line
@@ -191,14 +180,18 @@ class Lockfile:
                 raise StorageError(f"{self.path} is damaged: {member.filename} has {size}"[:300])
 
     def _read(self, name: str, most: int) -> bytes:
-        with self._open(name) as file:
-            try:
-                data = file.read(most + 1)
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-                raise StorageError(f"{self.path} is damaged: {error}") from None
+        with self._open(name) as file, self._unpacking():
+            data = file.read(most + 1)
         if len(data) > most:
             raise StorageError(f"{self.path} is damaged: {name} has more than {most >> 20} MiB"[:300])
         return data
+
+    @contextlib.contextmanager
+    def _unpacking(self) -> Iterator[None]:
+        try:
+            yield
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise StorageError(f"{self.path} is damaged: {error}") from None
 
     def _open(self, name: str) -> IO[bytes]:
         try:
@@ -214,7 +207,6 @@ def write_lockfile(
 
     Args:
         path: path of the file; it is replaced.
-        header: what it says of the run; its signature is replaced.
         inputs: contents of the header's files.
         assets: lines of :meth:`LockedAsset.to_line`.
         units: lines of :meth:`LockedUnit.to_line`.

@@ -96,11 +96,7 @@ def lock_run_results(
     """Write the lockfile of a run.
 
     Args:
-        run: a finished run.
-        path: path of the lockfile.
         inputs: returns the names of the options of a command that may be paths of files.
-        connect: to the service, for the versions of assets.
-        tell: called after every unit.
 
     Returns:
         What it says of the run as a whole, and the ids of the assets that have changed since their results were
@@ -197,9 +193,6 @@ def _assets(
     An asset whose last change is earlier than the results that show it had the same version then.
 
     Args:
-        ledger: ledger of the run.
-        header: header of the lockfile.
-        queries: queries of the service.
         known: versions that were recorded when the results were fetched.
     """
     fetched = dict(read_sources(ledger.database))

@@ -97,11 +97,7 @@ class ReplacedAsset:
     is_exact: bool = True
 
     def add(self, rebuilt_file: RebuiltFile | None) -> ReplacedAsset:
-        """Return the asset with a further file that shows it.
-
-        Args:
-            rebuilt_file: how the file differs; None if it is the same to the byte.
-        """
+        """Return the asset with a further file that shows it; None is a file that is the same to the byte."""
         if rebuilt_file is None or rebuilt_file.difference is Difference.ENCODING:
             change: ContentChange | None = ContentChange(0.0, is_exact=True)
             changed = self.changed
@@ -159,18 +155,15 @@ def compare(
     """Compare the results of a run with those of a lockfile, and write ``rebuild.csv`` and ``rebuild-assets.csv``.
 
     Args:
-        lockfile: whose plan the run has.
-        run: the new run.
         queries: what the service and the recipe say now.
         old: the run of the lockfile, for exact shares; its files that have changed are not used.
-        tell: called after every unit.
 
     Raises:
         StorageError: if the lockfile or the ledger is damaged, or a table cannot be written.
     """
     same = empty = others = 0
     differences: list[RebuiltFile] = []
-    stores = _Stores(run.store, None if old is None else old.store)
+    old_store = None if old is None else old.store
     replaced = _find_replaced(lockfile, queries, run.path)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         now = _now(ledger)
@@ -184,7 +177,9 @@ def compare(
                 if digest == file.sha256:
                     same += 1
                 else:
-                    difference = replace(_difference(stores, unit.id, file, digest, state), replaced=shown)
+                    difference = replace(
+                        _difference(run.store, old_store, unit.id, file, digest, state), replaced=shown
+                    )
                     differences.append(difference)
                 for name in shown:
                     replaced[name] = replaced[name].add(difference)
@@ -202,7 +197,8 @@ def compare(
         if assembled_digests.get(file.file) == file.sha256:
             same += 1
         else:
-            differences.append(_difference(stores, "", file, assembled_digests.get(file.file), State.DONE))
+            digest = assembled_digests.get(file.file)
+            differences.append(_difference(run.store, old_store, "", file, digest, State.DONE))
     count = lockfile.header.files + len(lockfile.header.assembled)
     assets = tuple(replaced.values())
     _write_table(run.path / REBUILD_NAME, _COLUMNS, map(_row, differences))
@@ -210,20 +206,10 @@ def compare(
     return Rebuild(run, same, count, empty, tuple(differences), assets, others)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
-    """Where files are: the new ones, and the old ones if they are there."""
-
-    new: Store
-    old: Store | None
-
-
 def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) -> dict[str, ReplacedAsset]:
     """Return the assets of a lockfile that have another version now, by id.
 
     Args:
-        lockfile: has the versions of before.
-        queries: queries of the service.
         folder: folder of the new run, which has recorded the versions of the files of open archives.
     """
     before = {locked.id: locked.version for locked in lockfile.assets()}
@@ -269,22 +255,16 @@ def _paired(
             raise RunMismatchError(f"unit {unit.id[:16]} of the lockfile is not in the plan of the run")
 
 
-def _difference(stores: _Stores, unit: str, file: LockedFile, digest: str | None, state: State) -> RebuiltFile:
-    """Describe how a file differs.
-
-    Args:
-        stores: stores of the new and the old results.
-        unit: id.
-        file: file of the lockfile.
-        digest: SHA-256 of the new file; None if there is none.
-        state: state of the unit now.
-    """
+def _difference(
+    store: Store, old_store: Store | None, unit: str, file: LockedFile, digest: str | None, state: State
+) -> RebuiltFile:
+    """Describe how a file differs; ``digest`` is the SHA-256 of the new file, None if there is none."""
     sources = _sources(file)
     if digest is None:
         is_failed = not state.has_result
         kind, details = (Difference.FAILED, "its unit failed") if is_failed else (Difference.MISSING, "it has no data")
         return RebuiltFile(file.file, unit, file.layer, kind, sources=sources, details=details)
-    is_compared, change = _change(stores, file)
+    is_compared, change = _change(store, old_store, file)
     if not is_compared:
         return RebuiltFile(file.file, unit, file.layer, Difference.UNKNOWN, sources=sources)
     if change is None:
@@ -297,13 +277,13 @@ def _difference(stores: _Stores, unit: str, file: LockedFile, digest: str | None
     )
 
 
-def _change(stores: _Stores, file: LockedFile) -> tuple[bool, ContentChange | None]:
+def _change(store: Store, old_store: Store | None, file: LockedFile) -> tuple[bool, ContentChange | None]:
     """Return whether the content of a file can be compared, and how it differs."""
-    size = stores.new.size(file.file)
+    size = store.size(file.file)
     if file.hashes is None or size is None or size > LARGEST_CONTENT:
         return False, None
-    suffix, data = file.file.rpartition(".")[2], stores.new.read(file.file)
-    before = _old_content(stores.old, file)
+    suffix, data = file.file.rpartition(".")[2], store.read(file.file)
+    before = _old_content(old_store, file)
     if before is not None:
         try:
             return True, compare_contents(before, data, suffix)
