@@ -59,14 +59,7 @@ registry.register_coder(FetchedUnit, RowCoder)
 
 
 def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) -> FetchedUnit:
-    """Return the element for an outcome.
-
-    Args:
-        event: event of the unit; if it is finished, it has a record.
-        unit: the input value.
-        place: folder or address that names of files are below.
-        plan: identity of the plan.
-    """
+    """Return the element for an outcome."""
     value = json.dumps(unit, ensure_ascii=False)
     if isinstance(event, Lost):
         failed = State.FAILED_TRANSIENT.value

@@ -169,11 +169,7 @@ class _FetchBundle(beam.DoFn):
     """Fetch the units of a bundle concurrently, once all are known.
 
     Args:
-        spec: settings of the worker.
         rate: requests per second for each slot; None for no limit.
-        template: template of names.
-        place: folder or address of the results.
-        plan: identity of what the units belong to.
     """
 
     def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str, plan: str) -> None:

@@ -42,7 +42,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DISTANCE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(m|km)\s*", re.IGNORECASE)
 _MOST_DIGITS = 18  # below 2**63
-_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?\s*", re.IGNORECASE)
+_BYTES = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]i?)?B?\s*", re.IGNORECASE)
 _PREFIXES = "KMGT"
 
 
@@ -109,11 +109,6 @@ def format_distance(metres: float) -> str:
 def parse_distance(option: str, text: str, *, may_be_zero: bool = False) -> float:
     """Parse a distance such as ``500m`` or ``10km``.
 
-    Args:
-        option: name of the option or parameter, for the error message.
-        text: number and unit; spaces and case do not matter.
-        may_be_zero: accept a distance of zero.
-
     Returns:
         Metres.
 
@@ -148,7 +143,6 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     """Return a text as one safe line: line breaks become spaces, other unsafe characters U+FFFD.
 
     Args:
-        text: any text.
         longest: number of characters after which the rest is left out, and its length given.
     """
     line = _BREAKS.sub(" ", text[: 4 * longest]).replace("\t", " ")

@@ -30,7 +30,6 @@ def redirect_loggers(names: Sequence[str], handler: logging.Handler) -> Iterator
     """Replace the handlers of loggers by one handler, for the duration of the block.
 
     Args:
-        names: names of the loggers; their child loggers are included.
         handler: closed at the end.
     """
     below = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in names]

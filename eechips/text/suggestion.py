@@ -57,10 +57,6 @@ _OPTIONS_ELSEWHERE = {
 def did_you_mean(name: str, names: Collection[str]) -> str:
     """Suggest the name most like an unknown one.
 
-    Args:
-        name: the unknown name.
-        names: the known ones.
-
     Returns:
         The end of a message: ``"; did you mean 'scale'?"``; empty if no name is similar.
     """

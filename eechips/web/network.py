@@ -35,9 +35,6 @@ _PRIVATE_NAMES = frozenset({"localhost", "local", "localdomain", "internal", "in
 def is_metadata_address(address: str) -> bool:
     """Return whether an IP address, in any notation, is link-local or belongs to a cloud's metadata service.
 
-    Args:
-        address: address of a socket; IPv6 may have a zone.
-
     Raises:
         ValueError: if it is not an IP address.
     """
@@ -50,24 +47,12 @@ def is_metadata_address(address: str) -> bool:
 
 def is_metadata_host(host: str) -> bool:
     """Return whether the host of a URL is the address of a metadata service; names are not resolved."""
-    host = host.strip("[]")
-    try:
-        return is_metadata_address(host)
-    except ValueError:
-        pass
-    try:
-        return is_metadata_address(
-            socket.inet_ntoa(socket.inet_aton(host))
-        )  # 2852039166 and 0xa9fea9fe are 169.254.169.254
-    except (OSError, ValueError):
-        return False
+    address = _written_address(host.strip("[]"))
+    return address is not None and is_metadata_address(address)
 
 
 def is_private_address(address: str) -> bool:
     """Return whether an IP address, in any notation, is not public: loopback and private networks.
-
-    Args:
-        address: address of a socket; IPv6 may have a zone.
 
     Raises:
         ValueError: if it is not an IP address.
@@ -83,14 +68,10 @@ def is_private_host(host: str) -> bool:
     Names are not resolved.
     """
     host = host.strip("[]").rstrip(".").lower()
-    try:
-        return is_private_address(host)
-    except ValueError:
-        pass
-    try:
-        return is_private_address(socket.inet_ntoa(socket.inet_aton(host)))
-    except (OSError, ValueError):
-        return host.rpartition(".")[2] in _PRIVATE_NAMES or "." not in host
+    address = _written_address(host)
+    if address is not None:
+        return is_private_address(address)
+    return host.rpartition(".")[2] in _PRIVATE_NAMES or "." not in host
 
 
 def is_public_host(host: str) -> bool:
@@ -105,6 +86,18 @@ def is_public_host(host: str) -> bool:
     except (OSError, UnicodeError):
         return True
     return not any(is_private_address(str(target[0])) for *_, target in targets)
+
+
+def _written_address(host: str) -> str | None:
+    """Return the IP address that a host is, also as a number (2852039166 is 169.254.169.254); None for a name."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            return socket.inet_ntoa(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    return host
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

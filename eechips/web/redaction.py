@@ -95,7 +95,6 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
     Names of parameters stay, except in the query of a URL that expires.
 
     Args:
-        text: to be stored or shown.
         secrets: further values, replaced wherever they occur; see :func:`collect_secrets`.
     """
     for secret in sorted(secrets, key=len, reverse=True):

@@ -41,7 +41,6 @@ def strip_signature(address: str, kept: Collection[str] = ()) -> str:
     The whole query is removed, since a signature may have any name.
 
     Args:
-        address: absolute URL.
         kept: names of query parameters to keep; ``*`` for all.
     """
     parts = urlsplit(address)
@@ -58,7 +57,6 @@ def identity_url(address: str, kept: Collection[str] = ()) -> str:
     that is signed again keeps its identity.
 
     Args:
-        address: absolute URL.
         kept: names of query parameters to keep unchanged; ``*`` for all.
     """
     if ALL_PARAMETERS in kept:
