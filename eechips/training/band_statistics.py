@@ -105,11 +105,6 @@ class BandTotals:
     """What statistics of a band need of its files; totals of files can be added.
 
     Attributes:
-        dtype: data type of the values.
-        pixels: number of pixels.
-        valid: number of valid ones.
-        least: the least value.
-        greatest: the greatest value.
         mean: mean of the values; of integers that are counted by value it is not used.
         squares: sum of squared differences from the mean.
         coarse: counts of the values, or of the upper bits of their keys.

@@ -31,10 +31,7 @@ class ChipStatistics:
 
     Attributes:
         width: columns of pixels that were decoded.
-        height: rows.
         min: the least valid value of all bands; None if none is valid.
-        max: the greatest.
-        mean: mean of all valid values.
         std: standard deviation of these, of the population.
         valid_fraction: share of pixels that are not masked.
         black: share of valid pixels that are 0 in every band.

@@ -58,7 +58,6 @@ class FootprintMap:
     """The footprints of all chips.
 
     Args:
-        ids: ids of the units.
         grids: grids of the files of every unit; none if its location is unknown.
 
     Raises:

@@ -41,7 +41,6 @@ class QualityReport:
     """The result of a check.
 
     Attributes:
-        run: the checked run.
         files: a row for every file; see :func:`eechips.training.quality_table.read`.
         read: number of files that were read; the others had been read before.
         unchecked: flags that could not be set, with the reason.

@@ -51,8 +51,6 @@ class CheckedFile:
 
     Attributes:
         id: id of the unit.
-        unit: as it was planned.
-        file: what the manifest says.
         sha256: SHA-256 digest of the content that was read; None if there was none.
         measures: measures of the content; None if it did not decode.
         flags: what is wrong, in the order of ``FLAGS``.

@@ -211,7 +211,6 @@ def read_some_samples(
     """Return samples of a run that may be under way, by position, without their splits and flags.
 
     Args:
-        ledger: ledger of the run.
         positions: positions of units, a few hundred at most, without those that complete others; units without files,
             or marked as bad, are left out.
         completions: see :func:`~eechips.manifest.extensions.read_completions`.

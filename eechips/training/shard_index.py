@@ -24,7 +24,6 @@ class FileContent:
 
     Attributes:
         suffix: suffix of its name, without the dot.
-        data: the content.
     """
 
     suffix: str
@@ -77,7 +76,6 @@ class Shard:
     """Samples that are packed together.
 
     Attributes:
-        split: split of all of them.
         number: among the shards of the split, from 0.
         count: how many samples.
         first: number of the first of them among those of the split.

@@ -52,8 +52,6 @@ class StreamPart:
     Attributes:
         folder: folder of the run.
         seed: seed of the order; None for that of the plan.
-        epoch: from 0.
-        reader: number of the reader, from 0.
         readers: number of readers of all processes.
         is_followed: whether the run is fetched by others, perhaps in another order.
         lock: folder that is locked while this process has the run fetched; None if it does not.

@@ -40,11 +40,9 @@ class LayerSummary:
         bytes: number of bytes of all of them.
         suffixes: suffixes of their names, with how many there are of each, as in what follows.
         folders: first parts of their names.
-        bands: names.
         dtypes: numpy names.
         sizes: width and height in pixels.
         resolutions: edges of a pixel in metres, to three digits; of degrees along the meridian, to two.
-        systems: coordinate reference systems.
         partial: files with masked pixels.
         valid: least share of valid pixels; None if unknown.
         rows: rows of tables, all together.

@@ -36,8 +36,6 @@ class CatalogBuild:
     """Result of adding a run.
 
     Attributes:
-        catalog: after the change.
-        outcome: outcome of the merge.
         without_place: units without a location, such as tables, which become no items.
     """
 

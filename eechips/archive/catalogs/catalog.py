@@ -29,12 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalogue in a local folder, or a copy in an object store.
-
-    Attributes:
-        home: the folder or the store.
-        schema: layout, partitions and statistics.
-    """
+    """A catalogue in a local folder, or a copy in an object store (``home``)."""
 
     home: Path | ObjectStore
     schema: Schema

@@ -100,7 +100,6 @@ class Checkpoint:
     chunks of entries, with the digest of the entries: a remote list may change between two commands.
 
     Args:
-        folder: folder of the catalogue.
         identity: JSON value that identifies the ingest.
     """
 

@@ -98,7 +98,6 @@ def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | No
     """Return a schema for rows of all schemas, after :func:`conformed`.
 
     Args:
-        schemas: schemas of the rows.
         chosen: types of columns that are already decided; other mixed columns become numbers or booleans.
     """
     fields_by_name: dict[str, list[pa.Field]] = defaultdict(list)
@@ -132,8 +131,6 @@ def conformed(table: pa.Table, schema: pa.Schema, *, cast: bool = False) -> pa.T
     """Return rows in the columns of a schema that includes theirs; null where they have no value.
 
     Args:
-        table: the rows.
-        schema: the columns.
         cast: convert values of another kind where possible; other ones are kept unchanged in ``properties``, from where
             fitting values return.
     """

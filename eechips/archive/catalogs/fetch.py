@@ -96,7 +96,6 @@ class FetchedItem:
     Attributes:
         bodies: in the order of the URLs; None for failures. Shorter than the URLs if ``enough`` bytes were received.
         failures: index of the URL, kind, reason.
-        requests: sent, by host.
     """
 
     bodies: list[bytes | None]
@@ -143,8 +142,6 @@ def fetch(
     """Fetch URLs by HTTP or by fsspec, or call a hook for each.
 
     Args:
-        addresses: addresses of items.
-        config: concurrency, retries and timeouts.
         make: the hook; None to fetch.
         foreign: whether each URL is from a remote list, which must not name local files; None if none is. Hooks receive
             all URLs.

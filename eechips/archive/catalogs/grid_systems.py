@@ -48,7 +48,6 @@ def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, la
 
     Args:
         geometry: in longitude and latitude (EPSG:4326).
-        cells: the number.
         locate: returns the cells of points.
         largest: upper bound of the area of a cell, in square metres.
         step: between points, in degrees.

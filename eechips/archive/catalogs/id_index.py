@@ -149,12 +149,7 @@ class FoundKeys(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _CheckedSegment:
-    """A segment, and what of it is valid.
-
-    Attributes:
-        segment: to search.
-        codes: number of each of its partitions, ``_UNKNOWN`` for other versions than the catalogue's; shape (n,).
-    """
+    """A segment, and the number of each of its partitions; ``_UNKNOWN`` for other versions than the catalogue's."""
 
     segment: Segment
     codes: npt.NDArray[np.int64]
@@ -190,8 +185,6 @@ class IdIndex:
     """The index of a catalogue, as far as it is valid.
 
     Args:
-        home: folder or store of the catalogue.
-        schema: schema of the catalogue.
         owners: folders of the collections to search; None for all.
 
     Attributes:
@@ -272,10 +265,6 @@ class IdIndex:
 
     def stage_update(self, change: Change, schema: Schema) -> bool:
         """Add the partitions that the index lacks, as a part of a change; drop what has become invalid.
-
-        Args:
-            change: change of the catalogue, which has the new partitions.
-            schema: schema of the catalogue after the change.
 
         Returns:
             Whether the index changes.
@@ -364,10 +353,6 @@ class IdIndex:
 
 def keys_in(source: object, path: str) -> Iterator[npt.NDArray[np.bytes_]]:
     """Yield the keys of the items in a partition.
-
-    Args:
-        source: path or file of the partition.
-        path: path of the partition, below the catalogue.
 
     Raises:
         pa.ArrowException, OSError: if it cannot be read.

@@ -47,12 +47,7 @@ class DamagedSegmentError(Exception):
 
 
 class KeyRows(NamedTuple):
-    """Rows of a segment.
-
-    Attributes:
-        keys: keys of items, shape (n,).
-        codes: numbers of partitions, shape (n,).
-    """
+    """Rows of a segment: keys of items, and numbers of their partitions; shape (n,) each."""
 
     keys: Keys
     codes: Codes
@@ -170,8 +165,6 @@ class Segment:
 
     Args:
         name: path of the file; its stem is the name that :func:`write_segment` returned.
-        size: size of the file in bytes.
-        read_range: returns a part of the file.
 
     Attributes:
         partitions: partitions that it covers.

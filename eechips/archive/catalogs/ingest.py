@@ -49,9 +49,6 @@ class IngestResult:
     """Result of an ingest.
 
     Attributes:
-        catalog: after the change.
-        outcome: outcome of the merge.
-        counts: counts of the entries of the lists.
         resumed: entries that an earlier, interrupted command had processed.
         seconds: by phase: fetch, shard, merge.
         processes: processes that sorted; 1 for this process.

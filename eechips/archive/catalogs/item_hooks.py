@@ -31,7 +31,6 @@ def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
     as its last argument and prints an item. Modules of the working folder are found, too.
 
     Args:
-        text: as the user wrote it.
         timeout: seconds for an item, after which the command and all its child processes are killed.
 
     Raises:

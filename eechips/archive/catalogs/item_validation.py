@@ -130,7 +130,6 @@ def validate_items(
     are dropped and counted.
 
     Args:
-        values: JSON values.
         collection: id for items without one.
         strict: reject items that need repairs.
         mended: earlier repairs, by index.

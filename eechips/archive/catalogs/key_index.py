@@ -38,7 +38,6 @@ def keys_of(ids: pa.ChunkedArray | pa.Array, owner: str) -> npt.NDArray[np.bytes
     items collide in one of 7e20 catalogues.
 
     Args:
-        ids: ids of the items.
         owner: folder of the collection, in which an id is unique.
     """
     from pandas.util import hash_array

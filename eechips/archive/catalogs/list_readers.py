@@ -59,7 +59,6 @@ def chunks(lists: Sequence[ItemList], column: str | None) -> Iterator[list[ListE
     """Yield the entries of lists in chunks that fit into memory with their results; the chunks are deterministic.
 
     Args:
-        lists: from :func:`~eechips.archive.catalogs.item_lists.find_lists`.
         column: with the URLs, in lists with columns; None for the first of ``ADDRESS_COLUMNS``.
 
     Raises:

@@ -74,13 +74,10 @@ class MergePlan:
     """The rows that enter and leave each partition.
 
     Args:
-        folder: folder of the catalogue.
-        schema: schema of the catalogue.
         shards: sorted runs of new rows.
         rows: the newest new rows.
         among: partitions that may have versions of them.
         stopped: unreadable partitions with the reason; receives further ones.
-        mixed: treatment of values of another kind than most of their column.
     """
 
     def __init__(

@@ -199,7 +199,6 @@ class SortedRunReader:
     """Read rows of a run, best in their order, since the last batch is cached.
 
     Args:
-        shard: the run.
         keep: which of its rows count, shape (n,).
         cast: see :func:`~eechips.archive.catalogs.column_types.conformed`.
     """
@@ -232,7 +231,6 @@ class MergedRuns:
     """Positions of the rows of each partition in several runs.
 
     Args:
-        shards: at least one run.
         codes: numbers of the partitions by path, from 0 without gaps.
     """
 

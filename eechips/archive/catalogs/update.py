@@ -51,13 +51,9 @@ def update(
     """Add items to a catalogue atomically.
 
     Args:
-        folder: folder of the catalogue; created if it does not exist.
         choose: returns the requested layout, given that of the catalogue, or None for a new one.
         batches: items of one collection each, as many as fit into memory.
         described: returns the changed descriptions of collections.
-        give_up: see :func:`merge`.
-        mixed: see :func:`merge`.
-        is_shown: show a progress bar if it takes long.
 
     Returns:
         The catalogue, and the counts.
@@ -267,12 +263,6 @@ def merge(
     """Merge sorted runs into the scratch folder of a change: nothing happens before the commit.
 
     Args:
-        folder: folder of the catalogue.
-        schema: schema of the catalogue.
-        index: index of the catalogue.
-        shards: sorted runs of new rows.
-        change: receives the new files.
-        advance: called with numbers of merged rows.
         give_up: remove unreadable partitions with their items, and create them anew from the new items.
         mixed: treatment of values of another kind than most of their column, such as text among numbers: ``keep`` them
             in the column ``properties``, ``cast`` them if possible and else keep them, or ``refuse`` them.

@@ -40,7 +40,6 @@ def parse_access_denial(response: requests.Response, *, may_expire: bool = False
     """Return why a response denies access; None if it fails for another reason. May read from the body.
 
     Args:
-        response: with a status of an error.
         may_expire: whether the URL has a query, which may be a signature.
     """
     status = response.status_code

@@ -18,7 +18,6 @@ def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Itera
     """Yield the keys of the requested assets, selected by key or by the name of their only band.
 
     Args:
-        item: STAC item.
         names: None for the assets with the role data, or for all if none has it.
     """
     assets: Mapping[str, Mapping[str, Any]] = item["assets"]

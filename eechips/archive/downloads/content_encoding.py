@@ -36,8 +36,6 @@ def decoded(pieces: Iterable[bytes], codings: Sequence[str], largest: int) -> It
     """Decode a body chunk by chunk.
 
     Args:
-        pieces: chunks of the body.
-        codings: see :func:`content_encodings`.
         largest: bytes of a decoded chunk; few encoded bytes may expand to many.
 
     Raises:

@@ -63,9 +63,6 @@ class DocumentReader:
     Documents in S3 are requested by signed URLs, like scenes, or anonymously without credentials.
 
     Attributes:
-        hosts: sessions of the hosts.
-        signer: returns headers and signed URLs.
-        policy: policy of retries.
         pause: waits between retries; may raise to stop.
         unread: documents that could not be read so far.
     """
@@ -99,10 +96,7 @@ class DocumentReader:
         """Send a request and return the JSON response.
 
         Args:
-            method: HTTP method.
-            address: absolute URL.
             body: JSON value, for POST.
-            headers: further headers.
 
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
@@ -131,12 +125,7 @@ class DocumentReader:
         return self._patiently(lambda: self._exchange("GET", address, {}, None, LARGEST_LIST)[0], address)
 
     def part(self, address: str, begin: int, end: int) -> tuple[bytes, int, int]:
-        """Download a range of a file.
-
-        Args:
-            address: absolute URL.
-            begin: first byte.
-            end: byte after the last.
+        """Download a range of a file, without the byte at ``end``.
 
         Returns:
             The received bytes, the offset of their first, and the size of the file. Servers without range requests send

@@ -110,11 +110,7 @@ class Downloader:
     for longer than a hundred headers take.
 
     Args:
-        hosts: sessions of the hosts.
-        signer: signs URLs.
         transport: lends permits and waits between retries.
-        limiter: bandwidth of all downloads.
-        disk: budget of the disk.
         timeout: seconds for a file. Threads cannot be stopped from outside, so each checks the limit itself.
         allows_files: whether URLs may lead to local files; false for URLs from remote catalogues.
     """
@@ -146,10 +142,6 @@ class Downloader:
 
     def fetch(self, request: DownloadRequest, record: RecordStep) -> DownloadedFile:
         """Download a file, or the missing rest of it.
-
-        Args:
-            request: the file.
-            record: logs each step.
 
         Raises:
             QuarantinedError: if the complete file was wrong three times; it stays at its path.

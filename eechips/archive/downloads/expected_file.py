@@ -127,10 +127,7 @@ class ExpectedFile:
     Attributes:
         size: bytes.
         checksum: multihash of the file extension, hexadecimal.
-        media_type: media type of the asset.
-        suffix: suffix of the URL.
         shape: rows and columns.
-        bands: number of bands.
         crs: code, such as EPSG:32613.
     """
 
@@ -148,11 +145,6 @@ class ExpectedFile:
 
         The sources are https://github.com/stac-extensions/file, projection 1 and 2, raster, eo, and STAC 1.1's
         ``bands``.
-
-        Args:
-            asset: JSON object.
-            properties: properties of the item.
-            suffix: suffix of the URL.
         """
 
         roles, kind = asset.get("roles"), _media_type(asset.get("type"))

@@ -38,7 +38,6 @@ class HostSessions:
     redirect, so that no host receives the secret of another.
 
     Args:
-        per_host: concurrent transfers from one host.
         connect: seconds to connect to a host.
         read: seconds without a byte of a response.
         home: URL of the catalogue that names the files. A catalogue on the public internet, and a redirect from a
@@ -84,10 +83,7 @@ class HostSessions:
 
         Args:
             url: absolute; may be a secret.
-            headers: headers of the request to every host.
             secrets: returns further headers for the host of a URL.
-            method: HTTP method.
-            body: body of the request.
 
         Raises:
             TransientError, PermanentError: if there is no response; the message omits the URL's query.
@@ -199,7 +195,6 @@ def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
     Chunks are decoded within bounds (urllib3 2.6), however much their encoding expands.
 
     Args:
-        response: with an unread body.
         address: URL for the message.
         most: maximum number of decoded bytes.
 

@@ -70,7 +70,6 @@ def check_end(path: Path, kind: str) -> None:
     """Check that a file is not truncated, if its format states its end.
 
     Args:
-        path: path of the file.
         kind: ``tif``, ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not checked.
 
     Raises:

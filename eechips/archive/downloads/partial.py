@@ -95,7 +95,6 @@ class PartialFile:
         version: version of the file on the server; None before the first byte.
 
     Args:
-        path: path of the file.
         algorithms: digests beside sha256, named as in :func:`eechips.archive.downloads.integrity.create_digest`.
     """
 
@@ -231,7 +230,6 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
     over the file of a writer that has ended.
 
     Args:
-        folder: folder of the unit, in :data:`PARTIAL`.
         writer: writer of the claim. A writer that works for a run holds the lock of that run.
 
     Yields:
@@ -290,7 +288,6 @@ def offer(path: Path, token: str) -> Path:
     in between finds the file under its first name and does not download it again.
 
     Args:
-        path: path of the file.
         token: token of the writer; see :func:`eechips.files.temporary_names.temporary_name`.
 
     Returns:
@@ -313,12 +310,7 @@ def discard(path: Path) -> None:
 
 
 def forget(folder: Path, writer: Writer) -> None:
-    """Remove the partial files of a unit, except those that are being written.
-
-    Args:
-        folder: folder of the unit, in :data:`PARTIAL`.
-        writer: writer of the removal. A writer that works for a run holds the lock of that run.
-    """
+    """Remove the partial files of a unit, except those that are being written."""
     for path in _left(folder, writer):
         discard(path)
 

@@ -48,7 +48,6 @@ class PresignedUrls:
     catalogue again. A URL that is rejected even then is left to the other signer. Threads share it.
 
     Args:
-        inner: the other signer.
         signed: URLs with a query, by asset. May grow, also during a search.
         before: assets that the catalogue presigned for an earlier command.
         ask: searches the catalogue again and updates ``signed``; returns the reason of a failure, or None.
@@ -76,10 +75,6 @@ class PresignedUrls:
 
     def sign(self, href: str, asset: AssetKey) -> str:
         """Return the presigned URL of the catalogue, or the URL of the other signer.
-
-        Args:
-            href: URL of the asset as it is stored.
-            asset: collection, item and key.
 
         Raises:
             TransientError: if the search of the catalogue fails.

@@ -51,7 +51,6 @@ class SearchCache:
     there, and the columns ``address`` and ``unread`` with the URL and the reason.
 
     Args:
-        path: path of the file.
         identity: identity of the search; the file of another search is replaced.
         kept: names of query parameters to store; ``*`` for all.
     """

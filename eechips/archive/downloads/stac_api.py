@@ -217,10 +217,6 @@ def item_pages(
     """Yield the items of a page and of all following pages, as of a collection in an API (OGC API Features).
 
     Args:
-        address: address of the page.
-        reader: reader of the pages.
-        method: HTTP method of the request for the page.
-        parameters: parameters of the request for the page.
         first: the page, if it was read; None to request it.
 
     Raises:

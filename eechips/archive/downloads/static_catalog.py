@@ -27,9 +27,7 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
     Args:
         document: a catalogue, a collection, an item, a collection of features, or an array of these or of their URLs;
             JSON.
-        address: address of the document.
         collections: ids; empty for all.
-        reader: reader of further documents.
 
     Raises:
         PermanentError: if the document is none of these.
@@ -74,7 +72,6 @@ def joined(home: str | None, href: str) -> str:
 
     Args:
         home: URL of the document with the reference; None if it has none.
-        href: the reference.
 
     Raises:
         ValueError: if the reference is malformed.

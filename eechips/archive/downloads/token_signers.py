@@ -42,7 +42,6 @@ class _Token:
     """A token and its validity.
 
     Attributes:
-        value: the token.
         until: seconds since 1970, with a margin before the expiry.
         refresh: refresh token; None if there is none.
     """
@@ -61,8 +60,6 @@ class OAuthSigner(Signer):
         token_url: URL that issues tokens.
         names: hosts that receive them.
         secrets: client id, client secret, user name and password.
-        hosts: sessions for requests of tokens.
-        clock: seconds since 1970.
     """
 
     def __init__(
@@ -128,8 +125,6 @@ class SasSigner(Signer):
     Args:
         token_url: with ``{collection}``, or to which ``?href=`` is added.
         names: hosts whose URLs are signed; if empty, those of Azure for tokens, and all for signed URLs.
-        hosts: sessions for requests of signatures.
-        clock: seconds since 1970.
     """
 
     def __init__(self, token_url: str, names: Sequence[str], hosts: HostSessions, clock: Callable[[], float]) -> None:

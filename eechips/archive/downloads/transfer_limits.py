@@ -22,8 +22,6 @@ class BandwidthLimiter:
 
     Args:
         bytes_per_second: None for no limit.
-        clock: seconds, monotonic.
-        sleep: waits.
     """
 
     def __init__(
@@ -63,7 +61,6 @@ def read_with_timeout(
         read: waits for the next bytes; empty at the end.
         timeout: seconds within which ``least`` bytes must arrive.
         least: bytes.
-        clock: seconds, monotonic.
 
     Raises:
         TransientError: if the body arrives too slowly.
@@ -83,12 +80,7 @@ def read_with_timeout(
 
 
 class DiskBudget:
-    """Budget of disk space that transfers share. Threads share it.
-
-    Args:
-        folder: on the disk.
-        free: returns the free bytes of a folder's disk.
-    """
+    """Budget of disk space that transfers share. Threads share it."""
 
     def __init__(self, folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
         self._folder, self._free = folder, free

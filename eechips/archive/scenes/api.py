@@ -81,11 +81,6 @@ class _Further:
     Attributes:
         changed: units whose asset has a file, but another URL or other expected properties.
         amended: new plans for units without a file, by the ids of these.
-
-    Args:
-        ledger: with the plan.
-        identity: identity of the recipe.
-        template: template of the names.
     """
 
     def __init__(self, ledger: Ledger, identity: str, template: NameTemplate) -> None:

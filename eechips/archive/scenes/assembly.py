@@ -36,9 +36,6 @@ def assemble_scenes(
     """Write a STAC item beside the files of each item, and add complete scenes to a store of assets.
 
     Args:
-        results: results of the run.
-        items: items of the search.
-        identity: identity of the recipe.
         put: adds a scene to the store; None to leave the store alone.
         into: folder of the store, for messages.
         asset_id: Earth Engine id of the collection in the store; None for ``scenes/<collection>``.

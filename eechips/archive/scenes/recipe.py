@@ -49,9 +49,6 @@ class Scenes:
     The run uses threads of one process: downloads wait for the network, and share connections, tokens and the
     bandwidth. It does not use Earth Engine.
 
-    Args:
-        options: see :class:`eechips.archive.scenes.scenes_options.ScenesOptions`.
-
     Attributes:
         refused: ids of the items that the store of assets has refused.
 

@@ -41,7 +41,6 @@ class SceneSearch:
     """A catalogue and the criteria of its search.
 
     Attributes:
-        search: criteria.
         start: first day or moment, as the user wrote it; None for no bound.
         end: day or moment after the last, as the user wrote it; None for no bound.
         assets: keys, or names of bands, of the assets; None for those with the role data.

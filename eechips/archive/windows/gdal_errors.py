@@ -59,7 +59,6 @@ def classify_gdal(
 
     Args:
         error: raised by rasterio, with errors of GDAL as its causes.
-        href: the raster.
         warnings: earlier messages of GDAL; the last may have the status that the error lacks.
         is_known: whether the file is known to be a raster: then an unrecognised format means an unexpected response of
             the server, which GDAL does not report otherwise.

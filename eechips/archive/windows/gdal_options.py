@@ -64,11 +64,8 @@ def gdal_options(
     finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 
     Args:
-        location: location of the raster.
         cache: bytes for decoded blocks.
-        timeouts: timeouts of a request.
         condition: header of all requests, such as ``If-Match: "…"``.
-        environment: variables of the process.
         beside: whether to search files beside the raster in any location.
     """
     own = location.suffix if beside else ""

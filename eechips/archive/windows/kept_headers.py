@@ -38,7 +38,6 @@ class KeptHeader:
     Attributes:
         layout: layout of its blocks, see :class:`~eechips.formats.tiff_layout.TiffLayout`.
         size: size of the file in bytes.
-        version: version of the file.
         alpha: number of the alpha band, which is read with every other band; None if there is none.
     """
 
@@ -88,11 +87,8 @@ class KeptHeader:
         """Fetch the blocks of a window; neighbouring ones by one request.
 
         Args:
-            location: location of the file.
-            window: inside the raster.
             bands: numbers from 1.
             most: bytes of the decoded blocks, at most.
-            timeouts: timeouts of a request.
             count: called with the bytes of each response.
 
         Returns:

@@ -54,10 +54,7 @@ def read_range(
     """Read a byte range.
 
     Args:
-        location: location of the file; see :func:`is_supported`.
-        start: first byte.
         end: the one after the last. A file that ends before gives fewer bytes, without a version only.
-        timeouts: timeouts of the request.
         version: version that the file must have; None for any.
 
     Returns:

@@ -54,13 +54,9 @@ class Raster:
     """Metadata from the header of a raster.
 
     Attributes:
-        href: location of the raster.
-        grid: grid of its pixels.
-        blocks: layout of its blocks.
         dtypes: numpy names of the bands' types; ``complex64`` for GDAL's complex integers.
         is_interleaved: whether a block holds all bands.
         alpha: number of the alpha band; None if there is none.
-        version: version of the file; None if unknown.
         others: names of files beside the raster that belong to it, such as a mask, if a search needs requests.
         header: kept to read windows without requests for it; None if there is none.
     """
@@ -185,10 +181,7 @@ class _HeaderReader:
     """Read a window by a kept header.
 
     Attributes:
-        opening: opening of the raster.
-        window: inside the raster.
         bands: numbers from 1.
-        received: counts the bytes of responses.
     """
 
     opening: _Opening
@@ -298,8 +291,6 @@ class _Opening:
     """Parameters for opening a raster.
 
     Attributes:
-        location: location of the raster.
-        href: as the user wrote it.
         cache: bytes for decoded blocks.
         version: to read; None if unknown.
         beside: whether to search files beside the raster in any location. They have different versions, so no

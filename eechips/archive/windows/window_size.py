@@ -13,14 +13,7 @@ from eechips.geo.grid import Window
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Layout of a raster's blocks. Blocks at the right and lower edges may reach beyond the raster.
-
-    Attributes:
-        width: width of the raster, pixels.
-        height: height of the raster, pixels.
-        block_width: block width of a tile or strip, pixels.
-        block_height: block height of a tile or strip, pixels.
-    """
+    """Layout of a raster's blocks (tiles or strips), in pixels. Blocks at the edges may reach beyond the raster."""
 
     width: int
     height: int
@@ -50,7 +43,6 @@ def tile(blocks: BlockLayout, most: int, halo: int = 0) -> Iterator[Window]:
     the right and lower edges have the same size.
 
     Args:
-        blocks: blocks of the raster.
         most: pixels of the blocks that a window is read from, whole blocks counted; at least
             ``min_window_pixels(blocks, halo)``.
         halo: pixels around a window that are read with it.
@@ -161,7 +153,6 @@ class MemoryBudget:
         """Return the bytes that a worker needs for a window.
 
         Args:
-            pixels: pixels of the window.
             decoded: pixels of its blocks; None if it consists of whole blocks.
         """
         return _BASE + (pixels if decoded is None else decoded) * self._decoding + pixels * self._result
@@ -175,9 +166,7 @@ class MemoryBudget:
         Args:
             stored: bytes of a pixel in the decoded blocks.
             dtype: numpy name of the dtype of the pixels that are read.
-            bands: number of bands that are read.
             out_dtype: numpy name of the dtype of the result.
-            results: number of bands of the result.
             working: bytes of a pixel for the computation; None for eight for each input and output band.
         """
         size = np.dtype(dtype).itemsize

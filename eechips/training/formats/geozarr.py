@@ -107,11 +107,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 class _SampleWriter:
-    """Write a sample into a group.
-
-    Args:
-        group: group of Zarr, empty.
-    """
+    """Write a sample into a group."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
