@@ -70,6 +70,7 @@ def _check(path: Path, size: tuple[int, int] | None) -> None:
         assert (file.read(1) == _values(x, y)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "written"),
     [

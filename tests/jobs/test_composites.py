@@ -56,6 +56,7 @@ def test_a_composite_equals_that_of_its_source_images(demo_server: Server, tmp_p
     assert demo_server.requests() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo_ee")
 def test_without_dates_periods_are_those_of_the_calendar() -> None:
     recipe = Composites(
@@ -83,6 +84,7 @@ def test_planning_takes_few_requests_whatever_the_number_of_periods(demo_server:
     assert len({str(unit["grid"]) for unit in units}) == 1
 
 
+@pytest.mark.slow
 def test_seasons_and_the_command_line(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["composites", "--dataset", "MODIS_LST", f"--roi={ROI}", "--start", "2019-12-01", "--end", "2020-12-01"]
     arguments += ["--every", "season", "--reducer", "p90", "--clip", "--crs", "utm", "--scale", "500", "-q"]

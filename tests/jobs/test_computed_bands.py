@@ -72,6 +72,7 @@ def compare(found: Path, stored: Path) -> int:
     return int(valid.sum())
 
 
+@pytest.mark.slow
 def test_images_have_bands_indices_and_expressions_in_order(demo_server: Server, tmp_path: Path) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "limit": 3}
     found = eechips.images("S2", out=tmp_path / "computed", **options, **COMPUTED)
@@ -89,6 +90,7 @@ def test_images_have_bands_indices_and_expressions_in_order(demo_server: Server,
     assert demo_server.requests() == before
 
 
+@pytest.mark.slow
 def test_composites_reduce_the_indices_of_images(demo_server: Server, tmp_path: Path) -> None:
     """The median of an index is not the index of medians: formulas are computed image by image."""
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url}
@@ -105,6 +107,7 @@ def test_composites_reduce_the_indices_of_images(demo_server: Server, tmp_path: 
     assert np.allclose(bands["NDVI"][valid], np.nanmedian(np.array(stack)[:, valid], axis=0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_greenest_pixel_is_chosen_by_a_computed_index(demo_server: Server, tmp_path: Path) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url}
     images = eechips.images("S2", out=tmp_path / "images", **options, bands="B4", index="NDVI")
@@ -448,6 +451,7 @@ def test_reports_stretch_scaled_bands_by_their_own_values(demo_server: Server, t
     assert [style.bands for style in display_styles(layers.info)] == [("elevation",)]
 
 
+@pytest.mark.slow
 def test_an_empty_place_has_the_computed_bands(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("lon,lat,day\n-105.295,39.905,2010-06-10\n-105.295,39.905,2020-06-10\n")

@@ -81,6 +81,7 @@ def repeat_first(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "features": [table["features"][0], *table["features"]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -96,6 +97,7 @@ def test_rows_twice_in_one_response_are_an_error(
     assert set(read_errors(run)) == {message}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"output": "one"}, {"of_points": True}])
 def test_rows_of_places_that_were_not_requested_are_an_error(
     stack_server: Server, tmp_path: Path, options: dict[str, Any]

@@ -206,6 +206,7 @@ def test_features_at_the_antimeridian_are_there_once(features: Callable[..., Any
     assert sorted(found["number"]) == [0, 1, 2, 3, 4, 5, 7]
 
 
+@pytest.mark.slow
 def test_a_whole_table(features: Callable[..., Any], store: Store) -> None:
     assert sorted(features(DATE_LINE)["number"]) == list(range(8))
 

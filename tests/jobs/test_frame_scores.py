@@ -24,6 +24,7 @@ from eechips.manifest.ledger_recovery import recover_ledger
 from eechips.manifest.unit_record import LAYERS, schema_of
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.coded_store import write
 
 Array = npt.NDArray[Any]
@@ -147,7 +148,7 @@ def check_best(run: eechips.Run, formula: str, count: int, min_clear: float) -> 
     assert has_changed  # otherwise the clearest images are the best, and the test finds nothing
 
 
-@pytest.mark.parametrize("formula", SCORES)
+@pytest.mark.parametrize("formula", slow_except(SCORES, *list(SCORES)[:1]))
 def test_frames_have_the_highest_scores_of_all_images_that_are_clear_enough(
     server: Server, tmp_path: Path, formula: str
 ) -> None:
@@ -226,6 +227,7 @@ def test_scores_cost_no_request_and_runs_without_them_have_no_column(server: Ser
     assert all("score" not in frame for unit in run.units["unit"] for frame in unit["frames"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank_by", [None, "NDVI"])
 def test_a_lost_ledger_is_made_again_of_the_tables(server: Server, tmp_path: Path, rank_by: str | None) -> None:
     options: dict[str, Any] = {"frames": 2, "rank_by": rank_by, "total": 2}

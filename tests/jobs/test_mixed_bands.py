@@ -94,6 +94,7 @@ def test_the_polarisations_that_are_asked_decide_which_images_are_used(
     assert f"COPERNICUS/S1_GRD: {every - pairs} images there lack VV or VH and are left out" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample", "images", "composites", "mosaic", "timeseries", "points"])
 @pytest.mark.parametrize(
     "asked", [{"index": "NDVI"}, pytest.param({"bands": "R,G,B"}, marks=pytest.mark.slow)], ids=["ndvi", "rgb"]
@@ -104,6 +105,7 @@ def test_every_command_copes_with_mixed_bands(commands: Commands, command: str, 
     assert len(run.units)
 
 
+@pytest.mark.slow
 def test_a_dataset_without_a_record_is_surveyed(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     run = commands.run("images", MIXED, bands="red,nir", **HERE)

@@ -85,6 +85,7 @@ def test_a_whole_image_equals_its_source(stack: Stack, stack_server: Server, tmp
         assert (file.descriptions, file.tags()["dataset"]) == (("red", "nir"), IMAGE)
 
 
+@pytest.mark.slow
 def test_a_window_of_an_image_on_its_own_pixels(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out", roi="-104.99,39.735,-104.98,39.742", bands="nir", window=32)
     pixels, mask, transform = read(run)
@@ -121,6 +122,7 @@ def test_composites_are_those_of_numpy(stack: Stack, stack_server: Server, tmp_p
         assert file.tags()["reducer"] == reducer
 
 
+@pytest.mark.slow
 def test_dates_and_conditions_choose_images(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"roi": WHOLE, "start": "2020-02-01", "where": ["kind = k0", "cloud < 30"]}
     run = make(stack_server, tmp_path / "out", STACK, **options)
@@ -160,6 +162,7 @@ def test_pixels_outside_a_polygon_are_masked(stack: Stack, stack_server: Server,
     assert sum("clip" in unit for unit in run.units["unit"]) < len(run.units)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:4326", "utm"])
 def test_a_mosaic_crosses_the_antimeridian(demo_ee: Any, demo_server: Server, tmp_path: Path, crs: str) -> None:
     options = {"roi": "179.9,68.0,-179.9,68.1", "crs": crs, "scale": 100.0, "reducer": "mosaic"}
@@ -223,6 +226,7 @@ def test_the_same_command_does_nothing_and_makes_again_what_is_gone_or_changed(
     assert made.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
     stack: Stack, stack_server: Server, tmp_path: Path
 ) -> None:

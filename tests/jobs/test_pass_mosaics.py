@@ -134,6 +134,7 @@ def test_each_region_has_its_passes(server: Server, folder: Path, tmp_path: Path
             check_merged(run, row, folder, numbers)
 
 
+@pytest.mark.slow
 def test_a_mosaic_whose_images_become_more_is_said_and_kept(
     server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_mosaic_whose_images_become_more_is_said_and_kept(
     check_merged(again, again.units.iloc[3], folder, (5,))
 
 
+@pytest.mark.slow
 def test_tiles_of_two_utm_zones_are_on_the_pixels_of_most(
     tmp_path: Path, folder: Path, serve: Callable[..., Server]
 ) -> None:

@@ -137,6 +137,7 @@ def test_points_of_composites_equal_numpy(
         np.testing.assert_allclose(table["red"], found, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_image_nearest_to_a_rows_date(points: Callable[..., Any], plots: pd.DataFrame, stack: Stack) -> None:
     table = points(plots, columns="date=day", near="10d", bands=["red"])
     values = expected(plots, stack)[:, :, 0]

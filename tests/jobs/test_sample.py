@@ -140,11 +140,11 @@ def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path)
 
 @pytest.mark.parametrize("year", slow_except(YEARS, 2009, 2020))
 def test_native_chips_are_the_file_s_own_pixels(
-    real_server: Server, real_data: Path, tmp_path: Path, year: int
+    photograph_server: Server, real_data: Path, tmp_path: Path, year: int
 ) -> None:
     """Byte for byte what rasterio reads at that window, and the same transform."""
     run = sample(
-        real_server, tmp_path, roi=QUAD, size=64, format="tif", bands=("R", "G", "B", "N"), method="pixels",
+        photograph_server, tmp_path, roi=QUAD, size=64, format="tif", bands=("R", "G", "B", "N"), method="pixels",
         start=f"{year}-01-01", end=f"{year + 1}-01-01",
     )  # fmt: skip
     (path,) = (real_data / "naip").glob(f"m_4709963_se_14_1_{year}*.tif")
@@ -169,8 +169,10 @@ def test_native_chips_are_the_file_s_own_pixels(
 
 
 @pytest.mark.slow
-def test_the_latest_image_is_on_top_whatever_the_grid(real_server: Server, real_data: Path, tmp_path: Path) -> None:
-    run = sample(real_server, tmp_path, roi=QUAD, size=32, format="npy", per_ecoregion=3)
+def test_the_latest_image_is_on_top_whatever_the_grid(
+    photograph_server: Server, real_data: Path, tmp_path: Path
+) -> None:
+    run = sample(photograph_server, tmp_path, roi=QUAD, size=32, format="npy", per_ecoregion=3)
     for _, unit in run.units.iterrows():
         assert unit["unit"]["image"].endswith("20200831")
         assert unit["unit"]["date"].startswith("2020-08-31")
@@ -186,10 +188,10 @@ def test_the_latest_image_is_on_top_whatever_the_grid(real_server: Server, real_
 
 
 @pytest.mark.slow
-def test_chips_per_real_ecoregion_over_a_zone_seam(real_server: Server, tmp_path: Path) -> None:
+def test_chips_per_real_ecoregion_over_a_zone_seam(photograph_server: Server, tmp_path: Path) -> None:
     """Two neighbouring pieces on either side of 78 W, in two UTM zones: every chip is on its own image's grid."""
     run = sample(
-        real_server, tmp_path, roi="-78.0032,36.6208,-77.9968,36.6232", size=16, format="tif", per_ecoregion=20
+        photograph_server, tmp_path, roi="-78.0032,36.6208,-77.9968,36.6232", size=16, format="tif", per_ecoregion=20
     )
     zones = {Grid.from_json(unit["grid"]).crs for unit in run.units["unit"]}
     assert zones == {"EPSG:26917", "EPSG:26918"}
@@ -197,8 +199,8 @@ def test_chips_per_real_ecoregion_over_a_zone_seam(real_server: Server, tmp_path
 
 
 @pytest.mark.slow
-def test_points_without_an_image_make_empty_chips_on_a_utm_grid(real_server: Server, tmp_path: Path) -> None:
-    run = sample(real_server, tmp_path, roi="-99.3,46.9,-99.0,47.1", size=8, format="tif", per_ecoregion=12)
+def test_points_without_an_image_make_empty_chips_on_a_utm_grid(photograph_server: Server, tmp_path: Path) -> None:
+    run = sample(photograph_server, tmp_path, roi="-99.3,46.9,-99.0,47.1", size=8, format="tif", per_ecoregion=12)
     bare = [unit for unit in run.units["unit"] if "image" not in unit]
     assert bare
     assert all(unit["grid"]["crs"] == "EPSG:32614" for unit in bare)
@@ -209,15 +211,15 @@ def test_points_without_an_image_make_empty_chips_on_a_utm_grid(real_server: Ser
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["tif", "png"])
-def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: Path, file_format: str) -> None:
+def test_points_without_an_image_are_drawn_again(photograph_server: Server, tmp_path: Path, file_format: str) -> None:
     """Many points miss the quarter quad: others of the same sequence come instead, whatever happens."""
     options = {"roi": "-99.20,47.00,-99.11,47.04", "size": 8, "format": file_format, "seed": 4}
-    run = sample(real_server, tmp_path / "whole", **options, per_ecoregion=12, on_empty="redraw")
+    run = sample(photograph_server, tmp_path / "whole", **options, per_ecoregion=12, on_empty="redraw")
     assert run.counts["done"] == 12
     assert run.counts["empty"] == len(run.units) - 12 > 3
     assert len(list(run.path.rglob(f"*.{file_format}"))) == 12
     recipe = ChipSample(dataset="NAIP", per_ecoregion=12 * 11, **options)
-    initialize(real_server)
+    initialize(photograph_server)
     sequence = list(recipe.get_requests())
     rounds = {}
     for position, unit in run.units.iterrows():
@@ -227,7 +229,7 @@ def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: 
         assert unit["unit"] == sequence[number * 12 + place]
     for number in range(8):
         cut = sample(
-            real_server,
+            photograph_server,
             tmp_path / "cut",
             **options,
             per_ecoregion=12,
@@ -248,22 +250,22 @@ def test_emptiness_of_a_jpeg_is_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_regions_are_read_from_a_file(real_server: Server, tmp_path: Path) -> None:
+def test_regions_are_read_from_a_file(photograph_server: Server, tmp_path: Path) -> None:
     west, south, east, north = map(float, QUAD.split(","))
     triangle = shapely.Polygon([(west, south), (east, south), (west, north)])
     path = tmp_path / "area.gpkg"
     gpd.GeoDataFrame(geometry=[triangle], crs="EPSG:4326").to_crs("EPSG:5070").to_file(path)
-    run = sample(real_server, tmp_path / "run", roi=str(path), size=8, per_ecoregion=30, limit=30)
+    run = sample(photograph_server, tmp_path / "run", roi=str(path), size=8, per_ecoregion=30, limit=30)
     outside = [
         unit for unit in run.units["unit"] if not triangle.buffer(1e-4).contains(shapely.Point(unit["coordinates"]))
     ]
     assert outside == []
 
 
-def test_datasets_without_a_record_are_sampled(real_server: Server, tmp_path: Path) -> None:
+def test_datasets_without_a_record_are_sampled(photograph_server: Server, tmp_path: Path) -> None:
     """One image, by its id: bands, type and scale are asked from the server."""
     image = "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"
-    run = sample(real_server, tmp_path, dataset=image, roi=QUAD, size=16, format="tif", per_ecoregion=2)
+    run = sample(photograph_server, tmp_path, dataset=image, roi=QUAD, size=16, format="tif", per_ecoregion=2)
     assert run.is_complete
     with rasterio.open(tmp_path / run.units["file"].iloc[0]) as chip:
         assert chip.descriptions[:4] == ("R", "G", "B", "N")
@@ -291,21 +293,21 @@ def test_datasets_without_a_record_are_sampled(real_server: Server, tmp_path: Pa
     ],
 )
 def test_unknown_datasets_and_bands_are_reported(
-    real_server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+    photograph_server: Server, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        sample(real_server, tmp_path, **{"roi": QUAD, **options})
+        sample(photograph_server, tmp_path, **{"roi": QUAD, **options})
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_six_thousand_points_in_one_ecoregion_are_planned(real_server: Server) -> None:
+def test_six_thousand_points_in_one_ecoregion_are_planned(photograph_server: Server) -> None:
     from eechips.datasets import ECOREGIONS
     from eechips.planning.regions import parse_region
     from eechips.planning.samplers import interleave
     from eechips.planning.strata import fetch_strata
 
-    initialize(real_server)
+    initialize(photograph_server)
     strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")
     plan = interleave(strata, 6000, seed=3)
     assert len({point for _, point in plan}) == 6000 * len(strata)

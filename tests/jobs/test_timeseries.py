@@ -99,6 +99,7 @@ def test_811_dates_equal_an_independent_computation(
     assert maximum["LST_Day_1km"].isna().any(), "the series should have a gap to test"
 
 
+@pytest.mark.slow
 def test_no_data_is_an_empty_cell(real_server: Server, districts: Path, tmp_path: Path) -> None:
     dates = {"start": "2005-12-01", "end": "2006-02-01"}  # on 27 December no pixel is valid
     run = timeseries(real_server, tmp_path, regions=str(districts), columns="id=code", reducer="max", **dates)
@@ -108,6 +109,7 @@ def test_no_data_is_an_empty_cell(real_server: Server, districts: Path, tmp_path
     assert "nan" not in text.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [pytest.param("region", marks=pytest.mark.slow), "one"])
 def test_values_of_too_few_valid_pixels_are_empty(
     real_server: Server, real_data: Path, districts: Path, tmp_path: Path, output: str
@@ -263,6 +265,7 @@ def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path,
     pd.testing.assert_frame_equal(left, right, rtol=1e-4)  # edges become curves in the raster's plane
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -285,6 +288,7 @@ def test_unknown_datasets_and_bands_are_reported(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_region_without_area_is_refused_by_number(real_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "flat.geojson"
     flat = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 0], [0, 0]]]}

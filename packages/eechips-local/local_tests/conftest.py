@@ -13,6 +13,7 @@ from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,
     demo_server,
     host,
+    photograph_server,
     real_data,
     real_server,
     real_store,

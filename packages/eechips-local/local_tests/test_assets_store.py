@@ -206,6 +206,7 @@ def test_invalid_links_of_a_document_are_ignored(value: Any) -> None:
     assert stac.links({"links": value}, "item") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exists", "message"),
     [(True, "holds no assets"), pytest.param(False, "There is no folder", marks=pytest.mark.slow)],

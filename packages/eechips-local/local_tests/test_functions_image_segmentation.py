@@ -75,6 +75,7 @@ class TestSuperpixels:
         assert given.bandNames().getInfo() == ["clusters", "B1_mean", "B2_mean"]
         assert given.select("clusters").bandTypes().getInfo()["clusters"]["precision"] == "int"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "compactness", [pytest.param(0.5, marks=pytest.mark.slow), 20, pytest.param(500, marks=pytest.mark.slow)]
     )
@@ -212,6 +213,7 @@ class TestKMeans:
         repeated = kmeans(image, 2, gridSize=32, uniqueLabels=False)
         assert set(np.unique(read_pixels(ee, repeated, 0, 0, 128, 128)["clusters"])) == {0, 1}
 
+    @pytest.mark.slow
     def test_only_cells_of_a_positive_size_replace_tiles(self, ee: Any) -> None:
         """apidocs/ee-algorithms-image-segmentation-kmeans: "if greater than 0"."""
         kmeans, image = ee.Algorithms.Image.Segmentation.KMeans, ee.Image("test/blobs")

@@ -162,6 +162,7 @@ def run_pytest(
         return run(stdout=file, stderr=file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)], ids=["one process", "xdist"]
 )
@@ -648,6 +649,7 @@ def test_it(earth_engine):
         os.kill(int(found[1]), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ini", "message"),
     [

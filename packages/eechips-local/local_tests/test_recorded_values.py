@@ -37,6 +37,7 @@ def test_table_has_values_of_many_projects() -> None:
     assert len(counts) >= 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", sorted({row["source"] for row in ROWS}))
 def test_values_are_those_that_others_state(demo_server: Server, source: str) -> None:
     wrong = []

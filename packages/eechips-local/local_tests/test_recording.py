@@ -384,6 +384,7 @@ def damage_request(folder: Path) -> None:
     path.write_text(path.read_text().replace("Image.add", "Image.subtract"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

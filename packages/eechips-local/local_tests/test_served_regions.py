@@ -22,9 +22,9 @@ QUAD = "m_4709963_se_14_1_20170827"
 
 
 @pytest.fixture(scope="module")
-def ee(real_server: Server) -> Any:
+def ee(photograph_server: Server) -> Any:
     """The real client, on the real data."""
-    return initialize(real_server)
+    return initialize(photograph_server)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,7 @@ def test_get_region_of_a_series(ee: Any, real_data: Path) -> None:
     assert table[1][1:3] == pytest.approx([longitude, latitude], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sample_regions_and_stratified_sample(ee: Any) -> None:
     image = ee.Image(f"{NAIP}/{QUAD}")
     classes = image.select("R").divide(64).toInt().rename("class").addBands(image)

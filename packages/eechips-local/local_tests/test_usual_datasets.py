@@ -160,6 +160,7 @@ def test_they_are_sixty() -> None:
     assert len({facts.id for facts in USUAL}) == len(USUAL) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("facts", USUAL, ids=lambda facts: facts.id)
 def test_bands_types_and_images_are_those_of_the_catalogue(stub_server: Server, facts: Facts) -> None:
     ee: Any = initialize(stub_server)

@@ -37,6 +37,7 @@ from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
 from local_tests.support.object_host import ObjectHost, object_host
+from local_tests.support.parameters import slow_except
 
 Array = npt.NDArray[Any]
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
@@ -159,7 +160,7 @@ COGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", COGS)
+@pytest.mark.parametrize("kind", slow_except(COGS, "deflate", "mask"))
 def test_overviews_read_as_rasterio_reads_them(kind: str, host: ObjectHost, tmp_path: Path) -> None:
     source, options = COGS[kind]
     content = cog(tiff(700, 431, **source), blocksize=128, **options)

@@ -79,6 +79,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reader",
     [

@@ -36,6 +36,7 @@ def frame(ee: Any, asset: str) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame.from_features(ee.FeatureCollection(asset).getInfo()["features"])
 
 
+@pytest.mark.slow
 def test_a_csv_with_coordinates(ee: Any, bucket: Path, home: str) -> None:
     table = pd.DataFrame(
         {"name": ["a", "b,c", None], "n": [1, 2.5, None], "longitude": [1.5, 2, 3], "latitude": [4, 5, 6.25]}

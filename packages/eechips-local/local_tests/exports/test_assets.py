@@ -105,6 +105,7 @@ def test_a_table_becomes_an_asset(ee: Any, asset: str) -> None:
     assert found.filterBounds(point).aggregate_array("n").getInfo() == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../out", "projects/p/assets/../x", ""])
 def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Server, name: str) -> None:
     body = {

@@ -143,6 +143,7 @@ def test_a_classifier_is_an_asset_like_others(ee: Any, asset: str) -> None:
         ee.data.getAsset(copy)
 
 
+@pytest.mark.slow
 def test_other_assets_are_no_classifiers(ee: Any, asset: str) -> None:
     for other in (STACK, TABLE, f"{STACK}/image_0"):
         with pytest.raises(ee.EEException, match="is not a Classifier"):

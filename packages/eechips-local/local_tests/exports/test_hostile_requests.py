@@ -91,6 +91,7 @@ def test_malformed_exports_are_refused(
     assert response.json()["error"]["status"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "value", "body"),
     [case if number % 7 == 0 else pytest.param(*case, marks=pytest.mark.slow) for number, case in enumerate(FAILED)],

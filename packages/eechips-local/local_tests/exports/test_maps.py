@@ -38,6 +38,7 @@ def tiles(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_tiles_cover_the_image_at_each_zoom(ee: Any, folders: Folders, name: str) -> None:
     status = export(ee, picture(ee), name, fileFormat="png", minZoom=9, maxZoom=14)
     assert (status["state"], status["task_type"]) == ("COMPLETED", "EXPORT_TILES"), status

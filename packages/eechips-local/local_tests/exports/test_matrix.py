@@ -80,6 +80,7 @@ IMAGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", slow_except(IMAGES, "GeoTIFF", "several GeoTIFFs", "TFRecord"))
 def test_images(ee: Any, stack: Stack, folders: Folders, name: str, form: str, where: str) -> None:
@@ -149,6 +150,7 @@ TABLES: dict[str, tuple[set[str], Callable[[Path], Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["drive", pytest.param("bucket", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("selected", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", slow_except(TABLES, "CSV", "GeoJSON", "SHP"))

@@ -94,6 +94,7 @@ def test_patches_with_margins(ee: Any, stack: Stack, folders: Folders, name: str
     assert len(found) == 6
 
 
+@pytest.mark.slow
 def test_files_have_a_greatest_size(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0").toFloat()
     files = export(

@@ -30,6 +30,7 @@ def grid(ee: Any) -> dict[str, Any]:
     return {"region": ee.Image(f"{STACK}/image_0").geometry(), "crs": "EPSG:32613", "scale": 10}
 
 
+@pytest.mark.slow
 def test_a_collection_becomes_an_mp4(ee: Any, folders: Folders, name: str) -> None:
     av = pytest.importorskip("av")
     task = ee.batch.Export.video.toDrive(pictures(ee), "x", name, "video", framesPerSecond=2.5, **grid(ee))

@@ -68,26 +68,42 @@ def real_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(scope="session")
-def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an asset store of the real imagery, for reading; all processes of pytest-xdist share it."""
-    from local_tests.support.real_store import fill
-
-    own = tmp_path_factory.getbasetemp()
-    store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
+def fill_once(name: str, fill: Callable[[Path, Path], None], data: Path, folders: pytest.TempPathFactory) -> Path:
+    """Return a folder that one process of pytest-xdist has filled from data; the others wait, and share it."""
+    own = folders.getbasetemp()
+    store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
     with store.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds; the other processes wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not store.exists():
-            made = tmp_path_factory.mktemp("assets")
-            fill(made, real_data)
+            made = folders.mktemp("assets")
+            fill(made, data)
             made.rename(store)
     return store
+
+
+@pytest.fixture(scope="session")
+def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an asset store of the real imagery, for reading. To make it takes ten seconds, for 811 dates."""
+    from local_tests.support.real_store import fill
+
+    return fill_once("real-store", fill, real_data, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
     """Serve the real data alone, without a quota."""
     return serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--concurrency", "none")
+
+
+@pytest.fixture(scope="session")
+def photograph_server(
+    real_data: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]
+) -> Server:
+    """Serve the real photographs and ecoregions alone, without a quota."""
+    from local_tests.support.real_store import fill_photographs
+
+    store = fill_once("photograph-store", fill_photographs, real_data, tmp_path_factory)
+    return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
 
 
 @pytest.fixture(scope="session")
