@@ -249,6 +249,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_fetches_images(demo_server: Server, tmp_path: Path) -> None:
     arguments = ["images", "--dataset", "L8", f"--roi={ROI}", "--start", "2020-06-01", "--end", "2020-07-01"]
     arguments += ["--where", "CLOUD_COVER < 101", "--where", "WRS_PATH in (33, 34)", "--mask", "--bands", "SR_B4,SR_B5"]

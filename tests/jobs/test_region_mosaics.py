@@ -87,6 +87,7 @@ def test_each_mosaic_is_the_image_that_rasterio_clips(clipped: eechips.Run, fold
         check_clipped(path, folder / "a.tif", shape)
 
 
+@pytest.mark.slow
 def test_a_table_lists_the_windows_of_all_mosaics(clipped: eechips.Run) -> None:
     listed = pq.read_table(clipped.path / "mosaics.windows.parquet").to_pandas()
     assert listed.groupby("region").size().to_dict() == {"concave": 9, "parts": 3, "ring": 9, "speck": 1}
@@ -100,6 +101,7 @@ def test_a_table_lists_the_windows_of_all_mosaics(clipped: eechips.Run) -> None:
     assert clipped.info["parameters"]["id_field"] == "field"
 
 
+@pytest.mark.slow
 def test_a_margin_shows_the_window_of_the_source_around_the_region(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:

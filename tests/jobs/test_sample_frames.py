@@ -214,6 +214,7 @@ def test_a_sensor_without_an_image_in_any_frame_has_the_types_of_its_bands(serve
     assert {str(read(run.path / file)[0].dtype) for file in radar["file"]} == {"float32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reducer", "dtype"), [("min", "uint16"), ("mosaic", "uint16"), ("mean", "float32")])
 def test_a_reduced_period_without_an_image_has_the_type_of_the_others(
     server: Server, tmp_path: Path, reducer: str, dtype: str

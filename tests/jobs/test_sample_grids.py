@@ -221,6 +221,7 @@ def test_chips_over_a_zone_seam_are_on_one_grid_and_show_both_sides(
             assert assert_is_source(raster, grid, array) == 64 * 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "crs", "kind", "error"),
     [

@@ -187,6 +187,7 @@ def filter_speckle(values: Array, name: str, size: int) -> Array:
     return np.asarray(mean + weight * (values - mean))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "speckle", "mask"),
     [("S1", "lee:7", "none"), ("S1", "boxcar:5", "none"), (LINEAR, "lee", "none"), ("S1", "lee:5", "border:noise")],

@@ -149,6 +149,7 @@ def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
         assert secret.encode() not in written
 
 
+@pytest.mark.slow
 def test_a_client_with_credentials_of_its_own_is_recorded_with_those_of_the_recorder(
     google: Google, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def ee(stub_server: Server) -> Any:
     return initialize(stub_server)
 
 
+@pytest.mark.slow
 def test_a_collection_of_continuous_values_end_to_end(ee: Any) -> None:
     point = ee.Geometry.Point(PLACE)
     rain = ee.ImageCollection("ACME/RAIN").filterBounds(point).filterDate("2020-01-01", "2021-01-01")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from eechips.planning.asset_metadata import fetch_versions
 from eechips_local.assets import ingest
@@ -13,6 +14,7 @@ from local_tests.support.ingested_rasters import noise, raster
 from local_tests.support.local_earth_engine import Server, initialize
 
 
+@pytest.mark.slow
 def test_versions_of_images_are_those_of_their_ingestion_and_missing_ones_are_left_out(
     tmp_path: Path, serve_briefly: Callable[..., Server]
 ) -> None:

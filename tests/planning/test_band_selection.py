@@ -142,6 +142,7 @@ def compare(pixels: Any, name: str, expected: Array) -> int:
     return int((~valid).sum())
 
 
+@pytest.mark.slow
 def test_every_index_of_the_list_equals_numpy(image: Any, stored: Mapping[str, Array], record: Dataset) -> None:
     indices = list_supported(record)
     assert {index.name for index in list_indices()} - {index.name for index in indices} == {"NIRvP"}

@@ -74,6 +74,7 @@ def points(strata: list[Stratum]) -> list[tuple[int | float | str, tuple[float, 
     return [(stratum.id, point) for stratum, point in interleave(strata, 50, seed=7)]
 
 
+@pytest.mark.slow
 def test_outlines_inside_the_region_are_whole_and_the_others_are_clipped(
     serve_outlines: Callable[..., Server], real_data: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_outlines_inside_the_region_are_whole_and_the_others_are_clipped(
     assert 0 < whole < len(strata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [

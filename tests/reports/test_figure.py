@@ -234,6 +234,7 @@ def test_a_run_without_series_is_refused(demo_server: Server, tmp_path: Path) ->
         eechips.plot(tmp_path)
 
 
+@pytest.mark.slow
 def test_tables_of_a_recipe_are_plotted(demo_server: Server, tmp_path: Path) -> None:
     """Any tables with a region, a date and values."""
     script = tmp_path / "rain.py"

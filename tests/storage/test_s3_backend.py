@@ -109,6 +109,7 @@ def test_large_objects_are_uploaded_in_parts_that_are_checked(server: ObjectServ
     assert b"".join(backend.blocks("bucket-parts/run/again.tif")) == MEGABYTES
 
 
+@pytest.mark.slow
 def test_credentials_and_endpoint_of_a_profile_are_used(
     server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

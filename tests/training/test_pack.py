@@ -285,6 +285,7 @@ def by_zarr(folder: Path) -> Iterator[dict[str, Any]]:
         yield {name: group[name][:] for name in group.array_keys()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", SOME)
 def test_the_same_samples_make_the_same_bytes(run: Run, tmp_path: Path, to: str) -> None:
     for name in ("one", "two"):
@@ -743,6 +744,7 @@ def finish(folder, shards, layout):
 """
 
 
+@pytest.mark.slow
 def test_an_installed_package_adds_a_format_in_one_file(run: Run, tmp_path: Path) -> None:
     site, out = tmp_path / "site", tmp_path / "out"
     info = site / "json_lines_pack-1.0.dist-info"

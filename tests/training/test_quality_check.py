@@ -511,6 +511,7 @@ exclusions.exclude_units(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("removed", [0, 1, 2])
 def test_a_killed_drop_is_completed_and_changed_files_are_kept(tmp_path: Path, removed: int) -> None:
     run = write_run(tmp_path, pictures(5))

@@ -27,6 +27,7 @@ def sample(server: Server, out: Path, table: Path, count: int, **options: Any) -
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("near", [pytest.param("refuse", marks=pytest.mark.slow), "drop"])
 def test_chips_keep_their_split_and_statistics_have_all(demo_server: Server, tmp_path: Path, near: str) -> None:
     run = sample(demo_server, tmp_path / "run", tmp_path / "plots.csv", 20)

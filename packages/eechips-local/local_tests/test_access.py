@@ -252,6 +252,7 @@ def test_a_connection_whose_headers_do_not_end_in_time_is_closed(parts: list[byt
     assert b"HTTP/1.1 408 Request Timeout" in found
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
     async def receive() -> Message:
         await asyncio.Event().wait()

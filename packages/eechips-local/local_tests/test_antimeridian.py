@@ -98,6 +98,7 @@ BOXES = [
 GLOBE, ARCTIC, ANTARCTIC = (-180.0, -90.0, 180.0, 90.0), (-180.0, 80.0, 180.0, 90.0), (-180.0, -90.0, 180.0, -80.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "crs"),
     [

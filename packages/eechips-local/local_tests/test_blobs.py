@@ -43,6 +43,7 @@ def ee(server: Server) -> Any:
     return initialize(server)
 
 
+@pytest.mark.slow
 def test_a_file_is_read_as_the_example_of_the_reference_does(ee: Any) -> None:
     """developers.google.com/earth-engine/apidocs/ee-blob-string."""
     blob = ee.Blob("gs://docs/point.json")

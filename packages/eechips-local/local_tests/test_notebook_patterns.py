@@ -63,6 +63,7 @@ def test_classes_are_drawn_in_their_stated_colours(demo_ee: Any) -> None:
     assert np.abs(tile - (0xAA, 0xBB, 0xCD)).max() <= 3  # of a JPEG
 
 
+@pytest.mark.slow
 def test_photographs_are_counted_as_they_are_listed(demo_ee: Any) -> None:
     """geemap leaves out years without photographs: it asks for the size of a year of the country."""
     naip = demo_ee.ImageCollection("USDA/NAIP/DOQQ")

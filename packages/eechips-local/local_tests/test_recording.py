@@ -119,6 +119,7 @@ def start() -> Iterator[Start]:
         yield found.start
 
 
+@pytest.mark.slow
 def test_only_final_responses_are_kept(start: Start, tmp_path: Path) -> None:
     failures: list[Answer] = [
         (429, {"Retry-After": "7"}, b'{"error": {"code": 429, "message": "Too Many Requests"}}'),

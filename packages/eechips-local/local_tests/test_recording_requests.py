@@ -44,6 +44,7 @@ def counts(url: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_compressed_body_is_the_same_request(start: Start, tmp_path: Path) -> None:
     received = []
 

@@ -35,6 +35,7 @@ def bands(root: pystac.Catalog, id: str) -> dict[str, dict[str, Any]]:
     return {band["name"]: band for band in summaries(root, id)["eo:bands"]}
 
 
+@pytest.mark.slow
 def test_links_lead_from_the_root_to_each_dataset(root: pystac.Catalog) -> None:
     assert {"COPERNICUS", "LANDSAT", "USDA", "FAO"} <= {link.title for link in root.get_child_links()}
     image, images, table = (

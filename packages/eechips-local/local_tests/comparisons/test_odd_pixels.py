@@ -36,7 +36,7 @@ def masked(ee: Any, image: Any, crs: str, transform: Affine, width: int, height:
     return np.ma.array(found["value"], mask=found["mask"] == 0)
 
 
-@pytest.mark.parametrize("name", slow_except(ODD_RASTERS, *list(ODD_RASTERS)[::2]))
+@pytest.mark.parametrize("name", slow_except(ODD_RASTERS, *list(ODD_RASTERS)[::4]))
 def test_native_pixels_are_those_that_rasterio_reads(ee: Any, odd_folder: Path, name: str) -> None:
     image = ee.Image(f"odd/{name}")
     info = image.getInfo()["bands"]
