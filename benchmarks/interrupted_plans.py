@@ -37,12 +37,24 @@ _PLANNING = "value:compute"
 _SLOTS = 4
 
 
-def command(server: Server, out: Path, places: int, months: int) -> list[str]:
+def command(server: Server, out: Path, options: argparse.Namespace) -> list[str]:
     """Return the command of a run."""
+    months = options.months
     return [
-        *(sys.executable, "-m", "eechips", "sample", "--dataset", "L8", "--bands", "SR_B4,SR_B5", "--size", "128"),
+        *(sys.executable, "-m", "eechips", "sample", "--dataset", "L8", "--bands", "SR_B4,SR_B5"),
+        *("--size", str(options.size)),
         *("--every", "month", "--start", "2020-01-01", "--end", f"{2020 + months // 12}-{months % 12 + 1:02}-01"),
-        *("--total", str(places), "--roi=" + ROI, "--format", "tif", "--endpoint", server.url, "--project", "local"),
+        *(
+            "--total",
+            str(options.places),
+            "--roi=" + ROI,
+            "--format",
+            "tif",
+            "--endpoint",
+            server.url,
+            "--project",
+            "local",
+        ),
         *("--executor", "threads", "--in-flight", str(_SLOTS), "--out", str(out)),
     ]
 
@@ -102,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=int, default=2000)
     parser.add_argument("--months", type=int, default=12)
+    parser.add_argument("--size", type=int, default=128, help="pixels of a side")
     parser.add_argument("--estimate", type=int, default=20)
     parser.add_argument("--latency", type=float, default=0.3, help="seconds of a request")
     options = parser.parse_args()
@@ -110,7 +123,7 @@ def main() -> None:
         folder = Path(temporary)
         log = folder / "log.txt"
         os.environ["EECHIPS_CACHE"] = str(folder / "cache")
-        words = {n: command(server, folder / n, options.places, options.months) for n in ("whole", "part", "killed")}
+        words = {n: command(server, folder / n, options) for n in ("whole", "part", "killed")}
         whole, whole_seconds = timed(server, words["whole"], log)
         expected = content(folder / "whole")
 

@@ -352,7 +352,7 @@ def forecast_rest(
         left: units that are left.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
-        rest: what planning them costs, the requests that units share, and their size. Bytes and compute grow with it.
+        rest: what planning them costs, the requests that units share, and their size.
     """
     joined, counted = rest.joined, rest.counted
     if config.on_empty == "redraw":  # each draw is empty as often as those before
@@ -380,7 +380,7 @@ def forecast_rest(
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
-    compute = None if compute is None else compute.times(rest.pixels)
+    compute = None if compute is None else compute.times(rest.compute)
     seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
     profiled = 0.0
     if config.profile_every and sample is not None:

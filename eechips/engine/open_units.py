@@ -27,8 +27,8 @@ from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
-from eechips.engine.unit_costs import size_of
-from eechips.manifest.ledger_queries import open_positions, sample_units
+from eechips.engine.unit_costs import compare_compute, size_of
+from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
@@ -60,11 +60,11 @@ def draw_spread(positions: Sequence[int], count: int) -> list[int]:
     return chosen
 
 
-def _mean_pixels(units: Sequence[Unit]) -> float | None:
-    """Return the mean pixels of units; None if the size of any is unknown."""
+def _pixels_of(units: Sequence[Unit]) -> list[int]:
+    """Return the pixels of units; none if the size of any is unknown."""
     sizes = [size_of(unit) for unit in units if isinstance(unit, Mapping)]
     pixels = [width * height for width, height in (size for size in sizes if size is not None)]
-    return fmean(pixels) if pixels and len(pixels) == len(units) else None
+    return pixels if len(pixels) == len(units) else []
 
 
 class OpenUnits:
@@ -137,7 +137,7 @@ class OpenUnits:
         if not (left := self._left + self._unplanned):
             return True
         units = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
-        rest = RestCost(pixels=self._compare_pixels(units)) if sampling is None else sampling.finish()
+        rest = self._compare_sizes(units, meter.positions) if sampling is None else sampling.finish()
         if joining is not None:
             joined = joining.of_ledger(self._ledger, self._left) if sampling is None else rest.joined
             rest = dataclasses.replace(rest, joined=joined, counted=joining.count(units))
@@ -153,11 +153,15 @@ class OpenUnits:
     def _machine(self) -> Machine:
         return Machine.of(self._config, self._run.session)
 
-    def _compare_pixels(self, tried: Sequence[Unit]) -> float:
-        """Return the mean pixels of the remaining units, divided by that of the tried units; 1 if a size is unknown."""
-        left = [json.loads(text) for text in sample_units(self._ledger.database, _COMPARED)]
-        means = [_mean_pixels(units) for units in (left, tried)]
-        return means[0] / means[1] if means[0] and means[1] else 1.0
+    def _compare_sizes(self, units: Sequence[Unit], positions: Sequence[int]) -> RestCost:
+        """Return the size of the remaining units beside that of tried units; the same size if one is unknown."""
+        left = _pixels_of([json.loads(text) for text in sample_units(self._ledger.database, _COMPARED)])
+        tried = _pixels_of(units)
+        if not left or not tried:
+            return RestCost()
+        compute = compute_of(self._ledger.database, positions)
+        pairs = [(pixels, compute[position]) for pixels, position in zip(tried, positions, strict=True)]
+        return RestCost(pixels=fmean(left) / fmean(tried), compute=compare_compute(pairs, fmean(left)))
 
     def _spread(self, count: int) -> Iterator[WorkUnit | None]:
         """Return some units of a whole plan that are like the others; of a plan that is not whole, the first ones.

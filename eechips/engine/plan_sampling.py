@@ -14,6 +14,7 @@ from eechips.engine.planning_cost import (
     PlanningSample,
     extrapolate_planning,
     first_batch_seconds,
+    most_telling,
     plan_sample,
 )
 from eechips.engine.run_parts import OpenParts
@@ -30,12 +31,14 @@ class RestCost:
         counted: requests of the first units, without repeats, where some are shared.
         planning: cost of planning; None if it is unknown, or if all units are planned.
         pixels: mean pixels of the remaining units, divided by that of the first units.
+        compute: likewise of their compute.
     """
 
     joined: JoinedRequests | None = None
     counted: int = 0
     planning: PlanningCost | None = None
     pixels: float = 1.0
+    compute: float = 1.0
 
 
 class PlanSampling:
@@ -94,9 +97,9 @@ class PlanSampling:
         return units
 
     def _extrapolate(self) -> PlanningCost | None:
-        """Return the cost of the whole plan by the largest sample of it."""
-        if not self._samples:
+        """Return the cost of the whole plan by the most telling sample of it; None if there is none."""
+        sample = most_telling(self._samples)
+        if sample is None:
             return None
-        largest = max(self._samples, key=lambda sample: sample.tried)
-        cost = extrapolate_planning(self._run.session, largest, self._partial.preview)
+        cost = extrapolate_planning(self._run.session, sample, self._partial.preview)
         return replace(cost, sent=sum(sample.sent for sample in self._samples))

@@ -89,6 +89,16 @@ class PlanningSample:
         """Number of requests."""
         return self.end.sent - self.began.sent
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether all requests were sent: what an earlier command has asked is answered from the run's folder."""
+        return self.sent >= sum(len(division.timings) for division in self.divided)
+
+
+def most_telling(samples: Sequence[PlanningSample]) -> PlanningSample | None:
+    """Return the largest sample whose requests were sent; None if there is none."""
+    return max((sample for sample in samples if sample.is_sent), key=lambda sample: sample.tried, default=None)
+
 
 @contextlib.contextmanager
 def noting_divisions() -> Iterator[list[DividedItems]]:

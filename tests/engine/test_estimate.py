@@ -19,6 +19,7 @@ from eechips.engine.open_units import draw_spread
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
+from eechips.engine.unit_costs import compare_compute
 from eechips.manifest.ledger import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
 
@@ -131,7 +132,25 @@ def test_units_are_drawn_from_each_part_of_a_plan(count: int, total: int, every:
 
 def test_a_larger_unit_has_more_bytes_and_takes_more_compute() -> None:
     totals, sample = Totals(10, 10, 1000, 1.0, 0), ComputeSample().add(5, 20.0).add(5, 20.0)
-    found = forecast_rest(totals, 100, Meter(), Machine(4), config(), sample, rest=RestCost(pixels=1.5))
+    found = forecast_rest(totals, 100, Meter(), Machine(4), config(), sample, rest=RestCost(pixels=1.5, compute=1.2))
     assert (found.bytes, found.requests) == (15_000, 100)
     assert found.compute is not None
-    assert found.compute.seconds == 600.0
+    assert found.compute.seconds == pytest.approx(480.0)
+
+
+@pytest.mark.parametrize(
+    ("tried", "ratio"),
+    [
+        ([(100, 1.0), (300, 3.0)], 2.0),  # proportional
+        ([(100, 2.0), (300, 4.0)], 5 / 3),  # 1 and 0.01 for each pixel
+        ([(100, 2.0), (300, 2.0), (500, None)], 1.0),
+        ([(100, 3.0), (300, 1.0)], 1.0),
+        ([(200, 2.0), (200, 2.5)], 2.0),  # of one size
+        ([(100, None), (300, None)], 1.0),
+        ([(100, 0.0), (300, 0.0)], 1.0),
+    ],
+)
+def test_compute_grows_with_pixels_as_it_does_among_the_tried_units(
+    tried: list[tuple[float, float | None]], ratio: float
+) -> None:
+    assert compare_compute(tried, 400.0) == pytest.approx(ratio)
