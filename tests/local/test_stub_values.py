@@ -112,6 +112,37 @@ def test_each_interval_has_an_image_of_every_variant(
     assert equals.items() <= found.properties.items()
 
 
+@pytest.mark.parametrize(
+    ("dataset", "year", "scenarios", "other"),
+    [
+        ("NASA/GDDP-CMIP6", 2014, ["historical"], "ssp245"),
+        ("NASA/GDDP-CMIP6", 2015, ["ssp245", "ssp585"], "historical"),
+        ("NASA/NEX-DCP30_ENSEMBLE_STATS", 2005, ["historical"], "rcp45"),
+        ("IDAHO_EPSCOR/MACAv2_METDATA", 2006, ["rcp85", "rcp45"], "historical"),
+    ],
+)
+def test_models_of_the_climate_are_historical_until_their_projections_begin(
+    dataset: str, year: int, scenarios: list[str], other: str
+) -> None:
+    """Records call "historical" the runs before 2015 (CMIP6) and 2006 (CMIP5): a past day has one image of a model."""
+    collection: Any = RECORDS.get(dataset)
+    month = Query(start=millis(year, 1, 1), end=millis(year, 1, 31))
+    found = [image.properties["scenario"] for image in collection.images(month)]
+    assert found == scenarios * (len(found) // len(scenarios))
+    assert len(found) == collection.count(month)
+    first = next(iter(collection.images(month)))
+    assert RECORDS.get(first.id) == first
+    assert RECORDS.get(first.id.replace(scenarios[0], other)) is None
+
+
+def test_images_of_scenarios_are_listed_from_any_place() -> None:
+    collection: Any = RECORDS.get("NASA/NEX-DCP30_ENSEMBLE_STATS")
+    ids = [image.id for image in collection.images(Query())]
+    for start in (0, 670, 673, len(ids) - 2):
+        listed = [image.id for image in islice(collection.images_from(start), 5)]
+        assert listed == ids[start : start + 5]
+
+
 def test_forecasts_are_of_their_hour() -> None:
     """24 of one day, in order, as notebooks limit them; the record names the time a forecast is for."""
     names = indexes("NOAA/GFS0P25", (2018, 12, 22), (2018, 12, 23))

@@ -138,6 +138,8 @@ class DatasetDescription:
         is_composite: see ``ImageAsset``.
         properties: properties of all images, with their values.
         variants: properties of which each interval has an image for every value, as those of scenarios and models.
+        projected_from: when images begin to be of other scenarios than "historical", before which all are of that; None
+            if scenarios have all times.
     """
 
     id: str
@@ -154,3 +156,4 @@ class DatasetDescription:
     is_composite: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     variants: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    projected_from: datetime | None = None

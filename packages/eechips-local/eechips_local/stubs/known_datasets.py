@@ -30,7 +30,7 @@ else:
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
     "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "composite", "dtype", "bands", "details",
-    "columns", "properties", "variants",
+    "columns", "properties", "variants", "projected_from",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -129,6 +129,8 @@ class Entry:
             changes["is_composite"] = facts["composite"]
         if "columns" in facts:
             changes["columns"] = tuple(Column(*column) for column in facts["columns"].items())
+        if "projected_from" in facts:
+            changes["projected_from"] = _midnight(facts["projected_from"])
         if "properties" in facts:
             changes["properties"] = facts["properties"]
         if "variants" in facts:

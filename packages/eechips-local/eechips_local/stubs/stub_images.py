@@ -47,7 +47,11 @@ _DATE = re.compile(
 _DAY_OF_YEAR = re.compile(r"(?<!\d)(?P<day>(?:19|20)\d\d[0-3]\d\d)(?P<time>\d{4}(?:\d\d(?:\d{6})?)?)?(?!\d)")
 """Year and day of the year in a name, before a time of day if any, as in those of GOES and GEDI."""
 
+_Span: TypeAlias = "tuple[range, tuple[Mapping[str, Any], ...]]"
 _SourceKey: TypeAlias = "tuple[str, bool, PixelGrid]"
+
+_SCENARIO, _PAST = "scenario", "historical"
+"""Property of models of the climate, and its value before their projections begin."""
 
 _YEAR = timedelta(days=366)
 
@@ -195,7 +199,7 @@ class StubCollection:
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
         is_of_time = query == Query(start=query.start, end=query.end)
-        return len(self._numbers(query)) * len(self._variants) if is_of_time else None
+        return sum(len(numbers) * len(variants) for numbers, variants in self._found(query)) if is_of_time else None
 
     @cached_property
     def _variants(self) -> tuple[Mapping[str, Any], ...]:
@@ -203,6 +207,25 @@ class StubCollection:
         names = [name for name, _ in self.dataset.variants]
         combinations = product(*(values for _, values in self.dataset.variants))
         return tuple(dict(zip(names, values, strict=True)) for values in combinations)
+
+    @cached_property
+    def _spans(self) -> tuple[_Span, ...]:
+        """The numbers of all intervals, with the variants that each has."""
+        begin = self.dataset.projected_from
+        if begin is None:
+            return ((range(self._size), self._variants),)
+        split = min(self._number_of(millis(begin)), self._size)
+        past, future = (
+            tuple(variant for variant in self._variants if (variant[_SCENARIO] == _PAST) is is_past)
+            for is_past in (True, False)
+        )
+        return (range(split), past), (range(split, self._size), future)
+
+    def _found(self, query: Query) -> Iterator[_Span]:
+        """Yield the numbers of the intervals in the time of a query, with the variants that each has."""
+        wanted = self._numbers(query)
+        for numbers, variants in self._spans:
+            yield range(max(numbers.start, wanted.start), min(numbers.stop, wanted.stop)), variants
 
     @cached_property
     def _size(self) -> int:
@@ -222,14 +245,18 @@ class StubCollection:
             return
         if query.bounds is not None and not any(self._maker.footprint.intersects(b) for b in query_boxes(query.bounds)):
             return
-        variants = [v for v in self._variants if all(query.equals.get(name, v[name]) == v[name] for name in v)]
-        for number in self._numbers(query):
-            yield from (self._image(number, variant) for variant in variants)
+        for numbers, variants in self._found(query):
+            wanted_variants = [v for v in variants if all(query.equals.get(name, v[name]) == v[name] for name in v)]
+            for number in numbers:
+                yield from (self._image(number, variant) for variant in wanted_variants)
 
     def images_from(self, start: int) -> Iterator[ImageAsset]:
         """See ``Seekable.images_from``."""
-        count = len(self._variants)
-        return (self._image(n // count, self._variants[n % count]) for n in range(start, self._size * count))
+        for numbers, variants in self._spans:
+            count = len(variants)
+            for n in range(start, len(numbers) * count):
+                yield self._image(numbers[n // count], variants[n % count])
+            start = max(0, start - len(numbers) * count)
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.
@@ -243,7 +270,8 @@ class StubCollection:
         # An index may be rounded down: the image may begin within its minute, hour or day.
         number = self._number_at(max(time, self._start))
         for candidate in (number, number + 1):
-            if 0 <= candidate < self._size and self._index(candidate, variant) == index:
+            has_it = any(candidate in numbers and variant in variants for numbers, variants in self._spans)
+            if has_it and self._index(candidate, variant) == index:
                 return self._image(candidate, variant)
         return None
 
