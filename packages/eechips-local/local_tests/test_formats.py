@@ -305,6 +305,18 @@ def test_equal_frames_stay_frames_of_their_own(ee: Any) -> None:
     np.testing.assert_array_equal(frames[2], frames[0])
 
 
+def test_an_animation_has_as_many_pixels_as_the_service_allows(ee: Any) -> None:
+    """512 * 512 * 100 in all, on frames of the size that is asked for: geemap asks for 700 by 554, 66 times."""
+    shown = {"region": ee.Geometry.Rectangle([0, -5, 1, 5], None, False), "crs": "EPSG:4326", "min": 0, "max": 1}
+    images = ee.ImageCollection([ee.Image(0).toByte()] * 20)
+    content = requests.get(images.getVideoThumbURL({**shown, "dimensions": "52x520"})).content
+    frames, _, _ = animation(content)
+    assert (len(frames), frames[0].shape) == (20, (520, 52, 4))
+    refused = requests.get(images.getVideoThumbURL({**shown, "dimensions": "253x5200"}))
+    assert refused.status_code == 400
+    assert "(26312000 pixels) must be less than or equal to 26214400" in refused.json()["error"]["message"]
+
+
 def test_impossible_animations_are_refused(ee: Any, server: Server) -> None:
     expression = json.loads(ee.ImageCollection(STACK).select("red").map(_byte).serialize())
     empty = json.loads(ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").serialize())

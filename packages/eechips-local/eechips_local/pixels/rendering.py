@@ -39,6 +39,8 @@ _DEFAULT_SIDE = 512
 _BLOCK = 1024
 # The same of the places that the frames of an animation are drawn of, one after the other.
 _PLACE = 256
+# Pixels of an animation, of all images: https://developers.google.com/earth-engine/reference/rest/v1/projects.videoThumbnails/create
+_MOST_ANIMATED = 512 * 512 * 100
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
@@ -197,19 +199,27 @@ def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
 
 
 def _sized(body: Mapping[str, Any]) -> bool:
-    """Return whether the outermost step of the expression sets the size, as the client does where one is given."""
-    expression = body["expression"]
-    node = expression["values"][expression["result"]]
-    for _ in range(3):
+    """Return whether the outermost step sets the size, also one mapped over a collection, as the client does."""
+    values = body["expression"]["values"]
+    node = values[body["expression"]["result"]]
+    for _ in range(4):
         call = node.get("functionInvocationValue") or {}
         arguments = call.get("arguments") or {}
         if call.get("functionName") == "Image.clipToBoundsAndScale":
             return not arguments.keys().isdisjoint(("width", "height", "maxDimension", "scale"))
-        if call.get("functionName") != "Image.visualize":
+        if call.get("functionName") == "Collection.map":
+            algorithm = _followed(arguments.get("baseAlgorithm") or {}, values)
+            node = values.get((algorithm.get("functionDefinitionValue") or {}).get("body"), {})
+        elif call.get("functionName") == "Image.visualize":
+            node = _followed(arguments.get("image") or {}, values)
+        else:
             return False
-        inner = arguments.get("image") or {}
-        node = expression["values"].get(inner["valueReference"], {}) if "valueReference" in inner else inner
     return False
+
+
+def _followed(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    """Return a node, or the one of an expression's values that it refers to."""
+    return values.get(node["valueReference"], {}) if "valueReference" in node else node
 
 
 def _shrunk(image: Image) -> Image:
@@ -391,7 +401,9 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
         raise LimitError("A frame has more pixels than maxPixelsPerFrame.")
     width, height = max(grid.width for _, grid in frames), max(grid.height for _, grid in frames)
     first, grid = frames[0]
-    _check_download(first.bands, replace(grid, width=width, height=height * len(frames)), context)
+    if (total := width * height * len(frames)) > _MOST_ANIMATED:
+        raise LimitError(f"Total request size ({total} pixels) must be less than or equal to {_MOST_ANIMATED} pixels.")
+    _check_download(first.bands, replace(grid, width=width, height=height), context)
     pictures = [np.zeros((height, width, 4), dtype=np.uint8) for _ in frames]
     # Place by place, so that what the frames have in common there is still at hand.
     for row, column in product(range(0, height, _PLACE), range(0, width, _PLACE)):
@@ -410,10 +422,11 @@ def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Pixe
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
     frames: list[tuple[Image, PixelGrid]] = []
+    is_sized = "grid" in body or _sized(body)
     for image in context.counted(value):
         if not image.bands:
             raise InvalidError("The image has no bands.")
-        frame = _shrunk(image) if "grid" not in body and image.bands[0].grid is not None else image
+        frame = image if is_sized or image.bands[0].grid is None else _shrunk(image)
         frames.append((frame, _thumbnail_grid(body, frame)))
     if not frames:
         raise InvalidError("The collection has no images.")
