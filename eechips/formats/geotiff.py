@@ -33,12 +33,7 @@ _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a GeoTIFF from Earth Engine, and encode the file to save.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size, bands, type or grid than requested.
-        UncertainMaskError: if it has no mask, and a pixel may be masked.
-    """
+    """Check a GeoTIFF from Earth Engine, and encode the file to save."""
     (chip,) = decode(data, [expectation])
     check_certain(chip.mask, expectation)
     return encode_chip(chip, expectation)
@@ -48,9 +43,6 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
     """Check a GeoTIFF from Earth Engine, and return the pixels of the chips in it; masked ones are 0.
 
     The mask of a response that has none is that of the pixels that are valid beyond doubt.
-
-    Raises:
-        ValidationError: as :func:`receive`.
     """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
@@ -90,27 +82,13 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
 
 
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
-    """Encode the file of a chip.
-
-    Args:
-        chip: decoded pixels.
-
-    Raises:
-        ValidationError: if the pixels are not as expected.
-    """
+    """Encode the file of a chip."""
     metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, chip.transform, expectation)
     return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, chip.transform), "tif", metadata)
 
 
 def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile | None:
-    """Encode the file of a chip without a valid pixel, the same as from a response.
-
-    Args:
-        types: numpy names of the types of its bands.
-
-    Returns:
-        None if the types differ, or the CRS is no EPSG code: the response says what the file has then.
-    """
+    """Encode the file of a chip without a valid pixel; None if the types differ, or the CRS is no EPSG code."""
     fields, crs = expectation.empty_fields(types), expectation.crs or ""
     if len({dtype for _, dtype in fields}) != 1 or not _EPSG.fullmatch(crs) or expectation.transform is None:
         return None
@@ -124,15 +102,7 @@ def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile 
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Assemble one GeoTIFF from its parts: the same file as from a single request.
-
-    Args:
-        parts: results of ``receive``, the first at column 0 and row 0.
-        expectation: requested properties of the whole.
-
-    Raises:
-        ValidationError: if they are not parts of one image, or the image is not as expected.
-    """
+    """Assemble one GeoTIFF from its parts: the same file as from a single request."""
     pixels, masks = [], []
     for part in parts:
         with decoding(part.content.data, "GTiff") as source:
@@ -148,11 +118,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Decode every block of a saved GeoTIFF, and return its metadata.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or not as expected.
-    """
+    """Decode every block of a saved GeoTIFF, and return its metadata."""
     with decoding(data, "GTiff") as source:
         pixels, mask = source.read(), source.dataset_mask() != 0
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
@@ -198,13 +164,6 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
 
     The description of a band is its name and the time of its frame, as in ``B4 2020-05-03T17:53:12Z``. Types of 8 bits
     become 16 bits, since all 256 values may be data.
-
-    Args:
-        frames: results of ``receive`` or ``assemble``, of one grid and with equal bands.
-        times: time of each.
-
-    Raises:
-        ValidationError: if frames differ in size or bands, or valid pixels have all values of their type.
     """
     values, masks = [], []
     for frame in frames:

@@ -183,7 +183,8 @@ class ChipFormat:
             frame t is band t * bands + b of the file. None if the format cannot hold several frames.
 
     All functions raise :class:`~eechips.errors.ValidationError` if the data are incomplete, damaged or not as
-    expected; the request is then repeated.
+    expected; the request is then repeated. ``receive`` raises :class:`UncertainMaskError` if a response has no mask,
+    and a pixel may be masked.
     """
 
     name: str

@@ -21,24 +21,12 @@ _QUALITY = 90
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a JPEG from Earth Engine, which is saved unchanged.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size or bands than requested.
-    """
+    """Check a JPEG from Earth Engine, which is saved unchanged."""
     return EncodedFile(data, "jpg", validate(data, expectation))
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Assemble one JPEG from parts in PNG, so that pixels are compressed once, without visible edges between parts.
-
-    Args:
-        parts: results of the PNG format's ``receive``.
-        expectation: requested properties of the whole.
-
-    Raises:
-        ValidationError: if they are not parts of one picture, or the picture is not as expected.
-    """
+    """Assemble one JPEG from parts in PNG, so that pixels are compressed once, without visible edges between parts."""
     colours, alpha = png.merge(parts)
     data = encode(colours, alpha)
     return EncodedFile(data, "jpg", validate(data, expectation))
@@ -56,11 +44,7 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Decode a JPEG to the last row, and return its metadata.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size or bands than expected.
-    """
+    """Decode a JPEG to the last row, and return its metadata."""
     if not data.startswith(_START):
         raise ValidationError(f"not a JPEG: it begins with {data[:8]!r}")
     if not data.endswith(_END):

@@ -25,12 +25,7 @@ MAGIC = b"\x93NUMPY"
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check an array from Earth Engine, and encode the file to save.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size, bands or type than requested.
-        UncertainMaskError: if it has no mask, and a pixel may be masked.
-    """
+    """Check an array from Earth Engine, and encode the file to save."""
     if not (expectation.has_mask_band or expectation.is_unmasked):
         return EncodedFile(data, "npy", _metadata(load(data), expectation))
     (chip,) = decode(data, [expectation])
@@ -39,11 +34,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 
 def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
-    """Check an array from Earth Engine, and return the bands of each of its chips as fields.
-
-    Raises:
-        ValidationError: as :func:`receive`.
-    """
+    """Check an array from Earth Engine, and return the bands of each of its chips as fields."""
     array = load(data)
     field_names: tuple[str, ...] = array.dtype.names or ()
     chips = []
@@ -87,14 +78,7 @@ def from_geotiff(chip: DecodedChip) -> DecodedChip:
 
 
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
-    """Encode the file of a chip.
-
-    Args:
-        chip: decoded pixels, a structured array.
-
-    Raises:
-        ValidationError: if the pixels are not as expected.
-    """
+    """Encode the file of a chip."""
     mask_field = "mask" if "mask" not in chip.names else MASK_BAND
     fields: list[tuple[str, Any]] = [(name, chip.values.dtype[name]) for name in chip.names]
     final = np.empty(chip.values.shape, dtype=[*fields, (mask_field, np.bool_)])
@@ -105,14 +89,7 @@ def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
 
 
 def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile | None:
-    """Encode the file of a chip without a valid pixel, the same as from a response.
-
-    Args:
-        types: numpy names of the types of its bands.
-
-    Returns:
-        None if the bands or their types are not known.
-    """
+    """Encode the file of a chip without a valid pixel; None if the bands or their types are not known."""
     fields = expectation.empty_fields(types)
     if not fields:
         return None
@@ -122,25 +99,13 @@ def encode_empty(expectation: Expectation, types: Sequence[str]) -> EncodedFile 
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Assemble one array from its parts: the same file as from a single request.
-
-    Args:
-        parts: results of ``receive``.
-        expectation: requested properties of the whole.
-
-    Raises:
-        ValidationError: if they are not parts of one image, or the image is not as expected.
-    """
+    """Assemble one array from its parts: the same file as from a single request."""
     whole = paste_parts([Part(part.window, load(part.content.data)) for part in parts])
     return EncodedFile(encode(whole), "npy", _metadata(whole, expectation))
 
 
 def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
-    """Join the frames of a time series to one array of shape (frames, rows, columns), with the fields of each.
-
-    Raises:
-        ValidationError: if frames differ in size, bands or types.
-    """
+    """Join the frames of a time series to one array of shape (frames, rows, columns), with the fields of each."""
     arrays = [load(frame.data) for frame in frames]
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
         raise ValidationError("frames of a time series differ in size, bands or types")
@@ -150,11 +115,7 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
-    """Decode a saved array, and return its metadata.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or not as expected.
-    """
+    """Decode a saved array, and return its metadata."""
     return _metadata(load(data), expectation)
 
 

@@ -48,24 +48,12 @@ class _Header:
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
-    """Check a PNG from Earth Engine, which is saved unchanged.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size or bands than requested.
-    """
+    """Check a PNG from Earth Engine, which is saved unchanged."""
     return EncodedFile(data, "png", validate(data, expectation))
 
 
 def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> EncodedFile:
-    """Assemble one PNG from its parts, with unchanged pixels.
-
-    Args:
-        parts: results of ``receive``.
-        expectation: requested properties of the whole.
-
-    Raises:
-        ValidationError: if they are not parts of one picture, or the picture is not as expected.
-    """
+    """Assemble one PNG from its parts, with unchanged pixels."""
     colours, alpha = merge(parts)
     data = encode(colours, alpha)
     return EncodedFile(data, "png", validate(data, expectation))
@@ -129,9 +117,6 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
 
     GDAL's PNG driver accepts truncated files. Therefore this function checks the checksum of every chunk, the end mark,
     and the length of the inflated pixels.
-
-    Raises:
-        ValidationError: if it is truncated or damaged, or has another size or bands than expected.
     """
     header, packed, has_transparency = _read(data)
     if not header.interlace:
