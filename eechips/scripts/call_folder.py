@@ -8,6 +8,7 @@ Each pickle is signed (:mod:`eechips.manifest.run_signature`); a pickle from els
 from __future__ import annotations
 
 import array
+import contextlib
 import functools
 import pickle
 import types
@@ -268,16 +269,11 @@ def variables(function: Callable[..., Any]) -> dict[str, Any]:
     wrapped = getattr(code, "__wrapped__", None)
     if wrapped is not None:
         used_variables |= variables(wrapped)
-    for name, cell in (
-        zip(getattr(code, "__code__", _NO_CODE).co_freevars, code.__closure__ or (), strict=True)
-        if (isinstance(code, types.FunctionType))
-        else ()
-    ):
-        used_variables[name] = cell.cell_contents
+    if isinstance(code, types.FunctionType):
+        for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
+                used_variables[name] = cell.cell_contents
     return used_variables | fields
-
-
-_NO_CODE = compile("", "", "exec")
 
 
 def _snapshot(value: Any) -> Any:

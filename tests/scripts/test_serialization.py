@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eechips.scripts.call_folder import variables
 from eechips.scripts.serialization import deserialize, serialize
 
 SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]
@@ -149,3 +150,15 @@ def test_shared_parts_are_sent_once(demo_ee: Any) -> None:
     for _ in range(20):
         image = image.clip(region).paint(demo_ee.FeatureCollection(region), 1)
     assert len(serialize(image, "an image")) < 2 * once
+
+
+def test_a_variable_that_is_set_after_the_calls_is_left_out() -> None:
+    known = 1
+
+    def function() -> tuple[int, int]:
+        return known, later
+
+    found = variables(function)
+    later = 2
+    assert {name: value for name, value in found.items() if name in ("known", "later")} == {"known": 1}
+    assert function() == (1, 2)
