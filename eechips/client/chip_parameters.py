@@ -58,7 +58,7 @@ def placement(chip: Chip) -> dict[str, Any]:
         }
         # With these three alone the client sends a clip without a size, and a thumbnail that has none is scaled to 512
         # pixels on its longer side. With the rectangle it sends the size.
-        return {**exact, "region": _rectangle(chip.grid)} if chip.is_picture else exact
+        return {**exact, "region": grid_rectangle(chip.grid)} if chip.is_picture else exact
     parameters: dict[str, Any] = {"region": chip.region}
     if chip.dimensions is not None:
         parameters["dimensions"] = list(chip.dimensions)
@@ -69,7 +69,7 @@ def placement(chip: Chip) -> dict[str, Any]:
     return parameters
 
 
-def _rectangle(grid: Grid) -> ee.Geometry:
+def grid_rectangle(grid: Grid) -> ee.Geometry:
     """Return the rectangle of all pixels of a grid, in its own pixel coordinates."""
     import ee
 

@@ -86,14 +86,9 @@ class Fetcher:
         self._rows = RowFetcher(self._sizes, divides_all=divides_all)
         self._stored = StoredPixels(connection.transport) if reads_assets else None
         # By URL, the size is part of the expression.
-        self._requests = requests or TemplateRequests(
+        self.requests = requests or TemplateRequests(
             lambda chip: self._transport.capture(lambda: self._send(chip)), fills_size=method == "pixels"
         )
-
-    @property
-    def requests(self) -> TemplateRequests:
-        """Fill in the requests of templates."""
-        return self._requests
 
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         """Fetch a chip, in parts if it is too large for one request.
@@ -193,7 +188,7 @@ class Fetcher:
             if self._stored is not None and (stored := self._stored.fetch(chip, accept)) is not None:
                 return stored
             with self._recipe_code():
-                request = self._requests.fill(chip)
+                request = self.requests.fill(chip)
             if self._method == "url":
                 return self._download(chip, request, check)
             if request is not None:

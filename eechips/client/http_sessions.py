@@ -47,42 +47,6 @@ class Adapter(requests.adapters.HTTPAdapter):
         return _send_of_requests(self, *args, **kwargs)
 
 
-class _GuardedConnection(urllib3.connection.HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn, _refuse_metadata)
-
-
-class _GuardedTlsConnection(urllib3.connection.HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn, _refuse_metadata)
-
-
-class _PublicConnection(urllib3.connection.HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn, _refuse_private)
-
-
-class _PublicTlsConnection(urllib3.connection.HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn, _refuse_private)
-
-
-class _GuardedPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
-
-
-class _GuardedTlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedTlsConnection
-
-
-class _PublicPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PublicConnection
-
-
-class _PublicTlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _PublicTlsConnection
-
-
 class GuardedAdapter(Adapter):
     """An adapter for addresses that others have written: it does not connect to clouds' metadata services.
 
@@ -100,8 +64,8 @@ class GuardedAdapter(Adapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the pools make guarded connections."""
         super().init_poolmanager(*args, **kwargs)
-        pools = (_PublicPool, _PublicTlsPool) if self._is_public else (_GuardedPool, _GuardedTlsPool)
-        self.poolmanager.pool_classes_by_scheme = dict(zip(("http", "https"), pools, strict=True))
+        refuse = _refuse_private if self._is_public else _refuse_metadata
+        self.poolmanager.pool_classes_by_scheme = _limited_pools(refuse)
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, unless its URL names an address that is off limits.
@@ -115,6 +79,26 @@ class GuardedAdapter(Adapter):
         if self._is_public and is_private_host(host):
             raise _private_refusal(host)
         return super().send(request, *args, **kwargs)
+
+
+def _limited_pools(refuse: Callable[[str, str], None]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Return, by scheme, the classes of pools that do not connect to addresses that are off limits."""
+
+    class Connection(urllib3.connection.HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect_within_limits(self, super()._new_conn, refuse)
+
+    class TlsConnection(urllib3.connection.HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect_within_limits(self, super()._new_conn, refuse)
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": Pool, "https": TlsPool}
 
 
 def _connect_within_limits(

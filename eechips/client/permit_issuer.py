@@ -25,7 +25,7 @@ from typing import Any
 
 from eechips.client.congestion import START, USUAL, CongestionController
 from eechips.client.permits import Permit, QuotaLimits
-from eechips.client.shared_cells import ClientCells, RunCells, SharedCells, allocate_shared_memory, make_semaphore
+from eechips.client.shared_cells import RunCells, SharedCells, allocate_shared_memory, make_semaphore
 from eechips.errors import ConfigurationError
 
 _BURST_SECONDS = 0.1
@@ -47,14 +47,6 @@ SPENT = -2.0
 """Wait of a thread that never gets one, as the budget of the run is spent."""
 _PROBE_SECONDS = 2.0
 """Seconds between two requests that test whether the service can be reached again."""
-
-_held = attrgetter("held")
-_paced = attrgetter("paced")
-_waiting = attrgetter("waiting")
-_waiting_next = attrgetter("waiting_next")
-_sent = attrgetter("sent")
-_rejected = attrgetter("rejected")
-_received = attrgetter("received")
 
 
 def read_lease_clock() -> float:
@@ -213,22 +205,22 @@ class PermitIssuer:
     @property
     def in_flight(self) -> int:
         """Requests that are with the service."""
-        return self._sum(_held) - self._sum(_paced)
+        return self._sum("held") - self._sum("paced")
 
     @property
     def sent(self) -> int:
         """Requests sent since the beginning, of every kind, repeats included."""
-        return self._sum(_sent)
+        return self._sum("sent")
 
     @property
     def rejected(self) -> int:
         """Requests that the service rejected with 429."""
-        return self._sum(_rejected)
+        return self._sum("rejected")
 
     @property
     def received(self) -> int:
         """Bytes of responses since the beginning."""
-        return self._sum(_received)
+        return self._sum("received")
 
     @property
     def is_stopped(self) -> bool:
@@ -284,26 +276,26 @@ class PermitIssuer:
         least = 1.0 if cells.lease_end == float("inf") else 0.0  # a run with a lease receives its share again soon
         self._congestion.limit = min(self._congestion.limit, max(least, float(in_flight)))
 
-    def _sum(self, cell: Callable[[ClientCells], float]) -> int:
-        return int(sum(map(cell, self._of_clients)))
+    def _sum(self, cell: str) -> int:
+        return int(sum(map(attrgetter(cell), self._of_clients)))
 
-    def _count_waiting(self, cell: Callable[[ClientCells], float], now: float) -> int:
+    def _count_waiting(self, cell: str, now: float) -> int:
         """Count the threads that wait for a permit, without those of paused processes."""
-        return int(sum(cell(client) for client in self._of_clients if now - client.seen <= _STALE))
+        return int(sum(getattr(client, cell) for client in self._of_clients if now - client.seen <= _STALE))
 
     def _wake_everybody(self) -> None:
-        for _ in range(self._sum(_waiting_next)):
+        for _ in range(self._sum("waiting_next")):
             self._wake_next.release()
-        for _ in range(self._sum(_waiting)):
+        for _ in range(self._sum("waiting")):
             self._wake.release()
         self._run.woken = self._run.woken_next = 0.0
 
     def _wake_some(self) -> None:
         """Wake one thread for each free permit; first those that wait for the next request of a unit."""
         cells, now = self._run, self.clock()
-        free = int(self.limit - self._sum(_held) - cells.woken - cells.woken_next)
-        continuing = max(0, min(free, self._count_waiting(_waiting_next, now) - int(cells.woken_next)))
-        beginning = max(0, min(free - continuing, self._count_waiting(_waiting, now) - int(cells.woken)))
+        free = int(self.limit - self._sum("held") - cells.woken - cells.woken_next)
+        continuing = max(0, min(free, self._count_waiting("waiting_next", now) - int(cells.woken_next)))
+        beginning = max(0, min(free - continuing, self._count_waiting("waiting", now) - int(cells.woken)))
         cells.woken_next += continuing
         cells.woken += beginning
         for _ in range(continuing):
@@ -329,8 +321,8 @@ class PermitIssuer:
             if cells.closed_until > now:
                 return False, cells.closed_until - now
             # A unit under way has priority: its names expire, and finishing it frees a slot.
-            queued = 0 if is_next else self._count_waiting(_waiting_next, now)
-            held = self._sum(_held)
+            queued = 0 if is_next else self._count_waiting("waiting_next", now)
+            held = self._sum("held")
             if held + queued >= self.limit:
                 self._note_waiting(now)
             if held + queued >= self.limit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +83,6 @@ class TermRecord:
     is_over: bool = False
     seconds: float = 0.0
     about: str = ""
-
-
-class QuotaRecords(Protocol):
-    """Place of the records of all runs that share a quota.
-
-    Methods raise EechipsError or OSError if the place does not respond; those that remove records do not.
-    """
-
-    def find(self) -> tuple[list[int], list[str]]:
-        """Return the numbers of terms, and the ids of runs with a report."""
-
-    def read_term(self, number: int) -> TermRecord | None:
-        """Return the record of a term; None if it does not exist or is damaged."""
-
-    def read_report(self, run: str) -> RunReport | None:
-        """Return the report of a run; None if it does not exist or is damaged."""
-
-    def create_term(self, record: TermRecord) -> bool:
-        """Write the first record of a term, unless there is one; return whether it was written."""
-
-    def write_term(self, record: TermRecord) -> None:
-        """Replace the record of a term."""
-
-    def write_report(self, report: RunReport) -> None:
-        """Write or replace the report of a run."""
-
-    def remove_term(self, number: int) -> None:
-        """Remove a term, if it exists."""
-
-    def remove_report(self, run: str) -> None:
-        """Remove the report of a run, if it exists."""
 
 
 @dataclass(frozen=True, slots=True)

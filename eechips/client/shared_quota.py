@@ -29,8 +29,9 @@ from dataclasses import replace
 
 from eechips.client.permit_issuer import read_lease_clock
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
+from eechips.client.quota_folder import QuotaFolder
 from eechips.client.quota_members import CountWatch, LimitProof, QuotaMember, RequestTime, fair_shares
-from eechips.client.quota_records import Grant, LeaseTimes, QuotaRecords, RunReport, TermRecord
+from eechips.client.quota_records import Grant, LeaseTimes, RunReport, TermRecord
 from eechips.client.throttle import Throttle
 
 _MOST_SLOTS = 1000
@@ -59,11 +60,15 @@ class SharedQuota:
         about: what the run is, for people.
         is_running: returns whether the process of a run is running; None if that is not visible from here.
         clock: seconds; the clock of the throttle's lease.
+
+    Attributes:
+        is_leader: whether this run learns the limit, and grants shares of it.
+        others: number of other runs that have a share.
     """
 
     def __init__(
         self,
-        records: QuotaRecords,
+        records: QuotaFolder,
         throttle: Throttle,
         run: str,
         times: LeaseTimes,
@@ -77,12 +82,12 @@ class SharedQuota:
         self._rate, self._about, self._is_running, self._clock = rate, about, is_running, clock
         self._term = TermRecord(0, "", 0, 0.0)
         self._first_limit = throttle.total_limit
-        self._is_leader = False
+        self.is_leader = False
         self._count = 0
         self._term_watch = CountWatch((0, 0), clock())
         self._watches: dict[str, CountWatch] = {}
         self._members: dict[str, QuotaMember] = {}
-        self._others = 0
+        self.others = 0
         self._is_changing = False
         self._lingering: list[tuple[int, float]] = []
         self._proof = LimitProof(0, 0)
@@ -91,24 +96,14 @@ class SharedQuota:
         self._request_time = RequestTime(0, clock())
 
     @property
-    def is_leader(self) -> bool:
-        """Return whether this run learns the limit, and grants shares of it."""
-        return self._is_leader
-
-    @property
-    def others(self) -> int:
-        """Number of other runs that have a share."""
-        return self._others
-
-    @property
     def total(self) -> int:
         """Slots of all runs together, as far as this run knows."""
-        return self._throttle.total_limit if self._is_leader else int(self._term.limit)
+        return self._throttle.total_limit if self.is_leader else int(self._term.limit)
 
     @property
     def is_waiting(self) -> bool:
         """Return whether this run follows another, and has no slot yet."""
-        return not self._is_leader and self._throttle.limit == 0
+        return not self.is_leader and self._throttle.limit == 0
 
     @property
     def is_cut_off(self) -> bool:
@@ -118,7 +113,7 @@ class SharedQuota:
     @property
     def pause(self) -> float:
         """Seconds to the next step."""
-        return self._times.pause(self._others, is_changing=self._is_changing)
+        return self._times.pause(self.others, is_changing=self._is_changing)
 
     def join(self) -> None:
         """Begin to take part: become the leader, or give up all slots until the leader grants some.
@@ -144,13 +139,13 @@ class SharedQuota:
         self._request_time.measure(use.sent - use.rejected - use.in_flight, use.in_flight, began)
         terms, runs = self._records.find()
         latest = max(terms, default=0)
-        if self._is_leader and self._is_replaced(latest):
+        if self.is_leader and self._is_replaced(latest):
             self._stand_down()
-        if not self._is_leader:
+        if not self.is_leader:
             self._read_term(latest)
             if self._is_open(latest, began):
                 self._stand(latest)
-        if self._is_leader:
+        if self.is_leader:
             self._lead(runs)
             for old in terms:
                 if old < self._term.number:
@@ -166,7 +161,7 @@ class SharedQuota:
         Raises:
             EechipsError, OSError: if the place of the records does not respond. Then the lease ends by itself.
         """
-        if not self._is_leader:
+        if not self.is_leader:
             self._records.remove_report(self._run)
             return
         _, runs = self._records.find()
@@ -174,7 +169,7 @@ class SharedQuota:
             self._records.remove_term(self._term.number)
         else:
             self._write_term(is_over=True)
-        self._is_leader = False
+        self.is_leader = False
 
     # Following
 
@@ -207,7 +202,7 @@ class SharedQuota:
         term = TermRecord(latest + 1, self._run, 1, limit, is_learned, kept, about=self._about)
         if not self._records.create_term(term):
             return
-        self._term, self._is_leader, self._lingering = term, True, []
+        self._term, self.is_leader, self._lingering = term, True, []
         if before.leader not in ("", self._run) and not before.is_over and self._is_running(before.leader) is False:
             self._linger(int(limit) - _sum_reserved(kept.values()), before.seconds)
         self._members = {run: QuotaMember(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
@@ -224,7 +219,7 @@ class SharedQuota:
         """Apply the grant of this run, and report."""
         grant = self._term.grants.get(self._run, Grant(0, 0, 0, None))
         before = self._throttle.limit
-        self._others = len(self._term.grants.keys() | {self._term.leader}) - (self._run in self._term.grants)
+        self.others = len(self._term.grants.keys() | {self._term.leader}) - (self._run in self._term.grants)
         rates = [rate for rate in (grant.rate, self._rate) if rate is not None]
         use = self._throttle.measure()
         self._throttle.share(QuotaShare(grant.slots, min(rates, default=None), grant.rejected))
@@ -265,7 +260,7 @@ class SharedQuota:
 
     def _stand_down(self) -> None:
         """Follow the leader of a later term."""
-        self._is_leader = False
+        self.is_leader = False
         self._members, self._watches = {}, {}
         self._throttle.follow()
 
@@ -277,7 +272,7 @@ class SharedQuota:
             self._watches.pop(gone, None)
         for run in present:
             self._note_report(run)
-        self._others = len(self._members)
+        self.others = len(self._members)
         self._prove()
         count = self._term.count + 1
         self._divide(count)

@@ -81,7 +81,9 @@ class StoredPixels:
             tries = self._tries.setdefault((chip.asset.rpartition("/")[0] or chip.asset, chip.bands), _Tries())
             if not tries.is_due():
                 return None
-        stored = _stored(chip)
+        stored = StoredChip(
+            image=chip.image, grid=chip.grid, format=chip.format, bands=chip.bands, dtype=chip.dtype, asset=chip.asset
+        )
 
         def receive(body: bytes) -> T | None:
             try:
@@ -89,23 +91,15 @@ class StoredPixels:
             except (UncertainMaskError, ValidationError):
                 return None
 
-        content: T | None = None
         request = self._transport.capture(lambda: _send(chip))
         # The error that concerns the user is that of the chip's own expression.
         try:
-            content = self._transport.post(request, receive)
+            content: T | None = self._transport.post(request, receive)
         except (PermanentError, ConfigurationError):
             content = None
         with self._lock:
             tries.settle(is_used=content is not None)
         return content
-
-
-def _stored(chip: Chip) -> StoredChip:
-    """Return the chip whose response has no mask band."""
-    return StoredChip(
-        image=chip.image, grid=chip.grid, format=chip.format, bands=chip.bands, dtype=chip.dtype, asset=chip.asset
-    )
 
 
 def _send(chip: Chip) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import ee
 
 PAGE_SIZE = 1000
-"""Features a page: the default and the maximum of ``table:computeFeatures``."""
+"""Features a page: the default of ``table:computeFeatures``, which names no maximum
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures)."""
 
 _FEWER = 4  # divides the size of a request that was too large: rows a page, days a range
 _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose sizes are remembered

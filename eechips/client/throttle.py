@@ -10,7 +10,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from operator import attrgetter
 
 from eechips.client.permit_issuer import MAX_NAP, NO_PERMIT, SPENT, PermitIssuer
 from eechips.client.permits import Permit, QuotaShare, QuotaUse, Stopped, UsageDelta
@@ -96,9 +95,6 @@ class QuotaClient:
 
 _MOST_LEARNED = 1000
 """Responses of another run, at most, that one report adds to what is learned."""
-
-_held = attrgetter("held")
-_share = attrgetter("share")
 
 
 class Throttle(PermitIssuer):
@@ -211,7 +207,7 @@ class Throttle(PermitIssuer):
     def measure(self) -> QuotaUse:
         """Return the use of the quota since the previous call."""
         with self._locked() as cells:
-            held = self._sum(_held)
+            held = self._sum("held")
             peak, cells.peak = max(held, int(cells.peak)), float(held)
             return QuotaUse(
                 limit=self.limit,
@@ -249,7 +245,7 @@ class Throttle(PermitIssuer):
                 in_flight = min(self._all_in_flight, self.total_limit - 1)
                 self._controller.rejected(in_flight, now, restricted=delta.is_restricted)
             for _ in range(delta.sent - delta.rejected):
-                if self._sum(_share) >= self.limit:  # else the limit is not in force yet, and proves nothing
+                if self._sum("share") >= self.limit:  # else the limit is not in force yet, and proves nothing
                     in_flight = min(wanted + others, self.total_limit)
                     self._controller.answered(in_flight, now, restricted=delta.is_restricted)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import MOST_PROFILES, fetch_profiles
@@ -44,8 +44,8 @@ class ProfileFetcher:
         transport: transport of this process, whose client is initialised.
     """
 
-    def __init__(self, transport: Transport, log: RunLog, clock: Callable[[], float] = time.monotonic) -> None:
-        self._transport, self._log, self._clock = transport, log, clock
+    def __init__(self, transport: Transport, log: RunLog) -> None:
+        self._transport, self._log = transport, log
         self._changed = threading.Condition()
         self._waiting: dict[str, float] = {}
         self._fetched: dict[str, float | None] = {}
@@ -66,7 +66,7 @@ class ProfileFetcher:
             profiles: ids.
             is_urgent: whether to fetch all that wait at once.
         """
-        now = self._clock()
+        now = time.monotonic()
         with self._changed:
             for profile in profiles:
                 self._waiting.setdefault(profile, now)
@@ -86,10 +86,10 @@ class ProfileFetcher:
 
     def finish(self, seconds: float) -> None:
         """Fetch all that wait, for some seconds at most; what has not come by then is given up."""
-        end = self._clock() + seconds
+        end = time.monotonic() + seconds
         self.add((), is_urgent=True)
         with self._changed:
-            while (self._waiting or self._in_request) and (left := end - self._clock()) > 0:
+            while (self._waiting or self._in_request) and (left := end - time.monotonic()) > 0:
                 self._changed.wait(min(left, _NAP))
             late = [*self._waiting, *self._in_request]
             self._waiting, self._in_request = {}, []
@@ -126,7 +126,7 @@ class ProfileFetcher:
         if oldest is None:
             self._is_urgent = False
             return []
-        is_due = self._is_urgent or len(self._waiting) >= MOST_PROFILES or self._clock() - oldest >= WAIT_SECONDS
+        is_due = self._is_urgent or len(self._waiting) >= MOST_PROFILES or time.monotonic() - oldest >= WAIT_SECONDS
         batch = list(self._waiting)[:MOST_PROFILES] if is_due else []
         for profile in batch:
             del self._waiting[profile]
@@ -153,9 +153,9 @@ class ProfileFetcher:
 
     def _wait(self, seconds: float) -> bool:
         """Wait before a repeat; return False if the profiles were given up meanwhile."""
-        end = self._clock() + seconds
+        end = time.monotonic() + seconds
         with self._changed:
-            while self._is_wanted and (left := end - self._clock()) > 0:
+            while self._is_wanted and (left := end - time.monotonic()) > 0:
                 self._changed.wait(min(left, _NAP))
             return self._is_wanted
 

@@ -97,6 +97,12 @@ class Progress:
         if self._bar is not None:
             self._bar.update(1)
 
+    def settle_up_to(self, count: int) -> None:
+        """Count items as settled, up to a number of them, and update the display."""
+        while self._settled < count:
+            self.settle(failed=False)
+        self.show(0, 0)
+
     def reopen(self, count: int) -> None:
         """Uncount units that are fetched again."""
         self._settled -= count

@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,16 +60,13 @@ class SharingRun:
     slots: int
 
 
-def list_sharing_runs(
-    place: str | Path, endpoint: str, project: str, sleep: Callable[[float], None] = time.sleep
-) -> tuple[list[SharingRun], int]:
+def list_sharing_runs(place: str | Path, endpoint: str, project: str) -> tuple[list[SharingRun], int]:
     """List the runs that share a quota at present, the one that learns the limit first.
 
     Runs of other machines count if they write within a few seconds.
 
     Args:
         place: folder, or URL of an object store.
-        sleep: waits.
 
     Returns:
         The runs, and the slots of all together.
@@ -87,7 +84,7 @@ def list_sharing_runs(
     alive = {run for run in ids if is_run_alive(run)}
     unknown = {run for run in ids if is_run_alive(run) is None}
     if unknown:
-        sleep(2.0 * folder.times.pause(0))
+        time.sleep(2.0 * folder.times.pause(0))
         later, new = _read_records(folder)
         if later is not None and (later.number, later.count) != (term.number, term.count):
             alive.add(later.leader)

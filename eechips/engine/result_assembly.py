@@ -214,14 +214,9 @@ class Results:
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
         with self.progress(math.ceil(path.stat().st_size / _MEGABYTE), "MB uploaded") as progress:
-            done = 0
 
             def report(count: int) -> None:
-                nonlocal done
-                for _ in range(done, count // _MEGABYTE):
-                    progress.settle(failed=False)
-                done = max(done, count // _MEGABYTE)
-                progress.show(0, 0)
+                progress.settle_up_to(count // _MEGABYTE)
 
             retry.call(lambda: remote.upload(name, path, report), RetryPolicy())
 

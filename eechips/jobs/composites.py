@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import ee
 import numpy as np
 
+from eechips.client.chip_parameters import grid_rectangle
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
@@ -26,7 +27,6 @@ from eechips.jobs.imagery_recipe import ImageryRecipe, scene_fields
 from eechips.jobs.recipe_options import make_recipe, run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
-from eechips.planning.expressions import grid_rectangle
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer

@@ -116,11 +116,10 @@ class Images(ImageryRecipe[ImagesOptions]):
         if self.options.mosaic_by is not None:
             for region_scenes in self._places(selection):
                 region = imagery.region_fields(region_scenes.region)
-                for joined in group_passes(region_scenes.scenes, self.options.mosaic_by, imagery.source.dataset_id)[
-                    :limit
-                ]:
-                    is_native = all(map(region_scenes.is_native, joined.scenes))
-                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined.scenes, region_scenes.grid
+                passes = group_passes(region_scenes.scenes, self.options.mosaic_by, imagery.source.dataset_id)
+                for joined in passes[:limit]:
+                    is_native = all(map(region_scenes.is_native, joined))
+                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined, region_scenes.grid
             return
         if imagery.regions is not None:
             for region_scenes in imagery.find_regions(selection):

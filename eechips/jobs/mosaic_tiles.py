@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.datasets import Kind
-from eechips.engine.progress import Progress
 from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import StorageError
@@ -236,7 +235,7 @@ def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, na
     refuse_small_disk(pieces[0].path.parent, written, SMALL_DISK)
     with results.make(name) as path:
         with results.progress(math.ceil(written / _MEGABYTE), "MB") as progress:
-            mosaic.write(path, _Gauge(progress).show)
+            mosaic.write(path, lambda count: progress.settle_up_to(count // _MEGABYTE))
         with results.progress(len(pieces), "windows checked") as progress:
             digests = []
             for _, digest in mosaic.check(path):
@@ -307,20 +306,6 @@ def estimate_disk(layout: MosaicLayout, compress: str) -> int:
     grid = layout.grid
     raw = grid.width * grid.height * len(layout.bands) * np.dtype(layout.dtype).itemsize
     return round(raw * (_COMPRESSION + _WRITTEN * (1.0 if compress == "none" else _COMPRESSION)))
-
-
-class _Gauge:
-    """Show the number of written megabytes."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._shown = progress, 0
-
-    def show(self, written: int) -> None:
-        """Update the display."""
-        while self._shown < written // _MEGABYTE:
-            self._progress.settle(failed=False)
-            self._shown += 1
-        self._progress.show(0, 0)
 
 
 def _windows(pieces: Sequence[MosaicPart], digests: Sequence[str]) -> pa.Table:

@@ -166,14 +166,10 @@ def _periods(options: SampleOptions, count: int) -> tuple[TimeWindow, ...]:
         assert options.end is not None
         assert options.step is not None
         periods = parse_step(options.step).periods(parse_day(options.start), parse_day(options.end))
-        return tuple(TimeWindow(_millis(period.start), _millis(period.end)) for period in periods)
+        return tuple(TimeWindow(parse_moment(str(period.start)), parse_moment(str(period.end))) for period in periods)
     if not 1 <= count <= _MOST_FRAMES:
         raise UsageError(f"`frames` must be 1 to {_MOST_FRAMES:,}, not {options.frames}")
     return ()
-
-
-def _millis(day: Any) -> int:
-    return parse_moment(day.isoformat())
 
 
 def _choice(options: SampleOptions, count: int, word: str | None) -> Choice:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eechips.errors import StorageError
 from eechips.storage import resolve_inside
+
+T = TypeVar("T")
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """Begins a rollback journal, and ends one that names a super-journal: https://www.sqlite.org/fileformat.html#rollbackjournal."""
@@ -78,53 +80,38 @@ class Cursor(sqlite3.Cursor):
 
     connection: Connection
 
-    def _failed(self, error: Exception) -> StorageError:
-        self.close()  # a traceback keeps the cursor, and its statement would keep the file open
-        return _explained(error, self.connection.path)
+    def _do(self, method: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return method(*arguments)
+        except _ERRORS as error:
+            self.close()  # a traceback keeps the cursor, and its statement would keep the file open
+            raise _explained(error, self.connection.path) from error
 
     def execute(self, *arguments: Any) -> Cursor:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            super().execute(*arguments)
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        self._do(super().execute, *arguments)
         return self
 
     def executemany(self, statement: str, rows: Iterable[Any]) -> Cursor:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            super().executemany(statement, rows)
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        self._do(super().executemany, statement, rows)
         return self
 
     def __next__(self) -> Any:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            return super().__next__()
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        return self._do(super().__next__)
 
     def fetchone(self) -> Any:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            return super().fetchone()
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        return self._do(super().fetchone)
 
     def fetchmany(self, size: int | None = 1) -> list[Any]:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            return super().fetchmany(size)
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        return self._do(super().fetchmany, size)
 
     def fetchall(self) -> list[Any]:
         """Do as ``sqlite3.Cursor`` does, with errors of eechips."""
-        try:
-            return super().fetchall()
-        except _ERRORS as error:
-            raise self._failed(error) from error
+        return self._do(super().fetchall)
 
 
 class Connection(sqlite3.Connection):

@@ -19,7 +19,7 @@ from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import connect, damaged, list_tables
-from eechips.manifest.unit_record import MANIFEST, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import MANIFEST, OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
 SCHEMA_VERSION = 4
@@ -335,14 +335,12 @@ class Ledger:
         return self._open_units(first, self.end if end is None else end)
 
     def _open_units(self, first: int, end: int) -> Iterator[WorkUnit]:
-        states = [state.value for state in State if state.is_open]
-        marks = ", ".join("?" * len(states))
         last = first - 1
         while True:
             rows = self.database.execute(
                 f"SELECT {_PLANNED} FROM units"
-                f" WHERE position > ? AND position < ? AND state IN ({marks}) ORDER BY position LIMIT ?",
-                (last, end, *states, _BATCH),
+                f" WHERE position > ? AND position < ? AND state IN ({OPEN_STATES}) ORDER BY position LIMIT ?",
+                (last, end, _BATCH),
             ).fetchall()
             if not rows:
                 return

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from eechips.manifest.database import Connection, list_tables
-from eechips.manifest.unit_record import FAILURES, LAYERS, Column, State
+from eechips.manifest.unit_record import FAILURES, LAYERS, OPEN_STATES, Column, State
 from eechips.recipe.units import COMPLETES
 
 
@@ -81,15 +81,13 @@ def sum_bytes(database: Connection) -> int:
 
 def sample_units(database: Connection, most: int) -> list[str]:
     """Return open units as JSON: up to so many, spread evenly over the plan."""
-    states = [state.value for state in State if state.is_open]
-    marks = ", ".join("?" * len(states))
     end = database.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0]
     step = max(1, -(-end // most))
-    query = f"SELECT unit FROM units WHERE position % ? = 0 AND state IN ({marks}) ORDER BY position"
-    sampled = database.execute(query, (step, *states)).fetchall()
+    query = f"SELECT unit FROM units WHERE position % ? = 0 AND state IN ({OPEN_STATES}) ORDER BY position"
+    sampled = database.execute(query, (step,)).fetchall()
     if not sampled:  # only a few are left, between these
-        query = f"SELECT unit FROM units WHERE state IN ({marks}) ORDER BY position LIMIT ?"
-        sampled = database.execute(query, (*states, most)).fetchall()
+        query = f"SELECT unit FROM units WHERE state IN ({OPEN_STATES}) ORDER BY position LIMIT ?"
+        sampled = database.execute(query, (most,)).fetchall()
     return [unit for (unit,) in sampled]
 
 
@@ -106,10 +104,9 @@ def open_positions(database: Connection, first: int, end: int) -> list[int]:
         first: position of the first that may be.
         end: position after the last that may be.
     """
-    states = [state.value for state in State if state.is_open]
-    marks = ", ".join("?" * len(states))
-    query = f"SELECT position FROM units WHERE position >= ? AND position < ? AND state IN ({marks}) ORDER BY position"
-    return [position for (position,) in database.execute(query, (first, end, *states))]
+    between = "position >= ? AND position < ?"
+    query = f"SELECT position FROM units WHERE {between} AND state IN ({OPEN_STATES}) ORDER BY position"
+    return [position for (position,) in database.execute(query, (first, end))]
 
 
 def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:

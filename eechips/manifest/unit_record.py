@@ -134,6 +134,10 @@ class State(str, Enum):
         return self in (State.DONE, State.EMPTY)
 
 
+OPEN_STATES = ", ".join(repr(state.value) for state in State if state.is_open)
+"""The states of open units as a list in SQL."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkUnit:
     """A unit that is to be fetched.

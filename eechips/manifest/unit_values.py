@@ -126,17 +126,7 @@ def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
     try:
         return list(footprints(grids))
     except UsageError:  # a CRS is unknown: of one of them
-        return [footprints([grid])[0] if _is_known(grid) else None for grid in grids]
-
-
-def _is_known(grid: Grid | None) -> bool:
-    from eechips.geo.footprints import footprints
-
-    try:
-        footprints([grid])
-    except UsageError:
-        return False
-    return True
+        return [outline for grid in grids for outline in _outlines([grid])] if len(grids) > 1 else [None]
 
 
 def _grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:

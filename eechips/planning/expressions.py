@@ -235,14 +235,6 @@ def box_around_all(shapes: npt.NDArray[np.object_]) -> ee.Geometry | None:
     return box
 
 
-def grid_rectangle(grid: Grid) -> ee.Geometry:
-    """Return the outline of a grid for the server."""
-    projection = ee.Projection(grid.crs, list(grid.transform))
-    corners = [0, 0, grid.width, grid.height]
-    rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
-    return rectangle
-
-
 def grid_interior(grid: Grid) -> ee.Geometry:
     """Return the rectangle of :func:`corners_inside` for the server."""
     rectangle: ee.Geometry = ee.Geometry.Polygon(corners_inside(grid), ee.Projection(grid.crs), False)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.client.table_rows import PAGE_SIZE
 from eechips.errors import RequestError
 from eechips.planning import planning_requests
 from eechips.planning.regions import planar_geometry
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
-MOST_FEATURES = planning_requests.PAGE_SIZE
+MOST_FEATURES = PAGE_SIZE
 """Features of a cell, unless it is the smallest: a page of ``table:computeFeatures``. Of further pages the service may
 compute the earlier ones again."""
 

@@ -119,19 +119,11 @@ def choose_of_windows(
         An image for each interval; None where none is clear enough.
     """
     suitable = _suitable(candidates, min_clear)
-    return [
-        next(
-            iter(
-                _best(
-                    [candidate for candidate in suitable if window.start <= candidate.time < window.end],
-                    1,
-                    window.middle,
-                )
-            ),
-            None,
-        )
-        for window in windows
-    ]
+    chosen = []
+    for window in windows:
+        within = [candidate for candidate in suitable if window.start <= candidate.time < window.end]
+        chosen += _padded(_best(within, 1, window.middle), 1)
+    return chosen
 
 
 def split_window(window: TimeWindow, count: int) -> list[TimeWindow]:

@@ -146,19 +146,7 @@ satellites about as long; a pass over the lit side of the Earth is half of an or
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePass:
-    """The images of a pass, by time."""
-
-    scenes: tuple[Scene, ...]
-
-    @property
-    def first(self) -> Scene:
-        """The earliest image."""
-        return self.scenes[0]
-
-
-def group_passes(scenes: Sequence[Scene], kind: PassKind, dataset: str) -> list[ImagePass]:
+def group_passes(scenes: Sequence[Scene], kind: PassKind, dataset: str) -> list[list[Scene]]:
     """Group images by pass.
 
     Images of a pass have the same platform, if they name one, and the same day or the same orbit. Images without a time
@@ -170,7 +158,7 @@ def group_passes(scenes: Sequence[Scene], kind: PassKind, dataset: str) -> list[
         dataset: name of the collection, for the error.
 
     Returns:
-        The passes by the time of their first image.
+        The images of each pass, by time; the passes by the time of their first image.
 
     Raises:
         UsageError: if an image has no number of an orbit, which ``orbit`` needs.
@@ -180,19 +168,13 @@ def group_passes(scenes: Sequence[Scene], kind: PassKind, dataset: str) -> list[
     for scene in scenes:
         key = _first_of(scene, PLATFORM_PROPERTIES), scene.day if kind == "day" else _orbit(scene, dataset)
         group = None if scene.time is None else latest.get(key)
-        if group is None or (kind == "orbit" and _gap(group[-1], scene) > HALF_ORBIT):
+        if group is None or (kind == "orbit" and (scene.time or 0) - (group[-1].time or 0) > HALF_ORBIT):
             group = []
             groups.append(group)
             if scene.time is not None:
                 latest[key] = group
         group.append(scene)
-    return [ImagePass(tuple(group)) for group in groups]
-
-
-def _gap(before: Scene, after: Scene) -> int:
-    assert before.time is not None
-    assert after.time is not None
-    return after.time - before.time
+    return groups
 
 
 def _orbit(scene: Scene, dataset: str) -> Any:
@@ -207,8 +189,5 @@ def _orbit(scene: Scene, dataset: str) -> Any:
 
 def _first_of(scene: Scene, names: Iterable[str]) -> Any:
     """Return the first of some properties that an image has; None if it has none."""
-    return next(_values(scene, names), None)
-
-
-def _values(scene: Scene, names: Iterable[str]) -> Iterator[Any]:
-    return (value for name in names if (value := scene.properties.get(name)) is not None)
+    values = map(scene.properties.get, names)
+    return next((value for value in values if value is not None), None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eechips.client import retry
 from eechips.client.congestion import USUAL
 from eechips.client.error_classification import classify_exception, classify_response
-from eechips.client.table_rows import feature_pages
+from eechips.client.table_rows import PAGE_SIZE, feature_pages
 from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError, ValidationError
 from eechips.processes.parallel_map import parallel_map
 from eechips.text.formatting import format_duration
@@ -58,10 +58,6 @@ _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 # "Geometry.simplify: Geometry has too many edges (9180789 > 2000000)."
 # https://github.com/Blue-Ventures-Conservation/GEM/issues/36
 _MANY_EDGES = "has too many edges"
-
-# The service's own default; the reference does not name a greatest page.
-# https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures
-PAGE_SIZE = 1000
 
 _SHRINK = 8  # factor by which a page shrinks if it is too large: 1000, 125, 15, 1
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.client.chip_parameters import grid_rectangle
 from eechips.errors import RegionError
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.planning import inventory
-from eechips.planning.expressions import grid_rectangle
 from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.inventory import Scene
 from eechips.planning.planning_requests import request_each

@@ -26,7 +26,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.client.table_rows import feature_pages
+from eechips.client.table_rows import PAGE_SIZE, feature_pages
 from eechips.errors import RegionError, RequestError
 from eechips.geo.polygons import list_polygons, mean_width, wrap_at_antimeridian
 from eechips.planning import planning_requests
@@ -116,7 +116,7 @@ def fetch_strata(
         some = [feature for feature in features if feature.is_inside == is_inside]
         costs = [feature.length / _LENGTH for feature in some]
         shapes = planning_requests.request_each(
-            some, outlines.fetch, size=planning_requests.PAGE_SIZE, costs=costs, noun="outlines", cure=_CURE
+            some, outlines.fetch, size=PAGE_SIZE, costs=costs, noun="outlines", cure=_CURE
         )
         for feature, shape in zip(some, shapes, strict=True):
             names.setdefault(feature.id, feature.name)

@@ -133,17 +133,14 @@ class CallExecutor:
 
     def _call(self, folder: CallFolder, position: int) -> CallResult:
         try:
-            return self._called(folder, position)
+            program = self._load(folder)
+            call = folder.call(program, position)
+            changes = StateChanges(call.function) if program.shares else None
+            value = call.function(*call.arguments, **call.keywords)
+            return CallResult(value, changes=changes.found() if changes is not None else ())
         except BaseException:  # an error of the script, not of its folder
             self._has_raised = True
             raise
-
-    def _called(self, folder: CallFolder, position: int) -> CallResult:
-        program = self._load(folder)
-        call = folder.call(program, position)
-        changes = StateChanges(call.function) if program.shares else None
-        value = call.function(*call.arguments, **call.keywords)
-        return CallResult(value, changes=changes.found() if changes is not None else ())
 
     def _load(self, folder: CallFolder) -> Program:
         if self._program is None or self._folder is None or self._folder.path != folder.path:

@@ -115,8 +115,5 @@ def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
 
         return original(self, once, *args, **options)
 
-    kind.__call__ = call
-    try:
+    with replace_names(kind, __call__=call):
         yield
-    finally:
-        kind.__call__ = original

@@ -89,19 +89,14 @@ class NameTemplate:
             raise UsageError(f"the name template '{text}' is malformed: '{wide[0]}' makes more than 999 characters")
         if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
             raise UsageError(f"the name template '{text}' must be a path below the output folder")
-        self._fields = frozenset(fields)
+        self.fields = frozenset(fields)
         self.is_unique = any(_keeps_apart(part) for part in self._parts) and not prefers_values
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """Names of its fields."""
-        return self._fields
 
     def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
         """Return whether the name of this unit differs from the name of any other unit."""
         if not self.prefers_values:
             return self.is_unique
-        own = self._fields & {"id", "index"} & unit_fields(unit).keys()
+        own = self.fields & {"id", "index"} & unit_fields(unit).keys()
         return not own and any(_keeps_apart(part) for part in self._parts)
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.quota_folder import QuotaFolder, is_run_alive
-from eechips.client.quota_records import Grant, QuotaRecords, RunReport, TermRecord
+from eechips.client.quota_records import Grant, RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.errors import EechipsError
@@ -66,7 +66,7 @@ def test_records_are_read_as_they_were_written(records: QuotaFolder) -> None:
     records.remove_report("ab-1")
 
 
-def member(records: QuotaRecords, run: str) -> tuple[SharedQuota, Throttle]:
+def member(records: QuotaFolder, run: str) -> tuple[SharedQuota, Throttle]:
     throttle = Throttle(None, QuotaLimits(in_flight=1000, start=40, is_known=False), clients=1)
     return SharedQuota(records, throttle, run, QuotaFolder("x", "", "").times), throttle
 

@@ -16,7 +16,6 @@ from multiprocessing.synchronize import Semaphore
 
 import pytest
 
-from eechips.client.permit_issuer import _waiting, _waiting_next
 from eechips.client.permits import Permit, QuotaLimits, Stopped
 from eechips.client.throttle import QuotaClient, Throttle
 from eechips.errors import StorageError
@@ -177,7 +176,7 @@ def test_requests_of_started_units_have_priority() -> None:
     with throttle.client(2).permit():
         for thread in (*first, then):
             thread.start()
-        _until(lambda: throttle._sum(_waiting) + throttle._sum(_waiting_next) == 4)
+        _until(lambda: throttle._sum("waiting") + throttle._sum("waiting_next") == 4)
     for thread in (*first, then):
         thread.join(60)
     assert order[0] == "next"
@@ -309,9 +308,9 @@ def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> 
     with throttle.client(2).permit():
         child.start()
         assert ours.poll(60)
-        _until(lambda: throttle._sum(_waiting_next) == 1)
+        _until(lambda: throttle._sum("waiting_next") == 1)
         os.kill(child.pid or 0, signal.SIGSTOP)
-    if throttle._sum(_waiting_next) == 0:  # it was paused between two waits
+    if throttle._sum("waiting_next") == 0:  # it was paused between two waits
         return
     try:
         got = threading.Event()

@@ -35,8 +35,8 @@ def test_passes_of_a_day_are_groups_by_day_and_platform(found: list[Scene]) -> N
     days = pd.to_datetime(table["time"], unit="ms").dt.floor("D")
     expected = {frozenset(each) for _, each in table.groupby([days, "SPACECRAFT_ID"])["index"]}
     passes = group_passes(found, "day", "L8")
-    assert {frozenset(scene.index for scene in each.scenes) for each in passes} == expected
-    assert [each.first.time for each in passes] == sorted(each.first.time or 0 for each in passes)
+    assert {frozenset(scene.index for scene in each) for each in passes} == expected
+    assert [each[0].time for each in passes] == sorted(each[0].time or 0 for each in passes)
 
 
 @given(scenes)
@@ -47,9 +47,9 @@ def test_passes_of_an_orbit_have_no_gap_of_half_an_orbit(found: list[Scene]) -> 
     number = later.groupby([table[name] for name in names]).cumsum().rename("number")
     expected = {frozenset(each) for _, each in table.groupby([*names, number])["index"]}
     passes = group_passes(found, "orbit", "L8")
-    assert {frozenset(scene.index for scene in each.scenes) for each in passes} == expected
+    assert {frozenset(scene.index for scene in each) for each in passes} == expected
 
 
 def test_images_without_a_time_are_passes_of_their_own() -> None:
     found = [Scene(name, None, GRID, True, True) for name in "ab"]
-    assert [each.scenes for each in group_passes(found, "day", "L8")] == [(each,) for each in found]
+    assert group_passes(found, "day", "L8") == [[each] for each in found]

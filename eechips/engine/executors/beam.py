@@ -194,7 +194,7 @@ class _Pipeline:
 
     def __init__(self, job: PipelineJob, path: Path, log: Path, look: float) -> None:
         self.queue = job.queue
-        self._submission, self._look, self._clock = job, look, time.monotonic
+        self._submission, self._look = job, look
         self._looked = time.monotonic()
         self._read: set[str] = set()
         self._workers: dict[str, tuple[str, int] | None] = {}
@@ -249,9 +249,9 @@ class _Pipeline:
 
     def batches(self, *, is_over: bool) -> list[OutcomeBatch]:
         """Return the batches since the previous call, if it is time to list them."""
-        if not is_over and self._clock() - self._looked < self._look:
+        if not is_over and time.monotonic() - self._looked < self._look:
             return []
-        self._looked = self._clock()
+        self._looked = time.monotonic()
         new_batches = []
         for name in self.queue.batch_names():
             if name not in self._read:

@@ -18,6 +18,7 @@ import itertools
 import math
 import queue
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -140,7 +141,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 completed.append(self._done.get_nowait())
         is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in completed)
         events = self._take_assignments_back() if is_broken else self._collect(completed)
-        if is_broken or self._clock() - self._updated >= _UPDATE_SECONDS:
+        if is_broken or time.monotonic() - self._updated >= _UPDATE_SECONDS:
             events += self._update_workers()
         return events + self._replace_overdue()
 
@@ -287,7 +288,7 @@ class DaskExecutor(Executor[_DaskHandle]):
 
     def _update_workers(self) -> list[Finished | Lost]:
         """Update the list of workers."""
-        self._updated = self._clock()
+        self._updated = time.monotonic()
         known = self._identity()
         if known is None:
             self.notice = f"The connection to the Dask scheduler{self._place} is broken: connecting again."

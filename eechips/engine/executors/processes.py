@@ -14,6 +14,7 @@ import select
 import selectors
 import signal
 import tempfile
+import time
 import warnings
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker, util
@@ -248,9 +249,9 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         for handle in self._handles:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 handle.pipe.send(None)
-        deadline = self._clock() + _STOP_TIMEOUT
+        deadline = time.monotonic() + _STOP_TIMEOUT
         for handle in self._handles:
-            handle.process.join(max(0.0, deadline - self._clock()))
+            handle.process.join(max(0.0, deadline - time.monotonic()))
         self.kill()
 
 
