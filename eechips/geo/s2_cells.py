@@ -7,6 +7,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.geo.ellipsoid import lonlat_of, normals_of
+
 LEVELS = 30
 """The finest level."""
 
@@ -24,8 +26,7 @@ Integers = npt.NDArray[np.int64]
 
 def cell_ids(longitudes: Floats, latitudes: Floats, level: int) -> npt.NDArray[np.uint64]:
     """Return the 64-bit ids of the cells of points, shape (n,)."""
-    lon, lat = np.radians(longitudes), np.radians(latitudes)
-    x, y, z = xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    x, y, z = xyz = normals_of(np.column_stack([longitudes, latitudes])).T
     axis = np.abs(xyz).argmax(axis=0)
     largest = np.take_along_axis(xyz, axis[None], axis=0)[0]
     face = axis + 3 * (largest < 0)
@@ -110,8 +111,7 @@ def _centres(face: Integers, i: Integers, j: Integers, level: int) -> Floats:
     x = np.choose(face, [one, -u, -u, -one, v, v])
     y = np.choose(face, [u, one, -v, -v, -one, u])
     z = np.choose(face, [v, v, one, -u, -u, -one])
-    lonlat: Floats = np.degrees(np.column_stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))]))
-    return lonlat
+    return lonlat_of(np.column_stack([x, y, z]))
 
 
 def _coordinate(share: Floats) -> Floats:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from eechips.geo.ellipsoid import normals_of
 from eechips.geo.grid import Grid
 from eechips.planning.projection import project
 from eechips.planning.zones import ZoneShapes
@@ -90,8 +91,7 @@ def divide_places(
     """
     if not len(lonlat):
         return
-    lon, lat = np.radians(lonlat[:, 0]), np.radians(lonlat[:, 1])
-    space = _RADIUS * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    space = _RADIUS * normals_of(lonlat)
     keys = tile_keys(lonlat, cost.tile)
     more = np.zeros(len(lonlat)) if areas is None else areas / cost.tile**2
     bytes_of = np.full(len(lonlat), 40) if sizes is None else sizes

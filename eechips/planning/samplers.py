@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.geo.ellipsoid import normals_of
 from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_at_antimeridian, wrap_longitudes
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.text.formatting import parse_distance as parse_distance
@@ -204,7 +205,7 @@ _MOST_PLACES = 10_000_000  # of regular rows
 
 def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     """Return the distance between places (…, 2) in degrees, in metres on the sphere with the Earth's area."""
-    chords = np.linalg.norm(_vectors(first) - _vectors(second), axis=-1)
+    chords = np.linalg.norm(normals_of(first) - normals_of(second), axis=-1)
     metres: Array = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
     return metres
 
@@ -246,7 +247,7 @@ class MinDistance:
             return False
         if radius == 0.0:
             return True
-        x, y, z = (EARTH_RADIUS * _vectors(point)).tolist()
+        x, y, z = (EARTH_RADIUS * normals_of(point)).tolist()
         if 2.0 * radius > self._edge:
             self._resize(2.0 * radius)
         cell = self._cell(x, y, z)
@@ -309,8 +310,3 @@ def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDA
         raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller distance in `cells`")
     points = np.column_stack([wrap_longitudes(lon[inside]), lat[inside]])
     return points, np.column_stack([rows[index], columns])[inside]
-
-
-def _vectors(points: npt.ArrayLike) -> Array:
-    lon, lat = np.moveaxis(np.radians(np.asarray(points, dtype=np.float64)), -1, 0)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
