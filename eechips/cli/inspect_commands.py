@@ -19,7 +19,8 @@ from eechips.commands.parameters import HELP, LocalPath
 from eechips.errors import UsageError
 from eechips.manifest.code_changes import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
-from eechips.manifest.run import Run, Status, open_run
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.run_status import Status
 from eechips.text.formatting import format_bytes, format_count, format_duration, one_line
 
 _INTERVAL = 2.0  # seconds between two refreshes

@@ -13,7 +13,8 @@ from eechips.web.retry_after import parse_retry_after
 
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"
-"""Value of the header when the compute of a project for the month is used up."""
+"""Value of the header when the compute of a project for the month is used up
+(https://developers.google.com/earth-engine/guides/noncommercial_tiers#restricted_mode)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class QuotaUse:
     is_restricted: bool
 
 
+def announces_restriction(headers: Mapping[str, str]) -> bool:
+    """Return whether a response announces the restricted mode; names of headers are in lower case."""
+    return _RESTRICTED in headers.get(_QUOTA_STATUS, "")
+
+
 @dataclass(slots=True)
 class Permit:
     """Outcome of a request, from which the throttle learns. The holder of the permit fills it in.
@@ -124,7 +130,7 @@ class Permit:
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Record a response of the service; names of headers are in lower case."""
         self.status = status
-        self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
+        self.is_restricted = announces_restriction(headers)
         self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
         self.profile = headers.get(PROFILE_RESPONSE_HEADER)
 

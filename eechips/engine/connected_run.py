@@ -40,6 +40,7 @@ from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
+from eechips.manifest.ledger_queries import sum_totals
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, Unit, traits_of
@@ -200,7 +201,7 @@ class ConnectedRun:
     def _begins(self, session: Session, planner_seconds: float) -> bool:
         """Show what a new run will cost; return whether it begins."""
         parts, config = self._parts, self._config
-        has_begun = self._ledger.totals().units > 0
+        has_begun = sum_totals(self._ledger.database).units > 0
         if has_begun or config.estimate is not None or parts.is_part or parts.is_interactive:
             return True
         if not self._traits.needs_service:

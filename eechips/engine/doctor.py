@@ -6,16 +6,13 @@ A check raises no error: problems are its result, with advice.
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import platform
 import re
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +20,8 @@ from typing import Any, Literal
 from eechips.client.access_token import Authorizer
 from eechips.client.connection import ServiceTarget
 from eechips.client.credentials import describe_credentials, find_credentials
-from eechips.client.error_classification import classify_exception, classify_response, parse_error
+from eechips.client.error_classification import classify_exception
+from eechips.client.permits import announces_restriction
 from eechips.client.retry import RetryPolicy
 from eechips.client.stored_limits import load_learned_limit
 from eechips.engine.config import RunConfig
@@ -32,33 +30,23 @@ from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_sharing import list_sharing_runs, quota_place
 from eechips.engine.result_stores import existing_folder, free_bytes
 from eechips.engine.session import find_target
+from eechips.engine.trial_requests import REQUESTS, Answer, send_trials, utc_now
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes
 from eechips.storage import ObjectStore, is_address
-from eechips.storage.received_files import parse_json
 from eechips.text.formatting import format_count, format_duration
-from eechips.text.timestamps import parse_http_date
 from eechips.web.redaction import redact
-from eechips.web.retry_after import parse_retry_after
-from eechips.web.urls import is_loopback
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: unknown."""
 
-RESTRICTED_HEADER = "x-earth-engine-quota-status"
-"""With ``parallelism_restricted=true``: the project's compute quota of the month is used up
-(https://developers.google.com/earth-engine/guides/noncommercial_tiers#restricted_mode)."""
-
-_REQUESTS = 3
-_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _SLOW = 2.0  # seconds that a trivial request may take
 _LITTLE_SPACE, _NO_SPACE = 2_000_000_000, 100_000_000  # bytes
 _MOST_TEXT = 120  # letters of what another run says of itself
 _TRIAL = ".eechips-doctor"  # name of a temporary object in a store
 _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
-_EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
 
 _NO_ACCOUNT = "or run without an account, with `local`"
 _AUTHENTICATE = f"run `earthengine authenticate --force`, give a file of them with `credentials`, {_NO_ACCOUNT}"
@@ -82,28 +70,6 @@ class Finding:
     state: State
     detail: str
     advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The response to a request.
-
-    Attributes:
-        headers: names in lower case.
-        seconds: from sending the request to the end of the response.
-        local: time of this machine, half-way between both.
-        error: error of the service, or of the connection.
-    """
-
-    headers: Mapping[str, str]
-    seconds: float
-    local: datetime
-    error: EechipsError | None = None
-    status: int | None = None
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 @takes(RunConfig)
@@ -131,7 +97,7 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
     return examine(filled(RunConfig, {**options, **place}))
 
 
-def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[Finding]:
+def examine(config: RunConfig, now: Callable[[], datetime] = utc_now) -> list[Finding]:
     """Run all checks for a configuration, in the order in which a run would fail.
 
     With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.
@@ -146,7 +112,7 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
         endpoint = config.service
         if config.is_local:
             try:
-                server = local_earth_engine(config.local_assets, in_flight=_REQUESTS, archive=config.archives)
+                server = local_earth_engine(config.local_assets, in_flight=REQUESTS, archive=config.archives)
                 endpoint = stack.enter_context(server).url
             except ConfigurationError as error:
                 return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
@@ -159,7 +125,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         credentials = check_token(credentials, target.credentials)
         if credentials.state == "failed":
             project, target = replace(project, state="skipped"), None
-    answers = ask(target or ServiceTarget(endpoint, "", None), now)
+    answers = send_trials(target or ServiceTarget(endpoint, "", None), now)
     if target is not None:
         credentials, project = _as_answered(credentials, project, answers[-1])
     return [
@@ -280,27 +246,6 @@ def check_token(finding: Finding, credentials: Any) -> Finding:
     return finding
 
 
-def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
-    """Send the same small request several times, up to the first error.
-
-    Args:
-        target: service and credentials; without a project, the API description is requested, which needs no account.
-        now: the present time, UTC.
-
-    Returns:
-        The answers; at least one.
-    """
-    import requests
-
-    answers: list[Answer] = []
-    with requests.Session() as session:
-        session.trust_env = not is_loopback(target.endpoint)  # proxies
-        session.auth = _unchanged  # else a password in ~/.netrc would replace the token
-        while len(answers) < _REQUESTS and not (answers and answers[-1].error):
-            answers.append(_exchange(session, target, now))
-    return answers
-
-
 def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
     """Check whether the service is reachable, and its latency."""
     last = answers[-1]
@@ -327,7 +272,7 @@ def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
 
 def check_clock(answers: Sequence[Answer]) -> Finding:
     """Compare this machine's clock with the ``Date`` of a response (whole seconds, RFC 9110, 6.6.1)."""
-    offsets = [offset for offset in map(_offset, answers) if offset is not None]
+    offsets = [answer.clock_offset for answer in answers if answer.clock_offset is not None]
     if not offsets:
         return Finding("clock", "skipped", "no response had a date")
     offset = statistics.median(offsets)
@@ -342,7 +287,7 @@ def check_mode(answers: Sequence[Answer]) -> Finding:
     """Check whether the service restricts the project."""
     if answers[-1].status is None:
         return Finding("mode", "skipped", "unknown: there was no response")
-    if any("parallelism_restricted=true" in answer.headers.get(RESTRICTED_HEADER, "") for answer in answers):
+    if any(announces_restriction(answer.headers) for answer in answers):
         detail = "restricted: the project's compute quota of this month is used up, and few requests run at once"
         advice = "wait for the next month, or see https://developers.google.com/earth-engine/guides/noncommercial_tiers"
         return Finding("mode", "warning", detail, advice)
@@ -404,57 +349,6 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
         if match is not None:
             return match[1], match[2]
     return text, advice
-
-
-def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) -> Answer:
-    """Send a request once; errors are part of the answer."""
-    headers: dict[str, str] = {}
-    method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
-    if target.project:
-        method, url = "POST", f"{target.endpoint}/v1/projects/{target.project}/value:compute"
-        body, headers = json.dumps(_EXPRESSION), {"content-type": "application/json"}
-        if target.credentials is not None:
-            headers["x-goog-user-project"] = target.project
-    sent, began = now(), time.monotonic()
-    send = functools.partial(session.request, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False)
-    try:
-        if target.credentials is not None:  # it has a token
-            Authorizer(target.credentials).authorize(headers)
-        response = send(method, url, data=body, headers=headers)
-    except Exception as raised:  # what the network raises is the finding; all else is raised again
-        classified = classify_exception(raised)
-        if classified is None:
-            raise
-        return Answer({}, time.monotonic() - began, sent, classified)
-    seconds = time.monotonic() - began
-    fields = {name.lower(): value for name, value in response.headers.items()}
-    error = _error_of(response.status_code, response.content, fields, describes=not target.project)
-    return Answer(fields, seconds, sent + timedelta(seconds=seconds / 2), error, response.status_code)
-
-
-def _unchanged(request: Any) -> Any:
-    return request
-
-
-def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes: bool) -> EechipsError | None:
-    if not 200 <= status < 300:
-        return classify_response(status, parse_error(body, headers.get("content-type", "")), parse_retry_after(headers))
-    try:
-        content = parse_json(body)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or ("resources" if describes else "result") not in content:
-        return PermanentError(f"an answer it cannot have written: {redact(body[:80].decode(errors='replace'))!r}")
-    return None
-
-
-def _offset(answer: Answer) -> float | None:
-    """Return the seconds by which this machine's clock is ahead of the server's."""
-    date = parse_http_date(answer.headers.get("date", ""))
-    if date is None:
-        return None
-    half_a_second = timedelta(seconds=0.5)  # the header is cut to whole seconds
-    return (answer.local - date.replace(tzinfo=timezone.utc) - half_a_second).total_seconds()  # it is always in UTC
 
 
 def _applies(marker: str | None, *, local: bool) -> bool:

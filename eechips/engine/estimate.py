@@ -29,8 +29,8 @@ from eechips.engine.session import Session, connect
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
 from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
-from eechips.manifest.ledger import Ledger, Totals
-from eechips.manifest.ledger_queries import read_first_unit, sample_units
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import Totals, read_first_unit, sample_units
 from eechips.recipe import (
     NoData,
     PlanPreview,

@@ -28,7 +28,7 @@ from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.engine.unit_costs import compare_compute, size_of
-from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units
+from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
@@ -143,7 +143,7 @@ class OpenUnits:
             rest = dataclasses.replace(rest, joined=joined, counted=joining.count(units))
         sample = None if compute is None else compute.account.sample
         forecast = forecast_rest(
-            self._ledger.totals(), left, meter, self._machine, config, sample, self._unplanned, rest
+            sum_totals(self._ledger.database), left, meter, self._machine, config, sample, self._unplanned, rest
         )
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = config.confirm is None or not config.confirm(forecast)

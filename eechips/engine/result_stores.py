@@ -14,7 +14,7 @@ from eechips.engine.unit_costs import chip_bytes, resized, size_of
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import sample_units
+from eechips.manifest.ledger_queries import sample_units, sum_totals
 from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
 from eechips.text.formatting import format_bytes
@@ -93,7 +93,7 @@ def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = 
         )
         need = left_bytes(recipe, ledger)
         if most is not None:
-            need = min(need, max(0, most - ledger.totals().bytes))
+            need = min(need, max(0, most - sum_totals(ledger.database).bytes))
             advice = f"free some space, or give a smaller `max_disk` than {format_bytes(most)}"
         refuse_small_disk(store.root, need, advice)
 
@@ -110,7 +110,7 @@ def free_bytes(folder: Path) -> int:
 
 def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
     """Estimate the bytes that the open units of a run will take, from completed units or from their pixels."""
-    totals, left = ledger.totals(), ledger.count_open()
+    totals, left = sum_totals(ledger.database), ledger.count_open()
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
     units: list[Unit] = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]

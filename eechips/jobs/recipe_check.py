@@ -22,7 +22,7 @@ from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
-from eechips.manifest.ledger_queries import read_unit_files
+from eechips.manifest.ledger_queries import read_unit_files, sum_totals
 from eechips.manifest.unit_record import Record, State
 from eechips.recipe import (
     Recipe,
@@ -234,7 +234,7 @@ class CheckedRecipe:
                 context.ledger.add(some)
             settle(0, context.ledger.end)
         self.units, self.files = context.ledger.end, [file for _, file, _ in context.ledger.files()]
-        totals = context.ledger.totals()
+        totals = sum_totals(context.ledger.database)
         seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
         if seconds:
             unit_seconds = statistics.median(seconds)  # the first unit is often slow

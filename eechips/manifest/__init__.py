@@ -4,7 +4,8 @@ The ledger is ``manifest.sqlite`` while a run is not finished; ``manifest.parque
 from it. Pictures and pages about a run belong into :mod:`eechips.reports`.
 """
 
-from eechips.manifest.run import Problem, Run, Status, open_run
+from eechips.manifest.run import Problem, Run, open_run
+from eechips.manifest.run_status import Status
 from eechips.manifest.unit_record import Record, State
 
 __all__ = ["Problem", "Record", "Run", "State", "Status", "open_run"]

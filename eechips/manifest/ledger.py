@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
+from eechips.manifest import ledger_schema
 from eechips.manifest.database import connect, damaged, list_tables
-from eechips.manifest.unit_record import MANIFEST, OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
-SCHEMA_VERSION = 4
 
 COMPUTE = "compute"
 """In meta: the account of the run's compute."""
@@ -31,63 +29,11 @@ _BATCH = 2000  # rows read at a time
 _IS_PARTIAL = "is_partial"  # in meta
 _PLANNED = "position, id, unit, name, attempts, replaces"
 
-_SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE units ({", ".join(column.definition for column in MANIFEST)});
-"""
-# Made after the plan is stored: that is faster than keeping them up to date row by row.
-_INDEXES = """
-CREATE INDEX units_state ON units (state, position);
-CREATE UNIQUE INDEX units_file ON units (file) WHERE file IS NOT NULL;
-CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NULL;
-"""
-
-
-# Only in ledgers whose units have several files: those beyond a unit's first.
-_FURTHER = (
-    "CREATE TABLE IF NOT EXISTS further_files"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS further_files_position ON further_files (position)"
-)
-
-# Only in such ledgers: metadata of every file, also the first of a unit. Files of scripts have the layer ''.
-_LAYERS = (
-    "CREATE TABLE IF NOT EXISTS layers"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, metadata TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS layers_position ON layers (position)"
-)
-_OF_SEVERAL = ("further_files", "layers")
-
-# Only in ledgers of runs that have exported results: the batch tasks of units that are not recorded yet.
-_EXPORTS = (
-    "CREATE TABLE IF NOT EXISTS exports"
-    " (position INTEGER NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL, url TEXT NOT NULL,"
-    " requests INTEGER NOT NULL, seconds REAL NOT NULL, started TEXT NOT NULL, PRIMARY KEY (position, number))"
-)
-
 _SUMS = frozenset(column.name for column in RECORD if column.is_sum)
 _RECORDED = tuple(column for column in RECORD_COLUMNS if column != "eecu_seconds")
 """Columns that are stored with every outcome, the state first; profiles are mostly fetched later."""
 _recorded_values = attrgetter(*_RECORDED[1:])
 _ADD_COMPUTE = "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over all attempted units.
-
-    Attributes:
-        requests: sent for them, repeats included.
-        bytes: number of bytes of their files.
-        seconds: sum of the time spent on each.
-        dropped: those without data whose file was not kept.
-    """
-
-    units: int
-    requests: int
-    bytes: int
-    seconds: float
-    dropped: int
 
 
 class Ledger:
@@ -112,14 +58,16 @@ class Ledger:
             unless_opened.callback(self.database.close)
             self.database.execute("PRAGMA busy_timeout = 30000")
             version = self.database.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
-                raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
-            self._check_schema(has_plan=version == SCHEMA_VERSION)
+            if version not in (0, ledger_schema.SCHEMA_VERSION):
+                raise RunMismatchError(
+                    f"{path} has format {version}, this eechips writes {ledger_schema.SCHEMA_VERSION}"
+                )
+            ledger_schema.check_schema(self.database, has_plan=version == ledger_schema.SCHEMA_VERSION)
             if not readonly:
                 self.database.execute("PRAGMA journal_mode = WAL")
                 self.database.execute("PRAGMA synchronous = NORMAL")
             unless_opened.pop_all()
-        self._has_schema = bool(version == SCHEMA_VERSION)
+        self._has_schema = bool(version == ledger_schema.SCHEMA_VERSION)
 
     def __enter__(self) -> Ledger:
         return self
@@ -134,18 +82,6 @@ class Ledger:
                 self.database.execute("PRAGMA busy_timeout = 200")
                 self.database.execute("PRAGMA journal_mode = DELETE")
         self.database.close()
-
-    def _check_schema(self, *, has_plan: bool) -> None:
-        """Refuse a database with anything but plain tables: a view may never end, and a trigger may undo writes."""
-        rows = self.database.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
-        for kind, name, sql in rows:
-            if kind not in ("table", "index") or not re.match(r"(CREATE (TABLE|(UNIQUE )?INDEX) |$)", sql):
-                raise StorageError(f"{self.path} is not a ledger of eechips: it has the {kind} {name!r}")
-        if has_plan:
-            columns = {row[1] for row in self.database.execute("PRAGMA table_info(units)")}
-            lacking = sorted({column.name for column in MANIFEST} - columns)
-            if lacking or ("table", "meta") not in {row[:2] for row in rows}:
-                raise StorageError(f"{self.path} is damaged: it lacks {', '.join(lacking) or 'the table meta'}")
 
     @property
     def writer_name(self) -> str:
@@ -188,17 +124,17 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self.transaction():
-            for table in ("units", "meta", "exports", *_OF_SEVERAL):
+            for table in ("units", "meta", "exports", *ledger_schema.OF_SEVERAL):
                 self.database.execute(f"DROP TABLE IF EXISTS {table}")
-            self._script(_SCHEMA)
+            self._script(ledger_schema.SCHEMA)
             rows = [(key, json.dumps(value)) for key, value in meta.items()]
             self.database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
             )
-            self._script(_INDEXES)
-            self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._script(ledger_schema.INDEXES)
+            self.database.execute(f"PRAGMA user_version = {ledger_schema.SCHEMA_VERSION}")
         self._has_schema = True
 
     def begin_plan(self, meta: Mapping[str, Any]) -> None:
@@ -364,22 +300,6 @@ class Ledger:
             for (unit_id,) in self.database.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])
         }
 
-    def totals(self) -> Totals:
-        """Sum the costs of all attempted units."""
-        query = (
-            "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(bytes), 0), coalesce(sum(seconds), 0.0),"
-            " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
-        )
-        totals = Totals(*self.database.execute(query).fetchone())
-        if not self._has_further:
-            return totals
-        query = (
-            "SELECT coalesce(sum(f.bytes), 0) FROM further_files AS f JOIN units AS u ON u.position = f.position"
-            " WHERE u.state != 'planned'"
-        )
-        (further,) = self.database.execute(query).fetchone()
-        return replace(totals, bytes=totals.bytes + further)
-
     def files(self) -> Iterator[tuple[int, str, int]]:
         """Yield position, path and size in bytes of every recorded file."""
         query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
@@ -424,12 +344,12 @@ class Ledger:
                 settled = [(record.position,) for record in records if not record.state.is_open]
                 self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
             if further:
-                self._script(_FURTHER)
+                self._script(ledger_schema.FURTHER)
                 self.database.executemany(
                     "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
                 )
             if layers:
-                self._script(_LAYERS)
+                self._script(ledger_schema.LAYERS)
                 self.database.executemany(
                     "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
@@ -447,7 +367,7 @@ class Ledger:
         """
         rows = [(position, number, *task, requests, seconds, started) for number, task in enumerate(tasks)]
         with self.transaction():
-            self._script(_EXPORTS)
+            self._script(ledger_schema.EXPORTS)
             self.database.execute("DELETE FROM exports WHERE position = ?", (position,))
             self.database.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -482,7 +402,7 @@ class Ledger:
     def forget_files(self, positions: Iterable[int]) -> None:
         """Remove the rows of files of earlier results, as the next result may have fewer files."""
         rows = [(position,) for position in positions]
-        for table in _OF_SEVERAL:
+        for table in ledger_schema.OF_SEVERAL:
             if self._has_table(table):
                 self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from eechips.manifest.database import Connection, list_tables
@@ -29,6 +30,24 @@ class RecordedResult(NamedTuple):
     size: int
     sha256: str | None
     finished: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all attempted units.
+
+    Attributes:
+        requests: sent for them, repeats included.
+        bytes: number of bytes of their files.
+        seconds: sum of the time spent on each.
+        dropped: those without data whose file was not kept.
+    """
+
+    units: int
+    requests: int
+    bytes: int
+    seconds: float
+    dropped: int
 
 
 class StatusNumbers(NamedTuple):
@@ -77,6 +96,15 @@ def sum_bytes(database: Connection) -> int:
     tables = ["units", *({"further_files"} & list_tables(database))]
     sums = (database.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
     return sum(map(int, sums))
+
+
+def sum_totals(database: Connection) -> Totals:
+    """Sum the costs of all attempted units."""
+    units, requests, seconds, dropped = database.execute(
+        "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(seconds), 0.0),"
+        " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
+    ).fetchone()
+    return Totals(units, requests, sum_bytes(database), seconds, dropped)
 
 
 def sample_units(database: Connection, most: int) -> list[str]:

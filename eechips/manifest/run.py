@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import time
@@ -20,7 +19,7 @@ from eechips.manifest.audit import Audit, read_audits
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.history import History, read_history
+from eechips.manifest.history import read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import (
     count_exports,
@@ -34,10 +33,11 @@ from eechips.manifest.ledger_queries import (
     sum_bytes,
 )
 from eechips.manifest.preview_record import PreviewRecord
-from eechips.manifest.reader_places import StreamEpoch, read_epoch
+from eechips.manifest.reader_places import read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.run_status import Status
 from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
@@ -67,62 +67,6 @@ OUTSIDE_FILES = "outside"
 _READERS = 16  # files of an object store that are checked at once
 
 _JSON = LISTS | {"unit"}
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Status of a run.
-
-    Attributes:
-        counts: units by state; states without units are left out.
-        failures: failed units by class of their error.
-        dropped: empty units whose file was not kept.
-        without_file: units that are done and have no file, as their recipe or script has returned none.
-        without_rows: units whose file is a table without rows.
-        outside: files that a script has written outside the run's folder, and the folders where they lie.
-        exporting: units that wait for batch tasks of Earth Engine.
-        oldest_export: ISO 8601, when the first of these tasks was started; None if no unit waits.
-        bytes: number of bytes of all files.
-        requests: sent for all units.
-        rate: results a second while a command ran; None for fewer than two, and for a stream with a bound, as its units
-            are fetched again for later epochs.
-        is_running: whether a process works in the folder now.
-        seconds_left: estimate at the speed of the last minute; None if nothing runs, without an estimate, or if the
-            number of units is unknown.
-        stream: how far the readers of a stream with a bound are; None without one.
-        unplanned: units that the plan lacks, as it is not complete; None if their number is unknown.
-        history: how fast it went, over time.
-        started: ISO 8601, of the latest command.
-        finished: ISO 8601, of the latest command; None while it runs or if it was interrupted.
-    """
-
-    counts: dict[str, int]
-    failures: dict[str, int]
-    dropped: int
-    without_file: int
-    without_rows: int
-    outside: tuple[int, tuple[str, ...]]
-    exporting: int
-    oldest_export: str | None
-    bytes: int
-    requests: int
-    rate: float | None
-    is_running: bool
-    seconds_left: float | None
-    stream: StreamEpoch | None
-    unplanned: int | None
-    history: History
-    started: str | None
-    finished: str | None
-
-    @property
-    def total(self) -> int:
-        """Units that are planned."""
-        return sum(self.counts.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a JSON value."""
-        return dataclasses.asdict(self) | {"total": self.total}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.manifest.failures import list_failures
-from eechips.manifest.run import Run, Status, open_run
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.run_status import Status
 
 if TYPE_CHECKING:
     import pandas as pd

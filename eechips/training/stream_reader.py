@@ -22,7 +22,7 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, plan_digest, planned_positions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes
+from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes, sum_totals
 from eechips.manifest.reader_places import ReaderPlace, note_place
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import Run, open_run
@@ -80,7 +80,7 @@ class StreamPart:
         """
         fetched = ledger.meta().get(FETCH_SEED)
         if self.is_followed and fetched != self.seed and ledger.count_open():
-            if fetched is None and not ledger.totals().units and is_held(self.folder):
+            if fetched is None and not sum_totals(ledger.database).units and is_held(self.folder):
                 return None
             asked = "seed=None" if fetched is None else f"seed={fetched}"
             raise UsageError(

@@ -20,7 +20,7 @@ from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.unit_costs import compare_compute
-from eechips.manifest.ledger import Totals
+from eechips.manifest.ledger_queries import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
 
 
