@@ -185,6 +185,14 @@ def test_rows_have_dates_of_the_time_of_the_table() -> None:
     assert date(1999, 6, 30) <= min(dates) < max(dates) <= date(2002, 9, 4)
 
 
+def test_rows_of_an_index_have_times_that_compare_as_texts() -> None:
+    """Google's example of GEDI's index asks for time_start > "2020-10-10T15:57:18" and for time_end < a later text."""
+    table: Any = RECORDS.get("LARSE/GEDI/GEDI02_A_002_INDEX")
+    times = [(row.properties["time_start"], row.properties["time_end"]) for row in table.rows(Query())]
+    assert all("2019-03-25" < start < end for start, end in times)
+    assert any(start > "2020-10-10T15:57:18" and end < "2020-11-11T01:20:45" for start, end in times)
+
+
 def test_the_limit_of_a_type_is_no_usual_value() -> None:
     """The record of night lights states 0 to 6553.4, the greatest 16-bit number by 0.1; its picture shows 0 to 100."""
     light = next(b for b in known("NASA/VIIRS/002/VNP46A2").bands if b.name == "Gap_Filled_DNB_BRDF_Corrected_NTL")

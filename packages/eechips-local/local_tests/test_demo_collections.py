@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import date, datetime, timezone
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from eechips_local.demo import DemoStore, cloud_cover, mgrs, naip, wrs
+from eechips_local.demo import DemoStore, climate, cloud_cover, mgrs, naip, wrs
 from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query
+from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.stores import StoreError, demo_end
 from local_tests.support.parameters import slow_except
 
@@ -569,3 +571,22 @@ def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
 
 def _around(column: float, row: float):  # type: ignore[no-untyped-def]
     return PixelWindow(int(column) - 5, int(row) - 5, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "name", ["MODIS/061/MOD11A1", "MODIS/061/MOD13Q1", "UCSB-CHG/CHIRPS/DAILY", "ECMWF/ERA5_LAND/MONTHLY_AGGR"]
+)
+def test_datasets_of_the_land_draw_no_weather_at_sea(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mosaic reads hundreds of such images where none has a pixel."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("weather is drawn where nothing shows it")
+
+    monkeypatch.setattr(climate, "weather", refuse)
+    monkeypatch.setattr(climate, "cloudiness", refuse)
+    monkeypatch.setattr(climate, "mean_temperature", refuse)
+    collection: Any = STORE.get(name)
+    band = next(iter(collection.images(Query()))).bands[0]
+    x, y = transformer("EPSG:4326", band.grid.crs).transform(-140.0, 0.0)
+    column, row = (int(part) for part in ~band.grid.transform * (x, y))
+    assert not band.source.read([0], PixelWindow(column, row, 32, 32), 0)[1].any()

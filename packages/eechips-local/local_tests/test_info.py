@@ -226,8 +226,11 @@ def test_collections_within_other_values_have_no_features() -> None:
     assert encode(evaluate([features]))[0]["columns"] == {"foo": "String", "system:index": "String"}
 
 
-def test_names_of_bands_are_not_copied_as_a_property() -> None:
-    """As geedim's tests expect, which run against the service (tests/test_image.py, ``test_scale_offset``)."""
+def test_copied_names_of_bands_are_not_shown() -> None:
+    """As geedim's tests expect, which run against the service (tests/test_image.py, ``test_scale_offset``).
+
+    But ``get`` has them: geetools recorded them of copies (tests/test_ImageCollection/test_aggregate_array.yml).
+    """
     source = invoke("Element.set", object=invoke("Image.constant", value=[1, 2]), key="a", value=2)
     names = invoke("Element.propertyNames", element=source)
     copied = invoke(
@@ -236,7 +239,7 @@ def test_names_of_bands_are_not_copied_as_a_property() -> None:
     shown = encode(evaluate(copied))
     assert "system:band_names" in evaluate(names)
     assert shown["properties"] == {"a": 2}
-    assert evaluate(invoke("Element.get", object=copied, property="system:band_names")) == ["constant"]
+    assert evaluate(invoke("Element.get", object=copied, property="system:band_names")) == ["constant_0", "constant_1"]
 
 
 def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:

@@ -18,6 +18,7 @@ from affine import Affine
 
 from eechips_local.demo import climate
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import nothing
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -34,6 +35,8 @@ class DailyRain:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
+        if land.is_sea:
+            return nothing(len(bands), rect)
         return climate.rain(land, self.start)[None], (land.character("coast") > 0.0)[None]
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:

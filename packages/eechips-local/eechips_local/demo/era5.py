@@ -19,6 +19,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, natural_cover, noise
 from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.painted_source import nothing
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.demo.terrain import Terrain
 from eechips_local.pixels.pixel_grid import PixelGrid
@@ -51,6 +52,8 @@ class Month:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
+        if land.is_sea:
+            return nothing(len(bands), rect)
         known = self._known(rect, land)
         values = np.stack([known[BANDS[band]] for band in bands])
         return values, np.broadcast_to(land.character("coast") > 0.0, values.shape)

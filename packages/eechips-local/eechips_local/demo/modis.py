@@ -18,7 +18,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, natural_cover, noise
 from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.demo.painted_source import SINUSOIDAL
+from eechips_local.demo.painted_source import SINUSOIDAL, nothing
 from eechips_local.demo.series import GlobalSeries, underscored
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -59,6 +59,8 @@ class Surface:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
+        if land.is_sea:
+            return nothing(len(bands), rect)
         dry = climate.dryness(land)
         middle = self.start + timedelta(days=self.span // 2)
         day = climate.day_of_year(middle)

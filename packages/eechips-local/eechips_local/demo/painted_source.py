@@ -53,6 +53,12 @@ class PaintedScene(Protocol):
         ...
 
 
+def nothing(bands: int, rect: Rect) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return what a scene paints on cells of which it shows none."""
+    shape = (bands, rect.height, rect.width)
+    return np.broadcast_to(np.float32(0.0), shape), np.broadcast_to(np.False_, shape)
+
+
 def pyramid(width: int, height: int) -> tuple[int, ...]:
     """Return factors 1, 2, 4, … until the image is a pixel."""
     return tuple(1 << k for k in range(max(1, math.ceil(math.log2(max(width, height, 2))) + 1)))
@@ -150,6 +156,9 @@ class PaintedSource:
         x, y = positions(grid, columns, rows)
         rect = around(x, y, pitch_of(grid, int(rows.min())))
         painted, mask = self.scene.paint(rect, bands)
+        if mask is not None and not mask.any():
+            valid[...] = False
+            return
         read = between if self.smooth else inside
         values[...] = self.scene.encode(read(painted, rect, x, y), bands)
         if mask is not None:

@@ -73,6 +73,11 @@ class Terrain:
         return result
 
     @cached_property
+    def is_sea(self) -> bool:
+        """Whether no cell is land: of datasets of the land there is nothing, on any date."""
+        return not (self.character("coast") > 0.0).any()
+
+    @cached_property
     def slope(self) -> Floats:
         """Metres per metre in the direction of steepest ascent."""
         return np.sqrt(self.east * self.east + self.south * self.south)

@@ -19,7 +19,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, crops, modis, natural_cover, spectra
 from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.demo.painted_source import SINUSOIDAL
+from eechips_local.demo.painted_source import SINUSOIDAL, nothing
 from eechips_local.demo.series import GlobalSeries, underscored
 from eechips_local.demo.terrain import Terrain
 from eechips_local.pixels.pixel_grid import PixelGrid
@@ -53,6 +53,8 @@ class Indices:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         land = climate.relief(rect)
+        if land.is_sea:
+            return nothing(len(bands), rect)
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
         snow = natural_cover.snow_share(land, climate.snow_lines(north, middle))

@@ -12,8 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from eechips_local.evaluation.graph_nodes import open_node
 from eechips_local.evaluation.signatures import load_signatures
-from eechips_local.values.element_properties import BANDS, FOOTPRINT, GEOMETRY, is_system
+from eechips_local.values.element_properties import FOOTPRINT, GEOMETRY, is_system
 from eechips_local.values.elementwise import BINARY, CASTS, SPELLINGS, UNARY
+from eechips_local.values.value_json import BANDS
 
 _DEEPEST = 200
 _DERIVED = BANDS | {"system:id", "system:version", FOOTPRINT}

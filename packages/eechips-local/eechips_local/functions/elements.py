@@ -12,7 +12,6 @@ from eechips_local.geometry.planar_frame import frame_for, recast, tolerance_of
 from eechips_local.geometry.shapes import is_geographic
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.element_properties import (
-    BANDS,
     Element,
     geometry_of,
     is_system,
@@ -87,7 +86,7 @@ def copy_properties(
 ) -> Element:
     """Return the destination with properties of the source: the selected ones, or all that are not the system's.
 
-    What tells the bands, which ``propertyNames`` lists, is the destination's whatever is selected.
+    What tells the bands is copied as well if it is selected: see ``element_properties.BANDS``.
     """
     if properties is not None and exclude is not None:
         raise InvalidError("Only one of 'properties' and 'exclude' may be specified.")
@@ -98,7 +97,7 @@ def copy_properties(
         copied = {k: v for k, v in source.properties.items() if not is_system(k) and k not in left_out}
     else:
         source_values = {name: property_of(source, name) for name in properties}
-        copied = {name: value for name, value in source_values.items() if value is not None and name not in BANDS}
+        copied = {name: value for name, value in source_values.items() if value is not None}
     return with_properties(destination, {**destination.properties, **copied})
 
 

@@ -22,9 +22,10 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import dtype_of, named_type
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.element_properties import BANDS, property_of
+from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import distinct_key
 from eechips_local.values.ragged_arrays import by_number, grouped
+from eechips_local.values.value_json import BANDS
 from eechips_local.values.values import Collection, Filter, Value
 
 Stack = npt.NDArray[Any]

@@ -24,6 +24,11 @@ _NAMES_DATE = re.compile(r"(^|_)date(_|$)|[a-z]Date$", re.IGNORECASE)
 _TIME_PARTS: Mapping[str, str] = {"year": "%Y", "month": "%m", "day": "%d", "doy": "%j", "hour": "%H"}
 """Names of numbers that are of the time of an image, also after "creation_", as in records of forecasts."""
 _CREATION = "creation_"
+_NAMES_TIME = re.compile(r"time_(start|end)")
+_TIME = "%Y-%m-%dT%H:%M:%S"
+"""Google's example of LARSE/GEDI/GEDI02_A_002_INDEX asks for time_start > "2020-10-10T15:57:18"."""
+_GRANULE = timedelta(minutes=23)
+"""A quarter of GEDI's orbit: https://lpdaac.usgs.gov/products/gedi02_av002"""
 _NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
 
 
@@ -91,6 +96,8 @@ def _value(column: Column, word: int, start: datetime | None) -> Any:
         value = word % 100
     elif kind == "DATETIME":
         value = millis(start or EARLIEST)
+    elif _NAMES_TIME.fullmatch(name) is not None:
+        value = ((start or EARLIEST) + (_GRANULE if name.endswith("end") else timedelta())).strftime(_TIME)
     elif _NAMES_DATE.search(name) is not None:
         value = (start or EARLIEST).strftime("%Y-%m-%d")
     else:

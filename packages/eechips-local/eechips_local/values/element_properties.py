@@ -18,10 +18,6 @@ GEOMETRY_FIELDS = (GEOMETRY, ".all")
 """Names by which filters refer to the geometry of an element."""
 
 FOOTPRINT = "system:footprint"
-BANDS = frozenset({"system:bands", "system:band_names"})
-"""Properties that tell the bands of an image: geetools recorded both
-(tests/test_ImageCollection/test_aggregate_array.yml)."""
-
 Element = Any
 """An Image, a Feature or a Collection."""
 

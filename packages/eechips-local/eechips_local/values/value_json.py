@@ -36,6 +36,11 @@ from eechips_local.values.values import (
 
 Json = Any
 
+BANDS = frozenset({"system:bands", "system:band_names"})
+"""Properties that tell the bands of an image. geetools recorded both of copies: they are those of the source
+(tests/test_ImageCollection/test_aggregate_array.yml). What ``getInfo`` shows of a copy has none, as geedim's tests
+expect, which run against the service (tests/test_image.py, ``test_scale_offset``)."""
+
 
 # What counts towards the size of a response, in bytes: about what it takes as text.
 _NUMBER_BYTES = 8
@@ -133,7 +138,7 @@ class Encoder:
 
     def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
         """Return the version and id, which ``set`` may have replaced, and all other properties."""
-        properties = {key: self.encode(item) for key, item in element.properties.items()}
+        properties = {key: self.encode(item) for key, item in element.properties.items() if key not in BANDS}
         own = {"version": element.version, "id": element.id}
         facts = {name: properties.pop(f"system:{name}", value) for name, value in own.items()}
         return {name: value for name, value in facts.items() if value is not None}, properties
