@@ -204,6 +204,7 @@ def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
     return run_chips(tmp_path, service.url, method="pixels", **options)
 
 
+@pytest.mark.slow
 def test_unread_outcomes_are_recorded_by_the_next_run(
     left: tuple[Run, FileQueue], service: Service, tmp_path: Path
 ) -> None:

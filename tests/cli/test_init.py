@@ -91,6 +91,7 @@ def _points(run: eechips.Run) -> None:
 checks = {"chips": _chips, "series": _series, "images": _images, "points": _points}
 
 
+@pytest.mark.slow
 def test_a_starter_recipe_reads_the_users_table(demo_server: Server, folder: Path) -> None:
     frame = pd.DataFrame({"name": ["a", "b"], "lon": [-105.5, -105.4], "lat": [39.5, 39.6]})
     frame.to_csv(folder / "mine.csv", index=False)

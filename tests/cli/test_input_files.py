@@ -185,6 +185,7 @@ def test_columns_of_coordinates_may_be_projected(tmp_path: Path) -> None:
     assert found.reading == {"input_crs": "EPSG:32613"}
 
 
+@pytest.mark.slow
 def test_a_shapefile_without_crs_takes_the_option(tmp_path: Path) -> None:
     gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.from_wkt(WKT)], crs="EPSG:32613").to_file(tmp_path / "a.shp")
     expected = read_vectors(tmp_path / "a.shp").geometries

@@ -170,6 +170,7 @@ def test_retry_needs_no_option_of_the_run(shared_service: Service, project: Path
     assert eechips("failures", str(run.path), cwd=elsewhere).stdout == "No failed units.\n"
 
 
+@pytest.mark.slow
 def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project: Path) -> None:
     out = project / "outputs" / "half"
     (project / "recipes" / "bad").unlink()
@@ -206,6 +207,7 @@ def test_a_changed_recipe_is_refused_and_failures_stay(project: Path) -> None:
     pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
 
 
+@pytest.mark.slow
 def test_a_moved_project_is_found(project: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "here"
     moved.parent.mkdir()
@@ -253,6 +255,7 @@ def test_python_retries_a_run(shared_service: Service, tmp_path: Path) -> None:
         assert count == 0
 
 
+@pytest.mark.slow
 def test_retry_reads_the_recipe_below_the_recorded_folder(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
@@ -344,6 +347,7 @@ def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path:
     assert (result.exit_code, states(tmp_path / "out")) == (0, ["done"] * 3), result.output
 
 
+@pytest.mark.slow
 def test_python_inspects_and_retries_a_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import eechips as package
 

@@ -95,6 +95,7 @@ def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
     assert left(folder) == []
 
 
+@pytest.mark.slow
 def test_failures_have_the_traceback_of_the_recipe(demo_server: Server, folder: Path) -> None:
     done = check(demo_server, "-p", "bad=999")
     assert done.exit_code == 1
@@ -157,6 +158,7 @@ def test_an_empty_plan_and_contradictions(demo_server: Server) -> None:
         assert "--check takes neither --dry-run nor --estimate" in done.output
 
 
+@pytest.mark.slow
 def test_functions_are_checked_as_well(demo_server: Server, folder: Path) -> None:
     found = eechips.run(
         lambda: list(range(10)), lambda index, unit: 1 / 0, endpoint=demo_server.url, rate=None, check=True

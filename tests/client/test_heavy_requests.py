@@ -75,6 +75,7 @@ def test_the_load_of_a_moment_costs_one_repeat(server: Server, status: int) -> N
         assert fetch_result(fetcher, chip()).data == found.data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_heavy_chip_is_split_after_one_repeat(server: Server, status: int) -> None:
     with counting(server, refusing(PIXELS, status, times=2)) as (fetcher, received):

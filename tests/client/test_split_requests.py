@@ -320,6 +320,7 @@ def get_result(index, number):
 '''
 
 
+@pytest.mark.slow
 def test_a_unit_in_parts_is_one_unit_with_one_file(stack: Stack, small_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "recipe.py"
     script.write_text(RECIPE)

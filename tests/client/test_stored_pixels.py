@@ -143,6 +143,7 @@ def get_result(index, unit):
     assert (requests[GET], requests[COMPUTE]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_manifest_has_the_method_of_each_chip(server: Server, tmp_path: Path) -> None:
     run = eechips.sample(
         S2, bands="B4,B3", cells="regular:320m", size=16, roi="-104.9975,39.736,-104.984,39.746", start="2020-01-01",

@@ -111,6 +111,7 @@ print(stored_limits.load_learned_limit("https://example.com", "p"))
     assert "LearnedLimit(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
 
 
+@pytest.mark.slow
 def test_an_asset_store_without_locks_is_refused(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path

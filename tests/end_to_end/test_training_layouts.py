@@ -105,6 +105,7 @@ def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, t
     }
 
 
+@pytest.mark.slow
 def test_windows_of_rslearn_have_the_files_and_grids_of_the_run(demo_server: Server, tmp_path: Path) -> None:
     options = {"frames": "2:spread", "start": "2022-06-01", "end": "2022-09-01", "scale": 10.0, "crs": "utm"}
     run = sample(demo_server, tmp_path / "run", "S2", bands="B4,B8", total=2, roi=FARMLAND, **options)

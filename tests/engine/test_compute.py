@@ -322,6 +322,7 @@ def test_a_service_without_profiles_stops_a_run_with_a_budget(
     assert 10 <= stopped.counts["done"] < 15
 
 
+@pytest.mark.slow
 def test_the_forecast_has_the_compute_of_the_rest(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_redraw_that_repeats_a_planned_unit_is_ignored(service: Service, tmp_p
     assert found.counts == {"done": 5, "empty": 3}
 
 
+@pytest.mark.slow
 def test_workers_continue_while_replacements_are_drawn(service: Service, tmp_path: Path) -> None:
     """The draw waits for all that can be fetched without it."""
     source = DRAWN.replace(

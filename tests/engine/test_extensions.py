@@ -257,6 +257,7 @@ def test_an_extension_that_was_stopped_is_resumed_by_the_same_command(demo_serve
     assert len(pd.read_parquet(tmp_path / "manifest.parquet")) == len(whole.units)
 
 
+@pytest.mark.slow
 def test_a_first_plan_by_an_extension_is_a_run(demo_server: Server, tmp_path: Path) -> None:
     run = fetch(demo_server, tmp_path, roi=ROI, start=START, end="2020-06-06", extend=True)
     assert run.is_complete

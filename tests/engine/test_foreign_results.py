@@ -196,6 +196,7 @@ def test_what_helps_against_foreign_results_helps(place: Place, kind: str) -> No
     assert [f"{number} 2020-01-01 NAIP R,G,B 1.0 80" in what for number, what in enumerate(whats, 1)] == [True] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", slow_except(FORMATS, "csv"))
 def test_join_takes_results_of_its_plan_only_in_each_format(place: Place, format: str) -> None:
     lines = place.plan(f"format={format}")

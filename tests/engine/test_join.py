@@ -79,6 +79,7 @@ def test_missing_results_are_named_and_complete_results_become_a_run(tmp_path: P
     assert eechips.open_run(out).info["finished"]
 
 
+@pytest.mark.slow
 def test_the_joined_raster_equals_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
     lines = plan_of(scene)
     make(lines, tmp_path / "out")
@@ -262,6 +263,7 @@ def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path,
     assert again.read_text().splitlines() == lines[1:3]
 
 
+@pytest.mark.slow
 def test_units_of_several_files_are_joined_by_the_outcomes_beside_them(tmp_path: Path, service: Service) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     make(lines, out)

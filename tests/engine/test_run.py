@@ -101,6 +101,7 @@ def test_a_repeated_command_sends_no_request(service: Service, tmp_path: Path) -
     assert hashes_of(again) == first
 
 
+@pytest.mark.slow
 def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url)
     (finished.path / "manifest.parquet").unlink()

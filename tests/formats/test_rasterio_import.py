@@ -47,6 +47,7 @@ print(len(importers), "thread imported rasterio")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_one_thread_imports_rasterio_for_all() -> None:
     done = subprocess.run(

@@ -40,6 +40,7 @@ def test_scenes_become_assets_and_failures_are_raised(scene: Path, tmp_path: Pat
         assert list(store.children("archive")) == ["archive/a", "archive/c"]
 
 
+@pytest.mark.slow
 def test_an_ended_process_is_reported(scene: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with open_store(tmp_path / "file" / "store") as put, pytest.raises((UsageError, StorageError), match="file"):

@@ -158,6 +158,7 @@ def points_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [pytest.param({"each_image": True}, marks=pytest.mark.slow), {"composite": "latest"}])
 def test_points_have_computed_columns(demo_server: Server, tmp_path: Path, mode: dict[str, Any]) -> None:
     path = points_file(tmp_path)
@@ -282,6 +283,7 @@ def test_only_computed_bands_change_the_identity_of_a_recipe(tmp_path: Path) -> 
         assert len({each.identity for each in (plain, *others)}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

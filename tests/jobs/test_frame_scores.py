@@ -186,6 +186,7 @@ def test_a_frame_of_a_period_is_the_best_of_its_images(server: Server, tmp_path:
     assert loaded["score"].to_list() == pytest.approx(run.layers["score"].to_list(), nan_ok=True)
 
 
+@pytest.mark.slow
 def test_photographs_without_a_cloud_mask_are_ranked(server: Server, tmp_path: Path) -> None:
     run = sample(
         server, tmp_path / "run", dataset="NAIP", bands="R,G,B", frames=1, rank_by="-NDVI", total=3, format="tif"

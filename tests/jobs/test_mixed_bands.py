@@ -66,6 +66,7 @@ def letters(run: Run) -> set[str]:
     return {source.rpartition("/")[2][0] for sources in run.units["sources"] for source in sources}
 
 
+@pytest.mark.slow
 def test_images_that_lack_a_band_are_left_out_and_counted(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     run = commands.run("images", bands="R,G,B")

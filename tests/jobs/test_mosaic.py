@@ -204,6 +204,7 @@ def test_a_dry_run_estimates_the_requests(stack_server: Server, tmp_path: Path) 
     assert stack_server.requests().get("image:computePixels", 0) == before
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_and_makes_again_what_is_gone_or_changed(
     stack_server: Server, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_tiles_of_a_pass_are_one_file(
     assert run.verify() == []
 
 
+@pytest.mark.slow
 def test_passes_cost_no_request_and_other_runs_keep_their_plan(server: Server, tmp_path: Path) -> None:
     def planned(out: str, **options: Any) -> int:
         before = sum(server.requests().values())
@@ -117,6 +118,7 @@ def test_passes_cost_no_request_and_other_runs_keep_their_plan(server: Server, t
         fetch(server, tmp_path / "run", limit=2, mosaic_by="day")
 
 
+@pytest.mark.slow
 def test_each_region_has_its_passes(server: Server, folder: Path, tmp_path: Path) -> None:
     boxes = {"both": (-104.995, 39.74, -104.989, 39.746), "east": (-104.987, 39.74, -104.982, 39.746)}
     regions = tmp_path / "regions.geojson"

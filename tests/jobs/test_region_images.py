@@ -246,6 +246,7 @@ def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog:
             function(SCENES, regions=str(tmp_path / "far.gpkg"), out=tmp_path / "none", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [Images, Composites])
 def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: Path, recipe: type[Images]) -> None:
     fields = str(folder / "fields.gpkg")

@@ -262,6 +262,7 @@ def test_regions_are_read_from_a_file(photograph_server: Server, tmp_path: Path)
     assert outside == []
 
 
+@pytest.mark.slow
 def test_datasets_without_a_record_are_sampled(photograph_server: Server, tmp_path: Path) -> None:
     """One image, by its id: bands, type and scale are asked from the server."""
     image = "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926"

@@ -167,6 +167,7 @@ def test_redrawn_places_have_all_frames(server: Server, tmp_path: Path) -> None:
         assert all(frame["clear"] >= 0.9 for frame in unit["frames"])
 
 
+@pytest.mark.slow
 def test_a_reduced_period_equals_numpy(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", every="month:mean", mask="auto", end="2020-03-01", total=6)
     values, quality = scenes()
@@ -270,6 +271,7 @@ def test_an_array_of_frames_has_the_frames_first(server: Server, tmp_path: Path)
     assert len(sheets[1]) == 2
 
 
+@pytest.mark.slow
 def test_a_stack_is_fetched_again_after_its_file_was_lost(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"every": "month", "end": "2020-03-01", "total": 2, "format": "tif-stack"}
     run = sample(server, tmp_path / "run", **options)

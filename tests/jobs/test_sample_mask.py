@@ -105,6 +105,7 @@ def test_a_chip_shows_the_latest_clear_pixels(server: Server, tmp_path: Path, ma
     }[mask]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_pixels_come_from_the_images_nearest_to_a_date(server: Server, tmp_path: Path) -> None:
     points = tmp_path / "points.csv"
     points.write_text("lon,lat,day\n" + "".join(f"-104.{n},39.734,2020-01-20\n" for n in (974, 980, 986, 992)))

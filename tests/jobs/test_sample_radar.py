@@ -133,6 +133,7 @@ def test_frames_and_images_near_in_time_meet_the_conditions(server: Server, tmp_
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -71,6 +71,7 @@ def read_masked(image: ImageAsset, name: str, size: int) -> tuple[np.ndarray, np
     return np.asarray(values[0]), np.asarray(valid[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", LACKING, ids=lambda dataset: dataset.alias)
 def test_every_dataset_with_a_record_has_a_stub(dataset: Dataset) -> None:
     asset = RECORDS.get(dataset.id)

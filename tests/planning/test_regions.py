@@ -211,6 +211,7 @@ def test_a_file_with_several_layers_says_which_is_read(
     assert not recwarn.list
 
 
+@pytest.mark.slow
 def test_a_wide_region_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fiji = shapely.Polygon([(179, -17), (-179, -17), (-179, -16), (179, -16)])
     parse_region(write(tmp_path / "fiji.geojson", SQUARE, fiji))

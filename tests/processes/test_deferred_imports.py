@@ -40,6 +40,7 @@ def test_processes_import_neither_with_rasterio_and_the_client(code: str) -> Non
     assert shown.endswith("True True False False")
 
 
+@pytest.mark.slow
 def test_a_session_of_rasterio_imports_it() -> None:
     options = "aws_access_key_id='a', aws_secret_access_key='b', region_name='eu-west-1'"
     code = f"import boto3, rasterio.session; print(rasterio.session.AWSSession({options}).credentials)"
@@ -53,6 +54,7 @@ def test_a_module_of_it_is_the_same_before_and_after() -> None:
     assert run(DEFERRED + code) == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "read"), [("IPython.display", "get_ipython"), ("boto3.session", "client")])
 def test_a_module_that_is_imported_before_its_package_is_its_attribute(module: str, read: str) -> None:
     package = module.partition(".")[0]

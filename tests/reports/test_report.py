@@ -386,6 +386,7 @@ def test_a_large_run_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 2000 * 60  # bytes for each chip: 100,000 are 6 MB
 
 
+@pytest.mark.slow
 def test_a_large_page_lists_fewer_units(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         names = [f"a name of this unit and no other {i}" for i in range(2000)]

@@ -48,6 +48,7 @@ def files(run: eechips.Run, series: str) -> pd.DataFrame:
     return rows[rows["series"] == series].sort_values(["position", "frame"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [True, False])
 def test_a_stack_has_the_frames_in_the_dimension_time(run: eechips.Run, lazy: bool) -> None:
     stack = eechips.stack(run, lazy=lazy)

@@ -241,6 +241,7 @@ def test_chips_that_do_not_fit_are_refused(layered: eechips.Run, pictures: eechi
         eechips.stack(other, lazy=False)
 
 
+@pytest.mark.slow
 def test_a_series_is_stacked_by_region_and_time(series: eechips.Run) -> None:
     cube = eechips.stack(series)
     assert dict(cube.sizes) == {"region": 2, "time": 6}

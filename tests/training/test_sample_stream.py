@@ -198,6 +198,7 @@ def test_some_samples_are_those_of_all(tmp_path: Path, make: Callable[[int], Any
             assert read_some_samples(ledger, chosen, {}) == {p: every[p] for p in chosen if p in every}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [1, 2, 3, 5])
 def test_readers_share_an_epoch_and_go_on_where_they_were(tmp_path: Path, readers: int) -> None:
     run = write_run(tmp_path, pictures(13))

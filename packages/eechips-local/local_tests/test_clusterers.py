@@ -56,6 +56,7 @@ def test_the_criterion_is_the_likelihood_of_normal_distributions_less_its_parame
     assert information_criterion(samples, means, labels) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_x_means_counts_the_clusters(seed: int) -> None:
     samples, labels = blobs(seed)

@@ -23,6 +23,7 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError
 from local_tests.support.graphs import Graph, Ready, invoke
 from local_tests.support.images import Memory
+from local_tests.support.parameters import slow_except
 
 DAY = 86_400_000
 TIME, INDEX = "system:time_start", "system:index"
@@ -281,7 +282,7 @@ def test_searches_find_what_a_walk_through_all_images_finds(
 
 
 @pytest.mark.parametrize("search", FILTERS)
-@pytest.mark.parametrize("body", MAPS)
+@pytest.mark.parametrize("body", slow_except(MAPS, *list(MAPS)[::6]))
 def test_each_map_before_each_filter(body: str, search: str) -> None:
     rows = [(day * DAY if day % 5 else None, day % 4, day % 3) for day in range(12)]
     steps = [mapped(MAPS[body]), FILTERS[search]]

@@ -67,6 +67,7 @@ def scenes(collection: str) -> list[ImageAsset]:
     return list(found.images(Query((longitude, latitude, longitude, latitude), start, end)))  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("collection", "percentage", "band"),
     [

@@ -108,6 +108,7 @@ class TestSuperpixels:
             means = np.bincount(numbers.ravel(), weights=values) / np.bincount(numbers.ravel())
             assert np.allclose(found[name], means[numbers].reshape(SIDE, SIDE), rtol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("connectivity", "structure"), [(4, None), pytest.param(8, np.ones((3, 3)), marks=pytest.mark.slow)]
     )
@@ -119,6 +120,7 @@ class TestSuperpixels:
         assert len(numbers) > 90
         assert all(ndimage.label(found == number, structure)[1] == 1 for number in numbers)
 
+    @pytest.mark.slow
     def test_without_compactness_seeds_find_their_stripes(self, ee: Any) -> None:
         """Each object of one value that has a seed becomes a cluster: nothing else is at distance 0."""
         image = ee.Image("test/stripes").select("B1")

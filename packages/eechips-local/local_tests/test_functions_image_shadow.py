@@ -46,6 +46,7 @@ def shadow(ee: Any, image: Any, width: int = 256, height: int = 256) -> Any:
     return read_pixels(ee, image, 0, 0, width, height, MERCATOR, TRANSFORM)["shadow"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("azimuth", "row", "column"), [(0, 1, 0), (90, 0, -1), (180, -1, 0), (270, 0, 1), (45, 1, -1), (225, -1, 1)]
 )

@@ -74,6 +74,7 @@ def test_no_asset_has_such_an_id(stack: Stack, stack_server: Server, asset_id: s
 
 
 # What the client can send: JSON has no lone surrogates in UTF-8.
+@pytest.mark.slow
 @pytest.mark.parametrize("asset_id", IDS[:-1], ids=range(len(IDS) - 1))
 def test_nor_do_expressions_reach_it(stack_server: Server, asset_id: str) -> None:
     ee = initialize(stack_server)

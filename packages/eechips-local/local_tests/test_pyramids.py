@@ -72,6 +72,7 @@ def _check(folder: Path, seed: int, largest: int) -> None:
             values = found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_levels_are_made_of_blocks(tmp_path: Path, seed: int) -> None:
     _check(tmp_path, seed, largest=600)

@@ -289,6 +289,7 @@ def test_what_is_nested_too_deeply_is_forwarded_only(levels: int, start: Start, 
     assert (replayed.content == response.content) == is_kept
 
 
+@pytest.mark.slow
 def test_clients_that_leave_do_not_stop_the_recorder(start: Start, tmp_path: Path) -> None:
     is_asked, may_respond = threading.Event(), threading.Event()
 

@@ -189,6 +189,7 @@ def test_urls_signed_by_the_catalogue_are_used_and_not_stored(folder: Path, tmp_
     assert "HTTP 403: set `auth`" in failed["PermanentError"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refusal", [(403, b""), (400, b"<Error><Code>ExpiredToken</Code></Error>")])
 def test_expired_signatures_of_a_catalogue_are_renewed(
     folder: Path, tmp_path: Path, refusal: tuple[int, bytes]

@@ -96,6 +96,7 @@ def test_files_that_are_no_images_stay_files(tmp_path: Path) -> None:
     assert len(ingested(run.path)) == 3
 
 
+@pytest.mark.slow
 def test_metadata_beside_an_image_stays_a_file(tmp_path: Path) -> None:
     data = write(tmp_path / "a.tif", 1).read_bytes()
     bodies = {"/a.tif": data, "/a.xml": b"<xml/>"}

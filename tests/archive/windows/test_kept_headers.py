@@ -194,6 +194,7 @@ def test_blocks_that_were_not_fetched_cannot_be_read(files: dict[str, Path]) -> 
         part.read(1, window=Window(0, 0, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "s3"])
 def test_a_header_of_a_replaced_file_is_read_again(bucket: Bucket, scheme: str) -> None:
     path = write(bucket.folder / "a.tif", **FORMATS["COG"])

@@ -197,6 +197,7 @@ def test_assets_are_moved_with_all_below(ee: Any, stack: Stack, folders: Folders
         ee.data.renameAsset(f"{home}/new", f"{home}/new/below")
 
 
+@pytest.mark.slow
 def test_changes_survive_a_restart(
     ee: Any, stack: Stack, folders: Folders, home: str, serve_briefly: Callable[..., Server]
 ) -> None:
@@ -237,6 +238,7 @@ def test_two_clients_change_at_once(ee: Any, home: str) -> None:
     assert len(names(ee, home)) == 11
 
 
+@pytest.mark.slow
 def test_changes_are_seen_by_all_workers_at_once(ee: Any, home: str) -> None:
     """Two changes may have one time of their file, and documents of one size."""
     ee.data.createAsset({"type": "IMAGE_COLLECTION"}, f"{home}/images", {"a": 0})

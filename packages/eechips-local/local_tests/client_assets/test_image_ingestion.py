@@ -124,6 +124,7 @@ def test_several_sources_are_a_mosaic(ee: Any, write: Write, folders: Folders, h
     assert "does not lie on the pixel grid" in ingested(ee, manifest)
 
 
+@pytest.mark.slow
 def test_one_band_a_file_masks_and_types(ee: Any, write: Write, home: str) -> None:
     red, nir = values((1, 30, 20), "uint8"), values((2, 30, 20), "uint8", 1)
     nir[1] = nir[1] > 100
@@ -145,6 +146,7 @@ def test_one_band_a_file_masks_and_types(ee: Any, write: Write, home: str) -> No
     np.testing.assert_array_equal(found["nir"], np.where(is_missing, -1, nir[0].astype(int)))
 
 
+@pytest.mark.slow
 def test_a_source_has_another_transform(ee: Any, write: Write, home: str) -> None:
     pixels = values((1, 12, 14))
     transform = {"scaleX": 20, "scaleY": -20, "translateX": 600_000, "translateY": 4_300_000}

@@ -73,6 +73,7 @@ def test_opaque_tiles_are_jpeg_and_empty_ones_are_skipped(ee: Any, folders: Fold
     assert all(heads[tile] == b"\x89PN" for tile in every - written)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "zoom"),
     [
