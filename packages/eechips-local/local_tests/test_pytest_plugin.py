@@ -649,7 +649,6 @@ def test_it(earth_engine):
         os.kill(int(found[1]), signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ini", "message"),
     [
