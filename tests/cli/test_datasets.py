@@ -27,6 +27,7 @@ def test_the_documented_list_of_the_demo_planet_is_current() -> None:
     assert PAGE.read_text() == dataset_list.page()
 
 
+@pytest.mark.slow
 def test_the_demo_planet_is_listed_with_dates_and_bands() -> None:
     result = CliRunner().invoke(main, ["datasets", "--local"])
     assert result.exit_code == 0

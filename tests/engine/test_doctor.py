@@ -240,6 +240,7 @@ def test_versions_of_python_and_packages_are_listed() -> None:
     assert "pytest" not in found.detail
 
 
+@pytest.mark.slow
 def test_missing_and_old_packages_are_reported(tmp_path: Path) -> None:
     """With package metadata that asks for what nobody has, in a process of its own."""
     info = tmp_path / "eechips-9.9.dist-info"

@@ -111,6 +111,7 @@ def test_images_of_several_types(name: str, server: Server, places: Path, tmp_pa
     assert run(name, TYPES, server, places, tmp_path / "out", bands="red").is_complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["composites, max", "mosaic", "points, latest"])
 def test_what_no_survey_has_found_is_refused_in_one_sentence(
     name: str, server: Server, places: Path, tmp_path: Path

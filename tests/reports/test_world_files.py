@@ -25,6 +25,7 @@ def run(demo_server: Server, tmp_path: Path) -> eechips.Run:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_gdal_finds_pictures_where_the_manifest_says(run: eechips.Run) -> None:
     result = CliRunner().invoke(main, ["georeference", str(run.path)])
     assert (result.exit_code, result.output) == (0, "Written beside 2 pictures: .aux.xml, and world files\n")

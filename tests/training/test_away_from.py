@@ -100,6 +100,7 @@ def left_out(folder: Path) -> set[int]:
     return set(np.flatnonzero(table["split"] == "none").tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".geojson", ".gpkg"])
 def test_chips_that_overlap_other_footprints_are_left_out_and_counted(run: Path, suffix: str) -> None:
     path = write_footprints(run.parent / f"other{suffix}")

@@ -218,6 +218,7 @@ def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> No
     assert narrowed <= {i.id for i in whole if start <= i.properties["system:time_start"] < end}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 def test_numbers_and_times_of_images_are_known_without_making_them(name: str) -> None:
     hours = Query(start=millis(2018, 7, 3, 9), end=millis(2018, 7, 3, 10))
@@ -233,6 +234,7 @@ def test_numbers_and_times_of_images_are_known_without_making_them(name: str) ->
         assert list(collection.times(Query())) == sorted(set(collection.times(Query())))
 
 
+@pytest.mark.slow
 def test_tiles_of_the_whole_earth_are_those_of_its_parts() -> None:
     everywhere = list(mgrs.tiles(None))
     assert len(everywhere) == len(set(everywhere)) == 19063
@@ -290,6 +292,7 @@ def test_clouds_are_counted_where_someone_asks(name: str, key: str, monkeypatch:
     assert counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [date(2025, 1, 1), date(2026, 11, 21), date(2031, 3, 1)])
 def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
     store, end = DemoStore(until), millis(until.year, until.month, until.day)

@@ -342,6 +342,7 @@ def test_pixels_have_the_documented_types() -> None:
         assert band.pixel_type.precision == ("float" if dtype == "float32" else "int")
 
 
+@pytest.mark.slow
 def test_sources_travel_between_processes_and_threads() -> None:
     band, column, row = samples()["naip"]
     window = PixelWindow(column - 40, row - 40, 80, 80)

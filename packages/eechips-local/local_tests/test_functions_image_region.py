@@ -132,6 +132,7 @@ def test_many_regions_together_equal_one_after_the_other(shapes: list[shapely.Ge
             assert results == pytest.approx(list(over(shape, reducer).values()))
 
 
+@pytest.mark.slow
 def test_cells_on_a_long_coast_are_cut_as_by_the_whole_of_it() -> None:
     turns = np.linspace(0.0, 2.0 * np.pi, 3000, endpoint=False)
     radius = 40.0 * (1.0 + 0.05 * np.sin(turns * 200.0))

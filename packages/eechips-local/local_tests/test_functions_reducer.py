@@ -546,6 +546,7 @@ def test_block_by_block_is_the_same_as_in_one_go(made: Reducer, data: st.DataObj
     assert plain(accumulator.finish()) == plain(made.results(sample))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [*ALL_OF_ONE_INPUT, *OF_TWO], ids=lambda made: "-".join(made.names))
 @given(data=st.data())
 def test_many_places_at_once_are_the_same_as_one_by_one(made: Reducer, data: st.DataObject) -> None:

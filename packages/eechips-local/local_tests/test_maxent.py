@@ -89,6 +89,7 @@ def fitted(types: FeatureTypes, penalties: Penalties) -> MaxentModel:
     return fit_maxent(PRESENCES, np.concatenate([BACKGROUND, PRESENCES]), types, penalties, lambda: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAM)
 def test_gain_and_entropy_are_those_of_the_program(name: str) -> None:
     types = {
@@ -101,6 +102,7 @@ def test_gain_and_entropy_are_those_of_the_program(name: str) -> None:
     np.testing.assert_allclose(found, PROGRAM[name][1], atol=0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("types", [FeatureTypes(), FeatureTypes(threshold=True), FeatureTypes(linear=False)])
 def test_means_over_the_model_lie_within_the_regularization(types: FeatureTypes) -> None:
     """The condition of the minimum, for features that are evaluated one by one: Phillips et al. 2006, equation 4."""
