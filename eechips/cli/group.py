@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from eechips.cli.terminal import echo_lines, show_exception
+from eechips.cli.terminal import echo_lines, open_closed_streams, show_exception
 from eechips.commands.command import as_typed, format_commands, similar_names
 from eechips.errors import (
     DISK_FAULTS,
@@ -152,6 +152,7 @@ class Verbs(click.Group):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command of this process; errors and warnings that nothing else shows are cleaned like all texts."""
+        open_closed_streams()
         sys.excepthook = show_exception
         gc.set_threshold(10_000)  # of 700, a seventh of a short command: nearly all that is imported stays
         defer_imports()

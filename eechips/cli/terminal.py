@@ -8,6 +8,7 @@ line that looks like one of eechips.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sys
@@ -25,6 +26,19 @@ from eechips.text.formatting import format_json, format_spreadsheet, one_line
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 MARGIN = "  | "
 """What texts of somebody else, such as commands and tracebacks, have in front of each line."""
+
+
+def open_closed_streams() -> None:
+    """Open the standard streams that the caller of this process has closed (``>&-``), on the null device.
+
+    Otherwise the next files that are opened get their numbers: a result would receive the warnings of C libraries.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as Python does
 
 
 def echo(line: object = "", *, err: bool = False) -> None:

@@ -16,6 +16,7 @@ from eechips.web.urls import is_google, is_loopback
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
 
+ENDPOINT_VARIABLE = "EECHIPS_ENDPOINT"
 PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _GOOGLES_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 _SIGN_IN = "sign in again with `earthengine authenticate --force`"
@@ -35,9 +36,14 @@ def check_endpoint(url: str) -> str:
     except ValueError:
         port_is_good = False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
-        raise UsageError(f"the endpoint must be an http or https address, not '{redact(url)}'")
+        raise UsageError(
+            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be an http or https address, not '{redact(url)}'"
+        )
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError("the endpoint must be a plain address, without user name, password or query")
+        raise UsageError(
+            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be a plain address, without user name, password or"
+            " query"
+        )
     return url.rstrip("/")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.client.connection import Connection, ServiceTarget
-from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.expression_requests import ExpressionChip, ExpressionRequests
 from eechips.client.fetcher import Fetcher
 from eechips.client.throttle import Throttle
@@ -214,7 +214,7 @@ def find_address(
         raise UsageError("ee_init_kwargs has `credentials` and `credentials_function`: give one of them")
     session = _session()
     base = endpoint or url or old_url or (session.cloud_api_base_url if session is not None else None)
-    place = check_endpoint(base or os.environ.get("EECHIPS_ENDPOINT") or HIGH_VOLUME_ENDPOINT)
+    place = check_endpoint(base or os.environ.get(ENDPOINT_VARIABLE) or HIGH_VOLUME_ENDPOINT)
     is_of_session = session is not None and session.cloud_api_base_url == place
     project = project or named or (session.cloud_api_user_project if session is not None and is_of_session else None)
     if own is None and credentials is None and session is not None and is_of_session:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
@@ -178,7 +179,7 @@ class RunConfig:
         SERVICE,
         metavar="URL",
         default="Earth Engine's high-volume endpoint",
-        variable="EECHIPS_ENDPOINT",
+        variable=ENDPOINT_VARIABLE,
         is_advanced=True,
         decides="network",
     )
@@ -470,8 +471,12 @@ class RunConfig:
 
     @property
     def service(self) -> str:
-        """The base URL of the service; with ``local`` the server has another."""
-        return check_endpoint(self.endpoint or HIGH_VOLUME_ENDPOINT)
+        """The base URL of the service; with ``local`` the server has another.
+
+        Raises:
+            UsageError: if ``EECHIPS_ENDPOINT`` names none.
+        """
+        return check_endpoint(self.endpoint or os.environ.get(ENDPOINT_VARIABLE) or HIGH_VOLUME_ENDPOINT)
 
     @property
     def source(self) -> str:

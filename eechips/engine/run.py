@@ -156,6 +156,8 @@ class _Run:
         is_complete = is_whole and self._records.is_complete
         if is_complete and not is_extended:
             self._records.note_code_changes()
+            if not parts.is_part:
+                LocalStore(config.out).sweep(parts.writer)  # files of an export, a report or a card that was killed
             return Run(config.out, results=config.results)
         is_settled, is_whole = is_settled and not is_extended, is_whole and not is_extended
         if not is_settled and config.export_to is not None:

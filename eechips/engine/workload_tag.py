@@ -29,8 +29,8 @@ def check_workload_tag(tag: str) -> None:
     """
     if not _TAG.fullmatch(tag):
         raise UsageError(
-            f"workload_tag {tag[:70]!r} is not valid: 1 to {MOST_CHARACTERS} lower-case letters, digits, - and _, with"
-            " a letter or digit at both ends"
+            f"the workload tag (`workload_tag` or {_VARIABLE}) has 1 to {MOST_CHARACTERS} lower-case letters, digits, -"
+            f" and _, with a letter or digit at both ends: {tag[:70]!r} is not valid"
         )
 
 

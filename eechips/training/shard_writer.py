@@ -15,7 +15,8 @@ from typing import Any
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, remove, remove_tree, replace
-from eechips.files.temporary_names import SCRATCH_PREFIX
+from eechips.files.temporary_files import sweep_folder
+from eechips.files.temporary_names import SCRATCH_PREFIX, new_writer
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file
@@ -146,6 +147,7 @@ class ShardWriter:
     def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
         """Record the complete shards, and that the pack is incomplete."""
         remove_tree(self._scratch, self._right)
+        sweep_folder(self._folder, new_writer())
         lines = [self._identity, *(stored.to_json() for stored in kept.values())]
         write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
         remove(self._folder / INDEX_NAME, self._right)

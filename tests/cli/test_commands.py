@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -74,6 +75,21 @@ def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_replaced(sampled: Path, tmp_path: Path, closed: str) -> None:
+    """No file gets the number of a standard stream: what C libraries print would be written into it."""
+    program = (
+        "import os, sys; from eechips.cli.terminal import open_closed_streams; open_closed_streams(); print('x');"
+        " os.write(2, b'y'); os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY) >= 3 or sys.exit(9)"
+    )
+    file = tmp_path / "result"
+    words = shlex.join([sys.executable, "-c", program, str(file)])
+    assert subprocess.run(["sh", "-c", f"{words} {closed}"], check=False).returncode == 0
+    assert file.read_bytes() == b""
+    words = shlex.join([sys.executable, "-m", "eechips", "status", str(sampled / "outputs" / "sample-naip")])
+    assert subprocess.run(["sh", "-c", f"{words} {closed}"], check=False).returncode == 0
+
+
 def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_path: Path) -> None:
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0

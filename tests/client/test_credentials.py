@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import eechips
 from eechips.client.credentials import check_endpoint, find_credentials, find_project, is_project
+from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, UsageError
 from eechips.web.urls import is_google, is_loopback
 
@@ -106,7 +108,7 @@ def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path, mon
 
 @pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "http://x:99999", "https://u:p@x", "https://x/?key=1", ""])
 def test_impossible_endpoints_are_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="endpoint must be") as caught:
+    with pytest.raises(UsageError, match="must be") as caught:
         check_endpoint(url)
     assert "u:p" not in str(caught.value)
 
@@ -123,3 +125,14 @@ def test_ids_of_projects_fit_an_address(name: str) -> None:
 @pytest.mark.parametrize("name", ["../x", "projects/ee-me", "a b", "a?b", "a#b", "a\n"])
 def test_ids_that_would_change_an_address_are_none(name: str) -> None:
     assert not is_project(name)
+
+
+def test_the_endpoint_of_the_variable_is_that_of_runs_and_named_in_its_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:9000/")
+    assert RunConfig(out=tmp_path).service == "http://127.0.0.1:9000"
+    assert RunConfig(out=tmp_path, endpoint="http://127.0.0.1:9001").service == "http://127.0.0.1:9001"
+    monkeypatch.setenv("EECHIPS_ENDPOINT", "nonsense")
+    with pytest.raises(UsageError, match=r"`endpoint` or EECHIPS_ENDPOINT.* not 'nonsense'"):
+        eechips.images(dataset="NAIP", roi=(-105.5, 39.7, -105.0, 40.1), out=tmp_path)

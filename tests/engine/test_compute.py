@@ -382,7 +382,7 @@ def test_a_variable_names_the_workload_tag_of_all_runs(
     assert done.info["workload_tag"] == "team-forest"
     assert charged(demo_server, "team-forest") > 0
     monkeypatch.setenv("EECHIPS_WORKLOAD_TAG", "Team")
-    with pytest.raises(UsageError, match="workload_tag 'Team' is not valid"):
+    with pytest.raises(UsageError, match="'Team' is not valid"):
         run(recipe(2), config(demo_server, tmp_path / "other", executor="threads"))
 
 

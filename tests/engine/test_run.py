@@ -113,6 +113,10 @@ def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Servi
     again = run_chips(tmp_path, service.url)
     assert (again.path / "manifest.parquet").exists()
     assert not left.exists()
+    left = finished.path / temporary_name("report.html", ended)  # of a complete run
+    left.write_text("killed")
+    run_chips(tmp_path, service.url)
+    assert not left.exists()
     assert len(service.requests) == asked
 
 

@@ -33,6 +33,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.cli import main
 from eechips.errors import RunLockedError, StorageError, UsageError
+from eechips.files.temporary_names import temporary_name
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.training import split_table
@@ -499,8 +500,11 @@ def test_a_truncated_index_line_is_ignored(run: Run, tmp_path: Path) -> None:
         name: getattr(index, name) for name in ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
     }
     lines = [json.dumps(head), *(json.dumps(stored.to_json()) for stored in index.shards[:2])]
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     for end in (len("\n".join(lines)) - 20, len(lines[0]) - 3, 0):
         shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+        (tmp_path / "cut" / temporary_name("shards.jsonl", ended)).write_text("killed")
         (tmp_path / "cut" / "shards.json").unlink()
         (tmp_path / "cut" / "shards.jsonl").write_text("\n".join(lines)[:end])
         eechips.pack(run, "webdataset", out=tmp_path / "cut", shard_count=2)
@@ -597,6 +601,40 @@ def test_a_full_disk_stops_the_pack(run: Run, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tar"))
     assert not (tmp_path / "shards.json").exists()
     assert eechips.pack(run, "webdataset", out=tmp_path).samples == 18
+
+
+FILL = """
+import resource
+import signal
+import sys
+
+import eechips
+from eechips.errors import StorageError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+run, out, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for part in range(9, 0, -1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * part // 10, resource.RLIM_INFINITY))
+    try:
+        eechips.pack(run, "hdf5", out=out)
+    except StorageError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_does_not_end_the_process_in_libhdf5(run: Run, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    eechips.pack(run, "hdf5", out=whole)
+    size = max(path.stat().st_size for path in whole.glob("*.h5"))
+    full = tmp_path / "full"
+    done = subprocess.run(
+        [sys.executable, "-c", FILL, str(run.path), str(full), str(size)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"could not write into {full}: File too large"] * 9
+    assert eechips.pack(run, "hdf5", out=full).samples == 18
+    assert contents(full) == contents(whole)
 
 
 @pytest.mark.parametrize("to", DECODED)

@@ -7,6 +7,8 @@ the bands.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,10 +41,11 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
     Raises:
         UsageError: if samples differ in shape or type, or h5py is missing.
+        OSError: if it cannot be written.
     """
     h5py = _h5py()
     check_layout(layout)
-    with h5py.File(folder / f"{shard.stem}{SUFFIX}", "w") as file:
+    with _WrittenFile.open(folder / f"{shard.stem}{SUFFIX}") as disk, h5py.File(disk, "w") as file:
         for name, layer in layout.items():
             assert layer.shape is not None
             valid = valid_shape(layer.shape)
@@ -57,8 +60,72 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
         for number, entry in enumerate(entries):
             identifiers[number], metadata[number] = entry.id, entry.metadata
             for name, layer in layout.items():
+                disk.check()
                 pixels = decoded(entry, name, layer)
                 file[name][number], file[name + MASK_SUFFIX][number] = pixels.values, pixels.valid
+
+
+class _WrittenFile(io.RawIOBase):
+    """A file of libhdf5 whose failed writes are raised by `check`, and at its end.
+
+    libhdf5 1.14 ends the process (SIGSEGV) when it closes a file that it could not write, as on a full disk. So it is
+    told that each write has succeeded; after one that has not, the file is of no use.
+    """
+
+    def __init__(self, disk: io.FileIO) -> None:
+        self._disk = disk
+        self._error: OSError | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> Iterator[_WrittenFile]:
+        """Create a file for the duration of the block.
+
+        Raises:
+            OSError: if it cannot be created, or was not written.
+        """
+        with io.FileIO(path, "w+") as disk:
+            file = cls(disk)
+            try:
+                yield file
+            finally:
+                file.check()  # also instead of what libhdf5 raises about a file that lacks what was written
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as many bytes as a buffer has; libhdf5 reads the rest of a file that is too short as zeros."""
+        return self._disk.readinto(buffer)
+
+    def write(self, data: Any) -> int:
+        """Write all bytes, unless a write has failed."""
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            while self._error is None and written < len(view):
+                written += self._disk.write(view[written:])
+        except OSError as error:
+            self._error = error
+        return len(view)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte."""
+        return self._disk.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the number of the next byte."""
+        return self._disk.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file so long."""
+        try:
+            return self._disk.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return self._disk.tell() if size is None else size
 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
