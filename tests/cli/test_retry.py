@@ -181,6 +181,7 @@ def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project
     assert states(out) == ["done", "failed_permanent", "done", "done", "done", "done"]
 
 
+@pytest.mark.slow
 def test_units_that_fail_again_are_recorded_again(project: Path) -> None:
     result = typed("retry", "outputs/half", "--class", "recipe", cwd=project)
     assert result.exit_code == 1

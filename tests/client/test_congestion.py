@@ -115,6 +115,7 @@ def by_pixels(rng: random.Random) -> float:
     return rng.lognormvariate(0.05, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latency", [by_url, by_pixels])
 @pytest.mark.parametrize(("quota", "filled"), [(3, 0.95), (10, 0.97), (40, 0.98), (200, 0.95)])
 def test_any_quota_is_filled_at_the_price_of_few_rejections(

@@ -112,6 +112,7 @@ def see(trap: Trap, name: str) -> None:
     look_at(trap, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SOME[:2], "shapefile whose table is a link"])
 def test_check_and_report_leave_out_a_hostile_region(name: str, trap: Trap) -> None:
     see(trap, name)

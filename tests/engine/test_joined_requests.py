@@ -83,6 +83,7 @@ def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests
     return estimating.of_neighbourhoods(drawn, clock=lambda: 0.0), len(planned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extent", [0.05, 0.2])
 def test_a_sample_of_neighbourhoods_estimates_the_requests_of_all_units(extent: float) -> None:
     recipe = Places(1200, extent)
@@ -95,6 +96,7 @@ def test_a_sample_of_neighbourhoods_estimates_the_requests_of_all_units(extent: 
     assert took < 1150
 
 
+@pytest.mark.slow
 def test_batches_that_are_joined_by_themselves_take_more_requests() -> None:
     recipe = Places(1000, 0.07)
     took = sum(

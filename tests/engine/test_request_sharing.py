@@ -51,6 +51,7 @@ def take_all(joiner: UnitJoiner, count: int, slots: int, seconds: Callable[[int]
     return sizes
 
 
+@pytest.mark.slow
 def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
     sizes = take_all(UnitJoiner(window, planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64)
     assert len(sizes) <= 200
@@ -101,6 +102,7 @@ def simulate(count: int, slots: int, seconds: Callable[[int], float]) -> float:
     return now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "slots"), [(36, 40), (100, 40), (400, 8), (600, 20), (1_600, 40)])
 @pytest.mark.parametrize(
     "seconds",

@@ -71,6 +71,7 @@ def written(mosaic: Mosaic, path: Path) -> list[tuple[Tile, str]]:
     return list(mosaic.check(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "nodata"),
     [

@@ -128,6 +128,7 @@ def test_maps_that_go_on_across_180_have_all_pixels(server: Server, tmp_path: Pa
         _check(path, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "crs", ["native", *(pytest.param(crs, marks=pytest.mark.slow) for crs in ("utm", "EPSG:4326"))]
 )

@@ -89,6 +89,7 @@ def check_merged(run: eechips.Run, row: Any, folder: Path, numbers: tuple[int, .
     assert list(row["dates"]) == [f"{IMAGES[number][1]}Z" for number in numbers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "passes"), [("day", DAYS), ("orbit", ORBITS)])
 def test_tiles_of_a_pass_are_one_file(
     server: Server, folder: Path, tmp_path: Path, by: str, passes: tuple[tuple[int, ...], ...]

@@ -190,6 +190,7 @@ def test_rasterstats_counts_centres(prepared: Prepared) -> None:
         assert_same(found, [feature[theirs] for feature in truth], name, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_exactextract_counts_parts(prepared: Prepared) -> None:
     operations = ["count", "mean", "sum", "stdev", "min", "max"]
     with rasterio.open(prepared.path) as file:

@@ -160,6 +160,7 @@ QUERIES = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(QUERIES)
 def test_queries_agree_with_each_item(world: Scenes, store: CatalogStore, query: Query) -> None:
     found = [image.properties["system:index"] for image in collection(store).images(query)]
@@ -322,6 +323,7 @@ def test_catalogues_by_mission_are_read(tmp_path: Path) -> None:
     assert own.count(Query()) == 8
 
 
+@pytest.mark.slow
 def test_stores_are_serialised_by_path(store: CatalogStore) -> None:
     other = pickle.loads(pickle.dumps(store))
     assert other.path == store.path

@@ -150,6 +150,7 @@ def write_rows(folder: Path) -> Path:
     return write_run(folder, units, frames={"S2": {"series": "S2", "bands": ["B1"], "frames": listed}})
 
 
+@pytest.mark.slow
 def test_all_frames_of_a_sheet_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="1 to 5,000 chips, not 210 rows of 24"):
         eechips.preview(write_rows(tmp_path), rows=210, edge=8)

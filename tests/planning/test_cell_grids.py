@@ -43,6 +43,7 @@ def points_of_grid(kilometres: float) -> dict[str, tuple[float, float, float, fl
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilometres", [100, 333, 1000, 5000])
 def test_cells_of_major_tom_are_those_of_all_grid_points(kilometres: int) -> None:
     places = MajorTomGrid(1000.0 * kilometres).list_places(WORLD)
@@ -166,6 +167,7 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
     assert places[0].fields["grid_code"] == f"MGRS-{places[0].fields['grid_cell']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "level"),
     [

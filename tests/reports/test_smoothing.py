@@ -147,6 +147,7 @@ def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
     assert found["LST_Day_1km_filled"].equals(found["LST_Day_1km"].fillna(found["LST_Day_1km_smooth"]))
 
 
+@pytest.mark.slow
 def test_infinite_values_are_filled(one: eechips.Run, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(one.path, copy)

@@ -135,6 +135,7 @@ def front_matter(run: Run) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_split", [True, False])
 @pytest.mark.parametrize("kind", ["pictures", "layers", "rasters"])
 def test_a_run_is_a_data_set_of_hugging_face(tmp_path: Path, kind: str, is_split: bool) -> None:

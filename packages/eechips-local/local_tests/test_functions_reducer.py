@@ -534,6 +534,7 @@ def cut(sample: ReducerSample, start: int, stop: int) -> ReducerSample:
     return ReducerSample(sample.values[:, start:stop], sample.weights[:, start:stop], sample.inside[:, start:stop])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [*ALL_OF_ONE_INPUT, *OF_TWO], ids=lambda made: "-".join(made.names))
 @given(data=st.data())
 def test_block_by_block_is_the_same_as_in_one_go(made: Reducer, data: st.DataObject) -> None:

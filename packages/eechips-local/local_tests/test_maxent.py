@@ -79,6 +79,7 @@ def outputs(classifier: Ready, points: Any, name: str = "probability") -> Any:
     return np.array([feature.properties[name] for feature in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAM)
 def test_outputs_are_those_of_the_program(name: str) -> None:
     options, _, expected = PROGRAM[name]

@@ -26,6 +26,7 @@ TILES = Tiles((("a", "POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"), ("b", "POLYGON ((0.
 LARGE: list[CellGrid] = [H3(2), S2(5), Mgrs(), Utm(), TILES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1, 5, 12, 30])
 def test_s2_cells_are_those_of_its_library(level: int) -> None:
     s2sphere = pytest.importorskip("s2sphere")

@@ -150,6 +150,7 @@ def test_an_index_leads_nowhere_else(tmp_path: Path) -> None:
         open_catalog(tmp_path / "a").contains(WANTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 9))])
 def test_the_index_follows_every_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Items come, change, move and leave partitions empty; the index covers all, in few segments, without dead ones."""

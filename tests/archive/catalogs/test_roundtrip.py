@@ -117,6 +117,7 @@ def test_coordinates_round_trip_exactly(points: list[tuple[float, float]]) -> No
     assert found["bbox"] == value["bbox"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [[None, None], [[None]], [{}, {}], [{"a": None}], {"a": [None, None]}, {"a": []}])
 def test_columns_of_nulls_are_merged(tmp_path: Path, value: Any) -> None:
     """With itself, with nothing, and with what is something."""

@@ -92,6 +92,7 @@ def test_the_usage_of_a_root(ee: Any, home: str) -> None:
         ee.data.getAssetRootQuota(home)
 
 
+@pytest.mark.slow
 def test_images_and_tables_tell_their_size_and_last_change(
     ee: Any, home: str, folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:

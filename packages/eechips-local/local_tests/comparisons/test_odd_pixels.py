@@ -192,6 +192,7 @@ def test_downloads_have_the_native_pixels(ee: Any, odd_folder: Path, name: str) 
         np.testing.assert_array_equal(found.read(window=window), file.read(masked=True).filled(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 4])
 def test_coarse_pixels_are_means_whatever_overviews_the_file_has(ee: Any, factor: int) -> None:
     """A pyramid ends where all fits into 256x256 pixels; coarser grids take the pixels around their centres."""

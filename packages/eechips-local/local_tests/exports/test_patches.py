@@ -167,6 +167,7 @@ def test_a_table_of_numbers_arrays_and_texts(ee: Any, folders: Folders, name: st
     assert "x" not in second
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.binary(max_size=300))
 def test_examples_hold_what_was_put_into_them(integers: list[int], text: bytes) -> None:
     from tfrecord import example_pb2
