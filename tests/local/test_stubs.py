@@ -20,7 +20,7 @@ from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.catalogue_records import CatalogueSource
 from eechips_local.stubs.known_datasets import KnownSource, entries
-from eechips_local.stubs.stub_bands import plan_band
+from eechips_local.stubs.stub_bands import plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_images import StubCollection
 from eechips_local.stubs.stub_store import StubStore, open_sources
 from local_tests.support.stac_collections import CLASSES, COLUMNS, LAND_COVER, write_collections
@@ -114,7 +114,7 @@ def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
         assert {band.name for band in image.bands} == {
             band.name for band in (stated.bands if stated else dataset.bands)
         }
-        limits = plan_band(dataset.bands[0], dataset.id)
+        limits = plan_band(with_ranges_of_like_bands(dataset.bands)[0], dataset.id)
         if limits.subject == "unknown":
             with pytest.raises(InvalidError, match=f"no range of the band '{limits.name}' of {dataset.id}"):
                 read(image, limits.name, 4)
