@@ -102,7 +102,8 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
         return
     rows = [("ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE")]
     for dataset in datasets:
-        bands, scale = _join_bands(dataset.default_bands), f"{dataset.pixel_size:.0f} m"
+        names, scale = dataset.default_bands, f"{dataset.pixel_size:.0f} m"
+        bands = ",".join(names) if len(names) <= _SHOWN_BANDS else f"{len(names)} bands"
         dates = f"{dataset.start} - {dataset.end or ''}".rstrip()
         rows.append((dataset.alias, dataset.id, bands, scale, dates, ",".join(dataset.synonyms), dataset.licence))
     _print_table(rows)
@@ -288,10 +289,6 @@ def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
         return [text]
     room = max(width, len(indent) + _LEAST_TEXT)
     return textwrap.wrap(text, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def _join_bands(bands: Sequence[str]) -> str:
-    return ",".join(bands) if len(bands) <= _SHOWN_BANDS else f"{len(bands)} bands"
 
 
 def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:

@@ -292,10 +292,6 @@ def _describe_repair(run: Run, done: Repair) -> list[str]:
     if done.units or done.assembled:
         what = [format_count(done.units, "unit")] if done.units else []
         what += [format_count(done.assembled, "assembled file")] if done.assembled else []
-        lines.append(f"Reopened: {' and '.join(what)}. To fetch again and replace: {_cure(run)}")
+        cure = f"eechips retry {run.path}" if run.info.get("command") else "repeat the call that made the run"
+        lines.append(f"Reopened: {' and '.join(what)}. To fetch again and replace: {cure}")
     return lines
-
-
-def _cure(run: Run) -> str:
-    """Return what fetches the open units of a run."""
-    return f"eechips retry {run.path}" if run.info.get("command") else "repeat the call that made the run"

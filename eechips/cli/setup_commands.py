@@ -6,7 +6,6 @@ import dataclasses
 import shlex
 import shutil
 import textwrap
-from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -74,14 +73,10 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
     else:
         for finding in findings:
             echo_lines(_finding_lines(finding))
-        echo(_conclusion(findings))
+        failed = [finding.detail for finding in findings if finding.state == "failed"]
+        echo(f"A run would not work now: {failed[0].rstrip('.')}." if failed else "A run would work.")
     if would_fail:
         click.get_current_context().exit(FAILURES)
-
-
-def _conclusion(findings: Sequence[Finding]) -> str:
-    failed = [finding.detail for finding in findings if finding.state == "failed"]
-    return f"A run would not work now: {failed[0].rstrip('.')}." if failed else "A run would work."
 
 
 def _finding_lines(finding: Finding) -> list[str]:

@@ -87,7 +87,10 @@ def describe_cube(
             stacklevel=2,
         )
     computed = (_today(), dict(collection), ids, description["versions"], count)
-    identity = _identity(description, count) if is_stored else computed
+    versions = description["versions"]
+    # A day in place of versions where images have none, so that they are read again.
+    stored = (description["ids"], versions if len(versions) == count else _today())
+    identity = stored if is_stored else computed
     images = CubeImages(collection, count, ids if is_stored else (), identity)
     return CubeDescription(
         images, bands, _coordinate(description["primary"], count, primary), _valid(description["properties"])
@@ -97,12 +100,6 @@ def describe_cube(
 def band_attributes(band: Mapping[str, Any], crs: str) -> dict[str, Any]:
     """Return the attributes of a variable, as Xee has them: those of the band, and the CRS of the cube."""
     return {**_valid(band), "crs": crs}
-
-
-def _identity(description: Mapping[str, Any], count: int) -> tuple[Any, ...]:
-    """Return ids and versions; a day in place of versions where images have none, so that they are read again."""
-    versions = description["versions"]
-    return (description["ids"], versions if len(versions) == count else _today())
 
 
 def _today() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -172,7 +172,7 @@ def compare(
             if unit.expression is not None:
                 others += queries.expression(unit.position, unit.unit) not in (None, unit.expression)
             for file in unit.files:
-                digest, shown = files.get(file.file), _shown(file, replaced)
+                digest, shown = files.get(file.file), tuple(name for name in _sources(file) if name in replaced)
                 difference = None
                 if digest == file.sha256:
                     same += 1
@@ -223,10 +223,6 @@ def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) ->
         elif version.etags is not None and name in of_archives and current.etags != version.etags:
             replaced[name] = ReplacedAsset(name, version.etags, current.etags)
     return replaced
-
-
-def _shown(file: LockedFile, replaced: Mapping[str, ReplacedAsset]) -> tuple[str, ...]:
-    return tuple(name for name in _sources(file) if name in replaced)
 
 
 def _sources(file: LockedFile) -> tuple[str, ...]:

@@ -163,12 +163,10 @@ _LETTER = 6.2  # width of a character in axis labels
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """A line of a chart.
+    """A line of a chart; NaN interrupts it.
 
     Attributes:
         label: shown in the legend.
-        x: x coordinate of each point.
-        y: y coordinate of each point; NaN interrupts the line.
         steps: whether a value is constant up to the next point.
     """
 

@@ -168,7 +168,10 @@ class Explorer:
             case {"kind": "open", "view": str(view)}:
                 self._send_page(view)
             case {"kind": "select", "query": str(query), "box": None | str() as box} if len(buffers) == 1:
-                self._select(query, box, np.frombuffer(buffers[0], dtype=np.uint8) != 0)
+                shown = np.frombuffer(buffers[0], dtype=np.uint8) != 0
+                if len(shown) != len(self._data.units):
+                    raise UsageError("the run has changed since it was displayed: run the cell again")
+                self.query, self.roi, self._shown = query, box, shown
             case {"kind": "mark", "units": list(numbers), "bad": bool(is_bad)}:
                 self.mark(self._ids_of(numbers), is_bad=is_bad)
             case {"kind": "exclude"}:
@@ -177,11 +180,6 @@ class Explorer:
                 self._send_picture(number)
             case _:
                 raise UsageError("the explorer does not know this message: run the cell again")
-
-    def _select(self, query: str, box: str | None, shown: Any) -> None:
-        if len(shown) != len(self._data.units):
-            raise UsageError("the run has changed since it was displayed: run the cell again")
-        self.query, self.roi, self._shown = query, box, shown
 
     def _ids_of(self, numbers: Collection[Any]) -> list[str]:
         ids = self._data.units.ids

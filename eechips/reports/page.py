@@ -140,11 +140,9 @@ def assemble_page(
     """Assemble a page that is allowed its own scripts and styles only.
 
     Args:
-        title: title of the page.
         contents: contents of its body, before the dialog of the full-size view.
         payload: JSON value that the scripts read.
         scripts: names of files of this package, in their order.
-        styles: names of files of this package, in their order.
     """
     script, style = _script(tuple(scripts)), "".join(map(read_file, styles))
     page = fill(

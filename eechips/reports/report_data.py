@@ -49,13 +49,11 @@ class ReportData:
     """The data that a report shows.
 
     Attributes:
-        run: the run itself.
         info: run.json.
         status: counts and history.
         units: all units, or a random sample of them.
         places: the units, the regions of time series, or the rows of a table: on the map, in the table, to be searched.
         noun: what ``places`` are: units, regions or rows.
-        pictures: pictures of some units.
         made: name and picture of the files assembled from all results.
         curves: time series, if the run has any.
         head: first rows of a table, if the run has one.
@@ -225,7 +223,6 @@ class TableHead:
     """First rows of a table.
 
     Attributes:
-        name: name of the file.
         columns: names; of many columns, the first ones.
         rows: values as text.
         total: number of rows of the table.

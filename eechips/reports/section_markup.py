@@ -49,10 +49,7 @@ def html_table(
     """Build a table.
 
     Args:
-        heads: names of the columns.
-        rows: their cells.
         numbers: columns that are aligned to the right.
-        caption: title of the table.
     """
     right = set(numbers)
 

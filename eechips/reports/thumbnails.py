@@ -199,7 +199,6 @@ def draw_units(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: 
         numbers: to draw from.
         strata: stratum of each number; empty for one stratum.
         count: maximum number of units.
-        seed: seed of the random selection.
     """
     groups: dict[Any, list[int]] = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(numbers)):

@@ -47,7 +47,6 @@ class UnitColumn:
     """A column with a value for each unit.
 
     Attributes:
-        name: name of the column.
         kind: ``category`` for classes, ``number`` for quantities, ``text`` for labels.
         values: values of each unit; None or NaN for units without a value.
     """
@@ -69,14 +68,12 @@ class UnitColumns:
     Attributes:
         total: units in the plan; of a long plan, more than in these columns.
         ids: first digits of the units' ids.
-        states: states of the units.
         files: paths below the run's folder; None without a file.
         bytes: sizes of the files; 0 without a file.
         valid: share of pixels that are not masked; NaN if unknown.
         errors: class and message of the units' errors; None without an error.
         centres: longitude and latitude, (n, 2); NaN if unknown.
         outlines: polygons in longitude and latitude; None for units with a point only.
-        columns: further columns.
         tallies: number of units by value and state for each category, of all units of the plan.
     """
 

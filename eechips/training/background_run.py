@@ -83,7 +83,8 @@ class BackgroundRun:
         bound = {} if max_disk is None else {"max_disk": max_disk}
         call = partial(fetch, **{"quiet": True, **fetch.keywords}, fetch_seed=seed, **bound)
         context = multiprocessing.get_context("spawn")
-        log_size = _log_size(self.folder)
+        log = self.folder / LOG_NAME
+        log_size = log.stat().st_size if log.is_file() else 0
         is_extended = bool(fetch.keywords.get("extend")) and has_whole_plan(self.folder)
         self._stack = contextlib.ExitStack()
         self.lock = Path(self._stack.enter_context(temporary_folder()))
@@ -154,11 +155,6 @@ def read_log(folder: Path, offset: int) -> list[dict[str, Any]]:
             event = parse_json(line)
             events += [event] if isinstance(event, dict) else []
     return events
-
-
-def _log_size(folder: Path) -> int:
-    path = folder / LOG_NAME
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path, lock: Path) -> None:

@@ -145,7 +145,7 @@ def _layers(summary: Summary) -> str:
     header = ("files", "content", "format", "bands", "values", "pixels", "resolution", "CRS", "valid")
     rows = []
     for layer in summary.layers:
-        dataset = _dataset(summary, layer.dataset)
+        dataset = next((dataset for dataset in _datasets(summary) if dataset["id"] == layer.dataset), None)
         columns = (
             f"{layer.files:,}{f' `{layer.name}`' if layer.name else ''}",
             escape((dataset.get("title") or dataset["id"]) if dataset else layer.dataset or ""),
@@ -200,11 +200,10 @@ def _splits(summary: Summary) -> Iterator[str]:
         for name, count in summary.splits.items()
     ]
     yield format_table(("split", "samples", "share"), rows)
-    left = (
-        f" Samples of `{split_table.NONE}` are too close to another split{_or_other_data(summary)}."
-        if split_table.NONE in summary.splits
-        else ""
-    )
+    left = ""
+    if split_table.NONE in summary.splits:
+        others = ", or to the footprints of other data" if summary.split_options.get("away_from") else ""
+        left = f" Samples of `{split_table.NONE}` are too close to another split{others}."
     shown = {name: value for name, value in summary.split_options.items() if value is not None}
     if "away_from" in shown:  # without the folders of one machine
         shown["away_from"] = [Path(path).name for path in shown["away_from"]]
@@ -213,10 +212,6 @@ def _splits(summary: Summary) -> Iterator[str]:
         f"Made by `eechips split` with: {escape(options)}."
         f" The split of every sample is in `{split_table.SPLITS_NAME}`.{left}"
     )
-
-
-def _or_other_data(summary: Summary) -> str:
-    return ", or to the footprints of other data" if (summary.split_options or {}).get("away_from") else ""
 
 
 def _quality(summary: Summary) -> Iterator[str]:
@@ -310,10 +305,6 @@ def _shown(summary: Summary) -> list[Mapping[str, Any]]:
     shown = [layer.dataset for layer in summary.layers if layer.dataset is not None]
     datasets = _datasets(summary)
     return [dataset for dataset in datasets if dataset["id"] in shown] or datasets[:1]
-
-
-def _dataset(summary: Summary, identifier: str | None) -> Mapping[str, Any] | None:
-    return next((dataset for dataset in _datasets(summary) if dataset["id"] == identifier), None)
 
 
 def _link(dataset: Mapping[str, Any]) -> str:

@@ -178,7 +178,10 @@ def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
             if len(assembled_tables) == 1
             else [f"{_ROWS}-{number}" for number in range(1, len(assembled_tables) + 1)]
         )
-        return [_rows(name, path, _object(run, path)) for name, path in zip(names, assembled_tables, strict=True)]
+        return [
+            _rows(name, path, {"fileObject": {"@id": path.relative_to(run.path).as_posix()}})
+            for name, path in zip(names, assembled_tables, strict=True)
+        ]
     units = _records("units", PARQUET_NAME, _LAYER_ONLY)
     if summary.stratum is not None:
         units.append(_stratum_field("units", summary))
@@ -247,10 +250,6 @@ def _rows(name: str, path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
         for column, kind in _kinds(path)
     ]
     return _record_set(name, "A record for each row.", fields, ())
-
-
-def _object(run: Run, path: Path) -> dict[str, Any]:
-    return {"fileObject": {"@id": path.relative_to(run.path).as_posix()}}
 
 
 def _kinds(path: Path) -> list[tuple[str, str]]:

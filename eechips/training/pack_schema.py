@@ -16,7 +16,6 @@ from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.text.progress_bar import progress_bar
 from eechips.training.chip_pixels import decode_file
-from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, values_of
 from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
 
@@ -46,7 +45,8 @@ class PackSchema:
                 self.digests.append(hashlib.sha256(text).digest())
                 sizes.append((len(text), *(file.bytes for file in sample.files)))
                 for file in sample.files:
-                    kinds.setdefault(file.label, Counter())[_kind(file)] += 1
+                    kind = _Kind(file.bands, file.dtype, file.width, file.height, len(file.frames))
+                    kinds.setdefault(file.label, Counter())[kind] += 1
                     suffixes.setdefault(file.label, set()).add(file.suffix)
                 _add(values, sample.fields)
                 bar.update(1)
@@ -123,10 +123,6 @@ class _Kind:
         count = f"{len(self.bands)}x" if self.bands is not None else ""
         count = f"{self.frames}x{count}" if self.frames else count
         return f"{count}{self.height}x{self.width} {self.dtype}"
-
-
-def _kind(file: SampleFile) -> _Kind:
-    return _Kind(file.bands, file.dtype, file.width, file.height, len(file.frames))
 
 
 def _common(kinds: Mapping[_Kind, int]) -> dict[str, Any]:

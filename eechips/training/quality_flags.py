@@ -229,7 +229,10 @@ def _set_duplicates(files: Sequence[CheckedFile], bits: int | None, maps: frozen
 
     def agree(one: int, other: int) -> bool:
         pairs = [(layers[one].get(layer), layers[other].get(layer)) for layer in shown]
-        return all(a == b or (a is not None and b is not None and _differing(a, b) <= bits) for a, b in pairs)
+        return all(
+            a == b or (a is not None and b is not None and (int(a, 16) ^ int(b, 16)).bit_count() <= bits)
+            for a, b in pairs
+        )
 
     hashes = [None if index in same else own.get(first) for index, own in enumerate(layers)]
     for index, original in find_alike(hashes, bits, agree).items():
@@ -246,10 +249,6 @@ def _key(own: Sequence[CheckedFile]) -> str | None:
 def _flag(checked: CheckedFile, name: str, original: str) -> None:
     checked.flags.append(name)
     checked.duplicate_of = original
-
-
-def _differing(one: str, other: str) -> int:
-    return bin(int(one, 16) ^ int(other, 16)).count("1")
 
 
 Hashes = npt.NDArray[np.uint8]

@@ -71,7 +71,9 @@ def pack_folder(run: Run, options: PackOptions) -> Path:
 def _plan(samples: Samples, options: PackOptions) -> tuple[Samples, list[Shard], PackIndex]:
     """Return the samples in the order in which they are packed, their shards, and the index without what is written."""
     wanted = (options.splits,) if isinstance(options.splits, str) else tuple(options.splits)
-    splits = _splits(samples, wanted)
+    if wanted:
+        samples.of_split(*wanted)  # they must exist
+    splits = samples.assigned_splits()
     names = sorted({name for name in splits if name in wanted or not wanted} - {splits_of_runs.NONE})
     _check_names(names)
     order = shuffled_order(samples.ids, options.seed)
@@ -107,13 +109,6 @@ def _plan(samples: Samples, options: PackOptions) -> tuple[Samples, list[Shard],
         run={name: samples.run.info.get(name) for name in _OF_RUN},
     )
     return packed, shards, index
-
-
-def _splits(samples: Samples, wanted: tuple[str, ...]) -> list[str]:
-    """Return the split of every sample."""
-    if wanted:
-        samples.of_split(*wanted)
-    return samples.assigned_splits()
 
 
 def _check_names(splits: Iterable[str]) -> None:

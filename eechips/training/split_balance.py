@@ -112,7 +112,7 @@ def assign(
             " splits: use smaller blocks (`block_size`; for H3 a higher `resolution`)"
         )
     held = {block: ratios.names.index(split) for block, split in (known or {}).items() if block in contents}
-    free = sorted(contents.keys() - held.keys(), key=lambda block: _order(seed, block))
+    free = sorted(contents.keys() - held.keys(), key=lambda block: hashlib.sha256(f"{seed}:{block}".encode()).digest())
     fill = _Fill(contents, ratios)
     for block, split in held.items():
         fill.put(block, split)
@@ -187,7 +187,3 @@ class _Fill:
         counts, wanted = self._counts[split], self._wanted[split]
         weights = self._weights
         return sum(weights[s] * n * (sign * 2 * (counts[s] - wanted[s]) + n) / wanted[s] for s, n in self._parts[block])
-
-
-def _order(seed: int, block: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{block}".encode()).digest()

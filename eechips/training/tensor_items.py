@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from eechips.errors import UsageError
@@ -115,7 +114,9 @@ class TensorItems:
         held = _HELD_BY.get(values.dtype.name)
         if held is not None:
             values = values.astype(np.int64 if held is torch.int64 else np.int32)
-        tensor = torch.from_numpy(_owned(values))
+        # PyTorch shares the memory of contiguous, writable arrays in native byte order.
+        values = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
+        tensor = torch.from_numpy(values)
         return tensor if wanted is None else tensor.to(wanted)
 
 
@@ -137,11 +138,6 @@ def join_frames(
         chips = [chip for _, layer, _ in part if isinstance(chip := pixels[layer], ChipPixels)]
         joined[name] = stack_frames(chips, [time for *_, time in part])
     return joined
-
-
-def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a contiguous, writable array in native byte order, whose memory PyTorch can share."""
-    return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
 
 
 def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:

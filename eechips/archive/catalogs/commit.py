@@ -118,7 +118,9 @@ def finish(folder: Path) -> bool:
         _flush_folders(folder, [path for _, path in moves])
         for path in removals:
             remove(folder / path, LockedFolder(folder))
-            _prune(folder, (folder / path).parent)
+            emptied = (folder / path).parent
+            while emptied != folder and remove_empty(emptied):
+                emptied = emptied.parent
         remove(scratch / _LIST, LockedFolder(folder))
         remove_tree(scratch, LockedFolder(folder))
     return True
@@ -206,9 +208,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _prune(folder: Path, emptied: Path) -> None:
-    """Remove empty folders."""
-    while emptied != folder and remove_empty(emptied):
-        emptied = emptied.parent

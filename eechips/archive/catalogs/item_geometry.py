@@ -140,11 +140,8 @@ def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
     kinds = set(shapely.get_type_id(parts).tolist())
     if len(kinds) > 1:
         raise InvalidItemError("bad geometry", "the geometry is a collection of different types, which STAC lacks")
-    return shapely.multipoints(parts) if kinds == {0} else _multiple(parts)
-
-
-def _multiple(parts: Sequence[BaseGeometry]) -> BaseGeometry:
-    return shapely.multilinestrings(parts) if parts[0].geom_type == "LineString" else shapely.multipolygons(parts)
+    make = {"Point": shapely.multipoints, "LineString": shapely.multilinestrings}
+    return make.get(parts[0].geom_type, shapely.multipolygons)(parts)
 
 
 def _rounded(shape: BaseGeometry) -> BaseGeometry:

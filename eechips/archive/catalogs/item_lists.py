@@ -100,7 +100,8 @@ def _matching(pattern: str) -> list[ItemList]:
     import fsspec
 
     files, path = fsspec.url_to_fs(pattern)
-    is_here = _is_local(files)
+    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+    is_here = "file" in protocols
     is_pattern = re.search(r"[*?\[]", path) is not None and not is_http(pattern)  # web servers list no files
     if is_here and Path(path).exists():  # brackets in the name itself
         is_pattern = False
@@ -172,11 +173,6 @@ def _zstandard(file: IO[bytes]) -> IO[bytes]:
     import pyarrow as pa
 
     return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
-
-
-def _is_local(files: Any) -> bool:
-    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
-    return "file" in protocols
 
 
 _OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {

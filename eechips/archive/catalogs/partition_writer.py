@@ -117,22 +117,21 @@ def _stage_partition(plan: MergePlan, path: str, scratch: Path, name: str, advan
                 there = stack.enter_context(pq.ParquetFile(LocalStore(plan.folder).file(path)))
                 check_columns(there.schema_arrow)
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)], plan.types)
-        if there is not None and not plan.changes(path) and not any(_differences(plan, path, there, schema)):
-            return StagedPartition(is_changed=False)
+        if there is not None and not plan.changes(path):
+            steps = _steps(plan, path, there, schema)
+            if all(before is not None and before.equals(after) for before, after in steps):
+                return StagedPartition(is_changed=False)
         tally = PartitionStatistics(advance)
         rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
         first = next(rows, None)
         if first is None:
             return StagedPartition()
-        _write(scratch / name, schema, chain([first], rows))
+        from stac_geoparquet.arrow import to_parquet
+
+        batches = pa.RecordBatchReader.from_batches(schema, chain([first], rows))
+        to_parquet(batches, scratch / name, compression="zstd")
     columns = {column.name: sys.intern(str(column.type)) for column in schema}
     return StagedPartition(name, tally.partition(path, scratch / name), columns)
-
-
-def _differences(plan: MergePlan, path: str, there: pq.ParquetFile, schema: pa.Schema) -> Iterator[bool]:
-    """Yield whether rows change, stretch by stretch."""
-    for before, after in _steps(plan, path, there, schema):
-        yield before is None or not before.equals(after)
 
 
 def _steps(
@@ -188,12 +187,6 @@ def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
 
 def _batch(table: pa.Table) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
-
-
-def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    from stac_geoparquet.arrow import to_parquet
-
-    to_parquet(pa.RecordBatchReader.from_batches(schema, batches), path, compression="zstd")
 
 
 class PartitionStatistics:

@@ -114,7 +114,9 @@ def _whole(item: Any, home: str) -> dict[str, Any]:
     collection = item.get("collection")
     try:
         absolute_assets = {
-            str(key): {**asset, "href": _address(home, asset["href"])} for key, asset in assets.items() if _leads(asset)
+            str(key): {**asset, "href": _address(home, asset["href"])}
+            for key, asset in assets.items()
+            if isinstance(asset, dict) and asset.get("href")
         }
     except ValueError:
         raise _MalformedError("the href of an asset is not a URL") from None
@@ -126,10 +128,6 @@ def _whole(item: Any, home: str) -> dict[str, Any]:
         "assets": absolute_assets,
     }
     return json.loads(json.dumps(whole, default=str))  # type: ignore[no-any-return]
-
-
-def _leads(asset: Any) -> bool:
-    return isinstance(asset, dict) and bool(asset.get("href"))
 
 
 def _address(home: str, href: Any) -> str:

@@ -176,10 +176,11 @@ def _row(item: dict[str, Any], kept: Collection[str]) -> dict[str, Any]:
     properties, box = item["properties"], item.get("bbox")
     is_box = isinstance(box, list) and all(isinstance(value, (int, float)) for value in box)
     stored = _bare(item, kept)
+    time = properties.get("datetime") or properties.get("start_datetime")
     return {
         "id": item["id"],
         "collection": item.get("collection"),
-        "datetime": _text(properties.get("datetime") or properties.get("start_datetime")),
+        "datetime": None if time is None else str(time),
         "bbox": [float(value) for value in box] if is_box and box else None,
         "item": json.dumps(stored, ensure_ascii=False),
         "signed": [key for key, asset in item["assets"].items() if _has_query(asset, kept)],
@@ -213,7 +214,3 @@ def _stored(address: str, kept: Collection[str]) -> str:
         return strip_signature(address, kept)
     except ValueError:  # not a URL; its content is unknown
         return ""
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -72,17 +72,17 @@ def _of_file(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        secrets = parse_json(text) if text.lstrip().startswith("{") else dict(_pair(line) for line in _lines(text))
+        if text.lstrip().startswith("{"):
+            secrets = parse_json(text)
+        else:
+            lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
+            secrets = dict(map(_pair, lines))
     except ValueError:  # its message quotes the file
         raise ConfigurationError(f"{file} must have lines name=value, or a JSON object") from None
     unknown = sorted(name for name in secrets if name not in NAMES)
     if unknown:
         raise ConfigurationError(f"{file} has the unknown name {unknown[0]!r}: known are {', '.join(NAMES)}")
     return {name: str(value) for name, value in secrets.items()}
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -140,9 +140,9 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
         for part in parts
     }
     # Relative links of the original do not lead anywhere from here.
-    links = [link for link in item.get("links") or () if isinstance(link, dict) and _is_absolute(link.get("href"))]
+    links = [
+        link
+        for link in item.get("links") or ()
+        if isinstance(link, dict) and str(link.get("href")).startswith(("http:", "https:"))
+    ]
     return {**item, "assets": assets, "links": links}
-
-
-def _is_absolute(href: object) -> bool:
-    return isinstance(href, str) and href.startswith(("http:", "https:"))

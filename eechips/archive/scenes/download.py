@@ -33,13 +33,7 @@ class SceneContext:
     disk: DiskBudget
 
     def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
-        """Download the file of a unit.
-
-        Raises:
-            QuarantinedError: if the complete file was wrong three times.
-            RequestError: if the download fails.
-            StorageError: if the file cannot be written.
-        """
+        """Download the file of a unit; see :meth:`eechips.archive.scenes.recipe.Scenes.get_result`."""
         expected = ExpectedFile.from_json(unit["expected"])
         asset = unit["collection"], unit["item"], unit["asset"]
 

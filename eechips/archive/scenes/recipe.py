@@ -28,7 +28,7 @@ from eechips.engine.result_assembly import Results
 from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
-from eechips.jobs.asset_store import Put, check_store, open_store
+from eechips.jobs.asset_store import check_store, open_store
 from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.planning.image_filters import PropertyCondition, parse_conditions
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
@@ -273,8 +273,8 @@ class Scenes:
         if kept is None:
             message = f"{results.folder / SEARCH_CACHE_NAME} is missing, and with it the items of the scenes"
             raise StorageError(f"{message}: restore it, or choose another folder")
-        with self._open_store() as put:
-            into = None if self.options.ingest is None else Path(self.options.ingest)
+        into = None if self.options.ingest is None else Path(self.options.ingest)
+        with contextlib.nullcontext() if into is None else open_store(into) as put:
             self.refused[:] = assemble_scenes(
                 results, kept, self.identity, put=put, into=into, asset_id=self.options.asset_id
             )
@@ -292,12 +292,6 @@ class Scenes:
     def kept(self, folder: Path) -> SearchCache | None:
         """Return the cached search of an earlier command, if the folder has one."""
         return self.catalogue.kept(folder)
-
-    def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
-        """Open the store of assets; None if scenes are not added to one."""
-        if self.options.ingest is None:
-            return contextlib.nullcontext()
-        return open_store(Path(self.options.ingest))
 
     def _given(
         self, inner: Signer, reader: DocumentReader, log: RunLog, folder: Path, pause: Callable[[float], None]

@@ -242,7 +242,7 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict
         "height": window.height,
         "bands": list(bands),
         "raster": raster.grid.to_json(),
-        "cache": _cache(raster, window, bands),
+        "cache": _decoded_pixels(raster, window) * raster.stored(bands),  # bytes
         "is_south_up": is_south_up,
         **version,
         **({"others": list(raster.others)} if raster.others else {}),
@@ -256,11 +256,6 @@ def _decoded_pixels(raster: Raster, window: Window) -> int:
     columns = min(window.width // blocks.block_width + 2, blocks.columns)
     rows = min(window.height // blocks.block_height + 2, blocks.rows)
     return columns * rows * blocks.pixels
-
-
-def _cache(raster: Raster, window: Window, bands: Sequence[int]) -> int:
-    """Return the bytes of the decoded blocks that a window may touch."""
-    return _decoded_pixels(raster, window) * raster.stored(bands)
 
 
 def _check_memory(raster: Raster, window: Window, bands: Sequence[int], memory: int) -> None:

@@ -80,7 +80,8 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
         for entry in entries:
             ids.append(entry.id)
             _SampleWriter(root.create_group(entry.id)).write(entry)
-            _move(members, [name for name in members if not _is_metadata(name)], archive)
+            chunks = [name for name in members if not name.rpartition("/")[2].startswith(".z")]
+            _move(members, chunks, archive)
         root.attrs[_SAMPLES] = ids
         zarr.consolidate_metadata(root.store, zarr_format=2)
         _move(members, list(members), archive)
@@ -260,11 +261,6 @@ def _seconds(text: str | None) -> float:
     """Return a time in seconds since 1970; NaN if it is unknown."""
     moment = parse_timestamp(text) if text else None
     return float("nan") if moment is None else moment.timestamp()
-
-
-def _is_metadata(name: str) -> bool:
-    """Return whether a member of a store describes arrays and groups; else it is a chunk."""
-    return name.rpartition("/")[2].startswith(".z")
 
 
 def _move(members: dict[str, Any], names: Sequence[str], archive: zipfile.ZipFile) -> None:
