@@ -131,8 +131,12 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        _open.discard(self._path.name)
+        try:
+            self._file.close()
+        except OSError as error:
+            raise StorageError.of_write(self._path, error) from error
+        finally:
+            _open.discard(self._path.name)
         if kind is None:
             for path in _journals(self._path.parent):
                 is_own = writer_of(path.name) in _writers and path.name not in _open
@@ -141,7 +145,10 @@ class Journal:
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
         """Record the statistics of a file."""
-        self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
+        try:
+            self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
+        except OSError as error:
+            raise StorageError.of_write(self._path, error) from error
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
-from eechips.errors import RegionError, UsageError
+from eechips.errors import RegionError, StorageError, UsageError
 from eechips.formats import geotiff
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
@@ -156,6 +157,18 @@ def test_every_planted_flag_is_found_and_no_other(folder: Path) -> None:
     originals = dict(zip(found.files["id"], found.files["duplicate_of"], strict=True))
     assert (originals[ids[10]], originals[ids[11]]) == (ids[1], ids[0])
     assert found.units(("black", "size")) == {ids[8]: ["black"], ids[12]: ["size"]}
+
+
+def test_a_full_disk_is_named_and_the_check_goes_on_later(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(StorageError, match=r"could not write .*quality.*: File too large"):
+            eechips.check(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(eechips.check(folder).files) > 0
+    assert not list(folder.glob("*.part"))
 
 
 def test_flags_are_stored_beside_the_manifest(folder: Path) -> None:
