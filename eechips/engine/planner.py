@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -126,7 +126,7 @@ class Planner:
 
         Args:
             count: number of units; fewer are planned if the ledger has some of them.
-            note_chosen: called when the places are chosen, before the units are planned.
+            note_chosen: called when the places are chosen, before units are planned that the ledger lacks.
 
         Returns:
             The preview, with the points of all units.
@@ -139,12 +139,15 @@ class Planner:
         try:
             with planner_errors():
                 preview = recipe.preview_units(0)
-                note_chosen()
                 end = min(max(count, 1), len(preview.points))
+                units: Iterator[Any] = iter(())
                 if self.stored < end:
                     self._preview = self._preview.extended(end, len(preview.points))
                     units = islice(self._values(), end)
-                    self._store(list(plan_units(units, self._recipe.identity, self._template)))
+                stored = list(islice(units, self.stored))  # by responses that the folder of the run has
+                note_chosen()
+                if self.stored < end:
+                    self._store(list(plan_units(chain(stored, units), self._recipe.identity, self._template)))
                     self._preview.note(self._ledger)
         finally:
             RESPONSE_CACHE.reset(token)
