@@ -40,7 +40,7 @@ def fetchers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fet
 
 
 def filled(fetcher: Fetcher, chip: Chip) -> HttpRequest | None:
-    return fetcher._requests.fill(chip)
+    return fetcher.requests.fill(chip)
 
 
 def of_the_client(fetcher: Fetcher, chip: Chip) -> HttpRequest:
@@ -158,7 +158,7 @@ UNNOTICED = ("text in a text", "match", "sine", "sign of a sine", "array", "join
 def test_requests_are_the_same_with_and_without_a_template(
     fetchers: dict[str, Fetcher], what: str, units: list[tuple[str, float]]
 ) -> None:
-    requests = TemplateRequests(fetchers["pixels"]._requests._capture)
+    requests = TemplateRequests(fetchers["pixels"].requests._capture)
     for name, x in units[:16]:
         chip = Chip(Template(DECIDING[what], values={"name": name, "x": x}), grid=GRID)
         request = requests.fill(chip)
@@ -189,7 +189,7 @@ def doubling_large(x: float) -> ee.Image:
 def test_a_late_branch_stops_filling_and_names_the_units_since_the_last_comparison(
     fetchers: dict[str, Fetcher],
 ) -> None:
-    requests = TemplateRequests(fetchers["pixels"]._requests._capture)
+    requests = TemplateRequests(fetchers["pixels"].requests._capture)
 
     def fill(first: int, *values: float, again: bool = False) -> list[HttpRequest | None]:
         found = []
@@ -240,7 +240,7 @@ def test_functions_made_for_every_chip_do_not_accumulate(fetchers: dict[str, Fet
 def test_chips_of_all_sizes_have_one_template_where_the_size_is_in_the_grid_only(
     fetchers: dict[str, Fetcher], method: Method, templates: int
 ) -> None:
-    requests = TemplateRequests(fetchers[method]._requests._capture, fills_size=method == "pixels")
+    requests = TemplateRequests(fetchers[method].requests._capture, fills_size=method == "pixels")
     for number in range(40):
         grid = replace(GRID, width=64 + number, height=32 * (1 + number % 3))
         values = {"corners": [0, 0, 1, number], "reach": 5.0, "word": "x"}

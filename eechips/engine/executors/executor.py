@@ -107,14 +107,17 @@ class Executor(abc.ABC, Generic[HandleT]):
     Args:
         throttle: throttle of the run.
         assignment_timeout: seconds after which a unit of an assignment is given up, and its worker replaced.
+        clock: seconds, monotonic.
     """
 
     is_remote: ClassVar[bool] = False
     is_detached: ClassVar[bool] = False
     reports_progress: ClassVar[bool] = False
 
-    def __init__(self, throttle: Throttle, assignment_timeout: float) -> None:
-        self.throttle, self._timeout = throttle, assignment_timeout
+    def __init__(
+        self, throttle: Throttle, assignment_timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.throttle, self._timeout, self._clock = throttle, assignment_timeout, clock
         self._handles: list[HandleT] = []
         self.held = 0
         self.notice: str | None = None
@@ -239,7 +242,7 @@ class Executor(abc.ABC, Generic[HandleT]):
     @property
     def _working_time(self) -> float:
         """Seconds without the pauses that the service has asked for."""
-        return time.monotonic() - self.throttle.asked_so_far
+        return self._clock() - self.throttle.asked_so_far
 
     def _idle(self) -> HandleT | None:
         return next((d for d in self._handles if d.is_ready and not d.assignments and self._capacity(d) > 0), None)
