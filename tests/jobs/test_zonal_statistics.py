@@ -203,7 +203,7 @@ def test_exactextract_counts_parts(prepared: Prepared) -> None:
     frame = prepared.frame[["geometry"]].reset_index(drop=True)
     truth = exactextract.exact_extract(source, frame, ["values", "coverage"], output="pandas")
     pairs = list(zip(truth["values"], truth["coverage"], strict=True))
-    # Earth Engine keeps parts in 8 bits, rounded down; a few that are kept in 32 bits fall on the next level.
+    # Earth Engine keeps parts in 8 bits, rounded down.
     weights = [np.minimum(np.floor(np.asarray(parts, dtype=float) * 256 + 0.01), 255) / 255 for _, parts in pairs]
     sums = [float(np.dot(inside, part)) for (inside, _), part in zip(pairs, weights, strict=True)]
     counts = [float(part.sum()) for part in weights]
@@ -212,12 +212,12 @@ def test_exactextract_counts_parts(prepared: Prepared) -> None:
         math.sqrt(float(np.average((np.asarray(inside) - mean) ** 2, weights=part))) if part.sum() else math.nan
         for (inside, _), part, mean in zip(pairs, weights, means, strict=True)
     ]
-    assert_same(prepared.reduce(simple("sum"), ones=True), counts, "sum", rtol=1e-9, atol=0.02)
+    assert_same(prepared.reduce(simple("sum"), ones=True), counts, "sum", rtol=1e-9)
     found = prepared.reduce(combined(*map(simple, ("mean", "sum", "stdDev", "min", "max"))))
     scale = np.nanmax(values)
-    assert_same(found, sums, "sum", rtol=1e-9, atol=scale * 0.02)
-    assert_same(found, means, "mean", rtol=1e-3)
-    assert_same(found, deviations, "stdDev", rtol=1e-3, atol=scale / 1e3)
+    assert_same(found, sums, "sum", rtol=1e-9)
+    assert_same(found, means, "mean", rtol=1e-9)
+    assert_same(found, deviations, "stdDev", rtol=1e-6, atol=scale / 1e6)
     least_and_most = [(min(inside), max(inside)) if len(inside) else (math.nan, math.nan) for inside, _ in pairs]
     for feature, (least, most) in zip(found, least_and_most, strict=True):
         assert feature.get("min") is None or least <= feature["min"] <= feature["max"] <= most
