@@ -88,8 +88,7 @@ def test_means_over_polygons_have_length_1_and_equal_exactextract(
     assert table["field"].tolist() == ["a", "a", "b", "b", "c", "c"]
     found = vectors_of(table).reshape(3, 2, 64)
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, rtol=0, atol=1e-15)
-    # Earth Engine keeps the parts of pixels in 8 bits.
-    np.testing.assert_allclose(found, unit(means), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found, unit(means), rtol=0, atol=1e-7)
     assert run.info["parameters"]["unit_vector"] is True
     single = timeseries(demo_server, polygons, tmp_path / "region")
     files = [pd.read_csv(path) for path in sorted((single.path / "series").glob("*.csv"))]

@@ -111,5 +111,4 @@ def test_mean_equals_exactextract(series: Callable[[str], Any], stack: Any, regi
     for name, (_, row) in zip(frame.index, found.iterrows(), strict=True):
         expected = np.array([row[f"{index}_mean"] for index in range(len(numbers))], dtype=float)
         table = tables[str(name)]
-        # Earth Engine keeps the parts of pixels in 8 bits.
-        np.testing.assert_allclose(table["LST_Day_1km"] + 273.15, expected + 273.15, rtol=1e-4, equal_nan=True)
+        np.testing.assert_allclose(table["LST_Day_1km"] + 273.15, expected + 273.15, rtol=1e-6, equal_nan=True)

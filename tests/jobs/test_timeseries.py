@@ -140,8 +140,7 @@ def test_values_of_too_few_valid_pixels_are_empty(
         ]
         frame = gpd.GeoDataFrame(geometry=gpd.GeoSeries([BOX, HOLED], crs="EPSG:4326").to_crs(stack.crs))
     truth = exactextract.exact_extract(rasters, frame, ["mean"], output="pandas").to_numpy(float).ravel()
-    # Earth Engine keeps the parts of pixels in 8 bits.
-    np.testing.assert_allclose(whole["LST_Day_1km_valid_fraction"], truth, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(whole["LST_Day_1km_valid_fraction"], truth, rtol=0, atol=1e-6)
     assert whole["code"].tolist() == [7] * len(chosen) + [8] * len(chosen)
     few = truth < 0.8
     assert 0 < few.sum() < len(few)

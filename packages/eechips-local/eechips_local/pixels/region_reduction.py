@@ -32,16 +32,6 @@ from eechips_local.values.values import Geometry, Value
 # Facts about grids of no more pixels are remembered likewise.
 _SMALL_GRID = 1 << 16
 
-_LEVELS = 256
-"""Weights of pixels by the fraction in the region: below 1/256 it is nothing.
-
-https://developers.google.com/earth-engine/guides/reducers_weighting; sums of weights that others recorded are multiples
-of 1/255, such as 4012839.2196078426 in google/earthengine-community, experimental/cbgb_benchmark.
-"""
-
-_NEARLY = 0.01
-"""Levels by which the area of a pixel may be off."""
-
 
 class _SeriesRender(Render):
     """A computation of pixels that shares locations of small grids with the next images of a series."""
@@ -65,10 +55,9 @@ def _sample(
     bands: Sequence[SampledBand], fraction: npt.NDArray[np.float64], centre: npt.NDArray[np.bool_]
 ) -> ReducerSample:
     """Return pixels as a reducer's inputs: a pixel's weight is the lesser of its mask and its fraction in the
-    region, which is kept in 8 bits and rounded down.
+    region.
     """
-    kept = np.minimum(np.floor(fraction * _LEVELS + _NEARLY), _LEVELS - 1) / (_LEVELS - 1)
-    weights = np.stack([np.minimum(band.mask.astype(np.float64), kept) for band in bands])
+    weights = np.stack([np.minimum(band.mask.astype(np.float64), fraction) for band in bands])
     inside = np.stack([centre & (band.mask > 0) for band in bands])
     shapes = {band.values.shape[1:] for band in bands}
     if len(shapes) > 1:

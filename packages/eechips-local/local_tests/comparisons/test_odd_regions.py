@@ -248,8 +248,7 @@ def test_grouped_sums_of_zones(ee: Any, odd_folder: Path) -> None:
     found = image.reduceRegion(reducer, planar(ee, "zones", ring(odd)), None, projection).getInfo()["groups"]
     assert [group["zone"] for group in found] == grouped.index.tolist()
     for group, row in zip(found, grouped.itertuples(), strict=True):
-        # Parts are kept in 8 bits.
-        assert group["sum"] == pytest.approx([row.part, row.product], rel=5e-4)
+        assert group["sum"] == pytest.approx([row.part, row.product], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["south_up_float64", "nodata_deflate", "masked"])

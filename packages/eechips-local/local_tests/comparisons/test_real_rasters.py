@@ -78,11 +78,10 @@ def test_statistics_of_a_triangle_are_exactextracts(real_ee: Any, real_data: Pat
     reducer = real_ee.Reducer.mean().combine(real_ee.Reducer.stdDev(), None, True)
     found = image.reduceRegion(reducer.combine(real_ee.Reducer.sum(), None, True), region).getInfo()
     expected = truth["properties"]
-    # Parts of pixels are kept in 8 bits.
     assert found == {
-        "v_mean": pytest.approx(expected["mean"], rel=1e-4),
-        "v_stdDev": pytest.approx(expected["stdev"], rel=1e-3),
-        "v_sum": pytest.approx(expected["sum"], rel=1e-4),
+        "v_mean": pytest.approx(expected["mean"], rel=1e-6),
+        "v_stdDev": pytest.approx(expected["stdev"], rel=1e-5),
+        "v_sum": pytest.approx(expected["sum"], rel=1e-6),
     }
 
 
