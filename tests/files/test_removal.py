@@ -228,6 +228,7 @@ WRITTEN = {
     "client/stored_limits.py": "a lock, never written to",
     "cubes/box_cache.py": "a lock, never written to",
     "training/dataset_card.py": "scratch folder",
+    "training/formats/hdf5.py": "scratch folder of the pack",
     "training/formats/tfrecord.py": "scratch folder of the pack",
     "training/formats/webdataset.py": "scratch folder of the pack",
     "training/shard_writer.py": "journal, to which lines are added",

@@ -258,7 +258,8 @@ def rows_together(recipe: TimeSeries, units: list[Any]) -> pd.DataFrame:
     merged = {"kind": "region", "regions": [region for unit in units for region in unit["regions"]], "bounds": box}
     table: Any = recipe.get_result(0, merged)
     rows: Any = ee.data.computeFeatures({"expression": table.source.source.rows(), "pageSize": 1000})
-    return pd.DataFrame(table.unpack([feature["properties"] for feature in rows["features"]]))
+    features = [{**feature["properties"], "system:index": feature["id"]} for feature in rows["features"]]
+    return pd.DataFrame(table.unpack(features))
 
 
 def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ QUAD = "m_4709963_se_14_1_20170827"
 
 
 @pytest.fixture(scope="module")
-def ee(photograph_server: Server) -> Any:
+def ee(real_server: Server) -> Any:
     """The real client, on the real data."""
-    return initialize(photograph_server)
+    return initialize(real_server)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,12 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Whether distances are squared (they are), and which of several power points a pixel belongs to: the nearest. "
         "Tiles have 256 pixels."
     ),
+    "Image.reduceRegion": (
+        "How the parts of pixels at the edge of a region are rounded: Earth Engine keeps them in 8 bits, so that less "
+        "than 1/256 is nothing (https://developers.google.com/earth-engine/guides/reducers_weighting); here they are "
+        "exact."
+    ),
+    "Image.reduceRegions": "See `Image.reduceRegion`.",
     "Image.register": "See `Image.displacement`.",
     "Image.rsedTransform": "Names and types of bands: the names of the input; floats.",
     "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
