@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from tests.support.source_tree import EECHIPS, LOCAL
 
 
@@ -50,6 +52,7 @@ def test_cycles_are_found() -> None:
     assert find_cycle({**graph, "c": set()}) == []
 
 
+@pytest.mark.slow
 def test_there_are_no_import_cycles() -> None:
     known = modules()
     graph = {name: set(imported(path, known)) - {name} for name, path in known.items()}

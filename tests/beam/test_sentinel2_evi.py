@@ -110,6 +110,7 @@ def test_the_offset_of_newer_baselines_is_taken_off_unless_it_has_been(
         np.testing.assert_allclose(index.read(1), evi(*bands, offset=offset), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_empty_box_needs_a_list(demo_server: Server, tmp_path: Path) -> None:
     with pytest.raises(eechips.EechipsError, match="say which images"):
         run(demo_server, tmp_path / "evi", box="")

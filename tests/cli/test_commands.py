@@ -90,6 +90,7 @@ def test_streams_that_are_closed_are_replaced(sampled: Path, tmp_path: Path, clo
     assert subprocess.run(["sh", "-c", f"{words} {closed}"], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_path: Path) -> None:
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0

@@ -63,6 +63,7 @@ def left(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".py")
 
 
+@pytest.mark.slow
 def test_every_file_of_a_unit_is_shown(demo_server: Server, folder: Path) -> None:
     (folder / "recipe.py").write_text(
         "import numpy as np\nfrom eechips import Table\n"

@@ -121,6 +121,7 @@ def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_e
     assert forecast.planning.compute.seconds == pytest.approx(took, rel=0.2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_estimate_joins_places_near_each_other_as_the_run_does(serve: Callable[..., Server], tmp_path: Path) -> None:
     forecasts: list[Forecast] = []

@@ -331,6 +331,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.slow
 def test_units_that_cannot_be_exported_fail_as_before_and_say_why(service: ExportService, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(RECIPE)
     # The picture by a thumbnail is no computation of pixels here.

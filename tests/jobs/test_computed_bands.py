@@ -345,7 +345,7 @@ CHIPS: dict[str, Any] = {
     ("grid", "mask"),
     [
         ("native", "none"),
-        ("thumb", "scl"),
+        pytest.param("thumb", "scl", marks=pytest.mark.slow),
         pytest.param("native", "scl", marks=pytest.mark.slow),
         pytest.param("thumb", "none", marks=pytest.mark.slow),
     ],

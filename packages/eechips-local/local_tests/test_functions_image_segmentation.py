@@ -161,6 +161,7 @@ class TestSuperpixels:
         across = whole["clusters"][:, 50:62]
         assert set(np.unique(across[:, :6])) & set(np.unique(across[:, 6:])), "clusters end at the edge of a tile"
 
+    @pytest.mark.exhaustive
     @pytest.mark.slow
     def test_windows_across_a_corner_of_tiles_agree(self, ee: Any) -> None:
         snic = ee.Algorithms.Image.Segmentation.SNIC(ee.Image("test/noise"), 12, 30)
@@ -240,6 +241,7 @@ class TestKMeans:
         grid = kmeans(image, 2, gridSize=16, uniqueLabels=False)
         assert len(np.unique(read_pixels(ee, grid, 256, 0, 16, 16)["clusters"])) == 2
 
+    @pytest.mark.slow
     def test_partly_masked_pixels_are_masked(self, ee: Any) -> None:
         image = ee.Image("test/blobs")
         part = image.updateMask(image.select("B1").gt(60).multiply(0.5).add(0.5))

@@ -381,6 +381,7 @@ class TestPixels:
         found = scene.pixels(chi2.divide(2).gammainc(scene.ee.Number(2).divide(2)).addBands(chi2.rename("x")))
         assert np.allclose(found["elevation"], 1 - np.exp(-found["x"] / 2), atol=1e-6)
 
+    @pytest.mark.exhaustive
     def test_superpixels_and_their_statistics(self, scene: Scene) -> None:
         """Object-based analysis as it is much copied: seeds, SNIC, and statistics of the objects as features."""
         ee = scene.ee

@@ -67,6 +67,7 @@ def stamp(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @given(catalogues(), boxes(), HOURS, HOURS, st.integers(0, 7))
 @settings(max_examples=50, deadline=None)

@@ -115,6 +115,7 @@ def harmonized(folder: Path, number: int) -> tuple[np.ndarray[Any, Any], np.ndar
     return np.maximum(raw - offset, 0), raw != 0
 
 
+@pytest.mark.slow
 def test_images_without_a_region_come_in_the_order_of_their_ids(ee: Any, folder: Path) -> None:
     dated = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterDate("2021-01-01", "2023-01-01")
     names = [f"{product[11:26]}_{strip}_T32UPU" for product, strip in PRODUCTS]

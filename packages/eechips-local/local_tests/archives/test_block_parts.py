@@ -139,6 +139,7 @@ def test_block_that_ends_too_early_is_refused(host: ObjectHost, tmp_path: Path) 
     assert len(pixel_ranges(host)) == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.data())

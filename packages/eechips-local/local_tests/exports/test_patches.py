@@ -146,6 +146,7 @@ def test_patches_that_are_not_supported_fail(ee: Any, name: str) -> None:
             raise AssertionError(finished(task)["error_message"])
 
 
+@pytest.mark.slow
 def test_a_table_of_numbers_arrays_and_texts(ee: Any, folders: Folders, name: str) -> None:
     features = [
         ee.Feature(ee.Geometry.Point([1, 2]), {"n": 1, "x": 2.5, "array": ee.Array([[1, 2], [3, 4]]), "text": "ü"}),

@@ -54,6 +54,7 @@ def test_pages_of_others_do_not_cause_work(server: Server, path: str, source: st
         assert requests.get(f"{server.url}{path}", headers={"Sec-Fetch-Site": own}, timeout=30).status_code == 200
 
 
+@pytest.mark.slow
 def test_all_assets_outside_of_collections_are_listed(server: Server) -> None:
     found = requests.get(f"{server.url}/_assets", timeout=60).json()
     assert found["is_complete"] is True
