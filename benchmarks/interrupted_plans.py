@@ -44,17 +44,8 @@ def command(server: Server, out: Path, options: argparse.Namespace) -> list[str]
         *(sys.executable, "-m", "eechips", "sample", "--dataset", "L8", "--bands", "SR_B4,SR_B5"),
         *("--size", str(options.size)),
         *("--every", "month", "--start", "2020-01-01", "--end", f"{2020 + months // 12}-{months % 12 + 1:02}-01"),
-        *(
-            "--total",
-            str(options.places),
-            "--roi=" + ROI,
-            "--format",
-            "tif",
-            "--endpoint",
-            server.url,
-            "--project",
-            "local",
-        ),
+        *("--total", str(options.places), "--roi=" + ROI, "--format", "tif"),
+        *("--endpoint", server.url, "--project", "local"),
         *("--executor", "threads", "--in-flight", str(_SLOTS), "--out", str(out)),
     ]
 

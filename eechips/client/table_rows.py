@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client import retry
@@ -206,6 +207,11 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
             raise ValidationError(f"the pages of the table have no end: a token of page {len(tokens) + 1:,} repeats")
         tokens.add(token)
         parameters["pageToken"] = token
+
+
+def repeated_keys(keys: Iterable[Any]) -> list[Any]:
+    """Return the keys that come more than once, in the order of their first place."""
+    return [key for key, count in Counter(keys).items() if count > 1]
 
 
 def _row(feature: Mapping[str, Any]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def rebuild_run(
 def lock_run(
     run: Run, path: Path, *, quiet: bool, versions: bool, options: Mapping[str, Any]
 ) -> tuple[LockHeader, tuple[str, ...]]:
-    """Write a lockfile; see :func:`lock`. The options are those of the service.
+    """Write a lockfile; see :func:`lock`. It takes the options of the service.
 
     Returns:
         The header, and the assets that have changed since the run has fetched them.

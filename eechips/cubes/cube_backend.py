@@ -1,6 +1,6 @@
 """Open runs and image collections by ``xarray.open_dataset(name, engine="eechips")``.
 
-The arguments for collections are those of Xee 0.1.
+Collections take the arguments of Xee 0.1.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from eechips.client.table_rows import repeated_keys
 from eechips.engine.result_assembly import Results
 from eechips.errors import ValidationError
 from eechips.formats import TableFormat
@@ -260,9 +260,9 @@ def _is_same(value: Any, region: Any) -> bool:
 
 def _check_distinct(keys: Sequence[Any]) -> None:
     """Refuse rows of one image and region that came twice: images of a collection have an index each."""
-    if len(set(keys)) < len(keys):
-        repeated = next(key for key, count in Counter(keys).items() if count > 1)
-        raise ValidationError(f"the response has a row twice: {repeated!r}")
+    repeated = repeated_keys(keys)
+    if repeated:
+        raise ValidationError(f"the response has a row twice: {repeated[0]!r}")
 
 
 def _milliseconds(day: dt.date) -> int:

@@ -6,7 +6,6 @@ import contextvars
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eechips.client import retry
 from eechips.client.congestion import USUAL
 from eechips.client.error_classification import classify_exception, classify_response
-from eechips.client.table_rows import PAGE_SIZE, feature_pages
+from eechips.client.table_rows import PAGE_SIZE, feature_pages, repeated_keys
 from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError, ValidationError
 from eechips.processes.parallel_map import parallel_map
 from eechips.text.formatting import format_duration
@@ -113,10 +112,9 @@ def fetch_features(
 
 def _check_distinct(page: Sequence[dict[str, Any]], noun: str) -> None:
     """Refuse a page with one element twice: elements of a stored collection have an index each."""
-    indices = Counter(feature.get("id") for feature in page)
-    repeated = next((index for index, number in indices.items() if number > 1 and index is not None), None)
-    if repeated is not None:
-        raise ValidationError(f"the list of {noun} has {repeated!r} twice")
+    repeated = repeated_keys(feature["id"] for feature in page if feature.get("id") is not None)
+    if repeated:
+        raise ValidationError(f"the list of {noun} has {repeated[0]!r} twice")
 
 
 def request_each(

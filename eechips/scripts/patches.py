@@ -105,7 +105,7 @@ def keep_client() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
-    """Replace the pools of the script, but not those of libraries, by a host's inside the block."""
+    """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
     from multiprocessing import context
 
     with contextlib.ExitStack() as stack:

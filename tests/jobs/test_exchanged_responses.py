@@ -36,7 +36,7 @@ REGIONS = {
 
 
 def fetch(server: Server, tmp_path: Path, alter: AlterTable, **options: Any) -> eechips.Run:
-    """Fetch a series through a front that alters tables of units; those of the plan have features with an ``id``."""
+    """Fetch a series through a front that alters tables of units, not of the plan, whose features have an ``id``."""
 
     def alter_table(path: str, _: bytes, answer: Answer) -> Answer:
         if "computeFeatures" not in path:

@@ -50,7 +50,7 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
     ],
 )
 def test_values_lie_within_the_range_of_the_record(dataset: str, band: str, low: float, high: float) -> None:
-    """The ranges are those of Google's catalogue, or narrower; else usual ones."""
+    """Values have the ranges of Google's catalogue, or narrower ones; else usual ranges."""
     values = read(image_of(RECORDS, dataset), band)
     assert low <= values.min() <= values.max() <= high
 

@@ -69,7 +69,7 @@ class _WrittenFile(io.RawIOBase):
     """A file of libhdf5 whose failed writes are raised by `check`, and at its end.
 
     libhdf5 1.14 ends the process (SIGSEGV) when it closes a file that it could not write, as on a full disk. So it is
-    told that each write has succeeded; after one that has not, the file is of no use.
+    told that each write has succeeded. The caller discards a file after a failed write.
     """
 
     def __init__(self, disk: io.FileIO) -> None:

@@ -87,7 +87,7 @@ _FOOTPRINTS: tuple[tuple[str, str, Corners], ...] = (
     ),
 )
 
-# Likewise; the corners are those of the product's pixels (CORNER_UL_LAT_PRODUCT and so on).
+# Likewise; the corners of the product's pixels (CORNER_UL_LAT_PRODUCT and so on).
 _PRODUCTS: tuple[tuple[str, str, Corners], ...] = (
     (
         "LC08_L1TP_084024_20160111",

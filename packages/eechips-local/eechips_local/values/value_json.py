@@ -37,7 +37,7 @@ from eechips_local.values.values import (
 Json = Any
 
 BANDS = frozenset({"system:bands", "system:band_names"})
-"""Properties that tell the bands of an image. geetools recorded both of copies: they are those of the source
+"""Properties that tell the bands of an image. geetools recorded both of copies, with the values of the source
 (tests/test_ImageCollection/test_aggregate_array.yml). What ``getInfo`` shows of a copy has none, as geedim's tests
 expect, which run against the service (tests/test_image.py, ``test_scale_offset``)."""
 
