@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.outcome_handler import OutcomeHandler
 from eechips.engine.progress import how_to_stop
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_feature import StopReason
 from eechips.engine.unit_queue import UnitQueue
+from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
 from eechips.text.formatting import format_duration
