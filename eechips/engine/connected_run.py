@@ -27,7 +27,7 @@ from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
-from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_first_units
+from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_some_units
 from eechips.engine.progress import Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
@@ -37,6 +37,7 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
 from eechips.engine.run_records import RunRecords
 from eechips.engine.session import STUBS, Session, connect, stub_note
+from eechips.engine.spread_units import seed_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
@@ -243,7 +244,9 @@ class ConnectedRun:
             if config.profile_every:
                 session.connection.transport.unmetered.profiles = []
             with contextlib.suppress(EechipsError):  # the planner reports it
-                planned, self._ahead = plan_ahead(self._recipe, session, config.estimate, config.out)
+                planned, self._ahead = plan_ahead(
+                    self._recipe, session, config.estimate, seed_of(self._recipe), config.out
+                )
         return try_plans(self._recipe, config, session, planned)
 
     def _make_planner(
@@ -251,7 +254,7 @@ class ConnectedRun:
     ) -> tuple[Planner | None, PartialPlan | None]:
         """Return the planner that works while units are fetched; None if the plan is complete, or is made first.
 
-        For an estimate it has made the first units only, and starts when the user has confirmed the rest.
+        For an estimate it has made some units only, and starts when the user has confirmed the rest.
         """
         is_gradual = self._traits.plans_gradually and not self._parts.is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
@@ -271,12 +274,10 @@ class ConnectedRun:
 
         planner = Planner(recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
-        has_gaps = is_planned and self._ledger.has_gaps
-        if estimated is not None and not has_gaps and isinstance(recipe, SupportsPreview):
-            return planner, plan_first_units(planner, recipe, session, estimated, self._ahead)
+        if estimated is not None and isinstance(recipe, SupportsPreview) and planner.has_previews_only:
+            return planner, plan_some_units(planner, recipe, session, estimated, seed_of(recipe), self._ahead)
         planner.start()
-        # The forecast needs the whole plan. Units in gaps come after others that are open.
-        if estimated is not None or has_gaps:
+        if estimated is not None:  # the forecast needs the whole plan
             planner.finish()
         return planner, None
 

@@ -26,6 +26,7 @@ from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.run_feature import RunFeature
 from eechips.engine.session import Session, connect
+from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
 from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
@@ -98,7 +99,7 @@ def estimate_planned(
     plan = PlanSummary(
         sum(ledger.counts().values()), first, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
     )
-    preview = recipe.preview_units(0) if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
+    preview = recipe.preview_plan() if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
     if preview is not None:
         batches = math.ceil(len(preview.points) / preview.batch)
         left = batches - math.ceil(plan.units / preview.batch)
@@ -153,10 +154,11 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
     began = SessionMark.of(session).with_connection
     if isinstance(recipe, SupportsPreview):
         with planner_errors():
-            preview = recipe.preview_units(_SAMPLE)
+            preview = recipe.preview_plan()
             chosen = SessionMark.of(session)
             with noting_divisions() as divided:
-                first = list(preview.units)
+                drawn = draw_spread(range(len(preview.points)), _SAMPLE, seed_of(recipe), adjoining=1)
+                first = list(recipe.plan_units(drawn))
         count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(first), divided)
         planning = extrapolate_planning(session, sample, preview)
         windows = _list_windows(recipe, config, first)

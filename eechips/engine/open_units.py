@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits
@@ -27,37 +25,15 @@ from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shuffled_units import ShuffledUnits
+from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import compare_compute, size_of
 from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
 
-_ADJOINING = 4
-"""Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
-
 _COMPARED = 10_000
 """Remaining units whose sizes are compared with the sizes of the tried units."""
-
-
-def draw_spread(positions: Sequence[int], count: int) -> list[int]:
-    """Return some of the positions of units: a few that follow each other, at random in each part of the plan.
-
-    A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
-
-    Args:
-        positions: positions of all units, ascending.
-    """
-    parts = math.ceil(count / _ADJOINING)
-    if len(positions) <= parts * _ADJOINING:
-        return list(positions[:count])
-    draw, chosen = random.Random(0), list[int]()
-    for part in range(parts):
-        first, end = (len(positions) * number // parts for number in (part, part + 1))
-        size = min(_ADJOINING, count - len(chosen))
-        start = first + draw.randrange(end - first - size + 1)
-        chosen += positions[start : start + size]
-    return chosen
 
 
 def _pixels_of(units: Sequence[Unit]) -> list[int]:
@@ -83,6 +59,7 @@ class OpenUnits:
         self._config, self._ledger, self._recipe, self._planner = run.config, run.ledger, run.recipe, run.planner
         self._left = self._count(is_open=True)
         self._units: Iterator[WorkUnit | None] = run.ledger.open_units(first, end)
+        self._tried: frozenset[int] = frozenset()  # positions of the units of an estimate
         self._replacements: Replacements | None = None
         self._costs = RequestCosts()
         self.is_paused = False
@@ -99,9 +76,10 @@ class OpenUnits:
         """Begin with the rest of the plan, and with replacements, which come after it."""
         config, ledger, recipe = self._config, self._ledger, self._recipe
         if self._planner is not None:
-            stored = self._planner.stored  # the units before are those that the ledger has given
             self._planner.start()
-            self._units = chain(self._units, self._planner.open_units(stored))
+            self._units = (
+                unit for unit in self._planner.open_units() if unit is None or unit.position not in self._tried
+            )
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
@@ -164,18 +142,18 @@ class OpenUnits:
         return RestCost(pixels=fmean(left) / fmean(tried), compute=compare_compute(pairs, fmean(left)))
 
     def _spread(self, count: int) -> Iterator[WorkUnit | None]:
-        """Return some units of a whole plan that are like the others; of a plan that is not whole, the first ones.
+        """Return some units that are like the others.
 
         The rows of a mosaic differ, and the months of a composite: neighbours in the plan are drawn in each part of it.
+        Of a plan that is not whole, the planner has drawn them.
         """
         config, ledger = self._config, self._ledger
         is_whole = self._planner is None or self._planner.is_whole
-        if not is_whole or config.fetch_seed is not None or config.max_disk is not None:
+        if config.fetch_seed is not None or config.max_disk is not None:
             return islice(self._units, count)
-        chosen = draw_spread(
-            open_positions(ledger.database, self._first, ledger.end if self._end is None else self._end), count
-        )
-        tried = frozenset(chosen)
+        chosen = open_positions(ledger.database, self._first, ledger.end if self._end is None else self._end)
+        chosen = draw_spread(chosen, count, seed_of(self._recipe)) if is_whole else chosen[:count]
+        self._tried = tried = frozenset(chosen)
         rest = ledger.open_units(self._first, self._end)
         self._units = (unit for unit in rest if unit.position not in tried)
         return map(ledger.unit, chosen)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 from eechips.client.error_classification import classify_exception
@@ -95,31 +97,42 @@ def service_error_of(error: Exception) -> Exception:
     return error if isinstance(error, RecipeError) and not is_informative else service_error
 
 
-def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[WorkUnit]:
+def plan_units(
+    values: Iterable[Any],
+    identity: str,
+    template: NameTemplate,
+    positions: Iterable[int] | None = None,
+    planned: Mapping[int, WorkUnit] = MappingProxyType({}),
+) -> Iterator[WorkUnit]:
     """Yield units with ids and names.
 
     A repeated value gets an id that depends on the number of its repetition. A name that another unit has already gets
     the beginning of the id appended.
 
     Args:
-        values: values that ``get_requests`` returned.
+        values: values that ``get_requests`` returned, or some of them.
+        positions: their positions in the plan; None for those from 0 on.
+        planned: units that were planned before, by position: they keep their ids and names.
 
     Raises:
         UsageError: if a value is not JSON, or lacks a field of the template.
     """
     repeats: dict[int, int] = {}
-    seen: set[int] = set()
-    names: set[int] = set()
+    seen = {_key_of(unit.id) for unit in planned.values()}
+    names = {hash(fold_case(unit.name)) for unit in planned.values()}
     taken: list[str] = []
-    for position, value in enumerate(values):
+    for position, value in zip(count() if positions is None else positions, values, strict=False):
         unit = to_unit(value)
+        if position in planned and planned[position].unit == canonical_json(unit):
+            yield planned[position]
+            continue
         identifier = unit_id(unit, identity)
-        key = int(identifier[:16], 16)
+        key = _key_of(identifier)
         if key in seen:
-            repeats[key] = repeats.get(key, 0) + 1
-            identifier = unit_id(unit, identity, repeats[key])
-        else:
-            seen.add(key)
+            while _key_of(identifier) in seen:
+                repeats[key] = repeats.get(key, 0) + 1
+                identifier = unit_id(unit, identity, repeats[key])
+        seen.add(_key_of(identifier))
         name = template.render(unit, identifier, position)
         if not template.is_unique:
             # Folded: some file systems ignore case.
@@ -135,6 +148,10 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
             template.text,
             taken[0],
         )
+
+
+def _key_of(identifier: str) -> int:
+    return int(identifier[:16], 16)
 
 
 def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> WorkUnit:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import heapq
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,6 +18,7 @@ from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.plan import SPENT, plan_units, planner_errors, service_error_of
 from eechips.engine.run_feature import RunFeature
+from eechips.engine.spread_units import draw_spread
 from eechips.errors import (
     EechipsError,
     RunMismatchError,
@@ -84,14 +87,14 @@ def _remove_answers(path: Path) -> None:
 class Planner:
     """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
-    The thread starts with :meth:`start`, :meth:`begin` or :meth:`finish`. Before, :meth:`plan_first` plans a few units.
+    The thread starts with :meth:`start`, :meth:`begin` or :meth:`finish`. Before, :meth:`plan_some` plans a few units.
 
     After an interruption the recipe plans from the beginning. Responses to requests that it sent before come from a
-    file, so that the plan is the same, and its first units are those of the ledger. Units that :meth:`plan_first` has
-    planned are planned by the same requests again.
+    file, so that the plan is the same, and has the units of the ledger. Units that :meth:`plan_some` has planned are
+    planned by the same requests again.
 
     Attributes:
-        stored: position after the last unit of the plan that is in the ledger.
+        stored: position up to which the ledger has all units of the plan.
         is_done: whether the thread has ended and all that it has planned is in the ledger.
         failure: error of the recipe or the service; the ledger has the units so far.
 
@@ -113,59 +116,88 @@ class Planner:
         self._recipe, self._ledger, self._template, self._meta = recipe, ledger, template, meta
         self._accept = accept
         self._path = folder / ANSWERS_NAME
-        self._known = self.stored = 0 if meta is not None else ledger.end
+        self._known, self.stored = (0, 0) if meta is not None else (ledger.end, ledger.gap)
         self._answers = _open_answers(self._path)
         self._preview = PreviewRecord.read(ledger) if meta is None else PreviewRecord()
+        self._some = self._read_some()
+        self._added = 0
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
         self.is_started = self.is_done = self.is_whole = False
 
-    def plan_first(self, recipe: SupportsPreview, count: int, note_chosen: Callable[[], None]) -> PlanPreview:
-        """Plan and store the first units only, in this thread; :meth:`start` plans the others.
+    def plan_some(
+        self, recipe: SupportsPreview, count: int, seed: int, note_chosen: Callable[[], None]
+    ) -> tuple[PlanPreview, int, int]:
+        """Plan and store some units only, spread over the plan, in this thread; :meth:`start` plans the others.
 
         Args:
-            count: number of units; fewer are planned if the ledger has some of them.
+            count: number of units; fewer are planned if the ledger has some.
+            seed: seed of their choice.
             note_chosen: called when the places are chosen, before units are planned that the ledger lacks.
 
         Returns:
-            The preview, with the points of all units.
+            The preview, with the points of all units; the number of units that were planned now; and of those before.
 
         Raises:
             ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
             RunMismatchError: if the ledger has other units.
         """
         token = RESPONSE_CACHE.set(self._answers)
+        new: Sequence[WorkUnit] = ()
         try:
             with planner_errors():
-                preview = recipe.preview_units(0)
-                end = min(max(count, 1), len(preview.points))
-                units: Iterator[Any] = iter(())
-                if self.stored < end:
-                    self._preview = self._preview.extended(end, len(preview.points))
-                    units = islice(self._values(), end)
-                stored = list(islice(units, self.stored))  # by responses that the folder of the run has
+                preview = recipe.preview_plan()
+                total = len(preview.points)
+                wanted = min(max(count, 1), total) - len(self._some)
+                if wanted > 0:
+                    for drawn in self._preview.drawn:  # by responses that the folder of the run has
+                        self._ledger.unplanned(self._plan_at(recipe, drawn))
                 note_chosen()
-                if self.stored < end:
-                    self._store(list(plan_units(chain(stored, units), self._recipe.identity, self._template)))
+                if wanted > 0:
+                    others = [position for position in range(total) if position not in self._some]
+                    chosen = draw_spread(others, wanted, seed)
+                    new = self._plan_at(recipe, chosen)
+                    self._add(new)
+                    self._preview = self._preview.extended(chosen, total)
                     self._preview.note(self._ledger)
+                    self._some = self._read_some()
         finally:
             RESPONSE_CACHE.reset(token)
+        self._known, self.stored = self._ledger.end, self._ledger.gap
+        if self.stored >= total:
+            self._complete()
         if self.failure is not None:
             raise self.failure
-        if self.stored >= len(preview.points):
-            self._complete()
-        self._known = self.stored
-        return preview
+        return preview, len(new), len(self._some) - len(new)
+
+    @property
+    def has_previews_only(self) -> bool:
+        """Whether the ledger has no units but those of previews."""
+        return self._meta is not None or sum(self._ledger.counts().values()) == len(self._some)
+
+    def _plan_at(self, recipe: SupportsPreview, positions: Sequence[int]) -> list[WorkUnit]:
+        """Plan the units at some positions, ascending."""
+        values = recipe.plan_units(positions)
+        return list(plan_units(values, self._recipe.identity, self._template, positions, self._some))
+
+    def _read_some(self) -> dict[int, WorkUnit]:
+        """Return the units of previews by position."""
+        drawn = sorted(chain.from_iterable(self._preview.drawn))
+        return {unit.position: unit for unit in self._ledger.units_at(drawn)}
 
     def _values(self) -> Iterator[Any]:
-        """Yield the units of the plan; those of a preview by requests of their own."""
-        if not self._preview.ends or not isinstance(self._recipe, SupportsPreview):
+        """Yield the units of the plan; those of previews by requests of their own."""
+        if not self._preview.drawn or not isinstance(self._recipe, SupportsPreview):
             yield from self._recipe.get_requests()
             return
-        total = len(self._recipe.preview_units(0).points)
-        for first, end in pairwise((0, *self._preview.ends, total)):
-            yield from self._recipe.plan_units(range(first, end))
+        drawn = self._preview.drawn
+        tried = frozenset(chain.from_iterable(drawn))
+        total = len(self._recipe.preview_plan().points)
+        parts = [*drawn, [position for position in range(total) if position not in tried]]
+        units = (zip(part, self._recipe.plan_units(part), strict=True) for part in parts)
+        for _, unit in heapq.merge(*units, key=itemgetter(0)):
+            yield unit
 
     def start(self) -> None:
         """Start the thread."""
@@ -209,7 +241,7 @@ class Planner:
         Returns:
             Their number, without those that the ledger had.
         """
-        before = self.stored
+        before = self._added
         while not self.is_done and (waits or not self._batches.empty()):
             planned, waits = self._batches.get(), False
             if planned is None:
@@ -218,18 +250,22 @@ class Planner:
                 self._note_failure(planned)
             else:
                 self._store(planned)
-        return self.stored - before
+        return self._added - before
 
     def _store(self, planned: Sequence[WorkUnit]) -> None:
         """Add the units that the ledger lacks."""
         new = self._unknown(planned)
-        if not new:
-            return
+        if new:
+            self._add(new)
+        if planned and self.failure is None:
+            self.stored = max(self.stored, planned[-1].position + 1)
+
+    def _add(self, new: Sequence[WorkUnit]) -> None:
         if self._meta is not None:
             self._ledger.begin_plan(self._meta)
             self._meta = None
         self._ledger.add(new)
-        self.stored = max(self.stored, new[-1].position + 1)
+        self._added += len(new)
 
     def open_units(self, position: int = 0) -> Iterator[WorkUnit | None]:
         """Yield the units to fetch from a position on, in the order of the plan; None while the next is not ready."""
@@ -252,7 +288,7 @@ class Planner:
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)
         try:
-            units = plan_units(self._values(), self._recipe.identity, self._template)
+            units = plan_units(self._values(), self._recipe.identity, self._template, planned=self._some)
             while batch := list(islice(units, _BATCH)):
                 if self._is_closed:
                     return

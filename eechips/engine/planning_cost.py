@@ -16,6 +16,7 @@ from eechips.engine.costs import PlanningCost
 from eechips.engine.plan import planner_errors
 from eechips.engine.planner import Planner, caching_answers
 from eechips.engine.session import Session
+from eechips.engine.spread_units import draw_spread
 from eechips.errors import RequestError
 from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
 from eechips.recipe import PlanPreview, SupportsPreview, Unit
@@ -54,7 +55,7 @@ class SessionMark:
 
 @dataclass(frozen=True, slots=True)
 class PartialPlan:
-    """A plan of which only the first units are made, for an estimate.
+    """A plan of which only some units are made, for an estimate.
 
     Attributes:
         unplanned: units that are not planned yet.
@@ -112,48 +113,52 @@ def noting_divisions() -> Iterator[list[DividedItems]]:
 
 
 def plan_ahead(
-    recipe: SupportsPreview, session: Session, count: int, folder: Path
+    recipe: SupportsPreview, session: Session, count: int, seed: int, folder: Path
 ) -> tuple[list[Unit], PlanningSample]:
-    """Plan the first units of a run for a trial of their requests; :func:`plan_first_units` gets the same responses.
+    """Plan some units of a run for a trial of their requests; :func:`plan_some_units` gets the same responses.
 
     Raises:
         EechipsError: if planning fails.
     """
     with caching_answers(folder), noting_divisions() as divided:
-        recipe.preview_units(0)
+        total = len(recipe.preview_plan().points)
         chosen = SessionMark.of(session)
         divided.clear()
-        units = list(recipe.preview_units(count).units)
+        units = list(recipe.plan_units(draw_spread(range(total), count, seed)))
         return units, PlanningSample(chosen, chosen, SessionMark.of(session), max(1, len(units)), divided)
 
 
-def plan_first_units(
-    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningSample | None = None
+def plan_some_units(
+    planner: Planner,
+    recipe: SupportsPreview,
+    session: Session,
+    count: int,
+    seed: int,
+    ahead: PlanningSample | None = None,
 ) -> PartialPlan:
-    """Have a planner make the first units of a plan only.
+    """Have a planner make some units of a plan only.
 
     Args:
         planner: not started.
+        seed: seed of their choice.
         ahead: what planning as many has taken before; None if they were not planned.
 
     Raises:
-        ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_first`.
+        ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_some`.
     """
     marks: list[SessionMark] = []
-    before = planner.stored
     with noting_divisions() as divided:
 
         def note_chosen() -> None:
             marks.append(SessionMark.of(session))
             divided.clear()
 
-        preview = planner.plan_first(recipe, count, note_chosen)
-    total, tried = len(preview.points), planner.stored - before
+        preview, tried, known = planner.plan_some(recipe, count, seed, note_chosen)
     sample = None
     if tried:
         sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided)
-        sample = sample if ahead is None or before else ahead
-    return PartialPlan(max(0, total - planner.stored), sample, preview)
+        sample = sample if ahead is None or known else ahead
+    return PartialPlan(max(0, len(preview.points) - known - tried), sample, preview)
 
 
 def plan_sample(

@@ -20,6 +20,7 @@ from eechips.engine.fetch_result import fetch_result, fetch_shared
 from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
 from eechips.engine.shared_results import chips_of
+from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.errors import EechipsError, RequestError
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Chip, Recipe, SupportsPreview, Unit, request_window_of, traits_of, unit_value
@@ -161,7 +162,8 @@ def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
     if planned:
         units = list(planned[:TRIED_UNITS])
     elif isinstance(recipe, SupportsPreview):
-        units = list(recipe.preview_units(TRIED_UNITS).units)
+        total = len(recipe.preview_plan().points)
+        units = list(recipe.plan_units(draw_spread(range(total), TRIED_UNITS, seed_of(recipe))))
     else:
         units = list(islice(recipe.get_requests(), TRIED_UNITS))
     count = 0

@@ -115,11 +115,11 @@ class ChipPlan:
         }
         return {name: value for name, value in described.items() if value}
 
-    def preview(self, places: Sequence[SamplePlace], count: int) -> PlanPreview:
-        """Plan the first places only."""
+    def preview(self, places: Sequence[SamplePlace]) -> PlanPreview:
+        """Return the size of the plan of places."""
         frames = self.sample.frames
         reads_pixels = frames is not None and frames.reducer is None  # the clear shares of all images
-        return PlanPreview([place.point for place in places], self.units(places[:count]), BATCH, reads_pixels)
+        return PlanPreview([place.point for place in places], BATCH, reads_pixels)
 
     def of_layers(self, names: Collection[str]) -> ChipPlan:
         """Return the plan of some of the datasets, of places that are there."""

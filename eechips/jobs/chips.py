@@ -115,14 +115,14 @@ class ChipSample:
         self._places = plan.choose_places()
         return plan.units(self._places)
 
-    def preview_units(self, count: int) -> PlanPreview:
-        """Choose the places, and plan the first units only; see :class:`eechips.recipe.SupportsPreview`.
+    def preview_plan(self) -> PlanPreview:
+        """Choose the places; see :class:`eechips.recipe.SupportsPreview`.
 
         Raises:
             UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
         """
         plan, places = self._chosen()
-        return plan.preview(places, count)
+        return plan.preview(places)
 
     def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
         """Plan some of the units; see :class:`eechips.recipe.SupportsPreview`.

@@ -158,10 +158,15 @@ class Ledger:
         return bool(self.meta().get(_IS_PARTIAL))
 
     @property
-    def has_gaps(self) -> bool:
-        """Return whether positions before the last unit have none, as after a recovery of a damaged ledger."""
-        count = self.database.execute("SELECT count(*) FROM units").fetchone()[0]
-        return bool(count != self.end)
+    def gap(self) -> int:
+        """The first position without a unit; after an estimate or a recovery, later ones may have units."""
+        (count,) = self.database.execute("SELECT count(*) FROM units").fetchone()
+        if count == self.end:
+            return int(count)
+        follows = "SELECT 1 FROM units WHERE position = u.position + 1"
+        (last,) = self.database.execute(f"SELECT min(position) FROM units u WHERE NOT EXISTS ({follows})").fetchone()
+        has_first = self.database.execute("SELECT 1 FROM units WHERE position = 0").fetchone()
+        return int(last) + 1 if has_first else 0
 
     def unplanned(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
         """Return those of some units of a plan, in its order, that the ledger lacks.
@@ -288,6 +293,13 @@ class Ledger:
         return _planned(
             self.database.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone()
         )
+
+    def units_at(self, positions: Iterable[int]) -> Iterator[WorkUnit]:
+        """Yield the units at positions of the plan that have one."""
+        for position in positions:
+            row = self.database.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone()
+            if row is not None:
+                yield _planned(row)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return the ids of a selection that belong to units. The first call creates an index."""

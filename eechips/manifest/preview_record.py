@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger
 
-_KEY = "preview"  # in meta
+_KEY = "previews"  # in meta
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewRecord:
     """The previews of a plan.
 
-    A later command plans the same ranges by the same requests, whose responses are kept. Requests for longer ranges may
+    A later command plans the same units by the same requests, whose responses are kept. Requests for other units may
     have other responses, as new images appear.
 
     Attributes:
-        ends: positions after the last units of the previews, in their order; empty without a preview.
+        drawn: positions of the units of each preview, ascending; empty without a preview.
         size: number of units of the whole plan; None if it is unknown.
     """
 
-    ends: tuple[int, ...] = ()
+    drawn: tuple[tuple[int, ...], ...] = ()
     size: int | None = None
 
     @classmethod
     def read(cls, ledger: Ledger) -> PreviewRecord:
         """Return the record of a ledger."""
         stored = ledger.meta().get(_KEY)
-        return cls() if stored is None else cls(tuple(stored["ends"]), stored["size"])
+        return cls() if stored is None else cls(tuple(map(tuple, stored["drawn"])), stored["size"])
 
-    def extended(self, end: int, size: int) -> PreviewRecord:
+    def extended(self, drawn: Sequence[int], size: int) -> PreviewRecord:
         """Return the record with a further preview.
 
         Args:
-            end: position after its last unit.
+            drawn: positions of its units.
             size: number of units of the whole plan.
         """
-        return PreviewRecord((*(earlier_end for earlier_end in self.ends if earlier_end < end), end), size)
+        return PreviewRecord((*self.drawn, tuple(drawn)), size)
 
     def note(self, ledger: Ledger) -> None:
         """Store the record."""
-        ledger.note(_KEY, {"ends": list(self.ends), "size": self.size})
+        ledger.note(_KEY, {"drawn": self.drawn, "size": self.size})

@@ -126,13 +126,11 @@ class PlanPreview:
 
     Attributes:
         points: longitude and latitude of all units of the plan.
-        units: the first units; requests are sent while they are taken.
         batch: units that are planned by the same requests, at most.
         reads_pixels: whether the plan reads pixels of each unit, so that its compute grows with the number of units.
     """
 
     points: Sequence[tuple[float, float]]
-    units: Iterator[Unit]
     batch: int
     reads_pixels: bool = False
 
@@ -141,12 +139,8 @@ class PlanPreview:
 class SupportsPreview(Protocol):
     """A recipe that knows the size of its plan before it sends requests for every unit."""
 
-    def preview_units(self, count: int) -> PlanPreview:
-        """Choose the units, and plan the first ones only; again the same units if they were chosen before.
-
-        Args:
-            count: number of units to plan.
-        """
+    def preview_plan(self) -> PlanPreview:
+        """Choose the units; again the same ones if they were chosen before."""
 
     def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
         """Plan some of the units of a preview, by requests that are the same for the same positions.

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import pytest
+from shapely.geometry import box
 
 import eechips
 from eechips.engine.costs import Estimate, Forecast
@@ -140,6 +142,26 @@ def test_an_estimate_joins_places_near_each_other_as_the_run_does(serve: Callabl
     (forecast,) = forecasts
     assert forecast.requests < 98
     assert sent == pytest.approx(forecast.requests, rel=0.5)  # a request more or less of a few
+
+
+@pytest.mark.slow
+def test_an_estimate_of_a_list_tries_rows_from_all_of_it(demo_server: Server, tmp_path: Path) -> None:
+    """Twelve small regions, then twelve large ones: a quarter of the bytes was expected."""
+    sizes = [0.01] * 12 + [0.03] * 12  # degrees
+    outlines = [box(-105.5 + 0.04 * k, 39.9, -105.5 + 0.04 * k + size, 39.9 + size) for k, size in enumerate(sizes)]
+    gpd.GeoDataFrame({"name": range(24)}, geometry=outlines, crs="EPSG:4326").to_file(tmp_path / "fields.geojson")
+    forecasts: list[Forecast] = []
+
+    def sample(**more: Any) -> eechips.Run:
+        return eechips.sample(
+            "DEM", regions=tmp_path / "fields.geojson", columns={"id": "name"}, endpoint=demo_server.url,
+            executor="threads", quiet=True, out=tmp_path / "run", **more,
+        )  # fmt: skip
+
+    sample(estimate=8, confirm=lambda forecast: bool(forecasts.append(forecast)))
+    (forecast,) = forecasts
+    assert forecast.bytes is not None
+    assert forecast.bytes * 24 / 16 == pytest.approx(int(sample().units["bytes"].sum()), rel=0.2)
 
 
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:

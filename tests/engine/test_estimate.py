@@ -15,10 +15,10 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs import PlanningCost
 from eechips.engine.estimate import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
-from eechips.engine.open_units import draw_spread
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
+from eechips.engine.spread_units import draw_spread
 from eechips.engine.unit_costs import compare_compute
 from eechips.manifest.ledger_queries import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit

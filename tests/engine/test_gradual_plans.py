@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import ee
 import pytest
 
 from eechips.engine.costs import Forecast
+from eechips.engine.spread_units import draw_spread
 from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
@@ -70,9 +70,8 @@ def test_the_first_results_arrive_before_the_plan_is_complete(
 class Previewed(Gradual):
     """A recipe that knows the number of its units before it plans them."""
 
-    def preview_units(self, count: int) -> PlanPreview:
-        total = self.parameters["count"]
-        return PlanPreview([(0.0, 0.0)] * total, islice(self.get_requests(), min(count, total)), SIZE)
+    def preview_plan(self) -> PlanPreview:
+        return PlanPreview([(0.0, 0.0)] * self.parameters["count"], SIZE)
 
     def plan_units(self, positions: Sequence[int]) -> Iterator[dict[str, int]]:
         return (unit for position, unit in enumerate(self.get_requests()) if position in positions)
@@ -111,11 +110,26 @@ def test_a_confirmed_estimate_plans_the_rest(service: Service, tmp_path: Path, c
     assert finished.is_complete
 
 
+def test_an_estimate_draws_its_units_from_the_whole_plan(service: Service, tmp_path: Path) -> None:
+    """The first rows of a list may be alike, as those of one district. A larger estimate draws further ones."""
+    tried: list[list[int]] = []
+    for estimated in (5, 12):
+        run = run_gradual(Previewed(300), tmp_path / "out", service.url, executor="threads", estimate=estimated)
+        units = run.units.reset_index()
+        tried.append(units[units["state"] == "done"]["position"].tolist())
+    assert tried[0] == draw_spread(range(300), 5)
+    assert tried[0][-1] > 150
+    assert (len(tried[1]), set(tried[1]) > set(tried[0])) == (12, True)
+    finished = run_gradual(Previewed(300), tmp_path / "out", service.url, executor="threads")
+    plain = run_gradual(Gradual(300), tmp_path / "plain", service.url, executor="threads")
+    assert rows(finished) == rows(plain)
+
+
 class Flaky(Previewed):
-    """One whose second unit fails at each attempt, by a fault that may pass."""
+    """One whose tried units fail at each attempt, by a fault that may pass."""
 
     def get_result(self, index: int, unit: dict[str, int]) -> Any:
-        if unit["number"] == 1:
+        if unit["number"] in draw_spread(range(60), 3):
             raise TransientError("not now")
         return super().get_result(index, unit)
 

@@ -51,8 +51,8 @@ class Places:
     def request_window(self, unit: Unit) -> tuple[Any, Grid] | None:
         return unit["image"], Grid.from_json(unit["grid"])
 
-    def preview_units(self, count: int) -> PlanPreview:
-        return PlanPreview(self.points, self.plan_units(range(count)), 500)
+    def preview_plan(self) -> PlanPreview:
+        return PlanPreview(self.points, 500)
 
     def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
         return map(self.unit, positions)
@@ -78,7 +78,7 @@ def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests
         return [recipe.unit(position) for position in positions]
 
     estimating = joining(recipe)
-    places = estimating.compare_places(recipe.preview_units(0), recipe.unit(0))
+    places = estimating.compare_places(recipe.preview_plan(), recipe.unit(0))
     drawn = Neighbourhoods(places, plan, by_batch=by_batch)
     return estimating.of_neighbourhoods(drawn, clock=lambda: 0.0), len(planned)
 

@@ -40,6 +40,18 @@ def test_names_never_collide(values: list[str]) -> None:
     assert len(set(names)) == len(names)
 
 
+@given(values=st.lists(st.sampled_from(["a", "A", "b c", "b_c", "b/c"]), max_size=12), random=st.randoms())
+def test_units_that_were_planned_before_the_others_keep_ids_and_names(values: list[str], random: Any) -> None:
+    """An estimate plans some units of a list, in which rows and names may be repeated."""
+    units, template = [{"kind": "point", "place": value} for value in values], NameTemplate("{place}")
+    drawn = sorted(random.sample(range(len(units)), random.randint(0, len(units))))
+    first = list(plan_units([units[position] for position in drawn], "r", template, drawn))
+    whole = list(plan_units(units, "r", template, planned={unit.position: unit for unit in first}))
+    assert [whole[position] for position in drawn] == first
+    assert {unit.id for unit in whole} == {unit.id for unit in plan_units(units, "r", template)}
+    assert len({unit.name.casefold() for unit in whole}) == len(units)
+
+
 def test_a_column_called_id_names_the_files_where_the_user_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
     units = [
         {"kind": "point", "coordinates": [n, 0], "properties": {"id": value, "index": "a", "kind": "oak"}}
