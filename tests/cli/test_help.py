@@ -39,25 +39,21 @@ def test_every_verb_of_the_help_has_a_command() -> None:
     assert [path[0] for path, _ in ALL if len(path) == 1] == VERBS
 
 
-@pytest.mark.parametrize(
-    ("path", "command"), ALL, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
-)
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_has_help_with_examples(path: tuple[str, ...], command: click.Command, flag: str) -> None:
-    result = CliRunner().invoke(main, [*path, flag])
-    assert result.exit_code == 0
-    assert "Usage: " in result.output
-    assert "Examples:" in result.output
-    assert re.search(rf"\beechips(-local)? {path[0]}\b", result.output)
+def test_every_command_has_help_with_examples() -> None:
+    for path, _ in ALL:
+        texts = [CliRunner().invoke(main, [*path, flag]) for flag in ("-h", "--help")]
+        assert [result.exit_code for result in texts] == [0, 0], path
+        short, long = (result.output for result in texts)
+        assert short == long, path
+        assert "Usage: " in long, path
+        assert "Examples:" in long, path
+        assert re.search(rf"\beechips(-local)? {path[0]}\b", long), path
 
 
-@pytest.mark.parametrize(
-    ("path", "command"), ALL, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
-)
-def test_every_option_has_help(path: tuple[str, ...], command: click.Command) -> None:
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
+def test_every_option_has_help() -> None:
+    options = [(path, option) for path, command in ALL for option in command.params if isinstance(option, click.Option)]
+    assert [(path, option.name) for path, option in options if not option.help] == []
+    assert options
 
 
 def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:

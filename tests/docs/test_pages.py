@@ -30,6 +30,7 @@ from tests.docs.blocks import (
 
 PROGRAMS: dict[str, click.Command] = {"eechips": main, "eechips-local": local_main}
 PAGES = list_pages()
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 TESTED_ELSEWHERE = {  # by test_train.py and test_crop_types.py, which look at the accuracy as well
     "docs/tutorials/training-set.md",
     "docs/tutorials/crop-types.md",
@@ -50,7 +51,7 @@ BENCHMARK_OPTIONS = {
 
 def read_marks(page: Path) -> list[pytest.MarkDecorator]:
     """Return the marks of a page: slow and exhaustive, and skipped where a module that it ``needs`` is missing."""
-    front = read_front_matter(page.read_text(encoding="utf-8"))
+    front = read_front_matter(TEXTS[page])
     missing = [name for name in front.get("needs", []) if find_spec(name) is None]
     marks = [getattr(pytest.mark, name) for name in ("slow", "exhaustive") if front.get(name)]
     return [*marks, pytest.mark.skip(reason=f"{missing[0]} is not installed")] if missing else marks
@@ -58,12 +59,11 @@ def read_marks(page: Path) -> list[pytest.MarkDecorator]:
 
 RUNNABLE = [
     pytest.param(page, id=name_page(page), marks=read_marks(page))
-    for page in PAGES
+    for page, text in TEXTS.items()
     if page.parent.name not in ("explanation", "reference") and page.name != "README.md"
     if name_page(page) not in TESTED_ELSEWHERE
-    if any(block.is_run for block in read_blocks(page.read_text(encoding="utf-8")))
+    if any(block.is_run for block in read_blocks(text))
 ]
-ALL = [pytest.param(page, id=name_page(page)) for page in PAGES]
 
 
 @pytest.mark.slow
@@ -71,50 +71,62 @@ ALL = [pytest.param(page, id=name_page(page)) for page in PAGES]
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_commands_and_programs_of_a_page_succeed_in_order(page: Path, tmp_path: Path) -> None:
     prepare_folder(tmp_path)
-    for block in read_blocks(page.read_text(encoding="utf-8")):
+    for block in read_blocks(TEXTS[page]):
         if block.title:
             write_file(block, tmp_path)
         elif block.is_run:
             run_block(block, tmp_path)
 
 
-@pytest.mark.parametrize("page", ALL)
-def test_commands_of_eechips_have_the_options_that_a_page_gives_them(page: Path) -> None:
-    blocks = read_blocks(page.read_text(encoding="utf-8"))
-    for line in (line for block in blocks if block.language in ("sh", "console") for line in list_commands(block)):
-        for words in find_calls(line):
-            parse(words, line)
+def test_commands_of_eechips_have_the_options_that_pages_give_them() -> None:
+    for page, text in TEXTS.items():
+        blocks = read_blocks(text)
+        for line in (line for block in blocks if block.language in ("sh", "console") for line in list_commands(block)):
+            for words in find_calls(line):
+                try:
+                    parse(words, line)
+                except (click.UsageError, AssertionError) as error:
+                    pytest.fail(f"{name_page(page)}: {line}: {error}")
 
 
-@pytest.mark.parametrize("page", ALL)
-def test_options_in_the_text_of_a_page_exist(page: Path) -> None:
-    text = strip_blocks(page.read_text(encoding="utf-8"))
-    spans = re.findall(r"`([^`\n]+)`", text)
+def test_options_in_the_text_of_pages_exist() -> None:
+    known = OTHER_OPTIONS | BENCHMARK_OPTIONS | list_all_options()
+    unknown = {
+        name_page(page): options - known for page, text in TEXTS.items() if (options := find_options(text)) - known
+    }
+    assert unknown == {}
+
+
+def find_options(text: str) -> set[str]:
+    """Return the options that stand in the text of a page."""
+    spans = re.findall(r"`([^`\n]+)`", strip_blocks(text))
     code = " ".join(
         span.split(" -- ")[0]
         for span in spans
         if not span.startswith(("python ", "gcloud ", "gunicorn ", "earthengine ", "docker ", "podman "))
     )
-    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
-    assert named - OTHER_OPTIONS - BENCHMARK_OPTIONS - list_all_options() == set()
+    return set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
 
 
-@pytest.mark.parametrize("page", ALL)
-def test_python_files_that_a_page_shows_compile(page: Path) -> None:
-    for block in read_blocks(page.read_text(encoding="utf-8")):
-        if block.language == "python":
-            compile(block.text, str(block.title), "exec")
+def test_python_files_that_pages_show_compile() -> None:
+    for page, text in TEXTS.items():
+        for block in read_blocks(text):
+            if block.language == "python":
+                compile(block.text, f"{name_page(page)}: {block.title}", "exec")
 
 
-@pytest.mark.parametrize("page", ALL)
-def test_a_page_that_runs_recipes_says_where_they_come_from(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    if any(re.search(r"(?<![\w/])recipes/", block.text) for block in read_blocks(text) if block.is_run):
-        assert "eechips init --examples" in text
+def test_pages_that_run_recipes_say_where_they_come_from() -> None:
+    running = {
+        name_page(page): text
+        for page, text in TEXTS.items()
+        if any(re.search(r"(?<![\w/])recipes/", block.text) for block in read_blocks(text) if block.is_run)
+    }
+    assert [name for name, text in running.items() if "eechips init --examples" not in text] == []
+    assert running
 
 
 def test_every_command_stands_on_a_page_of_the_site() -> None:
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "README.md")
+    text = "\n".join(text for page, text in TEXTS.items() if page.name != "README.md")
     missing = [name for name in main.list_commands(click.Context(main)) if f"eechips {name}" not in text]
     assert missing == []
 

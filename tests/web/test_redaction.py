@@ -135,17 +135,18 @@ EXITS = [
 
 
 @pytest.mark.parametrize("leave", EXITS)
-@pytest.mark.parametrize("text", FORMS)
-def test_no_exit_shows_a_secret(leave: Callable[[str, Path], str], text: str, tmp_path: Path) -> None:
-    assert SECRET not in leave(text, tmp_path)
+def test_no_exit_shows_a_secret(leave: Callable[[str, Path], str], tmp_path: Path) -> None:
+    for number, text in enumerate(FORMS):
+        (folder := tmp_path / str(number)).mkdir()
+        assert SECRET not in leave(text, folder), text
 
 
-@pytest.mark.parametrize("text", FORMS)
-def test_redaction_is_idempotent(text: str) -> None:
-    found = redact(text)
-    assert REDACTED in found
-    assert is_redacted(found)
-    assert not is_redacted(text)
+def test_redaction_is_idempotent() -> None:
+    for text in FORMS:
+        found = redact(text)
+        assert REDACTED in found, text
+        assert is_redacted(found), text
+        assert not is_redacted(text), text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 
 from eechips_local.algorithms.cluster_centres import (
     XMeansOptions,
@@ -44,6 +43,8 @@ def options(**changes: Any) -> XMeansOptions:
 
 
 def test_the_criterion_is_the_likelihood_of_normal_distributions_less_its_parameters() -> None:
+    from scipy.stats import multivariate_normal  # here: each process of the tests imports this module
+
     samples, labels = blobs()
     means = np.stack([samples[labels == number].mean(axis=0) for number in range(5)])
     variance = ((samples - means[labels]) ** 2).sum() / (2 * (200 - 5))
