@@ -20,6 +20,7 @@ from local_tests.support.collection import (  # noqa: F401 - hooks
     pytest_ignore_collect,
 )
 from local_tests.support.memory_folder import use_memory_folder
+from local_tests.support.property_examples import limit_examples
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,
     demo_server,
@@ -58,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
     use_memory_folder()
+    limit_examples()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
     if (config.getoption("--record") or config.getoption("--replay")) and not replays_service(config):
         config.pluginmanager.register(create_suite_recording(config), SUITE_RECORDING)

@@ -9,6 +9,7 @@ import pytest
 
 from local_tests.support.collection import pytest_collection, pytest_ignore_collect  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
+from local_tests.support.property_examples import limit_examples
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
     demo_ee,
     demo_server,
@@ -27,6 +28,7 @@ from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
 def pytest_configure(config: pytest.Config) -> None:
     """Remove settings that results would depend on."""
     use_memory_folder()
+    limit_examples()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
     for name in ("GOOGLE_CLOUD_PROJECT", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
