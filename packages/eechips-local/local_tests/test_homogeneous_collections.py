@@ -201,7 +201,7 @@ def test_all_that_combines_pixels_is_strict(ee: Any, name: str) -> None:
     images = [ee.Image(v).rename("b").set("system:time_start", n * 10**11) for n, v in enumerate((0, 1))]
     composite = WALKS[name](ee, ee.ImageCollection(images))
     assert composite.bandNames().size().getInfo() >= 1  # what bands there are is answered without a check
-    assert refusal(ee, composite).startswith("Image.reduceRegion: Expected a homogeneous image collection")
+    assert refusal(ee, composite).startswith("Expected a homogeneous image collection")
 
 
 def test_other_ways_to_pixels_are_strict_and_lists_are_not(ee: Any) -> None:

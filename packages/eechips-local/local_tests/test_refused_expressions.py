@@ -24,6 +24,11 @@ def none(ee: Any) -> Any:
     return ee.ImageCollection([ee.Image(1)]).filter(ee.Filter.eq("year", 1900))
 
 
+def dated(ee: Any) -> Any:
+    """A collection of one image with a date."""
+    return ee.ImageCollection([ee.Image(1).set("system:time_start", 1_500_000_000_000, "n", 1)])
+
+
 def lacking(ee: Any) -> Any:
     """A collection whose second image lacks a band."""
     whole, part = ee.Image([1, 2]).rename("R", "N").toUint8(), ee.Image(3).rename("R").toUint8()
@@ -109,6 +114,74 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "code 56155825210": (
         lambda ee: ee.Image(1.5).stratifiedSample(1, "constant", ee.Geometry.BBox(7, 46, 8, 47), 1000),
         "Image.stratifiedSample: The class band must be integer typed"),
+    "github.com/gee-community/geemap/issues/904": (
+        lambda ee: ee.ImageCollection([ee.Image([1, 2]).rename("red", "green")]).map(
+            lambda image: image.normalizedDifference(["NIR", "red"])).first(),
+        "Collection.first: Error in map(ID=0):\nImage.normalizedDifference: No band named 'NIR'. Available band names: "
+        "[red, green]."),
+    "codes 46201024820, 53208539387, 68832654650": (
+        lambda ee: none(ee).median().normalizedDifference(["B8", "B4"]),
+        "Image.normalizedDifference: No band named 'B8'. Available band names: []."),
+    "code 52651367810": (
+        lambda ee: ee.Image(1).visualize(bands=["x"]), "Image.visualize: No band named 'x'. Available band names: "),
+    "code 70074494059": (
+        lambda ee: ee.Image([0] * 40).select(40),
+        "Image.select: Invalid band number (40) specified to select. Input only contains 40 bands."),
+    "github.com/r-spatial/rgee/issues/153": (
+        lambda ee: none(ee).mean().reduceRegions(ee.FeatureCollection([]), ee.Reducer.mean(), 30),
+        "Image.reduceRegions: Need 1 bands for Reducer.mean, image has 0."),
+    "github.com/sepal-contrib/sepal_mgci": (
+        lambda ee: ee.FeatureCollection([]).reduceColumns(
+            ee.Reducer.sum().forEach(["a", "b"]).group(2, "class"), ["a", "b"]),
+        "Collection.reduceColumns: Need 3 inputs for Reducer.group(Reducer.forEach(Reducer.sum)), got 2."),
+    "codes 66623946087, 66507257755": (
+        lambda ee: ee.Reducer.mean().group(2), "Reducer.group: Reducer.group groupField out of range."),
+    "github.com/aazuspan/wxee/issues/56": (
+        lambda ee: ee.Image(1).clipToBoundsAndScale(width=3),
+        "Image.clipToBoundsAndScale: The geometry for image clipping must be bounded."),
+    "codes 62185830633, 62000296028": (
+        lambda ee: ee.ImageCollection([ee.Image(1)]).mosaic().reduceResolution(ee.Reducer.mean()),
+        "Image.reduceResolution: The input to reduceResolution does not have a valid default projection."),
+    "github.com/google/earthengine-api/issues/38": (
+        lambda ee: ee.FeatureCollection([]).toList(0),
+        "Collection.toList: The value of 'count' must be positive. Got: 0."),
+    "code 52719653290": (
+        lambda ee: dated(ee).filterDate("2020-01-01", "2020-01-01").toList(5),
+        "Collection.toList: Empty date ranges not supported for the current operation."),
+    "code 58042129318": (
+        lambda ee: dated(ee).filterDate("2020-01-02", "2020-01-01").reduceColumns(ee.Reducer.count(), ["n"]),
+        "Collection.reduceColumns: Empty date ranges not supported"),
+    "code 43069406993": (
+        lambda ee: ee.Image([1, 2, 3]).visualize(palette=["blue", "red"]),
+        "Image.visualize: Cannot provide a palette when visualizing more than one band."),
+    "code 70809832762": (
+        lambda ee: ee.Image(1).visualize(opacity=0),
+        "Image.visualize: Scale must be greater than zero and less than or equal to one, but was 0.0."),
+    "code 4816123002": (
+        lambda ee: ee.Image([1, 2, 3]).visualize(bands=[[0, 1, 2]]),
+        "Image.visualize: Expected a string or list of strings for field 'bands'."),
+    "github.com/ConservationInternational/trends.earth/issues/153": (
+        lambda ee: ee.Image(1).remap(ee.List([]), ee.List([])),
+        "Image.remap: List of values to remap must not be empty."),
+    "code 45134458286": (
+        lambda ee: none(ee).mean().sampleRegions(ee.FeatureCollection([]), None, 30),
+        "Image.sampleRegions: Invalid numInputs: 0."),
+    "github.com/r-spatial/rgee/issues/232": (
+        lambda ee: ee.List(ee.Image(1).rename("precipitation")).get(0),
+        "List.get, argument 'list': Invalid type.\nExpected type: List<Object>.\nActual type: Image<[precipitation]>."),
+    "github.com/r-spatial/rgee/issues/198": (
+        lambda ee: ee.ImageCollection([ee.Image(1)]).map(
+            lambda image: ee.Image(none(ee).first()).addBands(image)).mean(),
+        "reduce.mean: Error in map(ID=0):\nImage.addBands: Parameter 'dstImg' is required"),
+    "code 55955437640": (
+        lambda ee: ee.Dictionary({}).set("VV", ee.Feature(None).get("VV")),
+        "Dictionary.set: Parameter 'value' is required and may not be null."),
+    "code 54037061909": (
+        lambda ee: ee.Image([1, 2, 3]).rename("HH", "HV", "angle").select("VV"),
+        "Image.select: Band pattern 'VV' did not match any bands. Available bands: [HH, HV, angle]"),
+    "code 23260481852": (
+        lambda ee: ee.List.sequence(0, 18).get(19),
+        "List.get: List index must be between 0 and 18, or -19 and -1. Found 19."),
 }  # fmt: skip
 
 

@@ -98,11 +98,14 @@ def promote(value: Value, wanted: str, where: str) -> Value:
 
 
 def mismatch(value: Value, wanted: str, where: str) -> TypeMismatchError:
-    """Return the error for a value that cannot be turned into a type; see :func:`promote`."""
-    return TypeMismatchError(
-        f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {type_name(value)}.\n"
-        f"Actual value: {shown(value)}"
-    )
+    """Return the error for a value that cannot be turned into a type; see :func:`promote`.
+
+    Images and collections are named by their type alone: github.com/r-spatial/rgee/issues/232.
+    """
+    actual = f"Image<[{', '.join(value.band_names)}]>" if isinstance(value, Image) else type_name(value)
+    message = f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {actual}."
+    text = shown(value)
+    return TypeMismatchError(message if text.startswith("<") else f"{message}\nActual value: {text}")
 
 
 def shown(value: Value) -> str:

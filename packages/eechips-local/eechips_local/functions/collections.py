@@ -242,8 +242,10 @@ def size(context: Context, collection: Collection) -> int:
 @function("Collection.toList")
 def to_list(context: Context, collection: Collection, count: int, offset: int) -> list[Value]:
     """Return elements from an offset on, as a list."""
-    if offset < 0 or count < 0:
-        raise InvalidError("The offset and the count must not be negative.")
+    if count <= 0:
+        raise InvalidError(f"The value of 'count' must be positive. Got: {count}.")
+    if offset < 0:
+        raise InvalidError(f"The value of 'offset' must not be negative. Got: {offset}.")
 
     def timed() -> Iterator[Value]:
         for element in collection:

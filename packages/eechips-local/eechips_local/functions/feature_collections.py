@@ -52,7 +52,7 @@ def random_points_in(context: Context, region: Geometry, points: int, seed: int,
 def reduce_to_image(collection: Collection, properties: list[str], reducer: Reducer) -> Image:
     """Return a reducer over properties of the features that meet each pixel; bands are named by its outputs."""
     if len(properties) != reducer.inputs:
-        raise InvalidError(f"Need {reducer.inputs} properties for the reducer, but {len(properties)} were given.")
+        raise InvalidError(f"Need {reducer.inputs} properties for {reducer.text}, got {len(properties)}.")
     types = reducer.band_types([PixelType("double")] * len(properties))
     raster = Rasterized(collection, tuple(properties), reducer)
     return Image(
@@ -85,7 +85,7 @@ def reduce_columns(
 ) -> Mapping[str, Value]:
     """Return a reducer over properties of the elements: its outputs by name."""
     if len(selectors) != reducer.inputs:
-        raise InvalidError(f"The reducer needs {reducer.inputs} selectors, but {len(selectors)} were given.")
+        raise InvalidError(f"Need {reducer.inputs} inputs for {reducer.text}, got {len(selectors)}.")
     weighted = [index for index, own in enumerate(reducer.weighted) if own]
     if weightSelectors is not None and len(weightSelectors) != len(weighted):
         raise InvalidError(

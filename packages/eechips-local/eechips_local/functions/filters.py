@@ -253,6 +253,19 @@ def _unless(build: Build) -> Build:
     return lambda left, right: opposite(build(left, right))
 
 
+def _without_dates(left: Operand, right: Operand) -> FilterCondition:
+    """Return a condition on an empty range of dates: an error where the collection is read.
+
+    Many public scripts guard against it, as "filterDate() raises 'Empty date ranges not supported' when start == end"
+    (code 70355002456), and quote it of Collection.toList (52719653290) and Collection.reduceColumns (58042129318).
+    """
+
+    def refuse(*_: Value) -> bool:
+        raise InvalidError("Empty date ranges not supported for the current operation.")
+
+    return comparison(left, right, refuse)
+
+
 def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
     def test(a: Value, b: Value) -> bool:
         moment = plain(b)
@@ -265,6 +278,8 @@ def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
 
     if left.field is None:
         span: DateRange = promote(left.value, "DateRange", "Filter.dateRangeContains, argument 'leftValue'")
+        if span.start >= span.end:
+            return _without_dates(left, right)
         if right.field == TIME_START:
             return comparison(left, right, test, narrow=_between(span.start, span.end), is_exact=True)
     return comparison(left, right, test)

@@ -78,11 +78,25 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[ImageBand]:
         elif isinstance(selector, (int, float)) and not isinstance(selector, bool):
             index = int(selector)
             if not -len(image.bands) <= index < len(image.bands):
-                raise InvalidError(f"Band index {index} is out of range: the image has {len(image.bands)} bands.")
+                raise InvalidError(
+                    f"Invalid band number ({index}) specified to select. Input only contains {len(image.bands)} bands."
+                )
             chosen.append(image.bands[index])
         else:
             raise InvalidError(f"Band selectors are names, patterns or indices, not {shown(selector)}.")
     return chosen
+
+
+def named(image: Image, name: str) -> ImageBand:
+    """Return the band of a name.
+
+    Raises:
+        InvalidError: if there is none, in the words of https://github.com/gee-community/geemap/issues/904.
+    """
+    by_name = {band.name: band for band in image.bands}
+    if name not in by_name:
+        raise InvalidError(f"No band named '{name}'. Available band names: [{', '.join(by_name)}].")
+    return by_name[name]
 
 
 def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:

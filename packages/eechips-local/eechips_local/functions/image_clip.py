@@ -20,7 +20,7 @@ from eechips_local.values.values import Collection, Feature, Geometry, Value
 
 # Bounds this close to an edge between pixels lie on it, but for rounding.
 _SNAP = 1e-6
-_UNBOUNDED = "Unable to find the bounds of an unbounded image; specify a region."
+_UNBOUNDED = "The geometry for image clipping must be bounded."
 
 
 def clipped(image: Image, geometry: Geometry) -> Image:

@@ -139,7 +139,9 @@ def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixel
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("Array images cannot be reduced to another resolution.")
     if not any(band.fixed for band in image.bands):
-        raise InvalidError("The image has no fixed projection; set one by Image.setDefaultProjection or reproject.")
+        raise InvalidError(
+            "The input to reduceResolution does not have a valid default projection. Use setDefaultProjection() first."
+        )
     lattice = projection_of(image)
     groups = reducer.groups(len(image.bands))
     types = [kind for group in groups for kind in reducer.band_types([image.bands[i].type for i in group])]

@@ -111,8 +111,9 @@ def reduce_over_regions(
 ) -> Collection:
     """Return a reducer over each feature, its outputs added to the feature's properties."""
     _check_tile_scale(tileScale)
-    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     bands = [band.name for band in image.bands]
+    reducer.check_inputs(len(bands))
+    lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     # With one band and one input the properties are named by the reducer's outputs alone.
     only = len(bands) == 1 and reducer.inputs == 1
     names = list(reducer.names) if only else reducer.output_names(bands, short=True)

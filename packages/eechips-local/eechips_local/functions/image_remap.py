@@ -54,6 +54,8 @@ def remap(
     masked.
     """
     band = _first_band(image, bandName)
+    if not from_:
+        raise InvalidError("List of values to remap must not be empty.")
     source, target = _numbers(from_, "from"), _numbers(to, "to")  # type: ignore[arg-type]
     if len(source) != len(target):
         raise InvalidError(

@@ -300,6 +300,8 @@ def sample_regions(
     """Return a feature for each pixel whose centre lies in a region, and that no band masks, with the region's
     properties.
     """
+    if not image.bands:
+        raise InvalidError("Invalid numInputs: 0.")
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
 
     def elements() -> Iterator[Feature]:

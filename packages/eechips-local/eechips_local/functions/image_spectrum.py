@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.model import PixelType
-from eechips_local.functions.image_bands import choose
+from eechips_local.functions.image_bands import named
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, all_of, both
 from eechips_local.pixels.lazy_image import Image, Pixels
@@ -167,7 +167,7 @@ def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:
 @function("Image.normalizedDifference")
 def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
     """Return (first - second) / (first + second); masked where either is negative."""
-    chosen = choose(input, bandNames) if bandNames is not None else list(input.bands[:2])
+    chosen = [named(input, name) for name in bandNames] if bandNames is not None else list(input.bands[:2])
     if len(chosen) != 2:
         raise InvalidError(f"Two bands are needed, found {len(chosen)}.")
     first, second = chosen

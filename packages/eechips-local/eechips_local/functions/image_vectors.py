@@ -76,7 +76,7 @@ def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: b
 
 def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
     if not bands or reducer.inputs not in (1, bands):
-        raise InvalidError(f"Need 1+{reducer.inputs} bands for the reducer, but the image has {1 + bands}.")
+        raise InvalidError(f"Need 1+{reducer.inputs} bands for {reducer.text}, image has {1 + bands}.")
     return [(index,) for index in range(bands)] if reducer.inputs == 1 else [tuple(range(bands))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips_local.functions.image_bands import choose, unique_names
+from eechips_local.functions.image_bands import named, unique_names
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
@@ -59,6 +59,8 @@ def visualize(
 
     A band of classes whose colours the image states has them, unless a stretch or a palette is given.
     """
+    if opacity is not None and not 0 < opacity <= 1:
+        raise InvalidError(f"Scale must be greater than zero and less than or equal to one, but was {opacity:.1f}.")
     chosen = _chosen(image, _listed(bands))
     colors = _listed(palette)
     if colors is not None and len(chosen) != 1:
@@ -110,7 +112,9 @@ def class_colours(image: Image, band: str) -> tuple[Numbers, Numbers] | None:
 def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
     """Return the bands to show: the selected ones, else the first three, or the first where there are fewer."""
     if selectors:
-        chosen = choose(image, selectors)
+        if not all(isinstance(selector, str) for selector in selectors):
+            raise InvalidError("Expected a string or list of strings for field 'bands'.")
+        chosen = [named(image, selector) for selector in selectors]
         if len(chosen) not in (1, 3):
             raise InvalidError(f"Must specify 1 or 3 bands to visualize; found {len(chosen)}.")
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import PixelType
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.types import is_within, type_text
@@ -45,7 +46,7 @@ class ExpectedBands:
             if band.name != name:
                 raise self._other_bands(image)
             if band.type is not kind and not is_within(band.type, kind):
-                raise InvalidError(
+                raise _complete(
                     "Expected a homogeneous image collection, but an image with an incompatible band was encountered. "
                     f"Mismatched type for band '{name}':\n"
                     f"Expected type: {type_text(kind)}.\n"
@@ -58,7 +59,14 @@ class ExpectedBands:
     def _other_bands(self, image: Image) -> InvalidError:
         both = [name for name, _ in self.bands], image.band_names
         kinds = [f"{len(names)} bands ([{', '.join(names)}])" for names in both]
-        return InvalidError(
+        return _complete(
             "Expected a homogeneous image collection, but an image with incompatible bands was encountered: "
             f"First image type: {kinds[0]}. Current image type: {kinds[1]}. Some bands might require explicit casts."
         )
+
+
+def _complete(message: str) -> InvalidError:
+    """Return the error of a pixel: those have no name of a function, neither of a tile nor of ``getInfo``
+    (github.com/gee-community/geemap/issues/1058, code 34423321208).
+    """
+    return complete_error(InvalidError(message))

@@ -139,7 +139,7 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
     Groups come in the order of their values. Tuples whose group is null are left out.
     """
     if not 0 <= field <= reducer.inputs:
-        raise InvalidError(f"The group field must be between 0 and {reducer.inputs}; found {field}.")
+        raise InvalidError("Reducer.group groupField out of range.")
     others = [i for i in range(reducer.inputs + 1) if i != field]
 
     def make(sample: ReducerSample) -> list[Value]:

@@ -178,6 +178,12 @@ class Reducer:
         return tuple(spec.name for spec in self.outputs)
 
     @property
+    def text(self) -> str:
+        """Its type, with that of the reducer it repeats or groups, as messages name it: Reducer.group(Reducer.sum)."""
+        inner, kind = self.description.get("reducer"), str(self.description["type"])
+        return f"{kind}({inner.text})" if isinstance(inner, Reducer) else kind
+
+    @property
     def inputs(self) -> int:
         """Number of inputs."""
         return len(self.weighted)
@@ -256,12 +262,13 @@ class Reducer:
         Raises:
             InvalidError: if not.
         """
-        if self.inputs not in (1, count):
-            raise InvalidError(f"Need {self.inputs} bands for the reducer, but the image has {count}.")
+        if not count or self.inputs not in (1, count):
+            raise InvalidError(f"Need {self.inputs} bands for {self.text}, image has {count}.")
 
     def groups(self, count: int) -> list[tuple[int, ...]]:
         """Return the bands of each call: each on its own for a reducer of one input, else all together."""
-        self.check_inputs(count)
+        if count:
+            self.check_inputs(count)
         return [(index,) for index in range(count)] if self.inputs == 1 else [tuple(range(count))]
 
 

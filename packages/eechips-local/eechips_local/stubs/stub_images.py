@@ -31,10 +31,17 @@ _DEGREE = 6_378_137.0 * math.pi / 180.0
 _USUAL_SIZE = 1000.0
 """Metres of a pixel whose size is not stated."""
 
-# Half the width and height of the sinusoidal grid of MODIS and VIIRS, metres, and the sizes of its pixels.
+# Half the width and height of the sinusoidal grid of MODIS and VIIRS, metres, and the sizes of its pixels. It has 36 by
+# 18 tiles of 1,200 pixels of a nominal kilometre, of twice as many of half a kilometre, and so on:
+# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
 _HALF = (20_015_109.354, 10_007_554.677)
 _TILED = (230.0, 1000.0)
 _SINUSOIDAL_IDS = re.compile(r"MODIS/(006|061)/M|NASA/VIIRS/00[12]/VNP")
+_ACROSS = 36 * 1200
+_FINE = 30.0 / 3600.0
+"""Degrees of a pixel, below which halves of seconds of arc occur, as 7.5 of USGS/GMTED2010."""
+_IN_DEGREES = "VNP46"
+"""Product of VIIRS whose grid is of 15 seconds of arc: https://doi.org/10.5067/VIIRS/VNP46A2.001."""
 
 _MINUTES: Mapping[str, int] = {"minute": 1, "hour": 60, "day": 1440}
 _FORMATS: Mapping[str, str] = {
@@ -64,14 +71,25 @@ def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
         bounds: bounds of the dataset in degrees.
         size: metres of a pixel.
     """
-    if _SINUSOIDAL_IDS.match(dataset) and _TILED[0] < size <= _TILED[1]:
-        width, height = (2 * round(half / size) for half in _HALF)
-        edge = 2.0 * _HALF[0] / width
+    if _SINUSOIDAL_IDS.match(dataset) and _IN_DEGREES not in dataset and _TILED[0] < size <= _TILED[1]:
+        width = _ACROSS * round(2.0 * _HALF[0] / _ACROSS / size)
+        height, edge = width // 2, 2.0 * _HALF[0] / width
         return PixelGrid(SINUSOIDAL, Affine(edge, 0.0, -_HALF[0], 0.0, -edge, _HALF[1]), width, height)
     west, south, east, north = bounds
-    edge = size / _DEGREE
+    edge = _degrees(size)
     width, height = (max(1, math.ceil(length / edge - 1e-6)) for length in (east - west, north - south))
     return PixelGrid("EPSG:4326", Affine(edge, 0.0, west, 0.0, -edge, north), width, height)
+
+
+def _degrees(size: float) -> float:
+    """Return the degrees of a pixel; seconds of arc, or halves of fine ones, where the size is those but for its last
+    digit: 8,905.6 m of HYCOM/sea_temp_salinity are 0.08 degrees (github.com/CongGao-CG/gee_data_list).
+    """
+    degrees = size / _DEGREE
+    parts = 7200.0 if degrees < _FINE else 3600.0
+    rounded = round(degrees * parts) / parts
+    decimals = 0 if size == int(size) else len(str(size).partition(".")[2])
+    return rounded if abs(rounded - degrees) <= min(10.0**-decimals / _DEGREE, 1e-3 * degrees) else degrees
 
 
 class ImageMaker:
