@@ -20,6 +20,7 @@ from eechips.client.exported_tables import exported_rows, selected_columns, tabl
 from eechips.errors import EechipsError, PermanentError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, Table
+from eechips.web.pages import follow_pages
 
 _IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 
@@ -188,22 +189,24 @@ def _find_task(name: str) -> str | None:
     """Return the operation of the task with a description, which is unique; None if there is none."""
     import ee
 
-    matches = (
-        operation for operation in ee.data.listOperations() if operation.get("metadata", {}).get("description") == name
-    )
-    return next((str(operation["name"]) for operation in matches), None)
+    for page in _list_pages(ee.data._get_projects_path()):
+        for operation in page:
+            if operation.get("metadata", {}).get("description") == name:
+                return str(operation["name"])
+    return None
 
 
 def _list_pages(project: str) -> Iterator[list[dict[str, Any]]]:
-    """Yield the pages of the operations of ``projects/…``, a request each. The client offers the whole only."""
+    """Return the pages of the operations of ``projects/…``, a request each. The client offers the whole only."""
     import ee
 
     operations = ee.data._get_cloud_projects().operations()
-    request = operations.list(name=project, pageSize=_PAGE)
-    while request is not None:
-        response = request.execute(num_retries=0)
-        yield response.get("operations", [])
-        request = operations.list_next(request, response)
+
+    def request(token: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        response = operations.list(name=project, pageSize=_PAGE, pageToken=token).execute(num_retries=0)
+        return response.get("operations", []), response.get("nextPageToken")
+
+    return follow_pages(request, f"the tasks of {project}")
 
 
 def _get(name: str) -> dict[str, Any] | None:

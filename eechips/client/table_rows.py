@@ -11,6 +11,7 @@ from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
+from eechips.web.pages import follow_pages
 
 if TYPE_CHECKING:
     import ee
@@ -172,7 +173,7 @@ class RowFetcher:
 
 
 def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield the features of a computed collection as GeoJSON, a list for each page.
+    """Return an iterator of the features of a computed collection as GeoJSON, a list for each page.
 
     Args:
         source: to compute.
@@ -184,29 +185,25 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
     """
     import ee
 
-    parameters: dict[str, Any] = {"expression": source, "pageSize": size}
-    tokens: set[str] = set()
     earlier: dict[Any, dict[str, Any]] = {}
-    while True:
+
+    def request(token: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        parameters = {"expression": source, "pageSize": size, **({"pageToken": token} if token else {})}
         page = ee.data.computeFeatures(parameters)
         if not isinstance(page, dict):
             raise ValidationError("no table came back")
-        features, token = list(page.get("features", ())), page.get("nextPageToken")
+        features, following = list(page.get("features", ())), page.get("nextPageToken")
         # A recipe's collection may repeat features (``toList`` and back), but hardly on different pages only.
         by_id = {feature.get("id"): feature for feature in features}
         if size > 1 and None not in by_id and len(by_id) == len(features):
             repeated = next((key for key in by_id if earlier.get(key) == by_id[key]), None)
             if repeated is not None:
                 raise ValidationError(f"two pages of the table have the same row, {repeated!r}")
-            if token:
-                earlier |= by_id
-        yield features
-        if not token:
-            return
-        if token in tokens:
-            raise ValidationError(f"the pages of the table have no end: a token of page {len(tokens) + 1:,} repeats")
-        tokens.add(token)
-        parameters["pageToken"] = token
+            if following:
+                earlier.update(by_id)
+        return features, following
+
+    return follow_pages(request, "the table")
 
 
 def repeated_keys(keys: Iterable[Any]) -> list[Any]:

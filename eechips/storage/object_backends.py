@@ -17,6 +17,7 @@ from eechips.errors import TransientError, UsageError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 from eechips.storage.store import StoredFile
 from eechips.text.timestamps import parse_timestamp
+from eechips.web.pages import follow_pages
 
 
 class Backend(Protocol):
@@ -220,14 +221,16 @@ class GcsBackend(FsspecBackend):
         self._files.put_file(str(path), key, callback=_callback(tell), consistency="md5")
 
     def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Yield objects, 1,000 a page."""
+        """Return an iterator of objects, 1,000 a page."""
         bucket, _, start = prefix.partition("/")
         options: dict[str, Any] = {} if size is None else {"maxResults": size}
-        while True:
+
+        def request(token: str | None) -> tuple[Page, str | None]:
+            parameters = {**options, **({"pageToken": token} if token else {})}
             response = self._files.call(
-                "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **options
+                "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **parameters
             )
-            yield [
+            page = [
                 StoredFile(
                     f"{bucket}/{stored_object['name']}",
                     int(stored_object["size"]),
@@ -235,9 +238,9 @@ class GcsBackend(FsspecBackend):
                 )
                 for stored_object in response.get("items", ())
             ]
-            if not response.get("nextPageToken"):
-                return
-            options["pageToken"] = response["nextPageToken"]
+            return page, response.get("nextPageToken")
+
+        return follow_pages(request, f"bucket {bucket}")
 
 
 def _seconds(text: str | None) -> float | None:
@@ -267,20 +270,19 @@ class AzureBackend(FsspecBackend):
         self._files.put_file(str(path), key, callback=_callback(tell), **options)
 
     def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Yield blobs, 5,000 a page."""
+        """Return an iterator of blobs, 5,000 a page."""
         from azure.core.exceptions import ResourceNotFoundError
         from fsspec.asyn import sync
 
         container, _, start = prefix.partition("/")
-        token: str | None = None
-        while True:
+
+        def request(token: str | None) -> tuple[Page, str | None]:
             try:
-                page, token = sync(self._files.loop, _list_azure_page, self._files, container, start, size, token)
+                return sync(self._files.loop, _list_azure_page, self._files, container, start, size, token)  # type: ignore[no-any-return]
             except ResourceNotFoundError as error:
                 raise FileNotFoundError(container) from error
-            yield page
-            if not token:
-                return
+
+        return follow_pages(request, f"container {container}")
 
 
 async def _list_azure_page(

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.errors import TransientError
+from eechips.errors import TransientError, ValidationError
 from eechips.storage.store import StoredFile
 
 if TYPE_CHECKING:
@@ -136,9 +136,13 @@ class S3Backend:
         self._obstore.rename(self._store, _name(key), _name(other))
 
     def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Yield objects, 1,000 a page."""
+        """Yield objects, 1,000 a page. obstore follows a token that repeats, and then a page's first key repeats."""
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
+        first_keys: set[str] = set()
         for page in listed:
+            if page and page[0]["path"] in first_keys:
+                raise ValidationError(f"the pages of bucket {self._bucket} have no end: {page[0]['path']} repeats")
+            first_keys.update(stored_object["path"] for stored_object in page[:1])
             yield [
                 StoredFile(
                     f"{self._bucket}/{stored_object['path']}",

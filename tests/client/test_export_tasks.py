@@ -16,7 +16,7 @@ import rasterio
 from eechips import Chip, Grid
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import fetch_statuses, start_export
-from eechips.errors import PermanentError
+from eechips.errors import PermanentError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support.engine_service import ALGORITHMS, DISCOVERY
@@ -102,6 +102,24 @@ def test_a_task_that_the_service_does_not_start_is_an_error_with_its_message(ee:
     place = ExportPlace("my-bucket", "folder/.hidden")
     with pytest.raises(PermanentError, match="Invalid object name prefix"):
         start_export(masked_chip(ee), place, UNIT, "e")
+
+
+def test_a_list_of_tasks_without_an_end_is_an_error(ee: Any) -> None:
+    """The task was started before, so that its operation is looked for in the list."""
+    page = json.dumps({"operations": [{"name": "projects/local/operations/1"}], "nextPageToken": "same"}).encode()
+    known = json.dumps({"error": {"code": 409, "message": "it exists", "status": "ALREADY_EXISTS"}}).encode()
+    chip = masked_chip(ee)
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        if "$discovery" in path or urlsplit(path).path.endswith("/algorithms"):
+            return 200, {"Content-Type": "application/json"}, DISCOVERY if "$discovery" in path else ALGORITHMS
+        is_list = urlsplit(path).path.endswith("/operations")
+        return (200 if is_list else 409), {"Content-Type": "application/json"}, page if is_list else known
+
+    with serve_function(answer) as url:
+        initialize(Server(url))
+        with pytest.raises(ValidationError, match="the pages of the tasks of projects/local have no end"):
+            start_export(chip, PLACE, UNIT, "a")
 
 
 @pytest.mark.slow
