@@ -23,6 +23,7 @@ from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
 from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
+from eechips.client.marked_values import MarkedRequest
 from eechips.client.permits import Permit
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
@@ -259,9 +260,10 @@ class Transport:
         if known is not None:
             return httplib2.Response({"status": "200", "content-type": "application/json"}), known
         accept = self._local.mode.accept
+        marked = None if cache is None else MarkedRequest.of(request)  # what is kept must be of this request
 
         def attempt(number: int) -> HttpResponse:
-            response = self._send(request, number)
+            response = self._send(request if marked is None else marked.request, number)
             error = response.error
             if isinstance(error, TooLargeError):
                 too_large.append(response)
@@ -270,6 +272,7 @@ class Transport:
             if error is None:
                 response.refuse_page()
                 response.refuse_fragment(request.url)
+                response = response if marked is None else marked.unmarked(response)
                 if accept is not None:
                     accept(response.body)
             return response

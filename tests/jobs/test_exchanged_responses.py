@@ -1,4 +1,4 @@
-"""Tables whose response is that of another request, or has rows twice, as a faulty proxy or cache sends them."""
+"""Responses that are those of other requests, or have rows twice, as a faulty proxy or cache sends them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import eechips
+from eechips.errors import ValidationError
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.stack_store import STACK
 from tests.support.altering_front import altering_front
@@ -113,3 +114,25 @@ def test_rows_of_places_that_were_not_requested_are_an_error(
     assert {" ".join(error.split()[:4]) for error in read_errors(run)} == {
         "the response has other" if "of_points" in options else "the response has rows"
     }
+
+
+def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_server: Server, tmp_path: Path) -> None:
+    """As of a cache that takes requests with the same URL for one."""
+    (tmp_path / "places.csv").write_text(PLACES)
+    kept: list[Answer] = []
+
+    def send_first(path: str, _: bytes, answer: Answer) -> Answer:
+        if "value:compute" not in path:
+            return answer
+        kept.append(answer)
+        return kept[0]
+
+    options: dict[str, Any] = {"points": str(tmp_path / "places.csv"), "bands": ["red"], "size": 64, "quiet": True}
+    with altering_front(stack_server.url, send_first) as url:
+        service: dict[str, Any] = {"endpoint": url, "rate": None, "retries": 0, "executor": "threads"}
+        with pytest.raises(ValidationError, match="the response to another request came back while planning"):
+            eechips.sample(dataset=STACK, out=tmp_path / "out", **options, **service)
+    run = eechips.sample(  # what came back is not kept for it
+        dataset=STACK, out=tmp_path / "out", **options, **{**service, "endpoint": stack_server.url}
+    )
+    assert set(run.units["state"]) == {"done"}

@@ -23,8 +23,9 @@ _S3 = (
 ).encode()
 _GS = json.dumps({"items": [{"name": "run/a", "size": "1", "updated": _TIME}], "nextPageToken": "same"}).encode()
 _AZURE = (
-    b'<EnumerationResults ContainerName="bucket"><Blobs><Blob><Name>run/a</Name><Properties><Content-Length>1'
-    b"</Content-Length><Last-Modified>Mon, 01 Jan 2024 00:00:00 GMT</Last-Modified></Properties></Blob></Blobs>"
+    b'<EnumerationResults ContainerName="bucket"><Blobs><Blob><Name>run/a</Name><Properties>'
+    b"<BlobType>BlockBlob</BlobType><Content-Length>1</Content-Length>"
+    b"<Last-Modified>Mon, 01 Jan 2024 00:00:00 GMT</Last-Modified></Properties></Blob></Blobs>"
     b"<NextMarker>same</NextMarker></EnumerationResults>"
 )
 
