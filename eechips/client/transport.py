@@ -23,7 +23,7 @@ from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
 from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
-from eechips.client.marked_values import MarkedRequest
+from eechips.client.marked_requests import MarkedRequest
 from eechips.client.permits import Permit
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy

@@ -136,3 +136,28 @@ def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_ser
         dataset=STACK, out=tmp_path / "out", **options, **{**service, "endpoint": stack_server.url}
     )
     assert set(run.units["state"]) == {"done"}
+
+
+def test_features_of_a_plan_that_belong_to_another_request_are_an_error(stack_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "regions.geojson").write_text(json.dumps(REGIONS))
+    kept: list[Answer] = []
+
+    def send_first(path: str, _: bytes, answer: Answer) -> Answer:
+        if "computeFeatures" not in path:
+            return answer
+        kept.append(answer)
+        return kept[0]
+
+    def plan(url: str, end: str) -> int:
+        run = eechips.images(
+            dataset=STACK, bands=["red"], regions=str(tmp_path / "regions.geojson"), columns="id=name", end=end,
+            start="2020-01-01", endpoint=url, rate=None, retries=0, executor="threads", quiet=True, out=tmp_path / end,
+        )  # fmt: skip
+        return len(run.units)
+
+    with altering_front(stack_server.url, send_first) as url:
+        assert plan(url, "2020-02-01") == 2
+        with pytest.raises(ValidationError, match="the response to another request came back while planning"):
+            plan(url, "2020-04-01")
+    assert len(kept) == 2
+    assert plan(stack_server.url, "2020-04-01") == 6

@@ -1,0 +1,110 @@
+"""Mark requests for values and features, so that the response to another request is noticed.
+
+Neither has a name: a proxy or cache that exchanges the responses to two requests, whose URLs are the same, would give a
+plan the number of images in place of a date. A marked request computes the list of a digest of the expression and the
+value, or features with the digest as a property. The expressions are those of ``ee.List(["…", value])`` and
+``features.map(lambda feature: feature.set("…", "…"))``
+(https://developers.google.com/earth-engine/reference/rest/v1/Expression).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eechips.client.http_messages import HttpRequest, HttpResponse
+from eechips.errors import ValidationError
+
+_VALUE, _FEATURES = "value:compute", "table:computeFeatures"
+_KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
+_PROPERTY = "eechips:mark"
+_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedRequest:
+    """A request whose response has a mark. A page without features has none.
+
+    Attributes:
+        request: computes the mark, too.
+        mark: digest of the expression.
+    """
+
+    request: HttpRequest
+    mark: str
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> MarkedRequest | None:
+        """Mark a request; None if it is for neither a value nor features, or has no expression to mark."""
+        if _method(request) not in (_VALUE, _FEATURES):
+            return None
+        try:
+            body = json.loads(request.text)
+            expression = body["expression"]
+            result, values = expression["result"], dict(expression["values"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        mark = hashlib.sha256(json.dumps(expression).encode()).hexdigest()[:_DIGITS]
+        values |= _marked_value(result, mark) if _method(request) == _VALUE else _marked_features(result, mark)
+        marked = {**body, "expression": {**expression, "result": _KEY, "values": values}}
+        headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
+        return cls(replace(request, body=json.dumps(marked), headers=headers), mark)
+
+    def unmarked(self, response: HttpResponse) -> HttpResponse:
+        """Return the response that the request would have without its mark.
+
+        Raises:
+            ValidationError: if it has not the mark: it is the response to another request.
+        """
+        body = self._value(response.body) if _method(self.request) == _VALUE else self._features(response.body)
+        if body is None:
+            raise ValidationError(
+                "the response to another request came back while planning: a cache or proxy between this machine and"
+                " Earth Engine exchanges responses. Send the requests past it",
+                status=response.status,
+            )
+        return replace(response, body=body)
+
+    def _value(self, body: bytes) -> bytes | None:
+        """Return a response without the mark of its value; None if it has none."""
+        start = rb'\s*\{\s*"result"\s*:\s*\[\s*"' + self.mark.encode() + rb'"\s*,'
+        listed = re.fullmatch(start + rb"(.*)\]\s*\}\s*", body, re.DOTALL)
+        if listed is not None:
+            return b'{"result":' + listed[1] + b"}"
+        content = json.loads(body)
+        answer = content.get("result") if isinstance(content, dict) else None
+        if not isinstance(answer, list) or len(answer) != 2 or answer[0] != self.mark:
+            return None
+        return json.dumps({**content, "result": answer[1]}).encode()
+
+    def _features(self, body: bytes) -> bytes | None:
+        """Return a page without the marks of its features; None if one has none."""
+        content = json.loads(body)
+        try:
+            marks = [feature["properties"].pop(_PROPERTY) for feature in content.get("features") or ()]
+        except (KeyError, TypeError, AttributeError):
+            return None
+        return json.dumps(content).encode() if all(mark == self.mark for mark in marks) else None
+
+
+def _method(request: HttpRequest) -> str:
+    return request.url.partition("?")[0].rpartition("/")[2]
+
+
+def _marked_value(result: str, mark: str) -> dict[str, Any]:
+    return {_KEY: {"arrayValue": {"values": [{"constantValue": mark}, {"valueReference": result}]}}}
+
+
+def _marked_features(result: str, mark: str) -> dict[str, Any]:
+    name = "_EECHIPS_FEATURE"
+    function = {"functionDefinitionValue": {"argumentNames": [name], "body": _FUNCTION_KEY}}
+    set_mark = {"object": {"argumentReference": name}, "key": {"constantValue": _PROPERTY}}
+    set_mark["value"] = {"constantValue": mark}
+    mapped = {"collection": {"valueReference": result}, "baseAlgorithm": function}
+    return {
+        _FUNCTION_KEY: {"functionInvocationValue": {"functionName": "Element.set", "arguments": set_mark}},
+        _KEY: {"functionInvocationValue": {"functionName": "Collection.map", "arguments": mapped}},
+    }
