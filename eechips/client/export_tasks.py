@@ -20,7 +20,7 @@ from eechips.client.exported_tables import exported_rows, selected_columns, tabl
 from eechips.errors import EechipsError, PermanentError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, Table
-from eechips.web.pages import follow_pages
+from eechips.web.list_pages import follow_pages
 
 _IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
 

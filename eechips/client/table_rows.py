@@ -11,7 +11,7 @@ from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
-from eechips.web.pages import follow_pages
+from eechips.web.list_pages import follow_pages
 
 if TYPE_CHECKING:
     import ee

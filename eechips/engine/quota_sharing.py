@@ -18,9 +18,10 @@ from eechips.client.quota_records import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import QUOTA_VARIABLE, RunConfig
-from eechips.errors import ConfigurationError, EechipsError
+from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.files.user_cache import CACHE_VARIABLE
+from eechips.storage import is_address, local_path
 from eechips.web.redaction import redact
 from eechips.web.urls import is_loopback
 
@@ -44,7 +45,18 @@ def quota_place(config: RunConfig, endpoint: str) -> str | Path | None:
 
 
 def _named_place(config: RunConfig) -> str | Path | None:
-    return config.quota_folder or os.environ.get(QUOTA_VARIABLE) or None
+    place = config.quota_folder or os.environ.get(QUOTA_VARIABLE)
+    if not place or is_address(str(place)):
+        return place or None
+    try:
+        return local_path(place)
+    except UsageError as error:
+        raise UsageError(f"{_name_of_place(config)}: {error}") from None
+
+
+def _name_of_place(config: RunConfig) -> str:
+    """Return the name of the option or variable that names the place."""
+    return "quota_folder" if config.quota_folder else QUOTA_VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +209,7 @@ def _join(
         if _named_place(config) is None:
             _log.debug("The quota is not shared with other runs: %s", error)
             return None
-        raise ConfigurationError(f"quota_folder {place} cannot be used: {error}") from error
+        raise ConfigurationError(f"{_name_of_place(config)} {place} cannot be used: {error}") from error
     sharing = QuotaSharing(quota, target.project)
     if sharing.message is not None:
         _log.info("%s", sharing.message)

@@ -1,4 +1,4 @@
-"""Load what workers share: the fork server imports this module once, before it forks."""
+"""Load what workers share, once, in the fork server; see :mod:`eechips.engine.fork_server`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eechips.recipe import Recipe, traits_of
 
 _GLANCE = 0.005  # seconds between two looks for the client_init
 VARIABLE = "EECHIPS_PRELOAD"
-"""Environment variable with what the fork server loads, as JSON. This module acts only if it is set."""
+"""Environment variable with what the fork server loads, as JSON. It has the value of a run only in the fork server."""
 
 _SHARED = (
     "numpy",
@@ -98,8 +98,3 @@ def _warm_up() -> None:
     file = geotiff.encode(pixels, mask, ("R", "G", "B"), utm, Affine(1.0, 0.0, 5e5, 0.0, -1.0, 4e6))
     geotiff.receive(file, Expectation(crs=utm.to_string()))
     png.validate(_TRANSPARENT_PIXEL, Expectation())
-
-
-# All that multiprocessing can do with a module is to import it.
-if VARIABLE in os.environ:
-    preload(os.environ.pop(VARIABLE))

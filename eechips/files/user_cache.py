@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from eechips.errors import UsageError
+from eechips.files.local_paths import local_path
+
 CACHE_VARIABLE = "EECHIPS_CACHE"
 
 
@@ -13,10 +16,16 @@ def cache_folder() -> Path | None:
 
     ``EECHIPS_CACHE``, else ``eechips`` in ``XDG_CACHE_HOME`` or
     ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
+
+    Raises:
+        UsageError: if ``EECHIPS_CACHE`` names no folder of this machine.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
-        return Path(named)
+        try:
+            return local_path(named)
+        except UsageError as error:
+            raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:

@@ -5,10 +5,11 @@ Endpoints and further settings come from the stores' usual variables and, except
 (https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration).
 """
 
+from eechips.files.local_paths import local_path
 from eechips.storage.atomic_files import open_atomic, write_file
 from eechips.storage.local_store import LocalStore
 from eechips.storage.object_store import ObjectStore, is_address
-from eechips.storage.paths import is_inside, local_path, make_folder, resolve_inside
+from eechips.storage.paths import is_inside, make_folder, resolve_inside
 from eechips.storage.result_names import (
     ID_LENGTH,
     NameTemplate,

@@ -17,7 +17,7 @@ from eechips.errors import TransientError, UsageError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 from eechips.storage.store import StoredFile
 from eechips.text.timestamps import parse_timestamp
-from eechips.web.pages import follow_pages
+from eechips.web.list_pages import follow_pages
 
 
 class Backend(Protocol):

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import re
 import stat
 from pathlib import Path
 
 from eechips.errors import StorageError, UsageError
-
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-"""Beginning of a path of Windows: a drive, or a server."""
 
 
 def is_inside(path: str | Path, root: Path) -> bool:
@@ -47,37 +42,6 @@ def resolve_inside(path: str | Path, root: Path) -> Path:
         if not stat.S_ISREG(mode):
             raise UsageError(f"{path} is not a regular file: it is not read")
     return path
-
-
-def local_path(path: str | Path) -> Path:
-    """Return the path of a file or folder that a user names.
-
-    ``~`` is the home folder. Libraries take relative paths such as ``a:b`` and ``~x`` for URLs and home folders of
-    others: these are made absolute.
-
-    Raises:
-        UsageError: if it is empty, or no text that all libraries can open.
-    """
-    text = os.path.expanduser(path)  # noqa: PTH111 - of an unknown user, it stays as it is
-    if not text:
-        raise UsageError("the path is empty: name a file or a folder")
-    try:
-        if "\0" in text:
-            raise UsageError(f"{text!r} is not a path: it has a null character")
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(
-            f"{text!r} is not a path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
-            " PYTHONUTF8=1"
-        ) from None
-    if os.name != "nt" and _WINDOWS.match(text):
-        raise UsageError(
-            f"{text} is a path of Windows, and this is {platform.system()}: write it with slashes, without a drive, as"
-            " in /home/me/out; WSL has drive C: at /mnt/c"
-        )
-    named_path = Path(text)
-    first = named_path.parts[0] if named_path.parts else ""
-    return named_path.absolute() if first.startswith("~") or ":" in first else named_path
 
 
 def make_folder(path: Path) -> bool:

@@ -16,7 +16,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.doctor import examine
 from eechips.engine.quota_sharing import QuotaSharing, list_sharing_runs, quota_place
 from eechips.engine.session import connect
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.files.user_cache import CACHE_VARIABLE
 from local_tests.support.object_server import missing_packages
@@ -40,7 +40,10 @@ def test_runs_share_by_default_where_the_service_is_not_of_this_machine(
     assert quota_place(RunConfig(out=tmp_path, executor="beam"), GOOGLE) is None
     assert quota_place(RunConfig(out=tmp_path, quota_folder="s3://b/q"), LOOPBACK) == "s3://b/q"
     monkeypatch.setenv("EECHIPS_QUOTA_FOLDER", "/shared/quota")
-    assert quota_place(config, LOOPBACK) == "/shared/quota"
+    assert quota_place(config, LOOPBACK) == Path("/shared/quota")
+    monkeypatch.setenv("EECHIPS_QUOTA_FOLDER", "s3:/b/q")
+    with pytest.raises(UsageError, match="EECHIPS_QUOTA_FOLDER: 's3:/b/q' is an address"):
+        quota_place(config, LOOPBACK)
     monkeypatch.delenv("EECHIPS_QUOTA_FOLDER")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "own"))
     assert quota_place(config, LOOPBACK) == tmp_path / "own" / "quota"

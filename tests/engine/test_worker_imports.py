@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,12 @@ def test_workers_of_tables_load_pandas_before_they_are_forked(tmp_path: Path) ->
     points.write_text("lon,lat\n-105,40\n")
     recipe = PointValues(dataset="NAIP", points=points)
     assert "pandas" in json.loads(encode_instructions(recipe, tmp_path / "client.json"))["modules"]
+
+
+@pytest.mark.slow
+def test_a_variable_of_a_user_loads_nothing() -> None:
+    """Only the fork server acts on it, with a value of the run."""
+    code = "import eechips.engine.executors.processes, gc; print(gc.isenabled())"
+    shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
+                           env={**os.environ, "EECHIPS_PRELOAD": "x"})  # fmt: skip
+    assert shown.stdout == "True\n"

@@ -284,3 +284,10 @@ def test_paths_of_windows_make_no_folder(text: str) -> None:
     with pytest.raises(UsageError, match=r"is a path of Windows, and this is .*/home/me/out"):
         local_path(text)
     assert local_path("a:b/c").name == "c"
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/out", "S3://bucket/out", "s3://", "nope://b", "file:/out"])
+def test_addresses_make_no_folder(text: str) -> None:
+    """``Path`` leaves one of the slashes of an address."""
+    with pytest.raises(UsageError, match="is an address, not a file or folder of this machine"):
+        local_path(text)

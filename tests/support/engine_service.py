@@ -55,6 +55,13 @@ def _list_functions() -> bytes:
 ALGORITHMS = _list_functions()
 
 
+def _value(asked: dict[str, Any]) -> Any:
+    """Return the value of a request: 42, or a list of a constant and 42."""
+    expression = asked["expression"]
+    listed = expression["values"][expression["result"]].get("arrayValue", {}).get("values", [])
+    return [listed[0]["constantValue"], 42] if len(listed) == 2 else 42
+
+
 class Service:
     """The requests, responses and planned faults of the service; ``url`` is its address."""
 
@@ -253,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "features":
             return self._features(json.loads(body))
         if kind == "value":
-            return 200, {"Content-Type": "application/json"}, json.dumps({"result": 42}).encode()
+            return 200, {"Content-Type": "application/json"}, json.dumps({"result": _value(json.loads(body))}).encode()
         return 404, {}, b'{"error": {"code": 404, "message": "no such method", "status": "NOT_FOUND"}}'
 
     def _pixels(self, asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:

@@ -58,11 +58,15 @@ def read_secrets(file: Path | None, environment: Mapping[str, str] | None = None
         environment: that of the process by default.
 
     Raises:
-        ConfigurationError: if the file cannot be read or is malformed.
+        ConfigurationError: if the file cannot be read or is malformed, or a value has control characters.
     """
     there = os.environ if environment is None else environment
     values = {} if file is None else _of_file(file)
-    values |= {name: there[PREFIX + name.upper()] for name in NAMES if there.get(PREFIX + name.upper())}
+    variables = {name: PREFIX + name.upper() for name in NAMES if there.get(PREFIX + name.upper())}
+    values |= {name: there[variable] for name, variable in variables.items()}
+    for name, value in values.items():
+        if not value.isprintable():  # nor may headers have them, whose errors quote the value
+            raise ConfigurationError(f"{variables.get(name) or file} has a line break or control character in {name!r}")
     return Secrets(values)
 
 

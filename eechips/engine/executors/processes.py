@@ -301,11 +301,12 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
         # glibc would give every thread an arena, which retains a megabyte for response bodies.
         "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
     }
+    os.environ.pop(worker_preload.VARIABLE, None)  # of a user: a server that is started again would read it
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     _shorten_socket_paths()
     try:
-        context.set_forkserver_preload([worker_preload.__name__])
+        context.set_forkserver_preload(["eechips.engine.fork_server"])
         _ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
         resource_tracker.ensure_running()  # its start would unblock the signal

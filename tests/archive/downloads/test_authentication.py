@@ -39,6 +39,9 @@ def test_secrets_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
             read_secrets(file, {})
     with pytest.raises(ConfigurationError, match="EECHIPS_SCENES_PASSWORD"):
         found.need("password", "--auth basic")
+    with pytest.raises(ConfigurationError, match="EECHIPS_SCENES_TOKEN has a line break") as raised:
+        read_secrets(None, {"EECHIPS_SCENES_TOKEN": "hidden\n"})
+    assert "hidden" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

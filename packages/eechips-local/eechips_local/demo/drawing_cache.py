@@ -62,7 +62,7 @@ def cache_folder() -> Path | None:
     """
     named = os.environ.get("EECHIPS_CACHE")
     if named:
-        return Path(named)
+        return None if "://" in named else Path(named).expanduser()
     base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:

@@ -1,0 +1,49 @@
+"""Check the paths of files and folders of this machine that users name."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+from eechips.errors import UsageError
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""Beginning of a path of Windows: a drive, or a server."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Beginning of a URL."""
+
+
+def local_path(path: str | Path) -> Path:
+    """Return the path of a file or folder that a user names.
+
+    ``~`` is the home folder. Libraries take relative paths such as ``a:b`` and ``~x`` for URLs and home folders of
+    others: these are made absolute.
+
+    Raises:
+        UsageError: if it is empty, an address (also one of whose slashes :class:`~pathlib.Path` has left one), or no
+            text that all libraries can open.
+    """
+    text = os.path.expanduser(path)  # noqa: PTH111 - of an unknown user, it stays as it is
+    if not text:
+        raise UsageError("the path is empty: name a file or a folder")
+    try:
+        if "\0" in text:
+            raise UsageError(f"{text!r} is not a path: it has a null character")
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{text!r} is not a path that all libraries can open: it, or this locale, is not UTF-8. Rename it, or set"
+            " PYTHONUTF8=1"
+        ) from None
+    if os.name != "nt" and _WINDOWS.match(text):
+        raise UsageError(
+            f"{text} is a path of Windows, and this is {platform.system()}: write it with slashes, without a drive, as"
+            " in /home/me/out; WSL has drive C: at /mnt/c"
+        )
+    named_path = Path(text)
+    if _ADDRESS.match(text) and not named_path.exists():
+        raise UsageError(f"{text!r} is an address, not a file or folder of this machine; a store is s3://bucket/folder")
+    first = named_path.parts[0] if named_path.parts else ""
+    return named_path.absolute() if first.startswith("~") or ":" in first else named_path
