@@ -74,14 +74,15 @@ def test_colorado_is_as_the_law_has_it() -> None:
     assert shapely.union_all([c.geometry for c in counties]).symmetric_difference(COLORADO).area < 1e-9
 
 
-def test_the_conterminous_states_are_there() -> None:
+def test_states_are_there() -> None:
     states = {
         row.properties["ADM1_NAME"]: row.geometry for row in rows(LEVELS[1]) if row.properties["ADM0_CODE"] == 259
     }
-    assert len(states) == 49
+    assert len(states) == 50
     capitals = {
         "California": (-121.5, 38.6), "Texas": (-97.7, 30.3), "Maine": (-69.8, 44.4), "Florida": (-82.0, 29.2),
         "Washington": (-120.5, 47.3), "Kansas": (-98.5, 38.5), "Ohio": (-83.0, 40.2), "Alaska": (-152.0, 64.5),
+        "Hawaii": (-155.4, 19.6),
     }  # fmt: skip
     for name, place in capitals.items():
         assert states[name].contains(shapely.Point(place)), name
@@ -154,6 +155,24 @@ def test_polygons_and_rendering_agree_on_the_coast(longitude: float, latitude: f
     on_land = any(part.contains(shape) for part in shapes(LEVELS[0]))
     if abs(coast) > 12_000.0:
         assert on_land == (coast > 0.0)
+
+
+@pytest.mark.parametrize(
+    ("country", "longitude", "latitude"),
+    [
+        ("India", 74.0, 15.4), ("Cuba", -82.35, 23.1), ("Spain", 2.15, 41.4), ("Sri Lanka", 80.6, 7.3),
+        ("Italy", 14.2, 37.6), ("Greece", 24.9, 35.2), ("Taiwan", 121.0, 23.8), ("Mauritius", 57.55, -20.3),
+        ("Puerto Rico", -66.7, 18.27), ("New Caledonia", 165.3, -21.4), ("Fiji", 178.0, -17.8),
+        ("Philippines", 123.8, 10.4), ("U.K. of Great Britain and Northern Ireland", -0.1, 51.5),
+    ],
+)  # fmt: skip
+def test_places_on_coasts_and_islands_are_land_of_their_country(
+    country: str, longitude: float, latitude: float
+) -> None:
+    coast = characters_at(x_of([longitude]), y_of([latitude]), 1.0)[CHARACTERS.index("coast"), 0, 0]
+    assert coast > 0.0
+    (row,) = (row for row in rows(LEVELS[0]) if row.geometry.contains(shapely.Point(longitude, latitude)))
+    assert row.properties["ADM0_NAME"] == country
 
 
 def test_queries_find_rows_by_bounds_and_values() -> None:

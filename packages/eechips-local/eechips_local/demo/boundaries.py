@@ -39,6 +39,7 @@ from eechips_local.evaluation.model import FeatureRow
 USA = "United States of America"
 _ATLAS_USA = "United States"
 _ALASKA = "Alaska"
+_HAWAII = "Hawaii"
 _USA_CODE = 259
 _FIRST_STATE_CODE = 3214
 _FIRST_COUNTY_CODE = 23_725
@@ -50,9 +51,10 @@ Unit = tuple[str, str, str]
 
 _POSTAL = (
     "Alabama AL 01,Alaska AK 02,Arizona AZ 04,Arkansas AR 05,California CA 06,Colorado CO 08,Connecticut CT 09,"
-    "Delaware DE 10,Florida FL 12,Georgia GA 13,Idaho ID 16,Illinois IL 17,Indiana IN 18,Iowa IA 19,Kansas KS 20,"
-    "Kentucky KY 21,Louisiana LA 22,Maine ME 23,Maryland MD 24,Massachusetts MA 25,Michigan MI 26,Minnesota MN 27,"
-    "Mississippi MS 28,Missouri MO 29,Montana MT 30,Nebraska NE 31,Nevada NV 32,New Hampshire NH 33,New Jersey NJ 34,"
+    "Delaware DE 10,Florida FL 12,Georgia GA 13,Hawaii HI 15,Idaho ID 16,Illinois IL 17,Indiana IN 18,Iowa IA 19,"
+    "Kansas KS 20,Kentucky KY 21,Louisiana LA 22,Maine ME 23,Maryland MD 24,Massachusetts MA 25,Michigan MI 26,"
+    "Minnesota MN 27,Mississippi MS 28,Missouri MO 29,Montana MT 30,Nebraska NE 31,"
+    "Nevada NV 32,New Hampshire NH 33,New Jersey NJ 34,"
     "New Mexico NM 35,New York NY 36,North Carolina NC 37,North Dakota ND 38,Ohio OH 39,Oklahoma OK 40,Oregon OR 41,"
     "Pennsylvania PA 42,Rhode Island RI 44,South Carolina SC 45,South Dakota SD 46,Tennessee TN 47,Texas TX 48,"
     "Utah UT 49,Vermont VT 50,Virginia VA 51,Washington WA 53,West Virginia WV 54,Wisconsin WI 55,Wyoming WY 56"
@@ -239,6 +241,11 @@ def _american(longitude: float, latitude: float) -> bool:
     return longitude > -97.6 if latitude < 32.5 else longitude > -85.0 or longitude < -117.0
 
 
+def _beyond_states(latitude: float) -> str:
+    """Return the state of American land west of the outlines."""
+    return _ALASKA if latitude > 45.0 else _HAWAII
+
+
 def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
     """Return country, state or province, and seat of places on land; seats of districts are numbered on from
     1,000,000.
@@ -269,7 +276,7 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
         seat = int(district[place])
         country, province = districts.owner[seat]
         if country == _ATLAS_USA:
-            country, province = (USA, _ALASKA) if longitude[place] < -129.0 else foreign[seat]
+            country, province = (USA, _beyond_states(latitude[place])) if longitude[place] < -129.0 else foreign[seat]
         result.append((country, province, 1_000_000 + seat))
     return result
 
@@ -343,7 +350,7 @@ def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int
     for name in countries:
         named = known[name].provinces if name in known else ()
         state |= {(name, one.name): one.code for one in named if (name, one.name) in state}
-    american = sorted([entry.rsplit(" ", 2)[0] for entry in _POSTAL.split(",")] + ["District of Columbia", "Hawaii"])
+    american = sorted([entry.rsplit(" ", 2)[0] for entry in _POSTAL.split(",")] + ["District of Columbia"])
     state |= {(USA, name): _FIRST_STATE_CODE + number for number, name in enumerate(american)}
     ordered = sorted(units, key=lambda unit: (unit[0] != USA, unit))
     return country | {USA: _USA_CODE}, state, {unit: _FIRST_COUNTY_CODE + number for number, unit in enumerate(ordered)}

@@ -7,13 +7,15 @@ renderer never asks which polygon a pixel is in: it blends the characters of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import atlas, mercator, noise
+from eechips_local.demo import atlas, drawing_cache, mercator, noise
 from eechips_local.demo.mercator import SIZE, Floats, Rect
 
 # Octaves that bend the plane: (k, amplitude in units). Their slopes add up to less than one, so bending can be undone.
@@ -22,9 +24,12 @@ _BLEND = 42_000.0
 """Units over which the characters of neighbouring ecoregions mix."""
 _PLACES = 4096
 
-COAST_OCTAVES = ((17, 34_000.0), (16, 17_000.0), (15, 8_000.0))
-_COAST_BITS = 17
+COAST_OCTAVES = ((15, 2_000.0), (14, 1_500.0))
+_COAST_BITS = 14
 _COAST_LIMIT = 5.0e5
+_COAST_UNITS = 16
+_COAST_SHIFT = 1_500.0
+"""Units by which land is wider than its outline on the lattice, which cuts the capes that towns stand on."""
 
 CHARACTERS = (
     "coast",  # units inland of the coast, negative at sea
@@ -173,8 +178,19 @@ def wrapped(dx: Floats) -> Floats:
 
 @cache
 def _land_distance() -> Floats:
-    """Return signed distance to the atlas's coast on a lattice of 2**17 units, positive inland, rounded to units."""
-    rings = [places(" ".join(record)) for record in records(atlas.LAND)]
+    """Return signed distance to the coast on a lattice of 2**14 units, positive inland, in steps of 16.
+
+    ``land.txt`` has a ring of the land a line, without Antarctica and islands of less than 300 square kilometres, in
+    tenths of a degree. It is Natural Earth's 1:50m land (public domain), thinned to 0.08 degrees.
+    """
+    text = (files("eechips_local.demo") / "land.txt").read_text(encoding="ascii")
+    steps = drawing_cache.kept("land", lambda: {"steps": _draw_distance(text.splitlines())})["steps"]
+    return steps * np.float64(_COAST_UNITS)
+
+
+def _draw_distance(lines: Sequence[str]) -> npt.NDArray[np.int16]:
+    """Return the distance of :func:`_land_distance` to rings, one a line, in steps."""
+    rings = [places(line) * 0.1 for line in lines]
     count = SIZE >> _COAST_BITS
     axis = np.arange(count + 1, dtype=np.float64) * float(1 << _COAST_BITS)
     x, y = axis[:-1, None], axis[None, :]
@@ -187,6 +203,11 @@ def _land_distance() -> Floats:
             ex, ey = bx - ax, by - ay
             if ex == 0.0 and ey == 0.0:
                 continue  # corners that fell together in rounding
+            if ay != by:
+                within = slice(*np.searchsorted(axis, sorted((ay, by))))
+                inside[:, within] ^= x < ax + (y[:, within] - ay) * (ex / ey)
+            if ex == 0.0 and ax in (0.0, SIZE):
+                continue  # land goes on beyond the date line
             rows = slice(
                 max(0, int(min(ay, by)) // (1 << _COAST_BITS) - reach),
                 int(max(ay, by)) // (1 << _COAST_BITS) + reach + 2,
@@ -199,15 +220,12 @@ def _land_distance() -> Floats:
             t = np.clip((lx * ex + ly * ey) / (ex * ex + ey * ey), 0.0, 1.0)
             dx, dy = lx - t * ex, ly - t * ey
             best[cols, rows] = np.minimum(best[cols, rows], dx * dx + dy * dy)
-            if ay != by:
-                rows = slice(*np.searchsorted(axis, sorted((ay, by))))
-                inside[:, rows] ^= x < ax + (y[:, rows] - ay) * (ex / ey)
-    distance = np.rint(np.sqrt(best))
-    result: Floats = np.where(inside, distance, -distance).T.copy()
+    steps = np.rint(np.sqrt(best) * (1.0 / _COAST_UNITS))
+    result: npt.NDArray[np.int16] = np.where(inside, steps, -steps).T.astype(np.int16)
     return result
 
 
-def coast(x: Floats, y: Floats, finest: int = 15) -> Floats:
+def coast(x: Floats, y: Floats, finest: int = 14) -> Floats:
     """Return units inland of the coast (negative at sea); the arguments broadcast to two dimensions.
 
     Args:
@@ -223,7 +241,7 @@ def coast(x: Floats, y: Floats, finest: int = 15) -> Floats:
     west, east = ix % count, (ix + 1) % count
     upper = table[iy, west] + (table[iy, east] - table[iy, west]) * fx
     lower = table[iy + 1, west] + (table[iy + 1, east] - table[iy + 1, west]) * fx
-    value = upper + (lower - upper) * fy
+    value = upper + (lower - upper) * fy + _COAST_SHIFT
     chosen = [(k, a) for k, a in COAST_OCTAVES if k >= finest]
     waves = noise.gradient(x, y, [(k, 131 + k) for k, _ in chosen])
     for wave, (_, amplitude) in zip(waves, chosen, strict=True):

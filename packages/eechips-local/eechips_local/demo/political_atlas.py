@@ -1,6 +1,7 @@
 """The demo planet's countries and states, as text. Records are those of :mod:`eechips_local.demo.atlas`.
 
-Outlines of the states and the names of countries were thinned from Natural Earth (public domain).
+Outlines of the states and the names of countries were thinned from Natural Earth (public domain). A place of an island
+is one by hand.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ Australia|115,-30 115,-25 119,-33 119,-29 118,-24 119,-20 125,-30 126,-23 127,-1
   149,-29
 Austria|15,48
 Azerbaijan|48,40
-Bahamas|-78,27
+Azores Islands|-25,38 -28,39
+Bahamas|-78,27 -78,24.6
+Bahrain|50.5,26
 Bangladesh|90,24
+Barbados|-59.5,13
 Belarus|28,54
 Belgium|5,51
 Belize|-89,17
@@ -27,8 +31,8 @@ Bhutan|90,28
 Bolivia|-64,-20 -66,-15 -62,-17
 Bosnia and Herzegovina|18,44
 Botswana|26,-24 24,-18
-Brazil|-73,-8 -72,-5 -65,-9 -68,-3 -64,-0 -58,-15 -58,-8 -61,-3 -61,0 -56,-29 -53,-18 -53,-14 -55,-8
-  -55,-5 -56,1 -50,-29 -48,-24 -49,-19 -47,-13 -46,-9 -49,-4 -41,-18 -42,-15 -40,-8 -43,-5 -35,-8
+Brazil|-73,-8 -72,-5 -65,-9 -68,-3 -64,-0 -58,-15 -58,-8 -61,-3 -61,0 -56,-29 -53,-18 -53,-14 -55,-8 -55,-5
+  -56,1 -50,-29 -48,-24 -49,-19 -47,-13 -46,-9 -49,-4 -41,-18 -42,-15 -40,-8 -43,-5 -35,-8
 Brunei Darussalam|115,5
 Bulgaria|22,42
 Burkina Faso|-4,12 -1,11
@@ -39,13 +43,15 @@ Canada|-138,61 -138,67 -132,62 -132,65 -128,57 -127,62 -127,65 -119,50 -121,57 -
   -122,76 -115,52 -112,56 -116,60 -115,65 -114,72 -109,51 -106,55 -106,62 -109,67 -108,72 -110,75 -100,50
   -103,56 -103,61 -103,67 -98,50 -96,55 -95,61 -98,66 -96,77 -90,50 -90,66 -91,76 -88,82 -86,50 -82,67
   -83,71 -84,75 -82,80 -79,47 -77,52 -77,72 -80,81 -72,47 -72,50 -72,55 -72,60 -70,66 -70,70 -72,81 -66,45
-  -66,52 -66,55 -61,53 -60,55
+  -66,52 -66,55 -61,53 -60,55 -61,46.2
+Cape Verde|-24,15 -25,17
 Central African Republic|19,6 24,6
 Chad|17,12 17,17 18,21
 Chile|-72,-54 -70,-34 -70,-30
 China|80,36 79,40 85,31 83,35 85,40 92,30 90,36 91,40 96,30 96,38 96,40 103,26 102,30 101,37 101,39 108,22
   107,25 108,31 109,37 108,42 113,25 113,31 115,37 115,41 118,31 119,37 122,47 126,46
 Colombia|-77,7 -71,1 -73,7
+Comoros|43,-12
 Costa Rica|-84,10
 Croatia|17,45
 Cuba|-78,21
@@ -56,8 +62,9 @@ Dem. Rep. Korea|127,41
 Democratic Republic of the Congo|18,-3 23,-8 25,-5 23,1 30,1
 Denmark|9,56
 Djibouti|42,12
+Dominica|-61.4,15.4
 Dominican Republic|-70,19
-Ecuador|-77,-3 -78,0
+Ecuador|-77,-3 -78,0 -91,-0.7
 Egypt|29,27 31,30
 El Salvador|-89,14
 Equatorial Guinea|10,2
@@ -65,17 +72,22 @@ Eritrea|38,15
 Estonia|26,58
 Ethiopia|37,5 38,10 41,6
 Falkland Islands|-59,-52
+Faroe Islands|-7,62
 Fiji|178,-18
 Finland|23,60 28,66
-France|5,47
+France|5,47 9.1,42
+French Guiana|-53,4
+French Polynesia|-150,-18
 French Southern and Antarctic Lands|70,-49
 Gabon|13,-0
 Georgia|44,42
 Germany|7,52 10,51
 Ghana|-2,5
-Greece|22,39
-Greenland|-58,80 -55,74 -52,81 -49,65 -50,70 -48,77 -49,80 -41,70 -40,76 -41,81 -35,67 -35,70 -35,75
-  -38,79 -29,72 -31,76 -29,79 -25,75 -24,82 -13,81
+Greece|22,39 25,35 28,36
+Greenland|-58,80 -55,74 -52,81 -49,65 -50,70 -48,77 -49,80 -41,70 -40,76 -41,81 -35,67 -35,70 -35,75 -38,79
+  -29,72 -31,76 -29,79 -25,75 -24,82 -13,81
+Guadeloupe|-61.5,16.2
+Guam|145,13.5
 Guatemala|-90,16
 Guinea|-10,10
 Guinea-Bissau|-15,12
@@ -84,15 +96,16 @@ Haiti|-72,19
 Honduras|-87,14
 Hungary|19,47
 Iceland|-22,65 -17,66
-India|72,24 79,17 76,21 80,26 78,32 85,22 85,25 88,27
-Indonesia|104,-3 103,-0 115,-8 113,1 140,-5
+India|72,24 79,17 76,21 80,26 78,32 85,22 85,25 88,27 92.8,12.5
+Indonesia|104,-3 103,-0 115,-8 113,1 140,-5 128,1 120,-3 129,-3 120,-9 100,0 107,-7 122,-5
 Iran|49,32 47,36 54,31 56,37 58,29
 Iraq|44,36
 Ireland|-8,54
+Isle of Man|-4.5,54.2
 Israel|35,31
-Italy|12,47
+Italy|12,47 9,40 14,37.5 16,40 12.5,42 11,44
 Jamaica|-77,18
-Japan|132,35 140,37
+Japan|132,35 140,37 128,26.5 131,32.5 142.5,43.5
 Jordan|36,31
 Kazakhstan|55,46 54,50 61,45 61,51 67,41 64,45 68,53 71,47 71,52 77,46 77,50 82,46 83,49
 Kenya|41,1
@@ -109,11 +122,14 @@ Lithuania|25,56
 Luxembourg|6,50
 Macedonia|22,42
 Madagascar|46,-22 49,-14
+Madeira Islands|-17,33
 Malawi|34,-13
-Malaysia|102,4
+Malaysia|102,4 117,5.5 113,3
 Mali|-11,13 -5,20 -1,16 -0,20
+Martinique|-61,14.6
 Mauritania|-14,17 -11,21 -7,16 -7,25
-Mexico|-115,32 -107,27 -103,20 -101,27 -98,25
+Mauritius|57.5,-20.3
+Mexico|-115,32 -107,27 -103,20 -101,27 -98,25 -88,20.5 -92,17
 Moldova|30,46
 Mongolia|91,46 96,46 102,45 107,45 115,47
 Montenegro|19,43
@@ -134,15 +150,15 @@ Oman|57,21
 Pakistan|64,27 67,31 73,30
 Palestine|35,32
 Panama|-81,8
-Papua New Guinea|145,-6
+Papua New Guinea|145,-6 151,-5.5 155,-6.2
 Paraguay|-59,-24 -56,-25
 Peru|-78,-9 -73,-13
-Philippines|125,8
+Philippines|125,8 121,15 124,11 118.5,10
 Poland|19,52 23,52
 Portugal|-8,40
 Puerto Rico|-66,18
 Qatar|51,25
-Republic of Korea|127,37
+Republic of Korea|127,37 126.5,33.4
 Republic of the Congo|13,-5 17,2
 Romania|23,46
 Russian Federation|-178,66 -173,65 30,57 30,60 34,45 34,53 37,57 36,62 34,67 44,47 43,50 44,56 42,62 41,65
@@ -153,6 +169,9 @@ Russian Federation|-178,66 -173,65 30,57 30,60 34,45 34,53 37,57 36,62 34,67 44,
   127,72 132,45 132,52 131,55 130,60 132,67 137,52 137,56 138,62 139,67 138,71 146,62 143,67 146,70 149,60
   149,67 148,70 158,52 157,54 156,62 157,66 157,70 161,55 162,67 169,61 168,65 173,67
 Rwanda|30,-2
+Réunion|55.5,-21
+Samoa|-172,-14
+Sao Tome and Principe|6.6,0.2
 Saudi Arabia|38,30 42,22 42,25 42,31 48,20 49,26 55,22
 Senegal|-15,14
 Serbia|21,44
@@ -163,13 +182,15 @@ Solomon Islands|160,-10
 Somalia|48,6
 Somaliland|46,10
 South Africa|19,-30 25,-33 23,-30 32,-29 29,-23
+South Georgia and the South Sandwich Islands|-37,-54
 South Sudan|30,7
-Spain|-7,42 -2,42
+Spain|-7,42 -2,42 3,39.6 -16,28.3 -14,28.5 -3,37
 Sri Lanka|81,8
 Sudan|23,12 26,15 32,12 30,18 32,21 36,16 34,22
 Suriname|-55,5
+Svalbard and Jan Mayen Islands|16,79 22,80
 Swaziland|31,-27
-Sweden|17,62 17,67
+Sweden|17,62 17,67 15,58 18.3,57.5
 Switzerland|8,47
 Syria|39,35
 Taiwan|121,24
@@ -179,6 +200,7 @@ Thailand|101,16
 The Gambia|-16,13
 Timor-Leste|126,-9
 Togo|1,8
+Tonga|-175,-21
 Trinidad and Tobago|-61,11
 Tunisia|9,34
 Turkey|35,37 34,41
@@ -186,17 +208,18 @@ Turkmenistan|61,37 59,42 65,37
 Uganda|34,3
 Ukraine|29,50
 United Arab Emirates|55,25
-United Kingdom|-2,54
+United Kingdom|-2,54 0,51.5 -4,57 -4,50.5 -4,52.3 -1.2,60.3
 United States|-162,55 -161,62 -162,67 -156,63 -156,67 -149,63 -149,64 -145,65 -131,55 -121,36 -121,40
   -122,47 -113,36 -115,40 -112,46 -108,32 -108,37 -107,41 -109,47 -101,30 -103,37 -102,41 -102,45 -95,30
-  -94,35 -95,40 -94,45 -91,31 -91,35 -91,42 -89,45 -83,31 -84,37 -86,40 -85,46 -78,36 -78,42
+  -94,35 -95,40 -94,45 -91,31 -91,35 -91,42 -89,45 -83,31 -84,37 -86,40 -85,46 -78,36 -78,42 -157,21
+  -155,19.5 -71,42.3 -69,45 -80.7,26 -73.5,41
 Uruguay|-58,-34 -55,-33
 Uzbekistan|63,41
 Vanuatu|167,-15
 Venezuela|-68,7
 Vietnam|108,13
 Western Sahara|-10,26
-Yemen|49,17
+Yemen|49,17 54,12.5
 Zambia|25,-14 31,-14 29,-9
 Zimbabwe|29,-21
 """

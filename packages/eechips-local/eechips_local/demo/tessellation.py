@@ -19,12 +19,12 @@ from eechips_local.demo.mercator import SIZE, Floats
 
 Label = TypeVar("Label", bound=Hashable)
 
-_COAST_STEP = 1 << 15
+_COAST_STEP = 1 << 14
 
 
 @lru_cache(maxsize=1)
 def _coast_lattice() -> Floats:
-    """Return units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from
+    """Return units inland of the coast on a lattice of 2**14 units, shape (rows, columns); at least 1 away from
     zero.
     """
     count = SIZE // _COAST_STEP
