@@ -9,6 +9,7 @@ do not agree follow, with the reasons that ``recorded_disagreements.json`` state
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,7 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from harness import serving
 
+from local_tests.test_notebook_values import NOTED
 from local_tests.test_printed_values import PRINTED
 from local_tests.test_recorded_values import DISAGREEMENTS, ROWS, computed, is_near
 
@@ -24,15 +26,23 @@ LICENCES = {
     "aazuspan/eerepr": "MIT",
     "aazuspan/should-test": "none stated",
     "aazuspan/wxee": "MIT",
+    "CongGao-CG/gee_data_list": "none stated",
     "csaybar/EEwPython": "none stated",
     "davemlz/eemont": "MIT",
+    "Digdgeo/Ndvi2Gif": "MIT",
     "eHealthAfrica/heatwave_modelling_CHAP": "none stated",
     "gee-community/gee_tools": "MIT",
     "gee-community/geetools": "MIT",
+    "hibapoctep/Sentinel-2": "none stated",
     "kaust-halo/geeet": "MIT",
     "lemma-osu/gee-knn-python": "none stated",
+    "lemma-osu/naip-cnn": "none stated",
     "Open-ET/openet-geesebal": "MIT",
     "openforis/sepal_ui": "MIT",
+    "public scripts by number": "not known",
+    "sepal-contrib/sepal_mgci": "MIT",
+    "Vizzuality/sql2gee": "MIT",
+    "worldbank/OpenNightLights": "CC BY 4.0",
     "wybert/earthengine-doc-md": "CC BY 4.0, Apache-2.0",
 }
 """By repository; Apache-2.0 for all others."""
@@ -50,7 +60,7 @@ def main() -> None:
         ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
 
         def count(source: str, test: str, value: Any, row: dict[str, Any]) -> None:
-            repository = source.partition("@")[0]
+            repository = "public scripts by number" if source.startswith("code") else re.split("[@:]", source)[0]
             values[repository] += 1
             if is_near(value, row["expected"], row["tolerance"]):
                 agree[repository] += 1
@@ -61,7 +71,7 @@ def main() -> None:
 
         for row in (*ROWS, *DISAGREEMENTS):
             count(row["source"], row["test"], computed(session, server.url, row), row)
-        for source, examples in PRINTED.items():
+        for source, examples in (*PRINTED.items(), *NOTED.items()):
             for number, (example, expected) in enumerate(examples):
                 shown = example(ee)
                 value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from typing import Any, Protocol, cast
@@ -48,7 +48,7 @@ class DemoCollection(CollectionAsset, Protocol):
 DemoAsset = DemoCollection | DemoTable | ImageAsset
 
 _OTHER_IDS = {"srtm90_v4": "CGIAR/SRTM90_V4"}
-"""Old ids without a folder, which Earth Engine still accepts, and the present id of each."""
+"""Old ids without a folder, which Earth Engine still accepts and images keep, and the present id of each."""
 
 
 @cache
@@ -100,8 +100,10 @@ class DemoStore:
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
         known = catalogue(self.until)
-        if (name := _OTHER_IDS.get(asset_id, asset_id)) in known:
-            return cast("Asset", known[name])
+        if asset_id in known:
+            return cast("Asset", known[asset_id])
+        if (other := _OTHER_IDS.get(asset_id)) is not None:
+            return replace(cast("ImageAsset", known[other]), id=asset_id)
         parent, _, index = asset_id.rpartition("/")
         if parent in known:
             collection = known[parent]

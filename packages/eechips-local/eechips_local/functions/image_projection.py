@@ -71,8 +71,14 @@ def target_projection(crs: Projection, transform: list[float] | None, scale: flo
 
 @function("Image.reproject")
 def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, scale: float | None) -> Image:
-    """Return the image computed on the pixels of a projection."""
+    """Return the image computed on the pixels of a projection.
+
+    Rows of pixels of a scale go south where the projection has no pixels of its own: of EPSG:4326 and 100 m, a note
+    prints [0.0008983152841195215, 0, 0, 0, -0.0008983152841195215, 0] (code 32000936581).
+    """
     target = target_projection(crs, crsTransform, scale)
+    if scale is not None and crs.transform == Affine.identity():
+        target = Projection(target.crs, target.transform @ Affine.scale(1.0, -1.0))
     raster = Reprojected(image.bands, target)
     extent = _extent_in(image.footprint, target)
     return image.with_bands(
