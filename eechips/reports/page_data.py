@@ -173,6 +173,10 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
 
     parts, part_owners = shapely.get_parts(shapes, return_index=True)  # a multipolygon has no rings of its own
     rings, part_of = shapely.get_rings(parts, return_index=True)
+    # Scripts fill what rings wind around: rings of holes have to wind the other way, whatever a file has.
+    is_outer = np.append(True, np.diff(part_of) != 0)[: len(rings)]
+    is_turned = shapely.is_ccw(rings) != is_outer
+    rings[is_turned] = shapely.reverse(rings[is_turned])
     owners = part_owners[part_of]
     corners, ring_of = shapely.get_coordinates(rings, return_index=True)
     if not len(corners):
