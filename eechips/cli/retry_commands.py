@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from eechips.commands.retried_runs import (
     refused_options,
 )
 from eechips.commands.updated_runs import update
-from eechips.commands.verification import audit_run, find_problems, open_verified
+from eechips.commands.verification import audit_run, find_left_files, find_problems, open_verified
 from eechips.engine.progress import Progress
 from eechips.engine.run_records import encode_info
 from eechips.errors import UsageError
@@ -252,6 +253,9 @@ def verify_command(
         echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
     else:
         echo(f"{format_count(files, 'file')}: all present and intact")
+    if abandoned := find_left_files(run):
+        count, first = format_count(len(abandoned), "temporary file"), os.path.relpath(abandoned[0], folder)
+        echo(f"{count} of killed processes, such as {first}: the run's command, repeated, removes them", err=True)
     if size is not None:
         audit, different = audit_run(
             run, size, seed, trust=trust, ask=partial(ask_permission, trust=trust), show=show_log

@@ -24,7 +24,8 @@ from eechips.commands.service_queries import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.temporary_files import find_abandoned, temporary_folder
+from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.audit import Audit, SampleSize, record_audit
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -34,7 +35,7 @@ from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, 
 from eechips.manifest.run_repair import find_manifest_problems, repair
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe
-from eechips.storage import Store
+from eechips.storage import LocalStore, Store, is_inside
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import REDACTED
 
@@ -98,6 +99,17 @@ def open_verified(folder: Path, *, recovers: bool) -> tuple[Run, RecoveredLedger
 def find_problems(run: Run, tell: Callable[[], object] = lambda: None) -> list[Problem]:
     """Return what is missing, changed or damaged; ``tell`` is called for each file."""
     return run.verify(tell) + find_manifest_problems(run)
+
+
+def find_left_files(run: Run) -> list[Path]:
+    """Return the temporary files and scratch folders of processes that have ended; the run's next command removes them.
+
+    Object stores that show only complete objects have none.
+    """
+    roots, store = [run.path], run.store
+    if isinstance(store, LocalStore) and not is_inside(store.root, run.path):
+        roots.append(store.root)
+    return [path for root in roots for path in find_abandoned(root, new_writer())]
 
 
 def audit_run(

@@ -64,30 +64,29 @@ def temporary_folder_of(owner: object) -> Path:
     return folder
 
 
-def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
-    """Remove abandoned files and scratch folders; the folders of other runs below are not entered.
+def find_abandoned(root: Path, asking: Writer, *, own: bool = False) -> Iterator[Path]:
+    """Yield abandoned files and scratch folders; the folders of other runs below are not entered.
 
     Args:
         asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
         own: as of :func:`eechips.files.temporary_names.is_abandoned`.
-
-    Returns:
-        Number of removed files and folders.
     """
-    count, right = 0, AbandonedFile(asking, own)
     for directory, folders, files in os.walk(root):
         if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
             folders.clear()
             continue
-        for name in [folder for folder in folders if folder.startswith(SCRATCH_PREFIX)]:
-            folders.remove(name)
-            if is_abandoned(name, asking, own=own):
-                with contextlib.suppress(PermissionError):  # another user's link
-                    count += remove_tree(Path(directory, name), right)
-        for name in files:
-            if is_abandoned(name, asking, own=own):
-                with contextlib.suppress(PermissionError):  # another user's
-                    count += remove(Path(directory, name), right)
+        scratch = [folder for folder in folders if folder.startswith(SCRATCH_PREFIX)]
+        folders[:] = [folder for folder in folders if folder not in scratch]
+        yield from (Path(directory, name) for name in (*scratch, *files) if is_abandoned(name, asking, own=own))
+
+
+def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
+    """Remove the files and folders of :func:`find_abandoned`; return their number."""
+    count, right = 0, AbandonedFile(asking, own)
+    for path in find_abandoned(root, asking, own=own):
+        with contextlib.suppress(PermissionError):  # another user's
+            is_scratch = path.name.startswith(SCRATCH_PREFIX) and path.is_dir()
+            count += remove_tree(path, right) if is_scratch else remove(path, right)
     return count
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from click.testing import Result
 import eechips
 from eechips import open_run
 from eechips.errors import StorageError
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.run_repair import awaits_assembly
@@ -301,3 +304,22 @@ def test_an_audit_says_which_units_could_not_be_fetched_again(project: Path, sha
     assert found.exit_code == 0
     assert "no difference in 4 of 5" in found.stdout
     assert "1 unit of the sample could not be fetched again" in found.stderr
+
+
+def test_files_that_a_killed_process_has_left_are_told_and_removed_by_the_command(
+    project: Path, shared_service: Service
+) -> None:
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
+    token = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    left = project / OUT / temporary_name("chips/a.png", token)
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    own = left.with_name(Path(temporary_name("b.png", str(new_writer()))).name)  # of a process that is running
+    own.write_bytes(b"half")
+    found = verify(project)
+    assert (found.exit_code, left.exists()) == (0, True)
+    assert found.stderr == (
+        f"1 temporary file of killed processes, such as chips/{left.name}: the run's command, repeated, removes them\n"
+    )
+    run_five(project, shared_service.url)
+    assert (left.exists(), own.exists()) == (False, True)
