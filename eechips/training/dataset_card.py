@@ -90,14 +90,15 @@ def card(
     summary = summarize(samples)
     publication = Publication(title=title or run.path.resolve().name, creator=creator, url=url, version=version)
     picture = _sheet(samples, summary)
+    described = to_bytes(croissant(run, summary, publication, strip_markdown(describe(summary))))
+    card = render_card(run, summary, publication, configs(samples, described_by), has_sheet=picture is not None)
+    # First: it shows that the other files are a card's, also if this process is killed before it has written them.
+    write_file(readme, card.encode())
     if picture is not None:
         write_file(run.path / SHEET_NAME, picture)
-    described = to_bytes(croissant(run, summary, publication, strip_markdown(describe(summary))))
     write_file(run.path / CROISSANT_NAME, described)
     for name, content in described_by.items():
         write_file(run.path / name, content)
-    loading = configs(samples, described_by)
-    write_file(readme, render_card(run, summary, publication, loading, has_sheet=picture is not None).encode())
     return Card(readme, run.path / CROISSANT_NAME, run.path / SHEET_NAME if picture is not None else None)
 
 

@@ -293,6 +293,16 @@ def test_a_foreign_readme_is_kept(tmp_path: Path) -> None:
     assert card(run, overwrite=True).readme.read_text() != "# Mine\n"
 
 
+def test_a_card_of_which_some_files_were_written_is_made_again(tmp_path: Path) -> None:
+    """As after a process that was killed: what it has written is known as its own."""
+    run = finished(tmp_path / "run", pictures(2))
+    (run.path / "croissant.json").mkdir()
+    with pytest.raises(UsageError, match=r"croissant\.json: Is a directory"):
+        card(run, overwrite=True)
+    (run.path / "croissant.json").rmdir()
+    assert card(run).croissant.is_file()
+
+
 @pytest.mark.parametrize(
     "name", ["croissant.json", "contact_sheet.png", "splits.parquet", "report.html", "preview.png"]
 )
