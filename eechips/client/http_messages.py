@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import zlib
@@ -23,6 +24,8 @@ _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE = (b"e000", b"e+000", b"0" * 300)
 """What a number has that is too large for a double, if each digit is a 0."""
 _GZIP_MAGIC = b"\x1f\x8b"
+_PARTIAL = 206
+_BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _CONTENTS = {"table:computeFeatures": ("type", "FeatureCollection"), "value:compute": ("result", None)}
 """A field that every response of a method has, and its value if that is always the same
 (https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures;
@@ -95,7 +98,12 @@ class HttpResponse:
 
     @property
     def error(self) -> EechipsError | None:
-        """The classified error that the response reports; None if it reports success."""
+        """The classified error that the response reports; None if it reports success.
+
+        No request asks for a range, so 206 is an error of a cache or proxy (RFC 9110, 15.3.7).
+        """
+        if self.status == _PARTIAL:
+            return ValidationError("a part of the response came back", status=self.status)
         if 200 <= self.status < 300:
             return None
         body = parse_error(self.body, self.headers.get("content-type", ""))
@@ -144,7 +152,7 @@ class HttpResponse:
             ValidationError: if the body is one.
         """
         is_page = self.headers.get("content-type", "").startswith("text/html")
-        if is_page or self.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        if is_page or self.body[:64].lstrip(_BLANK).lower().startswith((b"<!doctype html", b"<html")):
             raise ValidationError("a web page came back: a proxy or a login page is in between", status=self.status)
 
     def refuse_fragment(self, url: str) -> None:

@@ -308,6 +308,7 @@ class Transport:
             response = self._send(request, number, is_authorized=False, is_next=True)
             if (error := response.error) is not None:
                 raise error
+            response.refuse_page()
             return accept(response.body)
 
         return self._retry(self._numbered(attempt), self._policy)

@@ -50,3 +50,15 @@ def test_numbers_are_refused_by_what_python_makes_of_them(
 def test_truncated_json_is_refused() -> None:
     with pytest.raises(ValidationError, match="truncated or damaged JSON"):
         answer('{"result": [1.5').refuse_fragment(URL)
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "\ufeff\r\n "])
+def test_web_pages_are_refused_whatever_is_before_them(start: str) -> None:
+    with pytest.raises(ValidationError, match="a web page came back"):
+        HttpResponse(200, {}, f"{start}<!DOCTYPE html><html>".encode()).refuse_page()
+
+
+def test_a_part_that_was_not_asked_for_is_an_error() -> None:
+    """As a cache sends it that has kept the response to a request for a range."""
+    error = HttpResponse(206, {"content-range": "bytes 0-9/10"}, b"0123456789").error
+    assert isinstance(error, ValidationError)

@@ -199,6 +199,9 @@ def test_a_web_page_is_refused(service: Service) -> None:
     response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
     assert (response.status, body) == (200, b'{"result": 42}')
     assert service.count("value") == 2
+    service.plan(1, "html")
+    assert transport.get(url_of(service), bytes) == PIXELS
+    assert service.count("pixels") == 2
 
 
 def test_documents_are_requested_once_and_cached(service: Service) -> None:
