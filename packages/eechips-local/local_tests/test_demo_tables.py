@@ -175,6 +175,11 @@ def test_places_on_coasts_and_islands_are_land_of_their_country(
     assert row.properties["ADM0_NAME"] == country
 
 
+@pytest.mark.parametrize(("longitude", "latitude"), [(0.0, 66.0), (-170.0, 70.0), (50.5, 41.0), (170.0, 72.0)])
+def test_seas_reach_to_the_date_line(longitude: float, latitude: float) -> None:
+    assert characters_at(x_of([longitude]), y_of([latitude]), 1.0)[CHARACTERS.index("coast"), 0, 0] < 0.0
+
+
 def test_queries_find_rows_by_bounds_and_values() -> None:
     table = STORE.get(LEVELS[2])
     bounds = (-105.5, 39.0, -104.5, 40.0)

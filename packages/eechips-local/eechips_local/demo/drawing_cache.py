@@ -75,7 +75,7 @@ def cache_folder() -> Path | None:
 @cache
 def _version() -> str | None:
     """Return a digest of all that a drawing depends on; None where the modules' sources are not at hand."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(path for kind in ("*.py", "*.txt") for path in Path(__file__).parent.glob(kind))
     if not sources:
         return None
     libraries = (np.__version__, shapely.__version__, shapely.geos_version_string, platform.machine())
