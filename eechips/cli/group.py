@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import IO, Any
@@ -248,6 +249,10 @@ def main(context: click.Context, /, debug: bool) -> None:
 
 def _describe(error: click.UsageError) -> str:
     """Return the message of an error, without its full stop; of an unknown option, with the one that it means."""
+    if isinstance(error, click.MissingParameter) and error.ctx is not None and isinstance(error.param, click.Option):
+        words = error.ctx.params.get("pipeline_options") or ()
+        if words:  # as in Python, where the first arguments need no name
+            return f"unexpected argument {words[0]!r}; write {max(error.param.opts, key=len)} {shlex.quote(words[0])}"
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return error.format_message().removesuffix(".")
     options = [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]

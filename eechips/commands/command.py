@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -244,9 +245,16 @@ def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
     """
     options = {p.name: max(p.opts, key=len) for p in parameters if isinstance(p, click.Option)}
     text = _QUOTED.sub(lambda match: options.get(match[1], f"--{match[1].replace('_', '-')}"), text)
-    text = _WITH_VALUE.sub(lambda match: f"{options[match[1]]} {match[2]}" if match[1] in options else match[0], text)
+    text = _WITH_VALUE.sub(
+        lambda match: f"{options[match[1]]} {_typed(match[2])}" if match[1] in options else match[0], text
+    )
     text = _SUBJECT.sub(lambda match: options.get(match[1], match[1]), text)
     return _UNDERSCORED.sub(lambda match: options.get(match[0], match[0]), text)
+
+
+def _typed(value: str) -> str:
+    """Return a value as it is typed in a shell."""
+    return shlex.quote(value) if " " in value else value
 
 
 def similar_names(name: str, names: Sequence[str]) -> str:

@@ -405,7 +405,9 @@ class RunConfig:
 
     def _check_pipeline(self) -> None:
         if self.pipeline_options and self.executor.partition(":")[0] != "beam":
-            raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need executor='beam'")
+            word = self.pipeline_options[0]
+            hint = "; options of Beam need executor='beam'" if word.startswith("--") else ""
+            raise UsageError(f"unexpected argument {word!r}{hint}")
         if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
             raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,12 @@ def read_vectors(path: Path, *, crs: str | None = None, crs_option: str | None =
     _check_kinds(path, geometries, attributes)
     geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
     polygons = to_wgs84(path, geometries, known_crs)
-    beyond = np.flatnonzero(np.abs(shapely.bounds(polygons)[:, (1, 3)]).max(axis=1) > 90.0)
+    latitudes = np.abs(shapely.bounds(polygons)[:, (1, 3)]).max(axis=1)
+    beyond = np.flatnonzero(latitudes > 90.0)
     if len(beyond):
-        raise RegionError(
-            f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: are longitude and"
-            " latitude swapped?"
-        )
+        is_far = latitudes[beyond[0]] > 360.0
+        why = f"they look projected (metres): {crs_cure(path)}" if is_far else "are longitude and latitude swapped?"
+        raise RegionError(f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: {why}")
     own = [name for name in attributes.column_names if not _PANDAS_INDEX.fullmatch(name)]
     # Integers stay integers, although some are missing: floats would make ids beyond 2**53 equal.
     return Vectors(path, polygons, attributes.select(own).to_pandas(integer_object_nulls=True), repaired)
@@ -172,7 +173,12 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
     except RefusedFileError as error:
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
     if len(layer.layers) > 1:
-        _log.warning("%s has several layers, of which %s is read: %s", path, layer.layers[0], ", ".join(layer.layers))
+        first, second = layer.layers[:2]
+        words = shlex.join(["ogr2ogr", f"{second}.gpkg", path.name, second])
+        names = ", ".join(layer.layers)
+        _log.warning(
+            "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
+        )
     for note in layer.notes:
         _log.warning("%s: %s", path, note)
     if layer.geometry is None:
@@ -235,6 +241,15 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
     cure = "store it in the file, for example with ogr2ogr -a_srs" if option is None else f"say it with `{option}`"
     raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}; {cure}")
+
+
+def crs_cure(path: Path) -> str:
+    """Return what to do with a file of projected coordinates that says no system, or another, for a message."""
+    if _is_text(path):
+        return "name their coordinate reference system with `input_crs`"
+    return (
+        f"say so in the file, as in {shlex.join(['ogr2ogr', '-a_srs', 'EPSG:32632', f'{path.stem}.gpkg', path.name])}"
+    )
 
 
 def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

@@ -289,6 +289,9 @@ class PlaceColumns:
         else:
             pairs = list(value.items())
         columns = {name.strip(): column.strip() for name, column in pairs}
+        if len(columns) == 1 and (only := next(iter(columns))) not in names and not columns[only]:
+            first = "id" if "id" in names else names[0]
+            raise UsageError(f"`columns` {only}: write NAME=COLUMN, as in columns='{first}={only}'")
         for name, column in columns.items():
             if name not in names or not column:
                 raise UsageError(f"`columns` {name}={column}: write NAME=COLUMN; {describe_choices(name, [*names])}")

@@ -19,7 +19,7 @@ from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
 from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vectors import WGS84, choose_crs, read_table, repair, to_wgs84
+from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
@@ -220,10 +220,9 @@ def _coordinates(
     by_lower = {name.strip().lower(): name for name in reversed(there)}
     name = wanted_column or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
-        raise RegionError(
-            f"no {axis} column in {path} ({', '.join(there)}): name it with columns='{axis[:3]}=NAME'; projected"
-            " coordinates must be converted to longitude and latitude first"
-        )
+        alike = {key: [name for name in there if key in name.lower()] for key in ("lon", "lat")}
+        pair = ",".join(f"{key}={found[0] if len(found) == 1 else 'NAME'}" for key, found in alike.items())
+        raise RegionError(f"no {axis} column in {path} ({', '.join(there)}): name both, as in columns='{pair}'")
     column = table.column(name)
     values = column.to_pandas()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -272,7 +271,7 @@ def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt
         if len(rows):
             value = bounds[rows[0]][1 if what == "latitude" else 0]
             raise RegionError(
-                f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees{_why(value)}"
+                f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees{_why(path, value)}"
             )
     if kind == "points":  # longitudes may also count from 0 to 360
         x = shapely.get_x(geometries)
@@ -280,10 +279,10 @@ def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt
     return geometries
 
 
-def _why(coordinate: float) -> str:
+def _why(path: Path, coordinate: float) -> str:
     """Return a likely reason why a coordinate is out of range, for the end of a message."""
     if abs(coordinate) > 360.0:
-        return "; it looks projected (metres): convert the coordinates to longitude and latitude first"
+        return f"; it looks projected (metres): {crs_cure(path)}"
     return "; are longitude and latitude swapped?"
 
 

@@ -74,7 +74,7 @@ def refuse(*arguments: str) -> str:
         (["--name", "../{id}"], "must be a path below the output folder"),
         (["--no-such-option"], "there is no option --no-such-option"),
         (["--sizee", "64"], "there is no option --sizee; did you mean --size?"),
-        (["--max-cloud-cover", "20"], "there is no option --max-cloud-cover; did you mean --where?"),
+        (["--max-cloud-cover", "20"], "did you mean --where 'CLOUDY_PIXEL_PERCENTAGE < 20'?"),
         (["--id-field", "name"], "there is no option --id-field; did you mean --columns id=FIELD?"),
     ],
 )
@@ -90,12 +90,19 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
         (["--regions", "nowhere.gpkg"], "there is no file nowhere.gpkg"),
+        (["--columns", "Field ID"], "--columns Field ID: write NAME=COLUMN, as in --columns 'id=Field ID'"),
         (["--columns", "id=date"], "--columns id=date is also the name of another column"),
         (["--multiply", "often"], "'often' is not a valid float"),
     ],
 )
 def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentence: str) -> None:
     assert sentence in refuse(*SERIES, *arguments)
+
+
+def test_a_value_without_its_option() -> None:
+    message = refuse("points", "--dataset", "DEM", "my points.csv", "--local")
+    assert message.startswith("unexpected argument 'my points.csv'; write --points 'my points.csv'")
+    assert "Beam" not in refuse(*SAMPLE, "points.csv")
 
 
 def test_a_dataset_without_a_default_region() -> None:

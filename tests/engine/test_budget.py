@@ -93,7 +93,7 @@ def test_no_unit_starts_after_the_time_budget(service: Service, home: Path) -> N
 def test_the_rest_is_estimated_from_the_first_units(service: Service, tmp_path: Path) -> None:
     """240 chips of a tenth of a second, four at once, one of the first repeated: and so it comes."""
     service.latency = 0.1
-    service.plan(2, "503")
+    service.plan(draw_spread(range(240), 40)[2], "503")
     seen: list[Forecast] = []
     moments: list[float] = []
 
@@ -155,7 +155,7 @@ def test_the_command_prints_an_estimate(service: Service, home: Path) -> None:
     result = eechips(*command, cwd=home)
     assert result.returncode == 0, result.stderr
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-    assert (lines["tried"], lines["left"], lines["requests"]) == ("10 units", "30 units", "about 30")
+    assert (lines["tried"], lines["left"], lines["requests"]) == ("10 units", "30 units", "about 30; 1 more measure compute")
     assert lines["time"].endswith("requests in flight")
     assert "the service reports no EECU" in lines["compute"]
     assert f"To resume: eechips {' '.join(command)} --yes" in result.stderr

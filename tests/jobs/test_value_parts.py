@@ -42,6 +42,8 @@ def test_columns_are_named() -> None:
         PlaceColumns.parse("lom=X", NAMES)
     with pytest.raises(UsageError, match="write NAME=COLUMN"):
         PlaceColumns.parse("lon", NAMES)
+    with pytest.raises(UsageError, match="`columns` Field ID: write NAME=COLUMN, as in columns='id=Field ID'"):
+        PlaceColumns.parse("Field ID", NAMES)
 
 
 def test_dates_may_have_a_format() -> None:

@@ -68,7 +68,10 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("id,lon,lat\na,8,47\nb,8,91\nc,9,-91\n", "rows 2, 3: the latitude 91 is not within -90 and 90 degrees"),
-        ("id,x,y\na,500000,5200000\n", r"row 1: the latitude 5.2e.* degrees; it looks projected \(metres\)"),
+        (
+            "id,x,y\na,500000,5200000\n",
+            r"row 1: the latitude 5.2e.* degrees; it looks projected \(metres\): name .* with `input_crs`",
+        ),
         ("lat,lon\n-105,40\n", "row 1: the latitude -105 .* degrees; are longitude and latitude swapped"),
         ("id;lon;lat\n1;8,5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
         ("id,lon,lat\n1,8,5,47,1\n", "if its numbers have decimal commas, separate the columns by semicolons"),
@@ -78,9 +81,10 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
         ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
         (
             "a,b\n1,2\n",
-            r"no longitude column in .* \(a, b\): name it with columns=.lon=NAME.; projected coordinates",
+            r"no longitude column in .* \(a, b\): name both, as in columns='lon=NAME,lat=NAME'",
         ),
         ("lon,b\n1,2\n", "no latitude column in"),
+        ("decimalLatitude,decimalLongitude\n1,2\n", "columns='lon=decimalLongitude,lat=decimalLatitude'"),
         ("lon,lat\n", "holds no rows"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "cannot be read as CSV|say with"),

@@ -178,12 +178,14 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     unindexed = write(tmp_path / "unindexed.shp", SQUARE)
     unindexed.with_suffix(".shx").unlink()
     swapped = write(tmp_path / "swapped.geojson", SQUARE, shapely.box(39.5, -105.5, 40.0, -105.0), id=["a", "b"])
+    metres = write(tmp_path / "metres.geojson", shapely.box(4e5, 4.4e6, 4.1e5, 4.5e6), id=["a"])
     cases = {
         empty: "holds no features",
         garbage: "cannot be read as a vector file: its content is of no format that is read",
         nothing: "cannot be read as a vector file",
         unindexed: r"unindexed\.shx is missing: copy all files of the shapefile",
         swapped: r"feature 2 \(id=b\) has latitudes beyond 90 degrees: are longitude and latitude swapped\?",
+        metres: r"look projected \(metres\): say so in the file, as in ogr2ogr -a_srs EPSG:32632 metres\.gpkg metres",
         plain: "not GeoParquet",
         no_geometry: "holds no geometries",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
@@ -207,7 +209,8 @@ def test_a_file_with_several_layers_says_which_is_read(
     assert not caplog.messages
     gpd.GeoDataFrame({"a": [2]}, geometry=[BOWTIE], crs="EPSG:4326").to_file(path, layer="roads")
     assert read_vectors(path).geometries[0].equals(SQUARE)
-    assert caplog.messages == [f"{path} has several layers, of which fields is read: fields, roads"]
+    told = f"{path} has several layers, of which fields is read: fields, roads"
+    assert caplog.messages == [f"{told}. To read roads: ogr2ogr roads.gpkg {path.name} roads"]
     assert not recwarn.list
 
 
