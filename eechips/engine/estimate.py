@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +49,9 @@ from eechips.text.timestamps import utc_now
 from eechips.web.urls import is_loopback
 
 _SAMPLE = 3
+"""Units that are planned for an estimate, or whose results a recipe of the user describes."""
+_DESCRIBED = 32
+"""Units of a whole plan whose results are described: some may have no data, as the winter months of composites."""
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
 _LAST = 0.5
@@ -95,9 +99,10 @@ def estimate_planned(
     if not traits_of(recipe).is_builtin:
         return None
     planned = [_unit(text) for text in sample_units(ledger.database, _LOOKED_AT)]
-    first, sent = planned[:_SAMPLE], session.throttle.sent
+    draw, sent = random.Random(seed_of(recipe)), session.throttle.sent
+    some = list(enumerate(draw.sample(planned, min(_DESCRIBED, len(planned)))))
     plan = PlanSummary(
-        sum(ledger.counts().values()), first, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
+        sum(ledger.counts().values()), some, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
     )
     preview = recipe.preview_plan() if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
     if preview is not None:
@@ -137,13 +142,14 @@ class PlanSummary:
 
     Attributes:
         units: number of units.
+        some: units drawn from the plan, with their positions.
         sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
         windows: pixels of the first units, or of all, if they may share requests.
         neighbours: units that are near enough to another one to share a request.
     """
 
     units: int
-    first: list[Unit]
+    some: list[tuple[int, Unit]]
     sizes: Counter[tuple[int, int] | None]
     planning: PlanningCost
     windows: list[Grid] = field(default_factory=list)
@@ -158,20 +164,23 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
             chosen = SessionMark.of(session)
             with noting_divisions() as divided:
                 drawn = draw_spread(range(len(preview.points)), _SAMPLE, seed_of(recipe), adjoining=1)
-                first = list(recipe.plan_units(drawn))
-        count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(first), divided)
+                some = list(zip(drawn, recipe.plan_units(drawn), strict=True))
+        count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(some), divided)
+        first = [unit for _, unit in some]
         planning = extrapolate_planning(session, sample, preview)
         windows = _list_windows(recipe, config, first)
         neighbours = _count_neighbours(preview, windows, count)
-        return PlanSummary(count, first, Counter(map(size_of, first)), planning, windows, neighbours)
+        return PlanSummary(count, some, Counter(map(size_of, first)), planning, windows, neighbours)
     plan = PlanSummary(0, [], Counter(), PlanningCost(0, 0, 0.0))
+    draw, most = random.Random(seed_of(recipe)), _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
     for planned in units_of(recipe, name_template(recipe, config)):
         unit = _unit(planned.unit)
+        place = plan.units if plan.units < most else draw.randrange(plan.units + 1)  # a reservoir sample
+        if place < most:
+            plan.some[place : place + 1] = [(plan.units, unit)]
         plan.units += 1
         plan.sizes[size_of(unit)] += 1
         plan.windows += _list_windows(recipe, config, [unit])
-        if len(plan.first) < _SAMPLE:
-            plan.first.append(unit)
     end = SessionMark.of(session)
     plan.planning = extrapolate_planning(session, PlanningSample(began, end, end, 1), None)
     plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
@@ -197,7 +206,7 @@ def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], coun
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
     """Return the estimate of a plan."""
-    results = [sized_result(recipe, position, unit) for position, unit in enumerate(plan.first)]
+    results = [sized_result(recipe, position, unit) for position, unit in plan.some]
     costs, count = _costs(results, plan, config), plan.units
     requests = round(count * sum(cost.requests * share for cost, share in costs))
     most = count * sum(cost.most * share for cost, share in costs)
@@ -218,7 +227,7 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
         requests=requests,
         bytes=round(count * sum(size * share for size, share in sizes) / known) if known else None,
         seconds=plan.planning.seconds + seconds,
-        least_requests=math.floor(least),
+        least_requests=max(math.floor(least), min(1, requests)),
         most_requests=math.ceil(most),
         planning=plan.planning,
         compute=compute,
@@ -266,13 +275,14 @@ def _costs(results: Sequence[Any], plan: PlanSummary, config: RunConfig) -> list
     """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
         return [(cost_of(result, config), 1 / len(results)) for result in results]
-    first_result = next((result for result in results if not isinstance(result, NoData)), NoData())
-    total = sum(plan.sizes.values())
-    return [
-        (cost_of(resized(first_result, size), config), count / total)
+    filled = [result for result in results if not isinstance(result, NoData)]
+    total, share = sum(plan.sizes.values()), len(filled) / max(1, len(results))
+    sized = [
+        (cost_of(resized(filled[0], size), config), share * count / total)
         for size, count in plan.sizes.items()
-        if size is not None
+        if filled and size is not None
     ]
+    return [*sized, (cost_of(NoData(), config), 1.0 - share)]
 
 
 class Meter(RunFeature):

@@ -121,6 +121,8 @@ def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
     stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
     assert not any("disk" in line for line in finish._estimated(Estimate(2700, 2700, size, 61.0), stored))
+    archive = RunConfig(out=tmp_path / "out", archive="earth-search")
+    assert not any(line.startswith("time") for line in finish._estimated(Estimate(2700, 2700, size, 61.0), archive))
 
 
 def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_counts_months_without_an_image(demo_server: Server, tmp_path: Path) -> None:
+    """The first three units were those that counted: without an image, the run was to take no request."""
+    options = SUMMER | {"start": "2016-06-01", "end": "2017-12-01", "every": "month", "bands": ["B4"]}
+    foreseen = eechips.composites("S2", endpoint=demo_server.url, out=tmp_path, dry_run=True, **options)
+    assert foreseen.units == 18
+    assert foreseen.requests == 8  # the demo planet's Sentinel-2 begins in 2017, as the real collection does
+    assert foreseen.least_requests == 1
+    assert foreseen.bytes > 0
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
