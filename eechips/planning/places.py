@@ -221,7 +221,7 @@ def _coordinates(
     name = wanted_column or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
         alike = {key: [name for name in there if key in name.lower()] for key in ("lon", "lat")}
-        pair = ",".join(f"{key}={found[0] if len(found) == 1 else 'NAME'}" for key, found in alike.items())
+        pair = ",".join(f"{key}={columns[0] if len(columns) == 1 else 'NAME'}" for key, columns in alike.items())
         raise RegionError(f"no {axis} column in {path} ({', '.join(there)}): name both, as in columns='{pair}'")
     column = table.column(name)
     values = column.to_pandas()
