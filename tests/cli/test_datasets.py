@@ -169,7 +169,7 @@ def test_a_file_is_shown_and_its_mistakes_are_named(tmp_path: Path) -> None:
     record = (Path(__file__).parents[2] / "eechips" / "datasets" / "records" / "gsw.toml").read_text()
     (tmp_path / "water.toml").write_text(record.replace('"GSW"', '"WATER"'))
     (tmp_path / "wrong.toml").write_text(record.replace("pixel_size = 30.0", 'pixel_size = "30 m"'))
-    shown = json.loads(eechips("show", str(tmp_path / "water.toml"), "--json").stdout)
+    shown = json.loads(CliRunner().invoke(main, ["datasets", "show", str(tmp_path / "water.toml"), "--json"]).output)
     assert (shown["alias"], shown["id"]) == ("WATER", "JRC/GSW1_4/GlobalSurfaceWater")
     wrong = eechips("show", str(tmp_path / "wrong.toml"))
     assert wrong.returncode == 2

@@ -170,10 +170,10 @@ def _messages(node: ast.AST) -> str:
     return " ".join(parts)
 
 
-@pytest.mark.parametrize("package", sorted({*PACKAGES} - UNCLEAN_TEXTS))
-def test_messages_and_first_lines_of_docstrings_use_the_terms(package: str) -> None:
+def test_messages_and_first_lines_of_docstrings_use_the_terms() -> None:
     found = [
-        f"{module.path.name}:{line}: {word}"
+        f"{module.path.relative_to(ROOT)}:{line}: {word}"
+        for package in sorted({*PACKAGES} - UNCLEAN_TEXTS)
         for module in _modules(package)
         for line, text in module.texts
         for word in find_words(text)
@@ -185,11 +185,11 @@ def _words_of(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)}
 
 
-@pytest.mark.parametrize("package", sorted({*PACKAGES} - UNCLEAN_NAMES))
-def test_modules_and_classes_are_named_by_the_terms(package: str) -> None:
+def test_modules_and_classes_are_named_by_the_terms() -> None:
     replaced = {word for word in TEXT_WORDS if " " not in word} | NAME_WORDS
     found = [
         f"{module.path.relative_to(ROOT)}: {name}"
+        for package in sorted({*PACKAGES} - UNCLEAN_NAMES)
         for module in _modules(package)
         for name in (module.path.stem, *module.classes)
         if _words_of(name) & replaced
@@ -201,10 +201,10 @@ EMPTY_NAMES = frozenset({"found", "each", "given", "made"})
 """They say nothing of a value: it is named by what it is."""
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_arguments_and_variables_are_named_by_what_they_are(package: str) -> None:
+def test_arguments_and_variables_are_named_by_what_they_are() -> None:
     found = [
         f"{module.path.relative_to(ROOT)}:{line}: {name}"
+        for package in PACKAGES
         for module in _modules(package)
         for line, name in module.variables
         if name in EMPTY_NAMES

@@ -204,7 +204,14 @@ def by_parquet(folder: Path, index: PackIndex) -> Iterator[dict[str, Any]]:
             yield {"id": row["id"], "metadata": row["metadata"].encode(), **layers}
 
 
-@pytest.mark.parametrize(("to", "reader"), list(zip(ENCODED, (by_webdataset, by_tfrecord, by_parquet), strict=True)))
+@pytest.mark.parametrize(
+    ("to", "reader"),
+    [
+        pytest.param("webdataset", by_webdataset, marks=pytest.mark.slow),  # imports PyTorch, where it is installed
+        pytest.param("tfrecord", by_tfrecord, marks=pytest.mark.slow),  # the same
+        ("parquet", by_parquet),
+    ],
+)
 def test_files_come_back_bit_for_bit(run: Run, tmp_path: Path, to: str, reader: Any) -> None:
     index = eechips.pack(run, to, out=tmp_path, shard_count=4)
     found = list(reader(tmp_path, index))
@@ -220,6 +227,7 @@ def test_files_come_back_bit_for_bit(run: Run, tmp_path: Path, to: str, reader: 
         assert known["layers"]["S2"]["crs"] == "EPSG:32613"
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=200), st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 70_000]), max_size=5))
 def test_examples_are_what_protocol_buffers_read(lengths: dict[str, int]) -> None:
