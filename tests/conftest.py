@@ -18,6 +18,7 @@ from local_tests.support.collection import (  # noqa: F401 - hooks
     has_slow_tests,
     pytest_collection,
     pytest_ignore_collect,
+    pytest_pycollect_makeitem,
 )
 from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.property_examples import limit_examples

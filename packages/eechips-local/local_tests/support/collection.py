@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -40,6 +42,18 @@ def pytest_collection(session: pytest.Session) -> None:
         # What a module raises is reported where it is collected: an import that failed is repeated there.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             importlib.import_module(module_name(path))
+
+
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
+    """Make no items of a function or class that is marked as slow, which would be deselected: there are thousands.
+
+    A test that is named on the command line is made, and deselected: pytest would not find it.
+    """
+    config = collector.config
+    if config.option.markexpr != NOT_SLOW or any("::" in argument for argument in config.args):
+        return None
+    marks: Iterable[pytest.Mark] = getattr(obj, "pytestmark", ()) if isinstance(obj, (FunctionType, type)) else ()
+    return [] if any(mark.name in {"slow", "exhaustive"} for mark in marks) else None
 
 
 def module_name(path: Path) -> str:
