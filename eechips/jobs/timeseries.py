@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -20,7 +19,6 @@ from eechips.engine.result_assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.grid import Grid
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
@@ -33,8 +31,9 @@ from eechips.jobs.recipe_options import (
     run_recipe,
     takes,
 )
+from eechips.jobs.series_plan import SeriesPlan, single_image_error
 from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
-from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
+from eechips.jobs.unit_vectors import vector_bands
 from eechips.jobs.zonal_statistics import (
     Elements,
     Reduction,
@@ -45,17 +44,14 @@ from eechips.jobs.zonal_statistics import (
     reduce_regions,
 )
 from eechips.manifest.run import Run
-from eechips.planning import asset_metadata, point_images
-from eechips.planning.asset_metadata import AssetMetadata
+from eechips.planning.asset_metadata import filter_images
 from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import choose_grid
-from eechips.planning.image_filters import PropertyFilter, parse_conditions, unit_tests
+from eechips.planning.image_filters import parse_conditions, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
-from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
-from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.statistics import Statistics, parse_statistics
-from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
+from eechips.planning.zones import Zones, read_zones
 from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, recipe_identity
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
@@ -288,42 +284,16 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
 
     def _plan(self, zones: Zones | None) -> Iterator[Unit]:
         """Plan regions: of a file some, of a table on the server (None) all; see :meth:`get_requests`."""
-        around = None if zones is None or zones.geometries is None else box_around_all(zones.geometries)
-        about = asset_metadata.fetch_metadata(
-            self.source.dataset_id,
-            self.source.known_kind,
-            start=self.options.start,
-            end=self.options.end,
+        plan = SeriesPlan(
+            options=self.options,
+            source=self.source,
             conditions=self.conditions,
-            needed=self.source.needed_bands,
-            around=around,
+            statistics=self.statistics,
+            alignment=self.alignment,
+            periods=len(self.periods) if self.step is not None else None,
+            id_field=self.id_field,
         )
-        if about.kind != "collection":
-            raise _single_image(self)
-        bands = self.source.selection.find_bands(about)
-        if "mean" in self.statistics.names:
-            warn_of_partial_vector(self.source.known, self.source.selection)
-        extra: dict[str, Any] = {} if self.source.selection.names else {"bands": [band.name for band in bands]}
-        extra |= about.unit_fields
-        about = replace(about, bands=bands)
-        zones = zones or fetch_zones(self.options.regions, self.id_field, self.box)
-        shapes = self._shapes(zones) if self.options.output != "region" or self._has_base_grid else None
-        base_grids = (
-            self._base_grids(about, shapes) if shapes is not None and self._has_base_grid else [None] * len(zones)
-        )
-        if self.options.output == "region" or shapes is None:
-            for index, base_grid in enumerate(base_grids):
-                yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
-            return
-        for some in self._batches(about, shapes, base_grids):
-            bounds = shapes.bounds[some]
-            yield {
-                "kind": "region",
-                "regions": [_region(zones, index) for index in some.tolist()],
-                "bounds": [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()],
-                **_placed(base_grids[some[0]]),
-                **extra,
-            }
+        return plan.units(zones)
 
     def get_result(self, index: int, unit: Unit) -> Table:
         """Describe the table of one or several regions: one request, or more if the rows need several pages."""
@@ -338,7 +308,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             vector=self.vector,
             min_clear=self.options.min_clear or 0.0,
         )
-        images = self._images(unit_tests(unit), self._dates(unit))
+        images = filter_images(self.source.dataset_id, "collection", *self._dates(unit), unit_tests(unit))
         if "region" in unit:
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands, unit)
@@ -365,18 +335,6 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     def _bands(self, unit: Unit) -> tuple[str, ...]:
         return self.source.selection.planned(unit).names
 
-    def _images(
-        self, tests: Sequence[PropertyFilter], dates: tuple[str | None, str | None] | None = None
-    ) -> ee.ImageCollection:
-        """Return the images that meet conditions between two dates, by default the dates of the options."""
-        start, end = (self.options.start, self.options.end) if dates is None else dates
-        return asset_metadata.filter_images(self.source.dataset_id, "collection", start, end, tests)
-
-    @property
-    def _has_base_grid(self) -> bool:
-        """Return whether the plan fixes the pixel grid; otherwise each image is reduced on its own."""
-        return self.step is not None or not self.alignment.is_native
-
     def _elements(self, images: ee.ImageCollection, bands: Sequence[str], unit: Unit) -> Elements:
         """Return the elements that have a row each: the images, or the composites of periods."""
 
@@ -397,53 +355,11 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
 
-    def _shapes(self, zones: Zones) -> ZoneShapes:
-        if self.is_file:
-            return measure_zones(zones)
-        return fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=self.box is None)
-
-    def _base_grids(self, about: AssetMetadata, shapes: ZoneShapes) -> list[Grid]:
-        """Return the pixel grid for each region: the requested one, or that of the latest image there."""
-        placement, own = self.alignment.resolved(), about.bands[0].grid
-        places = [(float(x), float(y)) for x, y in shapes.points]
-        if not placement.is_native:
-            return [placement.base_grid(own, place) for place in places]
-        images = self._images(about.tests)
-        latest_images = point_images.find_images(images, self.source.selection.grid_band(about.bands[0].name), places)
-        return [
-            placement.base_grid(own if source is None else source.grid, place)
-            for source, place in zip(latest_images, places, strict=True)
-        ]
-
-    def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:
-        imagery = measure_images(self._images(about.tests), shapes)
-        rows = len(self.periods) if self.step is not None else imagery.images
-        bands = [band.name for band in about.bands]
-        names = (*self.statistics.columns(bands), *self.statistics.valid_fractions(bands))
-        scale = self.options.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
-        cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
-        most = None if self.options.batch == "auto" else self.options.batch
-        return divide_regions(shapes, cost, imagery, groups=[_key(base_grid) for base_grid in base_grids], most=most)
-
 
 def _around(west: float, south: float, east: float, north: float) -> BaseGeometry:
     return shapely.box(
         max(west - _MARGIN, -180.0), max(south - _MARGIN, -90.0), min(east + _MARGIN, 180.0), min(north + _MARGIN, 90.0)
     )
-
-
-def _region(zones: Zones, index: int) -> dict[str, Any]:
-    if zones.geometries is None:
-        return {"region": zones.ids[index]}
-    return {"region": zones.ids[index], "geometry": shapely.geometry.mapping(zones.geometries[index])}
-
-
-def _placed(base_grid: Grid | None) -> dict[str, Any]:
-    return {} if base_grid is None else {"crs": base_grid.crs, "transform": list(base_grid.transform)}
-
-
-def _key(base_grid: Grid | None) -> Any:
-    return None if base_grid is None else (base_grid.crs, base_grid.transform)
 
 
 def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:
@@ -485,7 +401,7 @@ def _check(recipe: TimeSeries) -> None:
     """Check the options, without requests."""
     options = recipe.options
     if recipe.source.known_kind == "image":
-        raise _single_image(recipe)
+        raise single_image_error(recipe.source.dataset_id)
     parse_format(recipe.table_format, TABLE_FORMATS)
     if options.output not in OUTPUTS:
         raise UsageError(f"unknown output {options.output!r}: one of {', '.join(OUTPUTS)}")
@@ -501,12 +417,6 @@ def _check(recipe: TimeSeries) -> None:
     if Path(options.regions).suffix and not recipe.is_file and "/" not in options.regions:
         raise RegionError(f"there is no file {options.regions}")
     recipe.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
-
-
-def _single_image(recipe: TimeSeries) -> UsageError:
-    return UsageError(
-        f"{recipe.source.dataset_id} is a single image: it has no time series; use `eechips points` with reducer='mean'"
-    )
 
 
 def _check_batch(options: TimeSeriesOptions) -> None:
