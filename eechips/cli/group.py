@@ -100,6 +100,9 @@ _MODULES = {
 }
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 
+_DEBUG_ELSEWHERE = frozenset({"debug", "verbose", "v", "log_level"})
+"""What ``--debug`` is called elsewhere, or where a command has it."""
+
 DEBUG = "debug"
 """Key of click's ``meta``: whether errors show their traceback."""
 
@@ -257,6 +260,8 @@ def _describe(error: click.UsageError) -> str:
         return error.format_message().removesuffix(".")
     options = [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]
     name = error.option_name.lstrip("-").replace("-", "_")
+    if name in _DEBUG_ELSEWHERE and (verb := error.ctx.info_name) in _NAMES:
+        return f"there is no option {error.option_name}; write eechips --debug {verb} …"
     meant = suggest_option(name, [option.name for option in options if option.name])
     hint = "" if meant is None else f"; did you mean {as_typed(meant if '=' in meant else f'`{meant}`', options)}?"
     return f"there is no option {error.option_name}{hint}"

@@ -38,6 +38,9 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     arguments = options.pop("arguments", ())
     source = read_source(Path(options["path"]))
     is_old = source.initializes if source.is_recipe else source.is_script
+    values = [text for text in arguments if "=" in text and text.partition("=")[0].isidentifier()]
+    if source.is_recipe and not is_old and values:
+        raise UsageError(f"unexpected argument {values[0]!r}; parameters of a recipe are given by -p: -p {values[0]}")
     is_script = bool(arguments) or is_notebook(source.path) or (is_old and not options.get("parameters"))
     if not is_script:
         return split_options(load_recipe, _OPTIONS, options, lambda job_recipe: slug(job_recipe.name))

@@ -74,6 +74,7 @@ def refuse(*arguments: str) -> str:
         (["--name", "../{id}"], "must be a path below the output folder"),
         (["--no-such-option"], "there is no option --no-such-option"),
         (["--sizee", "64"], "there is no option --sizee; did you mean --size?"),
+        (["--verbose"], "there is no option --verbose; write eechips --debug sample …"),
         (["--max-cloud-cover", "20"], "did you mean --where 'CLOUDY_PIXEL_PERCENTAGE < 20'?"),
         (["--id-field", "name"], "there is no option --id-field; did you mean --columns id=FIELD?"),
     ],
@@ -103,6 +104,17 @@ def test_a_value_without_its_option() -> None:
     message = refuse("points", "--dataset", "DEM", "my points.csv", "--local")
     assert message.startswith("unexpected argument 'my points.csv'; write --points 'my points.csv'")
     assert "Beam" not in refuse(*SAMPLE, "points.csv")
+
+
+def test_a_parameter_of_a_recipe_without_its_option(tmp_path: Path) -> None:
+    """The run had the default, and nothing was said."""
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        "def get_requests(count=4):\n    return range(count)\n\n\ndef get_result(index, unit):\n    ...\n"
+    )
+    assert "unexpected argument 'count=8'; parameters of a recipe are given by -p: -p count=8" in refuse(
+        "run", str(recipe), "--local", "count=8"
+    )
 
 
 def test_a_dataset_without_a_default_region() -> None:
