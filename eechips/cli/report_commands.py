@@ -197,7 +197,7 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     "--out",
     type=LocalPath(dir_okay=False),
     metavar="FILE",
-    help="Output file, Parquet. [default: DIR/smoothed.parquet]",
+    help="Output file, CSV or Parquet by its suffix. [default: DIR/smoothed.parquet]",
 )
 def smooth_command(
     folder: Path, method: Method, days: int, max_gap: int, step: int | None, bands: tuple[str, ...], out: Path | None
@@ -212,7 +212,7 @@ def smooth_command(
     Examples:
       eechips smooth outputs/timeseries-s2
       eechips smooth outputs/timeseries-s2 --band NDVI --days 45 --step 10
-      eechips smooth outputs/timeseries-modis-lst --method savgol --days 91 --out smooth.parquet
+      eechips smooth outputs/timeseries-modis-lst --method savgol --days 91 --out smoothed.csv
     """
     from eechips.reports.smoothing import smooth
 

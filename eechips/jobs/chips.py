@@ -161,7 +161,10 @@ class ChipSample:
         """
         options = self.sample.options
         if self.sample.frames is None or not self.sample.frames.periods or options.step is None:
-            raise UsageError("a sample without `every` shows one moment, and has no dates that grow")
+            raise UsageError(
+                "a sample without `every` shows one moment: no new dates are added. To add places, repeat its command"
+                " with `extend` and more of them"
+            )
         around = None if self.sample.region is None else self.sample.region.geometry()
         last = find_last_day(self.sample.first.dataset_id, around, options.end, until)
         if last is None or options.start is None:

@@ -204,6 +204,8 @@ def _painted(pictures: Thumbnails) -> Iterator[Markup]:
                 for code, title, colour in painting.classes
             ]
             yield element("ul", *([element("li", name)] if name else ()), *shown, class_="legend classes")
+    if pictures.has_outlines:
+        yield element("p", "Yellow lines: outlines of the requested region.", class_="note")
 
 
 def assembled(data: ReportData) -> Markup | None:

@@ -20,6 +20,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.reports.limits import SMOOTHING_METHODS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import SeriesTables, open_series
+from eechips.storage import open_atomic
 from eechips.storage.received_files import has_metadata
 
 Method = Literal["whittaker", "savgol"]
@@ -28,6 +29,7 @@ SMOOTHED_NAME = "smoothed.parquet"
 _KEY = b"eechips.smoothing"
 """Metadata of the table: how it was smoothed."""
 _REGIONS = 1_000  # in a batch that is written
+_HEADER = 100_000  # bytes: the names of columns have fewer
 _DEGREE = 2  # of the polynomials of Savitzky-Golay filters
 _LEAST_VALUES = 3  # fewer determine no curve
 _DAY = np.timedelta64(1, "D")
@@ -89,10 +91,10 @@ def smooth(
         max_gap: days between two values beyond which a gap stays empty.
         step: a row every so many days from the first date of each region; None for the dates of the run.
         bands: columns, or bands with all their columns; all except counts and valid fractions if empty.
-        out: output file; None for ``smoothed.parquet`` in the run's folder.
+        out: output file, CSV or Parquet by its suffix; None for ``smoothed.parquet`` in the run's folder.
 
     Returns:
-        The path of the table, Parquet.
+        The path of the table.
 
     Raises:
         UsageError: if the run has no time series or no such column, an option is out of range, scipy is missing, or
@@ -105,22 +107,41 @@ def smooth(
     smoothing = Smoothing(method, days, max_gap, step)
     run = run if isinstance(run, Run) else open_run(run)
     path = output_path(run, out, SMOOTHED_NAME)
-    if path.exists() and not has_metadata(path, _KEY):
+    is_csv = path.suffix.lower() == ".csv"
+    if not is_csv and path.suffix.lower() != ".parquet":
+        raise UsageError(f"`out` must end in .csv or .parquet, not {path.name}")
+    if path.exists() and not (_has_columns(path) if is_csv else has_metadata(path, _KEY)):
         raise UsageError(f"{path} was not written by eechips smooth and is not replaced: choose another `out`")
     tables = open_series(run)
     chosen = [bands] if isinstance(bands, str) else list(bands)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return _write(path, tables, chosen, smoothing)
-
-
-def _write(path: Path, tables: SeriesTables, bands: Sequence[str], smoothing: Smoothing) -> Path:
-    """Write the smoothed series of all regions, some at a time."""
-    import pyarrow as pa
-
-    frames = _smoothed(tables, bands, smoothing)
+    frames = _smoothed(tables, chosen, smoothing)
     first = next(frames, None)
     if first is None:
         raise UsageError("there is nothing to smooth: no region has a row")
+    return _write_csv(path, first, frames) if is_csv else _write(path, first, frames, smoothing)
+
+
+def _has_columns(path: Path) -> bool:
+    """Return whether a CSV file begins with the columns of a smoothed table."""
+    with path.open("rb") as file:
+        names = file.read(_HEADER).splitlines()[:1]
+    return bool(names) and names[0].endswith(b"_filled") and b"_smooth," in names[0]
+
+
+def _write_csv(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame]) -> Path:
+    """Write the smoothed series of all regions as CSV; a missing value is an empty cell."""
+    with open_atomic(path) as file:
+        first.to_csv(file, index=False, lineterminator="\n")
+        for frame in frames:
+            frame.to_csv(file, index=False, header=False, lineterminator="\n")
+    return path
+
+
+def _write(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame], smoothing: Smoothing) -> Path:
+    """Write the smoothed series of all regions, some at a time."""
+    import pyarrow as pa
+
     schema = pa.Schema.from_pandas(first, preserve_index=False)
     schema = pa.schema(
         [pa.field(field.name, pa.float64() if pa.types.is_null(field.type) else field.type) for field in schema],

@@ -110,12 +110,14 @@ class Thumbnails:
         candidates: number of units with a file that can be shown.
         unreadable: missing and unreadable files, with the reason.
         painted: rendering of the files of each layer; of frames, by their series.
+        has_outlines: whether outlines of the requested region cross some.
     """
 
     of: Mapping[int, Sequence[Thumbnail]]
     candidates: int
     unreadable: Sequence[tuple[str, str]]
     painted: Mapping[str, Sequence[BandColours]] = field(default_factory=dict)
+    has_outlines: bool = False
 
 
 def make_thumbnails(
@@ -132,7 +134,7 @@ def make_thumbnails(
     wanted = _wanted_files(_layers(run.path), units, chosen)
     thumbnails: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
-    size = 0
+    size, has_outlines = 0, False
     outlines = RegionOutlines.of(run) if wanted else None
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
@@ -152,12 +154,13 @@ def make_thumbnails(
                 continue
             if size + len(data) <= MOST_BYTES:
                 size += len(data)
+                has_outlines |= drawn.outline is not None
                 thumbnails[number].append(Thumbnail(layer, data, means, name, frame))
                 # The others are similar, and would take memory.
                 if seen.has_classes or all(seen.names != other.names for other in looks[alike]):
                     looks[alike].append(seen)
         painted = {layer: describe_colours(some, stretches.get(layer)) for layer, some in looks.items()}
-    return Thumbnails(thumbnails, len(shown), unreadable, painted)
+    return Thumbnails(thumbnails, len(shown), unreadable, painted, has_outlines)
 
 
 def _wanted_files(

@@ -82,7 +82,9 @@ def test_pictures_of_a_report_have_the_outlines_too(tmp_path: Path, has_fields: 
     _, info = write_fields(tmp_path, [shapely.box(20, 20, 40, 40)])
     data = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(1, SIDE, SIDE)
     run = write_run(tmp_path, [({"kind": "point"}, {"": ("tif", geotiff_of(data))})], **(info if has_fields else {}))
-    (thumbnails,) = make_thumbnails(run, read_units(run.path, seed=0), quiet=True).of.values()
+    made = make_thumbnails(run, read_units(run.path, seed=0), quiet=True)
+    (thumbnails,) = made.of.values()
+    assert made.has_outlines is has_fields  # the page says what the lines are
     (tmp_path / "picture").write_bytes(thumbnails[0].data)
     with Image.open(tmp_path / "picture") as image:
         picture = np.asarray(image.convert("RGB")).astype(int)

@@ -204,6 +204,18 @@ def test_wrong_options_and_files_of_others_are_refused(one: eechips.Run, tmp_pat
         eechips.smooth(one, out=one.assembled[0])
 
 
+def test_the_suffix_chooses_csv(one: eechips.Run, tmp_path: Path) -> None:
+    """A file called ``smooth.csv`` had Parquet in it, which no spreadsheet reads."""
+    path = eechips.smooth(one, out=tmp_path / "smooth.csv")
+    expected = pd.read_parquet(eechips.smooth(one, out=tmp_path / "smooth.parquet"))
+    pd.testing.assert_frame_equal(pd.read_csv(path, dtype={"place": expected["place"].dtype}), expected)
+    assert eechips.smooth(one, out=path) == path  # replaces its own table
+    path.write_text("place,yield\n1,2\n")
+    for name in ("smooth.csv", "smooth.xlsx"):
+        with pytest.raises(UsageError, match=r"is not replaced|must end in \.csv or \.parquet, not smooth\.xlsx"):
+            eechips.smooth(one, out=tmp_path / name)
+
+
 def test_the_command_prints_the_path(one: eechips.Run) -> None:
     words = ["smooth", str(one.path), "--method", "savgol", "--days", "91", "--band", "LST_Day_1km"]
     done = CliRunner().invoke(main, words)
