@@ -65,11 +65,12 @@ def codes_at(where: tuple[npt.NDArray, npt.NDArray]) -> npt.NDArray:
 
 
 def vegetation_index(month: int) -> tuple[npt.NDArray, npt.NDArray]:
-    """Return NDVI in the clearest Sentinel-2 image of a month, not a number under clouds, and codes of the crops."""
+    """Return NDVI in a month's clearest Sentinel-2 images, not a number under clouds, and codes of the crops."""
     found = images("COPERNICUS/S2_SR_HARMONIZED", KANSAS, (2020, month, 1), (2020, month, 28))
-    clear = min(found, key=lambda image: (image.properties["CLOUDY_PIXEL_PERCENTAGE"], image.id))
-    (red, nir), where = pixels_of(clear, ("B4", "B8"))
-    return np.where(red < 2500.0, (nir - red) / (nir + red), np.nan), codes_at(where)
+    clear = sorted(found, key=lambda image: (image.properties["CLOUDY_PIXEL_PERCENTAGE"], image.id))[:2]
+    read = [pixels_of(image, ("B4", "B8")) for image in clear]
+    seen = [np.where(red < 2500.0, (nir - red) / (nir + red), np.nan) for (red, nir), _ in read]
+    return np.ma.masked_invalid(seen).mean(axis=0).filled(np.nan), codes_at(read[0][1])
 
 
 def backscatter(month: int) -> tuple[npt.NDArray, npt.NDArray]:

@@ -135,8 +135,7 @@ def rain(land: Terrain, when: date) -> Floats:
     cloud = 0.95 * cloudiness(land.rect, when, 0.5, 3, finest=16)
     # The month is as wet as the monthly climate says.
     month = weather(land.rect, when.replace(day=1), (20, 18))
-    lush = 0.9 * land.character("green") + 0.5 * land.character("forest")
-    wet = cloud - 0.10 - 0.36 * np.clip(1.05 - 1.35 * lush, 0.0, 1.0)
+    wet = cloud - 0.10 - 0.36 * aridity(land.character("green"), land.character("forest"))
     return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
 
 
@@ -157,8 +156,12 @@ def soil_moisture(rect: Rect, when: date) -> Floats:
 @terrain.kept_with_relief
 def dryness(land: Terrain) -> Floats:
     """Return 0 on wet, green land, 1 in deserts."""
-    green = land.character("green") * 0.9 + 0.5 * natural_cover.tree_density(land)
-    return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
+    return aridity(land.character("green"), natural_cover.tree_density(land))
+
+
+def aridity(green: Floats, forest: Floats) -> Floats:
+    """Return 0 on wet, green land, 1 in deserts, by the greenness of grass and the share of trees."""
+    return np.clip(1.05 - 1.35 * (0.9 * green + 0.5 * forest), 0.0, 1.0)
 
 
 def days(start: date, end: date, step: int) -> list[date]:

@@ -8,8 +8,9 @@ from datetime import date
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from eechips_local.demo import climate, mercator, noise
+from eechips_local.demo import climate, land_character, mercator, noise
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import nodes
@@ -33,6 +34,23 @@ _DIRECT = 13.3
 
 CLOUDY = 0.2
 """Opacity from which a place counts as cloudy."""
+
+_ZONES = ((0.0, 8.0, 16.0, 24.0, 30.0, 38.0, 48.0, 60.0), (0.84, 0.76, 0.58, 0.40, 0.38, 0.50, 0.65, 0.72))
+"""Degrees from the belt of rain at the equator, and the share of passes over moist land that are cloudy there.
+
+The shares follow maps of MODIS: King et al. (2013), IEEE Transactions on Geoscience and Remote Sensing 51, 3826, with
+55% of all land; Wilson and Jetz (2016), PLOS Biology 14, e1002415. Landsat sees the same: Melchiorre et al. (2020),
+Remote Sensing 12, 202.
+"""
+
+_BELT, _SHIFT, _WARMEST = 2.0, 10.0, 212.0
+"""Mean latitude of that belt, degrees by which it moves, and the day of the year on which it is northernmost."""
+
+_CLEARING = ((20.0, 45.0), (0.95, 0.45))
+"""By degrees of latitude, the part of clouds that the aridity 1 takes away: depressions reach cold deserts."""
+
+_CLIMATE = 1 << 16
+"""Units between nodes of aridity."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +122,45 @@ def _shifted(at: Rect, when: date, east: int, south: int) -> tuple[Floats, Float
 
 
 def _cloudiness(rect: Rect, when: date, finest: int = 0) -> Floats:
-    """Return the cloudiness where a third of the passes over land is cloudy, more in the tropics.
+    """Return the cloudiness: above zero in clouds."""
+    return climate.cloudiness(rect, when, share(rect, when), 3, finest)
 
-    35% of Landsat's pixels over land are: Ju and Roy (2008), Remote Sensing of Environment 112, 1196.
+
+def share(rect: Rect, when: date) -> Floats:
+    """Return the share of passes at that time of the year in which cells are cloudy, shape (height, width).
+
+    Belts of clouds at the equator and in middle latitudes, and the clear one between them, move with the sun: the
+    tropics have wet summers, the Mediterranean wet winters. Deserts have fewer clouds, above all warm ones.
     """
-    share = 0.33 + 0.17 * np.clip(1.0 - np.abs(climate.latitude(rect)) * (1.0 / 15.0), 0.0, 1.0)
-    return climate.cloudiness(rect, when, share, 3, finest)
+    pitch = max(_CLIMATE, rect.pitch)
+    (columns, across), (rows, down) = (_before(positions, pitch) for positions in (rect.x, rect.y))
+    west, top = int(columns[0]), int(rows[0])
+    at = Rect(pitch, west, top, int(columns[-1]) - west + 2, int(rows[-1]) - top + 2)
+    north = climate.latitude(at)
+    from_belt = north - _BELT - _SHIFT * climate.season(climate.day_of_year(when), _WARMEST)
+    belts = np.interp(np.abs(from_belt), *_ZONES)
+    known = np.clip(belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * _aridity(at)), 0.05, 0.95)
+    # Linearly between nodes.
+    lines = known[:, columns - west]
+    lines += (known[:, columns - west + 1] - lines) * across
+    result: Floats = lines[rows - top]
+    result += (lines[rows - top + 1] - result) * down[:, None]
+    return result
+
+
+@lru_cache(maxsize=128)
+def _aridity(at: Rect) -> Floats:
+    """Return the aridity at nodes, kept for the next date of the same place; the sea has none."""
+    characters = dict(zip(land_character.CHARACTERS, land_character.characters(at), strict=True))
+    inland = noise.smoothstep(-_CLIMATE, _CLIMATE, characters["coast"])
+    return climate.aridity(characters["green"], characters["forest"]) * inland
+
+
+def _before(positions: Floats, pitch: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return the node before each position, and the part of the way from it to the next."""
+    t = positions * (1.0 / pitch) - 0.5
+    whole = np.floor(t)
+    return whole.astype(np.int64), t - whole
 
 
 @lru_cache(maxsize=16384)
