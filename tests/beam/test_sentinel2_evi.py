@@ -18,7 +18,7 @@ from local_tests.support.local_earth_engine import Server
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/sentinel2_evi.py"
 BOX = "-105.3,39.9,-105.29,39.91"
-MAY = {"start": "2020-05-03", "end": "2020-05-12"}
+JUNE = {"start": "2020-06-05", "end": "2020-06-12"}
 
 
 def run(server: Server, out: Path, **parameters: object) -> eechips.Run:
@@ -33,10 +33,10 @@ def evi(nir: npt.NDArray[Any], red: npt.NDArray[Any], blue: npt.NDArray[Any], of
 
 @pytest.mark.slow
 def test_the_index_is_that_of_the_bands_where_there_is_no_cloud(demo_server: Server, tmp_path: Path) -> None:
-    made = run(demo_server, tmp_path / "evi", box=BOX, **MAY)
+    made = run(demo_server, tmp_path / "evi", box=BOX, **JUNE)
     bands = eechips.images(
         "S2", roi=BOX, bands="B8,B4,B2", mask="auto", crs="utm", scale=10, endpoint=demo_server.url, rate=None,
-        executor="processes:2", quiet=True, out=tmp_path / "bands", **MAY,
+        executor="processes:2", quiet=True, out=tmp_path / "bands", **JUNE,
     )  # fmt: skip
     assert made.counts == {"done": 2}
     files = {Path(file).name[11:]: file for file in bands.units["file"]}

@@ -30,7 +30,7 @@ from local_tests.support.local_earth_engine import Server
 ROI = "-105.3,40.15,-105.29,40.16"
 JUNE = {"roi": ROI, "start": "2020-06-01", "end": "2020-07-01"}
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
-CLOUDY = "2020-06-04"  # a third of the region is under clouds
+CLOUDY = "2020-06-10"  # a third of the region is under clouds
 
 
 def fetch(server: Server, out: Path, dataset: str = "S2", **options: Any) -> eechips.Run:
@@ -113,7 +113,7 @@ def test_arrays_keep_the_types_of_their_bands(demo_server: Server, tmp_path: Pat
 
 
 def test_a_picture_is_transparent_under_clouds(demo_server: Server, tmp_path: Path) -> None:
-    run = fetch(demo_server, tmp_path, format="png", mask="cs_cdf:0.5", **JUNE | {"start": CLOUDY, "end": "2020-06-05"})
+    run = fetch(demo_server, tmp_path, format="png", mask="cs_cdf:0.5", **JUNE | {"start": CLOUDY, "end": "2020-06-11"})
     (unit,) = run.units.to_dict("records")
     with Image.open(run.path / unit["file"]) as picture:
         assert picture.mode == "RGBA"

@@ -13,14 +13,15 @@ Bands, scales and properties: https://developers.google.com/earth-engine/dataset
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_DYNAMICWORLD_V1
 
-Searches find a pass every fifth day. Images of other moments are found by their names.
+Searches find the passes of the orbit that is nearest to a tile, on their real days: see ``sentinel2_orbit``. Images of
+other orbits and moments are found by their names. Swaths have no edges: a tile is seen whole.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
@@ -32,6 +33,7 @@ from eechips_local.demo import (
     cloud_cover,
     mgrs,
     noise,
+    sentinel2_orbit,
     sentinel2_product,
     synthetic_label,
 )
@@ -39,6 +41,7 @@ from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.masked_source import MaskedSource
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.sentinel2_orbit import Datatake
 from eechips_local.demo.sentinel2_scenes import (
     BANDS,
     DYNAMIC_WORLD,
@@ -66,7 +69,7 @@ FIRST = date(2017, 3, 28)
 FIRST_TOP = date(2015, 6, 27)
 """No image of the top of the atmosphere is older."""
 
-_REPEAT = 5
+_REPEAT = sentinel2_orbit.REPEAT.days
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
 FIRST_OFFSET = date(2022, 1, 25)
@@ -99,7 +102,7 @@ _CONSTANT = PixelGrid("EPSG:4326", Affine(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), 36
 
 @dataclass(frozen=True, slots=True, order=True)
 class Granule:
-    """A pass over a tile: when it was seen (UTC, whole seconds), when processed, and where."""
+    """A pass over a tile: when its datatake starts (UTC, whole seconds), when it was processed, and where."""
 
     seen: datetime
     made: datetime
@@ -114,6 +117,11 @@ class Granule:
     def when(self) -> date:
         """The day that the pass counts as, at the place itself."""
         return (self.seen + timedelta(hours=mgrs.middle(self.tile)[0] / 15.0)).date()
+
+    @property
+    def datatake(self) -> Datatake:
+        """The datatake, of those that show the tile, that passes next to that time."""
+        return min(sentinel2_orbit.datatakes(self.tile), key=lambda datatake: datatake.away(self.seen))
 
     @property
     def overpass(self) -> Sentinel2Overpass:
@@ -133,40 +141,9 @@ def _number(tile: MgrsTile) -> int:
     return (tile.zone * 2 + tile.southern) * 1024 + tile.column * 128 + tile.row
 
 
-_ORBITS = 143
-
-
-def _orbit(tile: MgrsTile) -> int:
-    """Return relative orbit, 1 to 143: strips of 360/143 degrees."""
-    return int((mgrs.middle(tile)[0] + 180.0) * (_ORBITS / 360.0)) % _ORBITS + 1
-
-
-def _by_orbit(tiles: Iterable[MgrsTile]) -> Mapping[int, Sequence[MgrsTile]]:
-    tiles_by_orbit: dict[int, list[MgrsTile]] = {}
-    for tile in tiles:
-        tiles_by_orbit.setdefault(_orbit(tile), []).append(tile)
-    return tiles_by_orbit
-
-
-@cache
-def _all_by_orbit() -> Mapping[int, Sequence[MgrsTile]]:
-    return _by_orbit(mgrs.tiles(None))
-
-
-def _passes(orbit: int, first: date, last: date) -> Iterator[tuple[date, datetime]]:
-    """Yield day and moment of an orbit's passes from a day on, before another one: every fifth day."""
-    strip = (orbit - 0.5) * (360.0 / _ORBITS) - 180.0
-    start = first.toordinal()
-    for ordinal in range(start + (3 * orbit - start) % _REPEAT, last.toordinal(), _REPEAT):
-        when = date.fromordinal(ordinal)
-        midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
-        # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
-        yield when, midnight + timedelta(seconds=int(37_800 - strip * 240.0))
-
-
-def _by_day(orbit: int, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
-    """Return one of the tiles for each day, at the place itself, on which a pass of an orbit is; and their number."""
-    _, seen = next(_passes(orbit, FIRST, FIRST + timedelta(days=_REPEAT)))
+def _by_day(datatake: Datatake, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
+    """Return one of the tiles for each day, at the place itself, on which they are seen; and their number."""
+    seen = next(datatake.starts(FIRST, FIRST + sentinel2_orbit.REPEAT))
     days = {tile: Granule(seen, seen, tile).when for tile in tiles}
     tile_of = {day: tile for tile, day in days.items()}
     return [(tile_of[day], number) for day, number in Counter(days.values()).items()]
@@ -174,13 +151,13 @@ def _by_day(orbit: int, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]
 
 def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterator[Granule]:
     """Yield the passes over a tile in the time of a query, from a day on, before another one."""
-    for when, seen in _passes(_orbit(tile), first, last):
+    for seen in sentinel2_orbit.datatakes(tile)[0].starts(first, last):
         if is_in_time(_milliseconds(seen), query):
-            yield _granule(tile, seen, when)
+            yield _granule(tile, seen)
 
 
-def _granule(tile: MgrsTile, seen: datetime, when: date) -> Granule:
-    generated = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
+def _granule(tile: MgrsTile, seen: datetime) -> Granule:
+    generated = seen + timedelta(seconds=600 + int(noise.random(_number(tile), seen.toordinal(), 1011)[0] * 900.0))
     return Granule(seen, generated, tile)
 
 
@@ -239,9 +216,9 @@ class Product(ImageSearch):
         for ordinal in range(first.toordinal(), last.toordinal()):
             when, after = date.fromordinal(ordinal), date.fromordinal(ordinal + 1)
             passes = [
-                _granule(tile, seen, when)
-                for orbit, below in tiles.items()
-                for _, seen in _passes(orbit, when, after)
+                _granule(tile, seen)
+                for datatake, below in tiles.items()
+                for seen in datatake.starts(when, after)
                 if is_in_time(_milliseconds(seen), query)
                 for tile in below
             ]
@@ -252,13 +229,15 @@ class Product(ImageSearch):
                 if image is not None:
                     yield image
 
-    def _tiles(self, query: Query) -> Mapping[int, Sequence[MgrsTile]]:
-        """Return the tiles of a query by the orbits that pass over them."""
+    def _tiles(self, query: Query) -> Mapping[Datatake, Sequence[MgrsTile]]:
+        """Return the tiles of a query by the datatakes that show them."""
         name = query.equals.get("MGRS_TILE")
         if isinstance(name, str):
             only = mgrs.named(name)
-            return _by_orbit([only] if only is not None else [])
-        return _all_by_orbit() if query.bounds is None else _by_orbit(mgrs.tiles(query.bounds))
+            return sentinel2_orbit.by_datatake([only] if only is not None else [])
+        if query.bounds is None:
+            return sentinel2_orbit.everything()
+        return sentinel2_orbit.by_datatake(mgrs.tiles(query.bounds))
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``. Which images Dynamic World has depends on the clouds."""
@@ -267,9 +246,9 @@ class Product(ImageSearch):
         first, last = days_of(query, self.first, self.until)
         return sum(
             len(_versions(Granule(seen, seen, tile))) * number
-            for orbit, tiles in _all_by_orbit().items()
-            for tile, number in _by_day(orbit, tiles)
-            for _, seen in _passes(orbit, first, last)
+            for datatake, tiles in sentinel2_orbit.everything().items()
+            for tile, number in _by_day(datatake, tiles)
+            for seen in datatake.starts(first, last)
             if is_in_time(_milliseconds(seen), query)
         )
 
@@ -289,7 +268,7 @@ class Product(ImageSearch):
         except ValueError:
             return None
         granule = Granule(seen, generated, tile)
-        return self._image(granule) if self.first <= granule.when < self.until else None
+        return self._image(granule) if self.first <= seen.date() < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
         return _image(self, granule)
@@ -336,11 +315,11 @@ def _image(product: Product, granule: Granule) -> ImageAsset | None:
 
 
 def days_of(query: Query, first: date, last: date) -> tuple[date, date]:
-    """Return days whose passes may fall in a query's time; local days begin up to half a day off."""
+    """Return days (UTC) whose passes may fall in a query's time."""
     if query.start is not None:
-        first = max(first, _day(query.start) - timedelta(days=1))
+        first = max(first, _day(query.start))
     if query.end is not None:
-        last = min(last, _day(query.end) + timedelta(days=2))
+        last = min(last, _day(query.end) + timedelta(days=1))
     return first, max(first, last)
 
 
@@ -378,10 +357,9 @@ def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[Ban
 
 def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[BandInfo], dict[str, Any]]:
     azimuth, zenith = cloud_cover.sun(granule.overpass.north, granule.when)
-    craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
     cloudy = Later(lambda: granule.cloudy)
-    orbit = _orbit(granule.tile)
-    letter = craft[-1]
+    orbit = granule.datatake.orbit
+    letter, absolute = granule.datatake.craft(granule.seen)
     level = "1C" if at_top else "2A"
     baseline = next(name for first, name in _BASELINES if granule.when >= first)
     product = (
@@ -394,9 +372,9 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "DATASTRIP_ID": (
             f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
         ),
-        "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{orbit:06d}_N{baseline}",
+        "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{absolute:06d}_N{baseline}",
         "GENERATION_TIME": _milliseconds(granule.made),
-        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{orbit:06d}_{granule.seen:%Y%m%dT%H%M%S}",
+        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{granule.seen:%Y%m%dT%H%M%S}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
@@ -404,7 +382,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "PRODUCT_ID": product,
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
         "SENSING_ORBIT_NUMBER": orbit,
-        "SPACECRAFT_NAME": craft,
+        "SPACECRAFT_NAME": f"Sentinel-2{letter}",
         **sentinel2_product.properties(at_top, granule.when, 0 if granule.when < FIRST_OFFSET else _OFFSET),
     }
     if not at_top:

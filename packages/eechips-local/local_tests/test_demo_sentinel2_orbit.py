@@ -1,0 +1,76 @@
+"""Sentinel-2 passes over the demo planet on the days, and on the orbits, on which it really does."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+
+from eechips_local.demo import DemoStore, mgrs, sentinel2_orbit
+from eechips_local.evaluation.model import ImageAsset, Query
+
+STORE = DemoStore(date(2026, 1, 1))
+S2 = "COPERNICUS/S2_HARMONIZED"
+
+# Satellite, start of the datatake, relative orbit and tile: parts of names of products in public repositories.
+PRODUCTS = """
+S2A_20160105T143732_R096_T19KGT S2A_20160212T084052_R064_T36UYA S2A_20160623T105652_R094_T31UDQ
+S2A_20160812T143752_R096_T20MKB S2A_20160820T003712_R059_T55LCD S2A_20161208T102422_R065_T33UVB
+S2A_20161213T093402_R136_T34UFD S2A_20170412T110621_R137_T29RPQ S2A_20180220T105051_R051_T30SYJ
+S2B_20180226T083909_R064_T36RTV S2B_20180420T103019_R108_T32TLT S2B_20180602T104019_R008_T32UNE
+S2B_20180606T033629_R061_T48RUQ S2B_20181226T141039_R110_T20JLL S2A_20190101T082331_R121_T34HCH
+S2A_20190212T142031_R010_T19FDF S2A_20190428T095031_R079_T35VLF S2A_20190613T182921_R027_T12UUA
+S2B_20190629T212529_R043_T06VVN S2B_20190828T043709_R033_T48VUP S2A_20191201T000241_R030_T55HGB
+S2A_20200113T095351_R079_T32PLQ S2A_20200520T105031_R051_T31UDP S2B_20200911T212529_R043_T05VPG
+S2A_20201211T134211_R124_T22MGD S2B_20210306T100029_R122_T33UWR S2B_20210514T084559_R107_T35TPE
+S2B_20210925T101019_R022_T33UUP S2B_20211231T070049_R120_T38LRK S2A_20220207T002711_R016_T54HWE
+S2A_20220408T050651_R019_T44RNS S2A_20220622T130301_R095_T23KQQ S2B_20220713T093549_R036_T36WWU
+S2A_20220723T153611_R111_T19UEQ S2A_20221125T112411_R037_T29TNF S2B_20230225T060829_R134_T42UYU
+S2B_20230905T151659_R025_T20TMS S2C_20250301T111031_R137_T31UCU S2C_20250323T014711_R017_T53SLU
+S2C_20250527T191931_R099_T10VFL S2C_20250813T165911_R069_T14QMG S2C_20250831T075631_R035_T35JNM
+"""
+
+
+def test_real_images_have_the_orbits_and_satellites_of_their_products() -> None:
+    for product in PRODUCTS.split():
+        craft, text, orbit, tile = product.split("_")
+        image = STORE.get(f"{S2}/{text}_{text}_{tile}")
+        assert isinstance(image, ImageAsset)
+        found = [image.properties[name] for name in ("SPACECRAFT_NAME", "SENSING_ORBIT_NUMBER")]
+        assert found == [f"Sentinel-{craft[1:]}", int(orbit[1:])], product
+        # The planet's datatakes start where land does, the real ones at times later.
+        start = datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+        known = mgrs.named(tile[1:])
+        assert known is not None
+        away = min(datatake.away(start) for datatake in sentinel2_orbit.datatakes(known))
+        assert away < timedelta(minutes=18), product
+
+
+def test_orbits_are_numbered_as_in_datatakes() -> None:
+    """Of products in public repositories, and Sentinel-2 metadata in the documentation of geedim."""
+    for identifier, tile in (
+        ("GS2A_20190101T082331_018422", "34HCH"),
+        ("GS2B_20181226T103439_009429", "32TLR"),
+        ("GS2B_20210306T100029_020883", "33UWR"),
+        ("GS2A_20201211T134211_028578", "22MGD"),
+        ("GS2A_20220414T084601_035568", "37UCA"),
+        ("GS2C_20250826T172222_005087", "15TVG"),
+    ):
+        moment = identifier.split("_")[1]
+        image = STORE.get(f"{S2}/{moment}_{moment}_T{tile}")
+        assert isinstance(image, ImageAsset)
+        assert image.properties["DATATAKE_IDENTIFIER"].startswith(identifier)
+
+
+def test_searches_find_the_days_of_the_orbit_that_passes_nearest() -> None:
+    """As 20200620T174911_20200620T180052_T13TDE and 20200929T080731_20200929T083634_T34HEJ of the archive."""
+    for tile, start, days in (
+        ("13TDE", date(2020, 6, 1), [5, 10, 15, 20, 25, 30]),
+        ("34HEJ", date(2020, 9, 1), [4, 9, 14, 19, 24, 29]),
+    ):
+        first, last = (
+            datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp() * 1000.0
+            for day in (start, start + timedelta(days=30))
+        )
+        images = list(STORE.get(S2).images(Query(start=first, end=last, equals={"MGRS_TILE": tile})))  # type: ignore[union-attr]
+        assert [int(image.properties["system:index"][6:8]) for image in images] == days
+        crafts = [image.properties["SPACECRAFT_NAME"][-1] for image in images]
+        assert "".join(crafts) in ("ABABAB", "BABABA")
