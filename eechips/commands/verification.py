@@ -265,7 +265,7 @@ def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
 
 def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
     """Return the configuration of a run that fetches a sample into a temporary folder of this machine."""
-    name = "processes" if config.executor_class.is_remote else config.executor.partition(":")[0]
+    name = "processes" if config.executor_class.is_remote else config.chosen_executor.name
     return dataclasses.replace(
         config,
         out=folder,
@@ -274,7 +274,7 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
         estimate=None,
         share_requests=False,
         reuses_connections=False,
-        executor=name if name == "threads" else f"{name}:{min(config.processes, count)}",
+        executor=name if name == "threads" else f"{name}:{min(config.chosen_executor.workers, count)}",
         pipeline_options=(),
         budget="",
         command="eechips verify --refetch",

@@ -14,7 +14,7 @@ from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, 
 from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.engine.executors import EXECUTORS, find_executor
+from eechips.engine.executors import EXECUTORS, ExecutorChoice, find_executor
 from eechips.engine.run_budget import RunBudget
 from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
@@ -43,8 +43,6 @@ RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Work
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
 (https://developers.google.com/earth-engine/guides/usage, read 2025-11)."""
-_PROCESSES = 25
-"""Worker processes of a run; each has several units at once."""
 _MOST_IN_FLIGHT = 1000
 """Slots that ``auto`` can grow to."""
 _LOCAL_IN_FLIGHT = 40
@@ -55,8 +53,6 @@ _LEAST_RATE = 0.001
 """Requests a second. Fewer are a mistake; systems cannot wait as long as the least numbers demand."""
 _LONGEST_WAIT = 86400.0
 """Seconds of a time-out of a connection, and between repeats."""
-_MOST_WORKERS = 10_000
-"""Each worker has a part of the memory that they share."""
 _ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -367,7 +363,6 @@ class RunConfig:
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
         self._check_executor()
-        self._check_pipeline()
         self._check_exports()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
@@ -394,17 +389,8 @@ class RunConfig:
             check_endpoint(self.endpoint)
 
     def _check_executor(self) -> None:
-        name, colon, rest = self.executor.partition(":")
-        if name not in EXECUTORS or (colon and not (rest.isdecimal() if name != "dask" else rest)):
-            names = (*EXECUTORS.names, "NAME:N", "dask:ADDRESS")
-            raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
-        if colon and name == "threads":
-            raise UsageError(f"executor={self.executor!r}: threads have no number; `in_flight` limits the requests")
-        if not 1 <= self.processes <= _MOST_WORKERS:
-            raise UsageError(f"executor={self.executor!r}: the number of workers must be 1 to {_MOST_WORKERS:,}")
-
-    def _check_pipeline(self) -> None:
-        if self.pipeline_options and self.executor.partition(":")[0] != "beam":
+        executor = self.chosen_executor  # raises what is wrong with the option
+        if self.pipeline_options and executor.name != "beam":
             word = self.pipeline_options[0]
             hint = "; options of Beam need executor='beam'" if word.startswith("--") else ""
             raise UsageError(f"unexpected argument {word!r}{hint}")
@@ -452,19 +438,12 @@ class RunConfig:
     @property
     def executor_class(self) -> type[Executor[Any]]:
         """The class of the executor; a package that it needs may be missing."""
-        return find_executor(self.executor.partition(":")[0])
+        return find_executor(self.chosen_executor.name)
 
     @property
-    def scheduler(self) -> str | None:
-        """The address of a Dask scheduler, if ``executor`` has one."""
-        rest = self.executor.partition(":")[2]
-        return None if not rest or rest.isdecimal() else rest
-
-    @property
-    def processes(self) -> int:
-        """Maximum number of worker processes: that of ``executor``, or 25."""
-        rest = self.executor.partition(":")[2]
-        return int(rest) if rest.isdecimal() else _PROCESSES
+    def chosen_executor(self) -> ExecutorChoice:
+        """``executor`` by its parts."""
+        return ExecutorChoice.parse(self.executor)
 
     @property
     def limits(self) -> RunBudget:

@@ -82,7 +82,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
     """
     executor = config.executor_class
     if recipe is not None and not traits_of(recipe).needs_service:
-        throttle = Throttle(executor.sharing_context(), _own_limits(recipe, config), clients=config.processes + 1)
+        throttle = Throttle(
+            executor.sharing_context(), _own_limits(recipe, config), clients=config.chosen_executor.workers + 1
+        )
         alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
         with use_transport(alone.transport):
             yield Session(alone, throttle, (), None)
@@ -93,7 +95,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         if target.credentials is not None and executor.sharing_context() is not None:
             target = replace(target, shared_token=SharedToken(is_shared=True))
         target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
-        throttle = Throttle(executor.sharing_context(), quota_limits(config, target), clients=config.processes + 1)
+        throttle = Throttle(
+            executor.sharing_context(), quota_limits(config, target), clients=config.chosen_executor.workers + 1
+        )
         name = "eechips" if recipe is None else f"eechips {recipe.name}"
         sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:
@@ -122,7 +126,7 @@ def _start_server(
             config.local_assets,
             demo_datasets="all" if config.is_synthetic else None,
             archive=config.archives,
-            in_flight=config.most_in_flight + config.processes,
+            in_flight=config.most_in_flight + config.chosen_executor.workers,
             log=log,
             drive=exports.drive,
             buckets=exports.buckets,

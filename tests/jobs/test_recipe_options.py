@@ -189,7 +189,7 @@ def test_visualization_is_the_dataset_s_unless_given() -> None:
 
 def test_options_go_to_the_recipe_or_to_the_run() -> None:
     recipe, config = sample_recipe({"dataset": "NAIP", "per_ecoregion": 2, "local": True, "executor": "processes:3"})
-    assert (recipe.sample.options.per_ecoregion, config.is_local, config.processes) == (2, True, 3)
+    assert (recipe.sample.options.per_ecoregion, config.is_local, config.chosen_executor.workers) == (2, True, 3)
     assert config.out == Path("outputs/sample-naip")
     _, config = make_recipe(TimeSeries, {"dataset": "MODIS/061/MOD11A2", "regions": "A/B", "out": "elsewhere"})
     assert config.out == Path("elsewhere")
