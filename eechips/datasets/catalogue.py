@@ -80,8 +80,8 @@ def find_dataset(name: str) -> Dataset | None:
     """Find a dataset.
 
     Args:
-        name: a short name or synonym in any case ("NAIP", "sentinel2"), an asset id ("USDA/NAIP/DOQQ"), or the path of
-            a record ("fields.toml").
+        name: a short name or synonym in any case, also with blanks or hyphens ("NAIP", "Sentinel 2"), an asset id
+            ("USDA/NAIP/DOQQ"), or the path of a record ("fields.toml").
 
     Returns:
         The record; None for an asset id without one. Datasets of eechips come before those of other packages.
@@ -93,7 +93,7 @@ def find_dataset(name: str) -> Dataset | None:
     if is_record_file(name):
         return read_dataset(Path(name).expanduser())
     declared = _names_of_datasets()
-    key = declared.get(name) or declared.get(name.upper())
+    key = declared.get(name) or declared.get(_fold(name))
     return DATASETS.get(key) if key else None
 
 
@@ -145,8 +145,9 @@ def suggest_datasets(name: str) -> str:
     """
     known = {text.lower(): names.alias for names in _list_names().values() for text in (names.alias, *names.synonyms)}
     known |= {names.id.lower(): names.id for names in _list_names().values()}
-    matches = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    alike = list(dict.fromkeys(known[match] for match in matches))
+    successors = [text for text in known if "/" in name and text.startswith(name.lower())]  # S2_SR_HARMONIZED of S2_SR
+    matches = [*successors, *difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
+    alike = list(dict.fromkeys(known[match] for match in matches))[:3]
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
 
 
@@ -158,12 +159,17 @@ def _list_names() -> dict[str, RecordNames]:
 
 @cache
 def _names_of_datasets() -> dict[str, str]:
-    """Return the name that declares a dataset by each of its names: short names in upper case, and its id."""
+    """Return the name that declares a dataset by each of its names: its id, and short names as they are compared."""
     declared_by_name: dict[str, str] = {}
     for declared, names in _list_names().items():
-        for name in (names.alias, *names.synonyms, names.id):
+        for name in (*map(_fold, (names.alias, *names.synonyms)), names.id):
             declared_by_name.setdefault(name, declared)
     return declared_by_name
+
+
+def _fold(name: str) -> str:
+    """Return a short name as names are compared: in upper case, without blanks, hyphens and underscores."""
+    return "".join(letter for letter in name.upper() if letter not in " -_")
 
 
 def _read_resource(point: metadata.EntryPoint) -> tuple[str, str]:

@@ -52,6 +52,7 @@ def test_misspelt_names_get_suggestions() -> None:
     assert suggest_datasets("NIAP").startswith("; did you mean NAIP")
     assert "USDA/NAIP/DOQQ" in suggest_datasets("USDA/NAIP/DOQ")
     assert suggest_datasets("SENTINEL3") == "; did you mean S2 or S1?"
+    assert suggest_datasets("COPERNICUS/S2_SR").startswith("; did you mean COPERNICUS/S2_SR_HARMONIZED")
     assert suggest_datasets("qqqqqqqq") == ""
 
 
@@ -64,6 +65,10 @@ def test_misspelt_names_get_suggestions() -> None:
         ("DEM", "SRTM"),
         ("landsat8", "L8"),
         ("era5", "ERA5_LAND_MONTHLY"),
+        ("Landsat 8", "L8"),
+        ("dynamic-world", "DYNAMICWORLD"),
+        ("modis lst", "MODIS_LST"),
+        ("S2_SR", "S2"),
     ],
 )
 def test_datasets_have_synonyms(name: str, alias: str) -> None:
