@@ -5,7 +5,8 @@
     python benchmarks/catalogue_examples.py /tmp/catalogue/examples --node /tmp/node --seed 1 --sheets /tmp/sheets
 
 Each example runs in Node.js with Google's client; ``Map``, ``ui`` and ``print`` only keep what they are given. Layers
-are drawn then where and as large as the example shows them, 512 pixels of the map wide, in 128 pixels.
+are drawn then where and as large as the example shows them, 512 pixels of the map wide, in 128 pixels; images of an
+example that shows no place where they lie.
 
 A layer is absurd if all of its pixels are masked, if all are alike, or if more than 90% lie outside of its own stretch;
 a table, if no row lies in view. Drawn rows, and maps of where something is, may be alike where others are masked. A
@@ -26,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +67,7 @@ const map = new Proxy({addLayer,
 const print = (...things) => things.forEach((thing) => {
   if (thing instanceof ee.ComputedObject) shown.prints.push(encode(thing));
 });
-const end = (message) => { console.log("SHOWN " + JSON.stringify({...shown, message})); process.exit(0); };
+const end = (message) => process.stdout.write("SHOWN " + JSON.stringify({...shown, message}) + "\\n", process.exit);
 const run = () => {
   try {
     const known = {ee, Map: map, print, ui: anything(), Chart: anything(), Export: anything(), require: anything()};
@@ -119,7 +121,19 @@ def view(shown: dict[str, Any]) -> tuple[float, float, float, float]:
     return longitude - half, max(-89.0, latitude - tall), longitude + half, min(89.0, latitude + tall)
 
 
-def drawn(layer: dict[str, Any], box: tuple[float, float, float, float]) -> tuple[Verdict, Any]:
+def own_view(thing: Any, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return the bounds of a layer that no view is stated of, if it lies somewhere: where a user looks for it."""
+    import ee
+
+    shape = thing if isinstance(thing, ee.Geometry) else thing.geometry()
+    if shape.isUnbounded().getInfo():
+        return box
+    ring = shape.bounds(1000).coordinates().getInfo()[0]
+    (west, south), (east, north) = ring[0], ring[2]
+    return (west, south, east, north) if west < east < west + 90.0 and south < north else box
+
+
+def drawn(layer: dict[str, Any], box: tuple[float, float, float, float], *, is_stated: bool) -> tuple[Verdict, Any]:
     """Return the verdict on a layer, and its picture."""
     import ee
 
@@ -130,6 +144,8 @@ def drawn(layer: dict[str, Any], box: tuple[float, float, float, float]) -> tupl
         return (Verdict("plausible") if count.getInfo() else Verdict("absurd", "no row in view")), None
     if kind not in ("Image", "ImageCollection") or ".load" not in layer["expression"]:
         return Verdict("plausible"), None
+    if kind == "Image" and not is_stated:
+        box = own_view(thing, box)
     image = ee.ImageCollection(thing).mosaic() if kind == "ImageCollection" else ee.Image(thing)
     bands = vis.get("bands") or image.bandNames().getInfo()
     bands = bands.split(",") if isinstance(bands, str) else bands
@@ -199,7 +215,8 @@ def judged_parts(script: Path, url: str, node: Path, seconds: float) -> Iterator
     except Exception as error:  # noqa: BLE001 - whatever an example raises is judged
         yield ended(f"{type(error).__name__}: {error}"), None
         return
-    steps = [(drawn, layer) for layer in shown["layers"]] + [(printed, text) for text in shown.get("prints", ())]
+    seen = partial(drawn, is_stated=bool(shown.get("center") or shown.get("object")))
+    steps = [(seen, layer) for layer in shown["layers"]] + [(printed, text) for text in shown.get("prints", ())]
     for step, what in steps:
         try:
             verdict, picture = step(what, box)

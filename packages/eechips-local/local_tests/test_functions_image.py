@@ -130,7 +130,7 @@ class TestRemap:
 
     @pytest.mark.slow
     @settings(max_examples=60, deadline=None)
-    @given(st.dictionaries(st.integers(-9, 9), st.integers(-99, 99), max_size=8), st.integers(-9, 9))
+    @given(st.dictionaries(st.integers(-9, 9), st.integers(-99, 99), min_size=1, max_size=8), st.integers(-9, 9))
     def test_is_a_dictionary(self, table: dict[int, int], value: int) -> None:
         expected = table.get(value, 1000)
         call = invoke(
