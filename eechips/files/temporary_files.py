@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
 import weakref
@@ -88,6 +89,14 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
             is_scratch = path.name.startswith(SCRATCH_PREFIX) and path.is_dir()
             count += remove_tree(path, right) if is_scratch else remove(path, right)
     return count
+
+
+def sweep_beside(path: Path, asking: Writer) -> None:
+    """Remove what killed processes have left of one file, beside it: no command sweeps the folder of just any file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if is_abandoned(left.name, asking):
+            with contextlib.suppress(PermissionError):  # another user's
+                remove(left, AbandonedFile(asking))
 
 
 def _sweep_flat(root: Path) -> None:

@@ -21,6 +21,7 @@ from typing import IO, TypeVar
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import NamedPath, remove, replace
+from eechips.files.temporary_files import sweep_beside
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.lockfile.lockfile_records import LockedAsset, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.run_signature import is_signed, sign
@@ -214,8 +215,10 @@ def write_lockfile(
     Raises:
         StorageError: if it cannot be written.
     """
-    temporary = path.with_name(temporary_name(path.name, str(new_writer())))
+    writer = new_writer()
+    temporary = path.with_name(temporary_name(path.name, str(writer)))
     try:
+        sweep_beside(path, writer)
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             members = {_member(locked): data for locked, data in zip(header.inputs, inputs, strict=True)}
             for name, data in members.items():

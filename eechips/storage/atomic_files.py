@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import IO
 
 from eechips.errors import StorageError
 from eechips.files.removal import NamedPath, remove, replace
-from eechips.files.temporary_names import is_abandoned, new_writer, temporary_name
+from eechips.files.temporary_files import sweep_beside
+from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
 from eechips.storage.paths import is_device
 
@@ -32,9 +32,7 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     target, writer = Path(os.path.realpath(path)), new_writer()
     temporary = target.with_name(temporary_name(target.name, str(writer))) if is_replaced else path
     with _named(path):
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-            if is_abandoned(left.name, writer):
-                remove(left, NamedPath())
+        sweep_beside(target, writer)
         file = temporary.open("w", encoding="utf-8")
     is_wanted = False
     try:

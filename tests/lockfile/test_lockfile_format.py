@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,8 @@ import eechips
 from eechips.cli import main
 from eechips.commands.service_queries import service_of_source
 from eechips.errors import EechipsError, StorageError, UsageError
-from eechips.lockfile.lockfile_format import Lockfile
+from eechips.files.temporary_names import temporary_name
+from eechips.lockfile.lockfile_format import Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import FORMAT
 from eechips.manifest import run_signature
 
@@ -287,11 +290,20 @@ def test_a_changed_input_is_refused(tmp_path: Path) -> None:
 
 
 def test_equal_runs_have_equal_lockfiles(tmp_path: Path) -> None:
-    from eechips.lockfile.lockfile_format import write_lockfile
-
     with Lockfile(write(tmp_path / "a.lock")) as lockfile:
         lines, assets = [unit.to_line() for unit in lockfile.units()], [each.to_line() for each in lockfile.assets()]
         for name in ("b.lock", "c.lock"):
             write_lockfile(tmp_path / name, lockfile.header, (), assets, lines)
     assert (tmp_path / "b.lock").read_bytes() == (tmp_path / "c.lock").read_bytes()
     assert [unit.to_line() for unit in read(tmp_path / "b.lock")] == lines
+
+
+def test_a_lockfile_replaces_what_a_killed_process_has_left_of_it(tmp_path: Path) -> None:
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
+    token = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    left = {name: tmp_path / temporary_name(name, token) for name in ("run.lock", "other.lock")}
+    for path in left.values():
+        path.write_bytes(b"half")
+    with Lockfile(write(tmp_path / "first.lock")) as lockfile:
+        write_lockfile(tmp_path / "run.lock", lockfile.header, (), (), ())
+    assert (left["run.lock"].exists(), left["other.lock"].exists()) == (False, True)
