@@ -41,7 +41,7 @@ _bands = click.option(
     metavar="N",
     help="Maximum number of chips, selected equally from each stratum.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random selection.")
 def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -> None:
     """Make the report of a run: one HTML file that needs no network.
 
@@ -82,7 +82,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     show_default=True,
     help="Edge of a chip in the picture, in pixels.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random selection.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random selection.")
 @click.option(
     "--out",
     type=LocalPath(dir_okay=False),

@@ -245,7 +245,7 @@ def parse_box(text: str) -> BoxRegion:
         raise RegionError(f"latitudes of {text!r} are beyond 90: is it S,W,N,E? Longitudes come first: {swapped}")
     if not -90.0 <= south < north <= 90.0:
         raise RegionError(f"latitudes of {text!r} must be within -90 and 90, and S below N")
-    if west == east:
+    if west == east or (west, east) == (180.0, -180.0):
         raise RegionError(f"{text!r} has no width")
     return BoxRegion(west, south, east, north)
 

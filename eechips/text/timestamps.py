@@ -8,6 +8,9 @@ from datetime import datetime, timezone
 
 _TIMESTAMP = re.compile(r"(?P<head>[^.]+?)(?:[.,](?P<fraction>\d+))?(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?")
 
+_EXTENDED = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].*)?", re.ASCII)
+"""The form that every Python reads: from 3.11 on, they also read ``20200101`` and ``2020-W01-1``; services do not."""
+
 
 def format_utc(milliseconds: float) -> str:
     """Format milliseconds since 1970 as ISO 8601 date and time, UTC."""
@@ -29,7 +32,7 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Parse an ISO 8601 or RFC 3339 timestamp or date; return None if the text is neither.
+    """Parse an RFC 3339 timestamp, or a date of the form ``2020-01-31``; return None if the text is neither.
 
     The result is aware; a text without an offset is taken as UTC. ``datetime.fromisoformat`` of Python 3.10 accepts
     neither ``Z``, nor offsets of hours alone, nor fractions of other lengths than 3 and 6 digits.
@@ -47,6 +50,8 @@ def parse_timestamp(text: str) -> datetime | None:
             zone += ":00"
         elif len(zone) == 5:
             zone = f"{zone[:3]}:{zone[3:]}"
+    if _EXTENDED.fullmatch(head) is None:
+        return None
     try:
         moment = datetime.fromisoformat(head + zone)
     except ValueError:

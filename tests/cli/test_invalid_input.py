@@ -52,6 +52,8 @@ def refuse(*arguments: str) -> str:
         (["--start", "2020-06-01", "--end", "2020-06-01"], "the start (2020-06-01) must be before the end"),
         (["--start", "yesterday"], "the start 'yesterday' is not a date (YYYY-MM-DD)"),
         (["--end", "2020-02-31"], "the end '2020-02-31' is not a date (YYYY-MM-DD)"),
+        (["--start", "20200101"], "the start '20200101' is not a date (YYYY-MM-DD)"),
+        (["--start", "2020-W01-1"], "the start '2020-W01-1' is not a date (YYYY-MM-DD)"),
         (["--per-ecoregion", "0"], "--per-ecoregion must be at least 1, not 0"),
         (["--limit", "0"], "--limit must be at least 1, not 0"),
         (["--size", "0"], "--size must be 4 to 10,000 pixels, not 0x0"),
@@ -203,3 +205,8 @@ def test_an_option_whose_value_may_be_left_out_is_typed_alone_or_not_at_all() ->
     assert command_words(command, {"local": True}) == ["--local"]
     assert command_words(command, {"local": False, "mask": False}) == []
     assert command_words(command, {"local": "assets"}) == ["--local=assets"]
+
+
+@pytest.mark.parametrize("command", ["preview", "report"])
+def test_a_seed_below_zero_is_refused(command: str) -> None:
+    assert refuse(command, "run", "--seed", "-1").startswith("Invalid value for '--seed': -1 is not in the range x>=0")

@@ -55,6 +55,7 @@ def test_a_box_across_the_antimeridian() -> None:
     ("text", "message"),
     [
         ("-105,40,-105,41", "has no width"),
+        ("180,0,-180,1", "has no width"),
         ("-105,41,-104,40", "S below N"),
         ("-105,40,-104,91", "within -90 and 90"),
         ("-105,40,255,41", "within -180 and 180"),
