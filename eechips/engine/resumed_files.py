@@ -46,7 +46,7 @@ class ResumeCheck:
         Raises:
             TransientError, StorageError, ConfigurationError: if the store cannot be read.
         """
-        known = self._known
+        known, now = self._known, self._now()
         there = self._list(name for _, name, _ in self._ledger.files())
         reasons: dict[int, str] = {}
         doubtful: list[RecordedResult] = []
@@ -54,7 +54,7 @@ class ResumeCheck:
             file = there.get(result.name)
             if file is None or file.size != result.size:
                 reasons[result.position] = describe_change(result, None if file is None else file.size, None)
-            elif file.changed is None or file.changed >= max(known, result.finished or -math.inf):
+            elif file.changed is None or file.changed >= max(known, _past(result.finished, now)):
                 doubtful.append(result)
         reasons |= dict(self._read(doubtful))
         warn_of_results(list(reasons.values()), _SHOWN)
@@ -79,13 +79,16 @@ class ResumeCheck:
     def note(self) -> None:
         """Record that all recorded files are those of the run now."""
         if self._ledger.has_plan:
-            self._ledger.note(_COMPARED, self._store.now() if isinstance(self._store, LocalStore) else time.time())
+            self._ledger.note(_COMPARED, self._now())
+
+    def _now(self) -> float:
+        return self._store.now() if isinstance(self._store, LocalStore) else time.time()
 
     @property
     def _known(self) -> float:
         """The time up to which the files are known, in seconds since 1970."""
         compared = self._ledger.meta().get(_COMPARED)
-        return float(compared) if isinstance(compared, (int, float)) else -math.inf
+        return _past(float(compared) if isinstance(compared, (int, float)) else None, self._now())
 
     def _list(self, names: Iterable[str]) -> dict[str, StoredFile]:
         """Return the files in the folders of some names, by name."""
@@ -108,6 +111,11 @@ class ResumeCheck:
             return retry.call(partial(self._store.sha256, name), self._policy)
         except FileNotFoundError:
             return None
+
+
+def _past(moment: float | None, now: float) -> float:
+    """Return a moment; minus infinity if it is unknown, or to come: the clock has been set back meanwhile."""
+    return -math.inf if moment is None or moment > now else moment
 
 
 def warn_of_results(sentences: Sequence[str], shown: int) -> None:

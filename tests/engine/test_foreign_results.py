@@ -283,6 +283,14 @@ def changed_by_a_worker(place: Place) -> None:
             path.rename(place.out / path.name)
 
 
+def changed_after_the_clock_was_set_back(place: Place) -> None:
+    """The run was made while the clock was ahead."""
+    with Ledger(place.out / "manifest.sqlite") as ledger:
+        ledger.note("compared", 4e9)
+        ledger.database.execute("UPDATE units SET finished = '2096-10-02T07:06:40.000Z'")
+    change(place.out / "chips/1.csv")
+
+
 NOT_WRITTEN = "is not what this run wrote for unit"
 OTHER_RUNS: dict[str, tuple[Callable[[Place], None], str]] = {
     "other dates": (another_run("year=2021"), 'holds another run (year: "2021" there, null here)'),
@@ -300,10 +308,16 @@ OTHER_RUNS: dict[str, tuple[Callable[[Place], None], str]] = {
     "other size": (shortened_result, NOT_WRITTEN),
     "a copy with an earlier time": (copied_with_its_time, NOT_WRITTEN),
     "results of a later plan": (changed_by_a_worker, NOT_WRITTEN),
+    "changed after the clock was set back": (changed_after_the_clock_was_set_back, NOT_WRITTEN),
 }
 
 
-@pytest.mark.parametrize("kind", slow_except(OTHER_RUNS, *USUAL & set(OTHER_RUNS), "a copy with an earlier time"))
+@pytest.mark.parametrize(
+    "kind",
+    slow_except(
+        OTHER_RUNS, *USUAL & set(OTHER_RUNS), "a copy with an earlier time", "changed after the clock was set back"
+    ),
+)
 def test_a_run_is_not_resumed_with_foreign_results(place: Place, kind: str) -> None:
     make, said = OTHER_RUNS[kind]
     assert place.run().exit_code == 0
