@@ -33,9 +33,10 @@ _STRATA = 200
 
 
 def title(data: ReportData) -> str:
-    """Return the title of the report: recipe and first dataset."""
+    """Return the title of the report: recipe, first dataset, and the number of others."""
     used = [dataset.get("title") or dataset.get("id") for dataset in data.info.get("datasets") or []]
-    return ": ".join(str(part) for part in (data.info.get("recipe") or "run", *used[:1]) if part)
+    more = f" and {len(used) - 1:,} more" if len(used) > 1 else ""
+    return ": ".join(str(part) for part in (data.info.get("recipe") or "run", *used[:1]) if part) + more
 
 
 def head(data: ReportData) -> Markup:

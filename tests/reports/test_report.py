@@ -184,8 +184,11 @@ def test_missing_and_changed_files_are_reported(run: eechips.Run) -> None:
 
 
 def test_layers_stand_side_by_side(tmp_path: Path) -> None:
-    made = finished_run.write_run(tmp_path, finished_run.layered(6))
-    data = Page(eechips.report(made)).data
+    datasets = [{"id": "S2", "title": "Sentinel-2"}, {"id": "DEM"}, {"id": "cover"}]
+    made = finished_run.write_run(tmp_path, finished_run.layered(6), recipe="sample", datasets=datasets)
+    page = Page(eechips.report(made))
+    assert page.texts["h1"] == ["sample: Sentinel-2 and 2 more"]
+    data = page.data
     assert [[picture["layer"] for picture in each] for each in data["pictures"].values()] == [
         ["S2", "DEM", "cover"]
     ] * 6
