@@ -161,7 +161,8 @@ class Samples(Sequence[Sample]):
         sample_fields = [fields_of(json.loads(text)) for text in self._units["unit"].to_pylist()]
         if sample_fields and not any(name in fields for fields in sample_fields):
             there = ", ".join(dict.fromkeys(key for fields in sample_fields for key in fields))
-            raise UsageError(f"no sample has a field '{name}'; there are: {there or 'none'}")
+            layer = ", which is a layer of pixels" if name in self.arrays else ""
+            raise UsageError(f"no sample has a field '{name}'{layer}; there are: {there or 'none'}")
         return [fields.get(name) for fields in sample_fields]
 
     @cached_property

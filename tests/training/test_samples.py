@@ -40,6 +40,8 @@ def test_samples_are_the_units_with_files_in_the_order_of_the_plan(tmp_path: Pat
     assert samples.field("number") == [0, 1, 3, 4]
     with pytest.raises(UsageError, match="no sample has a field 'class'; there are: eco_name, number"):
         samples.field("class")
+    with pytest.raises(UsageError, match="no sample has a field 'image', which is a layer of pixels; there are"):
+        samples.field("image")
 
 
 def test_layers_of_a_sample_stay_together(tmp_path: Path) -> None:
