@@ -257,7 +257,7 @@ def _compute(
         low = plan.units * sum(cost.low * share for cost, share in costs)
         high = plan.units * sum(cost.high * share for cost, share in costs)
         range_of_compute = ComputeRange((low * high) ** 0.5, low, high)
-        source = "assumed, as no run of this kind was measured here: `estimate` measures the first units"
+        source = "assumed, as no run of this kind was measured here: `estimate` measures some units"
     if plan.planning.compute is None:
         return range_of_compute, source
     return _add(range_of_compute, plan.planning.compute), source
