@@ -118,7 +118,9 @@ def cloudiness(rect: Rect, when: date, share: float | Floats, seed: int, finest:
     )
     total = np.zeros(waves.shape[1:])
     for k, wave in zip(ks, waves, strict=True):
-        total = total + wave * noise.fading(k, rect.pitch) * _CLOUDS[k]
+        wave *= noise.fading(k, rect.pitch)
+        wave *= _CLOUDS[k]
+        total += wave
     # The series of the quantiles of a Gaussian.
     away = np.asarray(share) - 0.5
     square = away * away
