@@ -5,6 +5,9 @@ plan the number of images in place of a date. A marked request computes the list
 value, or features with the digest as a property. The expressions are those of ``ee.List(["…", value])`` and
 ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
+
+Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
+return "collection image info". A collection is therefore requested once more, without a mark.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from eechips.errors import ValidationError
 _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
 _PROPERTY = "eechips:mark"
+_OBJECT = re.compile(rb'\{"result":\s*\{')
 _DIGITS = 16
 
 
@@ -53,8 +57,8 @@ class MarkedRequest:
         headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
         return cls(replace(request, body=json.dumps(marked), headers=headers), mark)
 
-    def unmarked(self, response: HttpResponse) -> HttpResponse:
-        """Return the response that the request would have without its mark.
+    def unmarked(self, response: HttpResponse) -> HttpResponse | None:
+        """Return the response that the request would have without its mark; None if it has to be sent without one.
 
         Raises:
             ValidationError: if it has not the mark: it is the response to another request.
@@ -66,7 +70,7 @@ class MarkedRequest:
                 " Earth Engine exchanges responses. Send the requests past it",
                 status=response.status,
             )
-        return replace(response, body=body)
+        return None if _is_collection(body) else replace(response, body=body)
 
     def _value(self, body: bytes) -> bytes | None:
         """Return a response without the mark of its value; None if it has none."""
@@ -88,6 +92,13 @@ class MarkedRequest:
         except (KeyError, TypeError, AttributeError):
             return None
         return json.dumps(content).encode() if all(mark == self.mark for mark in marks) else None
+
+
+def _is_collection(body: bytes) -> bool:
+    """Return whether a response has a collection, as an object with a type."""
+    if _OBJECT.match(body) is None:
+        return False
+    return str(json.loads(body)["result"].get("type", "")).endswith("Collection")
 
 
 def _method(request: HttpRequest) -> str:

@@ -272,7 +272,8 @@ class Transport:
             if error is None:
                 response.refuse_page()
                 response.refuse_fragment(request.url)
-                response = response if marked is None else marked.unmarked(response)
+                if marked is not None:
+                    response = marked.unmarked(response) or self._send(request, number)
                 if accept is not None:
                     accept(response.body)
             return response
