@@ -131,7 +131,10 @@ def test_unknown_ids_are_not_found(name: str) -> None:
 
 
 def test_an_id_from_before_folders_is_found() -> None:
-    assert STORE.get("srtm90_v4") == STORE.get("CGIAR/SRTM90_V4")
+    asset, image = STORE.get("srtm90_v4"), STORE.get("CGIAR/SRTM90_V4")
+    assert isinstance(asset, ImageAsset)
+    assert asset.id == "srtm90_v4"
+    assert replace(asset, id="CGIAR/SRTM90_V4") == image
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

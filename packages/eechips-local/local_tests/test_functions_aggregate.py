@@ -110,7 +110,7 @@ class TestReduceColumns:
         assert listed == {"list": ["0", "1", "2"]}
 
     def test_selectors_must_fit(self) -> None:
-        with pytest.raises(InvalidError, match="needs 1 selectors"):
+        with pytest.raises(InvalidError, match=r"Need 1 inputs for Reducer\.mean, got 2\."):
             self.reduce(invoke("Reducer.mean"), ["v", "w"], table([1]))
         with pytest.raises(InvalidError, match="needs 0 weight selectors"):
             self.reduce(invoke("Reducer.max"), ["v"], table([1]), weightSelectors=["w"])
