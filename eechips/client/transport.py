@@ -262,8 +262,8 @@ class Transport:
         accept = self._local.mode.accept
         marked = None if cache is None else MarkedRequest.of(request)  # what is kept must be of this request
 
-        def attempt(number: int) -> HttpResponse:
-            response = self._send(request if marked is None else marked.request, number)
+        def send(sent: HttpRequest, number: int) -> HttpResponse:
+            response = self._send(sent, number)
             error = response.error
             if isinstance(error, TooLargeError):
                 too_large.append(response)
@@ -272,10 +272,14 @@ class Transport:
             if error is None:
                 response.refuse_page()
                 response.refuse_fragment(request.url)
-                if marked is not None:
-                    response = marked.unmarked(response) or self._send(request, number)
-                if accept is not None:
-                    accept(response.body)
+            return response
+
+        def attempt(number: int) -> HttpResponse:
+            response = send(request if marked is None else marked.request, number)
+            if marked is not None and response.error is None:
+                response = marked.unmarked(response) or send(request, number)
+            if accept is not None and response.error is None:
+                accept(response.body)
             return response
 
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import logging
 import multiprocessing
 import socketserver
@@ -11,6 +12,7 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ee
@@ -23,6 +25,7 @@ from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
+from eechips.engine.planner import caching_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service, encode, serving
@@ -202,6 +205,34 @@ def test_a_web_page_is_refused(service: Service) -> None:
     service.plan(1, "html")
     assert transport.get(url_of(service), bytes) == PIXELS
     assert service.count("pixels") == 2
+
+
+def test_a_collection_that_is_requested_without_a_mark_is_checked_and_requested_again(tmp_path: Path) -> None:
+    """An error, or a web page, was taken for the collection: planning failed, or kept it."""
+    collection = {"type": "ImageCollection", "features": []}
+    unavailable = {"error": {"code": 503, "message": "The service is currently unavailable.", "status": "UNAVAILABLE"}}
+    faults = [(503, json.dumps(unavailable).encode()), (200, b"<html>")]
+    counts = {"marked": 0, "unmarked": 0}
+
+    def answer(_: str, __: Mapping[str, str], body: bytes) -> Answer:
+        expression = json.loads(body)["expression"]
+        values = expression["values"][expression["result"]].get("arrayValue", {}).get("values")
+        counts["marked" if values else "unmarked"] += 1
+        if not values and faults:
+            status, content = faults.pop()
+            return status, {"Content-Type": "application/json"}, content
+        result = [values[0]["constantValue"], {"type": "ImageCollection"}] if values else collection
+        return 200, {"Content-Type": "application/json"}, json.dumps({"result": result}).encode()
+
+    asked = json.dumps({"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}})
+    throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=1)
+    with serve_function(answer) as url, caching_answers(tmp_path):
+        policy = RetryPolicy(retries=3, delay=0.01, max_delay=0.02)
+        transport = Transport(url, throttle.client(0), policy, Timeouts(connect=2, read=2, total=3))
+        for _ in range(2):  # the second one is answered from the folder
+            response, body = transport.request(f"{url}/v1/projects/p/value:compute", "POST", asked, {})
+            assert (response.status, json.loads(body)) == (200, {"result": collection})
+    assert counts == {"marked": 3, "unmarked": 3}
 
 
 def test_documents_are_requested_once_and_cached(service: Service) -> None:
