@@ -128,10 +128,9 @@ def plan_units(
             continue
         identifier = unit_id(unit, identity)
         key = _key_of(identifier)
-        if key in seen:
-            while _key_of(identifier) in seen:
-                repeats[key] = repeats.get(key, 0) + 1
-                identifier = unit_id(unit, identity, repeats[key])
+        while _key_of(identifier) in seen:
+            repeats[key] = repeats.get(key, 0) + 1
+            identifier = unit_id(unit, identity, repeats[key])
         seen.add(_key_of(identifier))
         name = template.render(unit, identifier, position)
         if not template.is_unique:

@@ -267,8 +267,9 @@ class Planner:
         self._ledger.add(new)
         self._added += len(new)
 
-    def open_units(self, position: int = 0) -> Iterator[WorkUnit | None]:
-        """Yield the units to fetch from a position on, in the order of the plan; None while the next is not ready."""
+    def open_units(self) -> Iterator[WorkUnit | None]:
+        """Yield the units to fetch in the order of the plan; None while the next is not ready."""
+        position = 0
         while True:
             end = self.stored
             yield from self._ledger.open_units(position, end)
