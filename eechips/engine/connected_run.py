@@ -275,7 +275,7 @@ class ConnectedRun:
         planner = Planner(recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
         if estimated is not None and isinstance(recipe, SupportsPreview) and planner.has_previews_only:
-            return planner, plan_some_units(planner, recipe, session, estimated, seed_of(recipe), self._ahead)
+            return planner, plan_some_units(planner, recipe, session, estimated, self._ahead)
         planner.start()
         if estimated is not None:  # the forecast needs the whole plan
             planner.finish()

@@ -18,7 +18,7 @@ from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.plan import SPENT, plan_units, planner_errors, service_error_of
 from eechips.engine.run_feature import RunFeature
-from eechips.engine.spread_units import draw_spread
+from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.errors import (
     EechipsError,
     RunMismatchError,
@@ -127,13 +127,12 @@ class Planner:
         self.is_started = self.is_done = self.is_whole = False
 
     def plan_some(
-        self, recipe: SupportsPreview, count: int, seed: int, note_chosen: Callable[[], None]
+        self, recipe: SupportsPreview, count: int, note_chosen: Callable[[], None]
     ) -> tuple[PlanPreview, int, int]:
         """Plan and store some units only, spread over the plan, in this thread; :meth:`start` plans the others.
 
         Args:
             count: number of units; fewer are planned if the ledger has some.
-            seed: seed of their choice.
             note_chosen: called when the places are chosen, before units are planned that the ledger lacks.
 
         Returns:
@@ -156,7 +155,7 @@ class Planner:
                 note_chosen()
                 if wanted > 0:
                     others = [position for position in range(total) if position not in self._some]
-                    chosen = draw_spread(others, wanted, seed)
+                    chosen = draw_spread(others, wanted, seed_of(self._recipe))
                     new = self._plan_at(recipe, chosen)
                     self._add(new)
                     self._preview = self._preview.extended(chosen, total)

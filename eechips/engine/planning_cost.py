@@ -129,18 +129,12 @@ def plan_ahead(
 
 
 def plan_some_units(
-    planner: Planner,
-    recipe: SupportsPreview,
-    session: Session,
-    count: int,
-    seed: int,
-    ahead: PlanningSample | None = None,
+    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningSample | None = None
 ) -> PartialPlan:
     """Have a planner make some units of a plan only.
 
     Args:
         planner: not started.
-        seed: seed of their choice.
         ahead: what planning as many has taken before; None if they were not planned.
 
     Raises:
@@ -153,7 +147,7 @@ def plan_some_units(
             marks.append(SessionMark.of(session))
             divided.clear()
 
-        preview, tried, known = planner.plan_some(recipe, count, seed, note_chosen)
+        preview, tried, known = planner.plan_some(recipe, count, note_chosen)
     sample = None
     if tried:
         sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided)
