@@ -62,7 +62,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         dataclasses.replace(config, command=typed, confirm=_confirm, confirm_start=_confirm_start, verbose=is_verbose),
     )
     if done.paused:
-        where = "after the first units" if config.estimate is not None else "before the first unit"
+        where = "after the units of the estimate" if config.estimate is not None else "before the first unit"
         echo(f"Stopped {where}. To resume: {typed} --yes", err=True)
         context.meta[UNFINISHED] = "paused"
         return

@@ -59,7 +59,7 @@ class ConnectedRun:
     """The steps of a run that need a connection and workers.
 
     Attributes:
-        is_paused: the run ended after its first units, without a confirmation.
+        is_paused: the run ended after the units of its estimate, without a confirmation.
         is_unchanged: the run was complete, and its extension has nothing to add.
     """
 

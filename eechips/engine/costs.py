@@ -20,11 +20,11 @@ class PlanningCost:
         sent: those that were sent until now, by an estimate or a run.
         seconds: seconds of the whole plan, approximately; less for what the service has cached.
         compute: compute of the whole plan; None if the service does not report it.
-        least_requests: at least, if the plan is extrapolated from its first units; None if it is not.
+        least_requests: at least, if the plan is extrapolated from some of its units; None if it is not.
         most_requests: likewise, at most.
         least_seconds: likewise, seconds at least.
         most_seconds: likewise, seconds at most.
-        tried: number of these first units; 0 if all are planned.
+        tried: number of these units; 0 if all are planned.
         first_seconds: seconds until the first further units can be fetched.
     """
 
@@ -68,7 +68,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The cost of the rest of a run, extrapolated from its first units.
+    """The cost of the rest of a run, extrapolated from the units that were tried.
 
     Attributes:
         tried: units that are finished.
@@ -82,7 +82,7 @@ class Forecast:
             profiled.
         unplanned: units of ``left`` that are not planned yet.
         planning: cost of planning these, apart from ``requests`` and ``compute``; None if it is unknown, as an earlier
-            command has planned the first units, or if all units are planned.
+            command has planned the tried units, or if all units are planned.
         least_requests: lower end of the 95% confidence range of ``requests``, where units share some.
         most_requests: upper end.
         profile_requests: requests that tell the compute of others, apart from ``requests``.

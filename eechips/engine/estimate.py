@@ -1,4 +1,4 @@
-"""Estimate the cost of a run before it starts, or from its first units."""
+"""Estimate the cost of a run before it starts, or from units that were tried."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 def estimate_planned(
     recipe: Recipe, config: RunConfig, session: Session, ledger: Ledger, seconds: float
 ) -> Estimate | None:
-    """Estimate the cost of a run whose first units, or all, are in the ledger. Send no request.
+    """Estimate the cost of a run of whose units some, or all, are in the ledger. Send no request.
 
     Args:
         session: in which it was planned.
@@ -143,8 +143,8 @@ class PlanSummary:
     Attributes:
         units: number of units.
         some: units drawn from the plan, with their positions.
-        sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
-        windows: pixels of the first units, or of all, if they may share requests.
+        sizes: width and height of the units' grids, and how many have these; of a preview, of those drawn.
+        windows: pixels of the drawn units, or of all, if they may share requests.
         neighbours: units that are near enough to another one to share a request.
     """
 

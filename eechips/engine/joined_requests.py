@@ -107,7 +107,7 @@ class JoinedRequests:
 
 @dataclass(frozen=True, slots=True)
 class PlanPlaces:
-    """The places of a plan of which only the first units are made.
+    """The places of a plan of which only some units are made.
 
     Attributes:
         alone: requests of a unit that shares none.
@@ -227,7 +227,7 @@ class RequestJoining:
         return joined
 
     def count(self, units: Sequence[Unit]) -> int:
-        """Count the requests of the first units of a plan, which are joined."""
+        """Count the requests of some units, which are joined."""
         works = [_as_unit(position, unit) for position, unit in enumerate(units)]
         return sum(self._count(assignment) for assignment in self._join(works, len(works), copy.deepcopy(self._costs)))
 

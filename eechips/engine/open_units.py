@@ -44,10 +44,10 @@ def _pixels_of(units: Sequence[Unit]) -> list[int]:
 
 
 class OpenUnits:
-    """The open units of a part of the plan, which are settled at once, or the first ones before the user confirms.
+    """The open units of a part of the plan, which are settled at once, or some before the user confirms the others.
 
     Attributes:
-        is_paused: the run ended after the first units, without a confirmation.
+        is_paused: the run ended after the units of the estimate, without a confirmation.
 
     Args:
         first: position in the plan of the first unit to settle.
@@ -96,7 +96,7 @@ class OpenUnits:
         return self._schedule(self._left, None)
 
     def _try_first(self, wanted: int) -> bool:
-        """Settle the first units of the plan; return whether to continue with the others."""
+        """Settle the units of the estimate; return whether to continue with the others."""
         meter, config = Meter(), self._config
         first = min(wanted - self._count(is_open=False), self._left)
         compute, partial = self._run.compute, self._run.partial

@@ -1,4 +1,4 @@
-"""Plan a sample of a plan that is not complete, for an estimate, while the first units of the run are fetched."""
+"""Plan a sample of a plan that is not complete, for an estimate, while the units are fetched that it tries."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from eechips.recipe import SupportsPreview, Unit
 
 @dataclass(frozen=True, slots=True)
 class RestCost:
-    """What the rest of a run takes besides the figures of its first units.
+    """What the rest of a run takes besides the figures of the tried units.
 
     Attributes:
         joined: requests of units that share some; None if none does.
-        counted: requests of the first units, without repeats, where some are shared.
+        counted: requests of the tried units, without repeats, where some are shared.
         planning: cost of planning; None if it is unknown, or if all units are planned.
-        pixels: mean pixels of the remaining units, divided by that of the first units.
+        pixels: mean pixels of the remaining units, divided by that of the tried units.
         compute: likewise of their compute.
     """
 
@@ -44,10 +44,10 @@ class RestCost:
 class PlanSampling:
     """Estimates what planning costs, and the requests that units share, by some neighbourhoods that are planned.
 
-    A separate thread plans the first neighbourhoods, while the main thread fetches the first units.
+    A separate thread plans the first neighbourhoods, while the main thread fetches the tried units.
 
     Args:
-        partial: the plan of which the first units are made.
+        partial: the plan of which some units are made.
         joining: joins units as the run does; None if they share no requests.
     """
 

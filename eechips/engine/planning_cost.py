@@ -1,4 +1,4 @@
-"""Extrapolate what a plan costs from its first units."""
+"""Extrapolate what a plan costs from some of its units."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PartialPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanningSample:
-    """What was sent to plan the first units of a plan, or all.
+    """What was sent to plan some units of a plan, or all.
 
     Attributes:
         began: before planning.
@@ -180,7 +180,7 @@ def first_batch_seconds(session: Session, sample: PlanningSample, preview: PlanP
 
 
 def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview | None) -> PlanningCost:
-    """Return the cost of a plan of which the first units were made, or all.
+    """Return the cost of a plan of which some units were made, or all.
 
     It lies between that of requests which cost the same whether they are for few units or for many, and that of
     requests which cost as much more as they have units. The compute of a plan that reads pixels is the latter. How far

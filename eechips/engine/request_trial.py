@@ -1,4 +1,4 @@
-"""Try equivalent requests on the first units of a run, and choose those that cost least."""
+"""Try equivalent requests on some units of a run, and choose those that cost least."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
 
 
 def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequence[Unit] = ()) -> RequestTrial | None:
-    """Fetch the chips of the first units by each plan, twice, and keep none of them.
+    """Fetch the chips of some units by each plan, twice, and keep none of them.
 
     The requests of all plans are one stream, so that few rounds of them follow each other.
 
     Responses to the planner are kept for the plan of the run, which chooses the same places.
 
     Args:
-        planned: the first units; they are planned here if there are none.
+        planned: these units, or more; they are planned here if there are none.
 
     Returns:
         The trial; None if there is one plan only, or a request fails.
@@ -158,7 +158,7 @@ def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator
 
 
 def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
-    """Yield the chips of the first units."""
+    """Yield the chips of some units."""
     if planned:
         units = list(planned[:TRIED_UNITS])
     elif isinstance(recipe, SupportsPreview):

@@ -111,7 +111,7 @@ class OpenParts(ConnectedParts):
         deadline: no unit starts after this time, on the monotonic clock.
         planner: makes the rest of the plan meanwhile; if it is not started, after the user has confirmed. None if the
             plan is whole.
-        partial: the plan of an estimate, of which only the first units are made; None if it is made at once.
+        partial: the plan of an estimate, of which only some units are made; None if it is made at once.
         compute: keeps account of the compute; None if the recipe needs no service.
         exports: waits for batch tasks; None if no chip is exported.
     """

@@ -219,7 +219,7 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
     Returns:
         The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
-        ``paused`` after its first units. With ``dry_run``, the estimate.
+        ``paused`` after the units of the estimate. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.

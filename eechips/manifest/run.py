@@ -91,7 +91,7 @@ class Run:
     Attributes:
         path: the folder.
         interrupted: whether the command that returned this run was stopped early.
-        paused: whether it ended after its first units, because it was not confirmed.
+        paused: whether it ended after the units of its estimate, because it was not confirmed.
         results: address of the results, as named by the caller; None for the one in run.json, if this user wrote it.
     """
 

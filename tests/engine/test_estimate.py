@@ -1,4 +1,4 @@
-"""Estimates of the rest of a run, from figures of its first units."""
+"""Estimates of the rest of a run, from figures of tried units."""
 
 from __future__ import annotations
 
