@@ -101,7 +101,7 @@ _MODULES = {
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 
 _DEBUG_ELSEWHERE = frozenset({"debug", "verbose", "v", "log_level"})
-"""What ``--debug`` is called elsewhere, or where a command has it."""
+"""Options that mean ``--debug``: those of other programs, and itself after a command, which does not have it."""
 
 DEBUG = "debug"
 """Key of click's ``meta``: whether errors show their traceback."""

@@ -333,7 +333,7 @@ def _check_configs(command: click.Command, values: Mapping[str, Any]) -> None:
 def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> None:
     """Run the commands of a run file one after the other. A command that fails ends all.
 
-    Commands that read a run are left out after a dry run. A run that is paused after the units of its estimate ends all.
+    Commands that read a run are left out after a dry run. A run that is paused after its estimate ends all.
 
     Raises:
         click.exceptions.Exit: with the status of a command that does not end with 0.

@@ -119,7 +119,7 @@ def smooth(
     first = next(frames, None)
     if first is None:
         raise UsageError("there is nothing to smooth: no region has a row")
-    return _write_csv(path, first, frames) if is_csv else _write(path, first, frames, smoothing)
+    return _write_csv(path, first, frames) if is_csv else _write_parquet(path, first, frames, smoothing)
 
 
 def _has_columns(path: Path) -> bool:
@@ -138,8 +138,8 @@ def _write_csv(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame]) 
     return path
 
 
-def _write(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame], smoothing: Smoothing) -> Path:
-    """Write the smoothed series of all regions, some at a time."""
+def _write_parquet(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame], smoothing: Smoothing) -> Path:
+    """Write the smoothed series of all regions as Parquet, some at a time."""
     import pyarrow as pa
 
     schema = pa.Schema.from_pandas(first, preserve_index=False)

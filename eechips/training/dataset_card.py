@@ -91,9 +91,9 @@ def card(
     publication = Publication(title=title or run.path.resolve().name, creator=creator, url=url, version=version)
     picture = _sheet(samples, summary)
     described = to_bytes(croissant(run, summary, publication, strip_markdown(describe(summary))))
-    card = render_card(run, summary, publication, configs(samples, described_by), has_sheet=picture is not None)
+    text = render_card(run, summary, publication, configs(samples, described_by), has_sheet=picture is not None)
     # First: it shows that the other files are a card's, also if this process is killed before it has written them.
-    write_file(readme, card.encode())
+    write_file(readme, text.encode())
     if picture is not None:
         write_file(run.path / SHEET_NAME, picture)
     write_file(run.path / CROISSANT_NAME, described)

@@ -49,7 +49,7 @@ _BELT, _SHIFT, _WARMEST = 2.0, 10.0, 212.0
 _CLEARING = ((20.0, 45.0), (0.95, 0.45))
 """By degrees of latitude, the part of clouds that the aridity 1 takes away: depressions reach cold deserts."""
 
-_CLIMATE = 1 << 16
+_ARIDITY_STEP = 1 << 16
 """Units between nodes of aridity."""
 
 
@@ -132,7 +132,7 @@ def share(rect: Rect, when: date) -> Floats:
     Belts of clouds at the equator and in middle latitudes, and the clear one between them, move with the sun: the
     tropics have wet summers, the Mediterranean wet winters. Deserts have fewer clouds, above all warm ones.
     """
-    pitch = max(_CLIMATE, rect.pitch)
+    pitch = max(_ARIDITY_STEP, rect.pitch)
     (columns, across), (rows, down) = (_before(positions, pitch) for positions in (rect.x, rect.y))
     west, top = int(columns[0]), int(rows[0])
     at = Rect(pitch, west, top, int(columns[-1]) - west + 2, int(rows[-1]) - top + 2)
@@ -152,7 +152,7 @@ def share(rect: Rect, when: date) -> Floats:
 def _aridity(at: Rect) -> Floats:
     """Return the aridity at nodes, kept for the next date of the same place; the sea has none."""
     characters = dict(zip(land_character.CHARACTERS, land_character.characters(at), strict=True))
-    inland = noise.smoothstep(-_CLIMATE, _CLIMATE, characters["coast"])
+    inland = noise.smoothstep(-_ARIDITY_STEP, _ARIDITY_STEP, characters["coast"])
     return climate.aridity(characters["green"], characters["forest"]) * inland
 
 

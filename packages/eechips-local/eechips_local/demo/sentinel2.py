@@ -236,7 +236,7 @@ class Product(ImageSearch):
             only = mgrs.named(name)
             return sentinel2_orbit.by_datatake([only] if only is not None else [])
         if query.bounds is None:
-            return sentinel2_orbit.everything()
+            return sentinel2_orbit.all_by_datatake()
         return sentinel2_orbit.by_datatake(mgrs.tiles(query.bounds))
 
     def count(self, query: Query) -> int | None:
@@ -246,7 +246,7 @@ class Product(ImageSearch):
         first, last = days_of(query, self.first, self.until)
         return sum(
             len(_versions(Granule(seen, seen, tile))) * number
-            for datatake, tiles in sentinel2_orbit.everything().items()
+            for datatake, tiles in sentinel2_orbit.all_by_datatake().items()
             for tile, number in _by_day(datatake, tiles)
             for seen in datatake.starts(first, last)
             if is_in_time(_milliseconds(seen), query)

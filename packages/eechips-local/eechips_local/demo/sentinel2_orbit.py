@@ -40,7 +40,7 @@ _INCLINATION = math.radians(98.62)
 _REACH = 1.15 * (145_000.0 + 80_000.0) / 6_371_000.0
 """Radians along a parallel, which tracks cross aslant, at which a tile may have a part in the swath."""
 
-_ROUND = (6_356_752.314 / 6_378_137.0) ** 2
+_GEOCENTRIC = (6_356_752.314 / 6_378_137.0) ** 2
 """Tangent of a geocentric latitude per that of a geographic one."""
 
 _GAP = 20
@@ -93,7 +93,7 @@ class Datatake:
 
 def _angles(latitude: Floats) -> Floats:
     """Return radians along the track from the descending node to latitudes."""
-    north = np.arctan(_ROUND * np.tan(np.radians(latitude)))
+    north = np.arctan(_GEOCENTRIC * np.tan(np.radians(latitude)))
     result: Floats = -np.arcsin(np.clip(np.sin(north) / math.sin(_INCLINATION), -1.0, 1.0))
     return result
 
@@ -136,7 +136,7 @@ def _starts() -> tuple[tuple[int, ...], ...]:
     degrees = np.arange(-88, 89)
     orbit = np.arange(1.0, ORBITS + 1.0)[:, None]
     x, y, z = _track(orbit, np.radians(degrees))
-    row = mercator.y_of(np.degrees(np.arctan(z / np.sqrt(1.0 - z * z) / _ROUND)))
+    row = mercator.y_of(np.degrees(np.arctan(z / np.sqrt(1.0 - z * z) / _GEOCENTRIC)))
     inland = tessellation.inland(mercator.x_of(np.degrees(np.arctan2(y, x))), row) * mercator.cosine_of(row)
     result = []
     for line in inland * mercator.EQUATOR_UNIT > -200_000.0:
@@ -159,7 +159,7 @@ def by_datatake(tiles: Iterable[MgrsTile]) -> Mapping[Datatake, Sequence[MgrsTil
 
 
 @cache
-def everything() -> Mapping[Datatake, Sequence[MgrsTile]]:
+def all_by_datatake() -> Mapping[Datatake, Sequence[MgrsTile]]:
     """Return all tiles by their datatakes."""
     return by_datatake(mgrs.tiles(None))
 
