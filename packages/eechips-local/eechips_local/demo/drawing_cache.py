@@ -62,7 +62,7 @@ def cache_folder() -> Path | None:
     """
     named = os.environ.get("EECHIPS_CACHE")
     if named:
-        return None if "://" in named else Path(named).expanduser()
+        return None if "://" in named else Path(os.path.expanduser(named))  # noqa: PTH111 - that of an unknown user stays
     base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:
