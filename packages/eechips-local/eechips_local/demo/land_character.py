@@ -28,6 +28,7 @@ COAST_OCTAVES = ((15, 2_000.0), (14, 1_500.0))
 _COAST_BITS = 14
 _COAST_LIMIT = 5.0e5
 _COAST_UNITS = 16
+"""Units in a step of the distance to the coast."""
 _COAST_SHIFT = 1_500.0
 """Units by which land is wider than its outline on the lattice, which cuts the capes that towns stand on."""
 

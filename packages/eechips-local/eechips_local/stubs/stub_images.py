@@ -82,8 +82,10 @@ def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
 
 
 def _degrees(size: float) -> float:
-    """Return the degrees of a pixel; seconds of arc, or halves of fine ones, where the size is those but for its last
-    digit: 8,905.6 m of HYCOM/sea_temp_salinity are 0.08 degrees (github.com/CongGao-CG/gee_data_list).
+    """Return the degrees of a pixel.
+
+    Sizes are stated in rounded metres. Where they may be whole seconds of arc, or halves of these for fine pixels, they
+    are: 8,905.6 m of HYCOM/sea_temp_salinity are 0.08 degrees (github.com/CongGao-CG/gee_data_list).
     """
     degrees = size / _DEGREE
     parts = 7200.0 if degrees < _FINE else 3600.0
