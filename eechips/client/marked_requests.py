@@ -98,7 +98,7 @@ def _is_collection(body: bytes) -> bool:
     """Return whether a response has a collection, as an object with a type."""
     if _OBJECT.match(body) is None:
         return False
-    return str(json.loads(body)["result"].get("type", "")).endswith("Collection")
+    return str(json.loads(body)["result"].get("type", "")).endswith(("FeatureCollection", "ImageCollection"))
 
 
 def _method(request: HttpRequest) -> str:

@@ -150,7 +150,9 @@ class OpenUnits:
         config, ledger = self._config, self._ledger
         is_whole = self._planner is None or self._planner.is_whole
         if config.fetch_seed is not None or config.max_disk is not None:
-            return islice(self._units, count)
+            some = list(islice(self._units, count))
+            self._tried = frozenset(unit.position for unit in some if unit is not None)
+            return iter(some)
         chosen = open_positions(ledger.database, self._first, ledger.end if self._end is None else self._end)
         chosen = draw_spread(chosen, count, seed_of(self._recipe)) if is_whole else chosen[:count]
         self._tried = tried = frozenset(chosen)

@@ -157,9 +157,8 @@ class Planner:
                     others = [position for position in range(total) if position not in self._some]
                     chosen = draw_spread(others, wanted, seed_of(self._recipe))
                     new = self._plan_at(recipe, chosen)
-                    self._add(new)
                     self._preview = self._preview.extended(chosen, total)
-                    self._preview.note(self._ledger)
+                    self._add(new, self._preview.values)  # at once: a later command plans these units as they were
                     self._some = self._read_some()
         finally:
             RESPONSE_CACHE.reset(token)
@@ -259,11 +258,11 @@ class Planner:
         if planned and self.failure is None:
             self.stored = max(self.stored, planned[-1].position + 1)
 
-    def _add(self, new: Sequence[WorkUnit]) -> None:
+    def _add(self, new: Sequence[WorkUnit], values: Mapping[str, Any] | None = None) -> None:
         if self._meta is not None:
             self._ledger.begin_plan(self._meta)
             self._meta = None
-        self._ledger.add(new)
+        self._ledger.extend(new, values or {})
         self._added += len(new)
 
     def open_units(self) -> Iterator[WorkUnit | None]:

@@ -174,7 +174,7 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
     if len(layer.layers) > 1:
         first, second = layer.layers[:2]
-        words = shlex.join(["ogr2ogr", f"{second}.gpkg", path.name, second])
+        words = shlex.join(["ogr2ogr", _other_name(second.replace("/", "-"), path), path.name, second])
         names = ", ".join(layer.layers)
         _log.warning(
             "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
@@ -247,9 +247,13 @@ def crs_cure(path: Path) -> str:
     """Return what to do with a file of projected coordinates that says no system, or another, for a message."""
     if _is_text(path):
         return "name their coordinate reference system with `input_crs`"
-    return (
-        f"say so in the file, as in {shlex.join(['ogr2ogr', '-a_srs', 'EPSG:32632', f'{path.stem}.gpkg', path.name])}"
-    )
+    words = ["ogr2ogr", "-a_srs", "EPSG:32632", _other_name(path.stem, path), path.name]
+    return f"say so in the file, as in {shlex.join(words)}"
+
+
+def _other_name(stem: str, path: Path) -> str:
+    """Return the name of a GeoPackage that is not that of a file."""
+    return next(name for name in (f"{stem}.gpkg", f"{stem}-2.gpkg") if name != path.name)
 
 
 def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger
@@ -42,6 +42,7 @@ class PreviewRecord:
         """
         return PreviewRecord((*self.drawn, tuple(drawn)), size)
 
-    def note(self, ledger: Ledger) -> None:
-        """Store the record."""
-        ledger.note(_KEY, {"drawn": self.drawn, "size": self.size})
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON value of the record in a ledger, by its name."""
+        return {_KEY: {"drawn": self.drawn, "size": self.size}}
