@@ -86,7 +86,7 @@ def stop_process(process: subprocess.Popen[str]) -> None:
     with process:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(20)
+        process.wait(60)  # of a busy machine
 
 
 class Host:
