@@ -8,6 +8,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -250,15 +251,26 @@ def main(context: click.Context, /, debug: bool) -> None:
     context.meta[DEBUG] = debug
 
 
+def _options(context: click.Context) -> list[click.Option]:
+    return [parameter for parameter in context.command.params if isinstance(parameter, click.Option)]
+
+
+def _file_option(context: click.Context) -> click.Option | None:
+    """Return the first option of a command that takes a file of places; None if none does."""
+    return next((option for option in _options(context) if option.name in ("points", "regions")), None)
+
+
 def _describe(error: click.UsageError) -> str:
     """Return the message of an error, without its full stop; of an unknown option, with the one that it means."""
     if isinstance(error, click.MissingParameter) and error.ctx is not None and isinstance(error.param, click.Option):
         words = error.ctx.params.get("pipeline_options") or ()
         if words:  # as in Python, where the first arguments need no name
-            return f"unexpected argument {words[0]!r}; write {max(error.param.opts, key=len)} {shlex.quote(words[0])}"
+            option = _file_option(error.ctx) if Path(words[0]).suffix else None
+            flag = max((option or error.param).opts, key=len)
+            return f"unexpected argument {words[0]!r}; write {flag} {shlex.quote(words[0])}"
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return error.format_message().removesuffix(".")
-    options = [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]
+    options = _options(error.ctx)
     name = error.option_name.lstrip("-").replace("-", "_")
     if name in _DEBUG_ELSEWHERE and (verb := error.ctx.info_name) in _NAMES:
         return f"there is no option {error.option_name}; write eechips --debug {verb} …"

@@ -106,6 +106,8 @@ def test_a_value_without_its_option() -> None:
     message = refuse("points", "--dataset", "DEM", "my points.csv", "--local")
     assert message.startswith("unexpected argument 'my points.csv'; write --points 'my points.csv'")
     assert "Beam" not in refuse(*SAMPLE, "points.csv")
+    assert "write --points my.csv" in refuse("sample", "my.csv")
+    assert "write --dataset NAIP" in refuse("sample", "NAIP")
 
 
 def test_a_parameter_of_a_recipe_without_its_option(tmp_path: Path) -> None:
