@@ -106,7 +106,7 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
         sent = "all of them" if planning.sent >= planning.requests else f"{planning.sent:,} of them"
         lines.append(f"planning  {_planning(planning, foreseen.units)}; {sent} sent by this dry run")
     lines += [f"requests  {describe_requests(foreseen)}", _bytes(foreseen)]
-    if foreseen.seconds is not None and not config.archives:  # nobody knows how fast an archive answers
+    if foreseen.seconds is not None and not config.archives:  # how fast an archive responds is unknown
         lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.is_local)}")
     if foreseen.compute is not None:
         lines.append(f"compute   {option_names(describe_expected(foreseen))}")

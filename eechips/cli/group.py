@@ -102,7 +102,7 @@ _MODULES = {
 """The modules of the commands. ``retry_commands.retry_command`` is the command, or a function that makes it."""
 
 _DEBUG_ELSEWHERE = frozenset({"debug", "verbose", "v", "log_level"})
-"""Options that mean ``--debug``: those of other programs, and itself after a command, which does not have it."""
+"""Options that mean ``--debug``: its names in other programs, and ``--debug`` after a command, where it is unknown."""
 
 DEBUG = "debug"
 """Key of click's ``meta``: whether errors show their traceback."""

@@ -170,7 +170,7 @@ class HttpResponse:
             ValidationError: if the body is announced as JSON and is not, a number in it is no finite double, or it is
                 not what was requested.
         """
-        method = url.partition("?")[0].rpartition("/")[2]
+        method = service_method(url)
         if method not in _CONTENTS and not self.headers.get("content-type", "").startswith("application/json"):
             return
         try:
@@ -184,6 +184,11 @@ class HttpResponse:
         key, expected = _CONTENTS[method]
         if not isinstance(content, dict) or key not in content or expected not in (None, content[key]):
             raise ValidationError(f"a response to {method} without {key} came back", status=self.status)
+
+
+def service_method(url: str) -> str:
+    """Return the method of the service that a URL requests, such as ``value:compute``."""
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:

@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eechips.client.http_messages import HttpRequest, HttpResponse
+from eechips.client.http_messages import HttpRequest, HttpResponse, service_method
 from eechips.errors import ValidationError
 
 _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
@@ -43,7 +43,7 @@ class MarkedRequest:
     @classmethod
     def of(cls, request: HttpRequest) -> MarkedRequest | None:
         """Mark a request; None if it is for neither a value nor features, or has no expression to mark."""
-        if _method(request) not in (_VALUE, _FEATURES):
+        if service_method(request.url) not in (_VALUE, _FEATURES):
             return None
         try:
             body = json.loads(request.text)
@@ -52,7 +52,9 @@ class MarkedRequest:
         except (ValueError, KeyError, TypeError):
             return None
         mark = hashlib.sha256(json.dumps(expression).encode()).hexdigest()[:_DIGITS]
-        values |= _marked_value(result, mark) if _method(request) == _VALUE else _marked_features(result, mark)
+        values |= (
+            _marked_value(result, mark) if service_method(request.url) == _VALUE else _marked_features(result, mark)
+        )
         marked = {**body, "expression": {**expression, "result": _KEY, "values": values}}
         headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
         return cls(replace(request, body=json.dumps(marked), headers=headers), mark)
@@ -63,7 +65,9 @@ class MarkedRequest:
         Raises:
             ValidationError: if it has not the mark: it is the response to another request.
         """
-        body = self._value(response.body) if _method(self.request) == _VALUE else self._features(response.body)
+        body = (
+            self._value(response.body) if service_method(self.request.url) == _VALUE else self._features(response.body)
+        )
         if body is None:
             raise ValidationError(
                 "the response to another request came back while planning: a cache or proxy between this machine and"
@@ -99,10 +103,6 @@ def _is_collection(body: bytes) -> bool:
     if _OBJECT.match(body) is None:
         return False
     return str(json.loads(body)["result"].get("type", "")).endswith(("FeatureCollection", "ImageCollection"))
-
-
-def _method(request: HttpRequest) -> str:
-    return request.url.partition("?")[0].rpartition("/")[2]
 
 
 def _marked_value(result: str, mark: str) -> dict[str, Any]:

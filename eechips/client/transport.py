@@ -276,9 +276,8 @@ class Transport:
 
         def attempt(number: int) -> HttpResponse:
             response = send(request if marked is None else marked.request, number)
-            if (
-                marked is not None
-            ):  # a refusal may be that of the mark, or name it: the request itself has the last word
+            if marked is not None:
+                # The service may refuse the mark, or name it in its message: then the request itself is sent.
                 response = (None if response.error else marked.unmarked(response)) or send(request, number)
             if accept is not None and response.error is None:
                 accept(response.body)

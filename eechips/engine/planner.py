@@ -171,7 +171,7 @@ class Planner:
 
     @property
     def has_previews_only(self) -> bool:
-        """Whether the ledger has no units but those of previews."""
+        """Whether all units of the ledger are of previews."""
         return self._meta is not None or sum(self._ledger.counts().values()) == len(self._some)
 
     def _plan_at(self, recipe: SupportsPreview, positions: Sequence[int]) -> list[WorkUnit]:
@@ -185,7 +185,7 @@ class Planner:
         return {unit.position: unit for unit in self._ledger.units_at(drawn)}
 
     def _values(self) -> Iterator[Any]:
-        """Yield the units of the plan; those of previews by requests of their own."""
+        """Yield the units of the plan. Units of previews are planned by separate requests, as they were before."""
         if not self._preview.drawn or not isinstance(self._recipe, SupportsPreview):
             yield from self._recipe.get_requests()
             return

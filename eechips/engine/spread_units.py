@@ -15,8 +15,8 @@ _ADJOINING = 4
 def draw_spread(positions: Sequence[int], count: int, seed: int = 0, adjoining: int = _ADJOINING) -> list[int]:
     """Return some of the positions of units: a few that follow each other, at random in each part of the plan.
 
-    The first rows of a list are often alike, as those of one district. A fixed interval would miss units that differ,
-    where the plan has a period, such as the dates of each place.
+    The first rows of a list are often alike, for example rows of one district. A fixed interval would miss units that
+    differ, where the plan has a period, such as the dates of each place.
 
     Args:
         positions: positions of all units, ascending.

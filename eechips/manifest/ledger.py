@@ -290,9 +290,8 @@ class Ledger:
 
     def unit(self, position: int) -> WorkUnit:
         """Return the unit at a position of the plan."""
-        return _planned(
-            self.database.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone()
-        )
+        (unit,) = self.units_at((position,))
+        return unit
 
     def units_at(self, positions: Iterable[int]) -> Iterator[WorkUnit]:
         """Yield the units at positions of the plan that have one."""

@@ -1,4 +1,4 @@
-"""Responses that are those of other requests, or have rows twice, as a faulty proxy or cache sends them."""
+"""Responses to other requests, or with rows twice, as a faulty proxy or cache sends them."""
 
 from __future__ import annotations
 

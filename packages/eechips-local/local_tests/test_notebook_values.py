@@ -16,7 +16,7 @@ import pytest
 
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.test_printed_values import Example
-from local_tests.test_recorded_values import is_near
+from local_tests.test_recorded_values import check_examples
 
 _DEGREE_GRID = {"type": "Projection", "crs": "EPSG:4326"}
 _GLOBE = [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]
@@ -361,7 +361,4 @@ def ee(serve: Callable[..., Server]) -> Any:
 
 @pytest.mark.parametrize("source", NOTED)
 def test_values_are_those_that_users_record(ee: Any, source: str) -> None:
-    for number, (example, expected) in enumerate(NOTED[source]):
-        shown = example(ee)
-        value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown
-        assert is_near(value, expected), f"{source}, value {number}: {value}"
+    check_examples(ee, source, NOTED[source])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from local_tests.test_recorded_values import ROWS, is_near
+from local_tests.test_recorded_values import ROWS, check_examples
 
 Example = tuple[Callable[[Any], Any], Any]
 
@@ -406,7 +406,4 @@ def test_values_are_of_twenty_projects() -> None:
 
 @pytest.mark.parametrize("source", PRINTED)
 def test_values_are_those_that_others_print(demo_ee: Any, source: str) -> None:
-    for number, (example, expected) in enumerate(PRINTED[source]):
-        shown = example(demo_ee)
-        value = shown.getInfo() if isinstance(shown, demo_ee.ComputedObject) else shown
-        assert is_near(value, expected), f"{source}, value {number}: {value}"
+    check_examples(demo_ee, source, PRINTED[source])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def computed(session: requests.Session, url: str, row: dict[str, Any]) -> Any:
     if row["key"] != "weights":
         return value
     return [[float(each) for each in line.strip(" []").split(", ")] for line in value.strip().split("\n")]
+
+
+def check_examples(ee: Any, source: str, examples: Iterable[tuple[Callable[[Any], Any], Any]]) -> None:
+    """Compute each example, a function of the client, and compare its value with the expected one."""
+    for number, (example, expected) in enumerate(examples):
+        shown = example(ee)
+        value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown
+        assert is_near(value, expected), f"{source}, value {number}: {value}"
 
 
 def is_near(value: Any, expected: Any, tolerance: float = 0.0) -> bool:

@@ -7,7 +7,6 @@ renderer never asks which polygon a pixel is in: it blends the characters of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -178,20 +177,20 @@ def wrapped(dx: Floats) -> Floats:
 
 
 @cache
-def _land_distance() -> Floats:
+def _land_distance() -> npt.NDArray[np.int16]:
     """Return signed distance to the coast on a lattice of 2**14 units, positive inland, in steps of 16.
 
     ``land.txt`` has a ring of the land a line, without Antarctica and islands of less than 300 square kilometres, in
     tenths of a degree. It is Natural Earth's 1:50m land (public domain), thinned to 0.08 degrees.
     """
+    steps: npt.NDArray[np.int16] = drawing_cache.kept("land", lambda: {"steps": _draw_distance()})["steps"]
+    return steps
+
+
+def _draw_distance() -> npt.NDArray[np.int16]:
+    """Compute the distance of :func:`_land_distance`."""
     text = (files("eechips_local.demo") / "land.txt").read_text(encoding="ascii")
-    steps = drawing_cache.kept("land", lambda: {"steps": _draw_distance(text.splitlines())})["steps"]
-    return steps * np.float64(_COAST_UNITS)
-
-
-def _draw_distance(lines: Sequence[str]) -> npt.NDArray[np.int16]:
-    """Return the distance of :func:`_land_distance` to rings, one a line, in steps."""
-    rings = [places(line) * 0.1 for line in lines]
+    rings = [places(line) * 0.1 for line in text.splitlines()]
     count = SIZE >> _COAST_BITS
     axis = np.arange(count + 1, dtype=np.float64) * float(1 << _COAST_BITS)
     x, y = axis[:-1, None], axis[None, :]
@@ -208,7 +207,7 @@ def _draw_distance(lines: Sequence[str]) -> npt.NDArray[np.int16]:
                 within = slice(*np.searchsorted(axis, sorted((ay, by))))
                 inside[:, within] ^= x < ax + (y[:, within] - ay) * (ex / ey)
             if ex == 0.0 and ax in (0.0, SIZE):
-                continue  # land goes on beyond the date line
+                continue  # the date line is not a coast
             rows = slice(
                 max(0, int(min(ay, by)) // (1 << _COAST_BITS) - reach),
                 int(max(ay, by)) // (1 << _COAST_BITS) + reach + 2,
@@ -240,8 +239,12 @@ def coast(x: Floats, y: Floats, finest: int = 14) -> Floats:
     ix, iy = np.floor(px).astype(np.int64), np.floor(py).astype(np.int64)
     fx, fy = px - ix, py - iy
     west, east = ix % count, (ix + 1) % count
-    upper = table[iy, west] + (table[iy, east] - table[iy, west]) * fx
-    lower = table[iy + 1, west] + (table[iy + 1, east] - table[iy + 1, west]) * fx
+    corners = ((iy, west), (iy, east), (iy + 1, west), (iy + 1, east))
+    north_west, north_east, south_west, south_east = (
+        table[corner].astype(np.float64) * _COAST_UNITS for corner in corners
+    )
+    upper = north_west + (north_east - north_west) * fx
+    lower = south_west + (south_east - south_west) * fx
     value = upper + (lower - upper) * fy + _COAST_SHIFT
     chosen = [(k, a) for k, a in COAST_OCTAVES if k >= finest]
     waves = noise.gradient(x, y, [(k, 131 + k) for k, _ in chosen])

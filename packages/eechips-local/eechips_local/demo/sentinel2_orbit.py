@@ -1,6 +1,6 @@
 """Orbits of Sentinel-2: 143 in 10 days, and those that pass over a tile.
 
-Two satellites follow the same track five days apart. Times, numbers and longitudes of ascending nodes are those of the
+Two satellites follow the same track five days apart. Times, numbers and longitudes of ascending nodes are from the
 orbit scenario files of ESA, S2A_OPER_MPL_ORBSCT_20150625T073255_99999999T999999_0008 and
 S2B_OPER_MPL_ORBSCT_20170309T104400_99999999T999999_0007 (https://github.com/LIME-ESA/lime_tbx). Inclination and swath:
 https://sentiwiki.copernicus.eu/web/s2-mission.

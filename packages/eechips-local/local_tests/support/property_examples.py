@@ -12,7 +12,7 @@ def limit_examples() -> None:
     the same in every run, so that it judges the change and not the draw; the fuzzers' budget draws new ones. Slow tests
     repeat these tests with more. The processes that tests start import these packages, but no Hypothesis.
     """
-    # Its plugins are those of other packages: Trio's would import Trio in each process of pytest-xdist.
+    # Other packages bring plugins of Hypothesis: Trio's would import Trio in each process of pytest-xdist.
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"
     from hypothesis import settings
 
