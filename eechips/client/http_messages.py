@@ -103,7 +103,11 @@ class HttpResponse:
         No request asks for a range, so 206 is an error of a cache or proxy (RFC 9110, 15.3.7).
         """
         if self.status == _PARTIAL:
-            return ValidationError("a part of the response came back", status=self.status)
+            return ValidationError(
+                "a part of the response came back, which was not asked for. A proxy or cache on the way may cut"
+                " responses: try without it",
+                status=self.status,
+            )
         if 200 <= self.status < 300:
             return None
         body = parse_error(self.body, self.headers.get("content-type", ""))

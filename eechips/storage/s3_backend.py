@@ -7,7 +7,9 @@ credentials and place come from variables.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import TransientError, ValidationError
 from eechips.storage.store import StoredFile
+from eechips.web.list_pages import REPEATED_BY
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from obstore import ObjectMeta
     from obstore.store import S3Store
 
 Page = list[StoredFile]
@@ -30,6 +36,8 @@ _CONCURRENCY = 2
 """Concurrent parts of an upload."""
 _PAGE = 1000
 """Objects of a page, the most that S3 lists at a time."""
+_PAGE_SECONDS = 600.0
+"""Seconds after which a listing that gives no objects is given up."""
 _ATTEMPTS = 5
 """Attempts of a request, unless ``AWS_MAX_ATTEMPTS`` is set."""
 _TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "10m"}
@@ -53,15 +61,22 @@ class S3Backend:
     Args:
         environment: variables of AWS's own tools.
         single_put: bytes up to which an object is uploaded by one request, and size of the parts of larger ones.
+        page_seconds: seconds after which a listing that gives no objects is given up.
     """
 
     is_atomic = True
 
-    def __init__(self, bucket: str, environment: Mapping[str, str] = os.environ, single_put: int = _SINGLE_PUT) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        environment: Mapping[str, str] = os.environ,
+        single_put: int = _SINGLE_PUT,
+        page_seconds: float = _PAGE_SECONDS,
+    ) -> None:
         import obstore
 
         self._obstore, self._bucket = obstore, bucket
-        self._environment, self._single_put = environment, single_put
+        self._environment, self._single_put, self._page_seconds = environment, single_put, page_seconds
 
     @cached_property
     def _store(self) -> S3Store:
@@ -136,13 +151,21 @@ class S3Backend:
         self._obstore.rename(self._store, _name(key), _name(other))
 
     def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Yield objects, 1,000 a page. obstore follows a token that repeats, and then a page's first key repeats."""
+        """Yield objects, 1,000 a page.
+
+        obstore follows a token that repeats. Then a page's first key repeats; or pages are empty, which obstore reads
+        on within one call that no signal interrupts. It is awaited, and given up after a time.
+
+        Raises:
+            ValidationError: if the pages have no end.
+        """
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
+        endless = f"the pages of bucket {self._bucket} have no end"
         first_keys: set[str] = set()
-        for page in listed:
-            if page and page[0]["path"] in first_keys:
-                raise ValidationError(f"the pages of bucket {self._bucket} have no end: {page[0]['path']} repeats")
-            first_keys.update(stored_object["path"] for stored_object in page[:1])
+        for page in _awaited(listed, self._page_seconds, f"{endless}: they have no objects. {REPEATED_BY}"):
+            if page[0]["path"] in first_keys:
+                raise ValidationError(f"{endless}: {page[0]['path']} repeats. {REPEATED_BY}")
+            first_keys.add(page[0]["path"])
             yield [
                 StoredFile(
                     f"{self._bucket}/{stored_object['path']}",
@@ -155,6 +178,53 @@ class S3Backend:
     def _check_size(self, key: str, size: int) -> None:
         if self.size(key) != size:
             raise TransientError(f"{key} arrived incomplete")
+
+
+def _awaited(
+    listed: AsyncIterator[Sequence[ObjectMeta]], seconds: float, message: str
+) -> Iterator[Sequence[ObjectMeta]]:
+    """Yield the pages of a listing, each awaited in another thread: a caller's thread may run a loop of its own.
+
+    Raises:
+        ValidationError: with the message, if one does not come within some seconds.
+    """
+    import asyncio
+
+    async def page() -> Sequence[ObjectMeta] | None:
+        return await asyncio.wait_for(anext(listed, None), seconds)
+
+    with _running_loop() as loop:
+        while True:
+            try:
+                listed_page = asyncio.run_coroutine_threadsafe(page(), loop).result()
+            except asyncio.TimeoutError as error:
+                raise ValidationError(message) from error
+            if not listed_page:
+                return
+            yield listed_page
+
+
+@contextmanager
+def _running_loop() -> Iterator[AbstractEventLoop]:
+    """Run an event loop in a thread, and end what is left in it: a signal may have interrupted who waits."""
+    import asyncio
+
+    async def end() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for awaited in left:
+            awaited.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _name(key: str) -> str:

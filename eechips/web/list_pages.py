@@ -8,6 +8,8 @@ from typing import TypeVar
 from eechips.errors import ValidationError
 
 T = TypeVar("T")
+REPEATED_BY = "A proxy or cache on the way may repeat responses: try without it"
+"""What to do about pages without end."""
 
 
 def follow_pages(request: Callable[[str | None], tuple[T, str | None]], noun: str) -> Iterator[T]:
@@ -28,5 +30,7 @@ def follow_pages(request: Callable[[str | None], tuple[T, str | None]], noun: st
         if not token:
             return
         if token in tokens:
-            raise ValidationError(f"the pages of {noun} have no end: a token of page {len(tokens) + 1:,} repeats")
+            raise ValidationError(
+                f"the pages of {noun} have no end: a token of page {len(tokens) + 1:,} repeats. {REPEATED_BY}"
+            )
         tokens.add(token)

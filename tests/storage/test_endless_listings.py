@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from itertools import count
 
 import pytest
 
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, ValidationError
 from eechips.storage import ObjectStore
+from eechips.storage.s3_backend import S3Backend
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.object_server import ACCOUNT
 
@@ -58,3 +61,20 @@ def test_a_listing_whose_pages_repeat_is_an_error(
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigurationError, match=message):
             list(ObjectStore(f"{store}://bucket/run").sizes([""]))
+
+
+def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
+    """obstore asks for the next page on and on: it must stop when it is given up."""
+    pytest.importorskip("obstore")
+    requests = count()
+
+    def answer(_: str, __: Mapping[str, str], ___: bytes) -> Answer:
+        next(requests)
+        return 200, {"Content-Type": "application/xml"}, _S3.replace(_S3_OBJECTS.encode(), b"")
+
+    with serve_function(answer) as url:
+        backend = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url}, page_seconds=0.2)
+        with pytest.raises(ValidationError, match="the pages of bucket bucket have no end: they have no objects"):
+            list(backend.pages("bucket/run"))
+        asked, _ = next(requests), time.sleep(0.1)
+        assert next(requests) <= asked + 3  # one may have been on its way

@@ -110,6 +110,14 @@ def test_concurrent_threads_share_the_cache(folder: Path) -> None:
     only_file(folder)  # and nothing half written beside it
 
 
+@pytest.mark.parametrize("address", ["s3://b", "s3:/b"])
+def test_an_address_is_no_cache_folder(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EECHIPS_CACHE", address)
+    assert equal(drawing_cache.kept("x", Draughtsman()), Draughtsman()())
+    assert not list(tmp_path.iterdir())
+
+
 def test_older_versions_are_removed(folder: Path) -> None:
     folder.mkdir()
     for age in range(9):

@@ -28,6 +28,10 @@ SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259
 STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 FILL_ORDER, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT = 266, 317, 338, 339
+_NUMBERS = (
+    SUBFILE, WIDTH, LENGTH, COMPRESSION, PHOTOMETRIC, SAMPLES, STRIP_ROWS, PLANAR, TILE_WIDTH, TILE_LENGTH, FILL_ORDER,
+    PREDICTOR,
+)  # fmt: skip
 _LAYOUT = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, 288, 289}
 _JPEG2000, _CODESTREAM = b"jP  ", b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, I.5.1 and A.4.1
 _OLD_JPEG = 6  # its tables lie outside of the directory
@@ -225,7 +229,7 @@ def _read_tags(
         left -= len(data)
         if left < 0:
             raise ArchiveRefusedError(f"its header takes more than {_MOST_HEADER >> 20} MB")
-        tags[tag] = TiffTag(kind, values, data)
+        tags.setdefault(tag, TiffTag(kind, values, data))  # as libtiff: the first of several
     return tags, int(struct.unpack_from(offset, body, count * entry)[0])
 
 
@@ -233,13 +237,16 @@ def _directory(tags: dict[int, TiffTag], order: str) -> TiffDirectory:
     def number(tag: int, default: int = 0) -> int:
         return _number(tags, order, tag, default)
 
+    for tag in _NUMBERS:  # libtiff ignores some that are not one number, and refuses others
+        if tag in tags and (tags[tag].type not in _CODES or tags[tag].count != 1):
+            raise ArchiveRefusedError(f"its tag {tag} is not one number")
     width, height, samples = number(WIDTH), number(LENGTH), number(SAMPLES, 1)
     is_tiled = TILE_OFFSETS in tags or TILE_WIDTH in tags
     block_width = number(TILE_WIDTH) if is_tiled else width
     block_height = number(TILE_LENGTH) if is_tiled else min(number(STRIP_ROWS, height), height)
     if not (0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and 0 < samples <= _MOST_SAMPLES):
         raise ArchiveRefusedError(f"it claims {width}x{height} pixels of {samples} bands")
-    if block_width < 1 or block_height < 1 or number(COMPRESSION, 1) == _OLD_JPEG:
+    if min(block_width, block_height) < 1 or number(PLANAR, 1) not in (1, 2) or number(COMPRESSION, 1) == _OLD_JPEG:
         raise ArchiveRefusedError("its layout or compression is not supported")
     is_planar = number(PLANAR, 1) == 2 and samples > 1
     together = 1 if is_planar else samples
@@ -253,6 +260,8 @@ def _directory(tags: dict[int, TiffTag], order: str) -> TiffDirectory:
         _values(tags.get(pair[0 if is_tiled else 1]), order, blocks)
         for pair in ((TILE_OFFSETS, STRIP_OFFSETS), (TILE_COUNTS, STRIP_COUNTS))
     )
+    if ((offsets == 0) != (counts == 0)).any():
+        raise ArchiveRefusedError("it lists a block without its place, or without its size")
     if int(counts.max()) > 2 * _MOST_BLOCK:
         raise ArchiveRefusedError(f"a block of it takes {int(counts.max())} bytes")
     kept = {tag: value for tag, value in tags.items() if tag not in _LAYOUT}
@@ -276,7 +285,7 @@ def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirecto
     """Return decimation factors, images and masks of the levels, as GDAL finds them, full resolution first.
 
     Sizes of levels may be rounded up or down: GDAL's own overviews are rounded up, those of its COG driver down. What
-    follows a level that is neither is left out.
+    follows a level that is neither, or has samples of another kind, is left out.
     """
     first, *others = directories
     masks = {(d.width, d.height): d for d in others if d.is_mask}
@@ -285,10 +294,15 @@ def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirecto
         if not image.is_reduced or image.is_mask:
             continue
         factor = _factor(first, image)
-        if factor is None or factor <= levels[-1][0] or image.samples != first.samples:
+        if factor is None or factor <= levels[-1][0] or _sample_kind(image) != _sample_kind(first):
             break
         levels.append((factor, image, masks.get((image.width, image.height))))
     return levels
+
+
+def _sample_kind(image: TiffDirectory) -> tuple[int, int, int]:
+    """Return the number of samples, their bits, and what these are."""
+    return image.samples, image.number(BITS, 1), image.number(SAMPLE_FORMAT, 1)
 
 
 def _factor(first: TiffDirectory, image: TiffDirectory) -> int | None:

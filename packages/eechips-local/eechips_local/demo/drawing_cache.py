@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -25,6 +26,8 @@ import numpy.typing as npt
 import shapely
 
 _PREFIX = "demo-planet-"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Beginning of a URL, of whose slashes a path has left one."""
 _OTHERS = 6
 """Files of other versions that are left when one is written: people go back and forth between two."""
 _UNFINISHED = 3600.0
@@ -62,7 +65,8 @@ def cache_folder() -> Path | None:
     """
     named = os.environ.get("EECHIPS_CACHE")
     if named:
-        return None if "://" in named else Path(os.path.expanduser(named))  # noqa: PTH111 - that of an unknown user stays
+        folder = Path(os.path.expanduser(named))  # noqa: PTH111 - that of an unknown user stays
+        return None if _ADDRESS.match(named) and not folder.exists() else folder
     base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:

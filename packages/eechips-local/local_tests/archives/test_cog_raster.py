@@ -509,6 +509,53 @@ def test_bombs_are_refused_with_few_requests(content: bytes, message: str, host:
     assert host.requests() <= 3
 
 
+def altered(content: bytes, tag: int, *, number: int = 0, count: int = 0, value: int | None = None) -> bytes:
+    """Return a TIFF file whose first directory has another number, count or first value for a tag."""
+    data = bytearray(content)
+    start = struct.unpack_from("<I", data, 4)[0]
+    at = next(
+        at
+        for at in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12)
+        if struct.unpack_from("<H", data, at)[0] == tag
+    )
+    _, kind, values, place = struct.unpack_from("<HHII", data, at)
+    size = {3: 2, 4: 4}[kind]
+    if value is not None:
+        struct.pack_into({2: "<H", 4: "<I"}[size], data, at + 8 if size * values <= 4 else place, value)
+    struct.pack_into("<HHI", data, at, number or tag, kind, count or values)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("layout", "change", "message"),
+    [
+        ("strips of deflate", {"tag": 317, "count": 2}, "its tag 317 is not one number"),
+        ("tiles", {"tag": 284, "value": 5}, "layout or compression is not supported"),
+        ("strips", {"tag": 273, "value": 0}, "lists a block without its place"),
+        ("one strip", {"tag": 279, "value": 0}, "lists a block without its place, or without its size"),
+    ],
+)
+def test_header_that_libtiff_reads_in_another_way_or_not_is_refused(
+    layout: str, change: dict[str, int], message: str, host: ObjectHost, tmp_path: Path
+) -> None:
+    host.objects["a.tif"] = altered(tiff(**LAYOUTS[layout]), **change)
+    with pytest.raises(ArchiveRefusedError, match=message):
+        assert raster(host, tmp_path).header
+
+
+def test_first_of_two_tags_with_one_number_counts_as_for_libtiff(host: ObjectHost, tmp_path: Path) -> None:
+    content = altered(tiff(compress="deflate", predictor=2), 339, number=317)
+    host.objects["a.tif"] = content
+    check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 300, 200))
+
+
+def test_overviews_whose_samples_are_others_are_left_out(host: ObjectHost, tmp_path: Path) -> None:
+    content = cog(tiff(700, 431, dtype="float32"), blocksize=128)
+    host.objects["a.tif"] = altered(content, 339, value=1)  # unsigned: the bits of its overviews would be integers
+    found = raster(host, tmp_path)
+    assert (found.levels, found.header.dtypes) == ((1,), ("uint32",))
+
+
 def test_header_of_gigabytes_is_refused_before_it_is_fetched(host: ObjectHost, tmp_path: Path) -> None:
     content = huge(1 << 21, 1 << 21, 16)  # the places of its blocks would take 32 GB
     host.objects["a.tif"] = content
