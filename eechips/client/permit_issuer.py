@@ -238,6 +238,11 @@ class PermitIssuer:
         return self._run.offline or None
 
     @property
+    def pause_left(self) -> float:
+        """Seconds left in which nothing is sent, as the service has requested by Retry-After; 0 if there are none."""
+        return max(0.0, self._run.closed_until - self.clock())
+
+    @property
     def asked_left(self) -> float:
         """Seconds left of a long pause that the service has requested by Retry-After; 0 if there is none."""
         return max(0.0, self._run.asked_until - self.clock())

@@ -11,7 +11,7 @@ from typing import IO, Any
 from eechips.text.formatting import escape_html, format_count, one_line
 
 _LINE_SECONDS = 10.0
-_BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser
+_BAR_SECONDS = 0.25  # between two updates of a bar: in a notebook each is a message to the browser
 
 
 class Progress:
@@ -48,7 +48,7 @@ class Progress:
         self._quiet, self._clock, self._unit = quiet, clock, unit
         self._began = self._last_line = clock()
         self._failed = 0
-        self._note = ""
+        self._note = self._pause_reason = ""
         self._bar: Any = None
         self.is_growing = False
 
@@ -109,8 +109,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update(-count)
 
-    def show(self, in_flight: int, limit: int) -> None:
-        """Update the display."""
+    def show(self, in_flight: int, limit: int, pause: str = "") -> None:
+        """Update the display; ``pause`` says why requests wait, if they do."""
+        self._pause_reason = f", {pause}" if pause else ""
         if self._limit is not None:
             self._limit = limit
         if self._bar is not None:
@@ -119,6 +120,9 @@ class Progress:
                     f"{in_flight} of {format_count(limit, 'request')} in flight, failed {self._failed}{self._remarks}",
                     refresh=False,
                 )
+            if self._clock() - self._last_line >= _BAR_SECONDS:  # else it would stand still while no unit settles
+                self._last_line = self._clock()
+                self._bar.refresh()
         elif not self._quiet and self._clock() - self._last_line >= self._pause:
             self._line(in_flight)
 
@@ -128,7 +132,8 @@ class Progress:
 
     @property
     def _remarks(self) -> str:
-        return f"{self._note}, still planning" if self.is_growing else self._note
+        remarks = f"{self._pause_reason}{self._note}"
+        return f"{remarks}, still planning" if self.is_growing else remarks
 
     @property
     def _pause(self) -> float:

@@ -17,9 +17,11 @@ from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
 
 if TYPE_CHECKING:
+    from eechips.client.throttle import Throttle
     from eechips.engine.quota_sharing import QuotaSharing
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
+_FEW = 3  # rejections that are normal at any limit
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
 
 
@@ -35,11 +37,13 @@ class RunMonitor(RunFeature):
         self._executor, self._sharing, self._is_verbose, self._clock = executor, sharing, verbose, time.monotonic
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
+        self._rejected_before = 0
         self._shown_notices: tuple[str | None, str | None] = (None, None)
         self._throughput_logged = time.monotonic()
 
     def settle(self, records: Sequence[Record]) -> None:
         """Count settled units; log failures."""
+        self._rejected_before = self.run.throttle.rejected
         for record in records:
             self.run.progress.settle(failed=record.state.is_failure)
             if record.state.is_failure:
@@ -58,7 +62,7 @@ class RunMonitor(RunFeature):
     def watch(self) -> None:
         """Report the changes since the previous call."""
         throttle = self.run.throttle
-        self.run.progress.show(throttle.in_flight, throttle.limit)
+        self.run.progress.show(throttle.in_flight, throttle.limit, self._pause())
         self._watch_restriction(is_restricted=throttle.is_restricted)
         self._watch_network(is_offline=throttle.offline_since is not None)
         notices = self._executor.notice, None if self._sharing is None else self._sharing.message
@@ -79,6 +83,16 @@ class RunMonitor(RunFeature):
                 sent=throttle.sent,
                 rejected=throttle.rejected,
             )
+
+    def _pause(self) -> str:
+        """Return why the run waits for the service; empty if it does not."""
+        throttle = self.run.throttle
+        if throttle.offline_since is not None:
+            return "no connection"
+        count = throttle.rejected - self._rejected_before
+        rejected = f"{count:,} rejected (429) since the last result" if is_rejecting(throttle, count) else ""
+        asked = f"the service asks to wait {format_duration(left)}" if (left := throttle.pause_left) >= 1.0 else ""
+        return ", ".join(filter(None, (rejected, asked)))
 
     def _watch_restriction(self, *, is_restricted: bool) -> None:
         if is_restricted == self._is_restricted:
@@ -120,6 +134,11 @@ class RunMonitor(RunFeature):
             self.run.progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
 
+def is_rejecting(throttle: Throttle, count: int) -> bool:
+    """Return whether so many rejections since the last result are more than the search for the limit causes."""
+    return count > max(_FEW, throttle.limit)
+
+
 SILENCE = 60.0
 """Seconds without a finished unit until the first message; each further one waits twice as long."""
 
@@ -134,6 +153,7 @@ class SlowUnitReports(RunFeature):
     def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._advice, self._clock = advice, clock
         self._began: dict[int, tuple[float, str]] = {}
+        self._rejected_before = 0
         self._quiet_since = clock()
         self._pause = SILENCE
 
@@ -177,11 +197,13 @@ class SlowUnitReports(RunFeature):
         """Note which units have ended."""
         for unit in each_unit(events):
             self.end(unit.position)
+            self._rejected_before = self.run.throttle.rejected
 
     def watch(self) -> None:
-        """Report, unless the service cannot be reached, or asks to wait."""
+        """Report, unless the service cannot be reached, asks to wait, or rejects the requests."""
         throttle = self.run.throttle
-        if throttle.offline_since is not None or throttle.asked_left > 0.0:
+        is_rejecting_all = is_rejecting(throttle, throttle.rejected - self._rejected_before)
+        if throttle.offline_since is not None or throttle.pause_left > 0.0 or is_rejecting_all:
             self.wait()
         elif (text := self.message()) is not None:
             self.run.log.write("slow", text=text)

@@ -186,6 +186,18 @@ def test_no_time_left_is_shown_while_more_is_planned() -> None:
     assert second == "2/500 units, 0.1/s, 7 of 40 requests in flight, failed 0, 1:23:00 left"
 
 
+def test_the_bar_of_a_terminal_moves_while_no_unit_settles() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream, now = Terminal(), [0.0]
+    with Progress(5, 0, 4, stream=stream, clock=lambda: now[0]) as progress:
+        now[0] = 1.0
+        progress.show(0, 1, "the service asks to wait 12 s")
+        assert "0 of 1 request in flight, failed 0, the service asks to wait 12 s" in stream.getvalue()
+
+
 def test_progress_grows_until_the_plan_is_complete() -> None:
     class Plan:
         is_done, failure = False, None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_monitor import SlowUnitReports, advice_for
+from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.scheduler import Scheduler
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -158,3 +160,34 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
     assert shown.getvalue().count("No unit has finished for") == 1
     assert "Add .filterBounds(region)." in shown.getvalue()
     assert '"slow"' in (tmp_path / LOG_NAME).read_text()
+
+
+def test_a_run_that_the_service_rejects_says_so_and_calls_no_unit_slow() -> None:
+    shown, now = io.StringIO(), [0.0]
+    throttle = Throttle(None, QuotaLimits(4, 4), clients=1, clock=lambda: now[0])
+    throttle.lead(1, is_learned=False)
+    progress = Progress(9, 0, 4, stream=shown, clock=lambda: now[0])
+    control: Any = SimpleNamespace(throttle=throttle, progress=progress, log=None)
+    monitor = RunMonitor(Slow(throttle, now))
+    slow = SlowUnitReports(str, lambda: now[0])
+    monitor.run = slow.run = control
+    slow.begin(planned(0))
+    for retry_after in (None, None, None, None, None, 12.0):
+        with throttle.client(0).permit() as permit:
+            permit.status, permit.retry_after = 429, retry_after
+    monitor.watch()
+    now[0] = 10.0
+    monitor.watch()
+    assert shown.getvalue() == (
+        "0/9 units, 0.0/s, 0 of 1 request in flight, failed 0, 6 rejected (429) since the last result,"
+        " the service asks to wait 2 s\n"
+    )
+    now[0] = 70.0
+    slow.watch()
+    assert "No unit has finished" not in shown.getvalue()
+    monitor.settle([Record(position=0, state=State.DONE)])
+    now[0] = 80.0
+    monitor.watch()
+    assert (
+        shown.getvalue().splitlines()[-1].startswith("1/9 units, 0.0/s, 0 of 1 request in flight, failed 0, 10:40 left")
+    )
