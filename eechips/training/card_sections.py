@@ -172,7 +172,7 @@ def _strata(summary: Summary) -> Iterator[str]:
         counts.setdefault(stratum, Counter())[split] += count
     label = _label(summary.stratum)
     yield f"### By {label}"
-    header = [label, "samples", *(name or "no split" for name in names if summary.splits)]
+    header = [label, "samples", *(names if summary.splits else ())]
     rows = [
         [
             _stratum_text(summary, stratum),
@@ -196,8 +196,7 @@ def _splits(summary: Summary) -> Iterator[str]:
         return
     yield "### Splits"
     rows = [
-        (escape(name or "no split"), f"{count:,}", f"{100 * count / summary.samples:.1f} %")
-        for name, count in summary.splits.items()
+        (escape(name), f"{count:,}", f"{100 * count / summary.samples:.1f} %") for name, count in summary.splits.items()
     ]
     yield format_table(("split", "samples", "share"), rows)
     left = ""

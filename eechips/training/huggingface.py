@@ -53,14 +53,17 @@ def tables(samples: Samples) -> dict[str, bytes]:
     Columns: ``file_name`` or ``<layer>_file_name`` for pictures, which ``datasets`` shows as images, ``file`` or
     ``<layer>_file`` for other files; ``times`` or ``<layer>_times`` of the frames of a time series, null for a missing
     image; id, state, stratum, valid_fraction, sources, dates, crs, transform, and the unit's own values.
+
+    Raises:
+        UsageError: if some samples have no split: ``datasets`` would read them as training samples.
     """
     files = list(dict.fromkeys(_column_of(samples, file) for sample in samples for file in sample.files))
     rows: dict[str, list[dict[str, Any]]] = {}
     times = list(dict.fromkeys(name for sample in samples for name in _times(sample)))
     own = _own_columns(samples, (*files, *times))
-    for sample in samples:
-        if sample.split != split_table.NONE:
-            rows.setdefault(sample.split or "", []).append(_row(samples, sample, own))
+    for sample, split in zip(samples, samples.assigned_splits(), strict=True):
+        if split != split_table.NONE:
+            rows.setdefault(split, []).append(_row(samples, sample, own))
     schema = pa.schema(
         [
             *((name, pa.string()) for name in files),
@@ -105,8 +108,10 @@ def configs(samples: Samples, names: Iterable[str]) -> list[str]:
 
 
 def _table_name(split: str) -> str:
-    """Return the name of the table of a split; empty for a run that was not split."""
-    return f"{_STEM}-{re.sub(r'[^A-Za-z0-9_]', '_', split)}.parquet" if split else f"{_STEM}.parquet"
+    """Return the name of the table of a split; ``all`` is that of a run that was not split."""
+    return (
+        f"{_STEM}.parquet" if split == split_table.WHOLE else f"{_STEM}-{re.sub(r'[^A-Za-z0-9_]', '_', split)}.parquet"
+    )
 
 
 def _split_of(name: str) -> str:

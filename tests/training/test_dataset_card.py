@@ -173,6 +173,16 @@ def test_a_run_is_a_data_set_of_hugging_face(tmp_path: Path, kind: str, is_split
             np.testing.assert_array_equal(np.moveaxis(np.asarray(row["image"]), -1, 0)[: len(values)], values)
 
 
+def test_samples_that_came_after_the_split_are_not_described_as_training_samples(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", pictures(4))
+    frame = pd.DataFrame(
+        {"id": run.units["id"][:3], "split": ["train", "train", "test"], "block": "b", "home": "train"}
+    )
+    split_table.write(run.path, frame, {"by": "blocks", "seed": 3, "block_size": 10_000.0})
+    with pytest.raises(UsageError, match=r"1 of 4 samples came after the run was split: eechips split"):
+        card(run)
+
+
 def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     (run.path / "metadata.parquet").write_bytes(b"mine")
