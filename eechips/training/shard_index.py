@@ -240,7 +240,8 @@ def metadata_of(sample: Sample) -> str:
 
     Keys: id, split, stratum, state, valid_fraction, sources, dates, flags, unit (as the recipe planned it), and
     ``layers`` with file, bytes, sha256, bands, dtype, width, height, crs, transform, valid_fraction, rows, sources and
-    dates of each. Unknown values are left out.
+    dates of each. Unknown values are left out. Lists of different types in the unit are JSON texts, for readers that
+    use Arrow, such as that of Hugging Face.
     """
     layers = {}
     for file in sample.files:
@@ -255,10 +256,20 @@ def metadata_of(sample: Sample) -> str:
         "sources": sample.sources,
         "dates": sample.dates,
         "flags": sample.flags,
-        "unit": sample.unit,
+        "unit": _uniform(sample.unit),
         "layers": layers,
     }
     return canonical_json(_known(values))
+
+
+def _uniform(value: Any) -> Any:
+    """Return a value in which lists of different types are JSON texts: Arrow has no type for them."""
+    if isinstance(value, Mapping):
+        return {name: _uniform(item) for name, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    kinds = {float if type(item) is int else type(item) for item in value if item is not None}
+    return canonical_json(value) if len(kinds) > 1 else [_uniform(item) for item in value]
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
@@ -40,7 +41,7 @@ from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, tfrecord, webdataset
 from eechips.training.formats.zarr import dimensions
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import FileContent, PackIndex, PackLayer, read_index
+from eechips.training.shard_index import FileContent, PackIndex, PackLayer, metadata_of, read_index
 from eechips.training.sharding import shard_sizes
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
@@ -106,6 +107,16 @@ def test_labels_are_files_of_their_own_in_webdataset(run: Run, tmp_path: Path) -
     urls = [str(tmp_path / "texts" / stored.files[0].name) for stored in index.shards]
     found = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode())
     assert sorted(each["txt"] for each in found) == ["zone 0", "zone 0", "zone 1", "zone 2"]
+
+
+def test_metadata_have_no_lists_of_different_types(tmp_path: Path) -> None:
+    unit = {"kind": "point", "where": {"": [["system:band_names", "has", ["B"]]]}, "numbers": [1, 0.5, None]}
+    run = write_run(tmp_path / "run", [(unit, pictures(1)[0][1])])
+    (sample,) = read_samples(run)
+    metadata = json.loads(metadata_of(sample))
+    assert pa.Table.from_pylist([metadata]).to_pylist() == [metadata]  # as Hugging Face's reader of WebDataset does
+    assert metadata["unit"]["where"] == {"": ['["system:band_names","has",["B"]]']}
+    assert metadata["unit"]["numbers"] == [1, 0.5, None]
 
 
 @pytest.mark.slow
