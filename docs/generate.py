@@ -96,8 +96,8 @@ def service_facts() -> str:
 
 def manifest_columns() -> str:
     """Return the table of the columns of manifest.parquet."""
+    from eechips.manifest.export import GEOMETRY_COLUMN
     from eechips.manifest.unit_record import MANIFEST
-    from eechips.manifest.unit_values import GEOMETRY_COLUMN
 
     return _columns({column: column.meaning for column in (*MANIFEST, GEOMETRY_COLUMN)})
 

@@ -31,7 +31,7 @@ from .manifest.run import open_run as open_run
 from .recipe import Chip as Chip
 from .recipe import Table as Table
 from .recipe.results import Series as Series
-from .recipe.template import Template as Template
+from .recipe.results import Template as Template
 from .reports.contact_sheet import preview as preview
 from .reports.explorer import Explorer as Explorer
 from .reports.explorer import explore as explore

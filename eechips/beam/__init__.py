@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from eechips.beam.fetched_unit import FetchedUnit as FetchedUnit
+    from eechips.beam.transform import FetchedUnit as FetchedUnit
     from eechips.beam.transform import FetchUnits as FetchUnits
 
-_MODULES = {"FetchUnits": "eechips.beam.transform", "FetchedUnit": "eechips.beam.fetched_unit"}
+_MODULES = {"FetchUnits": "eechips.beam.transform", "FetchedUnit": "eechips.beam.transform"}
 
 __all__ = ["FetchUnits", "FetchedUnit"]
 

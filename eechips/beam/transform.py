@@ -1,4 +1,4 @@
-"""Fetch the units of a collection: a transform from JSON values to outcomes."""
+"""Fetch the units of a collection: a transform from JSON values to outcomes, which it defines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Optional
 
 import apache_beam as beam
 import cloudpickle  # type: ignore[import-untyped]
+from apache_beam.coders.row_coder import RowCoder
+from apache_beam.coders.typecoders import registry
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.ptransform import PTransform
@@ -19,7 +21,6 @@ from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from eechips.beam.fetched_unit import FetchedUnit, fetched_unit_of
 from eechips.client.credentials import find_project, missing_project
 from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
@@ -28,19 +29,103 @@ from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.resumed_options import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import RecipeError, UsageError
+from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, WorkUnit
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
+from eechips.text.timestamps import utc_now
 from eechips.web.urls import is_loopback
+
+
+# Beam makes a schema of it, and supports Optional, but not `str | None`.
+class FetchedUnit(NamedTuple):
+    """The outcome of a unit.
+
+    Attributes:
+        id: id of the unit: SHA-256 of the unit and the recipe.
+        unit: the input value, as JSON.
+        state: ``done``; ``empty``, without a valid pixel; ``failed_transient``, which can be retried;
+            ``failed_permanent``.
+        path: path of the file, or its address; None if there is none.
+        bytes: its size.
+        sha256: SHA-256 digest of its content, hexadecimal.
+        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.unit_record.FILE_COLUMNS`, without missing
+            values.
+        layers: JSON list of files, for a unit that has several: path, bytes, sha256.
+        error_class: name of the class in ``eechips.errors``, if it failed.
+        error: message of the error, if it failed.
+        attempts: number of tries.
+        requests: sent for it, including retries.
+        seconds: from the start of the unit to its file.
+        finished: time, ISO 8601, UTC.
+        plan: identity of what the unit belongs to: SHA-256 of the recipe, with its code and parameters, and the source.
+    """
+
+    id: str
+    unit: str
+    state: str
+    path: Optional[str] = None  # noqa: UP045
+    bytes: Optional[int] = None  # noqa: UP045
+    sha256: Optional[str] = None  # noqa: UP045
+    metadata: str = "{}"
+    layers: str = "[]"
+    error_class: Optional[str] = None  # noqa: UP045
+    error: Optional[str] = None  # noqa: UP045
+    attempts: int = 1
+    requests: int = 0
+    seconds: float = 0.0
+    finished: str = ""
+    plan: str = ""
+
+
+registry.register_coder(FetchedUnit, RowCoder)
+
+
+def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) -> FetchedUnit:
+    """Return the element for an outcome."""
+    value = json.dumps(unit, ensure_ascii=False)
+    if isinstance(event, Lost):
+        failed = State.FAILED_TRANSIENT.value
+        return FetchedUnit(
+            id=event.assignment.id,
+            unit=value,
+            state=failed,
+            error_class=WorkerLostError.__name__,
+            error=event.reason,
+            finished=utc_now(),
+            plan=plan,
+        )
+    record = event.outcome.record
+    assert record is not None
+    metadata = {name: getattr(record, name) for name in FILE_COLUMNS if getattr(record, name) is not None}
+    staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
+    layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
+    return FetchedUnit(
+        id=event.assignment.id,
+        unit=value,
+        state=record.state.value,
+        path=None if record.file is None else f"{place}/{record.file}",
+        bytes=record.bytes,
+        sha256=record.sha256,
+        metadata=json.dumps({name: json.loads(fact) if name in LISTS else fact for name, fact in metadata.items()}),
+        layers=json.dumps(layers if len(layers) > 1 else []),
+        error_class=record.error_class,
+        error=record.error,
+        attempts=record.attempts,
+        requests=record.requests,
+        seconds=record.seconds or 0.0,
+        finished=record.finished or "",
+        plan=plan,
+    )
+
 
 _USUAL_SLOTS = 40
 _NAMESPACE = "eechips"
 
 
 class FetchUnits(PTransform[Any, Any]):
-    """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.fetched_unit.FetchedUnit`.
+    """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.transform.FetchedUnit`.
 
     A value is an element of what ``get_requests`` of the recipe returns. Every unit has one element in the output, in
     its own window, whether it was fetched or failed. Only errors that concern all units, such as invalid credentials,

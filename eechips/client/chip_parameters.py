@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND
 from eechips.formats.interface import ServiceFormat
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 
 if TYPE_CHECKING:
     import ee

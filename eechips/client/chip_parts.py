@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from eechips.client.chip_parameters import Method, request_format
 from eechips.errors import TooLargeError
 from eechips.formats import CHIP_FORMATS
-from eechips.geo.grid import Grid, Window
-from eechips.geo.grid_longitudes import antimeridian_columns, wrap_longitude
+from eechips.geo.grid import Grid, Window, antimeridian_columns, wrap_longitude
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.client.quota_records import Grant, LeaseTimes, RunReport, TermRecord
+from eechips.client.quota_members import Grant, LeaseTimes, RunReport, TermRecord
 from eechips.errors import EechipsError, StorageError, UsageError
+from eechips.files.local_paths import cache_folder
 from eechips.files.removal import ReservedName, remove
 from eechips.files.temporary_names import Writer, is_running, new_writer
-from eechips.files.user_cache import cache_folder
 from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.storage.received_files import parse_json
 

@@ -30,8 +30,17 @@ from dataclasses import replace
 from eechips.client.permit_issuer import read_lease_clock
 from eechips.client.permits import QuotaShare, QuotaUse, UsageDelta
 from eechips.client.quota_folder import QuotaFolder
-from eechips.client.quota_members import CountWatch, LimitProof, QuotaMember, RequestTime, fair_shares
-from eechips.client.quota_records import Grant, LeaseTimes, RunReport, TermRecord
+from eechips.client.quota_members import (
+    CountWatch,
+    Grant,
+    LeaseTimes,
+    LimitProof,
+    QuotaMember,
+    RequestTime,
+    RunReport,
+    TermRecord,
+    fair_shares,
+)
 from eechips.client.throttle import Throttle
 
 _MOST_SLOTS = 1000

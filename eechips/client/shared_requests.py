@@ -17,7 +17,7 @@ from eechips.formats.interface import stacked_name
 from eechips.geo.grid import Grid, Part, Window
 from eechips.geo.grid_groups import GroupLimits, group_grids
 from eechips.recipe import Chip
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 
 if TYPE_CHECKING:
     import ee

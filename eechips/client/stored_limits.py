@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 from eechips.storage import write_file
 from eechips.web.urls import is_loopback
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
-from eechips.client.expression_digest import result_digest
+from eechips.client.template_requests import result_digest
 from eechips.engine.config import RunConfig, is_archive_name
 from eechips.engine.session import connect
 from eechips.errors import UsageError

@@ -1,4 +1,4 @@
-"""Define boxes of a cube, and divide them into requests; :mod:`eechips.cubes.box_grouping` joins small ones.
+"""Define boxes of a cube, and divide them into requests; :mod:`eechips.cubes.cube_reader` joins small ones.
 
 A box is a range of bands, of images, of rows and of columns. Its arrays have the axes (band, image, row, column).
 """

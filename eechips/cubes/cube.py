@@ -18,7 +18,7 @@ from eechips.cubes.cube_expressions import Expression, encode_collection, limit_
 from eechips.cubes.cube_reader import CubeReader
 from eechips.cubes.cube_service import RetryLimits, find_address, find_service
 from eechips.errors import UsageError
-from eechips.files.user_cache import cache_folder
+from eechips.files.local_paths import cache_folder
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
 

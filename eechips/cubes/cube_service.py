@@ -2,6 +2,8 @@
 
 Other processes of the user share the quota of the project in the folder in which runs share it. Credentials are never
 pickled: each process finds its own, as the workers of a run do.
+
+Expressions are JSON already: the client (``ee``) need not be initialised.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.client.chip_parameters import file_format
 from eechips.client.connection import Connection, ServiceTarget
 from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
-from eechips.client.expression_requests import ExpressionChip, ExpressionRequests
 from eechips.client.fetcher import Fetcher
+from eechips.client.http_messages import HttpRequest
+from eechips.client.template_requests import TemplateRequests
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.cubes.cube_expressions import Expression
@@ -35,7 +39,65 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy
 from eechips.formats.interface import Expectation
 from eechips.geo.grid import Grid, Part
+from eechips.recipe import Chip
+from eechips.recipe.results import Template
+from eechips.version import __version__
 from eechips.web.urls import is_google
+
+if TYPE_CHECKING:
+    import ee
+    from typing_extensions import Never
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpressionChip(Chip):
+    """A chip whose image is an expression as requests have it. Its bands are those of the image, in their order.
+
+    Attributes:
+        expression: ``{"result": key, "values": {key: node}}``.
+        image: none; the expression replaces it.
+    """
+
+    image: ee.Image | Template = field(default_factory=lambda: Template(_no_client))
+    expression: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ExpressionRequests(TemplateRequests):
+    """Requests for expressions. Threads may share it.
+
+    Args:
+        project: whose quota is used.
+        workload_tag: sent with each computation.
+    """
+
+    def __init__(self, endpoint: str, project: str, workload_tag: str) -> None:
+        super().__init__(_no_client)
+        self._base, self._project, self._tag = f"{endpoint}/v1/projects/{project}", project, workload_tag
+
+    def fill(self, chip: Chip) -> HttpRequest:
+        """Return the request for an :class:`ExpressionChip` with a grid: ``image:computePixels``."""
+        assert isinstance(chip, ExpressionChip)
+        assert chip.grid is not None
+        body = {"fileFormat": file_format(chip), "grid": chip.grid.to_pixel_grid()}
+        return self._request("image:computePixels", chip.expression, body)
+
+    def compute(self, expression: Mapping[str, Any]) -> HttpRequest:
+        """Return the request for a value: ``value:compute``."""
+        return self._request("value:compute", expression, {})
+
+    def _request(self, method: str, expression: Mapping[str, Any], body: Mapping[str, Any]) -> HttpRequest:
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"eechips/{__version__}",
+            "X-Goog-User-Project": self._project,
+        }
+        text = json.dumps({"expression": expression, **body, "workloadTag": self._tag})
+        return HttpRequest("POST", f"{self._base}/{method}", text, headers)
+
+
+def _no_client(*_: object) -> Never:
+    raise AssertionError("requests for expressions are made without the client")
+
 
 _TAG = "eechips-cube"
 _TOTAL = 600.0

@@ -20,4 +20,4 @@ from eechips.datasets.catalogue import suggest_datasets as suggest_datasets
 from eechips.datasets.dataset import Dataset as Dataset
 from eechips.datasets.dataset import DatasetBand as DatasetBand
 from eechips.datasets.dataset import Kind as Kind
-from eechips.datasets.quantization import Quantization as Quantization
+from eechips.datasets.dataset import Quantization as Quantization

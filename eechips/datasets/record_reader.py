@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NoReturn
 
-from eechips.datasets.dataset import Dataset, DatasetBand
-from eechips.datasets.quantization import Quantization
+from eechips.datasets.dataset import Dataset, DatasetBand, Quantization
 from eechips.errors import UsageError
 from eechips.text.suggestion import did_you_mean
 

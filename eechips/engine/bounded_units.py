@@ -17,17 +17,55 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.engine.run_feature import RunControl
-from eechips.engine.shuffled_units import ShuffledUnits
+from eechips.engine.run_feature import RunControl, RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import recorded_files, release_units
 from eechips.manifest.extensions import read_completions
-from eechips.manifest.fetch_order import planned_positions
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.reader_places import ReaderPlace, count_steps, note_epoch, read_places
+from eechips.manifest.reader_places import (
+    FETCH_SEED,
+    ReaderPlace,
+    count_steps,
+    epoch_order,
+    note_epoch,
+    planned_positions,
+    read_places,
+)
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.storage import Store
 from eechips.text.formatting import format_bytes, format_count
+
+
+class ShuffledUnits(RunFeature):
+    """Submit the open units in the order of the first epoch, by a seed or as planned, once the plan is whole."""
+
+    def __init__(self, ledger: Ledger, seed: int | None) -> None:
+        self._ledger, self._seed = ledger, seed
+
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield the units in the shuffled order; None while the plan is not whole."""
+        if self._ledger.meta().get(FETCH_SEED) != self._seed:
+            self._ledger.note(FETCH_SEED, self._seed)
+        return self._diverted(units)
+
+    def _diverted(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        open_units: set[int] = set()
+        for unit in units:
+            if unit is None:
+                yield None
+            else:
+                open_units.add(unit.position)
+        yield from self._ordered(open_units)
+
+    def _ordered(self, open_units: set[int]) -> Iterator[WorkUnit | None]:
+        """Yield the open units, given by their positions; None while one has to wait."""
+        planned = planned_positions(self._ledger.database)
+        for position in planned[epoch_order(len(planned), self._seed)].tolist():
+            if position in open_units:
+                yield self._ledger.unit(position)
+        for position in sorted(open_units.difference(planned.tolist())):
+            yield self._ledger.unit(position)
+
 
 _FEWEST = 64  # units that are chosen for the same places of the readers, if the plan has few
 _PAUSE = 10.0  # pause after a choice without a unit, in times of what it took

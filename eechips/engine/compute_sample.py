@@ -1,14 +1,27 @@
-"""Keep account of the compute of a run, and estimate that of units from those whose requests were profiled."""
+"""Keep account of the compute of a run, and estimate that of units from those whose requests were profiled.
+
+The measured compute of units is kept for estimates of later runs that are alike: a file of a few hundred bytes in the
+user's cache folder for each kind of run: command, datasets and bands. Runs work without it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from eechips.client.error_classification import quota_month
+from eechips.errors import StorageError, UsageError
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
+from eechips.storage import write_file
+from eechips.web.urls import is_loopback
 
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09)
 """97.5% quantiles of Student's t distribution with 1, 2, … degrees of freedom."""
@@ -216,3 +229,81 @@ class ComputeAccount:
 
     def _month(self, now: datetime) -> MonthAccount:
         return self.months.setdefault(quota_month(now), MonthAccount())
+
+
+FOLDER = "costs"
+_FACTOR = 2.0
+"""Factor by which the compute of like requests differs: caches, and numbers of images at a place
+(https://developers.google.com/earth-engine/guides/computation_overview#stability_and_predictability). Assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCompute:
+    """Compute of the units of an earlier run.
+
+    Attributes:
+        pixels: number of pixels of a unit; 0 if it has none.
+        seen: when, ISO 8601, UTC.
+    """
+
+    sample: ComputeSample
+    pixels: int
+    seen: str
+
+    def estimate(self, units: int, pixels: int) -> ComputeRange | None:
+        """Estimate the compute of units that are alike: half to twice the range that the sample gives.
+
+        With other numbers of pixels, the range is from compute that does not depend on them to such that is
+        proportional to them.
+
+        Args:
+            pixels: number of pixels of one; 0 if it has none.
+        """
+        compute = self.sample.estimate(units)
+        if compute is None:
+            return None
+        ratio = pixels / self.pixels if pixels and self.pixels else 1.0
+        low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
+        return ComputeRange(
+            compute.seconds * math.sqrt(ratio), low * min(1.0, ratio) / _FACTOR, high * max(1.0, ratio) * _FACTOR
+        )
+
+
+def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
+    """Load the compute of earlier units; None if there is none, or the file cannot be read."""
+    path = _path(endpoint, kind)
+    try:
+        content = json.loads(path.read_bytes()) if path is not None else {}
+        sums = {figure.name: float(content["sample"][figure.name]) for figure in dataclasses.fields(ComputeSample)}
+        if not all(math.isfinite(figure) and figure >= 0.0 for figure in sums.values()):
+            return None
+        assignments, units = int(sums.pop("assignments")), int(sums.pop("units"))
+        sample = ComputeSample(assignments, units, **sums)
+        return RecordedCompute(sample, int(content["pixels"]), str(content["seen"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def save_recorded_compute(endpoint: str, kind: str, recorded: RecordedCompute) -> bool:
+    """Store the compute of the units of a run, in place of that of an earlier one.
+
+    That of a server on loopback is stored only if ``EECHIPS_CACHE`` is set.
+
+    Returns:
+        Whether it was stored; False also if the folder cannot be written.
+    """
+    path = _path(endpoint, kind)
+    if path is None or (is_loopback(endpoint) and not os.environ.get(CACHE_VARIABLE)):
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, (json.dumps({"kind": kind, **dataclasses.asdict(recorded)}, indent=2) + "\n").encode())
+    except (OSError, StorageError, UsageError):
+        return False
+    return True
+
+
+def _path(endpoint: str, kind: str) -> Path | None:
+    folder = cache_folder()
+    key = hashlib.sha256(f"{endpoint}\n{kind}".encode()).hexdigest()
+    return None if folder is None else folder / FOLDER / f"{key[:32]}.json"

@@ -13,16 +13,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
-from eechips.engine.compute_sample import ComputeRange, ComputeSample
+from eechips.engine.compute_sample import (
+    ComputeRange,
+    ComputeSample,
+    RecordedCompute,
+    load_recorded_compute,
+    save_recorded_compute,
+)
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
+from eechips.engine.joined_requests import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
 from eechips.engine.profile_fetcher import expect_requests
-from eechips.engine.recorded_compute import RecordedCompute, load_recorded_compute, save_recorded_compute
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.run_feature import RunFeature

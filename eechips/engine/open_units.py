@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean
 
-from eechips.engine.bounded_units import BoundedUnits
+from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import RequestJoining
@@ -24,7 +24,6 @@ from eechips.engine.run_feature import RUN_FEATURES, RunFeature
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.shuffled_units import ShuffledUnits
 from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import compare_compute, size_of
 from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units, sum_totals

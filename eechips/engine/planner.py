@@ -26,8 +26,8 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.files.removal import LockedFolder, remove
+from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import (
     PlanPreview,

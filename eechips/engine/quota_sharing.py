@@ -14,13 +14,13 @@ from pathlib import Path
 
 from eechips.client.connection import ServiceTarget
 from eechips.client.quota_folder import QuotaFolder, default_quota_folder, is_run_alive
-from eechips.client.quota_records import RunReport, TermRecord
+from eechips.client.quota_members import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import QUOTA_VARIABLE, RunConfig
 from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.files.temporary_names import new_writer
-from eechips.files.user_cache import CACHE_VARIABLE
 from eechips.storage import is_address, local_path
 from eechips.web.redaction import redact
 from eechips.web.urls import is_loopback

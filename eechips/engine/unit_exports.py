@@ -9,8 +9,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.export_place import ExportPlace
-from eechips.client.export_tasks import export_obstacle, start_export
-from eechips.client.exported_tables import read_rows
+from eechips.client.export_tasks import export_obstacle, read_rows, start_export
 from eechips.client.transport import Transport
 from eechips.engine.fetch_result import encode_rows, expectation_of
 from eechips.engine.outcome import Outcome, StartedExports

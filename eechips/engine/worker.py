@@ -27,7 +27,6 @@ from eechips.client.transport import Transport
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
-from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.shared_results import SharedFetcher, SharedResult
 from eechips.engine.unit_exports import UnitExports
 from eechips.engine.worker_spec import WorkerSpec
@@ -46,7 +45,7 @@ from eechips.recipe import (
     traits_of,
     unit_value,
 )
-from eechips.recipe.results import check_layer_names
+from eechips.recipe.results import ExistingFile, RecipeFile, RecipeFiles, check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets
 

@@ -1,4 +1,4 @@
-"""Check the paths of files and folders of this machine that users name."""
+"""Check the paths of files and folders of this machine that users name, and locate the cache folder of a user."""
 
 from __future__ import annotations
 
@@ -47,3 +47,30 @@ def local_path(path: str | Path) -> Path:
         raise UsageError(f"{text!r} is an address, not a file or folder of this machine; a store is s3://bucket/folder")
     first = named_path.parts[0] if named_path.parts else ""
     return named_path.absolute() if first.startswith("~") or ":" in first else named_path
+
+
+CACHE_VARIABLE = "EECHIPS_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """Return the user's cache folder of eechips, which need not exist; None for a user without a home.
+
+    ``EECHIPS_CACHE``, else ``eechips`` in ``XDG_CACHE_HOME`` or
+    ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
+
+    Raises:
+        UsageError: if ``EECHIPS_CACHE`` names no folder of this machine.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        try:
+            return local_path(named)
+        except UsageError as error:
+            raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:  # a container may run as a user without an entry in passwd
+            return None
+    return base / "eechips"

@@ -1,4 +1,4 @@
-"""Define pixel grids: the exact location of the pixels of a chip."""
+"""Define pixel grids: the exact location of the pixels of a chip, their scale, and windows at the antimeridian."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+from pyproj import CRS
+
+from eechips.geo.crs import parse_crs as parse_crs
+from eechips.geo.crs import project as project
+from eechips.geo.crs import unproject as unproject
 
 Transform = tuple[float, float, float, float, float, float]
 """``(a, b, c, d, e, f)``: x = a*column + b*row + c and y = d*column + e*row + f, for pixel corners.
@@ -224,3 +229,63 @@ def _halves(length: int, least: int) -> tuple[tuple[int, int], ...]:
     """Return start and length of the halves of a length, or of the whole if a half would be shorter than ``least``."""
     half = length // 2
     return ((0, length),) if half < least else ((0, half), (half, length - half))
+
+
+# Earth Engine counts a degree as a degree of the WGS84 equator: ee.Projection("EPSG:4326").nominalScale().
+METRES_PER_DEGREE = 6_378_137.0 * math.pi / 180.0
+
+
+def nominal_scale(grid: Grid) -> float:
+    """Return the edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` does."""
+    a, b, _, d, e, _ = grid.transform
+    return math.sqrt(abs(a * e - b * d)) * metres_per_unit(parse_crs(grid.crs))
+
+
+def metres_per_unit(crs: CRS) -> float:
+    """Return the length of a CRS's unit in metres, as Earth Engine converts it."""
+    return METRES_PER_DEGREE if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
+
+
+def utm_crs(longitude: float, latitude: float) -> str:
+    """Return the EPSG code of a place's UTM zone (WGS84), without the exceptions for Norway and Svalbard."""
+    zone = min(int((longitude + 180.0) // 6.0) + 1, 60)
+    return f"EPSG:{32600 + zone if latitude >= 0 else 32700 + zone}"
+
+
+TURN = 360
+"""Degrees of longitude around the Earth."""
+
+
+def wrap_longitude(grid: Grid) -> Grid:
+    """Move a window of degrees beyond the antimeridian by 360 degrees, to where the service expects it."""
+    a, b, c, d, e, f = grid.transform
+    centre = grid.xy(grid.width / 2, grid.height / 2)[0]
+    turns = math.floor((centre + TURN / 2) / TURN) if _is_geographic(grid) else 0
+    return Grid(grid.crs, (a, b, c - TURN * turns, d, e, f), grid.width, grid.height) if turns else grid
+
+
+def antimeridian_columns(grid: Grid) -> tuple[int, ...]:
+    """Return the columns of a grid in degrees at which an antimeridian begins: the first centre on it or beyond.
+
+    They are those of 180 degrees, and of -180 degrees for a grid that begins before it; none for other grids.
+    """
+    a, b, c, _, _, _ = grid.transform
+    if b != 0.0 or a <= 0.0 or not _is_geographic(grid):
+        return ()
+    columns = (math.ceil((edge - Fraction(c)) / Fraction(a) - Fraction(1, 2)) for edge in (-TURN // 2, TURN // 2))
+    return tuple(column for column in columns if 0 < column < grid.width)
+
+
+def columns_around_earth(grid: Grid) -> int | None:
+    """Return how many columns of a grid in degrees go around the Earth; None if no whole number does."""
+    a, b, *_ = grid.transform
+    if b != 0.0 or a <= 0.0 or not _is_geographic(grid):
+        return None
+    columns = TURN / a
+    return round(columns) if abs(columns - round(columns)) < 1e-6 * columns else None
+
+
+def _is_geographic(grid: Grid) -> bool:
+    from eechips.geo.crs import parse_crs  # pyproj, for which workers of windows have no memory
+
+    return parse_crs(grid.crs).is_geographic

@@ -35,7 +35,7 @@ from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.region_images import find_grid_scenes
 from eechips.planning.region_overlaps import region_centre
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 from eechips.text.formatting import format_count
 
 MOST_SOURCES = 100

@@ -28,7 +28,7 @@ from eechips.jobs.resolved_sample import LAYERS
 from eechips.jobs.sample_layers import SampleLayer
 from eechips.planning.inventory import Scene
 from eechips.recipe import AddedUnits, ChangedUnit, Chip, EarlierPlan, NoData, Unit, recipe_identity, unit_id
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 from eechips.recipe.units import COMPLETES
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from eechips.planning.inventory import PASS_KINDS, PASS_PROPERTIES, Scene, group
 from eechips.planning.region_images import RegionScenes, place_scenes
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
-from eechips.geo.grid import Grid
-from eechips.geo.grid_longitudes import wrap_longitude
+from eechips.geo.grid import Grid, wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.mosaic_places import MosaicPlace, place_regions, place_whole
@@ -52,7 +51,7 @@ from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.separate_regions import SeparateRegions, choose_region
 from eechips.planning.tiling import SLOTS, Tiling, bounding_box, divide_grid
 from eechips.recipe import Chip, Unit, recipe_identity
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.suggestion import describe_choices
 

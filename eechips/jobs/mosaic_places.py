@@ -13,8 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.grid import Grid, Window
-from eechips.geo.grid_longitudes import wrap_longitude
+from eechips.geo.grid import Grid, Window, wrap_longitude
 from eechips.planning import asset_metadata, point_images
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
 from eechips.planning.inventory import Scene

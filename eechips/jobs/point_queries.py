@@ -18,13 +18,13 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
+from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.jobs.source_summary import day_of
 from eechips.jobs.unit_vectors import normalize
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import unit_tests
-from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
 from eechips.recipe.results import Series, SplittableTable

@@ -19,6 +19,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
+from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
@@ -44,7 +45,6 @@ from eechips.planning.image_filters import parse_conditions
 from eechips.planning.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
-from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.storage import write_file

@@ -10,7 +10,7 @@ import ee
 import shapely
 
 from eechips.errors import UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.table_options import TimeSeriesOptions
 from eechips.jobs.unit_vectors import warn_of_partial_vector
@@ -20,7 +20,6 @@ from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
-from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import parse_box
 from eechips.planning.statistics import Statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones

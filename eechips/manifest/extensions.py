@@ -1,4 +1,4 @@
-"""Extensions of a run: which units were planned when, and by which options."""
+"""Extensions of a run: which units were planned when, by which options, and which first, for estimates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Unit, unit_value
 from eechips.recipe.units import COMPLETES
+
+if TYPE_CHECKING:
+    from eechips.manifest.ledger import Ledger
 
 EXTENSIONS = "extensions"
 """In the ledger and in run.json, of runs that were extended: a list of the plans, see :class:`PlanPart`."""
@@ -139,3 +142,42 @@ def part_numbers(parts: Sequence[PlanPart], positions: Sequence[int]) -> list[in
 
 def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
+
+
+_KEY = "previews"  # in meta
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRecord:
+    """The previews of a plan.
+
+    A later command plans the same units by the same requests, whose responses are kept. Requests for other units may
+    have other responses, as new images appear.
+
+    Attributes:
+        drawn: positions of the units of each preview, ascending; empty without a preview.
+        size: number of units of the whole plan; None if it is unknown.
+    """
+
+    drawn: tuple[tuple[int, ...], ...] = ()
+    size: int | None = None
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> PreviewRecord:
+        """Return the record of a ledger."""
+        stored = ledger.meta().get(_KEY)
+        return cls() if stored is None else cls(tuple(map(tuple, stored["drawn"])), stored["size"])
+
+    def extended(self, drawn: Sequence[int], size: int) -> PreviewRecord:
+        """Return the record with a further preview.
+
+        Args:
+            drawn: positions of its units.
+            size: number of units of the whole plan.
+        """
+        return PreviewRecord((*self.drawn, tuple(drawn)), size)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON value of the record in a ledger, by its name."""
+        return {_KEY: {"drawn": self.drawn, "size": self.size}}

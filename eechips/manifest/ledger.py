@@ -16,8 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
-from eechips.manifest import ledger_schema
-from eechips.manifest.database import connect, damaged, list_tables
+from eechips.manifest.database import (
+    EXPORTS,
+    FURTHER,
+    INDEXES,
+    LAYERS,
+    OF_SEVERAL,
+    SCHEMA,
+    SCHEMA_VERSION,
+    check_schema,
+    connect,
+    damaged,
+    list_tables,
+)
 from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
@@ -58,16 +69,14 @@ class Ledger:
             unless_opened.callback(self.database.close)
             self.database.execute("PRAGMA busy_timeout = 30000")
             version = self.database.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, ledger_schema.SCHEMA_VERSION):
-                raise RunMismatchError(
-                    f"{path} has format {version}, this eechips writes {ledger_schema.SCHEMA_VERSION}"
-                )
-            ledger_schema.check_schema(self.database, has_plan=version == ledger_schema.SCHEMA_VERSION)
+            if version not in (0, SCHEMA_VERSION):
+                raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+            check_schema(self.database, has_plan=version == SCHEMA_VERSION)
             if not readonly:
                 self.database.execute("PRAGMA journal_mode = WAL")
                 self.database.execute("PRAGMA synchronous = NORMAL")
             unless_opened.pop_all()
-        self._has_schema = bool(version == ledger_schema.SCHEMA_VERSION)
+        self._has_schema = bool(version == SCHEMA_VERSION)
 
     def __enter__(self) -> Ledger:
         return self
@@ -124,17 +133,17 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self.transaction():
-            for table in ("units", "meta", "exports", *ledger_schema.OF_SEVERAL):
+            for table in ("units", "meta", "exports", *OF_SEVERAL):
                 self.database.execute(f"DROP TABLE IF EXISTS {table}")
-            self._script(ledger_schema.SCHEMA)
+            self._script(SCHEMA)
             rows = [(key, json.dumps(value)) for key, value in meta.items()]
             self.database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
             )
-            self._script(ledger_schema.INDEXES)
-            self.database.execute(f"PRAGMA user_version = {ledger_schema.SCHEMA_VERSION}")
+            self._script(INDEXES)
+            self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._has_schema = True
 
     def begin_plan(self, meta: Mapping[str, Any]) -> None:
@@ -355,12 +364,12 @@ class Ledger:
                 settled = [(record.position,) for record in records if not record.state.is_open]
                 self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
             if further:
-                self._script(ledger_schema.FURTHER)
+                self._script(FURTHER)
                 self.database.executemany(
                     "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
                 )
             if layers:
-                self._script(ledger_schema.LAYERS)
+                self._script(LAYERS)
                 self.database.executemany(
                     "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
                 )
@@ -378,7 +387,7 @@ class Ledger:
         """
         rows = [(position, number, *task, requests, seconds, started) for number, task in enumerate(tasks)]
         with self.transaction():
-            self._script(ledger_schema.EXPORTS)
+            self._script(EXPORTS)
             self.database.execute("DELETE FROM exports WHERE position = ?", (position,))
             self.database.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -413,7 +422,7 @@ class Ledger:
     def forget_files(self, positions: Iterable[int]) -> None:
         """Remove the rows of files of earlier results, as the next result may have fewer files."""
         rows = [(position,) for position in positions]
-        for table in ledger_schema.OF_SEVERAL:
+        for table in OF_SEVERAL:
             if self._has_table(table):
                 self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 

@@ -1,21 +1,60 @@
-"""Note where the readers of a stream are: the process that fetches for them keeps the files that they read next."""
+"""Order the units of an epoch, and note where the readers of a stream are, for whom the files read next are kept."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.manifest.fetch_order import epoch_order, planned_positions
+from eechips.manifest.database import Connection
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
 from eechips.storage.received_files import parse_json
+
+FETCH_SEED = "fetch_seed"
+"""In the ledger: seed of the order in which the units are fetched; missing if that is the order of the plan."""
+
+
+@lru_cache(maxsize=4)
+def epoch_order(count: int, seed: int | None, epoch: int = 0) -> npt.NDArray[np.int64]:
+    """Return the order of units in an epoch.
+
+    Args:
+        seed: seed of the order; None for the order of the plan, in each epoch.
+        epoch: from 0; each has an order of its own. A run fetches its units in the order of epoch 0.
+
+    Returns:
+        The number of the unit at each ordinal, int64, (count,), read-only.
+    """
+    if seed is None:
+        order = np.arange(count, dtype=np.int64)
+    else:
+        order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def planned_positions(database: Connection) -> npt.NDArray[np.int64]:
+    """Return the positions of the units of a plan, without those that replace others, int64, (count,)."""
+    rows = database.execute("SELECT position FROM units WHERE replaces IS NULL ORDER BY position").fetchall()
+    return np.array([position for (position,) in rows], dtype=np.int64)
+
+
+def plan_digest(database: Connection) -> str:
+    """Return what tells a plan from others, and from itself before it was extended: a digest of its units' ids."""
+    digest = hashlib.sha256()
+    for (identifier,) in database.execute("SELECT id FROM units WHERE replaces IS NULL ORDER BY position"):
+        digest.update(identifier)
+    return digest.hexdigest()[:16]
+
 
 PLACES_FOLDER = ".eechips-readers"
 """In the folder of a run: a file for each reader."""

@@ -18,6 +18,7 @@ from eechips.formats import inspect, validate
 from eechips.manifest.audit import Audit, read_audits
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
+from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.history import read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -32,7 +33,6 @@ from eechips.manifest.ledger_queries import (
     sample_files,
     sum_bytes,
 )
-from eechips.manifest.preview_record import PreviewRecord
 from eechips.manifest.reader_places import read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.errors import UsageError
+from eechips.files.local_paths import cache_folder
 from eechips.files.removal import NamedPath, place_new, remove
 from eechips.files.temporary_files import sweep_folder
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.files.user_cache import cache_folder
 
 SIGNATURE = "signature"
 """The key of run.json for the signature."""

@@ -16,10 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import mix_bits
-from eechips.geo.grid import Grid, Window
+from eechips.geo.grid import Grid, Window, parse_crs, unproject
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.maps import MapBand, is_class
-from eechips.planning.projection import parse_crs, unproject
 from eechips.planning.samplers import DIGITS, PointStream
 from eechips.planning.strategies import Key, Point
 

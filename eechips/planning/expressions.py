@@ -1,7 +1,7 @@
 """Make the expressions of chips as templates: a mosaic of a dataset's images around a place.
 
 Numbers and texts that differ between chips are values of the template; see
-:class:`eechips.recipe.template.Template`.
+:class:`eechips.recipe.results.Template`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import numpy.typing as npt
 import shapely
 
 from eechips.datasets import Kind
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale, unproject
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.image_reducers import is_fractional, make_reducer
 from eechips.planning.periods import DateMatch
-from eechips.planning.projection import nominal_scale, unproject
 from eechips.planning.region_overlaps import ClipArea
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 
 _INSET = 0.25  # of a pixel: margin of the interior of a grid, which excludes neighbouring pixels
 _GAP = "eechips_gap"  # a property that images have while they are sorted

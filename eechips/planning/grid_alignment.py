@@ -18,10 +18,9 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.grid import Grid, Transform
+from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
-from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 
 UTM_NORTH, UTM_SOUTH = 84.0, -80.0
 """Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""

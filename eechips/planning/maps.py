@@ -13,12 +13,11 @@ import numpy.typing as npt
 
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, project, unproject
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.band_selection import TYPE_NAMES
 from eechips.planning.image_filters import PropertyFilter
-from eechips.planning.projection import project, unproject
 
 POINTS_PER_REQUEST = 2_000
 """Points in one request: each may be in a different tile that the server has to read."""

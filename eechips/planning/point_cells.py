@@ -19,8 +19,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.geo.ellipsoid import normals_of
-from eechips.geo.grid import Grid
-from eechips.planning.projection import project
+from eechips.geo.grid import Grid, project
 from eechips.planning.zones import ZoneShapes
 
 Indices = npt.NDArray[np.int64]

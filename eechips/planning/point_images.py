@@ -12,12 +12,11 @@ import ee
 import numpy as np
 import numpy.typing as npt
 
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale, parse_crs, project, unproject
 from eechips.planning import planning_requests
 from eechips.planning.expressions import LayerImages, box_around, chip_reach, grid_interior, sort_nearest_first
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.periods import DateMatch
-from eechips.planning.projection import nominal_scale, parse_crs, project, unproject
 from eechips.planning.samplers import great_circle
 
 POINTS_PER_REQUEST = 500

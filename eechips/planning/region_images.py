@@ -18,12 +18,11 @@ from shapely.geometry.base import BaseGeometry
 from eechips.client.chip_parameters import grid_rectangle
 from eechips.errors import RegionError
 from eechips.geo.footprints import footprints
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, metres_per_unit, parse_crs, unproject
 from eechips.planning import inventory
 from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.inventory import Scene
 from eechips.planning.planning_requests import request_each
-from eechips.planning.projection import metres_per_unit, parse_crs, unproject
 from eechips.planning.region_overlaps import Overlap, region_centre
 from eechips.planning.regions import planar_geometry
 from eechips.planning.separate_regions import SeparateRegions

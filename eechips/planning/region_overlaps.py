@@ -13,11 +13,9 @@ import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.grid import Grid
-from eechips.geo.grid_longitudes import columns_around_earth
+from eechips.geo.grid import Grid, columns_around_earth, unproject
 from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longitudes
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
-from eechips.planning.projection import unproject
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, Region, planar_geometry
 from eechips.planning.separate_regions import SeparateRegions
 from eechips.recipe import Unit

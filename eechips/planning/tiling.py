@@ -12,9 +12,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.grid import Grid, Window
-from eechips.geo.grid_longitudes import TURN, antimeridian_columns
-from eechips.planning.projection import parse_crs, project, unproject
+from eechips.geo.grid import TURN, Grid, Window, antimeridian_columns, parse_crs, project, unproject
 
 BLOCK = 256
 """Pixels a side of the tiles in which Earth Engine stores and computes images.

@@ -174,7 +174,7 @@ class SupportsSharedRequests(Protocol):
     """A recipe whose units lie on known pixels, so that neighbours may be fetched in one request.
 
     Workers compare what the recipe returns for the units, and share a request only between chips whose images are equal
-    but for the window; see :attr:`eechips.recipe.template.Template.window_values`.
+    but for the window; see :attr:`eechips.recipe.results.Template.window_values`.
     """
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eechips.errors import RecipeError, UsageError
-from eechips.formats import CHIP_FORMATS, TABLE_FORMATS, TableFormat
+from eechips.formats import CHIP_FORMATS, TABLE_FORMATS, FileMetadata, TableFormat
 from eechips.text.formatting import replace_control_characters
 
 if TYPE_CHECKING:
@@ -17,7 +17,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.geo.grid import Grid
-    from eechips.recipe.template import Template
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """An image that a function builds from values, for chips whose requests differ only in these values.
+
+    The Earth Engine client converts the image of every chip to JSON, which takes more processor time than all other
+    work for a chip. A template is converted once in a process; then the values are inserted into the JSON text.
+
+    Attributes:
+        build: makes the image. It is called with ``fixed`` and the values, and must pass the values unchanged to Earth
+            Engine, since a result computed from them in Python would be the same for all units. It is called with
+            placeholders that raise an error if they are used in arithmetic, comparisons, lookups or formatting; the
+            images of such a function are built for each chip. The first requests of each process, and some later ones,
+            are compared with the client's requests for the image itself. If one differs, the template is not used any
+            longer, and the units since the last comparison are fetched again.
+        fixed: positional arguments that are the same for many units.
+        values: arguments that differ, by name: numbers, texts, and lists of them.
+        window_values: returns the values that follow from the chip's grid. Chips whose other values are equal
+            may then share a request: the template is built with the values of a window that covers them, and must give
+            each chip the same pixels. None if no value follows from the grid.
+
+    Example:
+        >>> def scene(corners):
+        ...     box = ee.Geometry.Rectangle(corners, None, False)
+        ...     return ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).filterDate("2015", "2030").mosaic()
+        >>> def get_result(index, unit):
+        ...     return Chip(Template(scene, values={"corners": unit["bounds"]}), grid=Grid.from_json(unit["grid"]))
+    """
+
+    build: Callable[..., ee.Image]
+    fixed: tuple[Hashable, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    window_values: Callable[[Grid], Mapping[str, Any]] | None = None
+
+    def over(self, grid: Grid) -> Template:
+        """Return the template with the values of another grid."""
+        grid_values = {} if self.window_values is None else self.window_values(grid)
+        return replace(self, values={**self.values, **grid_values})
+
+    def image(self) -> ee.Image:
+        """Return the image itself."""
+        return self.build(*self.fixed, **self.values)
 
 
 _DAY = 86_400_000  # milliseconds
@@ -328,3 +370,45 @@ Single: TypeAlias = "Chip | FrameStack | Table | bytes | np.ndarray[Any, Any]"
 
 Result: TypeAlias = "Single | Mapping[str, Single] | NoData | None"
 """Return value of ``get_result``: one file, several files by name, no data, or None if it has written its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A file that a recipe has written and validated itself.
+
+    Attributes:
+        name: its path below the output folder.
+    """
+
+    name: str
+    data: bytes
+    metadata: FileMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFiles:
+    """A result: files that a recipe has written itself, perhaps none. The manifest has the metadata of the first."""
+
+    files: tuple[RecipeFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingFile:
+    """A result of any size: a file that a recipe has written and validated itself, in the folder of the results.
+
+    Attributes:
+        temporary: its present path below that folder.
+        suffix: suffix of the name that it gets, without the dot; empty for none.
+        size: bytes.
+        sha256: SHA-256 digest of its content, hexadecimal.
+        sources: ids of its sources.
+        dates: ISO 8601.
+    """
+
+    temporary: str
+    suffix: str
+    size: int
+    sha256: str
+    metadata: FileMetadata
+    sources: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()

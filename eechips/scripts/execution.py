@@ -10,12 +10,12 @@ from pathlib import Path
 
 from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
-from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
+from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client

@@ -19,11 +19,17 @@ import numpy.typing as npt
 
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.extensions import read_completions
-from eechips.manifest.fetch_order import FETCH_SEED, epoch_order, plan_digest, planned_positions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes, sum_totals
-from eechips.manifest.reader_places import ReaderPlace, note_place
+from eechips.manifest.reader_places import (
+    FETCH_SEED,
+    ReaderPlace,
+    epoch_order,
+    note_place,
+    plan_digest,
+    planned_positions,
+)
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import State

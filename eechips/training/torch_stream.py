@@ -15,8 +15,8 @@ from torch import distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from eechips.errors import UsageError
-from eechips.manifest.fetch_order import plan_digest
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.reader_places import plan_digest
 from eechips.manifest.run import Run
 from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.quota_folder import QuotaFolder, is_run_alive
-from eechips.client.quota_records import Grant, RunReport, TermRecord
+from eechips.client.quota_members import Grant, RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.errors import EechipsError

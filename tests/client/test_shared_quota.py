@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
-from eechips.client.quota_members import fair_shares
-from eechips.client.quota_records import LeaseTimes, RunReport, TermRecord
+from eechips.client.quota_members import LeaseTimes, RunReport, TermRecord, fair_shares
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.stored_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
-from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"
 LOOPBACK = "http://127.0.0.1:43210"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from eechips.cubes.box_grouping import extend_box
 from eechips.cubes.boxes import Box, BoxLimits, Index, divide_box
+from eechips.cubes.cube_reader import extend_box
 
 NO_LIMITS = BoxLimits(48 << 20)
 LENGTHS = st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9))

@@ -24,7 +24,7 @@ from eechips.client.stored_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import describe_month
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
-from eechips.files.user_cache import CACHE_VARIABLE
+from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import Service, serving

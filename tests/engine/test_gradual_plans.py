@@ -24,7 +24,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
 from eechips.recipe import Chip, PlanPreview
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 from tests.support.engine_service import Service, serving
 from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
 

@@ -17,7 +17,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, PlanPreview, Unit, canonical_json
-from eechips.recipe.template import Template
+from eechips.recipe.results import Template
 
 SIZE = 32
 CRS = "EPSG:32613"

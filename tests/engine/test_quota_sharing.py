@@ -17,8 +17,8 @@ from eechips.engine.doctor import examine
 from eechips.engine.quota_sharing import QuotaSharing, list_sharing_runs, quota_place
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError, UsageError
+from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.files.temporary_names import new_writer
-from eechips.files.user_cache import CACHE_VARIABLE
 from local_tests.support.object_server import missing_packages
 from tests.support.engine_service import Service
 

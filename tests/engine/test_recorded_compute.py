@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from eechips.engine.compute_sample import ComputeSample
-from eechips.engine.recorded_compute import FOLDER, RecordedCompute, load_recorded_compute, save_recorded_compute
-from eechips.files.user_cache import CACHE_VARIABLE
+from eechips.engine.compute_sample import (
+    FOLDER,
+    ComputeSample,
+    RecordedCompute,
+    load_recorded_compute,
+    save_recorded_compute,
+)
+from eechips.files.local_paths import CACHE_VARIABLE
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"
 RECORDED = RecordedCompute(ComputeSample().add(1, 2.0).add(1, 2.0), 1024, "2026-11-23T09:00:00Z")

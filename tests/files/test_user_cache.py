@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eechips.errors import UsageError
-from eechips.files.user_cache import CACHE_VARIABLE, cache_folder
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 
 
 def test_a_cache_that_is_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

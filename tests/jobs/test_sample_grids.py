@@ -182,7 +182,7 @@ def native_chips(raster: Raster, folder: Path, points: list[tuple[float, float]]
 
 
 def nominal(grid: Grid) -> float:
-    from eechips.planning.projection import nominal_scale
+    from eechips.geo.grid import nominal_scale
 
     return nominal_scale(grid)
 

@@ -23,12 +23,11 @@ from pystac.extensions.grid import GridExtension
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, project, unproject
 from eechips.jobs.chips import ChipSample
 from eechips.planning.cell_grids import MajorTomGrid
 from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, fetch_map
-from eechips.planning.projection import project, unproject
 from eechips.planning.regions import parse_box
 from eechips.planning.samplers import great_circle
 from eechips.planning.strategies import StratifiedDraw

@@ -15,8 +15,8 @@ import pytest
 import eechips
 from eechips.errors import StorageError
 from eechips.manifest import unit_record
+from eechips.manifest.database import SCHEMA_VERSION
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_schema import SCHEMA_VERSION
 from eechips.manifest.received_run import check_values
 from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
 from tests.support.finished_run import layered, write_run

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eechips.errors import EechipsError, RegionError, UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import METRES_PER_DEGREE, Grid
 from eechips.planning.grid_alignment import (
     GridAlignment,
     aligned_grid,
@@ -23,7 +23,6 @@ from eechips.planning.grid_alignment import (
     join_at_antimeridian,
     rescale_grid,
 )
-from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.regions import parse_box
 
 NATIVE = Grid("EPSG:26913", (0.6, 0.0, 500_000.3, 0.0, -0.6, 4_400_000.5), 1, 1)

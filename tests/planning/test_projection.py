@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.errors import UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale, parse_crs, project, utm_crs
 from eechips.planning.grid_alignment import rescale_grid, snap_chip, utm_grid
-from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)
 MODIS = Grid("SR-ORG:6974", (926.625433055833, 0, -20015109.354, 0, -926.625433055833, 10007554.677), 1, 1)

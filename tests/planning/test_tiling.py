@@ -13,8 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.client.chip_parts import PIXEL_LIMITS
-from eechips.geo.grid import Grid
-from eechips.geo.grid_longitudes import wrap_longitude
+from eechips.geo.grid import Grid, wrap_longitude
 from eechips.planning.grid_alignment import aligned_grid, cover_region, join_at_antimeridian
 from eechips.planning.regions import parse_box
 from eechips.planning.tiling import (

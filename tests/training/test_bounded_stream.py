@@ -20,7 +20,6 @@ import eechips
 from eechips.cli import main
 from eechips.engine.config import RunConfig
 from eechips.errors import RunStoppedError, UsageError
-from eechips.manifest.fetch_order import epoch_order
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.reader_places import (
@@ -28,6 +27,7 @@ from eechips.manifest.reader_places import (
     ReaderPlace,
     StreamEpoch,
     count_steps,
+    epoch_order,
     forget_epoch,
     note_epoch,
     note_place,

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
 from eechips.errors import UsageError
-from eechips.geo.grid import Grid
-from eechips.planning.projection import utm_crs
+from eechips.geo.grid import Grid, utm_crs
 from eechips.training.footprint_index import FootprintIndex
 
 GEOD = Geod(ellps="WGS84")

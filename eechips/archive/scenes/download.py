@@ -13,12 +13,12 @@ from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.archive.downloads.partial import PARTIAL, claim_partial, discard, offer
 from eechips.archive.downloads.transfer_limits import DiskBudget
-from eechips.engine.recipe_files import ExistingFile
 from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.files.removal import remove_empty
 from eechips.files.temporary_names import Writer
 from eechips.recipe import Unit
+from eechips.recipe.results import ExistingFile
 from eechips.web.urls import display_url
 
 

@@ -242,7 +242,7 @@ class Scenes:
         context.disk.check_free(total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
-        """Download the file of a unit, and return an :class:`eechips.engine.recipe_files.ExistingFile`.
+        """Download the file of a unit, and return an :class:`eechips.recipe.results.ExistingFile`.
 
         Raises:
             QuarantinedError: if the complete file was wrong three times.

@@ -61,7 +61,7 @@ def cache_folder() -> Path | None:
     """Return the folder that eechips may keep things in, as its users know it from ``EECHIPS_CACHE``; None if there is
     none.
 
-    The server shares no code with what asks it, so the rule of ``eechips.files.user_cache`` stands here once more.
+    The server shares no code with what asks it, so the rule of ``eechips.files.local_paths`` stands here once more.
     """
     named = os.environ.get("EECHIPS_CACHE")
     if named:
