@@ -250,6 +250,7 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
     assert is_tidy(done)
 
 
+@pytest.mark.slow
 def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, FileQueue], service: Service, tmp_path: Path) -> None:
     run, queue = left
     worker = BeamWorker(worker_spec(run.path, service.url, script(tmp_path, CHIPS)))

@@ -52,6 +52,7 @@ def lines(server: LocalServer) -> list[str]:
     return list(eechips.plan("sample", "NAIP", endpoint=server.url, **SAMPLE))
 
 
+@pytest.mark.slow
 def test_the_local_earth_engine_is_an_endpoint_while_the_block_runs(server: LocalServer, tmp_path: Path) -> None:
     run = eechips.sample("NAIP", endpoint=server.url, out=tmp_path / "run", quiet=True, **SAMPLE)
     assert run.counts == {"done": 4}

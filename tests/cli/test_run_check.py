@@ -78,6 +78,7 @@ def test_every_file_of_a_unit_is_shown(demo_server: Server, folder: Path) -> Non
     assert [name in line for name, line in zip(("first", "second", "third"), shown, strict=True)] == [True] * 3
 
 
+@pytest.mark.slow
 def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
     done = check(demo_server)
     assert done.exit_code == 0, done.output

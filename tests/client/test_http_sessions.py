@@ -50,7 +50,7 @@ def url() -> Iterator[str]:
     Handler.first_half.clear()
     Handler.second_half.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     Handler.second_half.set()
     server.shutdown()
@@ -121,7 +121,7 @@ def test_a_forked_process_opens_its_own_connections() -> None:
             """Says nothing."""
 
     with LoopbackServer(("127.0.0.1", 0), KeptAlive) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
         connections = ConnectionPool(endpoint)
 

@@ -84,6 +84,7 @@ def test_workflows_pin_actions_and_have_few_permissions(path: Path) -> None:
     assert "secrets." not in text
 
 
+@pytest.mark.slow
 def test_workflows_are_valid() -> None:
     pytest.importorskip("check_jsonschema")
     words = [

@@ -125,6 +125,7 @@ def test_windows_of_rslearn_have_the_files_and_grids_of_the_run(demo_server: Ser
     assert layers == {"image": {"type": "raster", "band_sets": [{"bands": ["B4", "B8"], "dtype": "uint16"}]}}
 
 
+@pytest.mark.slow
 def test_chips_between_the_pixels_of_rslearn_are_refused(demo_server: Server, tmp_path: Path) -> None:
     options = {"start": "2022-06-01", "end": "2022-09-01", "crs": "EPSG:32614", "grid": "10,0,3,0,-10,0"}
     run = sample(demo_server, tmp_path / "run", "S2", bands="B4", total=1, roi=FARMLAND, format="tif", **options)
@@ -187,6 +188,7 @@ def test_burn_severity_is_the_change_of_the_ratio_and_its_class(burned: Server, 
     assert set(np.unique(classes)) == {0, 2, 3, 4, 5, 6}
 
 
+@pytest.mark.slow
 def test_flood_pairs_are_of_one_orbit_on_both_sides_of_the_date(demo_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"endpoint": demo_server.url, "rate": None, "executor": "threads", "quiet": True}
     floods = tmp_path / "floods.csv"

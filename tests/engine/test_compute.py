@@ -165,6 +165,7 @@ def test_the_compute_of_a_script_is_printed(demo_server: Server, tmp_path: Path)
     assert f"Compute: about {format_compute(used['eecu_seconds'])}" in result.stderr
 
 
+@pytest.mark.slow
 def test_one_unit_in_n_is_profiled_by_one_request(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def fields(tmp_path: Path) -> str:
     return write_regions(tmp_path / "fields.gpkg", FIELDS)
 
 
+@pytest.mark.slow
 def test_later_images_are_added_and_the_others_stay(demo_server: Server, tmp_path: Path) -> None:
     first = fetch(demo_server, tmp_path / "run", roi=ROI, start=START, end=MIDDLE)
     files, before, whole = digests(first.path), sent(demo_server), first.units

@@ -66,6 +66,7 @@ def _run(folder: Path, server: Server, seed: int, count: int, format: str, **opt
         assert _values(run.path / file) == {number}
 
 
+@pytest.mark.slow
 def test_each_file_has_the_values_of_its_unit(demo_server: Server, tmp_path: Path) -> None:
     _run(tmp_path, demo_server, seed=1, count=40, format="npy", executor="threads")
 

@@ -110,6 +110,7 @@ def test_a_confirmed_estimate_plans_the_rest(service: Service, tmp_path: Path, c
     assert finished.is_complete
 
 
+@pytest.mark.slow
 def test_an_estimate_draws_its_units_from_the_whole_plan(service: Service, tmp_path: Path) -> None:
     """The first rows of a list may be alike, as those of one district. A larger estimate draws further ones."""
     tried: list[list[int]] = []

@@ -49,6 +49,7 @@ def test_runs_share_by_default_where_the_service_is_not_of_this_machine(
     assert quota_place(config, LOOPBACK) == tmp_path / "own" / "quota"
 
 
+@pytest.mark.slow
 def test_doctor_lists_the_runs(service: Service, tmp_path: Path) -> None:
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, project="fields", quota_folder=tmp_path / "quota")
 

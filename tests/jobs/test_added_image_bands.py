@@ -39,6 +39,7 @@ def pixels(run: eechips.Run) -> Pixels:
     return found
 
 
+@pytest.mark.slow
 def test_only_further_bands_are_fetched_of_images_that_are_there(demo_server: Server, tmp_path: Path) -> None:
     first = fetch(demo_server, tmp_path / "run", roi=ROI, start=START, end="2020-06-10")
     files, before, count = digests(first.path), sent(demo_server), len(first.units)

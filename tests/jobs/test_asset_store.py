@@ -28,6 +28,7 @@ def scene(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_scenes_become_assets_and_failures_are_raised(scene: Path, tmp_path: Path) -> None:
     with open_store(tmp_path / "store") as put:
         put(scene, "archive/a", ("data",))

@@ -138,6 +138,7 @@ def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_ser
     assert set(run.units["state"]) == {"done"}
 
 
+@pytest.mark.slow
 def test_features_of_a_plan_that_belong_to_another_request_are_an_error(stack_server: Server, tmp_path: Path) -> None:
     (tmp_path / "regions.geojson").write_text(json.dumps(REGIONS))
     kept: list[Answer] = []

@@ -319,6 +319,7 @@ def test_wrong_options(
         eechips.features(**given, out=tmp_path / "out", endpoint=start().url, quiet=True, executor="threads")
 
 
+@pytest.mark.slow
 def test_the_command(start: Callable[..., Server], tmp_path: Path) -> None:
     words = ["features", "--dataset", DATE_LINE, "--endpoint", start().url, "--out", str(tmp_path / "out"), "-q"]
     result = CliRunner().invoke(main, words)
@@ -349,6 +350,7 @@ def test_a_killed_run_resumes(start: Callable[..., Server], store: Store, tmp_pa
     assert part.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_lockfile_gives_the_same_table(start: Callable[..., Server], tmp_path: Path) -> None:
     given: dict[str, Any] = {"endpoint": start().url, "quiet": True, "executor": "threads"}
     run = eechips.features(SHAPES, roi="-105,39.9,-104.9,40", **given, out=tmp_path / "out")

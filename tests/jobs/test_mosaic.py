@@ -66,6 +66,7 @@ def placed(stack: np.ndarray, transform: Affine, shape: tuple[int, int], filler:
     return found
 
 
+@pytest.mark.slow
 def test_a_whole_image_equals_its_source(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out")
     pixels, mask, transform = read(run)

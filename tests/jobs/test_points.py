@@ -88,6 +88,7 @@ def points(stack_server: Server, tmp_path: Path) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 def test_each_image_is_the_pixel_under_the_point(points: Callable[..., Any], plots: pd.DataFrame, stack: Stack) -> None:
     table = points(plots, each_image=True, bands="nir,red")
     assert list(table.columns) == [*plots.columns, "image", "image_date", "nir", "red"]

@@ -285,6 +285,7 @@ def test_a_stack_is_fetched_again_after_its_file_was_lost(server: Server, tmp_pa
     assert list(again.layers["frame"]) == [0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: Path) -> None:
     table = tmp_path / "events.csv"
     table.write_text("lon,lat,day\n-104.98,39.735,2020-02-01\n")

@@ -665,6 +665,7 @@ def test_a_lockfile_holds_no_project_credentials_or_folders(tmp_path: Path, stac
     assert header["options"] == {"dataset": STACK, "points": str(tmp_path / "plots.csv"), "size": 16}
 
 
+@pytest.mark.slow
 def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path, stack_server: Server) -> None:
     pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "point.csv", index=False)
     place = {"points": tmp_path / "point.csv", **options(stack_server)}

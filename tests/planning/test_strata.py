@@ -123,6 +123,7 @@ def test_an_outline_larger_than_a_response_is_fetched_in_cells(serve_outlines: C
     assert server.requests()[OUTLINES] - before > len(expected)
 
 
+@pytest.mark.slow
 def test_an_outline_that_is_refused_in_cells_is_fetched_with_a_larger_margin_and_the_user_is_told(
     serve_outlines: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -64,6 +64,7 @@ def test_dates_are_ids_as_text(tmp_path: Path, suffix: str) -> None:
     assert read_zones(path, "day").ids == ["2023-01-01", "2023-02-01"]
 
 
+@pytest.mark.slow
 def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, shapely.box(0, 0, 1, 1)], n=[1, 2])
     assert read_zones(path, None).ids == [1, 2]

@@ -59,6 +59,7 @@ def test_a_wave_of_so_many_days_is_halved(days: int) -> None:
     assert np.abs(whittaker(wave(days / 4, dates), days)[middle]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_savgol_is_that_of_scipy_on_daily_values() -> None:
     from scipy.signal import savgol_filter  # takes a second
 

@@ -45,7 +45,7 @@ def answering(status: int, code: str, message: str) -> Iterator[str]:
             """Says nothing."""
 
     with LoopbackServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -55,7 +55,7 @@ class HostLimiter:
 
         # It keeps five connections waiting, as servers do that items come from: no other class here.
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:

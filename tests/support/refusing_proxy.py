@@ -88,7 +88,7 @@ def refusing_proxy(target: str, refuse: Refuse) -> Iterator[RefusingProxy]:
 
     with QuietServer(("127.0.0.1", 0), Handler) as server:
         proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield proxy
         finally:

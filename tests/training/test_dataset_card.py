@@ -92,6 +92,7 @@ def rows_of(text: str, heading: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells if set("".join(row)) != {"-"}}
 
 
+@pytest.mark.slow
 def test_croissant_reads_pictures(tmp_path: Path) -> None:
     run = finished(tmp_path / "naip", pictures(6))
     split_up(run)

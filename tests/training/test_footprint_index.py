@@ -62,6 +62,7 @@ LONGITUDES = st.floats(-180, 180) | st.sampled_from([-180.0, 180.0, 179.9999, -1
 LATITUDES = st.floats(-90, 90) | st.sampled_from([-90.0, 90.0, 89.9995, -89.9995])
 
 
+@pytest.mark.slow
 @given(
     longitude=LONGITUDES,
     latitude=LATITUDES,

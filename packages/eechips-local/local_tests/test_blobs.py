@@ -51,6 +51,7 @@ def test_a_file_is_read_as_the_example_of_the_reference_does(ee: Any) -> None:
     assert ee.Dictionary(blob.string().decodeJSON()).get("a_field").getInfo() == "a demo field"
 
 
+@pytest.mark.slow
 def test_the_encoding_can_be_given(ee: Any) -> None:
     assert ee.Blob("gs://docs/wide.txt").string("UTF-16").getInfo() == "Zürich"
     assert ee.Blob("gs://docs/latin.txt").string("ISO-8859-1").getInfo() == "Zürich"

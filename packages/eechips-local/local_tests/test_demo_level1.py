@@ -23,6 +23,7 @@ def scenes(ee: Any, kind: str) -> Any:
     return ee.ImageCollection(f"LANDSAT/LC08/C02/{kind}").filterBounds(point).filterDate("2020-06-01", "2020-07-15")
 
 
+@pytest.mark.slow
 def test_reflectance_is_that_of_the_raw_scene(demo_ee: Any) -> None:
     raw, toa = scenes(demo_ee, "T1").first(), scenes(demo_ee, "T1_TOA").first()
     bands = ["B2", "B4", "B5", "B10", "QA_PIXEL"]

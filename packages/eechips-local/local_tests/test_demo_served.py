@@ -29,6 +29,7 @@ def at_farm(ee: Any, collection: str, start: str, end: str) -> Any:
     return ee.ImageCollection(collection).filterBounds(ee.Geometry.Point(FARM)).filterDate(start, end)
 
 
+@pytest.mark.slow
 def test_radar_is_filtered_as_in_its_documentation(demo_ee: Any) -> None:
     """See https://developers.google.com/earth-engine/guides/sentinel1."""
     ee = demo_ee

@@ -32,6 +32,7 @@ def shapes(name: str) -> np.ndarray:
     return np.array([row.geometry for row in rows(name)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_shapes_are_valid_and_rows_are_complete(name: str) -> None:
     assert shapely.is_valid(shapes(name)).all()

@@ -86,6 +86,7 @@ def test_wrong_content_under_200(server: Server, fault: str, start: bytes) -> No
     assert response.content.startswith(start)
 
 
+@pytest.mark.slow
 def test_stalls_end_in_the_client_s_time_out(server: Server) -> None:
     plan(server, {"type": "stall", "times": 1, "seconds": 60}, {"type": "stall-body", "times": 1, "seconds": 60})
     for _ in range(2):

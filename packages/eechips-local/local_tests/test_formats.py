@@ -305,6 +305,7 @@ def test_equal_frames_stay_frames_of_their_own(ee: Any) -> None:
     np.testing.assert_array_equal(frames[2], frames[0])
 
 
+@pytest.mark.slow
 def test_an_animation_has_as_many_pixels_as_the_service_allows(ee: Any) -> None:
     """512 * 512 * 100 in all, on frames of the size that is asked for: geemap asks for 700 by 554, 66 times."""
     shown = {"region": ee.Geometry.Rectangle([0, -5, 1, 5], None, False), "crs": "EPSG:4326", "min": 0, "max": 1}

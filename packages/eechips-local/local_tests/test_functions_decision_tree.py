@@ -57,6 +57,7 @@ def test_operators_at_their_thresholds() -> None:
         assert found.tolist() == [10 if h else 20 for h in holds]
 
 
+@pytest.mark.slow
 def test_forests_of_scikit_learn_give_the_same() -> None:
     ensemble = pytest.importorskip("sklearn.ensemble")
     random = np.random.default_rng(5)

@@ -58,6 +58,7 @@ class TestSeedGrid:
         whole, part = read_pixels(ee, seeds, 0, 0, 60, 60), read_pixels(ee, seeds, 23, 31, 20, 10)
         assert np.array_equal(whole[31:41, 23:43], part)
 
+    @pytest.mark.slow
     def test_what_cannot_be_is_refused(self, ee: Any) -> None:
         with pytest.raises(ee.EEException, match="Unknown gridType 'round'"):
             ee.Algorithms.Image.Segmentation.seedGrid(7, "round").getInfo()

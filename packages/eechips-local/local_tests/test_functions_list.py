@@ -247,6 +247,7 @@ def test_endless_sequences_are_refused():
             call("List.sequence", start=0, **arguments)
 
 
+@pytest.mark.slow
 def test_lists_that_double_are_refused():
     graph = Graph()
     value = call("List.sequence", start=1, end=1000)
@@ -256,6 +257,7 @@ def test_lists_that_double_are_refused():
         evaluate(value, graph)
 
 
+@pytest.mark.slow
 def test_nested_lists_that_double_are_refused_when_flattened():
     graph = Graph()
     value = graph.reference([1, 2])

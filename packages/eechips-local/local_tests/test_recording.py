@@ -152,6 +152,7 @@ def test_only_final_responses_are_kept(start: Start, tmp_path: Path) -> None:
     assert [name.split("/")[0] for name in list_files(tmp_path / "out")] == ["recording.json", "value-compute"]
 
 
+@pytest.mark.slow
 def test_responses_that_arrive_in_part_are_not_kept(start: Start, tmp_path: Path) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if b'"constantValue": 1}' in body:

@@ -68,6 +68,7 @@ def test_a_compressed_body_is_the_same_request(start: Start, tmp_path: Path) -> 
     assert send(replay.url, packed).json() == {"result": 3}
 
 
+@pytest.mark.slow
 def test_a_part_of_a_response_is_not_recorded_as_the_whole(start: Start, tmp_path: Path) -> None:
     """RFC 9110, section 14.2: a server may ignore a range, and sends the whole then."""
     waiting: list[Answer] = [(206, {**JSON, "Content-Range": "bytes 0-1/20"}, b"{}"), (304, {}, b""), result(3)]

@@ -47,6 +47,7 @@ def test_links_lead_from_the_root_to_each_dataset(root: pystac.Catalog) -> None:
     assert images.get_root_link().href == root.get_self_href()
 
 
+@pytest.mark.slow
 def test_bands_have_the_scales_and_wavelengths_of_the_archive(root: pystac.Catalog) -> None:
     """https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC09_C02_T1_L2#bands."""
     landsat = bands(root, "LANDSAT/LC09/C02/T1_L2")

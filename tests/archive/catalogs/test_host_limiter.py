@@ -55,6 +55,7 @@ def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
     assert at_once[-1] > 16
 
 
+@pytest.mark.slow
 def test_an_unresponsive_host_is_given_up(tmp_path: Path) -> None:
     host = HostLimiter(delay=2.0)
     try:

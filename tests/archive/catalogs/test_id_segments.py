@@ -69,6 +69,7 @@ def test_the_file_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_groups")
 def test_every_changed_byte_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
     """Statistics in the header of a page, for example, are not read."""

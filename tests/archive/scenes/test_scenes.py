@@ -340,6 +340,7 @@ def test_scenes_in_s3_are_fetched(folder: Path, tmp_path: Path, monkeypatch: pyt
         assert not path.is_file() or b"X-Amz-Signature" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_rate_limit_is_shared_by_all_downloads(server: FileServer, tmp_path: Path) -> None:
     total = sum(path.stat().st_size for path in server.folder.glob("*.tif"))
     run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out", max_rate=total)

@@ -130,6 +130,7 @@ def test_images_without_a_region_come_in_the_order_of_their_ids(ee: Any, folder:
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_median_of_old_and_new_scenes_has_one_scale(ee: Any, folder: Path) -> None:
     """Scenes before and since baseline 04.00 together, each masked where it has no data."""
     collection = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(ee.Geometry.Point(10.47, 52.34))

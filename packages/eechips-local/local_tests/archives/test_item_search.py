@@ -312,6 +312,7 @@ def test_a_search_that_another_process_forgets_before_it_is_read_is_not_empty(tm
     assert kept.read(first) is None
 
 
+@pytest.mark.slow
 def test_a_database_that_is_truncated_while_it_is_open_loses_no_search(tmp_path: Path) -> None:
     with stac_server(days(40)) as server:
         search = open_search(server.describe(page_items=10), tmp_path)

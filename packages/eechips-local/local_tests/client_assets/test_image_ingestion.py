@@ -72,6 +72,7 @@ def read(ee: Any, image: Any, shape: tuple[int, int], transform: Affine = TRANSF
     return ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
 
 
+@pytest.mark.slow
 def test_bands_properties_and_times_of_a_manifest(ee: Any, write: Write, home: str) -> None:
     pixels = values((3, 40, 50))
     write("a/three.tif", pixels)

@@ -45,6 +45,7 @@ def _has_text(value: Any) -> bool:
 STAMPS = [(1999, 12, 31, 23, 59, 59), (2024, 2, 29, 12, 0, 1), (1969, 7, 20, 20, 17, 40), (2100, 2, 28, 0, 0, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stamp", STAMPS, ids=str)
 def test_dates_are_those_of_python(demo_ee: Any, stamp: tuple[int, ...]) -> None:
     ee = demo_ee

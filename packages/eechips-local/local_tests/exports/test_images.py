@@ -215,6 +215,7 @@ def test_a_link_does_not_lead_out(ee: Any, folders: Folders, tmp_path: Path, nam
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_without_folders_exports_are_refused(stack_server: Server) -> None:
     ee = initialize(stack_server)
     image = ee.Image(f"{STACK}/image_0")

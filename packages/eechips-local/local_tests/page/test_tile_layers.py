@@ -52,7 +52,7 @@ def serving_page(files: dict[str, bytes]) -> Iterator[str]:
             pass
 
     with QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -293,7 +293,7 @@ def _read(lines: Any, container: str, server: ObjectServer) -> None:
 
 @contextmanager
 def _serving(server: Any) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield
