@@ -25,7 +25,7 @@ from eechips.storage.received_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after
-from eechips.web.urls import display_url, local_path
+from eechips.web.urls import display_url, is_remote, local_path
 
 T = TypeVar("T")
 
@@ -202,6 +202,22 @@ def describe_error(error: BaseException) -> str:
 def is_web(address: str) -> bool:
     """Return whether a URL is read by HTTP: http(s), or S3."""
     return urlsplit(address).scheme.lower() in _WEB
+
+
+def may_link(home: str, place: str) -> bool:
+    """Return whether a document may name another one.
+
+    One from elsewhere must not: fsspec has protocols that lead to files of this machine (``simplecache::file:///``) and
+    into private networks (``webhdfs://``).
+
+    Args:
+        home: URL of the document.
+        place: absolute URL of the other one.
+    """
+    if local_path(home) is not None:
+        return True
+    there, here = urlsplit(place), urlsplit(home)
+    return is_remote(place) or (bool(here.netloc) and (there.scheme, there.netloc) == (here.scheme, here.netloc))
 
 
 def _text(address: str) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web, may_link
 from eechips.archive.downloads.stac_api import item_pages, next_of
 from eechips.errors import PermanentError
 from eechips.processes.parallel_map import parallel_map
 from eechips.web.urls import display_url, local_path
 
 _AT_ONCE = 8  # concurrent requests of items
+_MOST_DEPTH = 64
+"""Catalogues within each other: a server may invent ever deeper ones."""
 
 Found = tuple[dict[str, Any], str]
 """An item, and the URL that the hrefs in it are relative to."""
@@ -100,7 +102,12 @@ def _walk(
     reader: DocumentReader,
     seen: set[str],
     collection: str | None,
+    depth: int = 0,
 ) -> Iterator[Found]:
+    if depth > _MOST_DEPTH:
+        message = f"more than {_MOST_DEPTH} catalogues within each other: it is not read"
+        reader.unread.append(UnreadDocument(display_url(address), message))
+        return
     if document.get("type") == "Feature":
         yield _with_collection(document, collection), address
         return
@@ -125,7 +132,7 @@ def _walk(
     seen.update(new)
     for place, item in parallel_map(lambda place: (place, _read(place, address, reader)), new, _AT_ONCE):
         if item is not None:
-            yield from _walk(item, place, wanted, reader, seen, collection)
+            yield from _walk(item, place, wanted, reader, seen, collection, depth + 1)
     for rel, place in links:
         if rel == "items" and not places and is_web(place):  # a collection of an API
             for item in item_pages(place, reader):
@@ -135,7 +142,7 @@ def _walk(
         seen.add(place)
         child = _read(place, address, reader)
         if child is not None:
-            yield from _walk(child, place, wanted, reader, seen, collection)
+            yield from _walk(child, place, wanted, reader, seen, collection, depth + 1)
 
 
 def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[tuple[str, str]]:
@@ -153,8 +160,9 @@ def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) ->
 
 def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | None:
     """Read a linked document; note it and return None if it cannot be read."""
-    if is_web(home) and local_path(place) is not None:
-        reader.unread.append(UnreadDocument(display_url(place), "a remote catalogue must not link to local files"))
+    if not may_link(home, place):
+        message = "a remote catalogue must not link to local files, or use other protocols than those of stores"
+        reader.unread.append(UnreadDocument(display_url(place), message))
         return None
     try:
         document = reader.read(place)

@@ -16,7 +16,7 @@ from eechips.archive.catalogs.item_lists import FORMATS, MAGIC, ItemList, find_l
 from eechips.archive.catalogs.list_readers import ListEntry, chunks
 from eechips.archive.downloads.assets import make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
-from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web
+from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web, may_link
 from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.archive.downloads.presigned import AssetKey
 from eechips.archive.downloads.search import answered, chosen, items
@@ -214,8 +214,9 @@ def _item(entry: ListEntry, home: str, reader: DocumentReader) -> tuple[Any, str
             return None
     try:
         place = joined(home, entry.address or "")
-        if is_web(home) and local_path(place) is not None:
-            reader.unread.append(UnreadDocument(entry.place, "a remote list must not name local files"))
+        if not may_link(home, place):
+            message = "a remote list must not name local files, or use protocols of other stores"
+            reader.unread.append(UnreadDocument(entry.place, message))
             return None
         return reader.read(place), place
     except (PermanentError, ValueError) as error:

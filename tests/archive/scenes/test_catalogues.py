@@ -161,6 +161,35 @@ def test_defects_of_a_static_catalogue_are_reported(tmp_path: Path) -> None:
         assert "local files" in dict(all_of_it.unread)[f"file://{tmp_path}/old/abs.json"]
 
 
+def test_a_remote_catalogue_uses_the_protocols_of_stores_only(tmp_path: Path) -> None:
+    """fsspec knows others that lead to local files and private networks."""
+    (tmp_path / "own.json").write_text(json.dumps(feature("own")))
+    hrefs = [
+        f"simplecache::file://{tmp_path}/own.json",
+        f"local://{tmp_path}/own.json",
+        "dask://a",
+        "webhdfs://[::1]:9/a",
+    ]
+    links = [{"rel": "item", "href": href} for href in hrefs]
+    top = {"type": "Catalog", "id": "top", "stac_version": "1.0.0", "description": "x", "links": links}
+    for document in (top, hrefs):
+        with serve_function(lambda path, headers, body: (200, {}, json.dumps(document).encode())) as url:  # noqa: B023
+            found = search(f"{url}/top.json")
+        assert found.ids == []
+        assert ["protocols" in reason for _, reason in found.unread] == [True] * 4
+
+
+def test_ever_deeper_catalogues_end() -> None:
+    def answer(path: str, _: Any, __: bytes) -> Any:
+        own = {"type": "Catalog", "id": path, "stac_version": "1.0.0", "description": "x"}
+        return 200, {}, json.dumps({**own, "links": [{"rel": "child", "href": f"{path}1"}]}).encode()
+
+    with serve_function(answer) as url:
+        found = search(f"{url}/1")
+    assert found.ids == []
+    assert found.unread == [(f"{url}/{'1' * 66}", "more than 64 catalogues within each other: it is not read")]
+
+
 def test_an_item_without_a_date_is_reported_when_dates_are_given(tmp_path: Path) -> None:
     write_static(tmp_path)
 
