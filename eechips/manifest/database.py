@@ -18,8 +18,8 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """Begins a rollback journal, and ends one that names a super-journal: https://www.sqlite.org/fileformat.html#rollbackjournal."""
 
 
-_ERRORS = (sqlite3.Error, UnicodeError)
-"""What sqlite3 raises; UnicodeError if the message of an error quotes damaged bytes."""
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises; UnicodeDecodeError if the message of an error quotes damaged bytes."""
 
 
 def connect(path: Path, *, readonly: bool) -> Connection:
@@ -135,7 +135,7 @@ def _explained(error: Exception, path: Path) -> StorageError:
         if "full" in str(error):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"cannot use {path}: {error}")
-    return damaged(path, "its bytes are no text" if isinstance(error, UnicodeError) else str(error))
+    return damaged(path, "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error))
 
 
 def damaged(path: Path, reason: str) -> StorageError:

@@ -23,13 +23,16 @@ _MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of s
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Parse JSON.
+    """Parse JSON. Lone surrogates, which no file and no terminal takes, become references such as ``&#55296;``.
 
     Raises:
         ValueError: if it is malformed, or nested too deep.
     """
     try:
         value = json.loads(data)
+        escapes = (b"\\ud", b"\\uD") if isinstance(data, bytes) else ("\\ud", "\\uD")
+        if any(escape in data for escape in escapes):  # type: ignore[operator]
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="xmlcharrefreplace"))
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
     level = [value]

@@ -301,3 +301,11 @@ def test_damaged_bytes_in_the_message_of_an_error_are_damage(tmp_path: Path) -> 
     with contextlib.closing(connect(path, readonly=True)) as db, pytest.raises(StorageError) as told:
         db.execute("SELECT * FROM units")
     assert "is damaged or no ledger: its bytes are no text. What helps: eechips verify" in str(told.value)
+
+
+def test_a_text_that_is_not_unicode_is_no_damage_of_the_ledger(tmp_path: Path) -> None:
+    database = connect(tmp_path / LEDGER_NAME, readonly=False)
+    database.execute("CREATE TABLE texts (text)")
+    with pytest.raises(UnicodeEncodeError):
+        database.executemany("INSERT INTO texts VALUES (?)", (("\ud800".encode(),) for _ in range(1)))
+    database.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.storage.received_files import read_frame
+from eechips.storage.received_files import parse_json, read_frame
 from eechips.text.formatting import parse_count
 
 
@@ -51,3 +51,8 @@ def test_long_integers_keep_their_digits_beside_missing_values(
         assert table["long"].isna().tolist()[:2] == [False, True]
         assert table["whole"].tolist()[:2] == [long, long + 2]
         assert [str(table[name].dtype) for name in ("short", "large", "whole")] == ["float64", "float64", "int64"]
+
+
+def test_lone_surrogates_of_json_become_texts_that_files_take() -> None:
+    value = parse_json(b'{"\\uD800": ["\\udc00", "\\ud83d\\ude00", "\\ud801"]}')
+    assert value == {"&#55296;": ["&#56320;", "\U0001f600", "&#55297;"]}

@@ -67,7 +67,7 @@ def make_unit(
         "item": item["id"],
         "asset": key,
         "href": href,
-        **({"datetime": moment} if moment else {}),
+        **({"datetime": moment} if moment and isinstance(moment, str) else {}),
         "expected": ExpectedFile.of(asset, properties, file_suffix(href)).to_json(),
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
@@ -155,8 +156,10 @@ def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
     geometry = item.get("geometry")
     try:
         outline = shape(geometry) if geometry is not None else _box(item.get("bbox"))
+        if not np.isfinite(shapely.get_coordinates(outline)).all():
+            raise ValueError("a coordinate is not a finite number")
         return bool(shapely.intersects(region, outline if outline.is_valid else shapely.make_valid(outline)))
-    except (ShapelyError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ShapelyError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _MalformedError(f"the geometry cannot be read: {error!s:.100}") from None
 
 

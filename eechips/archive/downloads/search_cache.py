@@ -174,17 +174,26 @@ def append_missing(items: Iterable[dict[str, Any]], before: Iterable[dict[str, A
 
 def _row(item: dict[str, Any], kept: Collection[str]) -> dict[str, Any]:
     properties, box = item["properties"], item.get("bbox")
-    is_box = isinstance(box, list) and all(isinstance(value, (int, float)) for value in box)
     stored = _bare(item, kept)
     time = properties.get("datetime") or properties.get("start_datetime")
     return {
         "id": item["id"],
         "collection": item.get("collection"),
         "datetime": None if time is None else str(time),
-        "bbox": [float(value) for value in box] if is_box and box else None,
+        "bbox": _numbers(box),
         "item": json.dumps(stored, ensure_ascii=False),
         "signed": [key for key, asset in item["assets"].items() if _has_query(asset, kept)],
     }
+
+
+def _numbers(box: Any) -> list[float] | None:
+    """Return the numbers of a box; None if it has none, or others than float64 holds."""
+    if not isinstance(box, list) or not all(isinstance(value, (int, float)) for value in box):
+        return None
+    try:
+        return [float(value) for value in box] or None
+    except OverflowError:
+        return None
 
 
 def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:

@@ -225,7 +225,11 @@ class S3Signer(Signer):
         return self._inner.headers(url)
 
     def sign(self, href: str, collection: str) -> str:
-        """Presign a URL of S3; translate URLs of gs://."""
+        """Presign a URL of S3; translate URLs of gs://.
+
+        Raises:
+            TransientError, PermanentError: see :meth:`Signer.sign`; or if the URL has no bucket or no key.
+        """
         parts = urlsplit(href)
         if parts.scheme == "gs":
             return self._inner.sign(f"{_GOOGLE}/{parts.netloc}{parts.path}", collection)
@@ -236,7 +240,12 @@ class S3Signer(Signer):
             wanted["RequestPayer"] = "requester"
         client = self._s3(parts.netloc)
         self._last.value = client.meta.region_name
-        return str(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+        from botocore.exceptions import ParamValidationError
+
+        try:
+            return str(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+        except ParamValidationError:
+            raise PermanentError(f"{display_url(href)} names no object of S3, as s3://bucket/key does") from None
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Return whether the bucket is in another region than the one that was signed for."""

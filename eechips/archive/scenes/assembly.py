@@ -67,7 +67,9 @@ def assemble_scenes(
             folder, called = safe_component(key[0] or "items"), names[key]
             name = f"stac/{folder}/{called}.json"
             with results.make(name) as path:
-                path.write_text(json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False))
+                path.write_text(
+                    json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False), encoding="utf-8"
+                )
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}
@@ -140,9 +142,10 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
         for part in parts
     }
     # Relative links of the original do not lead anywhere from here.
+    listed = item.get("links")
     links = [
         link
-        for link in item.get("links") or ()
+        for link in (listed if isinstance(listed, list) else ())
         if isinstance(link, dict) and str(link.get("href")).startswith(("http:", "https:"))
     ]
     return {**item, "assets": assets, "links": links}

@@ -22,6 +22,7 @@ from eechips.archive.catalogs.ingest import ingest
 from eechips.archive.downloads.token_signers import Auth
 from eechips.cli import main
 from eechips.errors import ConfigurationError, StorageError, UsageError
+from eechips.manifest import open_run
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_runs import TIFF, catalogue, write
 from tests.support.scene_servers import FileServer, item
@@ -260,6 +261,33 @@ def test_unreadable_items_are_reported_and_recorded(tmp_path: Path) -> None:
     kept = pq.read_table(tmp_path / "out/items.parquet").to_pylist()
     assert [row["id"] for row in kept if row["item"]] == ["spaced", "homeless"]
     assert [row["address"] for row in kept if row["unread"]] == unread
+
+
+@pytest.mark.slow
+def test_items_with_values_of_any_kind_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    write(tmp_path / "a.tif", 9)
+    own = {"data": {"href": "a.tif", "type": TIFF}}
+    nowhere = {"data": {"href": "s3://", "type": TIFF}}
+    listed = [
+        {**feature("box"), "bbox": [10**400, 0, 1, 1]},
+        {**feature("empty"), "geometry": {"type": "MultiPolygon", "coordinates": [[]]}},
+        {**feature("nowhere"), "geometry": {"type": "Point", "coordinates": [float("nan"), 0]}},
+        feature("nan", datetime=float("nan")),
+        {**feature("links"), "links": float("nan")},
+        feature("half \ud800"),
+    ]
+    listed = [{**each, "assets": own} for each in listed] + [{**feature("store"), "assets": nowhere}]
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    words = ["scenes", "--stac", str(tmp_path / "list.json"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1, done.output
+    run = open_run(tmp_path / "out")
+    assert run.counts == {"done": 6, "failed_permanent": 1}
+    assert list(run.failures["error"]) == ["s3: names no object of S3, as s3://bucket/key does"]
+    found = search(str(tmp_path / "list.json"), region=shapely.box(-180, -90, 180, 90))
+    assert {Path(address).name.partition("item ")[2] for address, _ in found.unread} == {"empty", "nowhere"}
 
 
 def test_empty_search_results_are_not_cached(tmp_path: Path) -> None:
