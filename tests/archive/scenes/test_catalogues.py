@@ -272,7 +272,10 @@ def test_items_with_values_of_any_kind_fail_alone(tmp_path: Path, monkeypatch: p
     nowhere = {"data": {"href": "s3://", "type": TIFF}}
     listed = [
         {**feature("box"), "bbox": [10**400, 0, 1, 1]},
-        {**feature("empty"), "geometry": {"type": "MultiPolygon", "coordinates": [[]]}},
+        {
+            **feature("empty"),
+            "geometry": {"type": "MultiPolygon", "coordinates": [[[[0, 0], [1, 0], [1, 1], [0, 0]]], []]},
+        },
         {**feature("nowhere"), "geometry": {"type": "Point", "coordinates": [float("nan"), 0]}},
         feature("nan", datetime=float("nan")),
         {**feature("links"), "links": float("nan")},
