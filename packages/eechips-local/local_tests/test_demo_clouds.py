@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore, climate, cloud_cover, landsat, tessellation
+from eechips_local.demo import DemoStore, climate, cloud_cover, landsat, mercator, tessellation
 from eechips_local.demo.mercator import EQUATOR_UNIT, Rect, cosine_of
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 
@@ -83,6 +83,33 @@ def test_clouds_follow_the_climate() -> None:
     rainy_winters = ((-3.7, 40.4), "winter", "summer"), ((-120.0, 36.8), "winter", "summer")
     for place, wet, dry in (*rainy_summers, *rainy_winters):
         assert covers(place, wet) > 1.3 * covers(place, dry)
+
+
+def test_monsoons_and_dry_summers_are_those_of_their_regions() -> None:
+    """Places of ten regions: maps of January and July by Wilson and Jetz (2016), PLOS Biology 14, e1002415."""
+    for longitude, latitude, winter, summer in (
+        (79.1, 21.1, 20, 85),  # Nagpur
+        (-6.0, 37.4, 45, 10),  # Seville
+        (23.7, 38.0, 60, 12),  # Athens
+        (-119.8, 36.7, 55, 8),  # Fresno
+        (-68.9, -22.5, 10, 5),  # Calama
+        (-77.0, -12.0, 55, 85),  # Lima
+        (28.0, -26.2, 55, 10),  # Johannesburg
+        (130.8, -12.5, 80, 10),  # Darwin
+        (116.0, -32.0, 25, 55),  # Perth
+        (39.3, 9.0, 25, 85),  # Addis Ababa
+    ):
+        column, row = (int(edge) // 64 for edge in (mercator.x_of(longitude), mercator.y_of(latitude)))
+        place = Rect(64, column, row, 1, 1)
+        january, july = (cloud_cover.share(place, date(2020, month, 15))[0, 0] for month in (1, 7))
+        assert [january, july] == pytest.approx([winter / 100.0, summer / 100.0], abs=0.1), (longitude, latitude)
+
+
+def test_regions_end_softly() -> None:
+    """Between degrees there is no step, and far from regions the latitude alone counts: along 38 degrees north."""
+    y = int(mercator.y_of(38.0)) // 4096
+    shares = cloud_cover.share(Rect(4096, 0, y, 8192, 1), date(2020, 7, 15))[0]
+    assert np.abs(np.diff(shares)).max() < 0.01
 
 
 def test_half_of_the_land_is_cloudy() -> None:

@@ -74,3 +74,11 @@ def test_searches_find_the_days_of_the_orbit_that_passes_nearest() -> None:
         assert [int(image.properties["system:index"][6:8]) for image in images] == days
         crafts = [image.properties["SPACECRAFT_NAME"][-1] for image in images]
         assert "".join(crafts) in ("ABABAB", "BABABA")
+
+
+def test_sentinel_2b_passes_from_its_first_images_on() -> None:
+    """S2B_MSIL1C_20170610T105029_N0205_R051_T31UET is the oldest name in public repositories."""
+    first, last = (datetime(2017, month, 1, tzinfo=timezone.utc).timestamp() * 1000.0 for month in (5, 7))
+    images = STORE.get(S2).images(Query(start=first, end=last, equals={"MGRS_TILE": "31UET"}))  # type: ignore[union-attr]
+    crafts = [image.properties["system:index"][4:8] + image.properties["SPACECRAFT_NAME"][-1] for image in images]
+    assert crafts == ["0506A", "0516A", "0526A", "0605A", "0610B", "0615A", "0620B", "0625A", "0630B"]

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, land_character, mercator, noise
+from eechips_local.demo import climate, cloud_regions, land_character, mercator, noise
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import nodes
@@ -130,7 +130,7 @@ def share(rect: Rect, when: date) -> Floats:
     """Return the share of passes at that time of the year in which cells are cloudy, shape (height, width).
 
     Belts of clouds at the equator and in middle latitudes, and the clear one between them, move with the sun: the
-    tropics have wet summers, the Mediterranean wet winters. Deserts have fewer clouds, above all warm ones.
+    tropics have wet summers. Deserts have fewer clouds, above all warm ones. Some regions have seasons of their own.
     """
     pitch = max(_ARIDITY_STEP, rect.pitch)
     (columns, across), (rows, down) = (_before(positions, pitch) for positions in (rect.x, rect.y))
@@ -139,7 +139,8 @@ def share(rect: Rect, when: date) -> Floats:
     north = climate.latitude(at)
     from_belt = north - _BELT - _SHIFT * climate.season(climate.day_of_year(when), _WARMEST)
     belts = np.interp(np.abs(from_belt), *_ZONES)
-    known = np.clip(belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * _aridity(at)), 0.05, 0.95)
+    usual = belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * _aridity(at))
+    known = np.clip(cloud_regions.with_regions(at, usual, climate.day_of_year(when)), 0.05, 0.95)
     # Linearly between nodes.
     lines = known[:, columns - west]
     lines += (known[:, columns - west + 1] - lines) * across

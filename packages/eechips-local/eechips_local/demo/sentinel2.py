@@ -143,7 +143,7 @@ def _number(tile: MgrsTile) -> int:
 
 def _by_day(datatake: Datatake, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
     """Return one of the tiles for each day, at the place itself, on which they are seen; and their number."""
-    seen = next(datatake.starts(FIRST, FIRST + sentinel2_orbit.REPEAT))
+    seen = next(datatake.starts(FIRST, FIRST + 2 * sentinel2_orbit.REPEAT))
     days = {tile: Granule(seen, seen, tile).when for tile in tiles}
     tile_of = {day: tile for tile, day in days.items()}
     return [(tile_of[day], number) for day, number in Counter(days.values()).items()]

@@ -31,6 +31,9 @@ _NODE = datetime(2017, 1, 1, 1, 7, 13, tzinfo=timezone.utc)
 _NODE_ORBIT, _NODE_LONGITUDE = 117, 320.72028
 """Relative number, and degrees east, of the ascending node of Sentinel-2A at that time."""
 
+_FIRST_B = datetime(2017, 6, 10, tzinfo=timezone.utc)
+"""No older image of Sentinel-2B has a name in public repositories than S2B_MSIL1C_20170610T105029_N0205_R051_T31UET."""
+
 _FIRST_C = datetime(2025, 1, 21, tzinfo=timezone.utc)
 """Sentinel-2C has taken the place of 2A: S2A_MSIL2A_20250118T053141_N0511_R105_T43QCA_20250118T092848 and
 S2C_MSIL2A_20250128T053131_N0511_R105_T43QCA_20250128T084454 are products of one orbit.
@@ -66,11 +69,12 @@ class Datatake:
         return _NODE + timedelta(seconds=math.floor(orbits * _PERIOD.total_seconds()))
 
     def starts(self, first: date, last: date) -> Iterator[datetime]:
-        """Yield when the datatake starts on days (UTC), before another one: every fifth day."""
+        """Yield when the datatake starts on days (UTC), before another one: every fifth day, with Sentinel-2B."""
         day = datetime(first.year, first.month, first.day, tzinfo=timezone.utc)
         start = day + (self._first - day) % REPEAT
         while start.date() < last:
-            yield start
+            if start >= _FIRST_B or self.craft(start)[0] != "B":
+                yield start
             start += REPEAT
 
     def number(self, start: datetime) -> int:
