@@ -44,11 +44,7 @@ class _DatasetGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; say how to search for other words.
-
-        Raises:
-            UsageError: if there is none of this name.
-        """
+        """Find the command; raise UsageError, which says how to search, if there is none of this name."""
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(

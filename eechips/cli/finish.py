@@ -252,10 +252,7 @@ def refresh(done: Run) -> None:
 
 
 def _report(done: Run, *, quiet: bool) -> None:
-    """Make the report of a run, unless it is up to date, or the results are in an object store.
-
-    An error here is printed and does not change the outcome of the run.
-    """
+    """Make the report of a run, unless it is up to date, or in an object store; an error is only printed."""
     page, manifest = done.path / REPORT_NAME, done.path / PARQUET_NAME
     if done.info.get("results"):
         return

@@ -320,11 +320,7 @@ def keys_of(command: click.Command) -> dict[str, click.Option | click.Argument]:
 
 
 def _check_configs(command: click.Command, values: Mapping[str, Any]) -> None:
-    """Make the configs of a command, which checks their values.
-
-    Raises:
-        UsageError: if a value is wrong.
-    """
+    """Make the configs of a command, which raise UsageError for wrong values."""
     for config in getattr(command.callback, CONFIGS, ()):
         names = options_of(config)
         filled(config, {name: value for name, value in values.items() if name in names and value not in (None, ())})

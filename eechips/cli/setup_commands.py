@@ -236,11 +236,7 @@ def _examples() -> Traversable:
 
 
 def _find(name: str) -> click.Command:
-    """Return a command of ``eechips-local``.
-
-    Raises:
-        OneSentence: if it is not installed.
-    """
+    """Return a command of ``eechips-local``; raise OneSentence if that is not installed."""
     try:
         from eechips_local.cli import main
     except ModuleNotFoundError as error:

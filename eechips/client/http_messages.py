@@ -231,9 +231,6 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
 
 
 def _may_be_large(data: bytes) -> bool:
-    """Return whether JSON may have a number that is too large for a double.
-
-    A regular expression takes ten times as long, which is longer than to parse the JSON.
-    """
+    """Return whether JSON may have a number too large for a double. A regular expression takes ten times as long."""
     digits = data.translate(_NUMBERS)
     return any(mark in digits for mark in _LARGE)

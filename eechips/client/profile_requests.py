@@ -58,10 +58,7 @@ def fetch_all_profiles(transport: Transport, profiles: Sequence[str]) -> list[fl
 
 
 def _expression(profiles: Sequence[str]) -> dict[str, Any]:
-    """Return an expression of a list of profiles as texts.
-
-    Each is merged to one row, so that it is rounded once.
-    """
+    """Return an expression of a list of profiles as texts. Each is merged to one row, so that it is rounded once."""
     calls = [
         {
             "functionInvocationValue": {

@@ -229,11 +229,7 @@ def lock_run(
 
 
 def _check_unchanged(run: Run, header: LockHeader, inputs: Mapping[tuple[str, str], str]) -> None:
-    """Check that the recipe of a run is what it was; nothing of it is executed.
-
-    Raises:
-        UsageError: if it has changed, so that the lockfile could not be rebuilt.
-    """
+    """Raise UsageError if the recipe of a run has changed; nothing of it is executed."""
     run_options = {"out": run.path, "executor": "threads"}
     recipe, _ = _make(_command(header, run.path), header, inputs, run_options, run.path)
     if recipe.identity != header.identity:

@@ -155,11 +155,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
 
 
 def _make(again: click.Context, place: Path) -> tuple[Any, Any]:
-    """Return the recipe and the config of a recorded command.
-
-    Raises:
-        UsageError: if it cannot be extended.
-    """
+    """Return the recipe and the config of a recorded command; raise UsageError if it cannot be extended."""
     if not isinstance(again.command, FetchCommand):
         raise UsageError(f"{place} was rebuilt from a lockfile: update the run that was locked")
     recipe, config = again.command.receive(again)

@@ -209,11 +209,7 @@ _ARGUMENTS = tuple(open_cube.__kwdefaults__ or ()) + _GRID
 
 
 def _collection(source: Any) -> Expression:
-    """Return the expression of what a user names or passes.
-
-    Raises:
-        UsageError: if it is something else.
-    """
+    """Return the expression of what a user names or passes; raise UsageError if it is something else."""
     if isinstance(source, (str, os.PathLike)):
         parts = urlsplit(str(source))
         if parts.scheme not in ("", "ee"):

@@ -181,10 +181,7 @@ class BoundedUnits(ShuffledUnits):
         self._is_open[list(open_units)] = True
 
     def _choose(self, places: frozenset[ReaderPlace]) -> Iterator[int]:
-        """Yield the positions of the next units to submit, for which there is room, and note that they are under way.
-
-        Files of other units are removed for them.
-        """
+        """Yield the next units to submit, now under way. Files of other units are removed to make room for them."""
         steps = count_steps(self._count, self._seed, places)[self._samples]
         self._reopen_failed(steps)
         has_files = self._sizes[: len(steps)] > 0

@@ -66,10 +66,7 @@ class _Pending:
 
 
 def _task_error(name: str, error: EechipsError) -> PermanentError:
-    """Return the error of the unit of a task that has failed.
-
-    It is permanent whatever the task's error: units that failed otherwise keep their tasks.
-    """
+    """Return the error of a failed task's unit: permanent, since units that failed otherwise keep their tasks."""
     advice = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.is_divisible else ""
     return PermanentError(
         f"the export task {name} failed: {str(error).rstrip('.')}.{advice} eechips retry starts another one",

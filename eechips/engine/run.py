@@ -113,10 +113,7 @@ def run(
 
 
 def _remove_unplanned(folder: Path) -> None:
-    """Remove the folder of a run that failed before it had a plan, with the files that the run itself wrote there.
-
-    The run has made the folder, and holds its lock.
-    """
+    """Remove the folder that a run has made and locked, if it failed before it had a plan, with the run's files."""
     logs = (LOG_NAME, SERVER_LOG_NAME, DASK_LOG)
     answers = (ANSWERS_NAME, f"{ANSWERS_NAME}-journal")
     for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *answers, *logs):

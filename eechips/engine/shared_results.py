@@ -182,11 +182,7 @@ def _fetched_again(
 
 
 def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int, tuple[ProfileShare, ...]]:
-    """Divide the profiles of a shared request among its units, by the pixels of their chips.
-
-    Returns:
-        Profiles by position; none if the request was not profiled.
-    """
+    """Divide the profiles of a shared request, if there are any, among its units, by the pixels of their chips."""
     if usage.profiles is None:
         return {}
     pixels: Counter[int] = Counter()

@@ -86,11 +86,7 @@ class OutcomeHandler:
         return settled, failure
 
     def _expected(self, events: Iterable[Finished | Lost]) -> Iterator[Finished | Lost]:
-        """Yield the first event of each unit under way. Others are duplicates, of units that are settled or open
-        again.
-
-        The temporary file of a duplicate stays until the run sweeps its own.
-        """
+        """Yield the first event of each unit under way; the run sweeps the temporary files of duplicates."""
         for event in events:
             left = [unit for unit in event.assignment.units if unit.position in self._queue.under_way]
             for unit in left:

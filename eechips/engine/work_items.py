@@ -214,10 +214,7 @@ def fetch_items(
 
 
 def _ledger_name(units: Sequence[WorkUnit], place: str) -> str:
-    """Return the name of the folder for the ledger of some units, whose results go to a place.
-
-    The ids of units tell the recipe.
-    """
+    """Return the name of the folder for the ledger of some units, whose ids tell the recipe, in a place."""
     where = place if is_address(place) else str(Path(place).resolve())
     parts = [where, *(f"{unit.position} {unit.id}" for unit in units)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

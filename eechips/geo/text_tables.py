@@ -123,11 +123,7 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
 
 
 def _decode(path: Path, data: bytes) -> str:
-    """Decode a text.
-
-    Raises:
-        RegionError: if it has bytes that are no text in any of the encodings; with column and row.
-    """
+    """Decode a text; raise RegionError, with column and row, if bytes are no text in any of the encodings."""
     for mark, codec in _BYTE_ORDERS.items():
         if data.startswith(mark):
             try:

@@ -257,11 +257,7 @@ def _other_name(stem: str, path: Path) -> str:
 
 
 def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Return geometries in two dimensions.
-
-    Raises:
-        RegionError: if a coordinate is not a finite number; with its row.
-    """
+    """Return geometries in two dimensions; raise RegionError, with the row, if a coordinate is not finite."""
     flat: npt.NDArray[np.object_] = np.asarray(shapely.force_2d(geometries), dtype=object)
     coordinates, rows = shapely.get_coordinates(flat, return_index=True)
     wrong = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
@@ -271,11 +267,7 @@ def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.obj
 
 
 def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
-    """Check that all geometries are polygons that are not empty.
-
-    Raises:
-        RegionError: if one is not; the message has its number and its first attributes.
-    """
+    """Raise RegionError, with number and attributes, for a geometry that is no polygon or is empty."""
     for index in np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))[:1]:
         raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry")
     for index in np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))[:1]:
@@ -331,11 +323,7 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
 
 
 def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
-    """Make the longitudes of polygons that jump at the antimeridian continuous, beyond 180.
-
-    Raises:
-        RegionError: if one goes around a pole.
-    """
+    """Continue polygons that jump at the antimeridian beyond 180; raise RegionError if one goes around a pole."""
     return shapely.union_all(
         [
             shapely.Polygon(

@@ -72,11 +72,7 @@ class ChipPlan:
         return zip(self.sample.layers, self.layers, strict=True)
 
     def choose_places(self) -> Sequence[SamplePlace]:
-        """Choose the places, and log them.
-
-        Raises:
-            RegionError: if no place is left.
-        """
+        """Choose the places, and log them; raise RegionError if none is left."""
         places = self.strategy.choose_places()
         if not places:
             raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")

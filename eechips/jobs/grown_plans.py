@@ -339,11 +339,7 @@ def add_series(
 
 
 def _further(regions: Mapping[Any, str | None], zones: Zones, options: TimeSeriesOptions) -> list[int]:
-    """Return the indices of regions of a file that a run lacks.
-
-    Raises:
-        UsageError: if a region is missing, or its outline has changed.
-    """
+    """Return the indices of regions of a file that a run lacks; raise UsageError if one is missing or has changed."""
     check_regions_stay(regions, frozenset(zones.ids), options.regions)
     assert zones.geometries is not None
     further = []

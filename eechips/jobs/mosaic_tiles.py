@@ -226,10 +226,7 @@ def assemble_mosaic(
 
 
 def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str) -> pa.Table:
-    """Make a mosaic, compare it with its windows, and return the table of windows.
-
-    See :func:`assemble_mosaic`.
-    """
+    """Make a mosaic, compare it with its windows, and return their table; see :func:`assemble_mosaic`."""
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
     refuse_small_disk(pieces[0].path.parent, written, SMALL_DISK)

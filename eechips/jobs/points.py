@@ -234,11 +234,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
                 yield {**shared, **own, "start": start, "end": end}
 
     def _complete_rows(self, moments: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int64]:
-        """Return the indices of rows with a place, and with a date if rows have dates; warn of the others.
-
-        Raises:
-            RegionError: if there are none.
-        """
+        """Return the indices of rows with a place and, if rows have dates, a date; warn of others; raise if all are."""
         has_place = ~shapely.is_missing(self.places.geometries)
         rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
         if not len(rows):

@@ -156,11 +156,7 @@ def lock_run_results(
 
 
 def _check_replaced(path: Path, header: LockHeader) -> None:
-    """Check that a file that the lockfile replaces is an earlier one of the same run.
-
-    Raises:
-        UsageError: if it is another file, or the lockfile of another run.
-    """
+    """Raise UsageError if a file that the lockfile replaces is not an earlier lockfile of the same run."""
     if not path.exists():
         return
     try:
@@ -237,11 +233,7 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
 
 
 def _count(run: Run, ledger: Ledger) -> _Totals:
-    """Count what is locked.
-
-    Raises:
-        UsageError: if the run has open units.
-    """
+    """Count what is locked; raise UsageError if the run has open units."""
     counts = ledger.counts()
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")

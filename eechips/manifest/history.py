@@ -215,12 +215,7 @@ def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple
 
 
 def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Yield the lines of a log for an event with their times; skip other and truncated lines.
-
-    Args:
-        log: log of a run, possibly of another user.
-        event: as it stands in the line.
-    """
+    """Yield the lines of a log, perhaps of another user, for an event with their times; skip others, truncated ones."""
     with contextlib.suppress(FileNotFoundError), resolve_inside(log, log.parent).open("rb") as file:
         wanted = event.encode()
         while line := file.readline(_LONGEST):

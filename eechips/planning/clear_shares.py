@@ -243,10 +243,7 @@ def _images(source: ClearSource, row: Any) -> ee.ImageCollection:
 
 
 def _measured(source: ClearSource, row: Any) -> Any:
-    """Return a server-side list for each image of a chip: ``system:index``, ``system:time_start``, its clear pixels.
-
-    If there is a score, it is the fourth element.
-    """
+    """Return a server-side list for each image of a chip: its index, its time, its clear pixels, any score."""
     values: Any = ee.List(row)
     interior, projection = _interior(values), ee.Projection(values.getString(1), values.get(2))
 

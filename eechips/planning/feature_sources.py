@@ -160,11 +160,7 @@ class FeatureSource:
             raise UsageError(f"features of {self.name} have no {_TIME}: leave `start` and `end` out, or use `where`")
 
     def _ask(self, request: Callable[[], T]) -> T:
-        """Send a request about the dataset.
-
-        Raises:
-            UnknownDatasetError: if it does not exist.
-        """
+        """Send a request about the dataset; raise UnknownDatasetError if it does not exist."""
         import ee
 
         try:

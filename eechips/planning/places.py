@@ -178,11 +178,7 @@ def read_places(
 
 
 def _from_columns(path: Path, table: pa.Table, lon_field: str | None, lat_field: str | None) -> npt.NDArray[np.object_]:
-    """Return points from columns of coordinates.
-
-    Raises:
-        RegionError: if a row has one coordinate without the other.
-    """
+    """Return points from columns; raise RegionError if a row has one coordinate without the other."""
     lon, lat = (
         _coordinates(path, table, column, names, axis)
         for column, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))

@@ -233,10 +233,7 @@ class ScriptHost:
         return call_results
 
     def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Note successful calls without a file, if other calls of their function have written one.
-
-        They may have had nothing to write, or may have caught an error.
-        """
+        """Note calls without a file, if others of their function have written one: they may have caught an error."""
         if all(row[4] is not None for row in rows):
             return
         with_file: Counter[str] = Counter()

@@ -20,15 +20,7 @@ _NO_IMAGE = (
 
 
 def _data_error(name: str, cause: str, cure: str, source: str, said: str, *, message: str) -> ServiceError:
-    """Return the row of an error that fails its unit; see :class:`ServiceError`.
-
-    Args:
-        cause: what happened.
-        cure: what the user can do.
-        source: where it is documented.
-        said: message of the example.
-        message: regular expression.
-    """
+    """Return the row of an error that fails its unit; see :class:`ServiceError`."""
     return ServiceError(name, ErrorAction.PERMANENT, cause, cure, source, invalid_argument(said), message)
 
 
