@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.engine.run_feature import RunControl, RunFeature
+from eechips.engine.run_context import RunControl, RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import recorded_files, release_units
 from eechips.manifest.extensions import read_completions

@@ -14,7 +14,7 @@ from eechips.client.transport import Transport
 from eechips.engine.compute_sample import ComputeAccount
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.profile_fetcher import ProfileFetcher
-from eechips.engine.run_feature import RunFeature, StopReason
+from eechips.engine.run_context import RunFeature, StopReason
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import COMPUTE, Ledger
 from eechips.manifest.unit_record import WorkUnit

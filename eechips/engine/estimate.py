@@ -30,7 +30,7 @@ from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolat
 from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
-from eechips.engine.run_feature import RunFeature
+from eechips.engine.run_context import RunFeature
 from eechips.engine.session import Session, connect
 from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result

@@ -16,7 +16,7 @@ from eechips.client.permits import Stopped
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
 from eechips.engine.outcome_records import failed
-from eechips.engine.run_feature import RunFeature
+from eechips.engine.run_context import RunFeature
 from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger

@@ -19,8 +19,7 @@ from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
-from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import RUN_FEATURES, RunFeature
+from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler

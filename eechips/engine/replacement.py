@@ -13,7 +13,7 @@ from typing import Any
 from eechips.client.permits import Stopped
 from eechips.engine.plan import added_unit, service_error_of
 from eechips.engine.planner import Planner
-from eechips.engine.run_feature import RunFeature
+from eechips.engine.run_context import RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import plan_parts

@@ -11,7 +11,7 @@ from statistics import fmean
 from eechips.client.shared_requests import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
-from eechips.engine.run_feature import RunFeature
+from eechips.engine.run_context import RunFeature
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids

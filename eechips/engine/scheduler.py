@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import how_to_stop
-from eechips.engine.run_context import SchedulerContext
-from eechips.engine.run_feature import StopReason
+from eechips.engine.run_context import SchedulerContext, StopReason
 from eechips.engine.unit_queue import UnitQueue
 from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
@@ -26,7 +25,7 @@ _SPARE = 1.3
 class Scheduler:
     """Keep the workers busy until every unit is settled, or the run is stopped.
 
-    It is the :class:`~eechips.engine.run_feature.RunControl` of the features of the run.
+    It is the :class:`~eechips.engine.run_context.RunControl` of the features of the run.
 
     Args:
         units: to settle; None while the next one is not planned yet.

@@ -24,11 +24,10 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport
-from eechips.engine.fetch_result import fetch_result
+from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
 from eechips.engine.shared_results import SharedFetcher, SharedResult
-from eechips.engine.unit_exports import UnitExports
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError, TooLargeError
 from eechips.formats import EncodedFile, FileMetadata

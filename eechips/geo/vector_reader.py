@@ -92,7 +92,11 @@ def read(request: Request) -> dict[str, Any]:
 
 
 def _prepare(kind: str, source: Path, request: Request, notes: list[str]) -> tuple[Path, dict[str, str]]:
-    """Check a file, link or copy it to the scratch folder, where no other lies beside it; return GDAL's options too."""
+    """Check a file, and link to it in the scratch folder, so that no other file lies beside it.
+
+    Returns:
+        The link or copy, and GDAL's options.
+    """
     suffix = {"GeoPackage": ".gpkg", "FlatGeobuf": ".fgb", "Shapefile": ".shp", "JSON": ".geojson"}.get(kind, "")
     options: dict[str, str] = {}
     if kind == "JSON":

@@ -218,7 +218,7 @@ TASKS = frozenset(
         "client/export_tasks.py",
         "engine/export_monitor.py",
         "engine/outcome.py",
-        "engine/unit_exports.py",
+        "engine/fetch_result.py",
         "engine/work_items.py",
         "manifest/ledger.py",
         "scripts/script_recipe.py",
