@@ -50,11 +50,11 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.chip_pixels import decode_file, frame_time
-from eechips.training.formats import PACK_FORMATS
 from eechips.training.sample import array_of, fields_of
-from eechips.training.sample_stream import check_place
+from eechips.training.sample_stream import check_numbers, check_place
 from eechips.training.samples import Samples, read_samples, values_of
-from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
+from eechips.training.shard_index import FileContent, PackEntry, StoredShard, read_index
+from eechips.training.shard_reader import read_shard
 
 try:
     import torch
@@ -202,10 +202,11 @@ class ShardDataset(IterableDataset[Any]):
         known = classes if classes is not None or label is None else index.fields.get(label, ())
         names = check_layers(layers, tuple(index.layers), label)
         self._items = TensorItems(names, label, class_values(known), dtype, fill, transform)
-        self._folder, self._module = Path(pack), index.format
+        self._folder, self._format = Path(pack), index.format
         rank, world_size = check_place(*ask_distributed(rank, world_size))
-        shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
-        self._shards: list[Shard] = shards[rank::world_size]
+        check_numbers(seed=seed)
+        shards = [stored for stored in index.shards if split in (None, stored.shard.split)]
+        self._shards: list[StoredShard] = shards[rank::world_size]
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
 
@@ -221,7 +222,7 @@ class ShardDataset(IterableDataset[Any]):
         There is no ``len()``, from which PyTorch would compute the number of batches: each worker's last batch may be
         incomplete.
         """
-        return sum(shard.count for shard in self._shards)
+        return sum(stored.shard.count for stored in self._shards)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration for all workers; each epoch has a different order."""
@@ -240,10 +241,9 @@ class ShardDataset(IterableDataset[Any]):
             items = _mixed(items, self._buffer, np.random.default_rng([self._seed, epoch, self._rank, worker]))
         return (self._make(entry) for entry in items)
 
-    def _read(self, shards: Sequence[Shard]) -> Iterator[PackEntry]:
-        module = PACK_FORMATS.get(self._module)
-        for shard in shards:
-            yield from module.read(self._folder, shard)
+    def _read(self, shards: Sequence[StoredShard]) -> Iterator[PackEntry]:
+        for stored in shards:
+            yield from read_shard(self._folder, self._format, stored)
 
     def _make(self, entry: PackEntry) -> Any:
         metadata = json.loads(entry.metadata)

@@ -21,10 +21,10 @@ from eechips.manifest.run import Run
 from eechips.storage import LocalStore, Store
 from eechips.training import split_table
 from eechips.training.chip_pixels import BandPixels, decode_bands
-from eechips.training.formats import PACK_FORMATS
 from eechips.training.sample import SampleFile, array_of
 from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackIndex, read_index
+from eechips.training.shard_reader import read_shard
 
 _AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
 _WORKING = 4  # times the size of a file's pixels that measuring takes
@@ -141,9 +141,8 @@ class PackPixels:
 
     def files(self) -> Iterator[PixelFile]:
         """Yield the files with pixels, in the order of the shards."""
-        module = PACK_FORMATS.get(self._index.format)
         for stored in self._index.shards:
-            for entry in module.read(self._folder, stored.shard):
+            for entry in read_shard(self._folder, self._index.format, stored):
                 known = json.loads(entry.metadata)["layers"]
                 for layer, content in entry.layers.items():
                     if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.storage import is_address, local_path
-from eechips.text.formatting import parse_bytes
+from eechips.text.formatting import parse_bytes, parse_count
 from eechips.training.background_run import BackgroundRun, folder_of
 from eechips.training.stream_reader import StreamPart, StreamReader
 
@@ -39,6 +40,8 @@ class SampleStream:
         world_size: int | None,
         max_disk: str | int | None = None,
     ) -> None:
+        if seed is not None:
+            check_numbers(seed=seed)
         self.seed, self.epoch = seed, 0
         most = None if max_disk is None else parse_bytes(max_disk)
         self._is_bounded = most is not None
@@ -86,6 +89,7 @@ class SampleStream:
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; each epoch has a different order."""
+        check_numbers(epoch=epoch)
         self.epoch, self._state, self._reader = epoch, None, None
 
     def read(
@@ -127,8 +131,9 @@ class SampleStream:
         """Have the next iteration go on at a place.
 
         Raises:
-            UsageError: if it is that of another stream, when the iteration begins.
+            UsageError: if it is none; or if it is that of another stream, when the iteration begins.
         """
+        check_numbers(**{name: state.get(name) for name in ("epoch", "reader", "readers", "ordinal")})
         self.epoch, self._state = state["epoch"], dict(state)
 
 
@@ -207,8 +212,22 @@ def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
         UsageError: if the first is not below the second.
     """
     if rank is None and world_size is None:
-        rank, world_size = int(os.environ.get(RANK, "0")), int(os.environ.get(WORLD_SIZE, "1"))
+        texts = {name: os.environ.get(name) or default for name, default in ((RANK, "0"), (WORLD_SIZE, "1"))}
+        numbers = {name: text if parse_count(text) is None else int(text) for name, text in texts.items()}
+        check_numbers(**numbers)
+        rank, world_size = (int(number) for number in numbers.values())
     return check_place(rank, world_size)
+
+
+def check_numbers(**values: Any) -> None:
+    """Check that numbers of a stream are whole, and none is below zero.
+
+    Raises:
+        UsageError: with the name of one that is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Integral) or value < 0:
+            raise UsageError(f"`{name}` is a whole number from 0, not {value!r}")
 
 
 def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -218,6 +237,7 @@ def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
         UsageError: if the first is not below the second.
     """
     rank, world_size = rank or 0, world_size or 1
+    check_numbers(rank=rank, world_size=world_size)
     if not 0 <= rank < world_size:
         raise UsageError(f"rank {rank} is none of {world_size} processes")
     return rank, world_size

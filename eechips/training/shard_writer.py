@@ -257,7 +257,7 @@ def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the values of a file of JSON lines, up to a truncated line."""
     values = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             values.append(json.loads(line))
         except ValueError:

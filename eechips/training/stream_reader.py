@@ -178,7 +178,7 @@ class StreamReader(Iterator[StreamItem]):
         if different:
             shown = ", ".join(f"{name} {state.get(name)} there, {own[name]} here" for name in different)
             raise UsageError(f"the state is that of another stream: {shown}")
-        self._plan, self._order = state["plan"], None  # the order is read again, and the plan compared
+        self._plan, self._order = state.get("plan"), None  # the order is read again, and the plan compared
         self._ordinal = self._head = self._first_from(state["ordinal"])
         self._ready.clear()
 

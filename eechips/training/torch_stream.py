@@ -20,7 +20,7 @@ from eechips.manifest.reader_places import plan_digest
 from eechips.manifest.run import Run
 from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of
-from eechips.training.sample_stream import SampleStream
+from eechips.training.sample_stream import SampleStream, check_numbers
 from eechips.training.samples import values_of
 from eechips.training.stream_reader import StreamItem, StreamReader
 from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, class_values
@@ -101,9 +101,13 @@ class TorchStream(IterableDataset[Any]):
         for name, value in self._own.items():
             if state.get(name) != value:
                 raise UsageError(f"the state is that of another stream: {name} {state.get(name)} there, {value} here")
+        check_numbers(**{name: state.get(name) for name in ("epoch", "workers")})
+        if len(state["ordinals"]) != state["workers"]:
+            raise UsageError(f"the state has {len(state['ordinals'])} places for {state['workers']} workers")
+        check_numbers(**{f"ordinals[{worker}]": ordinal for worker, ordinal in enumerate(state["ordinals"])})
         self.set_epoch(state["epoch"])
         self._workers.fill_(state["workers"])
-        self._state, self._plan = dict(state), state["plan"]
+        self._state, self._plan = dict(state), state.get("plan")
 
     @property
     def _own(self) -> dict[str, Any]:

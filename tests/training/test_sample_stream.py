@@ -166,7 +166,9 @@ def test_errors_before_the_plan_are_raised_at_once(service: Service, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_calls_that_another_process_cannot_make_are_refused(service: Service, tmp_path: Path) -> None:
+def test_calls_that_another_process_cannot_make_are_refused(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch = fetch_of(tmp_path, service)
     with pytest.raises(UsageError, match="needs a folder: partial"):
         eechips.stream(partial(fetch, out=None))
@@ -182,6 +184,14 @@ def test_calls_that_another_process_cannot_make_are_refused(service: Service, tm
         eechips.stream(partial(eechips.sample, "DEM", extend=True, out=tmp_path), rank=1, world_size=2)
     with pytest.raises(UsageError, match="rank 2 is none of 2"):
         eechips.stream(tmp_path, rank=2, world_size=2)
+    with pytest.raises(UsageError, match="`seed` is a whole number from 0, not -1"):
+        eechips.stream(tmp_path, seed=-1)
+    with monkeypatch.context() as patch:
+        patch.setenv("RANK", "first")
+        with pytest.raises(UsageError, match="`RANK` is a whole number from 0, not 'first'"):
+            eechips.stream(tmp_path)
+    with pytest.raises(UsageError, match="`ordinal` is a whole number from 0, not -5"):  # it read samples twice
+        eechips.stream(tmp_path).load_state_dict({"epoch": 0, "reader": 0, "readers": 1, "ordinal": -5})
     own = type("own", (), {})
     own.__module__ = "__main__"
     with pytest.raises(UsageError, match="define it in a module"):

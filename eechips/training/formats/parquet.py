@@ -53,6 +53,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
         "compression": dict.fromkeys(texts, "zstd") | {f"{layer}.bytes": "none" for layer in layout},
         "use_dictionary": ["split", "stratum"],
         "write_statistics": ["id", "split", "stratum"],
+        "write_page_checksum": True,
     }
     with pq.ParquetWriter(folder / f"{shard.stem}{SUFFIX}", schema, **options) as writer:
         for rows in _groups(_row(entry, shard.split, layout) for entry in entries):
@@ -71,7 +72,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(folder / f"{shard.stem}{SUFFIX}") as file:
+    with pq.ParquetFile(folder / f"{shard.stem}{SUFFIX}", page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             for row in file.read_row_group(number).to_pylist():
                 files = {name: row[name] for name in row if name not in _OWN and row[name] is not None}

@@ -113,6 +113,7 @@ def dimensions(layout: PackLayout) -> dict[str, tuple[str, ...]]:
 def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
     """Return the group of a shard's split, with all of its arrays, which are empty."""
     group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
+    compressors = zarr.codecs.ZstdCodec(checksum=True)
     named = dimensions(layout)
     for name, layer in layout.items():
         assert layer.shape is not None
@@ -126,11 +127,19 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
                 chunks=(1, *shape),
                 shards=(shard.stride, *shape),
                 dtype=dtype,
+                compressors=compressors,
                 dimension_names=("sample", *axes),
                 attributes=attributes(layer) if array == name else {},
             )
     for name in (ID, METADATA):
-        group.create_array(name, shape=(shard.total,), chunks=(shard.stride,), dtype=str, dimension_names=("sample",))
+        group.create_array(
+            name,
+            shape=(shard.total,),
+            chunks=(shard.stride,),
+            dtype=str,
+            compressors=compressors,
+            dimension_names=("sample",),
+        )
     return group
 
 

@@ -1,0 +1,73 @@
+"""Read the samples of a pack, and notice what was damaged, cut off or lost since it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from eechips.errors import EechipsError, StorageError
+from eechips.training.formats import PACK_FORMATS
+from eechips.training.shard_index import INDEX_NAME, FileContent, PackEntry, StoredShard
+
+
+def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
+    """Yield the samples of a shard.
+
+    The sizes of the shard's files are compared with the index, those of the pixels' with their recorded checksums.
+    Formats that store arrays have checksums of their own.
+
+    Args:
+        folder: folder of the pack.
+        pack_format: a name in :data:`eechips.training.formats.PACK_FORMATS`.
+
+    Raises:
+        StorageError: if the shard is damaged.
+        UsageError: if a package for the format is missing.
+    """
+    module = PACK_FORMATS.get(pack_format)
+    for file in stored.files:
+        path = folder / file.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != file.bytes:
+            reason = "it is missing" if size is None else f"it has {size:,} of {file.bytes:,} bytes"
+            raise _damaged(path, reason)
+    shard_path = folder / (stored.files[0].name if stored.files else INDEX_NAME)
+    entries = module.read(folder, stored.shard)
+    count = 0
+    while True:
+        try:
+            entry = next(entries, None)
+            if entry is None:
+                break
+            _check(entry)
+        except EechipsError:
+            raise
+        except Exception as error:  # the packages of the formats raise errors of any kind
+            raise _damaged(shard_path, " ".join(str(error).split())[:200] or type(error).__name__) from error
+        count += 1
+        yield entry
+    if count != stored.shard.count:
+        raise _damaged(shard_path, f"it has {count:,} of {stored.shard.count:,} samples")
+
+
+def _check(entry: PackEntry) -> None:
+    """Compare a sample with its metadata.
+
+    Raises:
+        ValueError, KeyError, TypeError: if they differ.
+    """
+    known = json.loads(entry.metadata)
+    if known["id"] != entry.id:
+        raise ValueError(f"sample {entry.id} has the metadata of {known['id']}")
+    for layer, content in entry.layers.items():
+        if (
+            isinstance(content, FileContent)
+            and hashlib.sha256(content.data).hexdigest() != known["layers"][layer]["sha256"]
+        ):
+            raise ValueError(f"{layer} of sample {entry.id} has changed")
+
+
+def _damaged(path: Path, reason: str) -> StorageError:
+    return StorageError(f"{path} is damaged: {reason}. The same `eechips pack` makes damaged shards again")

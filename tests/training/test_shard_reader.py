@@ -1,0 +1,84 @@
+"""Shards that were damaged since they were written give true samples or an error."""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+import eechips
+from eechips.errors import StorageError
+from eechips.manifest import Run
+from eechips.training.shard_index import FileContent, read_index
+from eechips.training.shard_reader import read_shard
+from local_tests.support.parameters import slow_except
+from tests.support.finished_run import layered, write_run
+
+FORMATS = ("webdataset", "parquet", "tfrecord", "zarr")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write_run(tmp_path_factory.mktemp("run"), layered(6))
+
+
+def samples(pack: Path) -> Iterator[Any]:
+    """Yield id, metadata and layers of each sample, in a form that can be compared."""
+    index = read_index(pack)
+    for stored in index.shards:
+        for entry in read_shard(pack, index.format, stored):
+            layers = {name: _comparable(content) for name, content in entry.layers.items()}
+            yield entry.id, entry.metadata, layers
+
+
+def _comparable(content: Any) -> Any:
+    is_file = isinstance(content, FileContent)
+    return content if is_file else (content.values.tobytes(), np.asarray(content.valid).tobytes())
+
+
+@pytest.mark.parametrize("to", slow_except(FORMATS, "webdataset", "parquet", "tfrecord"))
+def test_a_damaged_shard_gives_true_samples_or_an_error(to: str, run: Run, tmp_path: Path) -> None:
+    pytest.importorskip({"zarr": "zarr", "tfrecord": "google_crc32c"}.get(to, "pyarrow"))
+    index = eechips.pack(run, to, out=tmp_path, shard_count=4)
+    true = list(samples(tmp_path))
+    assert len(true) == 6
+    random = Random(7)
+    refused = 0
+    for file in (file for stored in index.shards for file in stored.files):
+        path = tmp_path / file.name
+        data = path.read_bytes()
+        path.unlink()
+        with pytest.raises(StorageError, match=r"is damaged: it is missing\. The same `eechips pack` makes"):
+            list(samples(tmp_path))
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(StorageError, match=r"is damaged: it has [0-9,]+ of [0-9,]+ bytes"):
+            list(samples(tmp_path))
+        for position in random.sample(range(len(data) // 4, len(data) // 2), 2):  # where pixels are
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << random.randrange(8)
+            path.write_bytes(damaged)
+            with contextlib.suppress(StorageError):
+                assert list(samples(tmp_path)) == true
+                continue
+            refused += 1
+        path.write_bytes(data)
+    assert refused
+
+
+def test_a_shard_that_ends_early_is_noticed(run: Run, tmp_path: Path) -> None:
+    """Readers of tar files take a block of zeros for their end."""
+    index = eechips.pack(run, "webdataset", out=tmp_path)
+    path = tmp_path / index.shards[0].files[0].name
+    data = path.read_bytes()
+    with tarfile.open(path) as tar:
+        last = tar.getmembers()[-1].name.partition(".")[0]
+        start = min(member.offset for member in tar if member.name.startswith(last))
+    path.write_bytes(data[:start] + bytes(len(data) - start))
+    with pytest.raises(StorageError, match=r"is damaged: it has 5 of 6 samples"):
+        list(samples(tmp_path))
