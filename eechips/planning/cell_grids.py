@@ -162,91 +162,57 @@ class MajorTomGrid:
 
 
 @dataclass(frozen=True)
-class H3Grid:
-    """Hexagons of H3 (https://h3geo.org).
+class GlobalGrid:
+    """Cells of H3 (https://h3geo.org), of S2 (https://s2geometry.io), or of the Military Grid Reference System.
+
+    Squares of 100 km of the latter are tiles of Sentinel-2 without their margins.
 
     Attributes:
-        resolution: 0 to 15; 6 has cells of 36 km² on average.
+        kind: ``h3``, ``s2`` or ``mgrs``.
+        size: resolution of H3, 0 to 15: 6 has cells of 36 km² on average; or level of S2, 0 to 30: 13 has cells of 1.3
+            km² on average; or edge of a square in metres: 100,000, 10,000 or 1,000.
     """
 
-    resolution: int
+    kind: str
+    size: int
 
     needs_region = True
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """``{"cells": "h3:6"}``."""
-        return {"cells": f"{H3}:{self.resolution}"}
+        """``{"cells": "h3:6"}``, or ``{"cells": "mgrs:10km"}``."""
+        size = f"{self.size // 1000}km" if self.kind == MGRS else str(self.size)
+        return {"cells": f"{self.kind}:{size}"}
 
     def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
-        """Return the centres of hexagons in a region, in the order of their indexes."""
-        h3 = load_h3()
-        least = float(h3.average_hexagon_area(self.resolution, unit="m^2")) / _H3_SPREAD
-        _check_count(spherical_area(region) / least)
-        cells = sorted(set().union(*(list_cells(part, self.resolution) for part in list_polygons(region))))
-        centres = np.array([h3.cell_to_latlng(cell) for cell in cells]).reshape(-1, 2)[:, ::-1]
-        shapely.prepare(region)
-        inside = shapely.intersects_xy(region, *centres.T)
+        """Return the centres of cells in a region, by index or id; of squares by zone, from north to south and west."""
+        list_cells = {H3: _list_hexagons, S2: _list_s2_cells, MGRS: _list_squares}[self.kind]
+        names, centres = list_cells(region, self.size)
         return [
-            SamplePlace((lon, lat), {"grid_code": f"H3-{cell}", "grid_cell": cell})
-            for cell, (lon, lat), is_in in zip(cells, centres.round(_DIGITS).tolist(), inside.tolist(), strict=True)
-            if is_in
-        ]
-
-
-@dataclass(frozen=True)
-class S2Grid:
-    """Cells of S2 (https://s2geometry.io).
-
-    Attributes:
-        level: 0 to 30; 13 has cells of 1.3 km² on average.
-    """
-
-    level: int
-
-    needs_region = True
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """``{"cells": "s2:13"}``."""
-        return {"cells": f"{S2}:{self.level}"}
-
-    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
-        """Return the centres of cells in a region, in the order of their ids."""
-        least = 4 * math.pi * EARTH_RADIUS**2 / (6 * 4**self.level) / _S2_SPREAD
-        _check_count(spherical_area(region) / least)
-        ids, centres = list_s2_cells(region, self.level)
-        return [
-            SamplePlace((lon, lat), {"grid_code": f"S2-{token}", "grid_cell": token})
-            for token, (lon, lat) in zip(cell_tokens(ids), centres.round(_DIGITS).tolist(), strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class MgrsGrid:
-    """Squares of the Military Grid Reference System. Squares of 100 km are tiles of Sentinel-2 without their margins.
-
-    Attributes:
-        metres: edge of a square: 100,000, 10,000 or 1,000.
-    """
-
-    metres: int
-
-    needs_region = True
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """``{"cells": "mgrs:10km"}``."""
-        return {"cells": f"{MGRS}:{self.metres // 1000}km"}
-
-    def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
-        """Return the centres of squares in a region, by zone, from north to south and from west to east."""
-        _check_count(spherical_area(region) / self.metres**2)
-        names, centres = list_squares(region, self.metres)
-        return [
-            SamplePlace((lon, lat), {"grid_code": f"MGRS-{name}", "grid_cell": name})
+            SamplePlace((lon, lat), {"grid_code": f"{self.kind.upper()}-{name}", "grid_cell": name})
             for name, (lon, lat) in zip(names, centres.round(_DIGITS).tolist(), strict=True)
         ]
+
+
+def _list_hexagons(region: BaseGeometry, resolution: int) -> tuple[list[str], Floats]:
+    h3 = load_h3()
+    _check_count(spherical_area(region) / float(h3.average_hexagon_area(resolution, unit="m^2")) * _H3_SPREAD)
+    cells = sorted(set().union(*(list_cells(part, resolution) for part in list_polygons(region))))
+    centres = np.array([h3.cell_to_latlng(cell) for cell in cells]).reshape(-1, 2)[:, ::-1]
+    shapely.prepare(region)
+    inside = shapely.intersects_xy(region, *centres.T)
+    return [cell for cell, is_in in zip(cells, inside.tolist(), strict=True) if is_in], centres[inside]
+
+
+def _list_s2_cells(region: BaseGeometry, level: int) -> tuple[list[str], Floats]:
+    _check_count(spherical_area(region) / (4 * math.pi * EARTH_RADIUS**2 / (6 * 4**level)) * _S2_SPREAD)
+    ids, centres = list_s2_cells(region, level)
+    return cell_tokens(ids), centres
+
+
+def _list_squares(region: BaseGeometry, edge: int) -> tuple[list[str], Floats]:
+    _check_count(spherical_area(region) / edge**2)
+    return list_squares(region, edge)
 
 
 @dataclass(frozen=True)
@@ -304,8 +270,8 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
     parsers: dict[str, Callable[[str], PlaceCells]] = {
         REGULAR: lambda distance: RegularGrid(parse_distance("`cells` regular:", distance)),
         MAJOR_TOM: _parse_major_tom,
-        H3: _parse_h3,
-        S2: _parse_s2,
+        H3: lambda resolution: _parse_level(H3, resolution, "resolution", 15, "h3:6"),
+        S2: lambda level: _parse_level(S2, level, "level", LEVELS, "s2:13"),
         MGRS: _parse_mgrs,
     }
     parse = parsers.get(kind.lower())
@@ -335,23 +301,17 @@ def _parse_major_tom(size: str) -> MajorTomGrid:
     return MajorTomGrid(metres)
 
 
-def _parse_h3(size: str) -> H3Grid:
-    if not size.isdecimal() or not 0 <= int(size) <= 15:
-        raise UsageError(f"`cells` h3:{size}: the resolution must be 0 to 15, as in h3:6")
-    return H3Grid(int(size))
+def _parse_level(kind: str, text: str, noun: str, most: int, usual: str) -> GlobalGrid:
+    if not text.isdecimal() or not 0 <= int(text) <= most:
+        raise UsageError(f"`cells` {kind}:{text}: the {noun} must be 0 to {most}, as in {usual}")
+    return GlobalGrid(kind, int(text))
 
 
-def _parse_s2(size: str) -> S2Grid:
-    if not size.isdecimal() or not 0 <= int(size) <= LEVELS:
-        raise UsageError(f"`cells` s2:{size}: the level must be 0 to {LEVELS}, as in s2:13")
-    return S2Grid(int(size))
-
-
-def _parse_mgrs(size: str) -> MgrsGrid:
+def _parse_mgrs(size: str) -> GlobalGrid:
     metres = parse_distance("`cells` mgrs:", size)
     if metres not in _SQUARES:
         raise UsageError(f"`cells` mgrs:{size}: squares have edges of 100km, 10km or 1km")
-    return MgrsGrid(int(metres))
+    return GlobalGrid(MGRS, int(metres))
 
 
 def _name(number: int, letters: str) -> str:

@@ -14,7 +14,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import unproject
-from eechips.planning.cell_grids import FileGrid, H3Grid, MajorTomGrid, MgrsGrid, S2Grid, parse_cells
+from eechips.planning.cell_grids import FileGrid, GlobalGrid, MajorTomGrid, parse_cells
 from eechips.planning.regions import parse_box
 
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -115,7 +115,7 @@ def test_a_region_across_the_antimeridian_has_every_cell_once() -> None:
 
 def test_hexagons_are_those_of_h3_whose_centres_lie_in_the_region() -> None:
     region = shapely.box(10.0, 50.0, 11.0, 50.5)
-    places = H3Grid(6).list_places(region)
+    places = GlobalGrid("h3", 6).list_places(region)
     lon, lat = np.meshgrid(np.linspace(9.8, 11.2, 300), np.linspace(49.8, 50.7, 300))
     every = {h3.latlng_to_cell(y, x, 6) for x, y in zip(lon.ravel().tolist(), lat.ravel().tolist(), strict=True)}
     wanted = {cell for cell in every if region.contains(shapely.Point(h3.cell_to_latlng(cell)[::-1]))}
@@ -158,7 +158,7 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
         lon, lat = unproject(crs, [corner + 500 * kilometres])[0]
         if shapely.intersects_xy(region, lon, lat) and library.toMGRS(lat, lon, MGRSPrecision=digits) == name:
             expected[name.zfill(5 + 2 * digits)] = (lon, lat)
-    places = MgrsGrid(1000 * kilometres).list_places(region)
+    places = GlobalGrid("mgrs", 1000 * kilometres).list_places(region)
     found = {place.fields["grid_cell"]: place.point for place in places}
     assert len(places) == len(found) > 20
     assert found.keys() == expected.keys()
@@ -182,7 +182,7 @@ def test_squares_are_those_of_the_mgrs_library_whose_centres_lie_in_the_region(b
 def test_s2_cells_are_cells_of_its_library_whose_centres_lie_in_the_region(box: str, level: int) -> None:
     s2sphere = pytest.importorskip("s2sphere")
     region = parse_box(box).polygon()
-    found = {place.fields["grid_cell"]: place.point for place in S2Grid(level).list_places(region)}
+    found = {place.fields["grid_cell"]: place.point for place in GlobalGrid("s2", level).list_places(region)}
     assert found
     for token, point in found.items():
         centre = s2sphere.CellId.from_token(token).to_lat_lng()
@@ -205,7 +205,7 @@ def test_s2_cells_are_cells_of_its_library_whose_centres_lie_in_the_region(box: 
 
 def test_known_s2_cells_of_a_region() -> None:
     """Tokens and centres from s2sphere 0.2.5, for where that is not installed."""
-    places = S2Grid(13).list_places(shapely.box(-105.28, 40.0, -105.25, 40.03))
+    places = GlobalGrid("s2", 13).list_places(shapely.box(-105.28, 40.0, -105.25, 40.03))
     assert [(place.fields["grid_code"], place.point) for place in places[:2]] == [
         ("S2-876bec2c", (-105.272145599, 40.016975457)),
         ("S2-876bec34", (-105.272145599, 40.006947787)),
@@ -264,9 +264,9 @@ def test_too_many_cells_are_refused_before_they_are_listed() -> None:
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
         MajorTomGrid(1_000.0).list_places(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
-        H3Grid(10).list_places(WORLD)
+        GlobalGrid("h3", 10).list_places(WORLD)
     with pytest.raises(RegionError, match="more than 10,000,000 cells"):
-        S2Grid(12).list_places(WORLD)
+        GlobalGrid("s2", 12).list_places(WORLD)
 
 
 def test_distances_that_differ_are_other_parameters_of_a_regular_grid() -> None:
