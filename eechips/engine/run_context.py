@@ -11,14 +11,14 @@ It calls all of them, in their order, at the events of a run:
 
 from __future__ import annotations
 
+import abc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from eechips.client.http_messages import Timeouts
-from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
@@ -26,64 +26,77 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
+from eechips.engine.unit_queue import UnitQueue
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.registry import Registry
 from eechips.storage import Store
 
 
-class RunControl(Protocol):
-    """What a feature may see of a run, and do to it."""
+class RunControl(abc.ABC):
+    """What a feature may see of a run, and do to it.
 
-    @property
-    def log(self) -> RunLog:
-        """Log of the run."""
+    Attributes:
+        log: log of the run.
+        progress: progress that the user sees.
+        throttle: throttle of the run.
+    """
 
-    @property
-    def progress(self) -> Progress:
-        """Progress that the user sees."""
-
-    @property
-    def throttle(self) -> Throttle:
-        """Throttle of the run."""
+    def __init__(self, executor: Executor[Any], log: RunLog, progress: Progress, count: int) -> None:
+        self.log, self.progress, self.throttle = log, progress, executor.throttle
+        self._executor, self._queue = executor, UnitQueue(count)
 
     @property
     def is_busy(self) -> bool:
-        """Whether an executor has units."""
+        """Whether the executor has units."""
+        return self._executor.is_busy
 
     @property
     def waiting(self) -> int:
         """Number of units that come before the next one of the plan."""
+        return len(self._queue.again)
 
     @property
     def count(self) -> int:
         """Number of units to settle, so far."""
+        return self._queue.count
 
     @property
     def settled(self) -> int:
         """Number of units that are settled."""
+        return self._queue.settled
 
     @property
     def left(self) -> int:
         """Number of units that are planned and not under way yet."""
+        return self._queue.count - self._queue.settled - len(self._queue.under_way)
 
     def grow(self, count: int) -> None:
         """Note that units were added to the plan."""
+        self._queue.count += count
+        self.progress.grow(count)
 
     def add(self, units: Sequence[WorkUnit]) -> None:
         """Add units to the plan that are submitted next."""
+        self._queue.again.extend(units)
+        self.grow(len(units))
 
     def hold(self, unit: WorkUnit) -> None:
         """Note a unit that a feature has: it is under way."""
+        self._queue.under_way.add(unit.position)
 
     def release(self, unit: WorkUnit) -> None:
         """Submit a unit that a feature had."""
+        self._queue.under_way.discard(unit.position)
+        self._queue.again.append(unit)
 
+    @abc.abstractmethod
     def settle(self, events: Sequence[Finished | Lost]) -> None:
-        """Record the outcomes of units that a feature had."""
+        """Record the outcomes of units; end the run if one of them concerns all units."""
 
+    @abc.abstractmethod
     def end_with(self, error: Exception) -> None:
-        """Start no further unit, and end the run with an error."""
+        """Start no further unit, and end the run with an error; repeating the requests in flight would cost twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import how_to_stop
-from eechips.engine.run_context import SchedulerContext, StopReason
-from eechips.engine.unit_queue import UnitQueue
+from eechips.engine.run_context import RunControl, SchedulerContext, StopReason
 from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
@@ -22,19 +21,16 @@ _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 
 
-class Scheduler:
+class Scheduler(RunControl):
     """Keep the workers busy until every unit is settled, or the run is stopped.
-
-    It is the :class:`~eechips.engine.run_context.RunControl` of the features of the run.
 
     Args:
         units: to settle; None while the next one is not planned yet.
     """
 
     def __init__(self, context: SchedulerContext, units: Iterator[WorkUnit | None], count: int) -> None:
-        self._context, self._executor, self._features = context, context.executor, context.features
-        self.log, self.progress, self.throttle = context.log, context.progress, context.executor.throttle
-        self._queue = UnitQueue(count)
+        super().__init__(context.executor, context.log, context.progress, count)
+        self._context, self._features = context, context.features
         self._outcomes = OutcomeHandler(context, self._queue)
         self._stop: Exception | None = None
         for feature in self._features:
@@ -80,50 +76,6 @@ class Scheduler:
             executor.kill()
             self.log.write("killed")
             return False
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the executor has units."""
-        return self._executor.is_busy
-
-    @property
-    def waiting(self) -> int:
-        """Number of units that come before the next one of the plan."""
-        return len(self._queue.again)
-
-    @property
-    def count(self) -> int:
-        """Number of units to settle, so far."""
-        return self._queue.count
-
-    @property
-    def settled(self) -> int:
-        """Number of units that are settled."""
-        return self._queue.settled
-
-    @property
-    def left(self) -> int:
-        """Number of units that are planned and not under way yet."""
-        return self._queue.count - self._queue.settled - len(self._queue.under_way)
-
-    def grow(self, count: int) -> None:
-        """Note that units were added to the plan."""
-        self._queue.count += count
-        self.progress.grow(count)
-
-    def add(self, units: Sequence[WorkUnit]) -> None:
-        """Add units to the plan that are submitted next."""
-        self._queue.again.extend(units)
-        self.grow(len(units))
-
-    def hold(self, unit: WorkUnit) -> None:
-        """Note a unit that a feature has: it is under way."""
-        self._queue.under_way.add(unit.position)
-
-    def release(self, unit: WorkUnit) -> None:
-        """Submit a unit that a feature had."""
-        self._queue.under_way.discard(unit.position)
-        self._queue.again.append(unit)
 
     def settle(self, events: Sequence[Finished | Lost]) -> None:
         """Record the outcomes of units; end the run if one of them concerns all units."""
