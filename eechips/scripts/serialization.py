@@ -11,9 +11,11 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes, synchronize
 from pathlib import Path, PurePath
+from types import CodeType
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -27,13 +29,14 @@ _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
-def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> bytes:
+def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, names_files: bool = True) -> bytes:
     """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 
     Args:
         value: any value, including functions of the script with the globals that they use.
         what: description of the value, for the error message.
         moved: a folder and its new path: paths below the first become paths below the second.
+        names_files: whether functions keep the path of their file, for tracebacks; cloudpickle drops it.
 
     Raises:
         RecipeError: if a part of the value belongs to one process, such as an open file.
@@ -75,6 +78,8 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> 
                 value = thing.get_obj()
                 kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
                 return _shared, (*kind, bytes(value))
+            if names_files and isinstance(thing, CodeType):
+                return _code, (*self.dispatch_table[CodeType](thing), thing.co_filename)
             return super().reducer_override(thing)
 
     buffer = io.BytesIO()
@@ -131,7 +136,7 @@ def _plain(value: Any) -> Any:
         return {"python": type(value).__name__}
     return {
         "python": type(value).__name__,
-        "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})")),
+        "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})", names_files=False)),
     }
 
 
@@ -146,6 +151,10 @@ def _is_importable(function: Any) -> bool:
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
+
+
+def _code(make: Callable[..., CodeType], arguments: tuple[Any, ...], path: str) -> CodeType:
+    return make(*arguments).replace(co_filename=path)
 
 
 def _quiet_bar() -> Any:

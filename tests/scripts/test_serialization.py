@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import traceback
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from eechips.scripts.call_folder import variables
-from eechips.scripts.serialization import deserialize, serialize
+from eechips.scripts.serialization import describe, deserialize, serialize
 
 SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]
 
@@ -162,3 +164,16 @@ def test_a_variable_that_is_set_after_the_calls_is_left_out() -> None:
     later = 2
     assert {name: value for name, value in found.items() if name in ("known", "later")} == {"known": 1}
     assert function() == (1, 2)
+
+
+def test_a_traceback_names_the_file_of_a_function() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile("def get_result():\n    return [each['x'] for each in [{}]]\n", "/scripts/mine.py", "exec"), namespace)
+    function = namespace["get_result"]
+    there = deserialize(serialize(function, "a function"))
+    with pytest.raises(KeyError) as raised:
+        there()
+    names = {frame.filename for frame in traceback.extract_tb(raised.value.__traceback__)}
+    assert names == {__file__, "/scripts/mine.py"}
+    other = types.FunctionType(function.__code__.replace(co_filename="/elsewhere.py"), namespace)
+    assert describe(function) == describe(other)  # the id of a unit does not depend on the folder of the script
