@@ -83,7 +83,7 @@ class Forecast:
         unplanned: units of ``left`` that are not planned yet.
         planning: cost of planning these, apart from ``requests`` and ``compute``; None if it is unknown, as an earlier
             command has planned the tried units, or if all units are planned.
-        least_requests: lower end of the 95% confidence range of ``requests``, where units share some.
+        least_requests: lower end of the 95% confidence range of ``requests``.
         most_requests: upper end.
         profile_requests: requests that tell the compute of others, apart from ``requests``.
     """

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import variance
 from typing import Any, cast
 
 from eechips.engine.compute_sample import (
@@ -19,6 +20,7 @@ from eechips.engine.compute_sample import (
     RecordedCompute,
     load_recorded_compute,
     save_recorded_compute,
+    student_quantile,
 )
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast, PlanningCost
@@ -296,14 +298,19 @@ class Meter(RunFeature):
     Attributes:
         positions: their positions in the plan.
         request_seconds: total duration of their requests at the service.
-        requests: number of these.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ends: list[float] = []
+        self._requests: list[int] = []
         self.positions: list[int] = []
-        self.request_seconds, self.requests = 0.0, 0
+        self.request_seconds = 0.0
+
+    @property
+    def requests(self) -> int:
+        """Number of requests of the units."""
+        return sum(self._requests)
 
     @property
     def units(self) -> int:
@@ -318,8 +325,15 @@ class Meter(RunFeature):
             if outcome.record or outcome.failed_request or outcome.exports:
                 self._ends.append(self._clock())
                 self.positions.append(outcome.position)
-                self.requests += len(outcome.request_logs)
+                self._requests.append(len(outcome.request_logs))
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
+
+    def margin(self, units: int) -> float:
+        """Return half the width of the 95% confidence range of the requests of so many further units; 0 if unknown."""
+        if self.units < 2:
+            return 0.0
+        error = math.sqrt(units * variance(self._requests) * (1.0 + units / self.units))
+        return student_quantile(self.units - 1) * error
 
     def pace(self) -> float | None:
         """Return units per second, without the first and the last quarter, when not all slots are in use; None if
@@ -379,7 +393,9 @@ def forecast_rest(
     unit_requests = totals.requests / totals.units
     unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
     took = unit_seconds / unit_requests if unit_requests else unit_seconds
-    ends, units = (unit_requests, unit_requests), 1.0
+    margin = meter.margin(left) / max(1, left)
+    fewest = min(1.0, unit_requests)  # a unit without data needs none
+    ends, units = (max(fewest, unit_requests - margin), unit_requests + margin), 1.0
     if joined is not None:
         repeats = meter.requests / counted if counted and meter.requests else 1.0
         unit_requests, ends, units = repeats * joined.mean, (repeats * joined.low, repeats * joined.high), joined.units

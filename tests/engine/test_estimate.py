@@ -28,14 +28,14 @@ def config(**options: Any) -> RunConfig:
     return RunConfig(**{"out": Path("out"), "rate": None, **options})
 
 
-def metered(ends: list[float], seconds: float) -> Meter:
-    """Units that ended at some moments, each after one request of so many seconds."""
+def metered(ends: list[float], seconds: float, repeated: int = 0) -> Meter:
+    """Units that ended at some moments, each after one request of so many seconds, some after two."""
     moments = iter(ends)
     meter = Meter(lambda: next(moments))
     log = RequestLog("image:computePixels", 200, seconds, 100, 1, "2026-01-01T00:00:00.000Z")
     unit, record = WorkUnit(0, "0" * 64, "0", "0"), Record(position=0, state=State.DONE, attempts=1, requests=1)
-    for _ in ends:
-        meter.note([Finished(unit, Outcome(0, record, request_logs=(log,)))])
+    for number, _ in enumerate(ends):
+        meter.note([Finished(unit, Outcome(0, record, request_logs=(log,) * (2 if number < repeated else 1)))])
     return meter
 
 
@@ -84,6 +84,13 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
     assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))
     alone = forecast_rest(totals, 100, meter, Machine(10), config())
     assert alone.least_requests == alone.requests == alone.most_requests == 100
+
+
+def test_requests_are_a_range_if_some_units_take_more_than_others() -> None:
+    """Of ten chips three may be masked, and took two requests: 50 more take 65, give or take chance."""
+    totals, meter = Totals(10, 13, 1, 1.0, 0), metered([1.0] * 10, 1.0, repeated=3)
+    found = forecast_rest(totals, 50, meter, Machine(10), config())
+    assert (found.requests, found.least_requests, found.most_requests) == (65, 50, 84)
 
 
 @pytest.mark.parametrize(("planning", "seconds"), [(40.0, 10.0 + 100.5), (400.0, 100.0 + 300.0 + 100.5 / 4)])
