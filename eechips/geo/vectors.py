@@ -270,9 +270,11 @@ def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa
     """Raise RegionError, with number and attributes, for a geometry that is no polygon or is empty."""
     for index in np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))[:1]:
         raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry")
-    for index in np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))[:1]:
+    others = np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))
+    for index in others[:1]:
         kind = geometries[index].geom_type
-        raise RegionError(f"{path}: {_feature(int(index), attributes)} is a {kind}, not a polygon")
+        count = f"; {len(others):,} of {len(geometries):,} features are none" if len(others) > 1 else ""
+        raise RegionError(f"{path}: {_feature(int(index), attributes)} is a {kind}, not a polygon{count}")
 
 
 def _feature(index: int, attributes: pa.Table) -> str:

@@ -135,7 +135,9 @@ def layout(
     units = read_units(run.path, seed=seed)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     if not shown:
-        raise UsageError(f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files")
+        raise UsageError(
+            f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files; `plot` draws time series"
+        )
     column = _column(units, by)
     if column is None:
         chosen = sorted(draw_units(shown, [], rows * columns, seed))

@@ -63,13 +63,16 @@ function thumbnail(i) {
   return thumbnails.get(i);
 }
 
+const dateOf = (i) => units.columns.find(({ name, kind }) => name === "date" && kind !== "number")?.at(i)?.slice(0, 10) ?? null;
+
 function makeThumbnail(i) {
   const pictures = units.pictures.get(i);
   const own = ownNameOf(i);
   const isOne = pictures.length === 1 && own === null;
   const images = pictures.map((picture) => {
     const image = make("img", { src: picture.source, alt: isOne ? label(i) : "", decoding: "async" });
-    return isOne ? image : make("span", { class: "cell" }, image, make("span", { class: "cell-name" }, pictures.length === 1 ? own : captionOf(picture)));
+    const captions = pictures.length === 1 ? [own, dateOf(i)].filter((text) => text !== null) : [captionOf(picture)];
+    return isOne ? image : make("span", { class: "cell" }, image, ...captions.map((text) => make("span", { class: "cell-name" }, text)));
   });
   const kind = isOne ? "thumbnail" : `thumbnail of-several of-${Math.min(pictures.length, 4)}`;
   const button = make("button", { type: "button", class: kind, "data-unit": String(i), title: label(i), "aria-label": isOne ? null : label(i) }, ...(pictures.length > 1 ? [make("span", { class: "unit-name" }, nameOf(i) || idOf(i))] : []), ...images);

@@ -190,6 +190,9 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         plain: "not GeoParquet",
         no_geometry: "holds no geometries",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
+        write(tmp_path / "mixed.gpkg", SQUARE, shapely.Point(0, 0), shapely.Point(1, 1)): (
+            "feature 2 is a Point, not a polygon; 2 of 3 features are none"
+        ),
         write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
         lost: r"does not say what coordinate reference system it is in: lost\.prj is missing",
     }
