@@ -57,6 +57,21 @@ class ServiceTarget:
     workload_tag: str = ""
     reuses_connections: bool = True
 
+    def transport(
+        self, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts, discovery: Discovery | None = None
+    ) -> Transport:
+        """Make the transport of a process to the service."""
+        return Transport(
+            self.endpoint,
+            quota,
+            policy,
+            timeouts,
+            credentials=self.credentials,
+            shared_token=self.shared_token,
+            discovery=discovery,
+            reuses_connections=self.reuses_connections,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -89,15 +104,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
     from googleapiclient.errors import Error as GoogleError
 
     check_client()
-    transport = Transport(
-        target.endpoint,
-        quota,
-        _CONNECT_POLICY,
-        timeouts,
-        credentials=target.credentials,
-        shared_token=target.shared_token,
-        reuses_connections=target.reuses_connections,
-    )
+    transport = target.transport(quota, _CONNECT_POLICY, timeouts)
     with _restored_client():
         try:
             with _socket_timeout(_CATALOG_TIMEOUT):
@@ -118,7 +125,7 @@ NO_SERVICE = ServiceTarget("", "", None)
 
 def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
     """Return a connection for recipes that need no service: no client is initialised, and requests fail."""
-    return Connection(NO_SERVICE, Transport("", quota, policy, timeouts, discovery=Discovery(b"", b"")))
+    return Connection(NO_SERVICE, NO_SERVICE.transport(quota, policy, timeouts, Discovery(b"", b"")))
 
 
 def connect_worker(
@@ -136,16 +143,7 @@ def connect_worker(
 
     relay = initialize_client(ClientInit(target.endpoint, target.project, discovery))
     ee.data.setDefaultWorkloadTag(target.workload_tag)
-    transport = Transport(
-        target.endpoint,
-        quota,
-        policy,
-        timeouts,
-        credentials=target.credentials,
-        shared_token=target.shared_token,
-        reuses_connections=target.reuses_connections,
-        discovery=relay.discovery,
-    )
+    transport = target.transport(quota, policy, timeouts, relay.discovery)
     relay.transport = transport
     return Connection(target, transport)
 

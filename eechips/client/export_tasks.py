@@ -274,7 +274,9 @@ def _image_request(chip: Chip) -> _ExportRequest:
     if chip.size is not None:
         width, height = chip.size
         content["maxPixels"] = {"value": str(width * height)}
-        options["geoTiffOptions"] = {"tileDimensions": _file_size(width, height)}
+        # The size of a file that holds all pixels.
+        tile = {"width": -(-width // _TILE) * _TILE, "height": -(-height // _TILE) * _TILE}
+        options["geoTiffOptions"] = {"tileDimensions": tile}
     content["expression"] = ee.serializer.encode(image, for_cloud_api=True)
     return _ExportRequest(content, options, _IMAGE_SUFFIX)
 
@@ -287,11 +289,6 @@ def _table_request(table: Table) -> _ExportRequest:
         "selectors": selected_columns(table),
     }
     return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
-
-
-def _file_size(width: int, height: int) -> dict[str, int]:
-    """Return the size of a file that holds so many pixels as a whole."""
-    return {"width": -(-width // _TILE) * _TILE, "height": -(-height // _TILE) * _TILE}
 
 
 def _find_task(name: str) -> str | None:

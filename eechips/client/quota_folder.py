@@ -43,11 +43,6 @@ def default_quota_folder() -> Path | None:
     return None if cache is None else cache / _NAME
 
 
-def records_name(endpoint: str, project: str) -> str:
-    """Return the name of the folder of a project's records."""
-    return hashlib.sha256(f"{endpoint}\0{project}".encode()).hexdigest()[:16]
-
-
 class QuotaFolder:
     """The records of the runs that share the quota of a project.
 
@@ -63,7 +58,7 @@ class QuotaFolder:
     """
 
     def __init__(self, place: str | Path, endpoint: str, project: str) -> None:
-        self._name = records_name(endpoint, project)
+        self._name = hashlib.sha256(f"{endpoint}\0{project}".encode()).hexdigest()[:16]
         self._store: LocalStore | ObjectStore
         if is_address(str(place)):
             self.times = STORE_TIMES

@@ -309,15 +309,7 @@ class Transport:
             RequestError: classified.
         """
         request = HttpRequest("GET", url, None, {})
-
-        def attempt(number: int) -> T:
-            response = self._send(request, number, is_authorized=False, is_next=True)
-            if (error := response.error) is not None:
-                raise error
-            response.refuse_page()
-            return accept(response.body)
-
-        return self._retry(self._numbered(attempt), self._policy)
+        return self._accepted(functools.partial(self._send, request, is_authorized=False, is_next=True), accept)
 
     def capture(self, send: Callable[[], object]) -> HttpRequest:
         """Capture the one request that ``send`` has the client send, without sending it."""
@@ -340,9 +332,13 @@ class Transport:
             RequestError: classified.
             ConfigurationError: if the service refuses the project or the credentials.
         """
+        return self._accepted(functools.partial(self._send, request), accept)
+
+    def _accepted(self, send: Callable[[int], HttpResponse], accept: Callable[[bytes], T]) -> T:
+        """Send a request until its response is accepted."""
 
         def attempt(number: int) -> T:
-            response = self._send(request, number)
+            response = send(number)
             if (error := response.error) is not None:
                 raise error
             response.refuse_page()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ TIMESTAMP = pa.timestamp("ms", tz="UTC")
 """Type of columns that a CSV file holds in ISO 8601."""
 
 
-class TableAppender:
+class TableAppender(ExitStack):
     """Append rows to a Parquet or CSV file. Use it in a ``with`` block; the file is complete when the block ends.
 
     A CSV file has a header even without rows, dates in ISO 8601, integers without decimal point, and empty cells for
@@ -36,21 +35,13 @@ class TableAppender:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, format: TableFormat) -> None:
-        self._stack = ExitStack()
+        super().__init__()
         self._parquet = self._text = None
         if format == "parquet":
-            self._parquet = self._stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+            self._parquet = self.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
         else:
-            self._text = self._stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+            self._text = self.enter_context(path.open("w", encoding="utf-8", newline=""))
             _frame(schema.empty_table()).to_csv(self._text, index=False, lineterminator="\n")
-
-    def __enter__(self) -> TableAppender:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def write(self, table: pa.Table) -> None:
         """Append rows with the columns of the schema.
@@ -64,7 +55,7 @@ class TableAppender:
             _frame(table).to_csv(self._text, index=False, header=False, lineterminator="\n")
 
 
-class TableSpill:
+class TableSpill(ExitStack):
     """Hold the parts of a table: a single part in memory, several parts in one file each. Use it in a ``with`` block.
 
     The files are uncompressed. They are removed when the block ends.
@@ -78,6 +69,7 @@ class TableSpill:
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, count: int) -> None:
+        super().__init__()
         self._schema = schema
         self._rows: list[pa.Table] = []  # of the only part
         self._paths: list[Path] = []
@@ -87,15 +79,7 @@ class TableSpill:
                 scratch = stack.enter_context(scratch_folder(folder))
                 self._paths = [scratch / f"{number}.arrows" for number in range(count)]
                 self._files = [stack.enter_context(pa.ipc.new_stream(str(path), schema)) for path in self._paths]
-            self._stack = stack.pop_all()
-
-    def __enter__(self) -> TableSpill:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+            self.enter_context(stack.pop_all())
 
     def add(self, part: int, rows: pa.Table) -> None:
         """Add rows to a part.

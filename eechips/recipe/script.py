@@ -183,7 +183,8 @@ class ScriptRecipe:
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
-        self.needs_service = _needs_service(tree)
+        assigned_node = dict(_variables(tree)).get("NEEDS_SERVICE")
+        self.needs_service = not (isinstance(assigned_node, ast.Constant) and assigned_node.value is False)
         content = {"code": hash_code(tree), "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         self._namespace: dict[str, Any] | None = None
@@ -380,11 +381,6 @@ def _imports(tree: ast.Module) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             packages[node.module.partition(".")[0]] = None
     return tuple(packages)
-
-
-def _needs_service(tree: ast.Module) -> bool:
-    assigned_node = dict(_variables(tree)).get("NEEDS_SERVICE")
-    return not (isinstance(assigned_node, ast.Constant) and assigned_node.value is False)
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:
