@@ -21,6 +21,7 @@ from harness import serving
 from local_tests.test_notebook_values import NOTED
 from local_tests.test_printed_values import PRINTED
 from local_tests.test_recorded_values import DISAGREEMENTS, ROWS, computed, is_near
+from local_tests.test_type_values import TYPED
 
 LICENCES = {
     "aazuspan/eerepr": "MIT",
@@ -40,6 +41,7 @@ LICENCES = {
     "Open-ET/openet-geesebal": "MIT",
     "openforis/sepal_ui": "MIT",
     "public scripts by number": "not known",
+    "sepal-contrib/se.plan": "MIT",
     "sepal-contrib/sepal_mgci": "MIT",
     "Vizzuality/sql2gee": "MIT",
     "worldbank/OpenNightLights": "CC BY 4.0",
@@ -71,7 +73,7 @@ def main() -> None:
 
         for row in (*ROWS, *DISAGREEMENTS):
             count(row["source"], row["test"], computed(session, server.url, row), row)
-        for source, examples in (*PRINTED.items(), *NOTED.items()):
+        for source, examples in (*PRINTED.items(), *NOTED.items(), *TYPED.items()):
             for number, (example, expected) in enumerate(examples):
                 shown = example(ee)
                 value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown

@@ -67,7 +67,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         _NO_IMAGE,
         "https://github.com/swisstopo/topo-satromo/issues/101",
         "Image.select: Band pattern 'ndsi' was applied to an Image with no bands.",
-        message=r"applied to an image with no bands|if one image has no bands|image has 0\b"
+        message=r"applied to an image with no bands|if one image has no bands|image has (?:0|no bands)\b"
         r"|no bands in collection|available band(?: name)?s: \[\]",
     ),
     _data_error(

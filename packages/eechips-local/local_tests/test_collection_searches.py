@@ -204,7 +204,7 @@ FILTERS: dict[str, Step] = {
     "clouds": filtered("Filter.equals", leftField="cloud", rightValue=2),
     "one index": filtered("Filter.equals", leftField=INDEX, rightValue="i2"),
     "has a time": filtered("Filter.notNull", properties=[TIME]),
-    "place": filtered("Filter.intersects", leftField=".all", rightValue=place(0.2, 0.6)),
+    "place": filtered("Filter.intersects", leftField=".geo", rightValue=place(0.2, 0.6)),
     "outline": filtered("Filter.notNull", properties=["system:footprint"]),
     "bands": filtered("Filter.listContains", leftField="system:band_names", rightValue="b"),
     "either": filtered("Filter.or", filters=[
@@ -483,10 +483,10 @@ def test_nothing_is_looked_at_for_an_empty_region(name: str) -> None:
     nowhere = invoke("Collection.geometry", collection=invoke("Collection", features=[]))
     more = {"distance": 1000} if name == "withinDistance" else {}
     images = invoke("ImageCollection.load", id=archive.id)
-    found = filtered(f"Filter.{name}", leftField=".all", rightValue=nowhere, **more)(graph, images)
+    found = filtered(f"Filter.{name}", leftField=".geo", rightValue=nowhere, **more)(graph, images)
     assert evaluate(archive, graph, invoke("Collection.size", collection=found)) == 0
     assert archive.made == 0
     graph = Graph()
-    no = invoke("Filter.not", filter=invoke(f"Filter.{name}", leftField=".all", rightValue=nowhere, **more))
+    no = invoke("Filter.not", filter=invoke(f"Filter.{name}", leftField=".geo", rightValue=nowhere, **more))
     others = invoke("Collection.filter", collection=images, filter=no)
     assert evaluate(archive, graph, invoke("Collection.size", collection=others)) == 30

@@ -310,7 +310,7 @@ def test_arguments_are_checked():
 
 def test_errors_name_the_innermost_function():
     graph = Graph()
-    wrong = graph.function(lambda x: invoke("List.get", list=[], index=x), "x")
+    wrong = graph.function(lambda x: invoke("List.get", list=[0], index=x), "x")
     with pytest.raises(InvalidError, match=r"^List.get: List index must be"):
         evaluate(invoke("List.map", list=[1], baseAlgorithm=wrong), graph)
     mistyped = graph.function(lambda x: invoke("Number.add", left=x, right="a"), "x")

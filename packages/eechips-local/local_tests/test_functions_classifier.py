@@ -241,7 +241,7 @@ class TestTraining:
             "classProperty": "class", **options,
         }  # fmt: skip
         with pytest.raises(InvalidError, match=message):
-            call("Classifier.train", **arguments)
+            call("Classifier.explain", classifier=invoke("Classifier.train", **arguments))
 
     def test_a_classifier_without_training_is_refused(self) -> None:
         with pytest.raises(InvalidError, match="must be trained before it is used"):

@@ -82,15 +82,12 @@ def test_votes() -> None:
     [
         ("", "Decision tree 0 has no node"),
         ("n= 3", "Decision tree 0 has no node"),
-        ("2) x< 1 1 0 1 *", "the first node must be '1\\) root …'; found node 2"),
+        ("2) x< 1 1 0 1 *", r"^Error parsing line 1: expected 1, got 2\.$"),
         ("1) root 2 1 0\n2) x< 1 1 0 1 *", "Node 1 of a decision tree has one child"),
-        ("1) root 2 1 0 *\n2) x< 1 1 0 1 *\n3) x>=1 1 0 2 *", "Node 1 of a decision tree is a leaf and has children"),
+        ("1) root 2 1 0 *\n2) x< 1 1 0 1 *\n3) x>=1 1 0 2 *", "Error parsing line 2: expected 1, got 2"),
         ("1) root 2 1 0\n2) x< 1 1 0 1 *\n3) y>=1 1 0 2 *", "split by different inputs"),
-        ("1) root 2 1 0\n2) x< 1 1 0 1 *\n2) x>=1 1 0 2 *", "node 2 stands twice"),
-        (
-            "1) root 2 1 0\n2) x< 1 1 0 1 *\n3) x>=1 1 0 2 *\n8) x< 0 1 0 1 *",
-            "Node 8 of a decision tree has no parent 4",
-        ),
+        ("1) root 2 1 0\n2) x< 1 1 0 1 *\n2) x>=1 1 0 2 *", "Error parsing line 3: expected 3, got 2"),
+        ("1) root 2 1 0\n2) x< 1 1 0 1\n4) x< 0 1 0 1\n3) x>=1 1 0 2 *", "Error parsing line 4: expected 8, got 3"),
         ("1) root 2 1 setosa", "node 1 cannot be read: 'root 2 1 setosa'"),
         (
             "1) root 2 1 0\n2) Hacked=TRUE 1 0 1 *\n3) Hacked=FALSE 1 0 2 *",

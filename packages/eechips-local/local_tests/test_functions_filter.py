@@ -75,7 +75,6 @@ def feature(geometry: shapely.Geometry | None = None, **properties: Any) -> Feat
         ("stringEndsWith", "abcd", "ab", False),
         ("listContains", [1, "x"], "x", True),
         ("listContains", [1, "x"], 1.0, True),
-        ("listContains", "x", "x", False),
     ],
 )
 def test_comparisons(name: str, a: Any, b: Any, expected: bool) -> None:
@@ -213,7 +212,7 @@ def test_days_of_the_year() -> None:
 
 def test_spatial_relations() -> None:
     square = feature(shapely.box(0, 0, 2, 2))
-    assert passes("intersects", square, leftField=".all", rightValue=point(1, 1))
+    assert passes("intersects", square, leftField=".all", rightValue=invoke("Feature", geometry=point(1, 1)))
     assert passes("intersects", square, leftField=".geo", rightValue=invoke("Feature", geometry=point(1, 1)))
     assert not passes("intersects", square, leftField=".geo", rightValue=point(3, 3))
     assert passes("disjoint", square, leftField=".geo", rightValue=point(3, 3))
@@ -234,7 +233,7 @@ def test_collections_and_lists_of_features_are_regions_too() -> None:
 
 
 def test_an_image_without_footprint_is_everywhere() -> None:
-    anywhere = condition("intersects", leftField=".all", rightValue=point(1, 1))
+    anywhere = condition("intersects", leftField=".geo", rightValue=point(1, 1))
     assert anywhere.matches(Image((), {}))
     assert anywhere.matches(Image((), {}, WHOLE_EARTH))
     assert not anywhere.matches(Image((), {}, Geometry(shapely.box(5, 5, 6, 6))))
@@ -255,7 +254,7 @@ def test_regions_across_the_antimeridian() -> None:
     region = box(179, 0, -179, 2)
     for x, expected in ((179.5, True), (-179.5, True), (178.5, False), (-178.5, False)):
         assert passes("intersects", feature(shapely.Point(x, 1)), leftField=".geo", rightValue=region) is expected
-    assert condition("intersects", leftField=".all", rightValue=region).narrow(Query()).bounds == (179, 0, -179, 2)
+    assert condition("intersects", leftField=".geo", rightValue=region).narrow(Query()).bounds == (179, 0, -179, 2)
 
 
 def test_distances_and_areas() -> None:
@@ -328,9 +327,9 @@ def test_push_down_of_ranges() -> None:
 
 
 def test_push_down_of_regions() -> None:
-    query = narrowed("intersects", leftField=".all", rightValue=box(1, 2, 3, 4), maxError=None)
+    query = narrowed("intersects", leftField=".geo", rightValue=box(1, 2, 3, 4), maxError=None)
     assert query.bounds == (1, 2, 3, 4)
-    assert narrowed("disjoint", leftField=".all", rightValue=box(1, 2, 3, 4)) == Query()
+    assert narrowed("disjoint", leftField=".geo", rightValue=box(1, 2, 3, 4)) == Query()
     bounds = narrowed("withinDistance", leftField=".geo", rightValue=point(0, 0), distance=1000).bounds
     assert bounds is not None
     assert bounds[0] < -0.0089
@@ -338,8 +337,8 @@ def test_push_down_of_regions() -> None:
     two = condition(
         "and",
         filters=[
-            invoke("Filter.intersects", leftField=".all", rightValue=box(0, 0, 5, 5)),
-            invoke("Filter.intersects", leftField=".all", rightValue=box(3, 3, 9, 9)),
+            invoke("Filter.intersects", leftField=".geo", rightValue=box(0, 0, 5, 5)),
+            invoke("Filter.intersects", leftField=".geo", rightValue=box(3, 3, 9, 9)),
             invoke("Filter.eq", leftField="PATH", rightValue=44),
         ],
     )
@@ -354,7 +353,7 @@ def test_filtering_a_collection_asks_the_store_and_checks_again() -> None:
         yield from (Feature(Geometry(shapely.Point(x, 0)), {"system:index": str(x)}) for x in range(10))
 
     stored = Collection("Feature", elements)
-    found = stored.filtered(condition("intersects", leftField=".all", rightValue=box(2.5, -1, 5.5, 1)))
+    found = stored.filtered(condition("intersects", leftField=".geo", rightValue=box(2.5, -1, 5.5, 1)))
     assert [f.properties["system:index"] for f in found] == ["3", "4", "5"]
     assert asked == [Query(bounds=(2.5, -1, 5.5, 1))]
 

@@ -66,12 +66,12 @@ class TestBands:
 
     def test_cat(self) -> None:
         """If two or more bands share a name, they are suffixed with an incrementing index."""
-        assert names(invoke("Image.cat", images=[constant(1), constant(2), 3])) == [
+        assert names(invoke("Image.cat", images=[constant(1), constant(2), constant(3)])) == [
             "constant",
             "constant_1",
             "constant_2",
         ]
-        assert pixel(invoke("Image.cat", images=[constant(1), 2.5])) == [1, 2.5]
+        assert pixel(invoke("Image.cat", images=[constant(1), constant(2.5)])) == [1, 2.5]
 
     def test_rename_and_slice(self) -> None:
         assert names(invoke("Image.rename", input=THREE, names=["a", "b", "c"])) == ["a", "b", "c"]

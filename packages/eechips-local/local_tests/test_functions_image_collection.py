@@ -122,7 +122,7 @@ class TestReductions:
             return [(band.type.precision, band.type.maximum) for band in made.bands[:1]]
 
         assert types("max") == [("int", 32767)]
-        assert types("mean") == [("double", None)]
+        assert types("mean") == [("double", 32767)]
         assert types("anyNonZero") == [("int", 1)]
         with pytest.raises(InvalidError, match="not a number"):
             types("toList")

@@ -505,7 +505,7 @@ ALL_OF_ONE_INPUT = [
 ]  # fmt: skip
 OF_TWO = [
     r.LINEAR_FIT, r.linear_regression(1, 1), r.PEARSONS_CORRELATION, r.SPEARMANS_CORRELATION, r.extreme("max", 2),
-    r.SENS_SLOPE, r.group(r.MEAN, 0, "g"), r.repeat(r.MEAN, 2), r.split_weights(r.MEAN), r.to_list(2, 0),
+    r.SENS_SLOPE, r.group(r.MEAN, 1, "g"), r.repeat(r.MEAN, 2), r.split_weights(r.MEAN), r.to_list(2, 0),
     r.combine(r.MEAN, r.COUNT, shared=False),
 ]  # fmt: skip
 

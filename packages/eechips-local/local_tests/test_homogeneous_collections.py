@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Make, str | None, str | None]] = {
     "code 67119427482: reduced to another resolution, and not": (
         lambda ee: [ee.Image(5).toUint8().reproject("EPSG:4326", None, 90),
                     image_in_april(ee, 1).reduceResolution(ee.Reducer.median())],
-        "Short<0, 255>", "Double"),
+        "Short<0, 255>", "Float<0.0, 255.0>"),
     "code 70889015015: remapped by lists of other lengths": (
         lambda ee: [classes(ee, 4), classes(ee, 6)], "Byte<0, 3>", "Byte<0, 5>"),
     "github.com/eMapR/LT-GEE, LandTrendr.js: a whole band and an index": (

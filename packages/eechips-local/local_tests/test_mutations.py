@@ -27,7 +27,7 @@ SECONDS = 25.0  # on a machine that is busy with other things: what has no end t
 POINT = invoke("GeometryConstructors.Point", coordinates=[-105.2, 39.6])
 SQUARE = invoke("Geometry.bounds", geometry=invoke("Geometry.buffer", geometry=POINT, distance=127))
 NAIP = invoke("ImageCollection.load", id="USDA/NAIP/DOQQ")
-NEAR = invoke("Filter.intersects", leftField=".all", rightValue=SQUARE)
+NEAR = invoke("Filter.intersects", leftField=".geo", rightValue=SQUARE)
 IMAGES = invoke("Collection.filter", collection=NAIP, filter=NEAR)
 MOSAIC = invoke("ImageCollection.mosaic", collection=IMAGES)
 

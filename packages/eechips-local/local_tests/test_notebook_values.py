@@ -22,15 +22,18 @@ _DEGREE_GRID = {"type": "Projection", "crs": "EPSG:4326"}
 _GLOBE = [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]
 
 
-def _type(precision: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+def pixel_type(precision: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
     bounds = {} if low is None else {"min": low, "max": high}
     return {"type": "PixelType", "precision": precision, **bounds}
 
 
-def _constant(number: int, name: str = "constant") -> dict[str, Any]:
+def constant_band(number: int, name: str = "constant") -> dict[str, Any]:
     return {
-        "id": name, "data_type": _type("int", number, number), "crs": "EPSG:4326", "crs_transform": [1, 0, 0, 0, 1, 0],
-    }  # fmt: skip
+        "id": name,
+        "data_type": pixel_type("int", number, number),
+        "crs": "EPSG:4326",
+        "crs_transform": [1, 0, 0, 0, 1, 0],
+    }
 
 
 def _band_of(name: str) -> Callable[[Any], Any]:
@@ -47,7 +50,7 @@ def _scene_bands() -> Iterator[Example]:
                 _band_of(name),
                 {
                     "id": name,
-                    "data_type": _type("int", 0, 4294967295 if name == "QA20" else 65535),
+                    "data_type": pixel_type("int", 0, 4294967295 if name == "QA20" else 65535),
                     "dimensions": [109_800 // size] * 2,
                     "crs": "EPSG:32630",
                     "crs_transform": [size, 0, 300_000, 0, -size, 4_200_000],
@@ -219,12 +222,13 @@ NOTED: dict[str, list[Example]] = {
         (lambda ee: ee.Date(1680444518586), {"type": "Date", "value": 1680444518586}),
     ],
     "hibapoctep/Sentinel-2@b6c736160507:code/2 - Imagenes/2 - Imagenes.ipynb": [
-        (lambda ee: ee.Image(100), {"type": "Image", "bands": [_constant(100)]}),
+        (lambda ee: ee.Image(100), {"type": "Image", "bands": [constant_band(100)]}),
         (lambda ee: ee.Image([1, -1, 120]), {"type": "Image", "bands": [
-            _constant(1), _constant(-1, "constant_1"), _constant(120, "constant_2"),
+            constant_band(1), constant_band(-1, "constant_1"), constant_band(120, "constant_2"),
         ]}),
         (_stack, {"type": "Image", "bands": [
-            _constant(1), _constant(120, "constant_1"), _constant(-1, "constant_2"), _constant(10, "constant_3"),
+            constant_band(1), constant_band(120, "constant_1"), constant_band(-1, "constant_2"),
+            constant_band(10, "constant_3"),
         ]}),
         *_scene_bands(),
         (lambda ee: ee.Image("COPERNICUS/S2/20170412T110621_20170412T111708_T30SUG").select("B4").projection(),
@@ -265,7 +269,7 @@ NOTED: dict[str, list[Example]] = {
     ],
     "Vizzuality/sql2gee@11dc2ee:tests": [
         (lambda ee: ee.Image("srtm90_v4").getInfo()["bands"], [{
-            "id": "elevation", "data_type": _type("int", -32768, 32767), "dimensions": [432000, 144000],
+            "id": "elevation", "data_type": pixel_type("int", -32768, 32767), "dimensions": [432000, 144000],
             "crs": "EPSG:4326", "crs_transform": [0.000833333333333, 0, -180, 0, -0.000833333333333, 60],
         }]),
         (lambda ee: ee.Image("srtm90_v4").getInfo()["type"], "Image"),
@@ -303,7 +307,7 @@ NOTED: dict[str, list[Example]] = {
     "code 15643366933": [
         (lambda ee: _clipped_cover(ee).getInfo()["id"], "ESA/WorldCover/v100/2020"),
         (lambda ee: _monthly_greenest(ee).rename("NDVI").getInfo()["bands"], [{
-            "id": "NDVI", "data_type": _type("float", -1, 1), "crs": "EPSG:32635",
+            "id": "NDVI", "data_type": pixel_type("float", -1, 1), "crs": "EPSG:32635",
             "crs_transform": [10, 0, 499980, 0, -10, 8200020],
         }]),
     ],

@@ -35,6 +35,37 @@ def lacking(ee: Any) -> Any:
     return ee.ImageCollection([whole, part.set("system:index", "n_1")])
 
 
+def rows(ee: Any, *properties: Any) -> Any:
+    """A table without geometries."""
+    return ee.FeatureCollection([ee.Feature(None, each) for each in properties])
+
+
+def null(ee: Any) -> Any:
+    """A property that is missing."""
+    return ee.Feature(None).get("x")
+
+
+def classified(ee: Any, features: Any, *, is_probable: bool = False) -> Any:
+    """Two bands, classified by samples of them."""
+    classifier = ee.Classifier.smileRandomForest(3)
+    if is_probable:
+        classifier = classifier.setOutputMode("PROBABILITY")
+    return ee.Image([1, 2]).rename("a", "b").classify(classifier.train(features, "cls", ["a", "b"]))
+
+
+def raw(ee: Any, name: str, **arguments: Any) -> Any:
+    """A call whose arguments the client does not convert."""
+    return ee.ComputedObject(ee.ApiFunction.lookup(name), arguments)
+
+
+def unlisted(ee: Any, geometry: Any) -> Any:
+    """Images by a geometry that is not made a feature first."""
+    condition = raw(ee, "Filter.intersects", leftField=".all", rightValue=geometry)
+    return ee.ImageCollection([ee.Image(1).rename("nd")]).filter(ee.Filter(condition))
+
+
+_TREE = "1) root 9 9 9 (9)\n2) a <= 1.0 1 1 1\n4) b <= 2.0 1 1 1\n3) a > 1.0 1 1 1 *"
+
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "codes 34606363994, 34772779050, 11849859255, 34452274430": (
         lambda ee: ee.Array([]), "Array: No numbers in 'values', must provide a type."),
@@ -127,9 +158,6 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "code 70074494059": (
         lambda ee: ee.Image([0] * 40).select(40),
         "Image.select: Invalid band number (40) specified to select. Input only contains 40 bands."),
-    "github.com/r-spatial/rgee/issues/153": (
-        lambda ee: none(ee).mean().reduceRegions(ee.FeatureCollection([]), ee.Reducer.mean(), 30),
-        "Image.reduceRegions: Need 1 bands for Reducer.mean, image has 0."),
     "github.com/sepal-contrib/sepal_mgci": (
         lambda ee: ee.FeatureCollection([]).reduceColumns(
             ee.Reducer.sum().forEach(["a", "b"]).group(2, "class"), ["a", "b"]),
@@ -182,6 +210,144 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "code 23260481852": (
         lambda ee: ee.List.sequence(0, 18).get(19),
         "List.get: List index must be between 0 and 18, or -19 and -1. Found 19."),
+    "codes 42749409509, 42518864168": (
+        lambda ee: ee.List.sequence(1, 100).get(115),
+        "List.get: List index must be between 0 and 99, or -100 and -1. Found 115."),
+    "github.com/gee-community/geetools/issues/384": (
+        lambda ee: ee.List([]).get(0), "List.get: List is empty (index is 0)."),
+    "code 52426950986": (
+        lambda ee: ee.Dictionary({}).get("NDVI"), "Dictionary.get: Dictionary does not contain key: 'NDVI'."),
+    "github.com/mapbiomas/user-toolkit/pull/1": (
+        lambda ee: ee.FeatureCollection([ee.Feature(None, {"system:index": "0_20"})]).map(
+            lambda row: row.set("name", ee.Dictionary({}).get("203"))),
+        "Error in map(ID=0_20):\nDictionary.get: Dictionary does not contain key: '203'."),
+    "codes 68323301816, 70422669251": (
+        lambda ee: ee.Number(null(ee)).multiply(100),
+        "Number.multiply: Parameter 'left' is required and may not be null."),
+    "codes 61160235588, 60856635042": (
+        lambda ee: ee.Number(null(ee)).neq(2), "Number.neq: Parameter 'left' is required and may not be null."),
+    "code 61802373475": (
+        lambda ee: rows(ee, {"system:index": "4"}).map(lambda row: row.set("b", ee.Number(row.get("q")).gt(1))),
+        "Error in map(ID=4):\nNumber.gt: Parameter 'left' is required and may not be null."),
+    "developers.google.com/earth-engine/guides/debugging, map": (
+        lambda ee: rows(ee, {"system:index": "2"}).map(
+            lambda row: row.set("result", ee.Number(row.get("B5")).divide(row.get("B4")))),
+        "Error in map(ID=2):\nNumber.divide: Parameter 'left' is required"),
+    "code 37792053663, map": (
+        lambda ee: dated(ee).map(lambda image: image.set("t", ee.Number(image.get("LST")).multiply(0.02))),
+        "Error in map(ID=0):\nNumber.multiply: Parameter 'left' is required and may not be null."),
+    "github.com/aazuspan/wxee/issues/43, code 30222561546": (
+        lambda ee: ee.Date(ee.Image(1).get("system:time_start")).millis(), "Date: Parameter 'value' is required"),
+    "code 54190346042": (lambda ee: ee.Date("2019-02-29"), "Date: Bad date/time '2019-02-29'."),
+    "codes 6887269567, 34896963455": (
+        lambda ee: dated(ee).map(lambda image: image.date()),
+        "Collection.map: A mapped algorithm must return a Feature or Image."),
+    "codes 67262190913, 55205388388": (
+        lambda ee: ee.Feature(rows(ee).first()).toDictionary(),
+        "Element.toDictionary: Parameter 'element' is required and may not be null."),
+    "codes 70706208744, 68714838101": (
+        lambda ee: ee.Image(none(ee).first()).bandNames(),
+        "Image.bandNames: Parameter 'image' is required and may not be null."),
+    "github.com/google/earthengine-api/issues/141, code 70659614480": (
+        lambda ee: ee.Image(none(ee).first()).get("date"),
+        "Element.get: Parameter 'object' is required and may not be null."),
+    "codes 68933489842, 69081389999": (
+        lambda ee: ee.Image(none(ee).first()).remap([1], [2]), "Image.remap: Parameter 'image' is required"),
+    "codes 56498514137, 63194703732": (
+        lambda ee: raw(ee, "Element.geometry", feature=rows(ee).first()),
+        "Element.geometry: Parameter 'feature' is required and may not be null."),
+    "github.com/samsammurphy/gee-atmcorr-S2/issues/11, code 66590921396": (
+        lambda ee: raw(ee, "Image.constant", value=null(ee)), "Image.constant: Parameter 'value' is required"),
+    "code 35278017196": (
+        lambda ee: rows(ee, {"a": 1}).filter(ee.Filter.inList("a", 71)).size(),
+        "Filter.inList: Cannot filter using 'ListContains' with '71' as a left operand."),
+    "code 70868923316, number": (
+        lambda ee: raw(ee, "Image.gte", image1=ee.Image(1), image2=21),
+        "Image.gte, argument 'image2': Invalid type.\nExpected type: Image<unknown bands>.\nActual type: Integer.\n"
+        "Actual value: 21"),
+    "code 44278975314": (
+        lambda ee: ee.Image(1).multiply(ee.Dictionary({"wL": 0.5}).get("wL")),
+        "Image.multiply, argument 'image2': Invalid type.\nExpected type: Image<unknown bands>.\nActual type: Float."),
+    "code 70868923316, geometry": (
+        lambda ee: unlisted(ee, ee.Geometry.Rectangle([0, 0, 1, 1])).median(),
+        "reduce.median: Property '.all' with value '<Image<[nd]>>' is not a valid operand for"
+        " Intersects<e:ErrorMargin(0.1 METERS)>"),
+    "code 54859584213": (
+        lambda ee: raw(ee, "Image.reduceRegion", image=ee.Image(1), reducer=ee.Reducer.mean(),
+            geometry={"type": "Point", "coordinates": [1, 2]}, scale=10),
+        "Image.reduceRegion, argument 'geometry': Invalid type.\nExpected type: Geometry.\n"
+        "Actual type: Dictionary<Object>."),
+    "code 65724646786": (
+        lambda ee: raw(ee, "Image.sampleRegions", image=ee.Image(1),
+            collection={"type": "FeatureCollection", "features": []}, scale=10),
+        "Image.sampleRegions, argument 'collection': Invalid type.\nExpected type: FeatureCollection.\n"
+        "Actual type: Dictionary<Object>."),
+    "github.com/gee-community/geemap/issues/1058": (
+        lambda ee: ee.ImageCollection([
+            ee.Image(1).toInt16().rename("Blue"),
+            ee.Image(1).toUint16().multiply(0.0000275).add(-0.2).rename("Blue").set("system:index", "1"),
+        ]).median().reduceRegion("first", ee.Geometry.Point([7, 46]), 30),
+        "Expected a homogeneous image collection, but an image with an incompatible band was encountered. Mismatched"
+        " type for band 'Blue':\nExpected type: Short.\n  Actual type: Float<-0.2, 1.6022125>.\n     Image ID: 1\n"
+        "This band might require an explicit cast."),
+    "github.com/leftfield-geospatial/geedim/issues/16": (
+        lambda ee: ee.ImageCollection([
+            ee.Image([1, 2, 3]).rename("B1", "B2", "MSK"), ee.Image([1, 2]).rename("B1", "B2"),
+        ]).median().reduceRegion("first", ee.Geometry.Point([7, 46]), 30),
+        "Expected a homogeneous image collection, but an image with incompatible bands was encountered: First image"
+        " type: 3 bands ([B1, B2, MSK]). Current image type: 2 bands ([B1, B2])."),
+    "code 45134458286, classes": (
+        lambda ee: classified(ee, rows(ee, {"a": 1, "b": 2, "cls": 1}, {"a": 2, "b": 2, "cls": 1}), is_probable=True),
+        "Image.classify: Expected 2 classes for PROBABILITY, found 1."),
+    "codes 45134458286, 1274870699": (
+        lambda ee: classified(ee, rows(ee)), "Image.classify: No valid training data were found."),
+    "code 66785829747": (
+        lambda ee: ee.Image(1).reduceToVectors(ee.Reducer.mean(), ee.Geometry.BBox(7, 46, 7.1, 46.1), 1000),
+        "Image.reduceToVectors: Need 1+1 bands for Reducer.mean"),
+    "code 52469348606": (
+        lambda ee: ee.Image([1, 2]).reduceToVectors(geometry=ee.Geometry.BBox(7, 46, 7.1, 46.1), scale=1000),
+        "Image.reduceToVectors: Need 1+0 bands for Reducer.countEvery, image has 2"),
+    "codes 57178086307, 53755605705": (
+        lambda ee: ee.Reducer.sum().group(0), "Reducer.group: Group input must come after weighted inputs."),
+    "codes 58996254457, 58788292431": (
+        lambda ee: ee.Reducer.frequencyHistogram().group(), "Reducer.group: Group input must come after weighted"),
+    "codes 5883628706, 43470140848": (
+        lambda ee: ee.Image(1).reduceRegion(ee.Reducer.sum().group(1), ee.Geometry.BBox(7, 46, 7.1, 46.1), 1000),
+        "Image.reduceRegion: Need 2 bands for Reducer.group"),
+    "code 55649286766": (
+        lambda ee: ee.Image([1, 2, 3]).reduceRegion(
+            ee.Reducer.sum().combine(ee.Reducer.mean()), ee.Geometry.BBox(7, 46, 7.1, 46.1), 1000),
+        "Image.reduceRegion: Need 2 bands for Reducer.combine"),
+    "developers.google.com/earth-engine/guides/reducers_reduce_columns": (
+        lambda ee: rows(ee).reduceColumns(ee.Reducer.sum(), ["a", "b"]),
+        "Collection.reduceColumns: Need 1 inputs for Reducer.sum, got 2."),
+    "code 71213263875": (
+        lambda ee: rows(ee, {"a": 0}, {"a": "10"}).reduceColumns(ee.Reducer.max(), ["a"]),
+        "Collection.reduceColumns: Cannot compare values '0' (Type:Integer) and '10' (Type:String)."),
+    "codes 31816553617, 66470362804": (
+        lambda ee: ee.FeatureCollection("users/a/none").size(),
+        "Collection.loadTable: Collection asset 'users/a/none' not found"),
+    "codes 56795019754, 68945507490": (
+        lambda ee: ee.ImageCollection("projects/x/assets/y").size(),
+        "ImageCollection.load: ImageCollection asset 'projects/x/assets/y' not found (does not exist or caller does not"
+        " have access)."),
+    "codes 56903949484, 6717466064": (
+        lambda ee: none(ee).mean().reduceRegions(
+            ee.FeatureCollection([ee.Geometry.Point([7, 46])]), ee.Reducer.mean(), 30),
+        "Image.reduceRegions: Image has no bands."),
+    "codes 49280322177, 6810967280": (
+        lambda ee: ee.Image(1).addBands(ee.Image(2).reproject("EPSG:32632", None, 30)).projection(),
+        "Image.projection: The bands of the specified image contain"),
+    "github.com/gee-community/geemap/issues/2297": (
+        lambda ee: ee.Image([1, 2]).rename("a", "b").classify(ee.Classifier.decisionTreeEnsemble([_TREE])),
+        "Classifier.decisionTreeEnsemble: Error parsing line 4: expected 8, got 3."),
+    "github.com/r-spatial/rgee/issues/167": (
+        lambda ee: none(ee).mean().multiply(ee.Image(1)),
+        "Image.multiply: If one image has no bands, the other must also have no bands. Got 0 and 1."),
+    "code 69864136411": (
+        lambda ee: dated(ee).map(lambda image: image.select("precipitation_rate")).toList(1),
+        "Collection.toList: Error in map(ID=0):\nImage.select: Band pattern 'precipitation_rate' did not match any"
+        " bands. Available bands: [constant]"),
 }  # fmt: skip
 
 

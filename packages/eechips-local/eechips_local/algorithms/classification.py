@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class Classifier:
         modes: output modes that it has.
         mode: one of them.
         schema: names of its inputs; None until it is trained.
-        training: what it is trained on. None until then, or if it needs no training.
+        read_training: returns what it is trained on. None until then, or if it needs no training.
         values: what a classifier that needs no training can return, in ascending order.
         outputs: names of its outputs, if it says them itself; it then predicts an array of shape (samples, outputs).
     """
@@ -74,7 +75,7 @@ class Classifier:
     modes: tuple[str, ...]
     mode: str = "CLASSIFICATION"
     schema: tuple[str, ...] | None = None
-    training: TrainingData | None = None
+    read_training: Callable[[], TrainingData] | None = None
     values: tuple[float, ...] = (0, 1)
     outputs: tuple[str, ...] = ()
     _models: dict[str, Model] = field(default_factory=dict, repr=False)
@@ -86,6 +87,15 @@ class Classifier:
         return {"type": name, **load_signatures()[name].differing(self.options)}
 
     @property
+    def training(self) -> TrainingData | None:
+        """What it is trained on, which is read when it is first used. None until then, or if it needs no training.
+
+        Raises:
+            InvalidError: if the training data do not suit.
+        """
+        return None if self.read_training is None else self.read_training()
+
+    @property
     def has_arrays(self) -> bool:
         """Return whether the output is an array."""
         return self.mode in _OF_ARRAYS or self.options.get("kNearest", 1) > 1
@@ -93,7 +103,8 @@ class Classifier:
     @property
     def is_integer(self) -> bool:
         """Return whether the output is a class."""
-        return self.mode == "CLASSIFICATION" and (self.training is not None or all(v == int(v) for v in self.values))
+        has_classes = self.read_training is not None or all(value == int(value) for value in self.values)
+        return self.mode == "CLASSIFICATION" and has_classes
 
     def with_mode(self, mode: str) -> Classifier:
         """Return a copy with another output mode.
@@ -107,9 +118,21 @@ class Classifier:
             raise InvalidError(f"The classifier {self.kind} does not have the output mode {mode}.")
         return replace(self, mode=mode, _models={})
 
-    def trained(self, training: TrainingData, schema: Sequence[str]) -> Classifier:
-        """Return a copy with training data."""
-        return replace(self, training=training, schema=tuple(schema), _models={})
+    def trained(self, read_training: Callable[[], TrainingData], schema: Sequence[str]) -> Classifier:
+        """Return a copy with training data, which are read once, when they are first needed."""
+        return replace(self, read_training=cache(read_training), schema=tuple(schema), _models={})
+
+    def check_classes(self) -> None:
+        """Refuse what the service refuses of a probability: code 45134458286 quotes "found 1".
+
+        Raises:
+            InvalidError: if the mode is that of two classes, and the training data have another number.
+        """
+        training = self.training
+        if training is not None and self.mode == "PROBABILITY" and "CLASSIFICATION" in self.modes:
+            count = len(np.unique(training.labels))
+            if count != 2:
+                raise InvalidError(f"Expected 2 classes for PROBABILITY, found {count}.")
 
     @property
     def model(self) -> Model:
@@ -223,8 +246,7 @@ def is_of_numbers(mode: str) -> bool:
 def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
     """Return an estimator of scikit-learn, fitted, with the output of a mode.
 
-    ``PROBABILITY`` is that of the greater of two classes, as maps of a species' probability rely on, and the greatest
-    of several.
+    ``PROBABILITY`` is that of the greater of two classes, as maps of a species' probability rely on.
 
     Raises:
         InvalidError: if the training data do not suit.
@@ -244,8 +266,7 @@ def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
 def _output(estimator: Any, mode: str) -> Callable[[Floats], npt.NDArray[Any]]:
     """Return the function of an estimator that gives the output of a mode."""
     if mode == "PROBABILITY":
-        two = len(estimator.classes_) == 2
-        return lambda s: estimator.predict_proba(s)[:, 1] if two else estimator.predict_proba(s).max(axis=1)
+        return lambda samples: estimator.predict_proba(samples)[:, 1]
     if mode in ("RAW", "RAW_REGRESSION"):
         return lambda samples: _votes(estimator, samples, mode)
     predictor: Callable[[Floats], npt.NDArray[Any]] = (
@@ -256,8 +277,6 @@ def _output(estimator: Any, mode: str) -> Callable[[Floats], npt.NDArray[Any]]:
 
 def _alike(label: int, mode: str, count: int) -> npt.NDArray[Any]:
     """Return the output of a mode for samples of which only one class is known."""
-    if mode == "PROBABILITY":
-        return np.ones(count)
     if mode == "MULTIPROBABILITY":
         return np.ones((count, 1))
     return np.full(count, label) if mode == "CLASSIFICATION" else np.full((count, 1), label)

@@ -42,7 +42,6 @@ class _Line:
     operator: str
     threshold: float
     value: float
-    is_leaf: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,31 +115,36 @@ def most_frequent(votes: Floats) -> Floats:
 def parse_trees(texts: Sequence[str]) -> TreeEnsemble:
     """Return the trees of texts; each may contain several, which begin with a node 1.
 
+    Nodes stand in the order of R's text: each, then all below its first child, then all below its second. A node
+    without the star of a leaf has children, so that another one after it is refused in the service's words
+    (github.com/gee-community/geemap/issues/2106 and 2297).
+
     Raises:
-        InvalidError: if a text contains no tree, a node cannot be read, a node has one child only, or no tree has any.
+        InvalidError: if a text contains no tree, a node cannot be read or stands at a wrong place, a node has one child
+            only, or no tree has any.
         LimitError: if there are more than four million nodes.
     """
     written: list[dict[int, _Line]] = []
     count = 0
     for position, text in enumerate(texts):
         before = len(written)
-        for line in text.splitlines():
+        expected: list[int] = []
+        for line_number, line in enumerate(text.splitlines(), 1):
             matched = _NODE.fullmatch(line)
             if matched is None:
                 continue
             number, rest, star = int(matched[1]), matched[2], bool(matched[3])
-            if number == 1:
-                written.append({})
-            elif len(written) == before:
-                raise InvalidError(
-                    f"Decision tree {position}: the first node must be '1) root …'; found node {number}."
-                )
             count += 1
             if count > _MOST_NODES:
                 raise LimitError("User memory limit exceeded.")
-            if number in written[-1]:
-                raise InvalidError(f"Decision tree {position}: node {number} stands twice.")
-            written[-1][number] = _line(position, number, rest, is_leaf=star)
+            wanted = expected.pop() if expected else 1
+            if number != wanted:
+                raise InvalidError(f"Error parsing line {line_number}: expected {wanted}, got {number}.")
+            if number == 1:
+                written.append({})
+            if not star:
+                expected += [2 * number + 1, 2 * number]
+            written[-1][number] = _line(position, number, rest)
         if len(written) == before:
             raise InvalidError(f"Decision tree {position} has no node; expected lines such as '1) root 100 20 1'.")
     names = tuple(dict.fromkeys(line.name for tree in written for line in tree.values() if line.name))
@@ -150,15 +154,15 @@ def parse_trees(texts: Sequence[str]) -> TreeEnsemble:
     return TreeEnsemble(names, tuple(_tree(tree, places) for tree in written))
 
 
-def _line(position: int, number: int, rest: str, *, is_leaf: bool) -> _Line:
+def _line(position: int, number: int, rest: str) -> _Line:
     if number == 1:
         matched = _ROOT.fullmatch(rest)
         if matched is not None:
-            return _Line("", "", 0.0, float(matched[3]), is_leaf)
+            return _Line("", "", 0.0, float(matched[3]))
     else:
         matched = _SPLIT.fullmatch(rest)
         if matched is not None:
-            return _Line(matched[1], matched[2], float(matched[3]), float(matched[6]), is_leaf)
+            return _Line(matched[1], matched[2], float(matched[3]), float(matched[6]))
     wanted = "root 100 20 1" if number == 1 else "name <= 0.5 100 20 1"
     raise InvalidError(
         f"Decision tree {position}: node {number} cannot be read: '{rest[:100]}'. Expected split, samples, loss and a "
@@ -177,13 +181,10 @@ def _tree(lines: Mapping[int, _Line], places: Mapping[str, int]) -> DecisionTree
     limits = np.zeros(size)
     for number, index in order.items():
         first, second = lines.get(2 * number), lines.get(2 * number + 1)
-        if number > 1 and number // 2 not in lines:
-            raise InvalidError(f"Node {number} of a decision tree has no parent {number // 2}.")
         if first is None and second is None:
             continue
-        if lines[number].is_leaf or first is None or second is None:
-            fault = "is a leaf and has children" if lines[number].is_leaf else "has one child"
-            raise InvalidError(f"Node {number} of a decision tree {fault}; it must have none or two.")
+        if first is None or second is None:
+            raise InvalidError(f"Node {number} of a decision tree has one child; it must have none or two.")
         if first.name != second.name:
             raise InvalidError(f"The children of node {number} of a decision tree split by different inputs.")
         inputs[index] = places[first.name]

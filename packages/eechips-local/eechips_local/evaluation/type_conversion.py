@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -76,6 +76,35 @@ _NAMES: tuple[tuple[type, str], ...] = (
 )
 
 
+def full_type_name(value: Value) -> str:
+    """Return the name of a value's type as columns and messages have it: List<String>, Dictionary<Object>, Long.
+
+    Columns are recorded in davemlz/eemont@959c2b8 (docs/tutorials/010-Creating-Points-From-Queries.ipynb) and
+    sepal-contrib/sepal_mgci@a1716f9 (notebooks/reduceRegions.ipynb), messages in public code that quotes them for
+    GeoJSON: "Actual type: Dictionary<Object>" (codes 54859584213, 65724646786).
+    """
+    if isinstance(value, Image):
+        return f"Image<[{', '.join(value.band_names)}]>"
+    if isinstance(value, list):
+        return f"List<{common_type_name([full_type_name(item) for item in value]) or 'Object'}>"
+    if isinstance(value, Mapping):
+        return "Dictionary<Object>"
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        return "Long"
+    return type_name(value)
+
+
+def common_type_name(names: Sequence[str]) -> str | None:
+    """Return the type that values of some types have together, or None of no values: Number of different numbers.
+
+    ``osm_id`` of the same notebook is Number, as some of its integers have more than 32 bits.
+    """
+    different = set(names) - {"Null"} or set(names)
+    if len(different) <= 1:
+        return next(iter(different), None)
+    return "Number" if different <= {"Integer", "Long", "Float", "Number"} else "Object"
+
+
 class Mismatch(Exception):  # noqa: N818 - a signal between this module's functions, never seen outside
     """The value cannot be turned into the type."""
 
@@ -102,8 +131,7 @@ def mismatch(value: Value, wanted: str, where: str) -> TypeMismatchError:
 
     Images and collections are named by their type alone: github.com/r-spatial/rgee/issues/232.
     """
-    actual = f"Image<[{', '.join(value.band_names)}]>" if isinstance(value, Image) else type_name(value)
-    message = f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {actual}."
+    message = f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {full_type_name(value)}."
     text = shown(value)
     return TypeMismatchError(message if text.startswith("<") else f"{message}\nActual value: {text}")
 
@@ -149,7 +177,7 @@ def _promote(value: Value, wanted: str) -> Value:
     if container:
         kind, inner = container.groups()
         if kind == "Image":
-            return _image(value)
+            return _only(Image)(value)
         if kind == "List":
             return [_promote(item, inner) for item in _list(value)]
         return {key: _promote(item, inner) for key, item in _dictionary(value).items()}
@@ -205,19 +233,6 @@ def _dictionary(value: Value) -> Mapping[str, Value]:
         return value
     if isinstance(value, (Image, Feature)):
         return value.properties
-    raise Mismatch
-
-
-def _image(value: Value) -> Image:
-    # Imported late: the functions on images are built upon promotion.
-    from eechips_local.pixels.compute import constant_image
-
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, (bool, int, float, Array)):
-        return constant_image([value])
-    if isinstance(value, list) and value and all(isinstance(v, (bool, int, float)) for v in value):
-        return constant_image(value)
     raise Mismatch
 
 
@@ -372,7 +387,7 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "String": _string,
     "List": _list,
     "Dictionary": _dictionary,
-    "Image": _image,
+    "Image": _only(Image),
     "Element": _element,
     "Feature": _element,
     "FeatureCollection": _collection,

@@ -106,7 +106,8 @@ def classifier_of(document: Mapping[str, Any], id: str) -> Classifier:
         raise _damaged(id, "its schema")
     classifier = _CONSTRUCTORS[kind](**options)
     if kind in _TRAINED:
-        classifier = classifier.trained(_training(document["training"], len(schema), id), schema)
+        training = _training(document["training"], len(schema), id)
+        classifier = classifier.trained(lambda: training, schema)
     elif list(classifier.schema or ()) != schema or document["training"] is not None:
         raise _damaged(id, "its schema")
     return classifier.with_mode(str(document["mode"]))

@@ -87,13 +87,20 @@ def train(
     context: Context, classifier: Classifier, features: Collection, classProperty: str,
     inputProperties: Sequence[str] | None, subsampling: float, subsamplingSeed: int,
 ) -> Classifier:  # fmt: skip
-    """Return the classifier with training data; its model is fitted when it is used."""
+    """Return the classifier with training data; they are read, and its model is fitted, when it is used.
+
+    So messages name what uses it: "Image.classify: No valid training data were found." (code 45134458286).
+    """
     names = inputs_of(features, inputProperties)
-    table = table_of(context, features, [*names, classProperty])
-    if not len(table):
-        raise InvalidError("No valid training data were found.")
-    table = table[part_of(len(table), subsampling, subsamplingSeed)]
-    return classifier.trained(TrainingData(table[:, :-1], table[:, -1], names), names)
+
+    def read() -> TrainingData:
+        table = table_of(context, features, [*names, classProperty])
+        if not len(table):
+            raise InvalidError("No valid training data were found.")
+        table = table[part_of(len(table), subsampling, subsamplingSeed)]
+        return TrainingData(table[:, :-1], table[:, -1], names)
+
+    return classifier.trained(read, names)
 
 
 @function("Classifier.setOutputMode")
@@ -182,6 +189,7 @@ class _Applied:
 def _classification(classifier: Classifier, name: str) -> _Applied:
     if classifier.schema is None:
         raise InvalidError("The classifier must be trained before it is used.")
+    classifier.check_classes()
     labels = () if classifier.training is None else classifier.training.labels
     kind = DOUBLE
     if classifier.is_integer:

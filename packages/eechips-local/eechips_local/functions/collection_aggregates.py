@@ -13,7 +13,7 @@ from eechips_local.functions.registration import Implementation
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import histogram_key
 from eechips_local.values.element_properties import property_of
-from eechips_local.values.ordering import compare_key, distinct_key, plain
+from eechips_local.values.ordering import check_comparable, compare_key, distinct_key, plain
 from eechips_local.values.values import Collection, Value
 
 
@@ -52,10 +52,12 @@ def _mean(values: Sequence[Value]) -> float | None:
 
 
 def _least(values: Sequence[Value]) -> Value:
+    check_comparable(values)
     return min(map(plain, values), key=compare_key, default=None)
 
 
 def _greatest(values: Sequence[Value]) -> Value:
+    check_comparable(values)
     return max(map(plain, values), key=compare_key, default=None)
 
 

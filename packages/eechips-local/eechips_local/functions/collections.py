@@ -67,7 +67,8 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     if asset is None:
         raise _missing(context, "Collection", tableId)
     if isinstance(asset, (ImageAsset, FolderAsset, ClassifierAsset)) or hasattr(asset, "images"):
-        raise InvalidError(f"Asset '{tableId}' is not a FeatureCollection.")
+        # Codes 57922345877 and 52163782820.
+        raise InvalidError(f"Expected asset to be a Collection, found '{_kind_of(asset)}'.")
     rows = asset.rows
 
     def elements(query: Query) -> Iterator[Feature]:
@@ -83,6 +84,11 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
         version=_version(asset),
         columns=asset.columns,
     )
+
+
+def _kind_of(asset: Asset) -> str:
+    kinds = ((ImageAsset, "Image"), (FolderAsset, "Folder"), (ClassifierAsset, "Classifier"))
+    return next((name for kind, name in kinds if isinstance(asset, kind)), "ImageCollection")
 
 
 def _version(asset: Asset) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from eechips_local.evaluation.model import Bounds, Query
-from eechips_local.evaluation.type_conversion import type_name
+from eechips_local.evaluation.type_conversion import full_type_name, type_name
 from eechips_local.functions import geometries as geometric
 from eechips_local.functions.filters import Narrow, of_one, operands, opposite
 from eechips_local.functions.geometry_operations import bounds
@@ -18,7 +18,7 @@ from eechips_local.geometry import overlay
 from eechips_local.geometry.geometry import collection_geometry
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import tolerance_of
-from eechips_local.protocol.request_errors import TypeMismatchError
+from eechips_local.protocol.request_errors import InvalidError, TypeMismatchError
 from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element
 from eechips_local.values.filter_conditions import (
     FilterCondition,
@@ -107,11 +107,30 @@ def _related(
     return Spatial(left, right, relate, tolerance).condition(narrow=_narrow_bounds(left, right, 0.0))
 
 
+def _refusing(margin: ErrorMargin | None) -> FilterCondition:
+    """Return a condition on whole elements and a geometry: it is refused where an element is tried.
+
+    The client makes a feature of the geometry. A client that did not quotes the message (code 70868923316, 2026-08).
+    """
+
+    def matches(element: Element) -> bool:
+        by = "" if margin is None else f"<e:ErrorMargin({margin.value} {margin.unit.upper()})>"
+        raise InvalidError(
+            f"Property '.all' with value '<{full_type_name(element)}>' is not a valid operand for Intersects{by}."
+        )
+
+    return FilterCondition(matches=matches, pairs=lambda primary, _: matches(primary), fields=None)
+
+
 @function("Filter.intersects")
 def intersects(
     leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value, maxError: ErrorMargin | None
 ) -> FilterCondition:
     """Return a filter for geometries that have a point in common."""
+    if (leftField == ".all" and isinstance(rightValue, Geometry)) or (
+        rightField == ".all" and isinstance(leftValue, Geometry)
+    ):
+        return _refusing(maxError)
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
     return _related(left, right, maxError, shapely.intersects)
 

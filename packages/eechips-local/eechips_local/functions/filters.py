@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import Query, Range
-from eechips_local.evaluation.type_conversion import promote, type_name
+from eechips_local.evaluation.type_conversion import promote, shown, type_name
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import Fields, checked
@@ -223,8 +223,16 @@ def _greater_than(left: Operand, right: Operand) -> FilterCondition:
 
 
 def _in_list(left: Operand, right: Operand) -> FilterCondition:
+    """Return whether a list has an item.
+
+    A value that is no list is refused. Code 35278017196 quotes that of the client's ``inList``, which calls
+    ``Filter.listContains``: the two are one algorithm.
+    """
     test: Test = _list_contains
-    if left.field is None and isinstance(left.value, list):
+    if left.field is None:
+        if not isinstance(left.value, list):
+            what = f"Cannot filter using 'ListContains' with '{shown(left.value)}' as a left operand."
+            raise complete_error(InvalidError(f"Filter.inList: {what}"))
         keys = {distinct_key(item) for item in left.value}  # once, not for each element
         test = lambda _, b: distinct_key(b) in keys  # noqa: E731 - another test for the same two operands
     return comparison(left, right, test, narrow=_narrow_in_list(left, right))

@@ -206,7 +206,7 @@ def cat(images: list[Any]) -> Image:
     """Return all bands of several images, with the metadata of the first."""
     if not images:
         raise InvalidError("At least one image is needed.")
-    promoted = [promote(image, "Image", "Image.cat, argument 'images'") for image in images]
+    promoted = [promote(image, "Image<unknown bands>", "Argument 'images'") for image in images]
     bands = [band for image in promoted for band in image.bands]
     names = unique_names([band.name for band in bands])
     first: Image = promoted[0]

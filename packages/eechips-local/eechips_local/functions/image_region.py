@@ -111,7 +111,9 @@ def reduce_over_regions(
 ) -> Collection:
     """Return a reducer over each feature, its outputs added to the feature's properties."""
     _check_tile_scale(tileScale)
-    bands = [band.name for band in image.bands]
+    bands, kinds = [band.name for band in image.bands], [band.type for band in image.bands]
+    if not bands:  # codes 56903949484 and 6717466064; github.com/r-spatial/rgee/issues/153 has an older message
+        raise InvalidError("Image has no bands.")
     reducer.check_inputs(len(bands))
     lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
     # With one band and one input the properties are named by the reducer's outputs alone.
@@ -125,7 +127,8 @@ def reduce_over_regions(
             output_values = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             yield Feature(geometry_of(feature), {**feature.properties, **output_values})
 
-    return collection.derived(elements, "Feature")
+    types = [kind for group in reducer.groups(len(bands)) for kind in reducer.column_types([kinds[i] for i in group])]
+    return collection.derived(elements, "Feature", dict(zip(names, types, strict=True)))
 
 
 @function("Image.reduce")

@@ -28,6 +28,7 @@ from eechips_local.pixels.region_pixels import (
     pixels_at,
     region_on,
 )
+from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.element_properties import geometry_of
 from eechips_local.values.randomness import Words, random_words, uniform
@@ -168,10 +169,20 @@ def stratified_sample(
     return _sampled(image, lambda: features_of(image, picked, lattice.projection, geometries=geometries))
 
 
-def _sampled(image: Image, elements: Callable[[], Iterator[Feature]]) -> Collection:
-    """Return pixels as a collection that knows the order of the bands, by which classifiers are trained."""
+def _sampled(
+    image: Image, elements: Callable[[], Iterator[Feature]], columns: Mapping[str, str] | None = None
+) -> Collection:
+    """Return pixels as a collection that knows the order of the bands, by which classifiers are trained.
+
+    Args:
+        image: whose pixels they are.
+        elements: makes them.
+        columns: types of the columns, if these are not those of the bands.
+    """
     order = {"band_order": [band.name for band in image.bands]}
-    return Collection("Feature", lambda _: elements(), properties=order)
+    if columns is None:  # code 44249483804: Float<-32768.0, 32767.0> of a mean of ALOS's heights
+        columns = {band.name: type_text(band.type) for band in image.bands}
+    return Collection("Feature", lambda _: elements(), properties=order, columns=columns)
 
 
 def _check_size(length: int) -> None:
@@ -325,7 +336,9 @@ def sample_regions(
                     index = f"{feature.properties.get('system:index')}_{sampled.properties['system:index']}"
                     yield sampled.with_properties({**copied, **sampled.properties, "system:index": index})
 
-    return _sampled(image, elements)
+    # Code 25272738999: none of points without properties.
+    own = {name: kind for name, kind in (collection.columns or {}).items() if properties is None or name in properties}
+    return _sampled(image, elements, own)
 
 
 def _whole(context: Context, item: PixelRegion | RegionPixels) -> tuple[Indices, Indices]:

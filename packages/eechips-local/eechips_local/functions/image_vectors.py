@@ -21,6 +21,7 @@ from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import recast
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.region_pixels import covers, region_within
+from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
 from eechips_local.values.values import Collection, Feature, Geometry, Value
@@ -107,7 +108,9 @@ def reduce_to_vectors(
     if image.bands[0].type.precision != "int":
         raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
     names = [band.name for band in image.bands[1:]]
-    if reducer is not None and reducer.equals(COUNT_EVERY) and not names:
+    if reducer is None or reducer.equals(COUNT_EVERY):
+        if names:  # code 52469348606
+            raise InvalidError(f"Need 1+0 bands for Reducer.countEvery, image has {1 + len(names)}.")
         reducer = None  # it has no inputs: the pixels themselves are counted
     groups = _inputs(reducer, len(names)) if reducer is not None else []
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
@@ -123,6 +126,16 @@ def reduce_to_vectors(
         labels = list(COUNT_EVERY.names)
     else:
         labels = list(reducer.names) if len(names) == 1 else reducer.output_names(names, short=True)
+    kinds = [band.type for band in image.bands]
+    types = [
+        kind
+        for group in groups or [(0,)]
+        for kind in (reducer or COUNT_EVERY).column_types([kinds[min(index + 1, len(kinds) - 1)] for index in group])
+    ]
+    # Code 5771323155: count is Long<0, 4294967295>, the label of bits Byte<0, 1>.
+    columns = {**dict(zip(labels, types, strict=True)), "system:index": "String"}
+    if labelProperty is not None:
+        columns[labelProperty] = type_text(kinds[0])
 
     def reduced(segment: Segment) -> list[Value]:
         if reducer is None:
@@ -145,7 +158,7 @@ def reduce_to_vectors(
             target = Projection(grid.crs) if geometryInNativeProjection else WGS84
             yield Feature(recast(placed, target, False, _TOLERANCE), {**properties, "system:index": str(index)})
 
-    return Collection("Feature", lambda _: elements())
+    return Collection("Feature", lambda _: elements(), columns=columns)
 
 
 def _geometry(segment: Segment, width: int, kind: str) -> BaseGeometry:

@@ -48,6 +48,8 @@ def _check_length(length: float) -> None:
 def _position(list: List, index: int) -> int:
     """Return a position in the list, counted from its end where negative."""
     size = len(list)
+    if not size:  # github.com/gee-community/geetools/issues/384
+        raise InvalidError(f"List is empty (index is {index}).")
     if not -size <= index < size:
         raise InvalidError(f"List index must be between 0 and {size - 1}, or {-size} and -1. Found {index}.")
     return index % size

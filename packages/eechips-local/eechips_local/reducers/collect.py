@@ -140,6 +140,8 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
     """
     if not 0 <= field <= reducer.inputs:
         raise InvalidError("Reducer.group groupField out of range.")
+    if any(reducer.weighted[field:]):  # quoted of sum and frequencyHistogram: codes 57178086307, 58996254457
+        raise InvalidError("Group input must come after weighted inputs.")
     others = [i for i in range(reducer.inputs + 1) if i != field]
 
     def make(sample: ReducerSample) -> list[Value]:

@@ -22,7 +22,7 @@ from eechips_local.reducers.reducer_types import (
     numbers,
 )
 from eechips_local.values.elementwise import to_integers
-from eechips_local.values.ordering import compare_key, distinct_key
+from eechips_local.values.ordering import check_comparable, compare_key, distinct_key
 
 Picked = tuple[list[Values], Flags]
 """For each input a value at each place, and where there is one."""
@@ -93,6 +93,7 @@ def _extreme(sign: int) -> Callable[[SampleColumn], tuple[Values, Flags]]:
 
 def _extreme_object(values: Values, inside: Flags, sign: int) -> int:
     held = [i for i in range(len(values)) if inside[i]]
+    check_comparable([values[i] for i in held])
 
     def key(index: int) -> Any:
         return compare_key(values[index])

@@ -120,14 +120,14 @@ def percentile(percentages: Sequence[float], names: Sequence[str] | None = None)
         return [Output(*quantile) for quantile in quantiles(sample.column(0), fractions)]
 
     labels = names if names is not None else [f"p{p:g}".replace(".", "_") for p in percentages]
-    return directly([OutputSpec(label) for label in labels], (True,), reduce)
+    return directly([OutputSpec(label, "within") for label in labels], (True,), reduce)
 
 
 def _median(sample: ReducerSample) -> list[Output]:
     return [Output(*quantiles(sample.column(0), [0.5])[0])]
 
 
-MEDIAN = directly((OutputSpec("median"),), (True,), _median)
+MEDIAN = directly((OutputSpec("median", "within"),), (True,), _median)
 
 
 def _mode(sample: ReducerSample) -> list[Output]:
@@ -188,4 +188,4 @@ def interval_mean(low: float, high: float) -> Reducer:
         )
         return [Output(means, valid & (total > 0))]
 
-    return directly((OutputSpec("mean"),), (True,), reduce)
+    return directly((OutputSpec("mean", "within"),), (True,), reduce)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.model import PixelType
+from eechips_local.pixels.types import bounds_of, ranged, type_text
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.values import Array, Date, Value
 
@@ -18,7 +19,7 @@ Values = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
 
-Kind = Literal["same", "double", "count", "flag", "list", "object"]
+Kind = Literal["same", "within", "double", "count", "flag", "list", "object"]
 
 # What an accumulator may hold of values that cannot be summed up before all are there.
 _BUDGET = 1 << 30
@@ -106,8 +107,8 @@ class OutputSpec:
 
     Attributes:
         name: name of the output.
-        kind: "same" as an input, "double", "count" (a whole number), "flag" (0 or 1), "list" (of numbers; an array
-            where it becomes a pixel), or "object" (anything else).
+        kind: "same" as an input, "within" the range of one, "double", "count" (a whole number), "flag" (0 or 1), "list"
+            (of numbers; an array where it becomes a pixel), or "object" (anything else).
         source: which input it is the same as.
         dimensions: dimensions of the array that each output is; 0 for a number.
         empty: the result of no input at all, where that is not null.
@@ -120,11 +121,18 @@ class OutputSpec:
     empty: Value = None
 
     def pixel_type(self, inputs: Sequence[PixelType]) -> PixelType:
-        """Return the type of the pixels of a band that holds this output."""
+        """Return the type of the pixels of a band that holds this output.
+
+        Columns of the service show that of a mean, Float<-32768.0, 32767.0> of 16 bits (code 44249483804), and that of
+        a count, Long<0, 4294967295> (code 5771323155).
+        """
+        source = inputs[min(self.source, len(inputs) - 1)]
         if self.kind == "same" and not self.dimensions:
-            return inputs[min(self.source, len(inputs) - 1)]
+            return source
+        if self.kind == "within" and not self.dimensions:
+            return ranged(PixelType("double"), bounds_of(source) or ())
         if self.kind == "count":
-            return PixelType("int", 0, 2**31 - 1, self.dimensions)
+            return PixelType("int", 0, 2**32 - 1, self.dimensions)
         if self.kind == "flag":
             return PixelType("int", 0, 1)
         return PixelType("double", dimensions=self.dimensions)
@@ -242,6 +250,18 @@ class Reducer:
             if spec.kind == "object":
                 raise InvalidError(f"The output '{spec.name}' of the reducer is not a number, so no band can hold it.")
         return [spec.pixel_type(inputs) for spec in self.outputs]
+
+    def column_types(self, inputs: Sequence[PixelType]) -> list[str]:
+        """Return the types of columns that hold the outputs, as the service lists them.
+
+        Those of groups are recorded in sepal-contrib/sepal_mgci@a1716f9 (notebooks/reduceRegions.ipynb), those of means
+        in hibapoctep/Sentinel-2@b6c7361 (3-Colecciones de imagenes.ipynb).
+        """
+        names = {"groups": "List<Dictionary<Object>>"}
+        return [
+            names.get(spec.name, "Object") if spec.kind in ("object", "list") else type_text(spec.pixel_type(inputs))
+            for spec in self.outputs
+        ]
 
     def output_names(self, bands: Sequence[str], *, short: bool) -> list[str]:
         """Return names of the results over an image's bands.

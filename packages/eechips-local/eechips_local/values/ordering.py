@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cmp_to_key
 from typing import Any
 
 import numpy as np
 
+from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Array, Date, Geometry, Value
 
 _RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = (
@@ -39,6 +40,22 @@ def compare(a: Value, b: Value) -> int:
     if rank_a in (1, 2):
         return int(a > b) - int(a < b)
     return 0
+
+
+def check_comparable(values: Iterable[Value]) -> None:
+    """Refuse numbers beside strings, of which none is the greatest: code 71213263875 quotes the message.
+
+    Raises:
+        InvalidError: if there are both.
+    """
+    firsts: dict[bool, int | float | str] = {}
+    for value in map(plain, values):
+        if isinstance(value, (int, float, str)):
+            firsts.setdefault(isinstance(value, str), value)
+    if len(firsts) == 2:
+        names = {str: "String", float: "Float"}
+        one, other = (f"'{value}' (Type:{names.get(type(value), 'Integer')})" for value in firsts.values())
+        raise InvalidError(f"Cannot compare values {one} and {other}.")
 
 
 compare_key = cmp_to_key(compare)

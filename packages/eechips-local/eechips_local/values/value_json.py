@@ -13,7 +13,7 @@ from affine import Affine
 from eechips_local.algorithms.classification import Classifier, Clusterer
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import PixelType
-from eechips_local.evaluation.type_conversion import type_name
+from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
 from eechips_local.geometry.geometry import geojson
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand
@@ -185,7 +185,7 @@ class Encoder:
         collection_fields |= facts
         if collection.element == "Feature":
             columns = collection.columns if collection.columns is not None else column_types(elements)
-            collection_fields["columns"] = dict(columns)
+            collection_fields["columns"] = {**columns, **collection.added_columns}
         if properties:
             collection_fields["properties"] = properties
         if is_listed:
@@ -248,11 +248,14 @@ def band_json(band: ImageBand) -> Json:
 
 
 def column_types(elements: list[Any]) -> Mapping[str, str]:
-    """Return the type names of the properties of the first feature, as Earth Engine lists them."""
-    first = next((e for e in elements if isinstance(e, Feature)), None)
-    if first is None:
-        return {}
-    return {k: type_name(v) for k, v in first.properties.items() if k != "system:index"} | {"system:index": "String"}
+    """Return the type names of the properties of features, as Earth Engine lists them."""
+    names: dict[str, list[str]] = {}
+    for feature in elements:
+        if isinstance(feature, Feature):
+            for key, value in feature.properties.items():
+                names.setdefault(key, []).append(full_type_name(value))
+    types = {key: common_type_name(kinds) or "Object" for key, kinds in names.items()}
+    return {**types, "system:index": "String"} if elements else {}
 
 
 def _described(kernel: Kernel) -> Mapping[str, Any]:

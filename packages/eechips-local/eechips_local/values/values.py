@@ -223,7 +223,8 @@ class Collection:
         properties: properties of the collection itself.
         id: id of a stored collection, else None.
         version: version of a stored collection, else None.
-        columns: types of the columns of a table, by name.
+        columns: types of the columns of a table or of pixels, by name.
+        added_columns: types of the columns that a reduction added to the elements' own.
         is_stored: whether the elements come from a store unchanged and in its order, perhaps filtered.
         query: what a store is asked for.
         parts: what the elements follow from, if that is known.
@@ -238,6 +239,7 @@ class Collection:
         id: str | None = None,
         version: int | None = None,
         columns: Mapping[str, str] | None = None,
+        added_columns: Mapping[str, str] | None = None,
         query: Query | None = None,
         filters: Sequence[Filter] = (),
         is_stored: bool = True,
@@ -255,7 +257,8 @@ class Collection:
             properties: properties of the collection itself.
             id: id of a stored collection.
             version: version of a stored collection.
-            columns: types of the columns of a table, by name.
+            columns: types of the columns of a table or of pixels, by name.
+            added_columns: types of the columns that a reduction added to the elements' own.
             query: passed to ``elements``.
             filters: what each must pass.
             is_stored: whether ``elements`` uses the query. If not, filtered copies share the cached elements.
@@ -270,6 +273,7 @@ class Collection:
         self.id = id
         self.version = version
         self.columns = columns
+        self.added_columns: Mapping[str, str] = added_columns or {}
         self.is_stored = is_stored
         self.query = query or Query()
         self.parts = tuple(parts)
@@ -377,7 +381,15 @@ class Collection:
         return fields is not None and all(part.keeps(name) for part in self.parts for name in fields)
 
     def _facts(self) -> dict[str, Any]:
-        return {"properties": self.properties, "id": self.id, "version": self.version, "columns": self.columns}
+        return {
+            "properties": self.properties, "id": self.id, "version": self.version, "columns": self.columns,
+            "added_columns": self.added_columns,
+        }  # fmt: skip
+
+    def _facts_of_others(self) -> dict[str, Any]:
+        """Return the facts of a collection of other elements: it has the columns of a stored table only."""
+        columns = self.columns if self.id is not None else None
+        return {**self._facts(), "columns": columns, "added_columns": None}
 
     def reordered(self, sort: Callable[[Collection], Iterator[Any]]) -> Collection:
         """Return the elements in the order in which ``sort`` yields those of this collection, or of some of them."""
@@ -411,12 +423,22 @@ class Collection:
         is_counted: bool = False,
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
-        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **self._facts())
+        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **self._facts_of_others())
 
     def derived(
-        self, elements: Callable[[], Iterator[Any]], element: Literal["Image", "Feature"] | None = None
+        self,
+        elements: Callable[[], Iterator[Any]],
+        element: Literal["Image", "Feature"] | None = None,
+        added_columns: Mapping[str, str] | None = None,
     ) -> Collection:
-        """Return another collection with the same properties, made from this one's elements."""
-        columns = self.columns if element in (None, self.element) else None
-        facts = {**self._facts(), "columns": columns}
+        """Return another collection with the same properties, made from this one's elements.
+
+        Args:
+            elements: makes them.
+            element: what they are, if that is not what this one has.
+            added_columns: types of columns that they have besides their own.
+        """
+        facts = {**self._facts_of_others(), "added_columns": added_columns}
+        if element not in (None, self.element):
+            facts["columns"] = None
         return Collection(element or self.element, lambda _: elements(), is_stored=False, **facts)

@@ -180,7 +180,8 @@ def test_what_cannot_be_exported_is_refused(ee: Any, asset: str) -> None:
 def stored(tmp_path: Path) -> tuple[Path, str]:
     """Return the folder of a store with a classifier, and the id of that."""
     labels = np.where(POINTS[:, 0] > POINTS[:, 1], 7.0, 2.0)
-    classifier = smile_cart(9, 1).trained(TrainingData(POINTS.astype(np.float64), labels), ["red", "nir"])
+    data = TrainingData(POINTS.astype(np.float64), labels)
+    classifier = smile_cart(9, 1).trained(lambda: data, ["red", "nir"])
     name, task = f"{HOME}/c", IngestTask(tmp_path / "assets", {}, 1)
     task.run("classifier", {name: partial(task.classifier, name, document_of(classifier))})
     return tmp_path / "assets", name

@@ -8,6 +8,7 @@ from typing import Any
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.model import AssetStore
+from eechips_local.evaluation.signatures import load_signatures
 
 Node = Mapping[str, Any]
 
@@ -46,8 +47,16 @@ def node(value: Any) -> Node:
 
 
 def invoke(name: str, /, **arguments: Any) -> Ready:
-    """A call inside a graph. Arguments that Python keeps for itself take a trailing underscore (``from_``)."""
+    """A call inside a graph. Arguments that Python keeps for itself take a trailing underscore (``from_``).
+
+    Numbers become images where images are expected, as the client makes them.
+    """
     given = {key.removesuffix("_"): node(value) for key, value in arguments.items()}
+    for argument in load_signatures()[name].arguments if name in load_signatures() else ():
+        value = arguments.get(argument.name)
+        numbers = value if isinstance(value, list) else [value]
+        if argument.type.startswith("Image<") and numbers and all(isinstance(each, (int, float)) for each in numbers):
+            given[argument.name] = invoke("Image.constant", value=value).content
     return Ready({"functionInvocationValue": {"functionName": name, "arguments": given}})
 
 
