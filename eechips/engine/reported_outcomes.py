@@ -21,12 +21,14 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger_queries import RecordedResult
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State
+from eechips.manifest.unit_record import FILE, FRAME, LAYER_COLUMNS, LISTS, RECORD, Column, Record, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
 from eechips.storage.received_files import parse_json
+from eechips.text.timestamps import parse_timestamp
 
 _SUFFIX = ".jsonl"
+_STORED = tuple(column for column in RECORD if column.name in ("file", "bytes", "sha256"))
 _READERS = 8  # files that are read at once
 _DESCRIBED = ("recipe", "identity", "parameters", "source")
 
@@ -76,7 +78,9 @@ class ReportedOutcome:
         try:
             identifier, plan = str(reported["id"]), str(reported.get(PLAN) or "")
             bytes.fromhex(identifier + plan)
-            values = {name: reported[name] for name in RECORD_COLUMNS if name in reported}
+            values = _values(reported, RECORD)
+            if "finished" in values and parse_timestamp(str(values["finished"])) is None:
+                raise ValueError(f"finished is {values['finished']!r}")
             values |= {name: json.dumps(values[name]) for name in LISTS if values.get(name) is not None}
             record = Record(position=0, **{**values, "state": State(reported["state"])})
             return cls(identifier, plan, record, () if record.file is None else _files(record.file, reported))
@@ -84,19 +88,35 @@ class ReportedOutcome:
             raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {reported!s:.120}") from None
 
 
+def _values(reported: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, Any]:
+    """Return the values of columns that an outcome has.
+
+    Raises:
+        ValueError: if one is not as the ledger holds it.
+    """
+    values = {column.name: reported[column.name] for column in columns if column.name in reported}
+    if values.get("file") is not None and None in (values.get("bytes"), values.get("sha256")):
+        raise ValueError("a file has no size or no digest")
+    wrong = next((c.name for c in columns if c.name in values and not c.accepts(values[c.name])), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} is {values[wrong]!r:.80}")
+    return values
+
+
 def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
     result_name(first)
     if "files" not in reported:
-        return (ReportedFile(str(first), str(reported["sha256"]), int(reported["bytes"])),)
+        return (ReportedFile(first, reported["sha256"], reported["bytes"]),)
     files = tuple(
         ReportedFile(
-            name=str(reported_file["file"]),
-            sha256=str(reported_file["sha256"]),
-            size=int(reported_file["bytes"]),
+            name=stored["file"],
+            sha256=stored["sha256"],
+            size=stored["bytes"],
             layer=str(reported_file.get("layer") or ""),
-            metadata=json.dumps({name: reported_file.get(name) for name in LAYER_COLUMNS}),
+            metadata=json.dumps(dict.fromkeys(LAYER_COLUMNS) | _values(reported_file, (*FILE, *FRAME))),
         )
         for reported_file in reported["files"]
+        for stored in (_values(reported_file, _STORED),)
     )
     for file in files:
         result_name(file.name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import FILE, FRAME, MANIFEST, Column, State
+from eechips.manifest.unit_record import FILE, FRAME, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
 from eechips.storage.received_files import parse_json, read_json
 
@@ -25,7 +25,6 @@ INFO_NAME = "run.json"
 _INFO_CURE = "move it away, and give the command of the run again, which writes it anew"
 _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
-_LARGEST = 1 << 53
 _MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
 """Pattern of :func:`eechips.text.timestamps.utc_now`."""
 
@@ -217,9 +216,9 @@ def _wrong_value(column: Column) -> str:
     if column.element_type is not None:
         return _wrong_list(column, name)
     if column.value_type is int:
-        return f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {_LARGEST}"
+        return f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {LARGEST[int]}"
     if column.value_type is float:
-        return f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > 1e15"
+        return f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > {LARGEST[float]}"
     return f"typeof({name}) NOT IN ('null', 'text')"
 
 

@@ -8,7 +8,7 @@ others, the recovery, and the documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -17,6 +17,9 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 _SQL = {int: "INTEGER", float: "REAL", str: "TEXT"}
+LARGEST: Mapping[type, float] = {int: 1 << 53, float: 1e15}
+"""Largest numbers of the ledger, by type."""
+_TRANSFORM = 6  # numbers of a transform
 _LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 
 
@@ -71,10 +74,26 @@ class Column:
         types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary()}
         return types[self.value_type] if self.element_type is None else pa.list_(types[self.element_type])
 
+    def accepts(self, value: Any) -> bool:
+        """Return whether a JSON value may be in the column: of its type, and a number that the ledger holds."""
+        if value is None:
+            return self.is_nullable
+        if self.element_type is not None:
+            is_list = isinstance(value, list) and (self.name != "transform" or len(value) == _TRANSFORM)
+            return is_list and all(_is_of(self.element_type, element) for element in value)
+        return _is_of(self.value_type, value) and (self.value_type is not int or value >= 0)
+
     @property
     def plain_meaning(self) -> str:
         """The meaning without Markdown."""
         return _LINK.sub(r"\1", self.meaning).replace("`", "")
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Return whether a JSON value is a text, or a number that the ledger holds."""
+    if kind is str or isinstance(value, bool):
+        return kind is str and isinstance(value, str)
+    return isinstance(value, int if kind is int else (int, float)) and abs(value) <= LARGEST[kind]
 
 
 def columns_of(rows: type) -> tuple[Column, ...]:

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
+from eechips.engine.reported_outcomes import ReportedOutcome
+from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.object_server import missing_packages, serving_objects
@@ -281,3 +283,27 @@ def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service:
     run = eechips.open_run(out)
     assert run.counts == {"done": 1, "failed_permanent": 2}
     assert set(run.failures["error"]) == {"two units have the same name, same.csv: results must be named apart"}
+
+
+OUTCOME = {
+    "id": "ab" * 32, "plan": "cd" * 32, "state": "done", "attempts": 1, "file": "chips/a.tif", "bytes": 9,
+    "sha256": "ef" * 32, "bands": ["B4"], "transform": [10.0, 0, 0, 0, -10, 0], "finished": "2026-01-01T00:00:00.000Z",
+}  # fmt: skip
+
+
+def test_an_outcome_has_values_that_a_ledger_holds() -> None:
+    """They come from others: some ended the run, as damage of its ledger or a bug, also of later commands."""
+    assert ReportedOutcome.parse(OUTCOME).record.bytes == 9
+    wrong = {
+        "attempts": [None, -1, 1.5, float("inf"), 2**63, True, "1"], "width": [[1], {}], "bytes": [None, "9"],
+        "valid_fraction": [float("nan"), 1e300, "x"], "bands": ["B4", [1], {}], "transform": [[1.0], [[]] * 6],
+        "finished": ["/etc/passwd", "", 5], "sha256": [None, 7], "crs": [[]], "file": [7, "../a.tif"],
+    }  # fmt: skip
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(UsageError):
+                ReportedOutcome.parse({**OUTCOME, name: value})
+            layer = {name: OUTCOME[name] for name in ("file", "bytes", "sha256")}
+            if name not in ("attempts", "finished"):
+                with pytest.raises(UsageError):
+                    ReportedOutcome.parse({**OUTCOME, "files": [{**layer, name: value}]})

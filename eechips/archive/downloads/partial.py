@@ -192,20 +192,23 @@ class PartialFile:
         """Resume the file of an earlier process, if that is safe."""
         try:
             content = json.loads(self._note.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            failures, boot = int(content["failures"]), content["boot"]
+            wanted = tuple(dict.fromkeys(map(str, content["algorithms"])))
+            hashes = {name: create_digest(name) for name in wanted}
+            version = None if content["version"] is None else FileVersion(**content["version"])
+            if version is not None and not isinstance(version.total, int | None):
+                raise TypeError(version.total)
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # damaged, or of another version of eechips
             return
-        self.failures = int(content["failures"])
-        wanted = tuple(content["algorithms"])
-        if content["version"] is None or not set(self._wanted) <= set(wanted):
+        self.failures = failures
+        if version is None or not set(self._wanted) <= set(wanted):
             return
-        if self._boot is None or content["boot"] != self._boot:  # an unknown boot id is not the same one
+        if self._boot is None or boot != self._boot:  # an unknown boot id is not the same one
             return
-        version = FileVersion(**content["version"])
         is_usable = version.validator is not None or version.total is not None
         if not is_usable or not self.path.is_file():
             return
-        self._wanted, self.version = wanted, version
-        self._hashes = {name: create_digest(name) for name in wanted}
+        self._wanted, self.version, self._hashes = wanted, version, hashes
         with self.path.open("rb") as file:
             while block := file.read(_BLOCK):
                 for digest in self._hashes.values():

@@ -69,8 +69,11 @@ def test_a_partial_file_without_a_valid_record_is_discarded(tmp_path: Path) -> N
     note = json.loads((tmp_path / "partial" / "x.json").read_text())
     (tmp_path / "partial" / "x.json").write_text(json.dumps({**note, "boot": "another"}))
     assert PartialFile(tmp_path / "partial" / "x.data").size == 0
-    (tmp_path / "partial" / "x.json").write_text("{")
-    assert PartialFile(tmp_path / "partial" / "x.data").size == 0
+    newer = {**note["version"], "parts": 3}
+    damaged = [{}, [], {**note, "version": newer}, {**note, "version": {**note["version"], "total": "10"}}]
+    for content in ("{", *map(json.dumps, [*damaged, {**note, "algorithms": ["sha256", "md9"]}])):
+        (tmp_path / "partial" / "x.json").write_text(content)
+        assert PartialFile(tmp_path / "partial" / "x.data").size == 0
 
 
 def test_failures_are_counted_across_processes(tmp_path: Path) -> None:
