@@ -143,7 +143,7 @@ HLS_FMASK = MaskSource(
 )
 
 
-def _border(collection: str, title: str, noise: float) -> MaskSource:
+def _border(collection: str, noise: float) -> MaskSource:
     """Return the mask of the noisy borders of radar images.
 
     The angles are from Hird et al. 2017 (https://doi.org/10.3390/rs9121315), as in Mullissa et al. 2021
@@ -152,7 +152,7 @@ def _border(collection: str, title: str, noise: float) -> MaskSource:
     return MaskSource(
         name="border",
         datasets=collection,
-        title=title,
+        title="Sentinel-1",
         url=_CATALOG + "COPERNICUS_S1_GRD",
         kinds=(
             PixelClass("noise", (ValueRange("VV", most=noise),)),
@@ -163,5 +163,5 @@ def _border(collection: str, title: str, noise: float) -> MaskSource:
     )
 
 
-S1_BORDER = _border("COPERNICUS/S1_GRD", "Sentinel-1", -30.0)
-S1_FLOAT_BORDER = _border("COPERNICUS/S1_GRD_FLOAT", "Sentinel-1", 0.001)
+S1_BORDER = _border("COPERNICUS/S1_GRD", -30.0)
+S1_FLOAT_BORDER = _border("COPERNICUS/S1_GRD_FLOAT", 0.001)

@@ -158,7 +158,7 @@ def extend_plan(
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
         values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
         _log.info("%s are there, %s new", format_count(sum(ledger.counts().values()), "unit"), f"{len(added):,}")
-    ledger.extend(added, values, extension.chosen)
+    ledger.add(added, values, extension.chosen)
     return len(added) + amended + len(extension.chosen)
 
 

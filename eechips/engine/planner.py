@@ -262,7 +262,7 @@ class Planner:
         if self._meta is not None:
             self._ledger.begin_plan(self._meta)
             self._meta = None
-        self._ledger.extend(new, values or {})
+        self._ledger.add(new, values)
         self._added += len(new)
 
     def open_units(self) -> Iterator[WorkUnit | None]:

@@ -202,23 +202,17 @@ class Ledger:
         if verdict != "ok":
             raise damaged(self.path, " ".join(str(verdict).split()))
 
-    def add(self, units: Iterable[WorkUnit]) -> None:
+    def add(
+        self, units: Iterable[WorkUnit], values: Mapping[str, Any] | None = None, chosen: Iterable[str] = ()
+    ) -> None:
         """Add units to the end of the plan, all or none; they may replace others. A unit is replaced only once.
 
-        Raises:
-            StorageError: if one of those that are replaced is replaced already.
-        """
-        self.extend(units, {})
-
-    def extend(self, units: Iterable[WorkUnit], values: Mapping[str, Any], chosen: Iterable[str] = ()) -> None:
-        """Add units to the end of the plan, and replace JSON values beside its origin, all or none.
-
         Args:
-            values: JSON values by name.
+            values: JSON values by name, which replace those beside the origin of the plan.
             chosen: ids of units that replace no other any more.
 
         Raises:
-            StorageError: see :meth:`add`.
+            StorageError: if one of those that are replaced is replaced already.
         """
         rows = [(u.position, bytes.fromhex(u.id), u.unit, u.name, u.replaces) for u in units]
         with self.transaction():
@@ -227,7 +221,7 @@ class Ledger:
             )
             ids = [(bytes.fromhex(identifier),) for identifier in chosen]
             self.database.executemany("UPDATE units SET replaces = NULL WHERE id = ?", ids)
-            noted = [(key, json.dumps(value)) for key, value in values.items()]
+            noted = [(key, json.dumps(value)) for key, value in (values or {}).items()]
             self.database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", noted)
 
     def amend(self, units: Iterable[WorkUnit]) -> None:
