@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
 from typing import Any
@@ -19,7 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, mercator, synthetic_label, upsampling, wrs
+from eechips_local.demo import (
+    climate,
+    cloud_cover,
+    ground_cover,
+    landcover,
+    mercator,
+    noise,
+    synthetic_label,
+    upsampling,
+    wrs,
+)
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
@@ -84,18 +94,33 @@ _DILATION = 90.0
 _LITTLE, _SOME, _MUCH, _NOT_RETRIEVED = 96, 160, 224, 100
 _HAZE = 0.03
 """Reflectance of the haze beside a cloud in the bands that see aerosol."""
+_FAILURES = (0.0005, 0.0033)
+"""Share of pixels whose correction fails far from clouds, and how much larger it is in them.
+
+By shares of pixels with data, and without clouds, of six images of Stellenbosch in the documentation of geedim 1.2.0:
+99.98 and 94.90%, 99.97 and 95.07%, 99.91 and 95.82%, 99.87 and 95.21%, 99.83 and 55.62%, 99.79 and 60.35%.
+"""
+_FAILURE_CELL, _FAILURE_SEED = 32, 1201
+"""Units along the edge of a pixel that fails or not."""
 _RATIO_CELL = 4096
 """Units between places whose ratio of blue to red is known: nearly the 0.05 degrees of LaSRC."""
 
 
 @dataclass(frozen=True, slots=True)
 class LandsatOverpass:
-    """Scene of a pass: its date and the latitude of its middle."""
+    """Scene of a pass.
+
+    Attributes:
+        when: its date.
+        north: latitude of its middle.
+        has_failures: whether pixels that are corrected by too much lack their reflectance, as in products of level 2.
+    """
 
     when: date
     north: float
+    has_failures: bool = False
 
-    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
         names = [BANDS[band] for band in bands]
@@ -120,7 +145,21 @@ class LandsatOverpass:
                 values[n] = self._aerosol(ground, clouds)
             else:
                 values[n] = _PLAIN[name]
-        return values, None
+        return values, self._corrected(clouds, rect, names)
+
+    def _corrected(self, clouds: cloud_cover.Sky, rect: Rect, names: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+        """Return where bands have a reflectance, shape (bands, height, width); None for everywhere.
+
+        Where so much aerosol is taken off that less than -0.2 is left, LaSRC stores -0.2, whose number is 0 as that of
+        no data (output.c). Short waves see most aerosol. Which pixels these are is invented; coarse levels have none.
+        """
+        blue = np.array([_REFLECTANCE.get(name) == "blue" for name in names])
+        if not self.has_failures or rect.pitch > _FAILURE_CELL or not blue.any():
+            return None
+        columns, rows = (np.floor(p * (1.0 / _FAILURE_CELL)).astype(np.int64) for p in (rect.x, rect.y))
+        chance = noise.random(columns[None, :], rows[:, None], self.when.toordinal() * 4096 + _FAILURE_SEED)
+        fails = chance < _FAILURES[0] + _FAILURES[1] * clouds.haze
+        return ~(fails & blue[:, None, None])
 
     def _dilation(self, rect: Rect) -> int:
         """Return cells by which clouds are dilated."""
@@ -291,7 +330,7 @@ class Landsat(ImageSearch):
         """Return the image of a scene on a day."""
         latitude = wrs.middle(scene)[1]
         grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
-        overpass = overpass_of(scene, when)
+        overpass = replace(overpass_of(scene, when), has_failures=True)
         sources = {
             (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
             for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
