@@ -82,3 +82,24 @@ def test_sentinel_2b_passes_from_its_first_images_on() -> None:
     images = STORE.get(S2).images(Query(start=first, end=last, equals={"MGRS_TILE": "31UET"}))  # type: ignore[union-attr]
     crafts = [image.properties["system:index"][4:8] + image.properties["SPACECRAFT_NAME"][-1] for image in images]
     assert crafts == ["0506A", "0516A", "0526A", "0605A", "0610B", "0615A", "0620B", "0625A", "0630B"]
+
+
+def test_images_have_the_time_at_which_their_tile_is_seen() -> None:
+    """Two images whose properties public repositories have, one of them the documentation of geedim, to 15 seconds."""
+    for index, start in (
+        ("20240611T130251_20240611T130251_T23KPS", 1_718_111_293_493),
+        ("20190101T082331_20190101T084846_T34HCH", 1_546_332_584_000),
+    ):
+        image = STORE.get(f"{S2}/{index}")
+        assert isinstance(image, ImageAsset)
+        assert abs(image.properties["system:time_start"] - start) < 15_000
+
+
+def test_searches_know_the_time_of_each_tile() -> None:
+    """A datatake that begins before a time shows tiles after it."""
+    collection = STORE.get(S2)
+    moment = next(iter(collection.images(Query(start=1.6e12, equals={"MGRS_TILE": "34HCH"})))).properties  # type: ignore[union-attr]
+    start = moment["system:time_start"]
+    for first, last, found in ((start, start + 1, 1), (start - 600_000, start, 0), (start + 1, start + 600_000, 0)):
+        query = Query(start=float(first), end=float(last), equals={"MGRS_TILE": "34HCH"})
+        assert len(list(collection.images(query))) == found  # type: ignore[union-attr]

@@ -144,9 +144,8 @@ def _angles(tile: MgrsTile, when: date) -> tuple[float, float, float, float]:
     return round(zenith, 2), round(azimuth, 2), _VIEW[0], _VIEW[1]
 
 
-def _common(tile: MgrsTile, seen: datetime, cloudy: float, covered: float) -> dict[str, Any]:
+def _common(tile: MgrsTile, seen: datetime, start: int, cloudy: float, covered: float) -> dict[str, Any]:
     zenith, azimuth, view_zenith, view_azimuth = _angles(tile, seen.date())
-    start = int(seen.timestamp()) * 1000
     return {
         "system:index": f"T{tile.name}_{seen:%Y%m%dT%H%M%S}",
         "system:time_start": start,
@@ -200,10 +199,9 @@ class HlsSentinel(ImageSearch):
         if parsed is None:
             return None
         tile, seen = parsed
-        start = seen.timestamp() * 1000.0
-        query = Query(start=start, end=start + 1.0)
-        granule = next(sentinel2.passes_over(tile, query, *sentinel2.days_of(query, FIRST_SENTINEL, self.until)), None)
-        return None if granule is None else self._image(granule)
+        first, last = max(seen.date(), FIRST_SENTINEL), min(seen.date() + timedelta(days=1), self.until)
+        passes = sentinel2.passes_over(tile, Query(), first, last)
+        return next((self._image(granule) for granule in passes if granule.seen == seen), None)
 
     def _image(self, granule: Granule) -> ImageAsset:
         tile, overpass = granule.tile, granule.overpass
@@ -212,7 +210,7 @@ class HlsSentinel(ImageSearch):
         source = PaintedSource(grid, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
         masked = PaintedSource(grid, Fmask(overpass), "uint8", smooth=False)
         angles = PaintedSource(grid, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)
-        common = _common(tile, granule.seen, granule.cloudy, 100.0)
+        common = _common(tile, granule.seen, granule.start, granule.cloudy, 100.0)
         properties = {
             **common,
             "ADD_OFFSET": 0.0,
@@ -221,7 +219,7 @@ class HlsSentinel(ImageSearch):
             "PROCESSING_BASELINE": ["05.09"],
             "PRODUCT_URI": f"S2_MSIL1C_{granule.seen:%Y%m%dT%H%M%S}_N0509_T{tile.name}.SAFE",
             "REF_SCALE_FACTOR": 1e-4,
-            "SENSING_TIME": f"{granule.seen:%Y-%m-%dT%H:%M:%S}.000000Z",
+            "SENSING_TIME": f"{synthetic_label.date_of(granule.start):%Y-%m-%dT%H:%M:%S.%fZ}",
         }
         for name in ("01", "02", "03", "04", "11", "12", "8A"):
             properties[f"MSI_BAND_{name}_BANDPASS_ADJUSTMENT_SLOPE"] = 1.0
@@ -371,7 +369,7 @@ class HlsLandsat(ImageSearch):
         longitude, latitude = mgrs.middle(tile)
         place = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
         cloudy = cloud_cover.cover_percent(*place, when)
-        common = _common(tile, overpass.seen, cloudy, covered)
+        common = _common(tile, overpass.seen, _milliseconds(overpass.seen), cloudy, covered)
         number = overpass.satellite.number
         products = "; ".join(
             f"LC{number:02d}_L1TP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"

@@ -124,6 +124,14 @@ class Granule:
         return min(sentinel2_orbit.datatakes(self.tile), key=lambda datatake: datatake.away(self.seen))
 
     @property
+    def start(self) -> int:
+        """``system:time_start``: when the tile is seen, milliseconds since 1970.
+
+        As that of 20240611T130251_20240611T130251_T23KPS is 13:08:13.493.
+        """
+        return _milliseconds(self.datatake.over(self.tile, self.seen))
+
+    @property
     def overpass(self) -> Sentinel2Overpass:
         """Pass on which the image is taken."""
         north = mgrs.middle(self.tile)[1]
@@ -151,8 +159,9 @@ def _by_day(datatake: Datatake, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTil
 
 def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterator[Granule]:
     """Yield the passes over a tile in the time of a query, from a day on, before another one."""
-    for seen in sentinel2_orbit.datatakes(tile)[0].starts(first, last):
-        if is_in_time(_milliseconds(seen), query):
+    datatake = sentinel2_orbit.datatakes(tile)[0]
+    for seen in datatake.starts(first, last):
+        if is_in_time(_milliseconds(datatake.over(tile, seen)), query):
             yield _granule(tile, seen)
 
 
@@ -219,8 +228,8 @@ class Product(ImageSearch):
                 _granule(tile, seen)
                 for datatake, below in tiles.items()
                 for seen in datatake.starts(when, after)
-                if is_in_time(_milliseconds(seen), query)
                 for tile in below
+                if is_in_time(_milliseconds(datatake.over(tile, seen)), query)
             ]
             for granule in sorted(
                 (version for overpass in passes for version in _versions(overpass)), key=lambda g: g.index
@@ -244,13 +253,21 @@ class Product(ImageSearch):
         if self.kind == "world" or query != Query(start=query.start, end=query.end):
             return None
         first, last = days_of(query, self.first, self.until)
-        return sum(
-            len(_versions(Granule(seen, seen, tile))) * number
-            for datatake, tiles in sentinel2_orbit.all_by_datatake().items()
-            for tile, number in _by_day(datatake, tiles)
-            for seen in datatake.starts(first, last)
-            if is_in_time(_milliseconds(seen), query)
-        )
+        total = 0
+        for datatake, tiles in sentinel2_orbit.all_by_datatake().items():
+            by_day = _by_day(datatake, tiles)
+            for seen in datatake.starts(first, last):
+                if all(
+                    is_in_time(_milliseconds(seen + part), query) for part in (timedelta(), sentinel2_orbit.LONGEST)
+                ):
+                    total += sum(len(_versions(Granule(seen, seen, tile))) * number for tile, number in by_day)
+                else:
+                    total += sum(
+                        len(_versions(Granule(seen, seen, tile)))
+                        for tile in tiles
+                        if is_in_time(_milliseconds(datatake.over(tile, seen)), query)
+                    )
+        return total
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.
@@ -285,7 +302,7 @@ class Product(ImageSearch):
         if drawing is None:
             return None
         bands, properties = drawing
-        start = _milliseconds(granule.seen)
+        start = granule.start
         return ImageAsset(
             id=f"{self.id}/{granule.index}",
             bands=bands,
@@ -315,9 +332,9 @@ def _image(product: Product, granule: Granule) -> ImageAsset | None:
 
 
 def days_of(query: Query, first: date, last: date) -> tuple[date, date]:
-    """Return days (UTC) whose passes may fall in a query's time."""
+    """Return days (UTC) on which datatakes start whose passes may fall in a query's time."""
     if query.start is not None:
-        first = max(first, _day(query.start))
+        first = max(first, _day(query.start - sentinel2_orbit.LONGEST / timedelta(milliseconds=1)))
     if query.end is not None:
         last = min(last, _day(query.end) + timedelta(days=1))
     return first, max(first, last)
@@ -329,7 +346,7 @@ def _day(milliseconds: float) -> date:
 
 
 def _milliseconds(when: datetime) -> int:
-    return int(when.timestamp()) * 1000
+    return round(when.timestamp() * 1000.0)
 
 
 def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[BandInfo, ...]:

@@ -26,6 +26,9 @@ ORBITS = 143
 REPEAT = timedelta(days=5)
 """Until the other satellite passes."""
 
+LONGEST = timedelta(hours=1)
+"""More than a satellite needs from the north of the Earth, where the latest datatakes start, to its south."""
+
 _PERIOD = 2 * REPEAT / ORBITS
 _NODE = datetime(2017, 1, 1, 1, 7, 13, tzinfo=timezone.utc)
 _NODE_ORBIT, _NODE_LONGITUDE = 117, 320.72028
@@ -85,6 +88,16 @@ class Datatake:
         """Return how far a time is from that of the nearest pass."""
         return abs(start - self._first - self.number(start) * REPEAT)
 
+    def over(self, tile: MgrsTile, start: datetime) -> datetime:
+        """Return when the pass that starts at a time is over the latitude of a tile's middle, to the millisecond.
+
+        A time at which no pass starts is returned as it is.
+        """
+        orbits = self.orbit - _NODE_ORBIT + 0.5 + _degrees(tile) / 360.0
+        since = timedelta(milliseconds=round(orbits * _PERIOD.total_seconds() * 1000.0))
+        over = _NODE + since + self.number(start) * REPEAT
+        return over if timedelta() <= over - start <= LONGEST else start
+
     def craft(self, start: datetime) -> tuple[str, int]:
         """Return the letter of the satellite that passes at a time, and its absolute number of the orbit."""
         cycle, is_other = divmod(self.number(start), 2)
@@ -100,6 +113,12 @@ def _angles(latitude: Floats) -> Floats:
     north = np.arctan(_GEOCENTRIC * np.tan(np.radians(latitude)))
     result: Floats = -np.arcsin(np.clip(np.sin(north) / math.sin(_INCLINATION), -1.0, 1.0))
     return result
+
+
+@lru_cache(maxsize=32768)
+def _degrees(tile: MgrsTile) -> float:
+    """Return degrees along the track from the descending node to the latitude of a tile's middle."""
+    return float(np.degrees(_angles(np.array(mgrs.middle(tile)[1]))))
 
 
 def _track(orbit: Floats, angle: Floats) -> Floats:
