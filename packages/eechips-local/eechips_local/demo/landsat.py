@@ -159,7 +159,8 @@ class LandsatOverpass:
         columns, rows = (np.floor(p * (1.0 / _FAILURE_CELL)).astype(np.int64) for p in (rect.x, rect.y))
         chance = noise.random(columns[None, :], rows[:, None], self.when.toordinal() * 4096 + _FAILURE_SEED)
         fails = chance < _FAILURES[0] + _FAILURES[1] * clouds.haze
-        return ~(fails & blue[:, None, None])
+        valid: npt.NDArray[np.bool_] = ~(fails & blue[:, None, None])
+        return valid
 
     def _dilation(self, rect: Rect) -> int:
         """Return cells by which clouds are dilated."""
