@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
@@ -77,12 +78,16 @@ def outline_of(item: Item) -> BaseGeometry:
     try:
         if geometry:
             outline: BaseGeometry = shapely.geometry.shape(geometry)
+            if not np.isfinite(shapely.get_coordinates(outline)).all():
+                raise ValueError("a coordinate is not a finite number")
             if not outline.is_empty:
                 return outline if outline.is_valid else shapely.make_valid(outline)
         box = item["bbox"]
         west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
+        if west > east:  # across the antimeridian: RFC 7946, 5.2
+            return shapely.union(shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north))
         return shapely.box(west, south, east, north)
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
 
 

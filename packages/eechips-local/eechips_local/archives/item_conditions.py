@@ -180,7 +180,10 @@ def _item_boxes(item: Item) -> Iterator[Bounds]:
     box = item.get("bbox")
     if isinstance(box, (list, tuple)) and len(box) in (4, 6) and all(isinstance(part, (int, float)) for part in box):
         half = len(box) // 2
-        corners = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
+        try:
+            corners = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
+        except OverflowError:
+            return
         if all(map(math.isfinite, corners)) and corners[1] <= corners[3]:
             yield from split_bounds(corners)
 

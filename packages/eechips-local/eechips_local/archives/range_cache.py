@@ -86,7 +86,7 @@ class RangeCache:
             self._path(name).unlink()
 
     def _path(self, name: str) -> Path:
-        digest = hashlib.sha256(name.encode()).hexdigest()
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         return self.folder / digest[:2] / digest[2:]
 
     def _sweep(self) -> None:
@@ -108,4 +108,4 @@ class RangeCache:
 
 
 def _checksum(name: str, data: bytes | memoryview) -> bytes:
-    return isal_zlib.crc32(data, isal_zlib.crc32(name.encode())).to_bytes(_CHECK, "big")
+    return isal_zlib.crc32(data, isal_zlib.crc32(name.encode(errors="surrogatepass"))).to_bytes(_CHECK, "big")

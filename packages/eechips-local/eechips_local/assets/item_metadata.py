@@ -160,7 +160,7 @@ def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
 def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)  # "nan", "inf" and "-inf" are STAC's spelling
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -180,7 +180,8 @@ def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGri
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties
     shape, transform = source.get("proj:shape"), source.get("proj:transform")
-    if not shape or not transform or len(shape) != 2 or len(transform) < 6:
+    is_listed = isinstance(shape, (list, tuple)) and isinstance(transform, (list, tuple))
+    if not is_listed or len(shape) != 2 or len(transform) < 6:
         return None
     try:
         crs = declared_crs({**properties, **asset})
@@ -188,5 +189,5 @@ def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGri
             return None
         height, width = (int(number) for number in shape)
         return PixelGrid(crs_name(crs), Affine(*six(transform)), width, height)
-    except (TypeError, ValueError, CRSError):
+    except (TypeError, ValueError, OverflowError, CRSError):
         return None  # invalid declaration: use the file's own grid

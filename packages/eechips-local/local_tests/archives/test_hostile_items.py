@@ -1,0 +1,55 @@
+"""Items whose numbers are none, too large or infinite, and boxes across the antimeridian."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+
+from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_images import outline_of
+from eechips_local.archives.archive_model import ItemQuery
+from eechips_local.archives.item_conditions import is_match
+from eechips_local.archives.range_cache import RangeCache
+from eechips_local.assets.item_metadata import grid_of
+
+HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")
+GRID = {"proj:code": "EPSG:32632", "proj:shape": [64, 64], "proj:transform": [10.0, 0, 0, 0, -10, 0]}
+
+
+def test_box_of_numbers_that_no_float_holds_may_match() -> None:
+    assert is_match({"id": "a", "bbox": [HUGE, 0, 1, 1]}, ItemQuery(bounds=(0.0, 0.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"proj:shape": shape} for shape in (-1, True, [INFINITE, 1], [NAN, 1], [1], "64")),
+        *({"proj:transform": transform} for transform in (5, [HUGE, 0, 0, 0, 1, 0], [None] * 6, {"a": 1})),
+    ],
+)
+def test_grid_of_other_values_is_none(wrong: dict[str, Any]) -> None:
+    assert grid_of(GRID, {}) is not None
+    assert grid_of({**GRID, **wrong}, {}) is None
+
+
+@pytest.mark.parametrize("number", [HUGE, NAN, INFINITE, "x", None])
+def test_outline_of_other_values_is_an_error_of_the_archive(number: Any) -> None:
+    ring = [[number, 0], [1, 0], [1, 1], [number, 0]]
+    for item in ({"geometry": {"type": "Polygon", "coordinates": [ring]}}, {"bbox": [number, "y", 1, 1]}):
+        with pytest.raises(ArchiveError, match="no outline that can be understood"):
+            outline_of({"id": "a", **item})
+
+
+def test_box_across_the_antimeridian_has_two_parts() -> None:
+    outline = outline_of({"id": "a", "bbox": [170.0, 0.0, -170.0, 1.0]})
+    assert outline.area == 20.0
+    assert not outline.intersects(shapely.Point(0, 0.5))
+
+
+def test_half_a_surrogate_pair_in_an_address_is_kept_as_others_are(tmp_path: Path) -> None:
+    cache = RangeCache(tmp_path, 1000)
+    cache.put("https://host/\ud800.tif", b"1")
+    assert cache.get("https://host/\ud800.tif") == b"1"
