@@ -39,6 +39,7 @@ class History:
         limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: commands that settled units.
+        busy: seconds of these between the first and the last unit of each command, without planning.
         recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
         failed: units that failed, in each interval.
         rejected: requests that the service rejected in each interval, as far as looks every few seconds tell; empty for
@@ -51,15 +52,16 @@ class History:
     limits: tuple[float, ...]
     duration: float
     commands: int
+    busy: float
     recent: float | None
     failed: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
 
     @property
     def rate(self) -> float | None:
-        """Units settled a second, over the whole run."""
+        """Units settled a second, over the whole run, while units were fetched."""
         settled = sum(rate * length for rate, length in zip(self.rates, self._lengths, strict=True))
-        return settled / self.duration if self.duration > 0 and settled > 1 else None
+        return settled / self.busy if self.busy > 0 and settled > 1 else None
 
     @property
     def _lengths(self) -> Iterator[float]:
@@ -125,6 +127,9 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
         interval = min(int(axis.place(second) / length), count - 1)
         counts[interval] += number
         failed[interval] += failures
+    firsts: dict[int, int] = {}
+    for second, _ in settled:
+        firsts.setdefault(axis.stretch(second), second)
     lengths = [min(length, axis.duration - number * length) for number in range(count)]
     looks = _looks(log, axis)
     since = max(now - _RECENT, axis.begins[-1]) if axis.begins else now
@@ -136,6 +141,7 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
         limits=_means([(at, limit) for at, _, limit, _ in looks], length, count),
         duration=axis.duration,
         commands=len(axis.begins),
+        busy=sum(axis.ends[number] - first for number, first in firsts.items()),
         recent=recent / max(1.0, now - since) if recent else None,
         failed=tuple(failed),
         rejected=_sums([(at, rejected) for at, *_, rejected in looks], length, count),

@@ -25,8 +25,8 @@ class Status:
         oldest_export: ISO 8601, when the first of these tasks was started; None if no unit waits.
         bytes: number of bytes of all files.
         requests: sent for all units.
-        rate: results a second while a command ran; None for fewer than two, and for a stream with a bound, as its units
-            are fetched again for later epochs.
+        rate: results a second while units were fetched; None for fewer than two, and for a stream with a bound, as its
+            units are fetched again for later epochs.
         is_running: whether a process works in the folder now.
         seconds_left: estimate at the speed of the last minute; None if nothing runs, without an estimate, or if the
             number of units is unknown.

@@ -63,6 +63,13 @@ def test_pauses_between_commands_are_left_out(tmp_path: Path) -> None:
     assert found.rate == pytest.approx(40 / 15)
 
 
+def test_planning_does_not_slow_the_speed(tmp_path: Path) -> None:
+    """Two commands that plan for a minute each, and then settle ten units in five seconds."""
+    times = [60 + n / 2 for n in range(10)] + [1060 + n / 2 for n in range(10)]
+    make(tmp_path, times, log=[(0, "started"), (1000, "started")])
+    assert read_history(tmp_path, BEGAN + 2000).rate == pytest.approx(2.0)
+
+
 @pytest.mark.slow
 @given(
     times=st.lists(st.floats(0, 5000), min_size=1, max_size=60),
