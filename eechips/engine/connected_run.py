@@ -28,7 +28,7 @@ from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
 from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_some_units
-from eechips.engine.progress import Progress
+from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
 from eechips.engine.result_stores import check_disk
@@ -109,6 +109,7 @@ class ConnectedRun:
                 self._plan()
             elif partial is None:
                 planner.begin()
+            self._planning.close()
             if trial is not None:
                 self._ledger.note(REQUEST_TRIAL, trial.to_json())
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
@@ -143,6 +144,7 @@ class ConnectedRun:
         target = session.connection.target
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
+        self._planning = stack.enter_context(PlanningReport(session.throttle))
         trial = None if is_planned else self._try_requests(session)
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:

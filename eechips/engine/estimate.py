@@ -30,6 +30,7 @@ from eechips.engine.plan import name_template, planner_errors, read_inputs, unit
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
 from eechips.engine.profile_fetcher import expect_requests
+from eechips.engine.progress import PlanningReport
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.run_context import RunFeature
@@ -87,7 +88,8 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
             return cast("Estimate", recipe.estimate(units))
         if config.profile_every:
             session.connection.transport.unmetered.profiles = []
-        plan = _survey(recipe, config, session)
+        with PlanningReport(session.throttle):
+            plan = _survey(recipe, config, session)
         return _combine(recipe, config, session, plan)
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from eechips.text.formatting import escape_html, format_count, one_line
+from eechips.text.formatting import escape_html, format_count, format_duration, one_line
+
+if TYPE_CHECKING:
+    from eechips.client.throttle import Throttle
+
+_log = logging.getLogger(__name__)
 
 _LINE_SECONDS = 10.0
+_MOST_SECONDS = 20.0  # between two messages on planning
 _BAR_SECONDS = 0.25  # between two updates of a bar: in a notebook each is a message to the browser
 
 
@@ -166,6 +175,39 @@ class Progress:
             self._cell.show(self._settled, self._total, text)
         else:
             print(text, file=self._stream, flush=True)
+
+
+class PlanningReport(contextlib.AbstractContextManager["PlanningReport"]):
+    """Log the requests of planning, from time to time, until it is closed; nothing if that is soon.
+
+    Args:
+        throttle: counts the requests.
+        first: seconds until the first message. Each further one waits twice as long, at most 20 s.
+    """
+
+    def __init__(self, throttle: Throttle, first: float = 5.0) -> None:
+        self._throttle, self._pause, self._began = throttle, first, time.monotonic()
+        self._before = throttle.sent, throttle.rejected
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._report, daemon=True, name="eechips-planning-report")
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Report no more. May be called again."""
+        self._is_closed.set()
+        self._thread.join()
+
+    def _report(self) -> None:
+        while not self._is_closed.wait(self._pause):
+            self._pause = min(2.0 * self._pause, _MOST_SECONDS)
+            sent, rejected = self._throttle.sent - self._before[0], self._throttle.rejected - self._before[1]
+            crowded = f", {rejected:,} rejected (429)" if rejected else ""
+            elapsed = format_duration(time.monotonic() - self._began)
+            text = f"{format_count(sent, 'request')} sent, {self._throttle.in_flight:,} in flight{crowded}"
+            _log.info("Planning for %s: %s", elapsed, text)
 
 
 class _Terminal:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import plan_units
 from eechips.engine.planner import GradualPlanning
-from eechips.engine.progress import Progress
+from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.resumed_options import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
@@ -230,3 +235,28 @@ def test_off_a_terminal_there_is_a_line_every_ten_seconds() -> None:
         progress.settle(failed=False)
         progress.say("x")
     assert quiet.getvalue() == ""
+
+
+def test_planning_that_takes_long_is_reported() -> None:
+    reported, lines = threading.Event(), []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+            reported.set()
+
+    logger, handler = logging.getLogger("eechips.engine.progress"), Handler()
+    throttle = Throttle(None, QuotaLimits(4, 4), clients=1)
+    with throttle.client(0).permit() as permit:
+        permit.status = 200  # to connect
+    logger.addHandler(handler)
+    before, logger.level = logger.level, logging.INFO
+    try:
+        with throttle.client(0).permit() as permit, PlanningReport(throttle, first=0.001) as report:
+            assert reported.wait(60.0)
+            permit.status = 200
+        report.close()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    assert re.fullmatch(r"Planning for \d+ s: 0 requests sent, 1 in flight", lines[0])
