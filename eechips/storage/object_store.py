@@ -155,7 +155,7 @@ class ObjectStore:
         One listing covers the common prefix of the folders.
 
         Raises:
-            ConfigurationError: if the store does not respond.
+            ConfigurationError: if the store does not respond, or with objects that were not asked for.
         """
         keys = ["" if folder == "." else folder for folder in folders]
         if not keys:
@@ -164,10 +164,14 @@ class ObjectStore:
         prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
         with self._listing():
             for page in self._backend.pages(prefix):
-                yield from (
-                    StoredFile(stored_object.name[len(self._root) + 1 :], stored_object.size, stored_object.changed)
-                    for stored_object in page
-                )
+                for stored_object in page:
+                    if not stored_object.name.startswith(prefix):
+                        raise StorageError(
+                            f"the listing of {self.url} has {stored_object.name}, which does not lie there: check the"
+                            " address of the store"
+                        )
+                    name = stored_object.name[len(self._root) + 1 :]
+                    yield StoredFile(name, stored_object.size, stored_object.changed)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object; None if it does not exist."""

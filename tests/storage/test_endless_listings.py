@@ -78,3 +78,15 @@ def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
             list(backend.pages("bucket/run"))
         asked, _ = next(requests), time.sleep(0.1)
         assert next(requests) <= asked + 3  # one may have been on its way
+
+
+def test_a_listing_of_another_place_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name was cut out of the key of another place, and might be that of a result."""
+    pytest.importorskip("obstore")
+    page = _S3.replace(b"run/0", b"ran/0").replace(b"true", b"false")
+
+    with serve_function(lambda *_: (200, {"Content-Type": "application/xml"}, page)) as url:
+        for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigurationError, match="has bucket/ran/0000, which does not lie there"):
+            list(ObjectStore("s3://bucket/run").sizes([""]))

@@ -180,8 +180,9 @@ def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGri
     own = "proj:shape" in asset or "proj:transform" in asset
     source = asset if own else properties
     shape, transform = source.get("proj:shape"), source.get("proj:transform")
-    is_listed = isinstance(shape, (list, tuple)) and isinstance(transform, (list, tuple))
-    if not is_listed or len(shape) != 2 or len(transform) < 6:
+    if not isinstance(shape, (list, tuple)) or not isinstance(transform, (list, tuple)):
+        return None
+    if len(shape) != 2 or len(transform) < 6:
         return None
     try:
         crs = declared_crs({**properties, **asset})
