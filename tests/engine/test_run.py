@@ -56,7 +56,9 @@ def test_chips_of_every_format_by_every_method(service: Service, tmp_path: Path,
     assert finished.is_complete
     assert finished.verify() == []
     expected = {"create": 4, "pixels": 4} if method == "url" else {"compute": 4}
-    assert {k: n for k, n in service.kinds.items() if k in ("create", "pixels", "compute")} == expected, service.requests
+    assert {k: n for k, n in service.kinds.items() if k in ("create", "pixels", "compute")} == expected, (
+        service.requests
+    )
     assert finished.units["requests"].tolist() == [2 if method == "url" else 1] * 4
     assert finished.units["attempts"].tolist() == [1] * 4
     for unit, file in zip(finished.units["unit"], finished.units["file"], strict=True):

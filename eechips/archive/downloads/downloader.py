@@ -295,6 +295,10 @@ class Downloader:
         with self._disk.reserve(max(0, (version.total or 0) - partial.size)) as on_written:
             for data in self._read_chunks(response, expected):
                 self._write(data, partial, expected, permit, on_written, end)
+        if version.total is not None and partial.size > version.total:
+            size = partial.size
+            partial.reset()
+            raise TransientError(f"the host sent {size:,} bytes of a file of {version.total:,}")
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
         if _is_part(response) and version.total is None:
@@ -348,7 +352,8 @@ def _prepare_partial(
             partial.reset()
             raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
         stated = FileVersion.of(headers, content_range[2])
-        if not version.is_same(stated):
+        # A part has the ETag that the whole would have (RFC 9110, 15.3.7): one without it may be of another version.
+        if not version.is_same(stated) or (stated.etag is None and version.etag is not None):
             partial.reset()
             raise TransientError("the file changed during the download", status=206)
         if version.total is None and stated.total is not None:

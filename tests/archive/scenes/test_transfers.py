@@ -187,6 +187,29 @@ def another_part(data: bytes) -> RawAnswer:
     return answer
 
 
+def rest_without_etag(data: bytes) -> RawAnswer:
+    """That of another version: nothing but the missing ETag tells."""
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        begin = offset(headers)
+        if begin is None:
+            return message(200, data if number > 1 else data[:CUT], ETag=ETAG, Content_Length=len(data))
+        return message(206, data[begin:][::-1], Content_Range=f"bytes {begin}-{len(data) - 1}/{len(data)}")
+
+    return answer
+
+
+def more_than_the_rest(data: bytes) -> RawAnswer:
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        begin = offset(headers)
+        if begin is None:
+            return message(200, data if number > 1 else data[:CUT], ETag=ETAG, Content_Length=len(data))
+        told = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+        return message(206, data[begin:] + b"more", ETag=ETAG, Content_Range=told)
+
+    return answer
+
+
 def busy_with_another_clock(data: bytes) -> RawAnswer:
     """Its clock is an hour ahead, and its date is meant by that."""
 
@@ -223,6 +246,8 @@ CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
     "less than all": (less_than_all, 2),
     "several parts": (several_parts, 3),
     "another range": (another_part, 3),
+    "rest without an ETag": (rest_without_etag, 3),
+    "more than the rest": (more_than_the_rest, 3),
     "little by little": (little_by_little, 11),
     "a clock that is ahead": (busy_with_another_clock, 2),
     "not there yet": (brought_from_tape, 3),
