@@ -92,6 +92,11 @@ def _collection(name: str, use: Callable[[Any, Any], Any]) -> Callable[[Any], An
     return lambda ee: use(ee, ee.ImageCollection(name))
 
 
+def _grid_of(name: str) -> Callable[[Any], Any]:
+    """The transform of the first image's first band."""
+    return _collection(name, lambda _, images: images.first().select(0).projection().getInfo()["transform"])
+
+
 def _index(position: int, name: str) -> Callable[[Any], Any]:
     """The name of the first or the last image that has one."""
     return _collection(
@@ -348,6 +353,15 @@ NOTED: dict[str, list[Example]] = {
             463.31271652791656),
         (_collection("MODIS/061/MOD11A1", lambda _, c: c.first().projection().nominalScale()), 926.625433055833),
         (_collection("MODIS/061/MOD13A1", lambda _, c: c.first().projection().crs()), "SR-ORG:6974"),
+    ],
+    "code 70390419013": [
+        (_grid_of("UCSB-CHG/CHIRPS/DAILY"), [0.05, 0, -180, 0, -0.05, 50]),
+        (_grid_of("NASA/GPM_L3/IMERG_V07"), [0.1, 0, -180, 0, -0.1, 90]),
+        (_grid_of("ECMWF/ERA5_LAND/DAILY_AGGR"), [0.1, 0, -180.05, 0, -0.1, 90.05]),
+        (_grid_of("ECMWF/ERA5_LAND/HOURLY"), [0.1, 0, -180.05, 0, -0.1, 90.05]),
+        (_grid_of("ECMWF/ERA5/HOURLY"), [0.25, 0, -180.125, 0, -0.25, 90.125]),
+        (_grid_of("NASA/SMAP/SPL4SMGP/008"),
+            [0.09516256938937351, 0, -180, 0, -0.09516149300142858, 85.0445018795655]),
     ],
     "code 1855454028": [
         (lambda ee: ee.Image("JRC/GSW1_4/GlobalSurfaceWater").bandNames(), [

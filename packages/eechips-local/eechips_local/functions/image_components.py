@@ -130,6 +130,8 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
         raise InvalidError(f"Band '{labelBand}' not found in the image.")
     label = image.bands[0] if labelBand is None else image.bands[names.index(labelBand)]
     others = [band for band in image.bands if band is not label]
+    if reducer.inputs != 1:
+        reducer.check_inputs(len(others))
     groups = reducer.groups(len(others))
     kinds = [kind for group in groups for kind in reducer.band_types([others[i].type for i in group])]
 

@@ -126,11 +126,9 @@ class OutputSpec:
         Columns of the service show that of a mean, Float<-32768.0, 32767.0> of 16 bits (code 44249483804), and that of
         a count, Long<0, 4294967295> (code 5771323155).
         """
-        source = inputs[min(self.source, len(inputs) - 1)]
-        if self.kind == "same" and not self.dimensions:
-            return source
-        if self.kind == "within" and not self.dimensions:
-            return ranged(PixelType("double"), bounds_of(source) or ())
+        if self.kind in ("same", "within") and not self.dimensions:
+            source = inputs[min(self.source, len(inputs) - 1)]
+            return source if self.kind == "same" else ranged(PixelType("double"), bounds_of(source) or ())
         if self.kind == "count":
             return PixelType("int", 0, 2**32 - 1, self.dimensions)
         if self.kind == "flag":

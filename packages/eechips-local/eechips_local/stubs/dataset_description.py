@@ -133,6 +133,7 @@ class DatasetDescription:
         end: UTC, exclusive; None if images are still added.
         interval: interval of the images of a collection; None if it is not known.
         bounds: extent in degrees.
+        transform: affine transform of the pixels in EPSG:4326, if they do not begin in a corner of the bounds.
         is_point_table: whether the rows of the table are points.
         index: ``system:index`` of an image, as of ``strftime``; None for one that follows the interval.
         is_composite: see ``ImageAsset``.
@@ -151,6 +152,7 @@ class DatasetDescription:
     end: datetime | None = None
     interval: Interval | None = None
     bounds: Bounds = GLOBE
+    transform: tuple[float, ...] | None = None
     is_point_table: bool = False
     index: str | None = None
     is_composite: bool = False

@@ -29,8 +29,8 @@ else:
 
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
-    "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "composite", "dtype", "bands", "details",
-    "columns", "properties", "variants", "projected_from",
+    "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "transform", "composite", "dtype", "bands",
+    "details", "columns", "properties", "variants", "projected_from",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -123,6 +123,8 @@ class Entry:
         if "bounds" in facts:
             west, south, east, north = facts["bounds"]
             changes["bounds"] = (west, south, east, north)
+        if "transform" in facts:
+            changes["transform"] = tuple(facts["transform"])
         if "index" in facts:
             changes["index"] = facts["index"]
         if "composite" in facts:

@@ -18,7 +18,7 @@ from affine import Affine
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes, wanted_indices
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
-from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, LazySequence, PixelType, Query
+from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
@@ -63,19 +63,22 @@ _SCENARIO, _PAST = "scenario", "historical"
 _YEAR = timedelta(days=366)
 
 
-def pixel_grid(dataset: str, bounds: Bounds, size: float) -> PixelGrid:
+def pixel_grid(dataset: DatasetDescription, size: float) -> PixelGrid:
     """Return a grid of pixels over the extent of a dataset.
 
     Args:
-        dataset: id. Those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
-        bounds: bounds of the dataset in degrees.
+        dataset: those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
         size: metres of a pixel.
     """
-    if _SINUSOIDAL_IDS.match(dataset) and _IN_DEGREES not in dataset and _TILED[0] < size <= _TILED[1]:
+    west, south, east, north = dataset.bounds
+    if dataset.transform is not None:
+        transform = Affine(*dataset.transform)
+        columns, rows = ~transform * (east, south)
+        return PixelGrid("EPSG:4326", transform, math.ceil(columns - 1e-6), math.ceil(rows - 1e-6))
+    if _SINUSOIDAL_IDS.match(dataset.id) and _IN_DEGREES not in dataset.id and _TILED[0] < size <= _TILED[1]:
         width = _ACROSS * round(2.0 * _HALF[0] / _ACROSS / size)
         height, edge = width // 2, 2.0 * _HALF[0] / width
         return PixelGrid(SINUSOIDAL, Affine(edge, 0.0, -_HALF[0], 0.0, -edge, _HALF[1]), width, height)
-    west, south, east, north = bounds
     edge = _degrees(size)
     width, height = (max(1, math.ceil(length / edge - 1e-6)) for length in (east - west, north - south))
     return PixelGrid("EPSG:4326", Affine(edge, 0.0, west, 0.0, -edge, north), width, height)
@@ -127,7 +130,7 @@ class ImageMaker:
     def _plans(self) -> tuple[tuple[BandPlan, PixelGrid], ...]:
         dataset = self._dataset
         sizes = {band.pixel_size or _USUAL_SIZE for band in dataset.bands}
-        grids = {size: pixel_grid(dataset.id, dataset.bounds, size) for size in sizes}
+        grids = {size: pixel_grid(dataset, size) for size in sizes}
         bands = with_ranges_of_like_bands(dataset.bands)
         return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in bands)
 
