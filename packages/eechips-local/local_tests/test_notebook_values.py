@@ -380,3 +380,18 @@ def ee(serve: Callable[..., Server]) -> Any:
 @pytest.mark.parametrize("source", NOTED)
 def test_values_are_those_that_users_record(ee: Any, source: str) -> None:
     check_examples(ee, source, NOTED[source])
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda ee: ee.Image("COPERNICUS/DEM/GLO30").bandNames(),
+            r"^Image\.load: Asset 'COPERNICUS/DEM/GLO30' is not an Image\.$"),
+        (lambda ee: ee.FeatureCollection("USGS/SRTMGL1_003").size(),
+            r"^Collection\.loadTable: Expected asset to be a Collection, found 'Image'"),
+    ],
+)  # fmt: skip
+def test_assets_of_another_type_are_refused(ee: Any, ask: Callable[[Any], Any], message: str) -> None:
+    """Codes 68742956557 and 57922345877 quote the messages."""
+    with pytest.raises(ee.EEException, match=message):
+        ask(ee).getInfo()

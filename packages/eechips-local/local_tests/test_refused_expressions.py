@@ -341,6 +341,17 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/gee-community/geemap/issues/2297": (
         lambda ee: ee.Image([1, 2]).rename("a", "b").classify(ee.Classifier.decisionTreeEnsemble([_TREE])),
         "Classifier.decisionTreeEnsemble: Error parsing line 4: expected 8, got 3."),
+    "code 60840792740": (
+        lambda ee: none(ee).mean().remap([1], [2]), "Image.remap: Image has no bands."),
+    "code 71444591370": (
+        lambda ee: ee.Geometry.Rectangle([0, 0, 1, 1]).transform("EPSG:3857").area(0),
+        "Geometry.area: Unable to perform this geometry operation. Please specify a non-zero error margin."),
+    "code 61120703080": (
+        lambda ee: ee.Geometry.Rectangle([0, 0, 1, 1]).transform("EPSG:3857").centroid(0),
+        "Geometry.centroid: Unable to perform this geometry operation. Please specify a non-zero error margin."),
+    "github.com/r-spatial/rgee/issues/162": (
+        lambda ee: raw(ee, "GeometryConstructors.Rectangle", coordinates=ee.Geometry.Point([7, 46]).bounds()),
+        "GeometryConstructors.Rectangle, argument 'coordinates': Invalid type.\nExpected type: "),
     "github.com/r-spatial/rgee/issues/167": (
         lambda ee: none(ee).mean().multiply(ee.Image(1)),
         "Image.multiply: If one image has no bands, the other must also have no bands. Got 0 and 1."),

@@ -166,14 +166,14 @@ class Clusterer:
         options: arguments of the constructor.
         fit: fits its model to samples of shape (samples, inputs).
         schema: names of its inputs; None until it is trained.
-        samples: what it is trained on.
+        read_samples: returns what it is trained on.
     """
 
     kind: str
     options: Mapping[str, Any]
     fit: Callable[[Floats], Model]
     schema: tuple[str, ...] | None = None
-    samples: Floats | None = None
+    read_samples: Callable[[], Floats] | None = None
     _models: list[Model] = field(default_factory=list, repr=False)
 
     @property
@@ -182,9 +182,18 @@ class Clusterer:
         name = f"Clusterer.{self.kind}"
         return {"type": name, **load_signatures()[name].differing(self.options)}
 
-    def trained(self, samples: Floats, schema: Sequence[str]) -> Clusterer:
-        """Return a copy with training data."""
-        return replace(self, samples=samples, schema=tuple(schema), _models=[])
+    def trained(self, read_samples: Callable[[], Floats], schema: Sequence[str]) -> Clusterer:
+        """Return a copy with training data, which are read once, when they are first needed."""
+        return replace(self, read_samples=cache(read_samples), schema=tuple(schema), _models=[])
+
+    def check_samples(self) -> None:
+        """Read the training data, if there are any.
+
+        Raises:
+            InvalidError: if they do not suit.
+        """
+        if self.read_samples is not None:
+            self.read_samples()
 
     def cluster(self, samples: Floats) -> npt.NDArray[Any]:
         """Return the number of the cluster of each sample.
@@ -192,10 +201,10 @@ class Clusterer:
         Raises:
             InvalidError: if the clusterer is not trained.
         """
-        if self.schema is None or self.samples is None:
+        if self.schema is None or self.read_samples is None:
             raise InvalidError("The clusterer must be trained before it is used.")
         if not self._models:
-            self._models.append(self.fit(self.samples))
+            self._models.append(self.fit(self.read_samples()))
         return predict(self._models[0], samples)
 
 

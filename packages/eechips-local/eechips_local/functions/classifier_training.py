@@ -208,6 +208,7 @@ def clustering(clusterer: Clusterer, name: str) -> _Applied:
     """
     if clusterer.schema is None:
         raise InvalidError("The clusterer must be trained before it is used.")
+    clusterer.check_samples()
     return _Applied(clusterer.schema, clusterer.cluster, (name,), PixelType("int", int(_INT32.min), int(_INT32.max)))
 
 

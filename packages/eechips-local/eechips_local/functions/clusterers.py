@@ -187,10 +187,14 @@ def train(
 ) -> Clusterer:  # fmt: skip
     """Return the clusterer with training data; its model is fitted when it is used."""
     names = inputs_of(features, inputProperties)
-    table = table_of(context, features, names)
-    if not len(table):
-        raise InvalidError("No valid training data were found.")
-    return clusterer.trained(table[part_of(len(table), subsampling, subsamplingSeed)], names)
+
+    def read() -> Floats:
+        table = table_of(context, features, names)
+        if not len(table):
+            raise InvalidError("No valid training data were found.")
+        return table[part_of(len(table), subsampling, subsamplingSeed)]
+
+    return clusterer.trained(read, names)
 
 
 @function("Image.cluster")

@@ -97,7 +97,7 @@ def whole_numbers(pixels: Pixels) -> Numbers:
 def to_array(image: Image, axis: int) -> Image:
     """Return one band "array" whose pixels are those of all bands, one after the other along an axis."""
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     depths = {band.type.dimensions for band in image.bands}
     if len(depths) > 1:
         raise InvalidError("All bands must have pixels of the same number of dimensions.")

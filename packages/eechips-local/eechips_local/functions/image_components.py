@@ -113,7 +113,7 @@ def _check_objects(image: Image, size: int) -> None:
     if not 1 <= size <= _LARGEST:
         raise InvalidError(f"maxSize must be between 1 and {_LARGEST}; found {size}.")
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("Array images have no connected pixels.")
 

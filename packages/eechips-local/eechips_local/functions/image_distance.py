@@ -89,7 +89,7 @@ def fast_distance_transform(image: Image, neighborhood: int, units: str, metric:
     if neighborhood < 1:
         raise InvalidError(f"The neighborhood must be positive; found {neighborhood}.")
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     band, reach = _scalar(image).bands[0], _check_reach(neighborhood)
     beyond = float(_METRICS[metric](np.array([reach + 1.0]), reach + 1.0)[0])
 

@@ -36,7 +36,7 @@ _STRETCH = 1 << 14
 
 def _check(image: Image) -> None:
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("The local Earth Engine has no morphology of array images; only scalar bands are supported.")
 

@@ -32,7 +32,7 @@ def projection_of(image: Image) -> Projection:
         InvalidError: if it has no bands or they differ.
     """
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     projections = {band.projection for band in image.bands}
     if len(projections) > 1:
         raise InvalidError(

@@ -28,7 +28,7 @@ def _numbers(values: Sequence[Any], name: str) -> Numbers:
 
 def _first_band(image: Image, name: str | None) -> ImageBand:
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if name is None:
         return image.bands[0]
     chosen = choose(image, [name])

@@ -143,7 +143,7 @@ def stratified_sample(
     wanted = _class_sizes(classValues, classPoints)
     names = [band.name for band in image.bands]
     if not names:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if classBand is not None and classBand not in names:
         raise InvalidError(f"Band pattern '{classBand}' did not match any bands. Available bands: [{', '.join(names)}]")
     which = 0 if classBand is None else names.index(classBand)

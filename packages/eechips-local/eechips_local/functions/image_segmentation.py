@@ -41,7 +41,7 @@ _SPAN = 46_340
 
 def _check(image: Image) -> None:
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("Array images cannot be segmented; only scalar bands are supported.")
 

@@ -77,7 +77,7 @@ def _band(image: Image, channel: ElementTree.Element) -> ImageBand:
 def sld_style(input: Image, sldXml: str) -> Image:
     """Return red, green and blue of an image in a style."""
     if not input.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     symbolizer = _parse(sldXml)
     gray = _children(symbolizer, "GrayChannel")
     colors = [

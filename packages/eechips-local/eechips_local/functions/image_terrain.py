@@ -131,7 +131,7 @@ def hillshade(input: Image, azimuth: float, elevation: float) -> Image:
 def gradient(input: Image) -> Image:
     """Return the rise to the east and to the north of the first band, per metre, in the bands x and y."""
     if not input.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     measures: list[_Measure] = [("x", DOUBLE, lambda east, _: east), ("y", DOUBLE, lambda _, north: north)]
     return input.computed(_measured(scalar(input.bands[0]), measures))
 

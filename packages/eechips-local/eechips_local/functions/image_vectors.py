@@ -104,7 +104,7 @@ def reduce_to_vectors(
     if geometryType not in ("polygon", "bb", "centroid"):
         raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if image.bands[0].type.precision != "int":
         raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
     names = [band.name for band in image.bands[1:]]

@@ -120,7 +120,7 @@ def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
     else:
         chosen = list(image.bands[: 3 if len(image.bands) >= 3 else 1])
     if not chosen:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     if any(band.type.dimensions for band in chosen):
         raise InvalidError("Array images cannot be visualized.")
     return chosen
@@ -165,7 +165,7 @@ def random_visualizer(image: Image) -> Image:
     The same value has the same colour everywhere. The colours are not Earth Engine's.
     """
     if not image.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     first = image.bands[0]
     if first.type.dimensions:
         raise InvalidError("Array images cannot be visualized.")

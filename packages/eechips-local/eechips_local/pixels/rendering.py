@@ -79,7 +79,7 @@ def image_of(value: Value, body: Mapping[str, Any]) -> Image:
     if not isinstance(value, Image):
         raise TypeMismatchError(f"Expected an Image; the expression is of type {type_name(value)}.")
     if not value.bands:
-        raise InvalidError("The image has no bands.")
+        raise InvalidError("Image has no bands.")
     wanted = body.get("bandIds")
     return value.with_bands(choose(value, list(wanted))) if wanted else value
 
@@ -425,7 +425,7 @@ def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Pixe
     is_sized = "grid" in body or _sized(body)
     for image in context.counted(value):
         if not image.bands:
-            raise InvalidError("The image has no bands.")
+            raise InvalidError("Image has no bands.")
         frame = image if is_sized or image.bands[0].grid is None else _shrunk(image)
         frames.append((frame, _thumbnail_grid(body, frame)))
     if not frames:
