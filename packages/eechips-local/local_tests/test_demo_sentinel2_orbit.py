@@ -103,3 +103,20 @@ def test_searches_know_the_time_of_each_tile() -> None:
     for first, last, found in ((start, start + 1, 1), (start - 600_000, start, 0), (start + 1, start + 600_000, 0)):
         query = Query(start=float(first), end=float(last), equals={"MGRS_TILE": "34HCH"})
         assert len(list(collection.images(query))) == found  # type: ignore[union-attr]
+
+
+def test_names_of_products_have_the_times_of_datatake_datastrip_and_processing() -> None:
+    """GRANULE_ID and DATASTRIP_ID of 20190101T082331_20190101T084846_T34HCH: documentation of geedim."""
+    start = datetime(2019, 1, 1, tzinfo=timezone.utc).timestamp() * 1000.0
+    named = STORE.get("COPERNICUS/S2_SR_HARMONIZED/20190101T082331_20190101T084846_T34HCH")
+    (found,) = STORE.get(S2).images(Query(start=start, end=start + 86_400_000.0, equals={"MGRS_TILE": "34HCH"}))  # type: ignore[union-attr]
+    assert isinstance(named, ImageAsset)
+    assert named.properties["GRANULE_ID"] == "L2A_T34HCH_A018422_20190101T084846"
+    for image in (named, found):
+        taken, strip, _ = image.properties["system:index"].split("_")
+        assert image.properties["DATASTRIP_ID"].endswith(f"_S{strip}_N02.11")
+        made = image.properties["PRODUCT_ID"].rpartition("_")[2]
+        seen = datetime.fromtimestamp(image.properties["system:time_start"] / 1000.0, timezone.utc)
+        assert taken <= strip <= f"{seen:%Y%m%dT%H%M%S}" < made
+        moment = datetime.fromtimestamp(image.properties["GENERATION_TIME"] / 1000.0, timezone.utc)
+        assert f"{moment:%Y%m%dT%H%M%S}" == made

@@ -5,7 +5,7 @@ same images as their harmonized versions, with 1000 added to the reflectances fr
 
 Images differ as in the archive: some of the first years lack MSK_CLDPRB and MSK_SNWPRB
 (https://github.com/leftfield-geospatial/geedim/issues/16), some of the spring of 2024 lack QA10, QA20 and QA60
-(https://github.com/fmemuir/COASTGUARD/issues/13), and some passes of 2018 are there twice, as processed again. Which
+(https://github.com/fmemuir/COASTGUARD/issues/13), and some passes of 2018 are there twice. Which
 images these are is invented. By the catalogue, QA60 is masked from 2022-01-25 to 2024-02-28, and the MSK_CLASSI bands
 are before; those are then constants, as geedim finds of an image of 2020 (tests/test_image.py, test_projection).
 
@@ -70,6 +70,9 @@ FIRST_TOP = date(2015, 6, 27)
 """No image of the top of the atmosphere is older."""
 
 _REPEAT = sentinel2_orbit.REPEAT.days
+_STRIP = timedelta(minutes=8)
+"""From one datastrip of a datatake to the next. Real ones are cut where a station on the ground takes over."""
+
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
 FIRST_OFFSET = date(2022, 1, 25)
@@ -102,16 +105,16 @@ _CONSTANT = PixelGrid("EPSG:4326", Affine(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), 36
 
 @dataclass(frozen=True, slots=True, order=True)
 class Granule:
-    """A pass over a tile: when its datatake starts (UTC, whole seconds), when it was processed, and where."""
+    """A pass over a tile: when its datatake and its datastrip start (UTC, whole seconds), and where."""
 
     seen: datetime
-    made: datetime
+    strip: datetime
     tile: MgrsTile
 
     @property
     def index(self) -> str:
         """``system:index``."""
-        return f"{self.seen:%Y%m%dT%H%M%S}_{self.made:%Y%m%dT%H%M%S}_T{self.tile.name}"
+        return f"{self.seen:%Y%m%dT%H%M%S}_{self.strip:%Y%m%dT%H%M%S}_T{self.tile.name}"
 
     @property
     def when(self) -> date:
@@ -122,6 +125,12 @@ class Granule:
     def datatake(self) -> Datatake:
         """The datatake, of those that show the tile, that passes next to that time."""
         return min(sentinel2_orbit.datatakes(self.tile), key=lambda datatake: datatake.away(self.seen))
+
+    @property
+    def made(self) -> datetime:
+        """When the product was made: hours after its datastrip."""
+        number = noise.random(_number(self.tile), self.strip.toordinal(), 1011)[0]
+        return self.strip + timedelta(seconds=4800 + int(number * 14_400.0))
 
     @property
     def start(self) -> int:
@@ -162,18 +171,17 @@ def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterat
     datatake = sentinel2_orbit.datatakes(tile)[0]
     for seen in datatake.starts(first, last):
         if is_in_time(_milliseconds(datatake.over(tile, seen)), query):
-            yield _granule(tile, seen)
+            yield _granule(tile, seen, datatake)
 
 
-def _granule(tile: MgrsTile, seen: datetime) -> Granule:
-    generated = seen + timedelta(seconds=600 + int(noise.random(_number(tile), seen.toordinal(), 1011)[0] * 900.0))
-    return Granule(seen, generated, tile)
+def _granule(tile: MgrsTile, seen: datetime, datatake: Datatake) -> Granule:
+    return Granule(seen, seen + (datatake.over(tile, seen) - seen) // _STRIP * _STRIP, tile)
 
 
 def _versions(granule: Granule) -> tuple[Granule, ...]:
-    """Return a pass as it was processed: once, or once more three hours later."""
+    """Return a pass once, or twice: the second time of a datastrip that starts five seconds later."""
     again = _TWICE[0] <= granule.when < _TWICE[1] and granule.when.toordinal() // _REPEAT % 7 == 0
-    return (granule, replace(granule, made=granule.made + timedelta(hours=3))) if again else (granule,)
+    return (granule, replace(granule, strip=granule.strip + timedelta(seconds=5))) if again else (granule,)
 
 
 def _is_masked(name: str, when: date) -> bool:
@@ -225,7 +233,7 @@ class Product(ImageSearch):
         for ordinal in range(first.toordinal(), last.toordinal()):
             when, after = date.fromordinal(ordinal), date.fromordinal(ordinal + 1)
             passes = [
-                _granule(tile, seen)
+                _granule(tile, seen, datatake)
                 for datatake, below in tiles.items()
                 for seen in datatake.starts(when, after)
                 for tile in below
@@ -279,12 +287,12 @@ class Product(ImageSearch):
         if match is None or tile is None:
             return None
         try:
-            seen, generated = (
+            seen, strip = (
                 datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc) for text in match.group(1, 2)
             )
         except ValueError:
             return None
-        granule = Granule(seen, generated, tile)
+        granule = Granule(seen, strip, tile)
         return self._image(granule) if self.first <= seen.date() < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
@@ -387,11 +395,12 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
         "DATASTRIP_ID": (
-            f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
+            f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.strip:%Y%m%dT%H%M%S}"
+            f"_N{baseline}"
         ),
         "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{absolute:06d}_N{baseline}",
         "GENERATION_TIME": _milliseconds(granule.made),
-        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{granule.seen:%Y%m%dT%H%M%S}",
+        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{granule.strip:%Y%m%dT%H%M%S}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
