@@ -24,6 +24,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_positions_of, read_sources
 from eechips.manifest.run import Run, open_run
+from eechips.planning.periods import parse_day
 from eechips.recipe import SupportsExtension
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import parse_timestamp
@@ -118,8 +119,8 @@ def _day(until: str | None, now: Callable[[], dt.datetime]) -> dt.date:
     if until is None:
         return now().date()
     try:
-        return dt.date.fromisoformat(until)
-    except ValueError:
+        return parse_day(until)
+    except UsageError:
         raise UsageError(f"`until` is a day (YYYY-MM-DD), not {until!r}") from None
 
 
