@@ -50,7 +50,7 @@ from eechips_local.functions import load_functions
 from eechips_local.functions.image_collections import reduction
 from eechips_local.pixels.composite import Reduced
 from eechips_local.pixels.lazy_image import Render
-from eechips_local.pixels.stored import stored_image
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.reducers import MEDIAN
 
 HERE = Path(__file__).resolve().parent

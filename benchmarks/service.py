@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.protocol.app import create_app
-from eechips_local.protocol.faults import Fault, FaultPlan
+from eechips_local.protocol.fault_plan import Fault, FaultPlan
 from eechips_local.protocol.messages import ServiceResponse
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.protocol.service import Service

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from eechips_local.protocol.faults import FaultPlan, FaultType
+from eechips_local.protocol.fault_plan import FaultPlan, FaultType
 from eechips_local.server_options import OPTIONS
 from local_tests.support.local_earth_engine import Server
 

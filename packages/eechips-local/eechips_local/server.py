@@ -27,7 +27,7 @@ from eechips_local.functions import load_functions
 from eechips_local.functions.registration import has_packages
 from eechips_local.protocol.access import ShortConnections
 from eechips_local.protocol.app import create_app
-from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.service import Service
 from eechips_local.protocol.static_files import StaticFile

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.quota.quota import Latency
 from eechips_local.stores import WritableFolder

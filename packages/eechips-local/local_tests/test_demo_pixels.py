@@ -25,7 +25,7 @@ from eechips_local.demo.noise import gradient
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
 from eechips_local.pixels.lazy_image import Render
 from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs
-from eechips_local.pixels.stored import PixelSource, stored_image
+from eechips_local.pixels.stored_image import PixelSource, stored_image
 
 STORE = DemoStore(date(2025, 1, 1))
 FRONT_RANGE = (-105.0, 39.5)

@@ -25,7 +25,7 @@ from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.region_pixels import Lattice, PixelRegion, RegionPixels, gather
 from eechips_local.pixels.region_reduction import reduce_region, reduce_regions
-from eechips_local.pixels.stored import stored_image
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers import Reducer
 from eechips_local.values.values import Array, Feature, Geometry

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.request_errors import InvalidError, NotFoundError
 from eechips_local.protocol.service import ResultNames
 from eechips_local.quota.quota import Latency, Quota, QuotaConfig, TooManyRequestsError

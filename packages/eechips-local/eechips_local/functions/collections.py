@@ -24,7 +24,7 @@ from eechips_local.functions.filter_expression import expression
 from eechips_local.functions.filters import INDEX
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.stored import stored_image
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.pixels.vector_image import outlined
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.collection_order import sorted_by

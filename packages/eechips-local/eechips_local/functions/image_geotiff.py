@@ -17,7 +17,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.file_source import FileSource, RasterReadError
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.stored import stored_image
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import InvalidError
 
 

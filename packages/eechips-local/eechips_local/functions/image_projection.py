@@ -18,7 +18,7 @@ from eechips_local.pixels.area_fractions import pixels_touched
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.reprojection import Reprojected, Resampled
 from eechips_local.pixels.resampling import Method
-from eechips_local.pixels.stored import Stored
+from eechips_local.pixels.stored_image import Stored
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample

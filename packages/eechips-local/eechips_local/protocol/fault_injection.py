@@ -13,7 +13,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from eechips_local.protocol.faults import Fault
+from eechips_local.protocol.fault_plan import Fault
 from eechips_local.protocol.http import TRANSPORT_KEY
 from eechips_local.protocol.messages import error_response
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError

@@ -13,7 +13,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query, Seekable, Versioned
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.stored import stored_image
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.request_errors import InvalidError, LimitError, NotFoundError

@@ -21,7 +21,7 @@ from eechips_local.evaluation.evaluation_pool import EvaluationPool, PendingEval
 from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.protocol import fields
 from eechips_local.protocol.fault_injection import alter_response, replace_response
-from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.http import http_response, json_response
 from eechips_local.protocol.messages import (
     ServiceResponse,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from eechips_local.protocol.faults import FaultPlan
+from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.quota.quota import QuotaConfig
 from eechips_local.recording.applications import create_recorder_app, create_replay_app
 from eechips_local.recording.comparison import Comparison, compare_recording
