@@ -60,6 +60,7 @@ class OpenUnits:
         self._tried: frozenset[int] = frozenset()  # positions of the units of an estimate
         self._replacements: Replacements | None = None
         self._costs = RequestCosts()
+        self._notes = () if first else run.session.notes  # not shown yet
         self.is_paused = False
         if self._unplanned == 0:
             self._begin()
@@ -169,8 +170,9 @@ class OpenUnits:
         planner = None if self._planner is None or self._unplanned or self._planner.is_whole else self._planner
         some = self._units if planner is not None else islice(self._units if first is None else first, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
-            for note in self._run.session.notes if not self._first else ():
+            for note in self._notes:
                 progress.say(note)
+            self._notes = ()
             context = SchedulerContext(
                 ledger=self._ledger,
                 store=self._run.store,

@@ -142,9 +142,10 @@ def plan_units(
         yield WorkUnit(position, identifier, canonical_json(unit), name)
     if taken and template.prefers_values:
         _log.warning(
-            "%s of the names by %r were taken, as %s: the id of the unit is appended to these",
+            "%s of the names by %r %s taken, as %s: the id of the unit is appended",
             f"{len(taken):,}",
             template.text,
+            "was" if len(taken) == 1 else "were",
             taken[0],
         )
 

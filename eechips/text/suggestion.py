@@ -106,8 +106,9 @@ def suggest_option(name: str, names: Collection[str]) -> str | None:
 
 def nearest_name(name: str, names: Collection[str]) -> str | None:
     """Return the name most like an unknown one; None if no name is similar."""
-    alike = difflib.get_close_matches(name, names, n=1)
-    return alike[0] if alike else None
+    alike = difflib.get_close_matches(name, names, n=5)
+    # Of several the one with the same letters, which were typed in another order.
+    return min(alike, key=lambda other: sorted(other) != sorted(name), default=None)
 
 
 def describe_choices(wanted: str, there: list[str]) -> str:

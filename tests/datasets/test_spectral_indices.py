@@ -79,6 +79,8 @@ def test_names_are_found_in_any_case_unless_two_differ_only_in_it() -> None:
         get_index("bai")
     with pytest.raises(UsageError, match=r"no spectral index 'NDVJ' .*; did you mean 'NDV.*'\?"):
         get_index("NDVJ")
+    with pytest.raises(UsageError, match=r"did you mean 'NDVI'\?"):  # not NMDI, which is as similar
+        get_index("NVDI")
     with pytest.raises(UsageError, match=r"no spectral index 'zzzzzz' .*; write its formula: NAME=FORMULA"):
         get_index("zzzzzz")
 

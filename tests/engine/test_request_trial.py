@@ -59,8 +59,11 @@ def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
 
 
 @pytest.mark.slow
-def test_the_choice_holds_for_the_run_and_is_in_its_description(server: Server, tmp_path: Path) -> None:
-    run = sample(server, tmp_path / "run", estimate=2, confirm=lambda _: True)
+def test_the_choice_holds_for_the_run_and_is_in_its_description(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = sample(server, tmp_path / "run", estimate=2, confirm=lambda _: True, quiet=False)
+    assert capsys.readouterr().err.count("Chosen: ") == 1  # not once more for the units after the estimate
     trial = json.loads((run.path / "run.json").read_text())["request_trial"]
     assert len(trial["costs"]) == 4
     assert all(cost["seconds"] > 0 < cost["bytes"] and cost["eecu_seconds"] > 0 for cost in trial["costs"])
