@@ -10,7 +10,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
-from eechips.storage import safe_component, write_file
+from eechips.storage import check_name, safe_component, write_file
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
 
@@ -115,6 +115,24 @@ class ShardFile:
     bytes: int
     sha256: str
 
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> ShardFile:
+        """Read the fields of a file.
+
+        Raises:
+            ValueError, TypeError: if they are of other types.
+            UsageError: if the name leads out of the folder.
+        """
+        file = ShardFile(**value)
+        if not isinstance(file.name, str) or not _is_count(file.bytes) or not isinstance(file.sha256, str):
+            raise ValueError(f"{json.dumps(value):.200} is no file")
+        check_name(file.name)
+        return file
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class StoredShard:
@@ -136,8 +154,11 @@ class StoredShard:
     def from_json(value: Mapping[str, Any]) -> StoredShard:
         """Read the value that :meth:`to_json` made."""
         own = dict(value)
-        files = tuple(ShardFile(**file) for file in own.pop("files"))
-        return StoredShard(Shard(**own), files)
+        files = tuple(map(ShardFile.from_json, own.pop("files")))
+        shard = Shard(**own)
+        if not isinstance(shard.split, str) or not all(_is_count(own[name]) for name in own if name != "split"):
+            raise ValueError(f"{json.dumps(own):.200} is no shard")
+        return StoredShard(shard, files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +223,9 @@ class PackIndex:
         write_file(folder / INDEX_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+_KINDS = {"format": str, "seed": int, "identity": str, "left_out": dict, "run": dict}
+
+
 def read_index(folder: str | Path) -> PackIndex:
     """Return the index of a pack.
 
@@ -223,11 +247,14 @@ def read_index(folder: str | Path) -> PackIndex:
         value["selected"] = tuple(value["selected"])
         value["fields"] = {name: tuple(values) for name, values in value["fields"].items()}
         value["shards"] = tuple(StoredShard.from_json(shard) for shard in value["shards"])
-        value["files"] = tuple(ShardFile(**file) for file in value["files"])
+        value["files"] = tuple(map(ShardFile.from_json, value["files"]))
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(value[name], kind)]
+        if wrong or not all(_is_count(value[name]) for name in ("shard_count", "shard_bytes", "samples")):
+            raise ValueError(f"{', '.join(wrong) or 'a number'} is of another type")
         return PackIndex(**value)
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no complete pack: {INDEX_NAME} is missing (eechips pack writes it)") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"{path} is not an index of a pack: {error}") from None
 
 

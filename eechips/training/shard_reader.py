@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -29,7 +30,9 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
     module = PACK_FORMATS.get(pack_format)
     for file in stored.files:
         path = folder / file.name
-        size = path.stat().st_size if path.is_file() else None
+        size = None
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size if path.is_file() else None
         if size != file.bytes:
             reason = "it is missing" if size is None else f"it has {size:,} of {file.bytes:,} bytes"
             raise _damaged(path, reason)

@@ -108,7 +108,11 @@ class ShardWriter:
         if self._journal.exists():
             head, *lines = _lines(self._journal) or [self._identity]
             self._check_same(head)
-            return [StoredShard.from_json(line) for line in lines], None
+            journalled = []
+            with contextlib.suppress(ValueError, LookupError, TypeError, UsageError):  # damaged from there on
+                for line in lines:
+                    journalled.append(StoredShard.from_json(line))
+            return journalled, None
         names = {shard.group + self._module.SUFFIX for shard in self._shards}
         names |= {shard.stem + self._module.SUFFIX for shard in self._shards}
         there = sorted(name for name in names if (self._folder / name).exists())
@@ -255,13 +259,16 @@ def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the values of a file of JSON lines, up to a truncated line."""
+    """Return the objects of a file of JSON lines, up to a truncated or damaged line."""
     values = []
     for line in path.read_bytes().splitlines():
         try:
-            values.append(json.loads(line))
+            value = json.loads(line)
         except ValueError:
             break
+        if not isinstance(value, dict):
+            break
+        values.append(value)
     return values
 
 

@@ -759,9 +759,19 @@ def test_metadata_are_one_json_text(run: Run, tmp_path: Path) -> None:
 def test_a_foreign_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no complete pack"):
         read_index(tmp_path)
-    (tmp_path / "shards.json").write_text("[]")
-    with pytest.raises(UsageError, match="is not an index of a pack"):
-        read_index(tmp_path)
+    index = eechips.pack(write_run(tmp_path / "run", pictures(2)), "webdataset", out=tmp_path)
+    true = json.loads((tmp_path / "shards.json").read_text())
+    (shard,) = true["shards"]
+    (file,) = shard["files"]
+    shards: list[Any] = [7, {**shard, "stride": {}}, {**shard, "count": -1}, {**shard, "files": [{}]}]
+    shards += [{**shard, "files": [{**file, **wrong}]} for wrong in ({"name": 1e308}, {"name": "../a"}, {"bytes": "9"})]
+    foreign = [[], *({**true, "shards": [wrong]} for wrong in shards), {**true, "run": []}, {**true, "samples": None}]
+    for value in foreign:
+        (tmp_path / "shards.json").write_text(json.dumps(value))
+        with pytest.raises(UsageError, match="is not an index of a pack"):
+            read_index(tmp_path)
+    (tmp_path / "shards.json").write_text(json.dumps(true))
+    assert read_index(tmp_path) == index
 
 
 JSON_LINES = """
