@@ -73,6 +73,14 @@ def display_styles(info: Mapping[str, Any]) -> tuple[DisplayStyle, ...]:
     return tuple(style for style in styles if not computed & {*style.bands})
 
 
+def class_names(info: Mapping[str, Any]) -> Mapping[int, str]:
+    """Return the names of the classes in which a run drew random points, by its run.json; none if they are unknown."""
+    parameters = info.get("parameters")
+    image = parameters.get("class_image") if isinstance(parameters, Mapping) else None
+    known = find_dataset(str(image).partition(":")[0]) if image else None
+    return known.classes if known is not None else {}
+
+
 def _computed_names(parameters: object) -> set[str]:
     """Return the names of bands whose values are not those that are stored, as for reflectances."""
     if not isinstance(parameters, Mapping):

@@ -21,7 +21,7 @@ from eechips.manifest.chip_pictures import (
     describe_colours,
     encode_png,
 )
-from eechips.manifest.display_styles import display_styles
+from eechips.manifest.display_styles import class_names, display_styles
 from eechips.manifest.frame_rows import FrameChip, draw_caption, draw_head, read_frame_rows, render_frame
 from eechips.manifest.run import Run, open_run
 from eechips.reports.output_path import output_path
@@ -148,8 +148,14 @@ def layout(
         value = column.values[number]
         members["none" if value is None else str(value)].append(number)
     names = sorted(members, key=lambda name: (name == "none", name.zfill(12) if name.isdigit() else name))
+    titles = {str(code): f"{code} {title}" for code, title in class_names(run.info).items()}
+    titles = titles if column.name == "class" else {}
     return [
-        SheetRow(name, _chips(units, sorted(draw_units(members[name], [], columns, seed))), len(members[name]))
+        SheetRow(
+            titles.get(name, name),
+            _chips(units, sorted(draw_units(members[name], [], columns, seed))),
+            len(members[name]),
+        )
         for name in names[:rows]
     ]
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import shapely
 
-from eechips import datasets
 from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.data_source import DEMO_SOURCE
+from eechips.manifest.display_styles import class_names
 from eechips.manifest.run import Run
 from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table, split_table
@@ -199,7 +199,7 @@ def summarize(samples: Samples) -> Summary:
         states=run.counts,
         samples=len(samples),
         layers=tuple(layers.values()),
-        classes=_classes(run) if stratum == "class" else {},
+        classes=class_names(run.info) if stratum == "class" else {},
         stratum=stratum or None,
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
         bounds=bounds_of(grids),
@@ -240,13 +240,6 @@ def _sources(run: Run) -> dict[str, str]:
         return {layer["layer"]: layer["dataset"] for layer in layers if isinstance(layer, dict) and "layer" in layer}
     dataset = parameters.get("dataset")
     return {ONLY: dataset} if isinstance(dataset, str) else {}
-
-
-def _classes(run: Run) -> Mapping[int, str]:
-    """Return the names of the classes of random points."""
-    image = (run.info.get("parameters") or {}).get("class_image")
-    known = datasets.find_dataset(str(image).partition(":")[0]) if image else None
-    return known.classes if known is not None else {}
 
 
 def _stratum(sample: Sample) -> tuple[str, Any]:

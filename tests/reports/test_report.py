@@ -24,6 +24,7 @@ from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.reports.contact_sheet import layout
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
 
@@ -459,6 +460,12 @@ class TestPreview:
     def test_invalid_options_are_refused(self, run: eechips.Run, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=re.escape(message)):
             eechips.preview(run, **options)
+
+    def test_rows_have_the_names_of_the_classes(self, tmp_path: Path) -> None:
+        parameters = {"class_image": "ESA/WorldCover/v200:Map"}
+        units = [({"kind": "point", "class": unit["class"]}, files) for unit, files in finished_run.layered(9)]
+        made = finished_run.write_run(tmp_path, units, recipe="sample", parameters=parameters)
+        assert [row.name for row in layout(made)] == ["0", "10 Tree cover", "20 Shrubland"]  # 0 is no class of the map
 
     def test_a_run_without_chips_has_no_preview(self, tmp_path: Path) -> None:
         with Ledger(tmp_path / LEDGER_NAME) as ledger:
