@@ -30,6 +30,8 @@ PAINTED = DemoStore(UNTIL).ids()
 RECORDS = StubStore(open_sources(None), UNTIL, DemoStore(UNTIL).ids)
 LACKING = [dataset for dataset in datasets.list_datasets() if dataset.id not in PAINTED]
 PLACE = (-105.0, 40.0)
+# The service prints this scale of 0.0951626 degrees, but states 11 km: recorded of it in `test_notebook_values.py`.
+RECORDED_SIZES = {"NASA/SMAP/SPL4SMGP/008": 10593}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_every_dataset_with_a_record_has_a_stub(dataset: Dataset) -> None:
     assert image.properties["system:time_start"] == millis(*map(int, dataset.start.split("-")))
     for name in dataset.default_bands[:2]:
         band, record = (next(b for b in bands if b.name == name) for bands in (image.bands, dataset.bands))
-        size = record.pixel_size or dataset.pixel_size
+        size = RECORDED_SIZES.get(dataset.id) or record.pixel_size or dataset.pixel_size
         assert band.grid.nominal_scale == pytest.approx(size, rel=0.01)
         values = read(image, name)
         if record.classes:

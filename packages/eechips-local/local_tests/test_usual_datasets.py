@@ -121,7 +121,7 @@ USUAL = (
     Facts("OREGONSTATE/PRISM/AN81d", "ppt tmean tmin tmax tdmean vpdmin vpdmax", "float32", (31, 31)),
     Facts("OREGONSTATE/PRISM/AN81m", "ppt tmean tmin tmax tdmean vpdmin vpdmax", "float32", (1, 1)),
     Facts("NASA/ORNL/DAYMET_V4", "dayl prcp srad swe tmax tmin vp", "float32", (31, 31)),
-    Facts("NOAA/CDR/OISST/V2_1", "sst err anom ice", "int16", (31, 31)),
+    Facts("NOAA/CDR/OISST/V2_1", "sst anom ice err", "int16", (31, 31)),
     Facts("NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG", "avg_rad cf_cvg", "float32", (1, 1)),
     Facts("NOAA/VIIRS/DNB/MONTHLY_V1/VCMCFG", "avg_rad cf_cvg", "float32", (1, 1)),
     Facts(

@@ -149,8 +149,11 @@ def test_other_assets_are_no_classifiers(ee: Any, asset: str) -> None:
         with pytest.raises(ee.EEException, match="is not a Classifier"):
             ee.Classifier.load(other).getInfo()
     assert exported(ee, CLASSIFIERS["text"](ee), asset)["state"] == "COMPLETED"
-    for value, kind in ((ee.Image(asset), "an Image"), (ee.FeatureCollection(asset), "a FeatureCollection")):
-        with pytest.raises(ee.EEException, match=f"is not {kind}"):
+    for value, message in (
+        (ee.Image(asset), "is not an Image"),
+        (ee.FeatureCollection(asset), "Expected asset to be a Collection, found 'Classifier'"),
+    ):
+        with pytest.raises(ee.EEException, match=message):
             value.getInfo()
     with pytest.raises(ee.EEException, match="is not an ImageCollection"):
         ee.ImageCollection(asset).getInfo()
