@@ -463,7 +463,10 @@ class TestPreview:
 
     def test_rows_have_the_names_of_the_classes(self, tmp_path: Path) -> None:
         parameters = {"class_image": "ESA/WorldCover/v200:Map"}
-        units = [({"kind": "point", "class": unit["class"]}, files) for unit, files in finished_run.layered(9)]
+        units = [
+            ({"kind": "point", "coordinates": [unit["number"], 0], "class": unit["class"]}, files)
+            for unit, files in finished_run.layered(9)
+        ]
         made = finished_run.write_run(tmp_path, units, recipe="sample", parameters=parameters)
         assert [row.name for row in layout(made)] == ["0", "10 Tree cover", "20 Shrubland"]  # 0 is no class of the map
 
