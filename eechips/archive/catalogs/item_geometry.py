@@ -17,6 +17,7 @@ from eechips.archive.catalogs.extents import union
 from eechips.archive.catalogs.item_json import json_writer
 
 _NEAR = 1e-6  # degrees of rounding between a bbox and its geometry, or beyond 180 and 90
+_LARGEST = 1e300  # of a bbox: JSON's integers have no limit
 _HALF = 180.0
 _POLE = 90.0
 _TYPES = frozenset(
@@ -92,7 +93,7 @@ def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: li
     _, south, _, north = shapely.bounds(shape).tolist()
     if south < -_POLE - _NEAR or north > _POLE + _NEAR:
         raise InvalidItemError("bad geometry", f"latitudes range from {south} to {north}")
-    shape = _rounded(_of_one_kind(shape))
+    shape = _rounded(_of_one_kind(_without_empty(shape)))
     box = _flat(item.get("bbox"))
     if is_across(shape, box):
         shape = within(shape, box)
@@ -128,6 +129,13 @@ def _closed(geometry: Any) -> Any:
     if geometry["type"] == "MultiPolygon" and isinstance(rings, list) and all(isinstance(part, list) for part in rings):
         return {"type": "MultiPolygon", "coordinates": [[ring(part) for part in polygon] for polygon in rings]}
     return geometry
+
+
+def _without_empty(shape: BaseGeometry) -> BaseGeometry:
+    """Return a geometry without parts that are empty, which have no bounds; one that has none is returned unchanged."""
+    parts = shapely.get_parts(shape)
+    is_empty = shapely.is_empty(parts)
+    return type(shape)(list(parts[~is_empty])) if is_empty.any() else shape
 
 
 def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
@@ -174,7 +182,7 @@ def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
     if not isinstance(bbox, list) or len(bbox) not in (4, 6):
         return None
     flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in flat):
+    if not all(type(number) in (int, float) and abs(number) <= _LARGEST for number in flat):
         return None
     west, south, east, north = flat
     return (west, south, east, north) if south <= north else None

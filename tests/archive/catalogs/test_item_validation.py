@@ -108,12 +108,21 @@ def test_invalid_items_are_refused(value: Any, kind: str) -> None:
     assert [found["id"] for found in verdict.items] == ["b", "c"]
 
 
+SQUARE = [[[8, 50], [8.5, 50], [8.5, 50.5], [8, 50.5], [8, 50]]]
+
+
 @pytest.mark.parametrize(
     ("value", "mended", "expected"),
     [
         (changed(bbox=None), ["bbox"], {"bbox": list(BOX)}),
         (changed(bbox=[0, 0, 1, 1]), ["bbox"], {"bbox": list(BOX)}),
         (changed(bbox="8,50,9,51"), ["bbox"], {"bbox": list(BOX)}),
+        (changed(bbox=[10**400, 50, 9, 51]), ["bbox"], {"bbox": list(BOX)}),
+        (
+            changed(geometry={"type": "MultiPolygon", "coordinates": [SQUARE, []]}),
+            ["geometry"],
+            {"bbox": list(BOX), "geometry": {"type": "MultiPolygon", "coordinates": [SQUARE]}},
+        ),
         (changed(bbox=[8.0000001, 50, 8.5, 50.5]), [], {"bbox": [8.0000001, 50, 8.5, 50.5]}),
         (changed(bbox=[8, 50, 0, 8.5, 50.5, 100]), [], {}),
         (changed(links=None), ["links"], {"links": []}),
