@@ -124,14 +124,15 @@ def layered_run(tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
 
 def test_pictures_have_their_name_and_date(page: Callable[..., Any], tmp_path: Path) -> None:
     picture = {"": ("png", finished_run.png_of(np.zeros((3, 16, 16), dtype=np.uint8)))}
-    units = [({"kind": "point", "site": "north", "date": f"2020-06-0{day}T10:00:00Z"}, picture) for day in (5, 9)]
+    days = {"north": "2020-06-05T10:00:00Z", "south": "2020-06-09T10:00:00Z"}
+    units = [({"kind": "point", "site": site, "date": day}, picture) for site, day in days.items()]
     run = finished_run.write_run(tmp_path / "run", units)
     with sqlite3.connect(run.path / LEDGER_NAME) as database:
         database.execute("UPDATE units SET dates = json_array(json_extract(unit, '$.date'))")
     database.close()
     browser = page(path=eechips.report(run))
     captions = [each.text for each in browser.find_elements("css selector", ".cell-name")]
-    assert captions == ["north", "2020-06-05", "north", "2020-06-09"]
+    assert captions == ["north", "2020-06-05", "south", "2020-06-09"]
 
 
 def test_frames_are_a_film_strip(page: Callable[..., Any], layered_run: eechips.Run) -> None:
