@@ -45,9 +45,16 @@ _TOGETHER = 32 << 20  # bytes of pixels that are decoded at a time
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is kept of archives: ``eechips-local/archives`` in the user's folder of caches."""
+    """Return the folder of what is kept of archives: ``eechips-local/archives`` in the user's folder of caches.
+
+    Raises:
+        ArchiveRefusedError: if the user has no home, as in some containers.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "eechips-local" / "archives"
+    try:
+        return (base if base.is_absolute() else Path.home() / ".cache") / "eechips-local" / "archives"
+    except RuntimeError:
+        raise ArchiveRefusedError("There is no home folder to keep files of archives in: set XDG_CACHE_HOME.") from None
 
 
 class RangeCogReader:

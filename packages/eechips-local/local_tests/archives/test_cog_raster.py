@@ -28,7 +28,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_parts import CogParts
-from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead
+from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead, cache_folder
 from eechips_local.archives.file_ranges import FileRanges
 from eechips_local.archives.folder_transport import FileResponse
 from eechips_local.archives.host_pauses import HostPauses
@@ -198,6 +198,13 @@ def test_any_window_of_any_layout_is_rasterios(tmp_path_factory: pytest.TempPath
     with object_host() as host:
         host.objects["a.tif"] = content
         check(content, raster(host, tmp_path_factory.mktemp("kept")), bands, area)
+
+
+def test_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "~nobody-has-this-name")  # stays as it is, as where passwd has no entry
+    with pytest.raises(ArchiveRefusedError, match="set XDG_CACHE_HOME"):
+        cache_folder()
 
 
 def test_bottom_up_file_keeps_its_transform(host: ObjectHost, tmp_path: Path) -> None:
