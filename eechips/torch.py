@@ -225,7 +225,12 @@ class ShardDataset(IterableDataset[Any]):
         return sum(stored.shard.count for stored in self._shards)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration for all workers; each epoch has a different order."""
+        """Set the epoch of the next iteration for all workers; each epoch has a different order.
+
+        Raises:
+            UsageError: if it is no whole number from 0.
+        """
+        check_numbers(epoch=epoch)
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:

@@ -194,7 +194,7 @@ def _requests(foreseen: Forecast) -> str:
     text, least, most = f"about {foreseen.requests:,}", foreseen.least_requests, foreseen.most_requests
     if least is not None and most is not None and least < most:
         text += f" (95%: {least:,} to {most:,})"
-    if least is not None and least < foreseen.left:
+    if foreseen.shares_requests:
         text += ": units that are near each other share some"
     return text + (f"; {foreseen.profile_requests:,} more measure compute" if foreseen.profile_requests else "")
 

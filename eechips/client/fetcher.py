@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
@@ -39,23 +41,16 @@ from eechips.client.http_messages import HttpRequest
 from eechips.client.shared_requests import ChipStack
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
-from eechips.errors import PermanentError, TooLargeError, ValidationError
+from eechips.client.transport import Transport
+from eechips.errors import ConfigurationError, PermanentError, TooLargeError, ValidationError
+from eechips.formats import CHIP_FORMATS
+from eechips.formats.interface import UncertainMaskError
 from eechips.geo.grid import Grid, Part, Window
+from eechips.recipe import Chip
 from eechips.recipe.results import Series, SplittableTable
 
 if TYPE_CHECKING:
     import ee
-
-    from eechips.recipe import Chip
-import threading
-from collections.abc import Hashable
-from dataclasses import dataclass
-
-from eechips.client.transport import Transport
-from eechips.errors import ConfigurationError
-from eechips.formats import CHIP_FORMATS
-from eechips.formats.interface import UncertainMaskError
-from eechips.recipe import Chip
 
 _MOST_SKIPPED = 31
 """Chips of a dataset that are computed at once, at most, before another request for stored pixels is tried."""

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 
 from eechips.cubes.box_cache import CacheSettings
 from eechips.cubes.boxes import BoxLimits
-from eechips.cubes.cube_expressions import Expression, encode_collection, limit_collection, load_collection
-from eechips.cubes.cube_reader import CubeReader
-from eechips.cubes.cube_service import RetryLimits, find_address, find_service
+from eechips.cubes.cube_expressions import (
+    Expression,
+    describe_collection,
+    encode_collection,
+    limit_collection,
+    load_collection,
+    read_description,
+    shows_stored_images,
+)
+from eechips.cubes.cube_reader import CubeImages, CubeReader
+from eechips.cubes.cube_service import PixelService, RetryLimits, find_address, find_service
 from eechips.errors import UsageError
 from eechips.files.local_paths import cache_folder
 from eechips.geo.grid import Grid
@@ -23,16 +35,6 @@ from eechips.text.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     import xarray
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
-
-import numpy.typing as npt
-
-from eechips.cubes.cube_expressions import describe_collection, read_description, shows_stored_images
-from eechips.cubes.cube_reader import CubeImages
-from eechips.cubes.cube_service import PixelService
 
 _TIMES = ("system:time_start", "system:time_end")
 _KINDS = (str, int, float, complex, list, tuple)

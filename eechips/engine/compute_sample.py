@@ -6,7 +6,6 @@ user's cache folder for each kind of run: command, datasets and bands. Runs work
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -274,7 +273,7 @@ def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
     path = _path(endpoint, kind)
     try:
         content = json.loads(path.read_bytes()) if path is not None else {}
-        sums = {figure.name: float(content["sample"][figure.name]) for figure in dataclasses.fields(ComputeSample)}
+        sums = {figure.name: float(content["sample"][figure.name]) for figure in fields(ComputeSample)}
         if not all(math.isfinite(figure) and figure >= 0.0 for figure in sums.values()):
             return None
         assignments, units = int(sums.pop("assignments")), int(sums.pop("units"))
@@ -297,7 +296,7 @@ def save_recorded_compute(endpoint: str, kind: str, recorded: RecordedCompute) -
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, (json.dumps({"kind": kind, **dataclasses.asdict(recorded)}, indent=2) + "\n").encode())
+        write_file(path, (json.dumps({"kind": kind, **asdict(recorded)}, indent=2) + "\n").encode())
     except (OSError, StorageError, UsageError):
         return False
     return True

@@ -96,20 +96,21 @@ class ConnectedRun:
             executor = stack.enter_context(_make_executor(run))
             compute = self._monitor_compute(stack, run.session)
             began = time.monotonic()
-            planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
-            if is_planned and config.extend:
-                self._extend(run, is_complete=is_complete)
-            if self.is_unchanged:
-                return True
-            if is_planned:
-                if planner is None and self._ledger.is_partial and not run.is_interactive:
+            plans = not is_planned or config.extend or self._ledger.is_partial
+            with PlanningReport(run.session.throttle) if plans else contextlib.nullcontext():
+                planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
+                if is_planned and config.extend:
+                    self._extend(run, is_complete=is_complete)
+                if self.is_unchanged:
+                    return True
+                if is_planned and planner is None and self._ledger.is_partial and not run.is_interactive:
                     self._complete_plan()
+                elif not is_planned and planner is None:
+                    self._plan()
+                elif not is_planned and planner is not None and partial is None:
+                    planner.begin()
+            if is_planned:
                 recover(self._ledger, run.store, run.session.throttle, self._log, run.interrupt)
-            elif planner is None:
-                self._plan()
-            elif partial is None:
-                planner.begin()
-            self._planning.close()
             if trial is not None:
                 self._ledger.note(REQUEST_TRIAL, trial.to_json())
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
@@ -144,8 +145,10 @@ class ConnectedRun:
         target = session.connection.target
         discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
-        self._planning = stack.enter_context(PlanningReport(session.throttle))
-        trial = None if is_planned else self._try_requests(session)
+        trial = None
+        if not is_planned:
+            with PlanningReport(session.throttle):
+                trial = self._try_requests(session)
         chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
         if is_planned:
             chosen = self._ledger.meta().get(REQUEST_TRIAL)

@@ -86,6 +86,7 @@ class Forecast:
         least_requests: lower end of the 95% confidence range of ``requests``.
         most_requests: upper end.
         profile_requests: requests that tell the compute of others, apart from ``requests``.
+        shares_requests: whether units that are near each other share requests.
     """
 
     tried: int
@@ -101,6 +102,7 @@ class Forecast:
     least_requests: int | None = None
     most_requests: int | None = None
     profile_requests: int = 0
+    shares_requests: bool = False
 
 
 TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}

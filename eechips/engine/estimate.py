@@ -435,6 +435,7 @@ def forecast_rest(
         least_requests=round(left * ends[0]),
         most_requests=round(left * ends[1]),
         profile_requests=expect_requests(profiled, seconds),
+        shares_requests=joined is not None,
     )
 
 

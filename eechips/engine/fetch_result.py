@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eechips.client import retry
 from eechips.client.chip_parts import lies_beyond
 from eechips.client.error_classification import raising_recipe_errors
+from eechips.client.export_place import ExportPlace
+from eechips.client.export_tasks import export_obstacle, read_rows, start_export
 from eechips.client.fetcher import Fetcher, StoredChip
-from eechips.errors import RecipeError
+from eechips.client.transport import Transport
+from eechips.engine.outcome import Outcome, StartedExports
+from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import PermanentError, RecipeError, TooLargeError, ValidationError
+from eechips.files.temporary_names import Writer
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
 from eechips.formats.interface import DecodedChip, UncertainMaskError
 from eechips.formats.raster import check_certain, paste_parts
 from eechips.geo.grid import Part
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
+from eechips.storage import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from eechips.client.shared_requests import SharedChip
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-
-from eechips.client import retry
-from eechips.client.export_place import ExportPlace
-from eechips.client.export_tasks import export_obstacle, read_rows, start_export
-from eechips.client.transport import Transport
-from eechips.engine.outcome import Outcome, StartedExports
-from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import PermanentError, TooLargeError, ValidationError
-from eechips.files.temporary_names import Writer
-from eechips.manifest.unit_record import WorkUnit
-from eechips.storage import ObjectStore
 
 
 def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:

@@ -21,7 +21,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger_queries import RecordedResult
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
-from eechips.manifest.unit_record import FILE, FRAME, LAYER_COLUMNS, LISTS, RECORD, Column, Record, State
+from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LAYER_COLUMNS, LISTS, RECORD, Column, Record, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
 from eechips.storage.received_files import parse_json
@@ -103,6 +103,21 @@ def _values(reported: Mapping[str, Any], columns: Iterable[Column]) -> dict[str,
     return values
 
 
+def _metadata(reported_file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a file, as :func:`eechips.engine.outcome_records.layer_facts` does.
+
+    Raises:
+        ValueError: if a value is not as the ledger holds it.
+    """
+    facts = dict.fromkeys(LAYER_COLUMNS) | _values(reported_file, (*FILE, *FRAME))
+    frames = reported_file.get("frames")
+    if frames is None:
+        return facts
+    if not frames or not all(isinstance(frame.get("frame"), int) for frame in frames):
+        raise ValueError("its frames have no numbers")
+    return facts | {"frames": [_values(frame, FRAME_VALUES) for frame in frames]}
+
+
 def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
     result_name(first)
     if "files" not in reported:
@@ -113,7 +128,7 @@ def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
             sha256=stored["sha256"],
             size=stored["bytes"],
             layer=str(reported_file.get("layer") or ""),
-            metadata=json.dumps(dict.fromkeys(LAYER_COLUMNS) | _values(reported_file, (*FILE, *FRAME))),
+            metadata=json.dumps(_metadata(reported_file)),
         )
         for reported_file in reported["files"]
         for stored in (_values(reported_file, _STORED),)

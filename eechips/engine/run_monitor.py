@@ -17,15 +17,36 @@ from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
 
 if TYPE_CHECKING:
-    from eechips.client.throttle import Throttle
     from eechips.engine.quota_sharing import QuotaSharing
+    from eechips.engine.run_context import RunControl
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
 _FEW = 3  # rejections that are normal at any limit
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
 
 
-class RunMonitor(RunFeature):
+class _ResultWatch(RunFeature):
+    """A feature that counts what the service has rejected since the last result."""
+
+    _rejected_before = 0
+
+    def start(self, run: RunControl) -> None:
+        """Count from here: the session may have planned, or made another run."""
+        super().start(run)
+        self._note_result()
+
+    def _note_result(self) -> None:
+        self._rejected_before = self.run.throttle.rejected
+
+    @property
+    def _rejected(self) -> int:
+        """Rejections since the last result; 0 if there are no more than the search for the limit causes."""
+        throttle = self.run.throttle
+        count = throttle.rejected - self._rejected_before
+        return count if count > max(_FEW, throttle.limit) else 0
+
+
+class RunMonitor(_ResultWatch):
     """Report settled and failed units, slots, throughput and pauses; each change of state once.
 
     Args:
@@ -37,13 +58,12 @@ class RunMonitor(RunFeature):
         self._executor, self._sharing, self._is_verbose, self._clock = executor, sharing, verbose, time.monotonic
         self._is_offline = self._is_restricted = False
         self._wait_reported: float | None = None
-        self._rejected_before = 0
         self._shown_notices: tuple[str | None, str | None] = (None, None)
         self._throughput_logged = time.monotonic()
 
     def settle(self, records: Sequence[Record]) -> None:
         """Count settled units; log failures."""
-        self._rejected_before = self.run.throttle.rejected
+        self._note_result()
         for record in records:
             self.run.progress.settle(failed=record.state.is_failure)
             if record.state.is_failure:
@@ -89,8 +109,7 @@ class RunMonitor(RunFeature):
         throttle = self.run.throttle
         if throttle.offline_since is not None:
             return "no connection"
-        count = throttle.rejected - self._rejected_before
-        rejected = f"{count:,} rejected (429) since the last result" if is_rejecting(throttle, count) else ""
+        rejected = f"{self._rejected:,} rejected (429) since the last result" if self._rejected else ""
         asked = f"the service asks to wait {format_duration(left)}" if (left := throttle.pause_left) >= 1.0 else ""
         return ", ".join(filter(None, (rejected, asked)))
 
@@ -134,11 +153,6 @@ class RunMonitor(RunFeature):
             self.run.progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
 
-def is_rejecting(throttle: Throttle, count: int) -> bool:
-    """Return whether so many rejections since the last result are more than the search for the limit causes."""
-    return count > max(_FEW, throttle.limit)
-
-
 SILENCE = 60.0
 """Seconds without a finished unit until the first message; each further one waits twice as long."""
 
@@ -147,13 +161,12 @@ _COLLECTION = re.compile(r"\bImageCollection\s*\(")
 _BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geometry)\s*\(")
 
 
-class SlowUnitReports(RunFeature):
+class SlowUnitReports(_ResultWatch):
     """Tell the user of units that take long, while no unit finishes; with the first message also advice."""
 
     def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._advice, self._clock = advice, clock
         self._began: dict[int, tuple[float, str]] = {}
-        self._rejected_before = 0
         self._quiet_since = clock()
         self._pause = SILENCE
 
@@ -197,13 +210,12 @@ class SlowUnitReports(RunFeature):
         """Note which units have ended."""
         for unit in each_unit(events):
             self.end(unit.position)
-            self._rejected_before = self.run.throttle.rejected
+            self._note_result()
 
     def watch(self) -> None:
         """Report, unless the service cannot be reached, asks to wait, or rejects the requests."""
         throttle = self.run.throttle
-        is_rejecting_all = is_rejecting(throttle, throttle.rejected - self._rejected_before)
-        if throttle.offline_since is not None or throttle.pause_left > 0.0 or is_rejecting_all:
+        if throttle.offline_since is not None or throttle.pause_left > 0.0 or self._rejected:
             self.wait()
         elif (text := self.message()) is not None:
             self.run.log.write("slow", text=text)

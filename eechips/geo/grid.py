@@ -7,16 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from pyproj import CRS
 
-from eechips.geo.crs import parse_crs as parse_crs
-from eechips.geo.crs import project as project
-from eechips.geo.crs import unproject as unproject
+if TYPE_CHECKING:
+    from pyproj import CRS
 
 Transform = tuple[float, float, float, float, float, float]
 """``(a, b, c, d, e, f)``: x = a*column + b*row + c and y = d*column + e*row + f, for pixel corners.
@@ -238,7 +236,7 @@ METRES_PER_DEGREE = 6_378_137.0 * math.pi / 180.0
 def nominal_scale(grid: Grid) -> float:
     """Return the edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` does."""
     a, b, _, d, e, _ = grid.transform
-    return math.sqrt(abs(a * e - b * d)) * metres_per_unit(parse_crs(grid.crs))
+    return math.sqrt(abs(a * e - b * d)) * metres_per_unit(_parsed(grid))
 
 
 def metres_per_unit(crs: CRS) -> float:
@@ -260,7 +258,7 @@ def wrap_longitude(grid: Grid) -> Grid:
     """Move a window of degrees beyond the antimeridian by 360 degrees, to where the service expects it."""
     a, b, c, d, e, f = grid.transform
     centre = grid.xy(grid.width / 2, grid.height / 2)[0]
-    turns = math.floor((centre + TURN / 2) / TURN) if _is_geographic(grid) else 0
+    turns = math.floor((centre + TURN / 2) / TURN) if _parsed(grid).is_geographic else 0
     return Grid(grid.crs, (a, b, c - TURN * turns, d, e, f), grid.width, grid.height) if turns else grid
 
 
@@ -270,7 +268,7 @@ def antimeridian_columns(grid: Grid) -> tuple[int, ...]:
     They are those of 180 degrees, and of -180 degrees for a grid that begins before it; none for other grids.
     """
     a, b, c, _, _, _ = grid.transform
-    if b != 0.0 or a <= 0.0 or not _is_geographic(grid):
+    if b != 0.0 or a <= 0.0 or not _parsed(grid).is_geographic:
         return ()
     columns = (math.ceil((edge - Fraction(c)) / Fraction(a) - Fraction(1, 2)) for edge in (-TURN // 2, TURN // 2))
     return tuple(column for column in columns if 0 < column < grid.width)
@@ -279,13 +277,13 @@ def antimeridian_columns(grid: Grid) -> tuple[int, ...]:
 def columns_around_earth(grid: Grid) -> int | None:
     """Return how many columns of a grid in degrees go around the Earth; None if no whole number does."""
     a, b, *_ = grid.transform
-    if b != 0.0 or a <= 0.0 or not _is_geographic(grid):
+    if b != 0.0 or a <= 0.0 or not _parsed(grid).is_geographic:
         return None
     columns = TURN / a
     return round(columns) if abs(columns - round(columns)) < 1e-6 * columns else None
 
 
-def _is_geographic(grid: Grid) -> bool:
+def _parsed(grid: Grid) -> CRS:
     from eechips.geo.crs import parse_crs  # pyproj, for which workers of windows have no memory
 
-    return parse_crs(grid.crs).is_geographic
+    return parse_crs(grid.crs)

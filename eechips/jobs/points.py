@@ -234,7 +234,11 @@ class PointValues(BuiltinRecipe[PointsOptions]):
                 yield {**shared, **own, "start": start, "end": end}
 
     def _complete_rows(self, moments: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int64]:
-        """Return the indices of rows with a place and, if rows have dates, a date; warn of others; raise if all are."""
+        """Return the indices of rows with a place and, if rows have dates, a date; warn of the others.
+
+        Raises:
+            RegionError: if no row has them.
+        """
         has_place = ~shapely.is_missing(self.places.geometries)
         rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
         if not len(rows):

@@ -7,14 +7,11 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Unit, unit_value
 from eechips.recipe.units import COMPLETES
-
-if TYPE_CHECKING:
-    from eechips.manifest.ledger import Ledger
 
 EXTENSIONS = "extensions"
 """In the ledger and in run.json, of runs that were extended: a list of the plans, see :class:`PlanPart`."""

@@ -39,7 +39,8 @@ class History:
         limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: commands that settled units.
-        busy: seconds of these between the first and the last unit of each command, without planning.
+        rate: units settled a second over the whole run, between the first and the last one of each command: without
+            planning, and without the units of the first second, which took longer; None if there are too few.
         recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
         failed: units that failed, in each interval.
         rejected: requests that the service rejected in each interval, as far as looks every few seconds tell; empty for
@@ -52,21 +53,10 @@ class History:
     limits: tuple[float, ...]
     duration: float
     commands: int
-    busy: float
+    rate: float | None
     recent: float | None
     failed: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
-
-    @property
-    def rate(self) -> float | None:
-        """Units settled a second, over the whole run, while units were fetched."""
-        settled = sum(rate * length for rate, length in zip(self.rates, self._lengths, strict=True))
-        return settled / self.busy if self.busy > 0 and settled > 1 else None
-
-    @property
-    def _lengths(self) -> Iterator[float]:
-        for number in range(len(self.rates)):
-            yield min(self.seconds, self.duration - number * self.seconds)
 
 
 def _settled(database: Connection) -> list[tuple[int, int, int]]:
@@ -127,9 +117,12 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
         interval = min(int(axis.place(second) / length), count - 1)
         counts[interval] += number
         failed[interval] += failures
-    firsts: dict[int, int] = {}
-    for second, _ in settled:
-        firsts.setdefault(axis.stretch(second), second)
+    firsts: dict[int, int] = {}  # units of the first second, by the command
+    busy = 0.0
+    for second, number in settled:
+        if (command := axis.stretch(second)) not in firsts:
+            firsts[command] = number
+            busy += axis.ends[command] - second - 1.0
     lengths = [min(length, axis.duration - number * length) for number in range(count)]
     looks = _looks(log, axis)
     since = max(now - _RECENT, axis.begins[-1]) if axis.begins else now
@@ -141,7 +134,7 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
         limits=_means([(at, limit) for at, _, limit, _ in looks], length, count),
         duration=axis.duration,
         commands=len(axis.begins),
-        busy=sum(axis.ends[number] - first for number, first in firsts.items()),
+        rate=(sum(number for _, number in settled) - sum(firsts.values())) / busy if busy else None,
         recent=recent / max(1.0, now - since) if recent else None,
         failed=tuple(failed),
         rejected=_sums([(at, rejected) for at, *_, rejected in looks], length, count),

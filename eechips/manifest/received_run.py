@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.database import Connection, list_tables
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import FILE, FRAME, LARGEST, MANIFEST, Column, State
+from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
 from eechips.storage.received_files import parse_json, read_json
 
@@ -244,7 +244,7 @@ def _invalid_metadata() -> str:
 
 def _invalid_frames() -> str:
     """Return the condition for a list of frames, in the metadata of a file, that no run has recorded."""
-    wrong = " OR ".join(_wrong_json(column, "f.value") for column in (*FILE, *FRAME) if column.of_frame)
+    wrong = " OR ".join(_wrong_json(column, "f.value") for column in FRAME_VALUES)
     unnumbered = "json_type(f.value, '$.frame') IS NOT 'integer'"
     condition = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {unnumbered} END"
     return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {condition})"

@@ -351,6 +351,9 @@ FRAME = (
 FILE = tuple(sorted((each for each in RECORD if each.layer_order is not None), key=attrgetter("layer_order")))
 """Columns of a file, in the manifest and in ``layers.parquet``."""
 
+FRAME_VALUES = tuple(column for column in (*FILE, *FRAME) if column.of_frame)
+"""Columns of which each frame of a file with several has a value of its own."""
+
 MANIFEST = (*PLAN, *RECORD)
 """Columns of a unit in the ledger and in ``manifest.parquet``, which adds those of the units' values."""
 

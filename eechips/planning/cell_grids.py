@@ -185,7 +185,7 @@ class GlobalGrid:
         return {"cells": f"{self.kind}:{size}"}
 
     def list_places(self, region: BaseGeometry) -> list[SamplePlace]:
-        """Return the centres of cells in a region, by index or id; of squares by zone, from north to south and west."""
+        """Return the centres of cells in a region: by index or id, or by zone, from north to south and west to east."""
         list_cells = {H3: _list_hexagons, S2: _list_s2_cells, MGRS: _list_squares}[self.kind]
         names, centres = list_cells(region, self.size)
         return [

@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import mix_bits
-from eechips.geo.grid import Grid, Window, parse_crs, unproject
+from eechips.geo.crs import parse_crs, unproject
+from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.maps import MapBand, is_class
 from eechips.planning.samplers import DIGITS, PointStream

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import shapely
 
 from eechips.datasets import Kind
-from eechips.geo.grid import Grid, nominal_scale, unproject
+from eechips.geo.crs import unproject
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask

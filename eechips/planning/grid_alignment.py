@@ -18,7 +18,8 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale, parse_crs, project, utm_crs
+from eechips.geo.crs import parse_crs, project
+from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale, utm_crs
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.geo.grid import Grid, project, unproject
+from eechips.geo.crs import project, unproject
+from eechips.geo.grid import Grid
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.band_selection import TYPE_NAMES

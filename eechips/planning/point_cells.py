@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from eechips.geo.crs import project
 from eechips.geo.ellipsoid import normals_of
-from eechips.geo.grid import Grid, project
+from eechips.geo.grid import Grid
 from eechips.planning.zones import ZoneShapes
 
 Indices = npt.NDArray[np.int64]

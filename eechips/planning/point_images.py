@@ -12,7 +12,8 @@ import ee
 import numpy as np
 import numpy.typing as npt
 
-from eechips.geo.grid import Grid, nominal_scale, parse_crs, project, unproject
+from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import planning_requests
 from eechips.planning.expressions import LayerImages, box_around, chip_reach, grid_interior, sort_nearest_first
 from eechips.planning.grid_alignment import GridAlignment

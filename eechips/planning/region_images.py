@@ -17,8 +17,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.client.chip_parameters import grid_rectangle
 from eechips.errors import RegionError
+from eechips.geo.crs import parse_crs, unproject
 from eechips.geo.footprints import footprints
-from eechips.geo.grid import Grid, metres_per_unit, parse_crs, unproject
+from eechips.geo.grid import Grid, metres_per_unit
 from eechips.planning import inventory
 from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.inventory import Scene

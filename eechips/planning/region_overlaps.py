@@ -13,7 +13,8 @@ import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.grid import Grid, columns_around_earth, unproject
+from eechips.geo.crs import unproject
+from eechips.geo.grid import Grid, columns_around_earth
 from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longitudes
 from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, Region, planar_geometry

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.grid import TURN, Grid, Window, antimeridian_columns, parse_crs, project, unproject
+from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.grid import TURN, Grid, Window, antimeridian_columns
 
 BLOCK = 256
 """Pixels a side of the tiles in which Earth Engine stores and computes images.

@@ -155,7 +155,7 @@ class ObjectStore:
         One listing covers the common prefix of the folders.
 
         Raises:
-            ConfigurationError: if the store does not respond, or with objects that were not asked for.
+            ConfigurationError: if the store does not respond, or responds with objects that were not asked for.
         """
         keys = ["" if folder == "." else folder for folder in folders]
         if not keys:

@@ -209,7 +209,7 @@ def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return the number of this process, and the number of processes that train together.
 
     Raises:
-        UsageError: if the first is not below the second.
+        UsageError: if one is no whole number from 0, or the first is not below the second.
     """
     if rank is None and world_size is None:
         texts = {name: os.environ.get(name) or default for name, default in ((RANK, "0"), (WORLD_SIZE, "1"))}
@@ -234,7 +234,7 @@ def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return the number of a process, and the number of processes that train together; None is the first, or one.
 
     Raises:
-        UsageError: if the first is not below the second.
+        UsageError: if one is no whole number from 0, or the first is not below the second.
     """
     rank, world_size = rank or 0, world_size or 1
     check_numbers(rank=rank, world_size=world_size)

@@ -11,6 +11,7 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import check_name, safe_component, write_file
+from eechips.storage.received_files import parse_json
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
 
@@ -234,7 +235,7 @@ def read_index(folder: str | Path) -> PackIndex:
     """
     path = Path(folder) / INDEX_NAME
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
         value["layers"] = {
             name: PackLayer(
                 tuple(layer["suffixes"]),
@@ -290,13 +291,19 @@ def metadata_of(sample: Sample) -> str:
 
 
 def _uniform(value: Any) -> Any:
-    """Return a value in which lists of different types are JSON texts: Arrow has no type for them."""
+    """Return a value in which lists for which Arrow has no type, as of numbers and texts, are JSON texts."""
+    import pyarrow as pa
+
     if isinstance(value, Mapping):
         return {name: _uniform(item) for name, item in value.items()}
     if not isinstance(value, list | tuple):
         return value
-    kinds = {float if type(item) is int else type(item) for item in value if item is not None}
-    return canonical_json(value) if len(kinds) > 1 else [_uniform(item) for item in value]
+    items = [_uniform(item) for item in value]
+    try:
+        pa.array(items)
+    except (pa.ArrowException, OverflowError):
+        return canonical_json(value)
+    return items
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -30,9 +29,10 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
     module = PACK_FORMATS.get(pack_format)
     for file in stored.files:
         path = folder / file.name
-        size = None
-        with contextlib.suppress(OSError):
+        try:
             size = path.stat().st_size if path.is_file() else None
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
         if size != file.bytes:
             reason = "it is missing" if size is None else f"it has {size:,} of {file.bytes:,} bytes"
             raise _damaged(path, reason)
@@ -45,9 +45,11 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
             if entry is None:
                 break
             _check(entry)
-        except EechipsError:
+        except (EechipsError, MemoryError):
             raise
         except Exception as error:  # the packages of the formats raise errors of any kind
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the data
+                raise StorageError(f"{shard_path} cannot be read: {error.strerror}") from error
             raise _damaged(shard_path, " ".join(str(error).split())[:200] or type(error).__name__) from error
         count += 1
         yield entry

@@ -61,7 +61,12 @@ class TorchStream(IterableDataset[Any]):
         return self._items.classes
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration for all workers; each epoch has a different order."""
+        """Set the epoch of the next iteration for all workers; each epoch has a different order.
+
+        Raises:
+            UsageError: if it is no whole number from 0.
+        """
+        check_numbers(epoch=epoch)
         self._epoch.fill_(epoch)
         self._ordinals, self._plan = {}, None
 
@@ -102,9 +107,10 @@ class TorchStream(IterableDataset[Any]):
             if state.get(name) != value:
                 raise UsageError(f"the state is that of another stream: {name} {state.get(name)} there, {value} here")
         check_numbers(**{name: state.get(name) for name in ("epoch", "workers")})
-        if len(state["ordinals"]) != state["workers"]:
-            raise UsageError(f"the state has {len(state['ordinals'])} places for {state['workers']} workers")
-        check_numbers(**{f"ordinals[{worker}]": ordinal for worker, ordinal in enumerate(state["ordinals"])})
+        ordinals = state.get("ordinals")
+        if not isinstance(ordinals, Sequence) or len(ordinals) != state["workers"]:
+            raise UsageError(f"the state has no places for {state['workers']} workers, but {ordinals!r:.80}")
+        check_numbers(**{f"ordinals[{worker}]": ordinal for worker, ordinal in enumerate(ordinals)})
         self.set_epoch(state["epoch"])
         self._workers.fill_(state["workers"])
         self._state, self._plan = dict(state), state.get("plan")
@@ -123,7 +129,7 @@ class TorchStream(IterableDataset[Any]):
                     f"epoch {epoch} was begun with {self._state['workers']} workers, each of which reads a part of it:"
                     f" num_workers={self._state['workers']} continues it, not {workers}"
                 )
-            ordinal, plan = self._state["ordinals"][worker], self._state["plan"]
+            ordinal, plan = self._state["ordinals"][worker], self._state.get("plan")
         self._workers.fill_(workers)
         self.stream.epoch = epoch
         parent = None if info is None else os.getppid()

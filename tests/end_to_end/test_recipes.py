@@ -12,7 +12,7 @@ from PIL import Image
 
 import eechips
 from eechips.errors import RecipeError, UsageError
-from eechips.geo.grid import project
+from eechips.geo.crs import project
 from local_tests.support.local_earth_engine import Server
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

@@ -248,6 +248,26 @@ def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: 
 
 
 @pytest.mark.slow
+def test_frames_of_a_file_are_joined(tmp_path: Path, service: Service) -> None:
+    chip = 'Chip(ee.Image(number + n), grid=GRID, format="tif", sources=(f"A/{n}",), frame=Frame(n, clear=n / 4))'
+    text = LAYERS.replace(
+        "from eechips import Chip, Grid, Table",
+        "from eechips import Grid\nfrom eechips.recipe import Chip, Frame, FrameStack",
+    )
+    text = text[: text.index("    image = ")] + f"    return FrameStack(tuple({chip} for n in range(2)))\n"
+    lines, out = layered(tmp_path, service, text), tmp_path / "out"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(make(lines, out)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl")
+    assert done.exit_code == 0, done.output
+    alone = eechips.run(
+        tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, executor="threads", quiet=True
+    )
+    joined = eechips.open_run(out)
+    assert joined.layers["frame"].tolist() == [0, 1] * 4
+    pd.testing.assert_frame_equal(joined.layers, alone.layers)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["image", "target"])
 def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path, service: Service, layer: str) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
@@ -299,6 +319,10 @@ def test_an_outcome_has_values_that_a_ledger_holds() -> None:
         "valid_fraction": [float("nan"), 1e300, "x"], "bands": ["B4", [1], {}], "transform": [[1.0], [[]] * 6],
         "finished": ["/etc/passwd", "", 5], "sha256": [None, 7], "crs": [[]], "file": [7, "../a.tif"],
     }  # fmt: skip
+    stored = {name: OUTCOME[name] for name in ("file", "bytes", "sha256")}
+    for frames in ([], [5], [{}], [{"frame": "0"}], [{"frame": 0, "valid_fraction": "x"}], {"frame": 0}, 5):
+        with pytest.raises(UsageError):
+            ReportedOutcome.parse({**OUTCOME, "files": [{**stored, "frames": frames}]})
     for name, values in wrong.items():
         for value in values:
             with pytest.raises(UsageError):

@@ -54,6 +54,29 @@ def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
     assert "filterBounds" not in again
 
 
+def test_rejections_before_the_units_are_not_told_again() -> None:
+    """Planning, or an earlier run of the session, has met the limit."""
+    shown, now = io.StringIO(), [0.0]
+    throttle = Throttle(None, QuotaLimits(4, 4), clients=1, clock=lambda: now[0])
+    throttle.lead(1, is_learned=False)
+    for _ in range(9):
+        with throttle.client(0).permit() as permit:
+            permit.status = 429
+    progress = Progress(9, 0, 4, stream=shown, clock=lambda: now[0])
+    control: Any = SimpleNamespace(
+        throttle=throttle, progress=progress, log=SimpleNamespace(write=lambda *_, **__: None)
+    )
+    monitor, slow = RunMonitor(Slow(throttle, now)), SlowUnitReports(str, lambda: now[0])
+    monitor.start(control)
+    slow.start(control)
+    slow.begin(planned(0))
+    now[0] = 70.0
+    monitor.watch()
+    slow.watch()
+    assert "rejected" not in shown.getvalue()
+    assert "No unit has finished" in shown.getvalue()
+
+
 def test_a_finished_unit_resets_the_minute() -> None:
     now = [0.0]
     slow = SlowUnitReports(str, lambda: now[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +22,12 @@ edges = st.sampled_from([0.6, 1.0, 10.0, 30.0, 926.625433055833, 8.9831528411952
 
 # affine 3 warns of its own ``*``, which rasterio 1.4 still uses.
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+def test_grids_are_made_without_pyproj() -> None:
+    """Workers of windows have no memory for it."""
+    code = "import sys, eechips.geo.grid; sys.exit('pyproj' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @st.composite

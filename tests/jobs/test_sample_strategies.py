@@ -23,7 +23,8 @@ from pystac.extensions.grid import GridExtension
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.geo.grid import Grid, project, unproject
+from eechips.geo.crs import project, unproject
+from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from eechips.planning.cell_grids import MajorTomGrid
 from eechips.planning.class_pool import ClassPool

@@ -60,7 +60,7 @@ def test_pauses_between_commands_are_left_out(tmp_path: Path) -> None:
     found = read_history(tmp_path, BEGAN + 2 * day)
     assert found.rates == (3.0,) * 10 + (2.0,) * 5
     assert (found.duration, found.commands) == (15.0, 2)
-    assert found.rate == pytest.approx(40 / 15)
+    assert found.rate == pytest.approx(35 / 13)  # of each command, without its first second
 
 
 def test_planning_does_not_slow_the_speed(tmp_path: Path) -> None:
@@ -68,6 +68,12 @@ def test_planning_does_not_slow_the_speed(tmp_path: Path) -> None:
     times = [60 + n / 2 for n in range(10)] + [1060 + n / 2 for n in range(10)]
     make(tmp_path, times, log=[(0, "started"), (1000, "started")])
     assert read_history(tmp_path, BEGAN + 2000).rate == pytest.approx(2.0)
+
+
+def test_a_burst_has_no_speed(tmp_path: Path) -> None:
+    """Two commands whose 40 units were all in flight for half a minute, and ended in one second."""
+    make(tmp_path, [30.0] * 40 + [1030.0] * 40, log=[(0, "started"), (1000, "started")])
+    assert read_history(tmp_path, BEGAN + 2000).rate is None
 
 
 @pytest.mark.slow

@@ -110,12 +110,14 @@ def test_labels_are_files_of_their_own_in_webdataset(run: Run, tmp_path: Path) -
 
 
 def test_metadata_have_no_lists_of_different_types(tmp_path: Path) -> None:
-    unit = {"kind": "point", "where": {"": [["system:band_names", "has", ["B"]]]}, "numbers": [1, 0.5, None]}
+    where, mixed = [["system:band_names", "has", ["B"]]], [[1, 2], ["a"]]
+    unit = {"where": {"": where}, "numbers": [1, 0.5, None], "lists": mixed, "objects": [{"v": 1}, {"v": "x"}]}
     run = write_run(tmp_path / "run", [(unit, pictures(1)[0][1])])
     (sample,) = read_samples(run)
     metadata = json.loads(metadata_of(sample))
     assert pa.Table.from_pylist([metadata]).to_pylist() == [metadata]  # as Hugging Face's reader of WebDataset does
-    assert metadata["unit"]["where"] == {"": ['["system:band_names","has",["B"]]']}
+    texts = [metadata["unit"]["where"][""][0], metadata["unit"]["lists"], metadata["unit"]["objects"]]
+    assert list(map(json.loads, texts)) == [*where, mixed, unit["objects"]]
     assert metadata["unit"]["numbers"] == [1, 0.5, None]
 
 

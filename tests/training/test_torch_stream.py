@@ -198,6 +198,11 @@ def test_another_number_of_workers_cannot_go_on(tmp_path: Path) -> None:
         iter(resumed)
     with pytest.raises(UsageError, match="seed 0 there, 1 here"):
         eechips.torch.stream(run, seed=1).load_state_dict(chips.state_dict())
+    for wrong in ({"ordinals": None}, {"ordinals": [-1]}, {"workers": 1.5}):
+        with pytest.raises(UsageError):
+            chips.load_state_dict({**chips.state_dict(), **wrong})
+    with pytest.raises(UsageError, match="`epoch` is a whole number from 0, not -1"):
+        chips.set_epoch(-1)
     resumed.set_epoch(1)  # has no such state
     assert len(list(resumed)) == 9
     extended = eechips.torch.stream(write_run(tmp_path / "extended", layered(12)))

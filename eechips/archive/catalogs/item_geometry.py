@@ -93,7 +93,7 @@ def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: li
     _, south, _, north = shapely.bounds(shape).tolist()
     if south < -_POLE - _NEAR or north > _POLE + _NEAR:
         raise InvalidItemError("bad geometry", f"latitudes range from {south} to {north}")
-    shape = _rounded(_of_one_kind(_without_empty(shape)))
+    shape = _rounded(_without_empty(_of_one_kind(_without_empty(shape))))
     box = _flat(item.get("bbox"))
     if is_across(shape, box):
         shape = within(shape, box)

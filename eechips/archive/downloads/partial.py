@@ -198,7 +198,13 @@ class PartialFile:
             version = None if content["version"] is None else FileVersion(**content["version"])
             if version is not None and not isinstance(version.total, int | None):
                 raise TypeError(version.total)
-        except (FileNotFoundError, ValueError, LookupError, TypeError):  # damaged, or of another version of eechips
+        except (
+            FileNotFoundError,
+            ArithmeticError,
+            ValueError,
+            LookupError,
+            TypeError,
+        ):  # damaged, or another version's
             return
         self.failures = failures
         if version is None or not set(self._wanted) <= set(wanted):

@@ -130,7 +130,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "credentials",
         ErrorAction.CREDENTIALS,
-        "the credentials are refused: they have expired, or were revoked",
+        "the credentials are refused: they may have expired, or been revoked",
         _AUTHENTICATE,
         _REASONS,
         Example(

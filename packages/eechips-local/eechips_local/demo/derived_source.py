@@ -78,7 +78,7 @@ class DerivedSource:
     def pick(
         self, bands: Sequence[int], columns: Integers, rows: Integers, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """See ``stored.PixelSource``."""
+        """See ``stored_image.PixelSource``."""
         picked = self.painted.pick(self.derivation.layers(bands), columns, rows, level)
         if picked is None:
             return None

@@ -49,7 +49,7 @@ class MergedSource:
     def pick(
         self, bands: Sequence[int], columns: Integers, rows: Integers, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """See ``stored.PixelSource``."""
+        """See ``stored_image.PixelSource``."""
         shape = (len(bands), *np.broadcast_shapes(columns.shape, rows.shape))
         values: npt.NDArray[Any] = np.zeros(shape, dtype=self.dtype)
         valid = np.zeros(shape, dtype=bool)

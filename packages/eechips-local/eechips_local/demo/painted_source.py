@@ -119,7 +119,7 @@ class PaintedSource:
     def pick(
         self, bands: Sequence[int], columns: Integers, rows: Integers, level: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
-        """See ``stored.Pickable``: single pixels cost less than the window around them.
+        """See ``stored_image.PixelSource``: single pixels cost less than the window around them.
 
         Not where the pitch at which a pixel is painted depends on its row.
         """

@@ -125,11 +125,13 @@ def _best_place(patch: Floats, around: Floats) -> tuple[float, float] | None:
         around: shape (bands, size + 2 * reach, size + 2 * reach).
 
     Returns:
-        None where a pixel is masked, or nothing varies.
+        None where a pixel is masked or infinite, or nothing varies.
     """
-    if np.isnan(patch).any() or np.isnan(around).any():
+    if not (np.isfinite(patch).all() and np.isfinite(around).all()):
         return None
     size, places = patch.shape[1], around.shape[1] - patch.shape[1] + 1
+    # A correlation is the same for multiples of a band, whose squares may be beyond float64.
+    patch, around = _scaled(patch), _scaled(around)
     patch = patch - patch.mean(axis=(1, 2), keepdims=True)
     around = around - around.mean(axis=(1, 2), keepdims=True)
     strength = (patch**2).sum(axis=(1, 2))
@@ -145,6 +147,13 @@ def _best_place(patch: Floats, around: Floats) -> tuple[float, float] | None:
     score = np.where(varied, products / norm, 0.0).mean(axis=0)
     row, column = np.unravel_index(int(score.argmax()), score.shape)
     return row + _apex(score[:, column], int(row)), column + _apex(score[row], int(column))
+
+
+def _scaled(bands: Floats) -> Floats:
+    """Return bands divided by the greatest absolute value of each; shape (bands, height, width)."""
+    greatest = np.abs(bands).max(axis=(1, 2), keepdims=True)
+    scaled: Floats = bands / np.where(greatest > 0.0, greatest, 1.0)
+    return scaled
 
 
 def _box_sums(values: Floats, size: int) -> Floats:

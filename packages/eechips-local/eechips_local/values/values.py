@@ -438,7 +438,9 @@ class Collection:
             element: what they are, if that is not what this one has.
             added_columns: types of columns that they have besides their own.
         """
-        facts = {**self._facts_of_others(), "added_columns": added_columns}
+        facts = self._facts_of_others()
+        if added_columns is not None:
+            facts["added_columns"] = {**self.added_columns, **added_columns}
         if element not in (None, self.element):
             facts["columns"] = None
         return Collection(element or self.element, lambda _: elements(), is_stored=False, **facts)
