@@ -141,6 +141,7 @@ def test_credentials_are_not_in_the_graph(recipe: Path, tmp_path: Path) -> None:
     assert b"key.json" in graph  # where workers have it
 
 
+@pytest.mark.slow
 def test_wrong_options_are_refused_where_the_pipeline_is_made(
     service: Service, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

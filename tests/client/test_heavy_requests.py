@@ -85,6 +85,7 @@ def test_a_heavy_chip_is_split_after_one_repeat(server: Server, status: int) -> 
         assert fetch_result(fetcher, chip()).data == found.data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_chip_that_is_refused_at_any_size_says_what_helps(server: Server, status: int) -> None:
     with counting(server, refusing(PIXELS, status)) as (fetcher, received), pytest.raises(TooLargeError) as refused:

@@ -103,6 +103,7 @@ def test_responses_of_other_services_do_not_change_the_quota(url: str, throttle:
     assert (throttle.sent, throttle.rejected) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_opens_its_own_connections() -> None:

@@ -164,6 +164,7 @@ def test_an_estimate_of_a_list_tries_rows_from_all_of_it(demo_server: Server, tm
     assert forecast.bytes * 24 / 16 == pytest.approx(int(sample().units["bytes"].sum()), rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_confirmed_asks_for_no_result(demo_server: Server, tmp_path: Path) -> None:
     told: list[Estimate] = []
 

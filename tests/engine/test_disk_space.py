@@ -84,6 +84,7 @@ def test_object_stores_have_no_free_space_check(demo_server: Server, tmp_path: P
     assert run.is_complete
 
 
+@pytest.mark.slow
 def test_an_estimate_counts_the_pixels_of_all_units(demo_server: Server, tmp_path: Path) -> None:
     """Windows of images differ, and what is too large for a request is asked for in several."""
     wide = {"roi": "-105.6,39.6,-104.9,40.1", "end": "2020-06-04", "bands": "B4,B3,B2,B8"}

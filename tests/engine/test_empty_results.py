@@ -159,6 +159,7 @@ def test_a_failing_redraw_is_reported_and_fails_no_other_unit(service: Service, 
     assert open_run(tmp_path / "out").counts == {"done": 5, "empty": 3}
 
 
+@pytest.mark.slow
 def test_a_redraw_that_repeats_a_planned_unit_is_ignored(service: Service, tmp_path: Path) -> None:
     source = DRAWN.replace("""number"] + 100 * number, "draw": number}""", """number"] - 1, "draw": 0}""")
     found = run_script(tmp_path, source, service.url, on_empty="redraw", executor="threads")
@@ -208,6 +209,7 @@ def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Servic
     assert content(again) == content(found)
 
 
+@pytest.mark.slow
 def test_no_redraw_is_requested_after_the_budget(service: Service, tmp_path: Path) -> None:
     options = {"on_empty": "redraw", "method": "pixels", "executor": "threads"}
     cut = run_script(tmp_path, ASKING, service.url, **options, budget={"requests": 3 + 8})

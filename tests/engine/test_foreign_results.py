@@ -364,6 +364,7 @@ def test_retry_looks_at_all_results(place: Place) -> None:
     assert (place.out / "chips/1.csv").read_bytes() == wanted
 
 
+@pytest.mark.slow
 def test_a_worker_that_resumes_looks_at_the_results_of_its_ledger(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -211,6 +211,7 @@ class Whole(Gradual):
     plans_gradually = False
 
 
+@pytest.mark.slow
 def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -83,6 +83,7 @@ def test_one_layer_that_fails_leaves_no_file_of_the_others(service: Service, tmp
     assert run.verify() == []
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_lost_is_fetched_again_with_the_others(service: Service, tmp_path: Path) -> None:
     run = start(tmp_path, service)
     before = run.layers["sha256"].tolist()

@@ -75,6 +75,7 @@ def test_a_wait_of_a_day_stops_the_run_until_then(service: Service, tmp_path: Pa
     assert run_chips(tmp_path, service.url, parameters={"count": 40}).counts == {"done": 40}
 
 
+@pytest.mark.slow
 def test_a_wait_beyond_the_time_of_the_run_stops_it_at_once(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

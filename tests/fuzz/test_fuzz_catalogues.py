@@ -256,6 +256,7 @@ def test_a_damaged_table_of_points_raises_errors_of_eechips_alone(budget: Budget
         check(lambda path=path: read_places(path), budget.last)  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_of_assets_raises_errors_of_eechips_alone(
     budget: Budget, at: Callable[[str], Path], outside: WatchedFolder
 ) -> None:

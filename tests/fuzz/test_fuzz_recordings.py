@@ -60,6 +60,7 @@ def change_a_value(draw: random.Random, path: Path) -> None:
             return
 
 
+@pytest.mark.slow
 def test_a_changed_recording_is_refused_or_read_whole(
     budget: Budget, original: RecordingFolder, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_rendered_names_stay_inside_and_can_be_written(budget: Budget, tmp_path:
         (tmp_path / name).unlink()
 
 
+@pytest.mark.slow
 def test_templates_that_claim_to_keep_names_apart_do(budget: Budget) -> None:
     fields = ["v", "w", "id", "index", "kind"]
     for draw in budget.draws():

@@ -290,11 +290,13 @@ def test_a_collection_that_the_service_computes(
     assert_equal(found, chosen.assign(double=chosen["height"] * 2)[["number", "double", "geometry"]])
 
 
+@pytest.mark.slow
 def test_a_table_that_is_only_called_like_an_index(features: Callable[..., Any], store: Store) -> None:
     store.add("projects/p/assets/MY_INDEX", date_line())
     assert len(features("projects/p/assets/MY_INDEX")) == 8
 
 
+@pytest.mark.slow
 def test_all_shots_of_an_index(features: Callable[..., Any]) -> None:
     assert len(features(INDEX, roi=ROI)) == 1200
 

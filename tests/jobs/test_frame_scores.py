@@ -170,6 +170,7 @@ def test_an_image_without_a_score_is_taken_last(server: Server, tmp_path: Path) 
     assert [3 in images_of(rows) for _, rows in frames_of(two)] == [False, False]
 
 
+@pytest.mark.slow
 def test_a_frame_of_a_period_is_the_best_of_its_images(server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"every": "3 months", "rank_by": "ratio", "index": "ratio=nir/red", "total": 3}
     run = sample(server, tmp_path / "run", **options, format="tif-stack")

@@ -77,6 +77,7 @@ def test_images_that_lack_a_band_are_left_out_and_counted(commands: Commands, ca
     assert letters(commands.run("images", bands="R,N,G,B")) == {"m"}
 
 
+@pytest.mark.slow
 def test_the_message_tells_which_images_lack_what(commands: Commands) -> None:
     with pytest.raises(UsageError, match=r"that meets the region and has N: 2 have R, G, B$"):
         commands.run("sample", index="NDVI", end="2005-01-01")

@@ -114,6 +114,7 @@ def test_each_image_is_the_pixel_under_the_point(points: Callable[..., Any], plo
     assert (table.groupby("plot", sort=False).size().to_numpy()[inside] == 4).all()
 
 
+@pytest.mark.slow
 def test_points_read_only_images_that_meet_the_conditions(
     points: Callable[..., Any], plots: pd.DataFrame, stack: Stack
 ) -> None:

@@ -324,6 +324,7 @@ def test_a_file_that_describes_no_dataset_is_named(tmp_path: Path) -> None:
         store.get("ACME/OTHER")
 
 
+@pytest.mark.slow
 def test_nothing_of_the_stubs_is_loaded_unless_they_are_served_or_an_asset_is_missing() -> None:
     code = (
         "import sys; from eechips_local.stores import StoreConfig, open_store\n"

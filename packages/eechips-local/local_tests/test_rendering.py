@@ -36,6 +36,7 @@ def coordinates() -> Ready:
     return invoke("Image.pixelCoordinates", projection=projection)
 
 
+@pytest.mark.slow
 def test_blocks_fit_together() -> None:
     found = pixels(coordinates())
     np.testing.assert_allclose(found["x"], np.broadcast_to(np.arange(WIDTH) + 0.5, (HEIGHT, WIDTH)), atol=1e-6)

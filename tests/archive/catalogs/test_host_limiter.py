@@ -22,6 +22,7 @@ def host() -> Iterator[HostLimiter]:
     found.close()
 
 
+@pytest.mark.slow
 def test_requests_to_a_host_stay_within_its_limit(tmp_path: Path) -> None:
     host = HostLimiter(delay=0.02)
     try:

@@ -386,6 +386,7 @@ def test_an_unencrypted_url_fails_alone(folder: Path, tmp_path: Path, monkeypatc
     assert sorted(run.failures["error"]) == [told.format(0), told.format(1)]
 
 
+@pytest.mark.slow
 def test_refused_signatures_are_renewed_a_bounded_number_of_times(folder: Path, tmp_path: Path) -> None:
     asked = Counter[str]()
 

@@ -91,6 +91,7 @@ def test_interruptions_expired_signatures_and_busy_servers_are_overcome(folder: 
         assert server.statuses[206] > 0
 
 
+@pytest.mark.slow
 def test_downloads_restart_on_a_server_without_range(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(cuts=0.5, has_ranges=False)) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out", retry_delay=0.01, retries=30)

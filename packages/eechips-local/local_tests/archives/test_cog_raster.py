@@ -701,6 +701,7 @@ def test_pixels_are_read_where_nothing_can_be_kept(host: ObjectHost, tmp_path: P
     assert host.most_busy == 2
 
 
+@pytest.mark.slow
 def test_processes_share_the_connections_of_a_host(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True)
     host.objects = {f"{i}.tif": content for i in range(24)}

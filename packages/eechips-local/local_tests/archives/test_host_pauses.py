@@ -50,6 +50,7 @@ def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) ->
         pass
 
 
+@pytest.mark.slow
 def test_one_request_at_a_time_asks_a_host_that_is_away(tmp_path: Path) -> None:
     pauses = HostPauses(tmp_path)
     fail(pauses)
@@ -76,6 +77,7 @@ def test_pauses_become_longer(tmp_path: Path) -> None:
     assert max(lengths) <= 8.0
 
 
+@pytest.mark.slow
 def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) -> None:
     pauses = HostPauses(tmp_path)
     pauses.demand(HOST, 1.0)

@@ -123,6 +123,7 @@ def test_items_by_their_ids_come_in_pieces() -> None:
         assert [len(search["ids"]) for search in server.searches] == [100, 100, 51]
 
 
+@pytest.mark.slow
 def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones() -> None:
     with stac_server(days(80), most=30) as server:
         assert len(ids(open_search(server.describe(), None), ItemQuery())) == 80

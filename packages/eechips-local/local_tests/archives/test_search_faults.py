@@ -98,6 +98,7 @@ def test_no_request_is_sent_before_the_archive_wants_one() -> None:
         assert len(server.paths) == 3
 
 
+@pytest.mark.slow
 def test_an_archive_that_stays_broken_is_an_error_that_is_retried_by_the_client() -> None:
     with stac_server(items(5)) as server:
         server.always = 502

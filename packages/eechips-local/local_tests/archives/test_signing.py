@@ -104,6 +104,7 @@ def test_one_token_a_collection_serves_all_its_files_and_threads() -> None:
         assert [path for _, path, _ in tokens.asked] == ["/s2", "/landsat-c2-l2"]
 
 
+@pytest.mark.slow
 def test_a_token_is_renewed_before_it_expires_and_where_a_host_refuses_it() -> None:
     with token_service() as tokens:
         signer = planetary(tokens)
@@ -119,6 +120,7 @@ def test_a_token_is_renewed_before_it_expires_and_where_a_host_refuses_it() -> N
         assert len(tokens.asked) == 3
 
 
+@pytest.mark.slow
 def test_a_token_serves_to_its_end_where_no_other_is_to_be_had() -> None:
     with token_service() as tokens:
         signer = planetary(tokens, patience=0.2)

@@ -38,6 +38,7 @@ def exported(ee: Any, image: Any, asset: str, **options: Any) -> dict[str, Any]:
     return finished(task)
 
 
+@pytest.mark.slow
 def test_an_image_becomes_an_asset(ee: Any, stack: Stack, asset: str) -> None:
     stored = ee.Image(f"{STACK}/image_1")
     image = stored.select("nir").rename("near").addBands(stored.select("red").toFloat().divide(2).toFloat())
