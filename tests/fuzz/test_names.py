@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
