@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.quota.quota import checked_fields
 
 FaultType = Literal[
     "reject",
@@ -75,17 +76,10 @@ class Fault:
         Raises:
             InvalidError: if it is malformed.
         """
-        if not isinstance(document, Mapping):
-            raise InvalidError("A fault must be an object.")
-        unknown = document.keys() - {f.name for f in fields(cls)}
-        if unknown:
-            raise InvalidError(f"Unknown field of a fault: '{min(unknown)}'.")
-        for name, good in _CHECKS.items():
-            if name in document and not good(document[name]):
-                raise InvalidError(f"Invalid {name} of a fault: {str(document[name])[:50]!r}.")
-        if "type" not in document:
+        values = checked_fields(document, _CHECKS, "fault")
+        if "type" not in values:
             raise InvalidError(f"A fault must have a type, one of {', '.join(get_args(FaultType))}.")
-        return cls(**document)
+        return cls(**values)
 
 
 def _number(value: Any) -> bool:

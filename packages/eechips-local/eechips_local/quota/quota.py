@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -61,15 +61,27 @@ class QuotaConfig:
         Raises:
             InvalidError: if it is malformed.
         """
-        if not isinstance(settings, Mapping):
-            raise InvalidError("A quota must be an object.")
-        unknown = settings.keys() - {f.name for f in fields(self)}
-        if unknown:
-            raise InvalidError(f"Unknown field of a quota: '{min(unknown)}'.")
-        for name, value in settings.items():
-            if not _CHECKS[name](value):
-                raise InvalidError(f"Invalid {name} of a quota: {str(value)[:50]!r}.")
-        return replace(self, **settings)
+        return replace(self, **checked_fields(settings, _CHECKS, "quota"))
+
+
+def checked_fields(document: Any, checks: Mapping[str, Callable[[Any], bool]], noun: str) -> Mapping[str, Any]:
+    """Return the fields of a JSON object.
+
+    Args:
+        checks: says of a value whether a field may have it, by the name of the field.
+        noun: what the object is, for messages.
+
+    Raises:
+        InvalidError: if it is no object, or has an unknown field or a value that its field may not have.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidError(f"A {noun} must be an object.")
+    if unknown := document.keys() - checks.keys():
+        raise InvalidError(f"Unknown field of a {noun}: '{min(unknown)}'.")
+    for name, is_good in checks.items():
+        if name in document and not is_good(document[name]):
+            raise InvalidError(f"Invalid {name} of a {noun}: {str(document[name])[:50]!r}.")
+    return document
 
 
 def _count(value: Any) -> bool:
