@@ -116,7 +116,7 @@ def describe_cube(
 
 
 def band_attributes(band: Mapping[str, Any], crs: str) -> dict[str, Any]:
-    """Return the attributes of a variable, as Xee has them: those of the band, and the CRS of the cube."""
+    """Return the attributes of a variable, as Xee does: attributes of the band, and the CRS of the cube."""
     return {**_valid(band), "crs": crs}
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExpressionChip(Chip):
-    """A chip whose image is an expression as requests have it. Its bands are those of the image, in their order.
+    """A chip whose image is an expression in the form of requests. Its bands are the bands of the image, in order.
 
     Attributes:
         expression: ``{"result": key, "values": {key: node}}``.

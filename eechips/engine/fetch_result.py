@@ -261,7 +261,7 @@ class UnitExports:
         """Read the exported files of a unit.
 
         Returns:
-            The files of its chips and tables, by the identity of each: the same as those of requests.
+            The files of its chips and tables, by the identity of each: equal to the files that requests give.
 
         Raises:
             PermanentError: if a file is missing, or is not as requested.

@@ -151,7 +151,7 @@ class RunFeature:
         return None
 
     def claim(self, event: Finished) -> bool:
-        """Return whether the feature goes on with a unit: its outcome is not recorded now."""
+        """Return whether the feature takes over a unit, whose outcome is not recorded now."""
         return False
 
     def charge(self, record: Record) -> Record:

@@ -265,7 +265,7 @@ def wrap_longitude(grid: Grid) -> Grid:
 def antimeridian_columns(grid: Grid) -> tuple[int, ...]:
     """Return the columns of a grid in degrees at which an antimeridian begins: the first centre on it or beyond.
 
-    They are those of 180 degrees, and of -180 degrees for a grid that begins before it; none for other grids.
+    These are the columns of 180 degrees, and of -180 degrees for a grid that begins before it; none for other grids.
     """
     a, b, c, _, _, _ = grid.transform
     if b != 0.0 or a <= 0.0 or not _parsed(grid).is_geographic:

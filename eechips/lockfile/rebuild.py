@@ -207,7 +207,7 @@ def compare(
 
 
 def _find_replaced(lockfile: Lockfile, queries: ServiceQueries, folder: Path) -> dict[str, ReplacedAsset]:
-    """Return the assets of a lockfile that have another version now, by id; the new run knows those of archives."""
+    """Return the assets of a lockfile whose version has changed, by id; the new run knows the versions of archives."""
     before = {locked.id: locked.version for locked in lockfile.assets()}
     of_archives = archive_versions(folder)
     now = {**queries.versions([name for name, locked in before.items() if locked.version is not None]), **of_archives}

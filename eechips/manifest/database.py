@@ -1,4 +1,4 @@
-"""Connect to the SQLite file of a ledger, define its tables, and turn SQLite's errors into those of eechips."""
+"""Connect to the SQLite file of a ledger, define its tables, and turn SQLite's errors into errors of eechips."""
 
 from __future__ import annotations
 

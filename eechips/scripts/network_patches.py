@@ -1,6 +1,6 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
-They are those of Google's client, requests, urllib3 and urllib; other libraries send theirs themselves.
+Requests of Google's client, requests, urllib3 and urllib are routed; other libraries send their own.
 Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
 into a file writes a whole image, not a truncated or compressed one.
 """

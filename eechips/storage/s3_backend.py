@@ -207,7 +207,7 @@ def _awaited(
 
 @contextmanager
 def _running_loop() -> Iterator[AbstractEventLoop]:
-    """Run an event loop in a thread, and end what is left in it: a signal may have interrupted who waits."""
+    """Run an event loop in a thread, and cancel its tasks at the end: a signal may have interrupted the caller."""
     import asyncio
 
     async def end() -> None:

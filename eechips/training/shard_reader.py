@@ -15,7 +15,7 @@ from eechips.training.shard_index import INDEX_NAME, FileContent, PackEntry, Sto
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
 
-    The sizes of the shard's files are compared with the index, those of the pixels' with their recorded checksums.
+    The sizes of the shard's files are compared with the index, and files of pixels with their recorded checksums.
     Formats that store arrays have checksums of their own.
 
     Args:

@@ -1,4 +1,4 @@
-"""Regions whose seasons of clouds differ from those of their latitude: monsoons, dry summers, coasts of cold seas.
+"""Regions whose cloudy seasons are not the usual ones of their latitude: monsoons, dry summers, cold coasts.
 
 Shares of passes in the morning that are cloudy are estimates, in percent, to about 10, after the maps of MODIS: Wilson
 and Jetz (2016), PLOS Biology 14, e1002415 (https://www.earthenv.org/cloud).
@@ -39,7 +39,7 @@ _REGIONS: tuple[tuple[float, float, float, tuple[float, float, float, float]], .
     (62.0, 40.0, 8.0, (60, 48, 10, 25)),
     (46.0, 23.0, 8.0, (25, 25, 5, 5)),
     (30.0, 26.0, 8.0, (12, 8, 5, 6)),
-    # Those of the west of North America.
+    # The west of North America.
     (-120.0, 37.5, 5.0, (55, 32, 6, 18)),
     (-117.0, 34.0, 4.0, (40, 30, 12, 22)),
     (-116.0, 40.0, 5.0, (58, 50, 18, 28)),
@@ -93,7 +93,7 @@ def _seasons(at: Rect) -> tuple[Floats, Floats]:
 
 
 def with_regions(at: Rect, usual: Floats, day: float) -> Floats:
-    """Return the share of passes that are cloudy, where those usual at the latitude give way to those of regions.
+    """Return the share of passes that are cloudy: the usual share, replaced by the share of a region inside it.
 
     Args:
         at: where, in cells of some 80 km.

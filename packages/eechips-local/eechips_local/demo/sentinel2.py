@@ -71,7 +71,7 @@ FIRST_TOP = date(2015, 6, 27)
 
 _REPEAT = sentinel2_orbit.REPEAT.days
 _STRIP = timedelta(minutes=8)
-"""From one datastrip of a datatake to the next. Real ones are cut where a station on the ground takes over."""
+"""Time from one datastrip of a datatake to the next. Real datastrips end where a ground station changes."""
 
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
