@@ -161,7 +161,9 @@ def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) ->
 def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | None:
     """Read a linked document; note it and return None if it cannot be read."""
     if not may_link(home, place):
-        message = "a remote catalogue must link to the web and to object stores only, not to local files"
+        message = (
+            "a remote catalogue must link to the web or object stores only: not to local files, or by other protocols"
+        )
         reader.unread.append(UnreadDocument(display_url(place), message))
         return None
     try:

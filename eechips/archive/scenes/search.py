@@ -215,7 +215,9 @@ def _item(entry: ListEntry, home: str, reader: DocumentReader) -> tuple[Any, str
     try:
         place = joined(home, entry.address or "")
         if not may_link(home, place):
-            message = "a remote list must not name local files, or use protocols of other stores"
+            message = (
+                "a remote list must name files of the web or object stores only: not local files, or by other protocols"
+            )
             reader.unread.append(UnreadDocument(entry.place, message))
             return None
         return reader.read(place), place
