@@ -4,12 +4,12 @@ from .archive.catalogs.ingest import ingest as ingest
 from .archive.scenes.api import scenes as scenes
 from .commands.locked_runs import lock as lock
 from .commands.locked_runs import rebuild as rebuild
+from .commands.queued_runs import join as join
+from .commands.queued_runs import plan as plan
+from .commands.queued_runs import work as work
 from .commands.retried_runs import retry as retry
 from .commands.updated_runs import update as update
 from .commands.verification import verify as verify
-from .commands.work_queue import join as join
-from .commands.work_queue import plan as plan
-from .commands.work_queue import work as work
 from .cubes.cube import open_cube as open_cube
 from .engine.config import RunConfig as RunConfig
 from .engine.doctor import doctor as doctor

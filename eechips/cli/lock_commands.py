@@ -21,7 +21,7 @@ from eechips.commands.locked_runs import (
     rebuild_run,
 )
 from eechips.commands.parameters import HELP, LocalPath, config_options
-from eechips.commands.service_queries import SERVICE_OPTIONS
+from eechips.commands.run_service import SERVICE_OPTIONS
 from eechips.engine.config import RunConfig
 from eechips.lockfile.content_hashes import ContentChange
 from eechips.lockfile.rebuild import (

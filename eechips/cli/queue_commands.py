@@ -15,8 +15,7 @@ from eechips.cli.group import FAILURES
 from eechips.cli.terminal import echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
-from eechips.commands.work_queue import (
+from eechips.commands.queued_runs import (
     MOST_SHOWN,
     choose_part,
     describe_missing,
@@ -24,6 +23,7 @@ from eechips.commands.work_queue import (
     items_of_one_job,
     recipe_of_job,
 )
+from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.errors import UsageError
 from eechips.storage.received_files import parse_json
 

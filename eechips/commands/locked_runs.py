@@ -18,7 +18,7 @@ import click
 from eechips.commands.command import FetchCommand, VerbOption, typed_options
 from eechips.commands.fetching import find_command
 from eechips.commands.parameters import LocalPath, declared_options
-from eechips.commands.service_queries import (
+from eechips.commands.run_service import (
     SERVICE_OPTIONS,
     no_queries,
     service_of_run,

@@ -14,7 +14,7 @@ import click
 
 from eechips.commands.command import FetchCommand
 from eechips.commands.retried_runs import as_recorded, describe_distrust, find_recorded, is_own_run, recorded_words
-from eechips.commands.service_queries import service_queries
+from eechips.commands.run_service import service_queries
 from eechips.engine.run import run as run_recipe
 from eechips.engine.run_parts import present
 from eechips.errors import UsageError

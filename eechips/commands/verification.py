@@ -20,7 +20,7 @@ from eechips.commands.retried_runs import (
     is_same_recipe,
     recorded_words,
 )
-from eechips.commands.service_queries import service_of_run
+from eechips.commands.run_service import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError

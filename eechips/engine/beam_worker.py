@@ -27,7 +27,7 @@ from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import QuotaLimits, UsageDelta
 from eechips.client.throttle import LocalQuota, Throttle, UsageMeter
-from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
+from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
@@ -224,28 +224,28 @@ class _Threads:
         return collected
 
 
-def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:
+def process_partitions(worker: BeamWorker, beam_queue: BeamQueue, partitions: Sequence[int]) -> None:
     """Execute the units of some partitions that have no reported outcome, and report theirs.
 
     Raises:
-        ConfigurationError: if this process cannot access the file queue.
+        ConfigurationError: if this process cannot access the Beam queue.
     """
     try:
-        every = [file_queue.read_units(partition) for partition in partitions]
+        every = [beam_queue.read_units(partition) for partition in partitions]
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"a worker on {platform.node()} does not see the folder of the results ({error}): pass as `out` a folder"
             " that all machines share, or the URL of an object store, such as s3://bucket/folder"
         ) from None
-    settled = file_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
+    settled = beam_queue.completed_ids(partitions)  # of a worker that ended before it had processed them all
     assignments = [
         assignment
         for assignment in heapq.merge(*every, key=lambda assignment: assignment.position)
         if assignment.id not in settled
     ]
-    writer = _BatchWriter(worker, file_queue, partitions)
+    writer = _BatchWriter(worker, beam_queue, partitions)
     # Report that this process works on the partitions.
-    file_queue.write_batch(partitions, OutcomeBatch(worker.name, host=(platform.node(), os.getpid())))
+    beam_queue.write_batch(partitions, OutcomeBatch(worker.name, host=(platform.node(), os.getpid())))
     try:
         worker.process(len(partitions), assignments, writer.add, writer.write_if_due)
     finally:
@@ -255,8 +255,8 @@ def process_partitions(worker: BeamWorker, file_queue: FileQueue, partitions: Se
 class _BatchWriter:
     """Collect events, and write them every few seconds."""
 
-    def __init__(self, worker: BeamWorker, file_queue: FileQueue, partitions: Sequence[int]) -> None:
-        self._worker, self._queue, self._partitions = worker, file_queue, partitions
+    def __init__(self, worker: BeamWorker, beam_queue: BeamQueue, partitions: Sequence[int]) -> None:
+        self._worker, self._queue, self._partitions = worker, beam_queue, partitions
         self._events: list[Finished | Lost] = []
         self._written = time.monotonic()
         self._stop: StopMode | None = None

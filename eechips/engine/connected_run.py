@@ -16,6 +16,7 @@ from typing import Any
 from eechips.client import stored_limits
 from eechips.client.discovery import ClientInit
 from eechips.engine.archive_provenance import ARCHIVES, note_source_files
+from eechips.engine.beam_recovery import note_queue, recover
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.costs import describe_start
 from eechips.engine.estimate import estimate_planned, save_unit_compute
@@ -29,7 +30,6 @@ from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
 from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_some_units
 from eechips.engine.progress import PlanningReport, Progress
-from eechips.engine.queue_recovery import note_queue, recover
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
 from eechips.engine.result_stores import check_disk
 from eechips.engine.run_context import RecipeContext, RunContext

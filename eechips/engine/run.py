@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from eechips.engine.beam_recovery import FILE_QUEUES
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
@@ -20,7 +21,6 @@ from eechips.engine.plan_extension import (
 )
 from eechips.engine.planner import ANSWERS_NAME
 from eechips.engine.progress import Progress
-from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of

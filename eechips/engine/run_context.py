@@ -24,9 +24,9 @@ from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost
+from eechips.engine.pending_units import PendingUnits
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
-from eechips.engine.unit_queue import UnitQueue
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.registry import Registry
@@ -44,7 +44,7 @@ class RunControl(abc.ABC):
 
     def __init__(self, executor: Executor[Any], log: RunLog, progress: Progress, count: int) -> None:
         self.log, self.progress, self.throttle = log, progress, executor.throttle
-        self._executor, self._queue = executor, UnitQueue(count)
+        self._executor, self._queue = executor, PendingUnits(count)
 
     @property
     def is_busy(self) -> bool:

@@ -10,8 +10,8 @@ from eechips.engine.breaker import Breaker
 from eechips.engine.committer import Committer, Settled
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
+from eechips.engine.pending_units import PendingUnits, fetched_alone
 from eechips.engine.run_context import SchedulerContext
-from eechips.engine.unit_queue import UnitQueue, fetched_alone
 from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.text.formatting import format_count
@@ -27,7 +27,7 @@ class OutcomeHandler:
         is_exclusive: the recipe fetches by itself, so that a process executes one unit at a time.
     """
 
-    def __init__(self, context: SchedulerContext, queue: UnitQueue) -> None:
+    def __init__(self, context: SchedulerContext, queue: PendingUnits) -> None:
         self._context, self._queue = context, queue
         self._ledger, self._log = context.ledger, context.log
         self._features = context.features

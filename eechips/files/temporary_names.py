@@ -143,7 +143,7 @@ def writer_of(name: str) -> Writer | None:
 
 
 def is_numbered_token(name: str) -> bool:
-    """Return whether a name is the token of a writer with a number, as of folders of a file queue."""
+    """Return whether a name is the token of a writer with a number, as of folders of a Beam queue."""
     token, _, number = name.rpartition("-")
     return number.isdecimal() and _TOKEN.fullmatch(token) is not None
 

@@ -19,11 +19,11 @@ import pytest
 
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
+from eechips.engine.beam_queue import BeamQueue
+from eechips.engine.beam_recovery import FILE_QUEUES
 from eechips.engine.beam_worker import BeamWorker, process_partitions
-from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import plan_units
-from eechips.engine.queue_recovery import FILE_QUEUES
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
@@ -188,13 +188,13 @@ def worker_spec(folder: Path, url: str, recipe: Any) -> WorkerSpec:
 
 
 @pytest.fixture
-def left(service: Service, tmp_path: Path) -> tuple[Run, FileQueue]:
+def left(service: Service, tmp_path: Path) -> tuple[Run, BeamQueue]:
     """A run that was stopped before its first unit, with a queue that holds its units."""
     run = run_chips(tmp_path, service.url, budget={"minutes": 1e-9}, executor="processes:1", method="pixels")
     assert run.interrupted
     service.forget()
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        queue = FileQueue(ImmediateStore(run.path), f"{new_writer()}-1")
+        queue = BeamQueue(ImmediateStore(run.path), f"{new_writer()}-1")
         assert queue.write_partitions(list(ledger.open_units()), 3) == [0, 1, 2]
         ledger.note(FILE_QUEUES, [queue.token])
     return run, queue
@@ -206,7 +206,7 @@ def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
 
 @pytest.mark.slow
 def test_unread_outcomes_are_recorded_by_the_next_run(
-    left: tuple[Run, FileQueue], service: Service, tmp_path: Path
+    left: tuple[Run, BeamQueue], service: Service, tmp_path: Path
 ) -> None:
     """The parent was killed: its workers reported partition 0 once, partition 1 twice and partition 2 never."""
     run, queue = left
@@ -229,7 +229,7 @@ def test_unread_outcomes_are_recorded_by_the_next_run(
 
 @pytest.mark.slow
 def test_a_bundle_that_two_workers_do_at_once_counts_once(
-    left: tuple[Run, FileQueue], service: Service, tmp_path: Path
+    left: tuple[Run, BeamQueue], service: Service, tmp_path: Path
 ) -> None:
     """The runner took one for dead, which was not."""
     run, queue = left
@@ -251,7 +251,7 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
 
 
 @pytest.mark.slow
-def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, FileQueue], service: Service, tmp_path: Path) -> None:
+def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, BeamQueue], service: Service, tmp_path: Path) -> None:
     run, queue = left
     worker = BeamWorker(worker_spec(run.path, service.url, script(tmp_path, CHIPS)))
     worker.enter()
@@ -435,7 +435,7 @@ def test_no_credentials_are_sent_to_workers(tmp_path: Path) -> None:
     assert b"5ecre7" not in cloudpickle.dumps(replace(told, key_file=key))
 
 
-def test_a_queue_has_the_stop_mode_and_can_be_cleared(left: tuple[Run, FileQueue]) -> None:
+def test_a_queue_has_the_stop_mode_and_can_be_cleared(left: tuple[Run, BeamQueue]) -> None:
     run, queue = left
     assert queue.stop_mode is None
     queue.stop("finish")

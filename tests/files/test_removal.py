@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from eechips.engine.queue_recovery import FILE_QUEUES, recover
+from eechips.engine.beam_recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.files.removal import (
     LockedFolder,

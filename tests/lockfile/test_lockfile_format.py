@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.cli import main
-from eechips.commands.service_queries import service_of_source
+from eechips.commands.run_service import service_of_source
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.lockfile.lockfile_format import Lockfile, write_lockfile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from eechips.engine.beam_queue import FOLDER
 from eechips.engine.connected_run import SERVER_LOG_NAME
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
-from eechips.engine.file_queue import FOLDER
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.reserved_names import RESERVED, result_name

@@ -1,6 +1,6 @@
 """Execute units in the workers of Apache Beam pipelines, wherever the runner starts them.
 
-Parent and workers communicate through files (:mod:`eechips.engine.file_queue`) in the place of the results. The units
+Parent and workers communicate through files (:mod:`eechips.engine.beam_queue`) in the place of the results. The units
 are distributed over as many partitions as the run has slots, and a worker owns the slots of the partitions that it
 processes: all workers together never exceed the quota, however many they are. A worker processes all its partitions
 concurrently, so a slow unit does not delay the others.
@@ -22,9 +22,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
-from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.unit_record import WorkUnit
@@ -63,7 +63,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         self._handles.append(WorkerHandle(is_ready=True))
         self._numbers = itertools.count()
         self._running: _Pipeline | None = None
-        self._settled: list[FileQueue] = []
+        self._settled: list[BeamQueue] = []
         self._fruitless = 0
 
     @classmethod
@@ -128,7 +128,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return 0 if self._running is not None else _MOST_ASSIGNMENTS
 
     def _begin(self, handle: WorkerHandle) -> None:
-        queue = FileQueue(self._spec.store, f"{self._spec.token}-{next(self._numbers)}")
+        queue = BeamQueue(self._spec.store, f"{self._spec.token}-{next(self._numbers)}")
         self._note_queue(queue.token, True)
         partitions = queue.write_partitions([assignment for assignment, _ in handle.assignments.values()], self._slots)
         failure = self._scratch / f"{queue.token}.txt"
@@ -177,7 +177,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return suspects or [Lost(assignment, reason, blame=False) for assignment in left]
 
     def _clear(self) -> None:
-        """Remove file queues whose outcomes are all in the ledger."""
+        """Remove Beam queues whose outcomes are all in the ledger."""
         while self._settled:
             queue = self._settled.pop()
             queue.clear()

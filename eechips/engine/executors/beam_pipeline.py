@@ -27,9 +27,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
+from eechips.engine.beam_queue import BeamQueue
 from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
-from eechips.engine.file_queue import FileQueue
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
@@ -44,7 +44,7 @@ class ProcessPartitions(beam.DoFn):
         parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
     """
 
-    def __init__(self, make_worker: bytes, queue: FileQueue, parent: tuple[int, int] | None) -> None:
+    def __init__(self, make_worker: bytes, queue: BeamQueue, parent: tuple[int, int] | None) -> None:
         self._make_worker, self._queue, self._parent, self._shared = make_worker, queue, parent, Shared()
 
     def setup(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from eechips.engine.file_queue import FileQueue
+from eechips.engine.beam_queue import BeamQueue
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file
 
@@ -35,7 +35,7 @@ class PipelineJob:
 
     spec: WorkerSpec
     rate: float | None
-    queue: FileQueue
+    queue: BeamQueue
     partitions: tuple[int, ...]
     options: tuple[str, ...]
     failure: Path

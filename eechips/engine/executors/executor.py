@@ -51,7 +51,7 @@ class ExecutorContext:
         pipeline_options: pipeline options of Beam.
         folder: folder of the ledger; for log files. Absolute.
         scratch: temporary folder of the run. Absolute.
-        note_queue: records in the ledger that a file queue may hold outcomes, ``note_queue(token, True)``, or that it
+        note_queue: records in the ledger that a Beam queue may hold outcomes, ``note_queue(token, True)``, or that it
             no longer does, so that the next run can recover them.
     """
 

@@ -65,18 +65,18 @@ class ExportRun:
     def execute(self, report: Callable[[float, float], None]) -> TaskResult:
         """Compute in a process, then give the files their names."""
         # It brings the libraries of assets along, which a server without exports has no use for.
-        from eechips_local.exports import placement
+        from eechips_local.exports import file_names
 
         destination = self._task.destination
         try:
-            with placement.workspace(destination.root) as place:
+            with file_names.workspace(destination.root) as place:
                 asset = destination if isinstance(destination, AssetDestination) else None
                 outcome = self._compute(ExportJob(self._task.method, self._task.content, place, asset), report)
                 if outcome.result.error is None and isinstance(destination, Destination):
                     with self._lock:
                         self._process = None  # from here on the task can no longer be cancelled
-                    placement.put_in_place(place, outcome.files, destination, report)
-        except placement.AssetWriteError as error:
+                    file_names.put_in_place(place, outcome.files, destination, report)
+        except file_names.AssetWriteError as error:
             return TaskResult((CODES["INTERNAL"], str(error)))
         return outcome.result
 

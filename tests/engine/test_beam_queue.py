@@ -1,4 +1,4 @@
-"""Messages of a file queue arrive unchanged, once, and in order."""
+"""Messages of a Beam queue arrive unchanged, once, and in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
-from eechips.engine.file_queue import FileQueue, OutcomeBatch
+from eechips.engine.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError
@@ -77,7 +77,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
 @given(st.lists(events(), max_size=4))
 def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        queue = BeamQueue(ImmediateStore(Path(folder)), TOKEN)
         batch = OutcomeBatch("worker", tuple(told), UsageDelta(5, 1, 99, 2, 4, False), ("host", 7))
         queue.write_batch([3], batch)
         (name,) = queue.batch_names()
@@ -86,7 +86,7 @@ def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> N
 
 
 def test_fatal_errors_keep_their_class(tmp_path: Path) -> None:
-    queue = FileQueue(ImmediateStore(tmp_path), TOKEN)
+    queue = BeamQueue(ImmediateStore(tmp_path), TOKEN)
     fatal = Outcome(0, None, fatal=ConfigurationError("no credentials"))
     queue.write_batch([0], OutcomeBatch("worker", (Finished(assignment(0), fatal),)))
     (event,) = queue.read_batch(queue.batch_names()[0]).events
@@ -105,7 +105,7 @@ def assignment(position: int) -> WorkUnit:
 def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> None:
     assignments = [assignment(position) for position in range(count)]
     with tempfile.TemporaryDirectory() as folder:
-        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        queue = BeamQueue(ImmediateStore(Path(folder)), TOKEN)
         partitions = queue.write_partitions(assignments, slots)
         dealt = [queue.read_units(partition) for partition in partitions]
     assert len(partitions) == min(count, slots)
@@ -121,14 +121,14 @@ def test_every_unit_is_in_one_of_equal_partitions(count: int, slots: int) -> Non
 @given(st.sets(st.integers(0, 1000), min_size=1, max_size=50), st.sets(st.integers(0, 1000), min_size=1, max_size=50))
 def test_batches_are_found_by_any_of_their_partitions(told: set[int], asked: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        queue = BeamQueue(ImmediateStore(Path(folder)), TOKEN)
         queue.write_batch(told, OutcomeBatch("worker"))
         if told & asked:
             assert queue.batch_names(asked) == queue.batch_names()
 
 
 def test_a_queue_is_independent_of_other_queues_and_results(tmp_path: Path) -> None:
-    one, other = (FileQueue(ImmediateStore(tmp_path), token) for token in (TOKEN, f"{new_writer()}-1"))
+    one, other = (BeamQueue(ImmediateStore(tmp_path), token) for token in (TOKEN, f"{new_writer()}-1"))
     one.write_batch([0], OutcomeBatch("worker"))
     other.write_batch([0], OutcomeBatch("worker"))
     result = ImmediateStore(tmp_path).stage("chips/a.png", b"pixels", "t")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eechips_local.exports.destinations import Destination
+from eechips_local.exports.file_names import put_in_place, workspace
 from eechips_local.exports.jobs import ExportedFile
-from eechips_local.exports.placement import put_in_place, workspace
 
 
 def drive(root: Path, *, replaces: bool = False) -> Destination:

@@ -29,7 +29,7 @@ from eechips.recipe import canonical_json
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
 
 FOLDER = "beam"
-"""Folder of all file queues, below the output folder."""
+"""Folder of all Beam queues, below the output folder."""
 _MARKS = 64  # bits in the names of batches that encode their partitions
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
 
@@ -55,7 +55,7 @@ class OutcomeBatch:
 
 
 @dataclass(frozen=True)
-class FileQueue:
+class BeamQueue:
     """A folder of partitions and batches, ``token``. Picklable; every process reads and writes it directly."""
 
     store: Store

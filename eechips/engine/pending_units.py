@@ -18,7 +18,7 @@ _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
 
 
-class UnitQueue:
+class PendingUnits:
     """The units to settle: those of the plan, after those that are fetched again or replace others.
 
     Attributes:

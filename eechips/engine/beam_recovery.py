@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eechips.client.throttle import Throttle
+from eechips.engine.beam_queue import BeamQueue
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.file_queue import FileQueue
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
@@ -23,17 +23,17 @@ from eechips.manifest.unit_record import WorkUnit
 from eechips.storage import LocalStore, Store
 
 FILE_QUEUES = "file_queues"
-"""Key in the ledger of the tokens of file queues with outcomes that the ledger may lack."""
+"""Key in the ledger of the tokens of Beam queues with outcomes that the ledger may lack."""
 
 
 def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
-    """Record in the ledger whether a file queue may hold outcomes."""
+    """Record in the ledger whether a Beam queue may hold outcomes."""
     known = [other_token for other_token in ledger.meta().get(FILE_QUEUES, []) if other_token != token]
     ledger.note(FILE_QUEUES, [*known, token] if has_outcomes else known)
 
 
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
-    """Record the outcomes in the file queues of earlier pipelines, remove the queues; count the settled units."""
+    """Record the outcomes in the Beam queues of earlier pipelines, remove the queues; count the settled units."""
     settled = 0
     immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
     for token in ledger.meta().get(FILE_QUEUES, []):
@@ -42,7 +42,7 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
                 f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
                 " damaged or belongs to another user: choose another output folder"
             )
-        queue = FileQueue(immediate, token)
+        queue = BeamQueue(immediate, token)
         names = list(queue.batch_names())
         mismatched = {
             position
@@ -76,13 +76,13 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
     return settled
 
 
-def _finished(queue: FileQueue, name: str) -> Iterator[Finished]:
+def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
     for event in queue.read_batch(name).events:
         if isinstance(event, Finished) and event.outcome.record is not None:
             yield event
 
 
-def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUnit]:
+def _still_open(ledger: Ledger, queue: BeamQueue, name: str) -> Iterator[WorkUnit]:
     """Yield the units of a batch that belong to the plan and are open."""
     seen: set[int] = set()
     for event in _finished(queue, name):
