@@ -26,7 +26,6 @@ from eechips.planning.point_images import ChipFootprint, find_contributors
 from eechips.planning.region_images import region_grid
 from eechips.planning.strategies import SamplePlace, Strategy
 from eechips.recipe import PlanPreview, Unit
-from eechips.text.formatting import format_count
 from eechips.text.timestamps import format_utc
 
 _SCORE_DIGITS = 12  # significant ones of a recorded score: fewer than a sum of doubles in another order would change
@@ -77,7 +76,19 @@ class ChipPlan:
         if not places:
             raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")
         log_places(self.sample, self.strategy, places)
+        for search in self._searches:
+            _log.info("%s", search)
         return places[: self.sample.options.limit]
+
+    @property
+    def _searches(self) -> Iterator[str]:
+        """What is asked of the service for every place, in words."""
+        if self.layers[0].metadata.kind != "image":
+            yield "Finding the image under each point"
+        if self.sample.frames is not None and self.sample.frames.reducer is None:
+            yield "Choosing the frames of each chip"
+        elif self.sample.frames is None and self.sample.options.provenance:
+            yield "Finding the images of each chip"
 
     def units(self, places: Sequence[SamplePlace]) -> Iterator[Unit]:
         """Make the units of places. The service is asked for the grids below them, 500 places a request."""
@@ -169,8 +180,6 @@ class ChipPlan:
             return
         collection = moments = None
         if metadata.kind != "image":
-            prefix = "" if len(points) == 1 else "each of "
-            _log.info("Finding the image under %s%s", prefix, format_count(len(points), "point"))
             collection = asset_metadata.filter_images(
                 metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
             )
@@ -204,7 +213,6 @@ class ChipPlan:
         """Add ``provenance`` to units: of each layer, ids and dates of the images that the chip shows."""
         layers = self.sample.layers
         while batch := list(islice(units, BATCH)):
-            _log.info("Finding the images of %s", format_count(len(batch), "chip"))
             provenance = [self._provenance(layer, batch) for layer in layers]
             for unit, *unit_provenance in zip(batch, *provenance, strict=True):
                 by_layer = {layer.name: one for layer, one in zip(layers, unit_provenance, strict=True)}
@@ -222,7 +230,6 @@ class ChipPlan:
             yield from ({**unit, "frames": frames, **types} for unit in units)
             return
         while batch := list(islice(units, BATCH)):
-            _log.info("Choosing the frames of %s", format_count(len(batch), "chip"))
             chosen = self._choose(batch, settings)
             for unit, frames in zip(batch, self.with_nearby(batch, chosen, settings), strict=True):
                 yield {**unit, "frames": frames, **types}

@@ -279,7 +279,6 @@ SURVEYED = 1000
 """Images whose band names are compared where no record says which bands vary."""
 
 _TYPED = 50  # images whose band types are compared
-_COUNTED = 10_000  # images that are counted before the count is "more than"
 _NAMED = 3  # layouts that a message lists
 
 _WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
@@ -355,34 +354,30 @@ def survey_bands(images: ee.ImageCollection, *, with_types: bool = False) -> tup
 def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str], *, is_local: bool) -> None:
     """Log how many images lack one of some bands, and are left out; nothing if none does. One request.
 
+    The number is told for information only. A region may have some 100,000 images: of more than a thousand, the first
+    thousand are looked at, and a message says so.
+
     Args:
         dataset: id of the collection.
         images: filtered images, also those that lack a band.
         names: names of the bands.
-        is_local: whether they are those of a region; of all others only the first are looked at.
+        is_local: whether they are those of a region.
     """
     lacking = [test.filter().Not() for test in has_bands(names)]
-    looked = images if is_local else images.limit(SURVEYED)
-    try:
-        count: Any = (
-            looked.filter(lacking[0] if len(lacking) == 1 else ee.Filter.Or(*lacking))
-            .limit(_COUNTED + 1)
-            .size()
-            .getInfo()
+    first = images.limit(SURVEYED)
+    found = first.filter(lacking[0] if len(lacking) == 1 else ee.Filter.Or(*lacking))
+    counts: Any = ee.List([first.size(), found.size()]).getInfo()
+    looked, count = counts
+    place = " there" if is_local else ""
+    if looked == SURVEYED:
+        message = "%s: images that lack %s are left out; of the first %s%s, %s"
+        _log.warning(
+            message, dataset, _listed(names), f"{SURVEYED:,}", place, f"{count:,} do" if count else "none does"
         )
-    except ee.EEException as error:
-        if not planning_requests.is_too_large(error):
-            raise
-        count = None  # there are too many images to count: the number is told for information only
-    if count == 0:
-        return
-    if count is None or count > _COUNTED:
-        number = "images" if count is None else f"more than {_COUNTED:,} images"
-    else:
+    elif count:
+        verbs = ("lacks", "is") if count == 1 else ("lack", "are")
         number = format_count(count, "image")
-    place = "there" if is_local else f"of the first {SURVEYED:,}"
-    verbs = ("lacks", "is") if count == 1 else ("lack", "are")
-    _log.warning("%s: %s %s %s %s and %s left out", dataset, number, place, verbs[0], _listed(names), verbs[1])
+        _log.warning("%s: %s%s %s %s and %s left out", dataset, number, place, verbs[0], _listed(names), verbs[1])
 
 
 def smallest_dtype(precision: str, low: float | None, high: float | None) -> str:

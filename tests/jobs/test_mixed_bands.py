@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.planning import point_images
-from eechips.planning.asset_metadata import BandSurvey, survey_bands
+from eechips.planning.asset_metadata import BandSurvey, survey_bands, tell_left_out
 from local_tests.support.local_earth_engine import Server
 
 # In Illinois: n_ of 2003, c_ of 2008, m_ from 2011 on.
@@ -192,3 +193,18 @@ def test_a_survey_counts_layouts(demo_ee: Any) -> None:
     assert survey.varying(["R", "B", "N", "X"]) == ("B", "N")
     assert set(survey.types["N"]) == {("int", 0, 255)}
     assert BandSurvey().varying(["R"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "end_of_message"),
+    [("2003-01-01", "2008-01-01", r"[1-9]\d*,?\d* do"), ("2018-01-01", "2022-01-01", "none does")],
+)
+def test_of_many_images_only_the_first_are_looked_at(
+    demo_ee: Any, caplog: pytest.LogCaptureFixture, start: str, end: str, end_of_message: str
+) -> None:
+    """A count among all 80,000 images of Colorado took ten seconds, whose result was "more than 10,000"."""
+    images = demo_ee.ImageCollection("USDA/NAIP/DOQQ").filterDate(start, end)
+    many = images.filterBounds(demo_ee.Geometry.Rectangle([-105, 38, -103, 40], None, False))
+    tell_left_out("NAIP", many, ("B", "N"), is_local=True)
+    there = "NAIP: images that lack B or N are left out; of the first 1,000 there, "
+    assert re.fullmatch(there + end_of_message, caplog.messages[-1])

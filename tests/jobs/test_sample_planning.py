@@ -38,6 +38,17 @@ def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_se
     assert counts[0] == counts[1]
 
 
+def test_a_sample_says_once_what_is_asked_for_each_point(
+    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was said once more for each part of the plan, such as the units of a trial and those of an estimate."""
+    at = {"roi": "-105,39,-104.5,39.5", "endpoint": demo_server.url, "rate": None, "executor": "threads"}
+    with caplog.at_level("INFO", logger="eechips"):
+        run = eechips.sample("NAIP", total=3, size=16, **at, out=tmp_path, quiet=True, estimate=2)
+    assert run.counts["done"] == 2
+    assert caplog.messages.count("Finding the image under each point") == 1
+
+
 def test_several_planning_requests_are_in_flight_at_once() -> None:
     both = threading.Barrier(2, timeout=60)
 
