@@ -363,10 +363,10 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
         names: names of the bands.
         is_local: whether they are those of a region.
     """
-    lacking = [test.filter().Not() for test in has_bands(names)]
+    conditions = [test.filter().Not() for test in has_bands(names)]
     first = images.limit(SURVEYED)
-    found = first.filter(lacking[0] if len(lacking) == 1 else ee.Filter.Or(*lacking))
-    counts: Any = ee.List([first.size(), found.size()]).getInfo()
+    lacking_images = first.filter(conditions[0] if len(conditions) == 1 else ee.Filter.Or(*conditions))
+    counts: Any = ee.List([first.size(), lacking_images.size()]).getInfo()
     looked, count = counts
     place = " there" if is_local else ""
     if looked == SURVEYED:
