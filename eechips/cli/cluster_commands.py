@@ -276,7 +276,8 @@ def write_kubernetes(
         container = {
             "name": "eechips",
             "image": image,
-            "command": ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+            # Kubernetes replaces $(NAME), and $$ by $ (kubectl explain pod.spec.containers.command); bash does here.
+            "command": ["bash", "-euo", "pipefail", "-c", "\n".join(commands).replace("$", "$$")],
             "workingDir": VOLUME,
             # Lines of the plan are signed with a key in this folder.
             "env": [{"name": "EECHIPS_CACHE", "value": f"{VOLUME}/.eechips"}],

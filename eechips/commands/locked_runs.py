@@ -286,12 +286,27 @@ def _rebuild(
         if show is not None:
             show(config)
         store_locked_plan(lockfile, out, describe(recipe, config))
-        done = run_recipe(recipe, config)
-        if done.interrupted:
-            return Rebuild(done, 0, header.files, 0, (), is_finished=False)
-        queries = service_queries(recipe, config) if header.source else contextlib.nullcontext(no_queries())
-        with queries as now, _counting(header.units, "units compared", quiet=config.quiet or show is None) as tell:
-            return compare(lockfile, open_run(done.path), now, old, tell)
+        with _translate_unit_errors(lockfile):
+            done = run_recipe(recipe, config)
+            if done.interrupted:
+                return Rebuild(done, 0, header.files, 0, (), is_finished=False)
+            queries = service_queries(recipe, config) if header.source else contextlib.nullcontext(no_queries())
+            with queries as now, _counting(header.units, "units compared", quiet=config.quiet or show is None) as tell:
+                return compare(lockfile, open_run(done.path), now, old, tell)
+
+
+@contextlib.contextmanager
+def _translate_unit_errors(lockfile: Lockfile) -> Iterator[None]:
+    """Convert what a recipe raises for units that it did not plan, unless this user has written the lockfile."""
+    try:
+        yield
+    except EechipsError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        if lockfile.is_own:
+            raise
+        reason = f"{lockfile.path} cannot be used: its units are not those of its command: {error!r}"
+        raise UsageError(reason[:300]) from error
 
 
 def _command(header: LockHeader, path: Path) -> FetchCommand:

@@ -8,6 +8,7 @@ so is one that does not declare what it decides.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,8 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     values, parameters = _parse(command, words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
-    return {text: hash_vectors(path) for text in named if (path := Path(text).expanduser()).is_file()}
+    paths = {text: Path(os.path.expanduser(text)) for text in named}  # noqa: PTH111 - "~x" of no user stays
+    return {text: hash_vectors(path) for text, path in paths.items() if os.path.isfile(path)}  # noqa: PTH113 - or too long
 
 
 def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:

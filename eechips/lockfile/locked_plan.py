@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ INPUTS_FOLDER = ".eechips-inputs"
 
 _LOCKFILE = "lockfile"
 """In the ledger: SHA-256 of the lockfile that the plan comes from."""
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,60}")
 _BATCH = 500  # units per transaction
 
 
@@ -142,7 +144,12 @@ def check_identity(header: LockHeader, identity: str, here: str) -> None:
         RunMismatchError: if it does not.
     """
     if header.identity != identity:
-        there = header.versions.get("eechips", "another version")
+        there = str(header.versions.get("eechips"))
+        if there == here or not _VERSION.fullmatch(there):  # others write it, and the message has it in a command
+            raise RunMismatchError(
+                "the command and the options of the lockfile request other results than it has: somebody has changed"
+                " it, or it was made by another build of eechips"
+            )
         raise RunMismatchError(
             f"eechips {here} requests other results than eechips {there}, which made the lockfile, did by the same"
             f" command: pip install eechips=={there}"

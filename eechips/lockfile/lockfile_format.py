@@ -35,6 +35,7 @@ LARGEST_INPUT = 64 << 20
 _MOST_HEADER = 16 << 20
 _MOST_LINE = 16 << 20  # a request of Earth Engine has 10 MiB
 _MOST_RATIO = 60  # a unit has hashes, which do not shrink
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take gigabytes to unpack
 _SPARE = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of ZIP: equal runs have equal lockfiles
 
@@ -196,6 +197,8 @@ class Lockfile:
 
     def _open(self, name: str) -> IO[bytes]:
         try:
+            if self._archive.getinfo(name).compress_type not in _COMPRESSIONS:
+                raise NotImplementedError(f"{name} is not compressed by DEFLATE")
             return self._archive.open(name)
         except (KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, OSError) as error:
             raise UsageError(f"{self.path} is not a lockfile: {error}") from None

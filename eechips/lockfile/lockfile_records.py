@@ -11,7 +11,7 @@ from eechips.errors import UsageError
 from eechips.lockfile.content_hashes import ContentHashes, content_hashes_from_json
 from eechips.manifest.extensions import EXTENSIONS, PlanPart
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.unit_record import State
+from eechips.manifest.unit_record import LISTS, State
 from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.received_files import parse_json
@@ -102,6 +102,9 @@ class LockedFile:
         layer, hashes = rest.pop("layer", ""), rest.pop("hashes", None)
         if not isinstance(file, str) or type(size) is not int or not 0 <= size < 1 << 53 or not isinstance(layer, str):
             raise ValueError("a file has values of other types")
+        for name in LISTS & rest.keys():
+            if not isinstance(rest[name], (list, type(None))):
+                raise ValueError(f"{name} of a file is no list")
         return cls(result_name(file), size, _digest(digest), layer, rest, content_hashes_from_json(hashes))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -221,7 +222,11 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
             " Engine. Its items.parquet and manifest.parquet have their addresses and checksums."
             f" {_WITHOUT.format(run.path)}"
         )
-    if not isinstance(call, dict) or not isinstance(call.get("command"), str) or not isinstance(call["options"], dict):
+    if (
+        not isinstance(call, dict)
+        or not isinstance(call.get("command"), str)
+        or not isinstance(call.get("options"), dict)
+    ):
         raise UsageError(
             f"{run.path} cannot be locked: run.json has no command that makes it again, because functions of a program"
             " or notebook, or an earlier version of eechips, made it. Put the functions into a file, and run it with"
@@ -354,9 +359,9 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
         UsageError: if one is too large, or the command is another user's: it could name any file of this machine.
     """
     for option, value in values:
-        path = Path(info.get("directory") or ".", Path(value).expanduser())
+        path = Path(info.get("directory") or ".", os.path.expanduser(value))  # noqa: PTH111 - "~x" of no user stays
         for file in _with_companions(path):
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - a text that is too long for a path is no file
                 continue
             if not is_own(info, run.path):
                 raise UsageError(

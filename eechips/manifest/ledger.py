@@ -30,6 +30,7 @@ from eechips.manifest.database import (
     list_tables,
 )
 from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
+from eechips.storage.received_files import parse_json
 
 LEDGER_NAME = "manifest.sqlite"
 
@@ -243,8 +244,8 @@ class Ledger:
         """Return the metadata of the plan."""
         rows = self.database.execute("SELECT key, value FROM meta").fetchall()
         try:
-            return {key: json.loads(value) for key, value in rows}
-        except (ValueError, TypeError, RecursionError) as error:
+            return {key: parse_json(value) for key, value in rows}
+        except (ValueError, TypeError) as error:
             raise StorageError(f"{self.path} is damaged: {error}") from error
 
     def counts(self, first: int = 0, end: int | None = None) -> dict[State, int]:

@@ -108,7 +108,10 @@ def check_paths(ledger: Ledger) -> None:
     """
     for identifier, file in _invalid_paths(ledger.database):
         _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
-    for assembled_file in ledger.meta().get("assembled") or ():
+    assembled = ledger.meta().get("assembled") or []
+    if not isinstance(assembled, list):
+        raise StorageError(f"{ledger.path} is damaged: assembled is {assembled!r}"[:300])
+    for assembled_file in assembled:
         file = assembled_file.get("file") if isinstance(assembled_file, dict) else None
         _check_path(ledger, "what was made of all results is at", file)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -173,8 +174,37 @@ def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> N
         assert manifest["metadata"]["name"] == f"my-squares-{step}"
     work = json.loads((place / "work.json").read_text())["spec"]
     assert (work["completions"], work["completionMode"]) == (40, "Indexed")
-    assert '--part "auto/40"' in work["template"]["spec"]["containers"][0]["command"][-1]
+    assert '--part "auto/40"' in container_commands(place, "work")[-1]
     assert subprocess.run(["bash", "-n", place / "submit.sh"], check=False).returncode == 0
+
+
+def container_commands(place: Path, step: str) -> list[str]:
+    """The command of a container as it is started: Kubernetes replaces variables in it, and $$ by $.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#Container, `command`.
+    """
+    (container,) = json.loads((place / f"{step}.json").read_text())["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+
+    def replaced(match: re.Match[str]) -> str:
+        return "$" if match[0] == "$$" else variables.get(match[1], match[0])
+
+    return [re.sub(r"\$\$|\$\(([^)]*)\)", replaced, word) for word in container["command"]]
+
+
+def test_words_with_signs_of_the_shell_reach_the_commands_of_pods(folder: Path) -> None:
+    out = "a$(EECHIPS_CACHE) $$ $HOME `id` it's"
+    (folder / "My Squares.toml").write_text(f'[run]\nrecipe = "squares.py"\nout = "{out}"\n')
+    done = submit(*KUBERNETES, "--to", "job")
+    assert done.exit_code == 0, done.output
+    (folder / "bin").mkdir()
+    (folder / "bin" / "eechips").write_text(f"#!/bin/bash\nprintf '%s\\0' \"$@\" >> {folder}/calls\n")
+    (folder / "bin" / "eechips").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": "7"}
+    for step in ("plan", "work"):
+        subprocess.run(container_commands(folder / "job", step), env=environment, check=True)
+    assert out in (folder / "calls").read_text().split("\0")
+    assert "/work/outcomes-7.jsonl" in (folder / "calls").read_text().split("\0")
 
 
 def test_results_are_joined_whatever_tasks_have_left(folder: Path) -> None:

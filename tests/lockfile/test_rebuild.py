@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
+from eechips.commands.fetching import find_command
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
 from eechips.manifest.run import Run
@@ -30,6 +32,7 @@ from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Host, Server
 from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK
+from tests.lockfile.test_lockfile_format import UNIT, write
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
@@ -682,6 +685,39 @@ def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path,
     assert done.exit_code == 2
     assert "plots.csv is not a lockfile and is not replaced: choose another --out" in done.output
     assert table.read_text() == "id,lon,lat\n"
+
+
+def test_a_run_that_somebody_has_changed_is_locked_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(
+        "from eechips import Table\nNEEDS_SERVICE = False\ndef get_requests():\n    return [1]\n"
+        "def get_result(index, unit):\n    return Table([{'value': unit}])\n"
+    )
+    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q").exit_code == 0
+    info = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**info, "call": {"command": "run"}}))
+    assert "has no command that makes it again" in call("lock", "run").stderr
+    long = {"command": "sample", "options": {"dataset": "NAIP", "total": 1, "roi": "x" * 5000}}
+    Path("run/run.json").write_text(json.dumps({**info, "call": long}))
+    assert call("lock", "run", "-o", "long.lock").exit_code == 0
+    Path("run/run.json").write_text(json.dumps(info))
+    with sqlite3.connect("run/manifest.sqlite") as ledger:
+        ledger.execute("INSERT OR REPLACE INTO meta VALUES ('assembled', '5')")
+    assert "manifest.sqlite is damaged: assembled is 5" in call("lock", "run").stderr
+
+
+@pytest.mark.parametrize(
+    "unit", [{}, {"kind": "point", "coordinates": [0, 0], "grid": {"crs": "EPSG:4326", "width": 0}}, {"kind": 5}]
+)
+def test_units_that_the_command_does_not_plan_are_refused(
+    unit: dict[str, Any], stack_server: Server, tmp_path: Path
+) -> None:
+    chosen = {"dataset": STACK, "total": 1, "size": 16}
+    recipe, _ = find_command("sample").make(chosen)
+    header = {"options": chosen, "identity": recipe.identity, "source": stack_server.url}
+    path = write(tmp_path / "a.lock", header, [{**UNIT, "unit": unit}])
+    with pytest.raises(UsageError, match="its units are not those of its command"):
+        eechips.rebuild(path, tmp_path / "out", **options(stack_server))
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Server) -> None:
