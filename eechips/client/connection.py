@@ -8,14 +8,15 @@ the transport of their process: its retry policy, its quota, and its signal to s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
 import inspect
 import re
 import socket
+import threading
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,8 @@ from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport
-from eechips.errors import ConfigurationError, EechipsError, TransientError
+from eechips.client.transport import Transport, use_transport
+from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError
 from eechips.web.redaction import redact
 from eechips.web.urls import is_google
 
@@ -66,6 +67,7 @@ class ServiceTarget:
             quota,
             policy,
             timeouts,
+            project=self.project,
             credentials=self.credentials,
             shared_token=self.shared_token,
             discovery=discovery,
@@ -98,6 +100,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
 
     Raises:
         ConfigurationError: if the endpoint cannot be reached, or refuses; says what to do.
+        UsageError: if another thread is connected to another service or project.
     """
     import ee
     from google.auth.exceptions import GoogleAuthError
@@ -105,12 +108,14 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
 
     check_client()
     transport = target.transport(quota, _CONNECT_POLICY, timeouts)
-    with _restored_client():
-        try:
-            with _socket_timeout(_CATALOG_TIMEOUT):
-                _initialize(target, transport, offline=not is_google(target.endpoint))
-        except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
-            raise _refusal(target, error) from None
+    with contextlib.ExitStack() as stack:
+        with _CONNECTING:
+            stack.enter_context(_own_client(target))
+            try:
+                with use_transport(transport), _socket_timeout(_CATALOG_TIMEOUT):
+                    _initialize(target, transport, offline=not is_google(target.endpoint))
+            except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
+                raise _refusal(target, error) from None
         transport.policy = policy
         ee.data.setDefaultWorkloadTag(target.workload_tag)
         try:
@@ -205,23 +210,62 @@ def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None
     ee.Initialize(None, url=target.endpoint, project=target.project, http_transport=transport)
 
 
+@dataclass(slots=True, eq=False)
+class _ClientUse:
+    """A use of the client of this process.
+
+    Attributes:
+        thread: identity of the thread that connected.
+        before: state of the client when it began: session, list of deprecated assets, functions.
+    """
+
+    target: ServiceTarget
+    thread: int
+    before: tuple[Any, Any, Any]
+
+
+_USES: list[_ClientUse] = []
+"""Present uses, the last one first."""
+_CONNECTING = threading.RLock()
+
+
 @contextlib.contextmanager
-def _restored_client() -> Iterator[None]:
-    """Give the client a state of its own inside the block, with the functions of the block's own service."""
+def _own_client(target: ServiceTarget) -> Iterator[None]:
+    """Give the client a state of its own inside the block, with the functions of the block's own service.
+
+    Blocks of several threads may overlap, and end in any order, if they are of the same service and project.
+
+    Raises:
+        UsageError: if another thread is in the block of another service or project.
+    """
     import ee
     from ee import _state
 
-    before, deprecated, functions = _state._state, ee.deprecation.deprecated_assets, ee.ApiFunction._api
-    was_initialized = before is not None and before.initialized
-    _state._state, ee.ApiFunction._api = None, {}
+    with _CONNECTING:
+        others = [use.target for use in _USES if use.thread != threading.get_ident()]
+        if other := next((o for o in others if (o.endpoint, o.project) != (target.endpoint, target.project)), None):
+            raise UsageError(
+                f"another thread of this process is connected to {other.endpoint} for the project {other.project}, and"
+                " Earth Engine's client has one connection per process: wait for its end, or use another process"
+            )
+        before = _state._state, ee.deprecation.deprecated_assets, ee.ApiFunction._api
+        use = _ClientUse(target, threading.get_ident(), before)
+        # Threads of another use send requests while the client is initialised.
+        _state._state = dataclasses.replace(before[0]) if others and before[0] is not None else None
+        ee.ApiFunction._api = {}
+        _USES.append(use)
     try:
         yield
     finally:
-        if was_initialized:
-            _state._state, ee.deprecation.deprecated_assets = before, deprecated
-            ee.ApiFunction._api = functions
-        else:
-            ee.Reset()
+        with _CONNECTING:
+            later = next(iter(_USES[_USES.index(use) + 1 :]), None)
+            _USES.remove(use)
+            if later is not None:
+                later.before = use.before
+            elif _USES or (use.before[0] is not None and use.before[0].initialized):
+                _state._state, ee.deprecation.deprecated_assets, ee.ApiFunction._api = use.before
+            else:
+                ee.Reset()
 
 
 @contextlib.contextmanager
@@ -324,21 +368,3 @@ def _takes(function: object, *arguments: object, **options: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
-
-
-@contextlib.contextmanager
-def use_transport(transport: Transport) -> Iterator[None]:
-    """Make :func:`current_transport` return a transport in this thread, inside the block."""
-    token = _TRANSPORT.set(transport)
-    try:
-        yield
-    finally:
-        _TRANSPORT.reset(token)
-
-
-def current_transport() -> Transport | None:
-    """Return the transport of the run that this is part of; None outside of one."""
-    return _TRANSPORT.get()

@@ -14,7 +14,7 @@ import urllib3
 import urllib3.connection
 
 from eechips.client.response_framing import make_strict
-from eechips.client.throttle import QuotaClient
+from eechips.client.transport import Transport, current_transport
 from eechips.errors import PermanentError
 from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
 from eechips.web.urls import is_loopback, origin
@@ -182,23 +182,27 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[], None]:
+_THROTTLED: list[Transport] = []
+"""Transports whose quota requests of recipes pass, the last one first."""
+
+
+def throttle_requests_library(transport: Transport) -> Callable[[], None]:
     """Make requests that this process sends by ``requests`` outside our own sessions pass the throttle.
 
-    For processes in which a recipe may fetch by itself: its requests count against the same quota. A permit is held
-    until the body is there, or the headers where the recipe streams the body.
-
-    Args:
-        endpoint: base URL of the service: what others answer says nothing of its quota.
+    For processes in which a recipe may fetch by itself: its requests count against the same quota, that of the thread's
+    own run if the thread is known to work for one. A permit is held until the body is there, or the headers where the
+    recipe streams the body.
 
     Returns:
-        What puts everything back as it was.
+        What puts everything back as it was, once it was called for all transports.
     """
 
     def send(adapter: requests.adapters.HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        with quota.permit() as permit:
+        own = current_transport() or next(reversed(_THROTTLED), transport)
+        own.check_open()
+        with own.quota.permit() as permit:
             response = _send_of_requests(adapter, request, *args, **kwargs)
-            if origin(request.url) == origin(endpoint):
+            if origin(request.url) == origin(own.endpoint):  # what others answer says nothing of its quota
                 permit.record_response(
                     response.status_code, {name.lower(): value for name, value in response.headers.items()}
                 )
@@ -207,8 +211,12 @@ def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[],
             return response
 
     def undo() -> None:
-        requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
+        if transport in _THROTTLED:
+            _THROTTLED.remove(transport)
+        if not _THROTTLED:
+            requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
 
+    _THROTTLED.append(transport)
     requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]
     return undo
 

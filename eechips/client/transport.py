@@ -3,6 +3,9 @@
 One :class:`Transport` serves a process. The Earth Engine client sends its requests through it (it is passed
 as ``http_transport``), and the pixels are fetched through it, so that nothing escapes the throttle and there
 is a single retry layer. It opens its connections on the first request: after the fork.
+
+The client has one session per process, and a thread may outlive its run. A thread that works with a transport sends the
+client's requests through it, or not at all: never through the transport of a later run.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +28,7 @@ from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
 from eechips.client.marked_requests import MarkedRequest
-from eechips.client.permits import Permit
+from eechips.client.permits import Permit, Stopped
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
@@ -68,15 +72,35 @@ class _ThreadMode(threading.local):
     mode = RequestMode()
 
 
+_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
+
+
+@contextlib.contextmanager
+def use_transport(transport: Transport) -> Iterator[None]:
+    """Make :func:`current_transport` return a transport in this thread, inside the block."""
+    token = _TRANSPORT.set(transport)
+    try:
+        yield
+    finally:
+        _TRANSPORT.reset(token)
+
+
+def current_transport() -> Transport | None:
+    """Return the transport of the run that this is part of; None outside of one."""
+    return _TRANSPORT.get()
+
+
 class Transport:
     """Sender of the requests to one endpoint.
 
     Attributes:
+        quota: what its requests pass.
         policy: policy of retries; may be changed between requests.
         unmetered: counts the requests outside of :meth:`metered`.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
+        project: Google Cloud project that the URLs of requests name.
         credentials: google.auth credentials for the endpoint, or None.
         shared_token: the access token that the processes of a run share; None for one of its own.
         discovery: responses to the client's initialisation, if they are known already.
@@ -91,6 +115,7 @@ class Transport:
         policy: RetryPolicy,
         timeouts: Timeouts,
         *,
+        project: str = "",
         credentials: Any = None,
         shared_token: SharedToken | None = None,
         discovery: Discovery | None = None,
@@ -98,9 +123,11 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
+        self._project = project
         self._reuses_connections = reuses_connections
+        self._is_closed = False
         self._origin = origin(endpoint)
-        self._quota = quota
+        self.quota = quota
         self.policy = policy
         self.timeouts = timeouts
         self.unmetered = Usage()
@@ -128,13 +155,20 @@ class Transport:
     @property
     def is_spent(self) -> bool:
         """Return whether no further request may be sent: the budget of requests or bytes is spent."""
-        return self._quota.throttle.is_spent
+        return self.quota.throttle.is_spent
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """Close the connections, and send nothing from now on: the run has ended."""
+        with self._opening:
+            self._is_closed = True
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def check_open(self) -> None:
+        """Raise Stopped if the run has ended."""
+        if self._is_closed:
+            raise Stopped
 
     def pause(self, seconds: float) -> None:
         """Wait, without a permit, before a repeat.
@@ -142,15 +176,21 @@ class Transport:
         Raises:
             Stopped: if the run is stopping.
         """
-        self._quota.pause(seconds)
+        self.check_open()
+        self.quota.pause(seconds)
 
     @contextlib.contextmanager
     def _changed_mode(self, **changes: Any) -> Iterator[RequestMode]:
-        """Change the mode of this thread inside the block; yield that outside of it. Blocks nest."""
+        """Change the mode of this thread inside the block, in which the client uses this transport; blocks nest.
+
+        Yields:
+            The mode outside of the block.
+        """
         outside = self._local.mode
         self._local.mode = replace(outside, **changes)
         try:
-            yield outside
+            with use_transport(self):
+                yield outside
         finally:
             self._local.mode = outside
 
@@ -195,7 +235,8 @@ class Transport:
         Raises:
             Stopped: if the run is stopping.
         """
-        with self._quota.permit() as permit, self._usage.count(permit):
+        self.check_open()
+        with self.quota.permit() as permit, self._usage.count(permit):
             yield permit
 
     def call_with_permit(self, attempt: Callable[[Permit], T], policy: RetryPolicy | None = None) -> T:
@@ -246,9 +287,15 @@ class Transport:
 
         Raises:
             TransientError: when the retries are exhausted.
+            Stopped: if the run of this thread has ended, or the client is connected elsewhere.
         """
         import httplib2
 
+        if (own := current_transport() or self) is not self:  # the client has been initialised anew meanwhile
+            if (own.endpoint, own._project) != (self.endpoint, self._project):
+                raise Stopped
+            return own.request(uri, method, body, headers)
+        self.check_open()
         request = HttpRequest.from_client(method, uri, body, headers or {})
         document = self._document(uri)
         cache = RESPONSE_CACHE.get() if method == "POST" else None
@@ -384,7 +431,8 @@ class Transport:
         if self._usage.profiles is not None and origin(request.url) == self._origin:
             headers[PROFILE_REQUEST_HEADER] = "1"
         for resent in itertools.count():
-            with self._quota.permit(is_next=is_next or resent > 0) as permit:
+            self.check_open()
+            with self.quota.permit(is_next=is_next or resent > 0) as permit:
                 if authorizer is not None:  # with the permit: a token may expire while the request waits for one
                     permit.is_unused = True
                     token = authorizer.authorize(headers)
@@ -399,6 +447,7 @@ class Transport:
     @property
     def _connections(self) -> ConnectionPool:
         with self._opening:
+            self.check_open()
             if self._opened is None:
                 from eechips.client.connection_pool import ConnectionPool
 

@@ -171,7 +171,7 @@ class BeamWorker:
         how = (quota_client, self._spec.policy, self._spec.timeouts)
         needs_service = target != NO_SERVICE
         connection = stack.enter_context(connect(target, *how)) if needs_service else connect_to_nothing(*how)
-        stack.callback(throttle_requests_library(quota_client, self._spec.endpoint))
+        stack.callback(throttle_requests_library(connection.transport))
         folder = stack.enter_context(temporary_folder())
         discovery = connection.discovery.save(folder / "discovery.json")
         spec = replace(self._spec, token=str(new_writer()))  # of this process, which commits what it stages

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
 from eechips.client.compute_profiles import ProfileShare
-from eechips.client.connection import Connection, ServiceTarget, connect_worker, use_transport
+from eechips.client.connection import Connection, ServiceTarget, connect_worker
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.export_tasks import export_kind
@@ -23,7 +23,7 @@ from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, use_transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
@@ -84,7 +84,7 @@ def start_worker(
     """
     ignore_warning(NotGeoreferencedWarning)
     connection = connect_worker(target, quota, spec.policy, spec.timeouts, discovery)
-    throttle_requests_library(quota, target.endpoint)
+    throttle_requests_library(connection.transport)
     return Worker(spec, connection, discovery, stage)
 
 
@@ -127,6 +127,10 @@ class Worker:
         # Other recipes may send requests in get_result.
         self._shares_requests = spec.shares_requests and request_window_of(spec.recipe) is not None
         self._shared = SharedFetcher(self._fetcher, self._transport, logs=spec.logs, secrets=self._secrets)
+
+    def close(self) -> None:
+        """Have threads that still execute units send no further request."""
+        self._transport.close()
 
     def execute(self, assignment: WorkUnit, report: Callable[[AssignmentProgress], None] = lambda _: None) -> Outcome:
         """Fetch the units of an assignment. Errors become part of their outcomes.
@@ -330,6 +334,7 @@ class Worker:
         # Temporary names contain the unit, in case two units share a name.
         token = f"{self._spec.token}-{assignment.id[:ID_LENGTH]}"
         staged: list[StagedFile] = []
+        self._transport.check_open()  # else a later run may write to the folder
         try:
             for name, (_, data) in zip(names, files, strict=True):
                 stage = partial(self._store.stage, name, data, token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -15,7 +16,9 @@ from eechips.client.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
 from eechips.client.http_messages import HttpRequest, Timeouts
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Permit, QuotaLimits
+from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
+from eechips.client.transport import Transport
 from local_tests.support.loopback import LoopbackServer
 
 
@@ -58,49 +61,56 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def throttle() -> Iterator[Throttle]:
+def throttle() -> Throttle:
+    return Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=2)
+
+
+@contextlib.contextmanager
+def throttled(throttle: Throttle, endpoint: str) -> Iterator[None]:
+    """Requests of this process pass a throttle; afterwards the library is as it was."""
     before = requests.adapters.HTTPAdapter.send
-    made = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=2)
-    yield made
-    throttle_requests_library(made.client(1), "http://127.0.0.1")()
+    undo = throttle_requests_library(Transport(endpoint, throttle.client(1), RetryPolicy(), Timeouts()))
+    try:
+        yield
+    finally:
+        undo()
     assert requests.adapters.HTTPAdapter.send is before
 
 
 def test_a_slot_is_held_until_the_body_arrives(url: str, throttle: Throttle) -> None:
-    throttle_requests_library(throttle.client(1), url)
-    bodies: list[bytes] = []
-    thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=60).content))
-    thread.start()
-    assert Handler.first_half.wait(60)
-    thread.join(0.3)  # a slot that is released with the first half would be by now
-    assert throttle.in_flight == 1
-    Handler.second_half.set()
-    thread.join(60)
-    assert bodies == [b"firsttwice"]
-    assert (throttle.in_flight, throttle.sent, throttle.received) == (0, 1, 10)
+    with throttled(throttle, url):
+        bodies: list[bytes] = []
+        thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=60).content))
+        thread.start()
+        assert Handler.first_half.wait(60)
+        thread.join(0.3)  # a slot that is released with the first half would be by now
+        assert throttle.in_flight == 1
+        Handler.second_half.set()
+        thread.join(60)
+        assert bodies == [b"firsttwice"]
+        assert (throttle.in_flight, throttle.sent, throttle.received) == (0, 1, 10)
 
 
 def test_a_streamed_request_holds_a_slot_until_the_headers_arrive(url: str, throttle: Throttle) -> None:
-    throttle_requests_library(throttle.client(1), url)
-    with requests.get(f"{url}/pixels", timeout=60, stream=True) as response:
+    with throttled(throttle, url), requests.get(f"{url}/pixels", timeout=60, stream=True) as response:
         assert throttle.in_flight == 0
         Handler.second_half.set()
         assert response.raw.read() == b"firsttwice"
 
 
 def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, throttle: Throttle) -> None:
-    throttle_requests_library(throttle.client(1), url)
-    assert requests.get(f"{url}/busy", timeout=60).status_code == 429
-    assert throttle.rejected == 1
-    is_taken, wait = throttle.try_take(1, is_next=False)
-    assert not is_taken
-    assert 25 < wait <= 30
+    with throttled(throttle, url):
+        assert requests.get(f"{url}/busy", timeout=60).status_code == 429
+        assert throttle.rejected == 1
+        is_taken, wait = throttle.try_take(1, is_next=False)
+        assert not is_taken
+        assert 25 < wait <= 30
 
 
 def test_responses_of_other_services_do_not_change_the_quota(url: str, throttle: Throttle) -> None:
-    throttle_requests_library(throttle.client(1), "https://earthengine-highvolume.googleapis.com")
-    assert requests.get(f"{url}/busy", timeout=60).status_code == 429
-    assert (throttle.sent, throttle.rejected) == (1, 0)
+    with throttled(throttle, "https://earthengine-highvolume.googleapis.com"):
+        assert requests.get(f"{url}/busy", timeout=60).status_code == 429
+        assert (throttle.sent, throttle.rejected) == (1, 0)
 
 
 @pytest.mark.slow

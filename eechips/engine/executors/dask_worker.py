@@ -51,8 +51,9 @@ class DaskWorker:
         return outcome, self._meter.report()
 
     def close(self) -> None:
-        """Stop all retries and remove temporary files."""
+        """Send nothing from now on, and remove temporary files."""
         self._throttle.stop()
+        self._worker.close()
         remove_tree(self._folder, NamedPath())
 
 

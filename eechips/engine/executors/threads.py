@@ -37,7 +37,7 @@ class ThreadExecutor(Executor[WorkerHandle]):
         return cls(context)
 
     def __enter__(self) -> ThreadExecutor:
-        self._restore = throttle_requests_library(self.throttle.client(0), self._connection.target.endpoint)
+        self._restore = throttle_requests_library(self._connection.transport)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
