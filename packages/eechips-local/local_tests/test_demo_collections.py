@@ -522,7 +522,9 @@ def test_sentinel_2_states_what_it_shows_as_its_classification_does() -> None:
     assert len(images) >= 5
     for image in images[:3]:
         band = next(band for band in image.bands if band.name == "SCL")
-        shown, _ = band.source.read((band.index,), PixelWindow(0, 0, 172, 172), 5)  # each 32nd pixel
+        values, seen = band.source.read((band.index,), PixelWindow(0, 0, 172, 172), 5)  # each 32nd pixel
+        shown = values[seen]
+        assert abs(image.properties["NODATA_PIXEL_PERCENTAGE"] - 100.0 * np.mean(~seen)) < 1.0
         known = {name: image.properties[f"{name}_PERCENTAGE"] for name in names}
         assert sum(known.values()) == pytest.approx(100.0, abs=0.001)
         clouds = sum(known[name] for name in ("MEDIUM_PROBA_CLOUDS", "HIGH_PROBA_CLOUDS", "THIN_CIRRUS"))

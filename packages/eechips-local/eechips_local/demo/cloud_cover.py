@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from eechips_local.demo import climate, cloud_regions, land_character, mercator, noise
 from eechips_local.demo.farmland import Field32
@@ -137,10 +138,11 @@ def share(rect: Rect, when: date) -> Floats:
     west, top = int(columns[0]), int(rows[0])
     at = Rect(pitch, west, top, int(columns[-1]) - west + 2, int(rows[-1]) - top + 2)
     north = climate.latitude(at)
+    aridity, seasons = _lasting(at)
     from_belt = north - _BELT - _SHIFT * climate.season(climate.day_of_year(when), _WARMEST)
     belts = np.interp(np.abs(from_belt), *_ZONES)
-    usual = belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * _aridity(at))
-    known = np.clip(cloud_regions.with_regions(at, usual, climate.day_of_year(when)), 0.05, 0.95)
+    usual = belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * aridity)
+    known = np.clip(cloud_regions.with_regions(seasons, usual, climate.day_of_year(when)), 0.05, 0.95)
     # Linearly between nodes.
     lines = known[:, columns - west]
     lines += (known[:, columns - west + 1] - lines) * across
@@ -149,9 +151,27 @@ def share(rect: Rect, when: date) -> Floats:
     return result
 
 
-@lru_cache(maxsize=128)
+_FEW = 64
+"""Nodes up to which those of many places are kept: a search asks for the clouds of all tiles of a country."""
+
+
+def _lasting(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
+    """Return the aridity, and the seasons of regions, at nodes, kept for the next date of the same place."""
+    return _lasting_of_few(at) if at.width * at.height <= _FEW else _lasting_of_many(at)
+
+
+@lru_cache(maxsize=4096)
+def _lasting_of_few(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
+    return _aridity(at), cloud_regions.seasons(at)
+
+
+@lru_cache(maxsize=64)
+def _lasting_of_many(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
+    return _aridity(at), cloud_regions.seasons(at)
+
+
 def _aridity(at: Rect) -> Floats:
-    """Return the aridity at nodes, kept for the next date of the same place; the sea has none."""
+    """Return the aridity at nodes; the sea has none."""
     characters = dict(zip(land_character.CHARACTERS, land_character.characters(at), strict=True))
     inland = noise.smoothstep(-_ARIDITY_STEP, _ARIDITY_STEP, characters["coast"])
     return climate.aridity(characters["green"], characters["forest"]) * inland
@@ -165,7 +185,7 @@ def _before(positions: Floats, pitch: int) -> tuple[npt.NDArray[np.int64], Float
 
 
 @lru_cache(maxsize=16384)
-def cover_percent(column: int, row: int, size: int, when: date) -> float:
+def cover_percent(column: int, row: int, size: int, when: date, part: shapely.Polygon | None = None) -> float:
     """Return the percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
 
     Args:
@@ -173,11 +193,23 @@ def cover_percent(column: int, row: int, size: int, when: date) -> float:
         row: northern edge in units.
         size: edge of the square in units.
         when: date.
+        part: the part of it that counts, in degrees; where no place lies in it, the nearest counts. None for all of it.
     """
     pitch = max(1, size // _PLACES)
     rect = Rect(pitch, column // pitch, row // pitch, _PLACES, _PLACES)
-    cloud = _opacity(_cloudiness(rect, when, 10))
-    return round(float(np.count_nonzero(cloud > CLOUDY)) * (100.0 / cloud.size), 6)
+    cloudy = _opacity(_cloudiness(rect, when, 10)) > CLOUDY
+    if part is not None:
+        cloudy = cloudy[_within(rect, part)]
+    return round(float(np.count_nonzero(cloudy)) * (100.0 / cloudy.size), 6)
+
+
+@lru_cache(maxsize=8192)
+def _within(rect: Rect, part: shapely.Polygon) -> npt.NDArray[np.bool_]:
+    """Return which cells lie in a part, at least the nearest ones."""
+    x, y = np.meshgrid(mercator.longitude_of(rect.x), mercator.latitude_of(rect.y))
+    distance = shapely.distance(shapely.points(x, y), part)
+    result: npt.NDArray[np.bool_] = distance == distance.min()
+    return result
 
 
 def sun(north: float, when: date) -> tuple[float, float]:

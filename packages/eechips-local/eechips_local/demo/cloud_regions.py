@@ -6,8 +6,6 @@ and Jetz (2016), PLOS Biology 14, e1002415 (https://www.earthenv.org/cloud).
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from eechips_local.demo import climate, mercator, noise
@@ -73,9 +71,12 @@ _MIDDLE, _QUARTER = 15.0, 365.25 / 4.0
 """Day of the year in the middle of January, and days from one of the four months to the next."""
 
 
-@lru_cache(maxsize=128)
-def _seasons(at: Rect) -> tuple[Floats, Floats]:
-    """Return how much regions count, shape (height, width), and shares of four months, shape (4, height, width)."""
+Seasons = tuple[Floats, Floats]
+"""How much regions count, shape (height, width), and shares of four months, shape (4, height, width)."""
+
+
+def seasons(at: Rect) -> Seasons:
+    """Return the seasons of regions in cells of some 80 km."""
     east, north = mercator.longitude_of(at.x)[None, :], climate.latitude(at)
     cosine = mercator.cosine_of(at.y)[:, None]
     near = np.zeros((at.height, at.width))
@@ -92,15 +93,15 @@ def _seasons(at: Rect) -> tuple[Floats, Floats]:
     return noise.smoothstep(0.0, _WHOLE, near), shares
 
 
-def with_regions(at: Rect, usual: Floats, day: float) -> Floats:
+def with_regions(seasons: Seasons, usual: Floats, day: float) -> Floats:
     """Return the share of passes that are cloudy: the usual share, replaced by the share of a region inside it.
 
     Args:
-        at: where, in cells of some 80 km.
+        seasons: seasons of regions in the cells.
         usual: shares by latitude and aridity, shape (height, width).
         day: day of the year.
     """
-    count, shares = _seasons(at)
+    count, shares = seasons
     if not count.any():
         return usual
     quarters = (day - _MIDDLE) * (1.0 / _QUARTER)

@@ -205,12 +205,11 @@ class HlsSentinel(ImageSearch):
 
     def _image(self, granule: Granule) -> ImageAsset:
         tile, overpass = granule.tile, granule.overpass
-        grid = tile.grid(_PIXEL)
         reflectance = sentinel2_scenes.Reflectance(overpass, _SENTINEL)
-        source = PaintedSource(grid, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
-        masked = PaintedSource(grid, Fmask(overpass), "uint8", smooth=False)
-        angles = PaintedSource(grid, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)
-        common = _common(tile, granule.seen, granule.start, granule.cloudy, 100.0)
+        source = granule.source(_PIXEL, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
+        masked = granule.source(_PIXEL, Fmask(overpass), "uint8", smooth=False)
+        angles = granule.source(_PIXEL, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)
+        common = _common(tile, granule.seen, granule.start, granule.cloudy, 100.0 - granule.missing)
         properties = {
             **common,
             "ADD_OFFSET": 0.0,
@@ -224,12 +223,12 @@ class HlsSentinel(ImageSearch):
         for name in ("01", "02", "03", "04", "11", "12", "8A"):
             properties[f"MSI_BAND_{name}_BANDPASS_ADJUSTMENT_SLOPE"] = 1.0
             properties[f"MSI_BAND_{name}_BANDPASS_ADJUSTMENT_OFFSET"] = 0.0
-        bands = [BandInfo(name, PixelType("float"), grid, source, n) for n, name in enumerate(_SENTINEL)]
+        bands = [BandInfo(name, PixelType("float"), source.grid, source, n) for n, name in enumerate(_SENTINEL)]
         return ImageAsset(
             id=f"{self.id}/{common['system:index']}",
             bands=(*bands, *_qualities(masked, angles)),
             properties=synthetic_label.marked(properties),
-            footprint=mgrs.outline(tile),
+            footprint=granule.outline,
             version=synthetic_label.VERSION,
         )
 

@@ -13,8 +13,8 @@ Bands, scales and properties: https://developers.google.com/earth-engine/dataset
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_DYNAMICWORLD_V1
 
-Searches find the passes of the orbit that is nearest to a tile, on their real days: see ``sentinel2_orbit``. Images of
-other orbits and moments are found by their names. Swaths have no edges: a tile is seen whole.
+Searches find the passes whose swaths show some of a tile, on their real days: see ``sentinel2_orbit``. Images of other
+moments are found by their names. Where the swath ends, all bands are masked.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
+import shapely
 from affine import Affine
 
 from eechips_local.demo import (
@@ -37,10 +38,10 @@ from eechips_local.demo import (
     sentinel2_product,
     synthetic_label,
 )
-from eechips_local.demo.image_search import ImageSearch, is_in_time
+from eechips_local.demo.image_search import ImageSearch, is_in_time, query_boxes
 from eechips_local.demo.masked_source import MaskedSource
 from eechips_local.demo.mgrs import MgrsTile
-from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.sentinel2_orbit import Datatake
 from eechips_local.demo.sentinel2_scenes import (
     BANDS,
@@ -105,11 +106,15 @@ _CONSTANT = PixelGrid("EPSG:4326", Affine(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), 36
 
 @dataclass(frozen=True, slots=True, order=True)
 class Granule:
-    """A pass over a tile: when its datatake and its datastrip start (UTC, whole seconds), and where."""
+    """A pass over a tile: when its datatake and its datastrip start (UTC, whole seconds), and where.
+
+    The datatake is that which passes next to that time, of those that show the tile.
+    """
 
     seen: datetime
     strip: datetime
     tile: MgrsTile
+    datatake: Datatake
 
     @property
     def index(self) -> str:
@@ -122,9 +127,14 @@ class Granule:
         return (self.seen + timedelta(hours=mgrs.middle(self.tile)[0] / 15.0)).date()
 
     @property
-    def datatake(self) -> Datatake:
-        """The datatake, of those that show the tile, that passes next to that time."""
-        return min(sentinel2_orbit.datatakes(self.tile), key=lambda datatake: datatake.away(self.seen))
+    def outline(self) -> shapely.Polygon:
+        """Outline of what is seen of the tile, degrees."""
+        return sentinel2_orbit.outline(self.datatake.orbit, self.tile)
+
+    @property
+    def missing(self) -> float:
+        """Percentage of the tile that is not seen."""
+        return sentinel2_orbit.missing_percent(self.datatake.orbit, self.tile)
 
     @property
     def made(self) -> datetime:
@@ -148,10 +158,15 @@ class Granule:
 
     @property
     def cloudy(self) -> float:
-        """Percentage of clouds."""
+        """Percentage of clouds in what is seen."""
         longitude, latitude = mgrs.middle(self.tile)
         column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        return cloud_cover.cover_percent(column, row, size, self.when)
+        return cloud_cover.cover_percent(column, row, size, self.when, self.outline if self.missing else None)
+
+    def source(self, pixel: int, scene: PaintedScene, dtype: str, smooth: bool = True) -> PaintedSource:
+        """Return what is seen of a scene in pixels of some metres."""
+        outline = sentinel2_orbit.corners(self.datatake.orbit, self.tile)
+        return PaintedSource(self.tile.grid(pixel), scene, dtype, smooth, outline)
 
 
 def _number(tile: MgrsTile) -> int:
@@ -160,22 +175,22 @@ def _number(tile: MgrsTile) -> int:
 
 def _by_day(datatake: Datatake, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
     """Return one of the tiles for each day, at the place itself, on which they are seen; and their number."""
-    seen = next(datatake.starts(FIRST, FIRST + 2 * sentinel2_orbit.REPEAT))
-    days = {tile: Granule(seen, seen, tile).when for tile in tiles}
+    seen = next(datatake.starts(FIRST, FIRST + 4 * sentinel2_orbit.REPEAT))
+    days = {tile: Granule(seen, seen, tile, datatake).when for tile in tiles}
     tile_of = {day: tile for tile, day in days.items()}
     return [(tile_of[day], number) for day, number in Counter(days.values()).items()]
 
 
 def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterator[Granule]:
-    """Yield the passes over a tile in the time of a query, from a day on, before another one."""
-    datatake = sentinel2_orbit.datatakes(tile)[0]
-    for seen in datatake.starts(first, last):
+    """Yield the passes over a tile in the time of a query, from a day on, before another one, in their order."""
+    passes = sorted((s, datatake) for datatake in sentinel2_orbit.datatakes(tile) for s in datatake.starts(first, last))
+    for seen, datatake in passes:
         if is_in_time(_milliseconds(datatake.over(tile, seen)), query):
             yield _granule(tile, seen, datatake)
 
 
 def _granule(tile: MgrsTile, seen: datetime, datatake: Datatake) -> Granule:
-    return Granule(seen, seen + (datatake.over(tile, seen) - seen) // _STRIP * _STRIP, tile)
+    return Granule(seen, seen + (datatake.over(tile, seen) - seen) // _STRIP * _STRIP, tile, datatake)
 
 
 def _versions(granule: Granule) -> tuple[Granule, ...]:
@@ -254,7 +269,12 @@ class Product(ImageSearch):
             return sentinel2_orbit.by_datatake([only] if only is not None else [])
         if query.bounds is None:
             return sentinel2_orbit.all_by_datatake()
-        return sentinel2_orbit.by_datatake(mgrs.tiles(query.bounds))
+        boxes = query_boxes(query.bounds)
+        shown = sentinel2_orbit.by_datatake(mgrs.tiles(query.bounds))
+        return {
+            datatake: [tile for tile in tiles if sentinel2_orbit.meets(datatake.orbit, tile, boxes)]
+            for datatake, tiles in shown.items()
+        }
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``. Which images Dynamic World has depends on the clouds."""
@@ -268,10 +288,12 @@ class Product(ImageSearch):
                 if all(
                     is_in_time(_milliseconds(seen + part), query) for part in (timedelta(), sentinel2_orbit.LONGEST)
                 ):
-                    total += sum(len(_versions(Granule(seen, seen, tile))) * number for tile, number in by_day)
+                    total += sum(
+                        len(_versions(Granule(seen, seen, tile, datatake))) * number for tile, number in by_day
+                    )
                 else:
                     total += sum(
-                        len(_versions(Granule(seen, seen, tile)))
+                        len(_versions(Granule(seen, seen, tile, datatake)))
                         for tile in tiles
                         if is_in_time(_milliseconds(datatake.over(tile, seen)), query)
                     )
@@ -292,7 +314,8 @@ class Product(ImageSearch):
             )
         except ValueError:
             return None
-        granule = Granule(seen, strip, tile)
+        datatake = min(sentinel2_orbit.datatakes(tile), key=lambda known: known.away(seen))
+        granule = Granule(seen, strip, tile, datatake)
         return self._image(granule) if self.first <= seen.date() < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
@@ -310,21 +333,21 @@ class Product(ImageSearch):
         if drawing is None:
             return None
         bands, properties = drawing
-        start = granule.start
+        start, index = granule.start, granule.index
         return ImageAsset(
-            id=f"{self.id}/{granule.index}",
+            id=f"{self.id}/{index}",
             bands=bands,
             properties=LazyMapping(
                 synthetic_label.marked(
                     {
-                        "system:index": granule.index,
+                        "system:index": index,
                         "system:time_start": start,
                         "system:time_end": start,
                         **properties,
                     }
                 )
             ),
-            footprint=mgrs.outline(granule.tile),
+            footprint=granule.outline,
             version=synthetic_label.VERSION,
         )
 
@@ -374,33 +397,31 @@ def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[Ban
         key = (pixel, dtype, part is not None)
         if key not in sources:
             scene = Reflectance(granule.overpass, names, at_top, offset)
-            sources[key] = PaintedSource(granule.tile.grid(pixel), scene, dtype, smooth=part is not None)
+            sources[key] = granule.source(pixel, scene, dtype, smooth=part is not None)
         source = sources[key]
         bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
     return tuple(bands)
 
 
 def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[BandInfo], dict[str, Any]]:
-    azimuth, zenith = cloud_cover.sun(granule.overpass.north, granule.when)
+    when, generated, strip = granule.when, granule.made, f"{granule.strip:%Y%m%dT%H%M%S}"
+    azimuth, zenith = cloud_cover.sun(granule.overpass.north, when)
     cloudy = Later(lambda: granule.cloudy)
     orbit = granule.datatake.orbit
     letter, absolute = granule.datatake.craft(granule.seen)
     level = "1C" if at_top else "2A"
-    baseline = next(name for first, name in _BASELINES if granule.when >= first)
+    baseline = next(name for first, name in _BASELINES if when >= first)
     product = (
         f"S2{letter}_MSIL{level}_{granule.seen:%Y%m%dT%H%M%S}_N{baseline.replace('.', '')}_R{orbit:03d}_"
-        f"T{granule.tile.name}_{granule.made:%Y%m%dT%H%M%S}"
+        f"T{granule.tile.name}_{generated:%Y%m%dT%H%M%S}"
     )
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
-        "DATASTRIP_ID": (
-            f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.strip:%Y%m%dT%H%M%S}"
-            f"_N{baseline}"
-        ),
+        "DATASTRIP_ID": (f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{generated:%Y%m%dT%H%M%S}_S{strip}_N{baseline}"),
         "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{absolute:06d}_N{baseline}",
-        "GENERATION_TIME": _milliseconds(granule.made),
-        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{granule.strip:%Y%m%dT%H%M%S}",
+        "GENERATION_TIME": _milliseconds(generated),
+        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{strip}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
@@ -409,10 +430,14 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "SENSING_ORBIT_DIRECTION": "DESCENDING",
         "SENSING_ORBIT_NUMBER": orbit,
         "SPACECRAFT_NAME": f"Sentinel-2{letter}",
-        **sentinel2_product.properties(at_top, granule.when, 0 if granule.when < FIRST_OFFSET else _OFFSET),
+        **sentinel2_product.properties(at_top, when, 0 if when < FIRST_OFFSET else _OFFSET),
     }
     if not at_top:
-        properties |= sentinel2_product.classified(granule.overpass, granule.tile, lambda: granule.cloudy)
+        properties["NODATA_PIXEL_PERCENTAGE"] = granule.missing
+        scene = Reflectance(granule.overpass, ("SCL",))
+        properties |= sentinel2_product.classified(
+            lambda: granule.source(20, scene, "uint8", smooth=False), lambda: granule.cloudy
+        )
     # A search looks at the properties of many images whose bands nobody asks for.
     return LazySequence(partial(_reflectance_bands, granule, at_top, offset)), properties
 
@@ -423,14 +448,14 @@ def _on_grid(pixel: int, at_top: bool) -> tuple[str, ...]:
 
 
 def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
-    source = PaintedSource(granule.tile.grid(10), CloudScore(granule.overpass), "float32")
+    source = granule.source(10, CloudScore(granule.overpass), "float32")
     kind = PixelType("float", 0.0, 1.0)
     bands = tuple(BandInfo(name, kind, source.grid, source, n) for n, name in enumerate(("cs", "cs_cdf")))
     return bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index}
 
 
 def _probability(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
-    source = PaintedSource(granule.tile.grid(10), CloudProbability(granule.overpass), "uint8")
+    source = granule.source(10, CloudProbability(granule.overpass), "uint8")
     return (BandInfo("probability", PixelType("int", 0, 255), source.grid, source, 0),), {}
 
 
@@ -439,7 +464,7 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
     if granule.cloudy > 35.0:
         return None
     grid, scene = granule.tile.grid(10), DynamicWorld(granule.overpass)
-    sources = {dtype: PaintedSource(grid, scene, dtype, smooth=False) for dtype in ("float32", "uint8")}
+    sources = {dtype: granule.source(10, scene, dtype, smooth=False) for dtype in ("float32", "uint8")}
     names = (*DYNAMIC_WORLD, "label")
     bands = tuple(
         BandInfo(name, PixelType("int", 0, 255), grid, sources["uint8"], n)

@@ -1,4 +1,4 @@
-"""Orbits of Sentinel-2: 143 in 10 days, and those that pass over a tile.
+"""Orbits of Sentinel-2: 143 in 10 days, and those whose swaths show a tile.
 
 Two satellites follow the same track five days apart. Times, numbers and longitudes of ascending nodes are from the
 orbit scenario files of ESA, S2A_OPER_MPL_ORBSCT_20150625T073255_99999999T999999_0008 and
@@ -15,10 +15,13 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache
 
 import numpy as np
+import shapely
 
 from eechips_local.demo import mercator, mgrs, tessellation
 from eechips_local.demo.mercator import Floats
 from eechips_local.demo.mgrs import MgrsTile
+from eechips_local.demo.painted_source import outline_around
+from eechips_local.pixels.pixel_grid import transformer
 
 ORBITS = 143
 """Orbits until the track of a satellite repeats."""
@@ -43,11 +46,27 @@ S2C_MSIL2A_20250128T053131_N0511_R105_T43QCA_20250128T084454 are products of one
 """
 
 _INCLINATION = math.radians(98.62)
-_REACH = 1.15 * (145_000.0 + 80_000.0) / 6_371_000.0
-"""Radians along a parallel, which tracks cross aslant, at which a tile may have a part in the swath."""
+_RADIUS = 6_371_000.0
+_HALF_WIDTH = 145_000.0 / _RADIUS
+"""Of the swath, radians."""
+
+_HALF_LENGTH = 0.014
+"""Radians along the track by which a tile, 155 km from corner to corner, reaches at most."""
+
+_LEAST = 3_000.0 / _RADIUS
+"""Radians by which a swath reaches into the tiles that it shows."""
 
 _GEOCENTRIC = (6_356_752.314 / 6_378_137.0) ** 2
 """Tangent of a geocentric latitude per that of a geographic one."""
+
+_EVERYWHERE = datetime(2017, 11, 12, tzinfo=timezone.utc)
+"""From then on each satellite takes images of all land on each pass. Before, it did so in ``_FIRST_REGIONS``, and
+elsewhere on one orbit out of two, so both together came every 10 days:
+https://labo.obs-mip.fr/multitemp/sentinel-2-mission-close-to-start-observing-all-lands-every-5th-day-really/
+"""
+
+_FIRST_REGIONS = ((-26.0, -36.0, 52.0, 72.0), (-75.0, 59.0, -10.0, 84.0))
+"""About Europe with Africa, and Greenland: degrees west, south, east, north."""
 
 _GAP = 20
 """Degrees of sea along the track after which another datatake starts."""
@@ -60,10 +79,12 @@ class Datatake:
     Attributes:
         orbit: relative orbit.
         angle: degrees along the track from the descending node to where it starts, negative in the north.
+        is_early: whether images of its tiles were taken on each pass from the start.
     """
 
     orbit: int
     angle: int
+    is_early: bool
 
     @property
     def _first(self) -> datetime:
@@ -76,9 +97,18 @@ class Datatake:
         day = datetime(first.year, first.month, first.day, tzinfo=timezone.utc)
         start = day + (self._first - day) % REPEAT
         while start.date() < last:
-            if start >= _FIRST_B or self.craft(start)[0] != "B":
+            if start >= _EVERYWHERE or self._is_taken(start):
                 yield start
             start += REPEAT
+
+    def _is_taken(self, start: datetime) -> bool:
+        """Return whether images are taken on a pass before ``_EVERYWHERE``."""
+        cycle, is_other = divmod(self.number(start), 2)
+        if is_other and start < _FIRST_B:
+            return False
+        # Sentinel-2A and 2B take turns: S2A_MSIL1C_20160103T154242_R068_T17NRA, S2A_MSIL1C_20160820T003712_R059_T55LCD,
+        # S2B_MSIL1C_20170919T140039_R067_T22MCB, S2B_MSIL1C_20170926T135059_R024_T22MDB.
+        return self.is_early or (cycle + self.orbit) % 2 == is_other
 
     def number(self, start: datetime) -> int:
         """Return how many times five days have gone by; even for passes of Sentinel-2A and 2C."""
@@ -134,23 +164,56 @@ def _direction(east: Floats, sine: Floats) -> Floats:
     return np.stack(np.broadcast_arrays(cosine * np.cos(east), cosine * np.sin(east), sine))
 
 
-def _over(tiles: Sequence[MgrsTile]) -> tuple[Floats, Floats]:
-    """Return how far the tracks of all orbits pass from tiles' middles along their parallels, shape (tiles, orbits).
+def _aside(orbit: Floats, angle: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return directions to the satellite, of its flight over the ground, and to its left: each of shape (3, …)."""
+    here, ahead = _track(orbit, angle), _track(orbit, angle + 1e-4)
+    left = np.cross(here, ahead, axis=0)
+    left /= np.sqrt((left * left).sum(axis=0))
+    return here, np.cross(left, here, axis=0), left
 
-    In radians; and the angle along the track there, degrees, shape (tiles,).
-    """
+
+def _nearest(orbit: Floats, longitude: Floats, latitude: Floats) -> tuple[Floats, Floats]:
+    """Return angles along the track nearest to places, and how far to the left of it they lie; both in radians."""
+    place = _direction(np.radians(longitude), np.sin(np.arctan(_GEOCENTRIC * np.tan(np.radians(latitude)))))
+    angle = _angles(latitude)
+    for _ in range(3):
+        here, ahead, left = _aside(orbit, angle)
+        angle = angle + np.arctan2((place * ahead).sum(axis=0), (place * here).sum(axis=0))
+    return angle, np.arcsin(np.clip((place * left).sum(axis=0), -1.0, 1.0))
+
+
+def _shown(tiles: Sequence[MgrsTile]) -> Iterator[tuple[MgrsTile, Datatake]]:
+    """Yield tiles and the datatakes whose swaths show some of them; of a tile, the one that passes nearest first."""
     places = np.array([mgrs.middle(tile) for tile in tiles]).reshape(-1, 2)
-    angle = _angles(places[:, 1:])
-    x, y, z = _track(np.arange(1.0, ORBITS + 1.0), angle)
-    away = np.radians(places[:, :1]) - np.arctan2(y, x)
+    longitude, latitude = places[:, :1], places[:, 1:]
+    orbits = np.arange(1.0, ORBITS + 1.0)
+    x, y, z = _track(orbits, _angles(latitude))
+    away = np.radians(longitude) - np.arctan2(y, x)
     away -= 2.0 * math.pi * np.rint(away / (2.0 * math.pi))
-    return np.round(np.abs(away) * np.sqrt(1.0 - z * z), 9), np.degrees(angle[:, 0])
+    # Tracks cross parallels aslant: none that is further away along them has a part of the tile in its swath.
+    near = np.abs(away) * np.sqrt(1.0 - z * z) < 0.08
+    rows, columns = np.nonzero(near)
+    orbit, longitude, latitude = orbits[columns], longitude[rows, 0], latitude[rows, 0]
+    angle, aside = _nearest(orbit, longitude, latitude)
+    # The square of the tile is turned against the track.
+    here, ahead, _ = _aside(orbit, angle)
+    heading = np.arctan2(ahead[1] * here[0] - ahead[0] * here[1], ahead[2])
+    zone = np.array([tile.zone * 6.0 - 183.0 for tile in tiles])[rows]
+    turned = heading - np.radians((longitude - zone + 540.0) % 360.0 - 180.0) * np.sin(np.radians(latitude))
+    half = (mgrs.EDGE / 2.0 / _RADIUS) * (np.abs(np.cos(turned)) + np.abs(np.sin(turned)))
+    seen = np.abs(aside) < _HALF_WIDTH + half - _LEAST
+    early = np.zeros(len(rows), dtype=bool)
+    for west, south, east, north in _FIRST_REGIONS:
+        early |= (longitude > west) & (longitude < east) & (latitude > south) & (latitude < north)
+    order = np.lexsort((np.round(np.abs(aside), 9), rows))
+    for n in order[seen[order]].tolist():
+        yield tiles[rows[n]], _datatake(int(columns[n]) + 1, math.degrees(angle[n]), bool(early[n]))
 
 
-def _datatake(orbit: int, degrees: float) -> Datatake:
+def _datatake(orbit: int, degrees: float, is_early: bool) -> Datatake:
     """Return the datatake of an orbit at an angle along its track."""
     known = _starts()[orbit - 1]
-    return Datatake(orbit, max((start for start in known if start <= degrees), default=known[0]))
+    return Datatake(orbit, max((start for start in known if start <= degrees), default=known[0]), is_early)
 
 
 @cache
@@ -169,15 +232,10 @@ def _starts() -> tuple[tuple[int, ...], ...]:
 
 
 def by_datatake(tiles: Iterable[MgrsTile]) -> Mapping[Datatake, Sequence[MgrsTile]]:
-    """Return the tiles over which each datatake passes nearest.
-
-    All of a tile counts as seen by that datatake, and by no other: swaths have no edges.
-    """
+    """Return the tiles of which each datatake shows some."""
     tiles_by_datatake: dict[Datatake, list[MgrsTile]] = {}
-    known = list(tiles)
-    away, degrees = _over(known)
-    for tile, nearest, angle in zip(known, np.argmin(away, axis=1), degrees, strict=True):
-        tiles_by_datatake.setdefault(_datatake(int(nearest) + 1, float(angle)), []).append(tile)
+    for tile, datatake in _shown(list(tiles)):
+        tiles_by_datatake.setdefault(datatake, []).append(tile)
     return tiles_by_datatake
 
 
@@ -190,7 +248,41 @@ def all_by_datatake() -> Mapping[Datatake, Sequence[MgrsTile]]:
 @lru_cache(maxsize=8192)
 def datatakes(tile: MgrsTile) -> tuple[Datatake, ...]:
     """Return the datatakes that show some of a tile; the one that passes nearest comes first."""
-    (away,), (degrees,) = _over([tile])
-    order = np.argsort(away, kind="stable")
-    number = max(1, int(np.count_nonzero(away < _REACH)))
-    return tuple(_datatake(int(orbit) + 1, float(degrees)) for orbit in order[:number])
+    return tuple(datatake for _, datatake in _shown([tile]))
+
+
+@lru_cache(maxsize=32768)
+def corners(orbit: int, tile: MgrsTile) -> tuple[tuple[float, float], ...] | None:
+    """Return the corners of the part of a tile that an orbit shows, clockwise in its CRS; None for all of it."""
+    place = (np.array(value) for value in mgrs.middle(tile))
+    angle, _ = _nearest(np.array(float(orbit)), *place)
+    along, across = np.array([-1.0, -1.0, 1.0, 1.0]), np.array([-1.0, 1.0, 1.0, -1.0]) * _HALF_WIDTH
+    here, _, left = _aside(np.full(4, float(orbit)), angle + along * _HALF_LENGTH)
+    x, y, z = here * np.cos(across) + left * np.sin(across)
+    latitude = np.degrees(np.arctan(z / np.sqrt(1.0 - z * z) / _GEOCENTRIC))
+    swath = np.transpose(transformer("EPSG:4326", tile.crs).transform(np.degrees(np.arctan2(y, x)), latitude))
+    column, row = tile.corner
+    square = shapely.box(column, row - mgrs.EDGE, column + mgrs.EDGE, row)
+    shown = shapely.intersection(square, shapely.Polygon(np.round(swath)))
+    if shown.area > square.area - 1.0:
+        return None
+    points = shapely.get_coordinates(shapely.orient_polygons(shown, exterior_cw=True))[:-1]
+    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in points)
+
+
+@lru_cache(maxsize=32768)
+def outline(orbit: int, tile: MgrsTile) -> shapely.Polygon:
+    """Return the outline of the part of a tile that an orbit shows, in degrees; longitudes run on as those of tiles."""
+    points = corners(orbit, tile)
+    return mgrs.outline(tile) if points is None else outline_around(tile.crs, points, mgrs.middle(tile)[0])
+
+
+def meets(orbit: int, tile: MgrsTile, boxes: Iterable[shapely.Polygon]) -> bool:
+    """Return whether the part of a tile that an orbit shows meets one of some boxes, where the tile meets one."""
+    return corners(orbit, tile) is None or any(outline(orbit, tile).intersects(box) for box in boxes)
+
+
+def missing_percent(orbit: int, tile: MgrsTile) -> float:
+    """Return the percentage of a tile that an orbit does not show."""
+    points = corners(orbit, tile)
+    return 0.0 if points is None else round(100.0 - shapely.Polygon(points).area * (100.0 / mgrs.EDGE**2), 6)

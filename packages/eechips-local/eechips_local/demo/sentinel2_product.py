@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import date
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.demo.sentinel2_scenes import Reflectance, Sentinel2Overpass
 from eechips_local.evaluation.model import Later, PixelWindow
 
 _IRRADIANCES = {
@@ -41,23 +39,22 @@ _LEVEL = 6  # 86 by 86 pixels
 _ACCURACIES = ("AOT_RETRIEVAL_ACCURACY", "RADIATIVE_TRANSFER_ACCURACY", "WATER_VAPOUR_RETRIEVAL_ACCURACY")
 
 
-def classified(overpass: Sentinel2Overpass, tile: MgrsTile, cloudy: Callable[[], float]) -> Mapping[str, Later]:
+def classified(classes: Callable[[], PaintedSource], cloudy: Callable[[], float]) -> Mapping[str, Later]:
     """Return the percentages of what a product of level 2A is classified as; together they are 100.
 
     They are counted in a coarse level of the band SCL. What is cloudy there is scaled to the percentage of clouds.
 
     Args:
-        overpass: pass on which the image is taken.
-        tile: where.
+        classes: returns the band SCL.
         cloudy: returns the percentage of clouds.
     """
 
     @cache
     def percentages() -> Mapping[str, float]:
-        source = PaintedSource(tile.grid(20), Reflectance(overpass, ("SCL",)), "uint8", smooth=False)
+        source = classes()
         side = math.ceil(source.grid.width / source.levels[_LEVEL])
-        values, _ = source.read((0,), PixelWindow(0, 0, side, side), _LEVEL)
-        counts = np.bincount(values.ravel(), minlength=12)
+        values, seen = source.read((0,), PixelWindow(0, 0, side, side), _LEVEL)
+        counts = np.bincount(values[seen], minlength=12)
         clouds = cloudy()
         known = {}
         # Where a level so coarse shows no cloud, or nothing else, there is a little of it all the same.
@@ -73,8 +70,9 @@ def classified(overpass: Sentinel2Overpass, tile: MgrsTile, cloudy: Callable[[],
     return {f"{name}_PERCENTAGE": Later(partial(percentage, name)) for name in (*_CLOUDS, *_GROUND)}
 
 
-def properties(at_top: bool, when: date, offset: int) -> dict[str, Any]:
-    """Return properties of an image.
+@lru_cache(maxsize=1024)
+def properties(at_top: bool, when: date, offset: int) -> Mapping[str, Any]:
+    """Return properties that all images of a day have.
 
     Args:
         at_top: whether it is a product of level 1C.
@@ -93,7 +91,7 @@ def properties(at_top: bool, when: date, offset: int) -> dict[str, Any]:
         if offset and not at_top:
             known[f"BOA_ADD_OFFSET_{band}"] = -offset
     known |= dict.fromkeys(_CHECKS, "PASSED")
-    return known if at_top else known | {"NODATA_PIXEL_PERCENTAGE": 0.0} | dict.fromkeys(_ACCURACIES, 0.0)
+    return known if at_top else known | dict.fromkeys(_ACCURACIES, 0.0)
 
 
 def _conversion(when: date) -> float:

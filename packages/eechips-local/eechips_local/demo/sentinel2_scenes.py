@@ -124,10 +124,8 @@ class Reflectance:
                     haze = np.float32(_HAZE.get(part, 0.0))
                     top = top * (np.float32(1.0) - np.float32(0.5) * haze) + haze
                 values[n] = top * np.float32(720.0) if name.startswith("TCI") else top * np.float32(10_000.0)
-                if self.offset and not name.startswith("TCI"):
-                    values[n] += np.float32(self.offset)
             elif name == "B10":
-                values[n] = 12.0 + self.offset + clouds.cloud * np.float32(40.0)
+                values[n] = 12.0 + clouds.cloud * np.float32(40.0)
             elif name == "AOT":
                 values[n] = 100.0 + 60.0 * clouds.haze
             elif name == "WVP":
@@ -143,7 +141,7 @@ class Reflectance:
             if self.names[band].startswith("TCI"):
                 result[n] = np.clip(result[n], 1, 255)
             elif self.names[band].startswith("B"):
-                result[n] = np.maximum(result[n], 1)
+                result[n] = np.maximum(result[n], 1) + self.offset
         stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
         return stored
 
