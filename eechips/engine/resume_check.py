@@ -9,6 +9,7 @@ looked at them: since the end of the command before, or since their unit was fin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -20,6 +21,7 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.engine.reported_outcomes import describe_change
+from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import RecordedResult, read_results
 from eechips.processes.parallel_map import parallel_map
@@ -31,6 +33,7 @@ for an object store, by that of this machine."""
 
 _SHOWN = 3  # files that are named
 _READERS = 8  # files that are read at once
+_MOST_ASKED = 1000  # files that are not listed and are asked for by name
 _log = logging.getLogger(__name__)
 
 
@@ -91,9 +94,32 @@ class ResumeCheck:
         return _past(float(compared) if isinstance(compared, (int, float)) else None, self._now())
 
     def _list(self, names: Iterable[str]) -> dict[str, StoredFile]:
-        """Return the files in the folders of some names, by name."""
-        folders = sorted({name.rpartition("/")[0] for name in names})
-        return {file.name: file for file in self._store.files(folders)}
+        """Return the files in the folders of some names, by name.
+
+        What a proxy or a store that resembles S3 leaves out of a listing would be fetched again: some of those that an
+        object store does not list are asked for by name.
+
+        Raises:
+            StorageError: if one of them exists.
+        """
+        wanted = sorted(set(names))
+        there = {file.name: file for file in self._store.files(sorted({name.rpartition("/")[0] for name in wanted}))}
+        if not isinstance(self._store, LocalStore):
+            missing = [name for name in wanted if name not in there]
+            asked = missing[:: -(-len(missing) // _MOST_ASKED)] if missing else []
+            for name, size in parallel_map(lambda name: (name, self._size(name)), asked, _READERS):
+                if size is not None:
+                    raise StorageError(
+                        f"{name} is in the store of the results, but not in its listing: a proxy, or a store that is"
+                        " not quite like S3, may leave out objects. Nothing is fetched again"
+                    )
+        return there
+
+    def _size(self, name: str) -> int | None:
+        """Return the size of a file; None if it does not exist, or is refused, as missing objects of S3 may be."""
+        with contextlib.suppress(StorageError):
+            return retry.call(partial(self._store.size, name), self._policy)
+        return None
 
     def _read(self, doubtful: list[RecordedResult]) -> Iterator[tuple[int, str]]:
         """Yield position and reason of results whose content is another."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips.errors import TransientError, UsageError
+from eechips.errors import TransientError, UsageError, ValidationError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 from eechips.storage.store import StoredFile
 from eechips.text.timestamps import parse_timestamp
@@ -190,7 +190,10 @@ def _create(files: Any, key: str, data: bytes) -> bool:
 _GCS_SINGLE_PUT = 50_000_000
 """Bytes up to which gcsfs uploads an object in one request and compares the md5 in the response."""
 _gcsfs_log = logging.getLogger("gcsfs")
-_GCS_FIELDS = "items(name,size,updated),nextPageToken"
+_GCS_FIELDS = "kind,items(name,size,updated),nextPageToken"
+_GCS_KIND = "storage#objects"
+"""Kind of every listing (https://cloud.google.com/storage/docs/json_api/v1/objects/list#response): an empty one has
+nothing else."""
 
 
 class GcsBackend(FsspecBackend):
@@ -230,6 +233,8 @@ class GcsBackend(FsspecBackend):
             response = self._files.call(
                 "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **parameters
             )
+            if response.get("kind") != _GCS_KIND:
+                raise ValidationError(f"the response for bucket {bucket} is no listing")
             page = [
                 StoredFile(
                     f"{bucket}/{stored_object['name']}",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -155,10 +156,11 @@ class S3Backend:
         """Yield objects, 1,000 a page.
 
         obstore follows a token that repeats. Then a page's first key repeats; or pages are empty, which obstore reads
-        on within one call that no signal interrupts. It is awaited, and given up after a time.
+        on within one call that no signal interrupts. It is awaited, and given up after a time. obstore takes other
+        documents than listings, such as the page of a log-in, for an empty one.
 
         Raises:
-            ValidationError: if the pages have no end.
+            ValidationError: if the pages have no end, or a bucket without objects has one whose name was made up.
         """
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
         endless = f"the pages of bucket {self._bucket} have no end"
@@ -175,6 +177,21 @@ class S3Backend:
                 )
                 for stored_object in page
             ]
+        if not first_keys:
+            self._check_absence(f"{prefix}{uuid.uuid4()}")
+
+    def _check_absence(self, key: str) -> None:
+        """Ask for an object that does not exist; S3 answers 404, or 403 to those who may not list all of a bucket
+        (https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html).
+        """
+        from obstore.exceptions import PermissionDeniedError
+
+        with suppress(FileNotFoundError, PermissionDeniedError):
+            self.size(key)
+            raise ValidationError(
+                f"bucket {self._bucket} is empty, but has an object whose name was made up: what answers is no object"
+                " store, but perhaps the log-in of a network"
+            )
 
     def _check_size(self, key: str, size: int) -> None:
         if self.size(key) != size:

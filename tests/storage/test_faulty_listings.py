@@ -1,15 +1,19 @@
-"""Listings of object stores whose pages have no end, as a faulty store, cache or proxy sends them."""
+"""Listings that a faulty store, cache or proxy sends: pages without end, documents of other kinds, missing objects."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from eechips.errors import ConfigurationError, ValidationError
+from eechips.client.retry import RetryPolicy
+from eechips.engine.resume_check import ResumeCheck
+from eechips.errors import ConfigurationError, StorageError, ValidationError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ObjectStore
 from eechips.storage.s3_backend import S3Backend
 from local_tests.support.function_server import Answer, serve_function
@@ -24,7 +28,9 @@ _S3 = (
     f"<ListBucketResult><Name>bucket</Name><IsTruncated>true</IsTruncated>{_S3_OBJECTS}"
     "<NextContinuationToken>same</NextContinuationToken></ListBucketResult>"
 ).encode()
-_GS = json.dumps({"items": [{"name": "run/a", "size": "1", "updated": _TIME}], "nextPageToken": "same"}).encode()
+_GS = json.dumps(
+    {"kind": "storage#objects", "items": [{"name": "run/a", "size": "1", "updated": _TIME}], "nextPageToken": "same"}
+).encode()
 _AZURE = (
     b'<EnumerationResults ContainerName="bucket"><Blobs><Blob><Name>run/a</Name><Properties>'
     b"<BlobType>BlockBlob</BlobType><Content-Length>1</Content-Length>"
@@ -92,3 +98,70 @@ def test_a_listing_of_another_place_is_an_error(monkeypatch: pytest.MonkeyPatch)
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigurationError, match="has bucket/ran/0000, which does not lie there"):
             list(ObjectStore("s3://bucket/run").sizes([""]))
+
+
+HTML = b"<html><body>Log in to this network</body></html>"
+OTHERS = {
+    "s3": [HTML, b"<Error><Code>SlowDown</Code></Error>", b"<ListAllMyBucketsResult></ListAllMyBucketsResult>"],
+    "gs": [HTML, b"{}", b'{"error": {"code": 503}}'],
+}
+
+
+@pytest.mark.parametrize(("store", "page"), [(store, page) for store, pages in OTHERS.items() for page in pages])
+@pytest.mark.parametrize("has_etag", [True, False])
+def test_a_page_that_is_no_listing_is_no_empty_one(
+    store: str, page: bytes, has_etag: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log-in of a network answers every request so. All results would be fetched again."""
+    pytest.importorskip({"s3": "obstore", "gs": "gcsfs"}[store])
+    headers = {"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"} if has_etag else {}
+
+    with serve_function(lambda *_: (200, headers, page)) as url:
+        variables = {"AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1", "STORAGE_EMULATOR_HOST": url}
+        for name, value in {**ACCOUNT, **variables}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigurationError, match=r"(?i)could not list|name was made up|is no listing"):
+            list(ObjectStore(f"{store}://bucket/run").sizes([""]))
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_an_empty_listing_is_one_where_an_object_with_a_made_up_name_is_missing(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        listing = b"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+        return (200, {}, listing) if "list-type" in path else (status, {}, b"")
+
+    with serve_function(answer) as url:
+        for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        assert list(ObjectStore("s3://bucket/run").sizes([""])) == []
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_result_that_exists_but_is_not_listed_is_not_fetched_again(
+    is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is not quite S3 has more objects than fit a page, and gives no token of the next one."""
+    pytest.importorskip("obstore")
+    page = _S3.replace(b"<NextContinuationToken>same</NextContinuationToken>", b"")
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        if "list-type" in path:
+            return 200, {"Content-Type": "application/xml"}, page
+        headers = {"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+        return (200, headers, b"1") if is_there else (404, {}, b"")
+
+    recorded = [{"file": f"{number:04}", "bytes": 1, "sha256": "0" * 64} for number in range(1001)]
+    with serve_function(answer) as url, Ledger(tmp_path / LEDGER_NAME) as ledger:
+        for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        ledger.store_plan({}, ())
+        files = ResumeCheck(ledger, ObjectStore("s3://bucket/run"), RetryPolicy(retries=0), quiet=True)
+        if is_there:
+            with pytest.raises(StorageError, match=r"^1000 is in the store of the results, but not in its listing"):
+                files.is_assembled(recorded)
+        else:
+            assert not files.is_assembled(recorded)
