@@ -21,6 +21,7 @@ from eechips.engine.costs import (
     Estimate,
     Forecast,
     PlanningCost,
+    describe_bytes,
     describe_compute,
     describe_expected,
     describe_range,
@@ -105,7 +106,7 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
     if (planning := foreseen.planning) is not None:
         sent = "all of them" if planning.sent >= planning.requests else f"{planning.sent:,} of them"
         lines.append(f"planning  {_planning(planning, foreseen.units)}; {sent} sent by this dry run")
-    lines += [f"requests  {describe_requests(foreseen)}", _bytes(foreseen)]
+    lines += [f"requests  {describe_requests(foreseen)}", f"bytes     {describe_bytes(foreseen)}"]
     if foreseen.seconds is not None and not config.archives:  # how fast an archive responds is unknown
         lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.is_local)}")
     if foreseen.compute is not None:
@@ -114,10 +115,6 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
     if foreseen.bytes and not is_address(place) and foreseen.bytes > (free := free_bytes(Path(place))):
         lines.append(f"disk      {format_bytes(free)} free at {place}: not enough")
     return lines
-
-
-def _bytes(foreseen: Estimate | Forecast) -> str:
-    return f"bytes     {'unknown' if foreseen.bytes is None else f'about {format_bytes(foreseen.bytes)}'}"
 
 
 def _planning(planning: PlanningCost, units: int) -> str:
@@ -184,7 +181,7 @@ def _expected(foreseen: Forecast) -> list[str]:
         f"left      {format_count(foreseen.left, 'unit')}",
         *_planned(foreseen),
         f"requests  {_requests(foreseen)}",
-        _bytes(foreseen),
+        f"bytes     {describe_bytes(foreseen)}",
         f"time      about {format_duration(foreseen.seconds)}, with {requests} in flight",
         f"compute   {compute}",
     ]

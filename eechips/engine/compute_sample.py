@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
+from statistics import variance
 from typing import Any
 
 from eechips.client.error_classification import quota_month
@@ -30,6 +31,18 @@ _NORMAL = 1.96
 def student_quantile(freedom: int) -> float:
     """Return the 97.5% quantile of Student's t distribution with degrees of freedom from 1."""
     return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
+
+
+def half_width(left: int, tried: Sequence[float]) -> float:
+    """Return half the width of the 95% confidence range of a sum over further units; 0 if fewer than two were tried.
+
+    Args:
+        left: number of these units.
+        tried: the values of the units that were tried.
+    """
+    if len(tried) < 2:
+        return 0.0
+    return student_quantile(len(tried) - 1) * math.sqrt(left * variance(tried) * (1.0 + left / len(tried)))
 
 
 @dataclass(frozen=True, slots=True)

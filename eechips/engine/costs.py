@@ -47,6 +47,8 @@ class Estimate:
     Attributes:
         requests: for results, if no chips share one and none is repeated.
         bytes: number of bytes of files, approximately; None if the recipe cannot tell before it runs.
+        least_bytes: the same if the pixels are compressed well; None if there is no range.
+        most_bytes: the same if they are not; None if there is no range.
         seconds: approximately, limited by the quota, planning included; None if there is none.
         least_requests: if all units do that can share a request.
         most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked.
@@ -64,6 +66,8 @@ class Estimate:
     planning: PlanningCost | None = None
     compute: ComputeRange | None = None
     compute_source: str = ""
+    least_bytes: int | None = None
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Forecast:
         left: units that are left, including replacements of empty units at the rate so far.
         requests: HTTP requests for results, including retries.
         bytes: number of bytes of files; None if no unit that was tried has one.
+        least_bytes: lower end of the 95% confidence range of ``bytes``; None if it is unknown.
+        most_bytes: upper end.
         seconds: time until all is planned and fetched, with the learned slots and the allowed rate.
         request_seconds: total duration of the requests at the service.
         slots: requests in flight at once.
@@ -103,6 +109,8 @@ class Forecast:
     most_requests: int | None = None
     profile_requests: int = 0
     shares_requests: bool = False
+    least_bytes: int | None = None
+    most_bytes: int | None = None
 
 
 TIER_HOURS: Mapping[str, int] = {"community": 150, "contributor": 1_000, "partner": 100_000}
@@ -158,6 +166,19 @@ def describe_expected(foreseen: Estimate) -> str:
     return f"{describe_range(low, high)}, {share} of {month}; {foreseen.compute_source}{planning}"
 
 
+def describe_bytes(foreseen: Estimate | Forecast) -> str:
+    """Return the bytes of the files of a run as a text, with their range if there is one."""
+    if foreseen.bytes is None:
+        return "unknown"
+    text, least, most = f"about {format_bytes(foreseen.bytes)}", foreseen.least_bytes, foreseen.most_bytes
+    if least is None or most is None or least == most:
+        return text
+    first, last = format_bytes(least), format_bytes(most)
+    unit = last[last.rindex(" ") :]
+    confidence = "95%: " if isinstance(foreseen, Forecast) else ""
+    return f"{text} ({confidence}{first.removesuffix(unit)} to {last})"
+
+
 def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
     """Return what a run will cost as lines.
 
@@ -170,7 +191,7 @@ def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
     if foreseen.planning is not None:
         parts.append(f"{foreseen.planning.requests:,} for planning")
     if foreseen.bytes:
-        parts.append(f"about {format_bytes(foreseen.bytes)}")
+        parts.append(describe_bytes(foreseen))
     if foreseen.seconds is not None and not is_local:
         parts.append(f"about {format_duration(max(1.0, foreseen.seconds))}")
     lines = [f"Expected: {', '.join(parts)}"]

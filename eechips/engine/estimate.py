@@ -1,17 +1,14 @@
-"""Estimate the cost of a run before it starts, or from units that were tried."""
+"""Estimate the cost of a run before it starts."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-import os
 import random
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import variance
 from typing import Any, cast
 
 from eechips.engine.compute_sample import (
@@ -20,27 +17,31 @@ from eechips.engine.compute_sample import (
     RecordedCompute,
     load_recorded_compute,
     save_recorded_compute,
-    student_quantile,
 )
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast, PlanningCost
+from eechips.engine.costs import Estimate, PlanningCost
+from eechips.engine.forecast import Machine
 from eechips.engine.joined_requests import ChipBox, ChipNeighbours, place_boxes
-from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
-from eechips.engine.plan_sampling import RestCost
 from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
-from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.progress import PlanningReport
-from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.request_costs import MOST_UNITS
-from eechips.engine.run_context import RunFeature
 from eechips.engine.session import Session, connect
 from eechips.engine.spread_units import draw_spread, seed_of
-from eechips.engine.unit_costs import UnitCost, cost_of, count_pixels, describe_kind, resized, size_of, sized_result
+from eechips.engine.unit_costs import (
+    UnitCost,
+    cost_of,
+    count_pixels,
+    describe_kind,
+    list_class_bands,
+    resized,
+    size_of,
+    sized_result,
+)
 from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import Totals, read_first_unit, sample_units
+from eechips.manifest.ledger_queries import read_first_unit, sample_units
 from eechips.recipe import (
     NoData,
     PlanPreview,
@@ -54,7 +55,6 @@ from eechips.recipe import (
     unit_value,
 )
 from eechips.text.timestamps import utc_now
-from eechips.web.urls import is_loopback
 
 _SAMPLE = 3
 """Units that are planned for an estimate, or whose results a recipe of the user describes."""
@@ -62,10 +62,6 @@ _DESCRIBED = 32
 """Units of a whole plan whose results are described: some may have no data, as the winter months of composites."""
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
-_LAST = 0.5
-"""Part of the time of a request for which the slots wait for the last ones of a run."""
-_TELLING = 2
-"""Units that tell the rate of a run, for each slot: fewer end at the same time."""
 USUAL_IN_FLIGHT = 40
 """Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
@@ -216,7 +212,7 @@ def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], coun
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
     """Return the estimate of a plan."""
     results = [sized_result(recipe, position, unit) for position, unit in plan.some]
-    costs, count = _costs(results, plan, config), plan.units
+    costs, count = _costs(results, plan, config, list_class_bands(recipe)), plan.units
     requests = round(count * sum(cost.requests * share for cost, share in costs))
     most = count * sum(cost.most * share for cost, share in costs)
     # Chips of one unit may be bands of one request.
@@ -224,8 +220,9 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
     if count:  # neighbours share requests, up to a number in each
         least -= least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
     in_requests = count * sum(cost.seconds * share for cost, share in costs)
-    sizes = [(cost.bytes, share) for cost, share in costs if cost.bytes is not None]
-    known = sum(share for _, share in sizes)
+    sizes = [(cost.least_bytes, cost.bytes, cost.most_bytes, share) for cost, share in costs if cost.bytes is not None]
+    known = sum(share for *_, share in sizes)
+    ends = [count * sum(size[end] * size[3] for size in sizes) / known for end in range(3)] if known else None
     slots = Machine.of(config, session).slots
     rate = config.requests_per_second
     longest = max((cost.seconds for cost, _ in costs), default=0.0)
@@ -234,13 +231,15 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
     return Estimate(
         units=count,
         requests=requests,
-        bytes=round(count * sum(size * share for size, share in sizes) / known) if known else None,
+        bytes=None if ends is None else round(ends[1]),
         seconds=plan.planning.seconds + seconds,
         least_requests=max(math.floor(least), min(1, requests)),
         most_requests=math.ceil(most),
         planning=plan.planning,
         compute=compute,
         compute_source=source,
+        least_bytes=None if ends is None else round(ends[0]),
+        most_bytes=None if ends is None else round(ends[2]),
     )
 
 
@@ -280,178 +279,20 @@ def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:
     return ComputeRange(first.seconds + second.seconds, low, high)
 
 
-def _costs(results: Sequence[Any], plan: PlanSummary, config: RunConfig) -> list[tuple[UnitCost, float]]:
+def _costs(
+    results: Sequence[Any], plan: PlanSummary, config: RunConfig, class_bands: Collection[str]
+) -> list[tuple[UnitCost, float]]:
     """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
-        return [(cost_of(result, config), 1 / len(results)) for result in results]
+        return [(cost_of(result, config, class_bands), 1 / len(results)) for result in results]
     filled = [result for result in results if not isinstance(result, NoData)]
     total, share = sum(plan.sizes.values()), len(filled) / max(1, len(results))
     sized = [
-        (cost_of(resized(filled[0], size), config), share * count / total)
+        (cost_of(resized(filled[0], size), config, class_bands), share * count / total)
         for size, count in plan.sizes.items()
         if filled and size is not None
     ]
     return [*sized, (cost_of(NoData(), config), 1.0 - share)]
-
-
-class Meter(RunFeature):
-    """Measure the cost of units while they are fetched.
-
-    Attributes:
-        positions: their positions in the plan.
-        request_seconds: total duration of their requests at the service.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._ends: list[float] = []
-        self._requests: list[int] = []
-        self.positions: list[int] = []
-        self.request_seconds = 0.0
-
-    @property
-    def requests(self) -> int:
-        """Number of requests of the units."""
-        return sum(self._requests)
-
-    @property
-    def units(self) -> int:
-        """Number of units."""
-        return len(self._ends)
-
-    def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Count the units that are finished."""
-        for outcome in (
-            finished.outcome for event in events if isinstance(event, Finished) for finished in event.each()
-        ):
-            if outcome.record or outcome.failed_request or outcome.exports:
-                self._ends.append(self._clock())
-                self.positions.append(outcome.position)
-                self._requests.append(len(outcome.request_logs))
-                self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
-
-    def margin(self, units: int) -> float:
-        """Return half the width of the 95% confidence range of the requests of so many further units; 0 if unknown."""
-        if self.units < 2:
-            return 0.0
-        error = math.sqrt(units * variance(self._requests) * (1.0 + units / self.units))
-        return student_quantile(self.units - 1) * error
-
-    def pace(self) -> float | None:
-        """Return units per second, without the first and the last quarter, when not all slots are in use; None if
-        unknown.
-        """
-        first, last = self.units // 4, 3 * self.units // 4
-        if last == first:
-            return None
-        elapsed = self._ends[last] - self._ends[first]
-        return (last - first) / elapsed if elapsed > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What bounds the speed of a run besides the quota.
-
-    Attributes:
-        slots: requests in flight at once, as far as is known.
-        cores: cores that compute all requests; None for a service elsewhere.
-    """
-
-    slots: int
-    cores: int | None = None
-
-    @classmethod
-    def of(cls, config: RunConfig, session: Session) -> Machine:
-        """Return the slots that a run may use, and the cores of this machine if the service is here."""
-        slots = session.throttle.expected_limit if config.in_flight == "auto" else config.in_flight
-        is_here = config.is_local or is_loopback(session.connection.target.endpoint)
-        return cls(max(1, slots), os.cpu_count() if is_here else None)
-
-
-def forecast_rest(
-    totals: Totals,
-    left: int,
-    meter: Meter,
-    machine: Machine,
-    config: RunConfig,
-    sample: ComputeSample | None = None,
-    unplanned: int = 0,
-    rest: RestCost = RestCost(),  # noqa: B008 - it is frozen
-) -> Forecast:
-    """Extrapolate the cost of the units that are left.
-
-    Args:
-        totals: totals of the units that were tried, by this command or earlier ones; at least one.
-        left: units that are left.
-        sample: the profiled units; None if there are none.
-        unplanned: units of these that are not planned yet.
-        rest: what planning them costs, the requests that units share, and their size.
-    """
-    joined, counted = rest.joined, rest.counted
-    if config.on_empty == "redraw":  # each draw is empty as often as those before
-        kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
-        left = round(left * totals.units / kept_units)
-    # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
-    unit_requests = totals.requests / totals.units
-    unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
-    took = unit_seconds / unit_requests if unit_requests else unit_seconds
-    margin = meter.margin(left) / max(1, left)
-    fewest = min(1.0, unit_requests)  # a unit without data needs none
-    ends, units = (max(fewest, unit_requests - margin), unit_requests + margin), 1.0
-    if joined is not None:
-        repeats = meter.requests / counted if counted and meter.requests else 1.0
-        unit_requests, ends, units = repeats * joined.mean, (repeats * joined.low, repeats * joined.high), joined.units
-        took = meter.request_seconds / meter.requests if meter.requests else took
-        if sample is not None and sample.mean is not None:
-            # A request for several units computes each of them, one after the other at most.
-            took += max(0.0, units - meter.units / max(1, meter.requests)) * sample.mean
-    requests = left * unit_requests
-    # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
-    pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
-    rate = config.requests_per_second
-    fetching = max(
-        (requests / machine.slots + _LAST) * took,
-        left / pace if pace else 0.0,
-        requests / rate if rate else 0.0,
-    )
-    compute = None if sample is None else sample.estimate(left)
-    compute = None if compute is None else compute.times(rest.compute)
-    seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
-    profiled = 0.0
-    if config.profile_every and sample is not None:
-        planning = 0.0 if rest.planning is None else rest.planning.requests * unplanned / (totals.units + left)
-        profiled = requests / config.profile_every + planning
-    return Forecast(
-        tried=totals.units,
-        left=left,
-        requests=round(requests),
-        bytes=round(left * rest.pixels * totals.bytes / totals.units) if totals.bytes else None,
-        seconds=seconds,
-        request_seconds=requests * took,
-        slots=machine.slots,
-        compute=compute,
-        unplanned=unplanned,
-        planning=rest.planning,
-        least_requests=round(left * ends[0]),
-        most_requests=round(left * ends[1]),
-        profile_requests=expect_requests(profiled, seconds),
-        shares_requests=joined is not None,
-    )
-
-
-def _overlap(fetching: float, planning: PlanningCost | None, machine: Machine, compute: float, left: int) -> float:
-    """Return the seconds until units are planned and fetched, the first of them while the others are planned.
-
-    A service on this machine computes one after the other what its cores cannot compute at once.
-    """
-    seconds = fetching
-    if planning is not None:
-        rest = max(0.0, planning.seconds - planning.first_seconds)
-        last = fetching * planning.first_seconds / max(planning.seconds, 1e-9)  # of the units that are planned last
-        seconds = planning.first_seconds + max(fetching, rest + last)
-        if planning.compute is not None:
-            compute += planning.compute.seconds
-    return max(seconds, compute / machine.cores if machine.cores else 0.0)
 
 
 def _unit(text: str) -> dict[str, Any]:

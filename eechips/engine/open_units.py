@@ -10,7 +10,7 @@ from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Machine, Meter, forecast_rest
+from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import RequestJoining
 from eechips.engine.plan import name_template
 from eechips.engine.plan_sampling import PlanSampling, RestCost
@@ -25,7 +25,7 @@ from eechips.engine.run_parts import OpenParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import compare_compute, size_of
-from eechips.manifest.ledger_queries import compute_of, open_positions, sample_units, sum_totals
+from eechips.manifest.ledger_queries import bytes_of_units, compute_of, open_positions, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
@@ -119,9 +119,8 @@ class OpenUnits:
             joined = joining.of_ledger(self._ledger, self._left) if sampling is None else rest.joined
             rest = dataclasses.replace(rest, joined=joined, counted=joining.count(units))
         sample = None if compute is None else compute.account.sample
-        forecast = forecast_rest(
-            sum_totals(self._ledger.database), left, meter, self._machine, config, sample, self._unplanned, rest
-        )
+        totals, sizes = sum_totals(self._ledger.database), bytes_of_units(self._ledger.database)
+        forecast = forecast_rest(totals, left, meter, self._machine, config, sample, self._unplanned, rest, sizes)
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = config.confirm is None or not config.confirm(forecast)
         return not self.is_paused

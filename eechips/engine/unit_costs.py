@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
+from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
 from eechips.formats import CHIP_FORMATS
-from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, unit_value
+from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, traits_of, unit_value
 
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
 """Seconds that the requests of a result take on the high-volume endpoint, by kind; medians measured by users."""
@@ -21,6 +22,14 @@ _ASSUMED = {"pixels": ((0.02, 0.2), (1.0, 30.0)), "table": ((0.05, 0.0), (30.0, 
 
 No measurement of single requests is published. A chip of 256x256 pixels takes the service about a second; the range is
 some hundredths of a core to three cores for that long. Composites of many images may take more.
+"""
+_HEADER = 600
+"""Bytes of a GeoTIFF without its pixels: its header, bounds, coordinate reference system, and names of bands."""
+_SHARES = {"classes": (0.06, 0.18, 0.6), "whole": (0.6, 1.0, 1.2), "fractions": (0.4, 0.7, 1.3)}
+"""Compressed bytes by kind of the values, at least, usually and at most, divided by what a format says of itself.
+
+Measured on chips of 64 to 256 pixels as GeoTIFF: NLCD and CDL; NAIP, Sentinel-2, Landsat and SRTM; and of fractions,
+which composites have, whole numbers as float32 (0.2 to 0.38 of the pixels' bytes) and an interpolated elevation (0.55).
 """
 
 
@@ -34,6 +43,8 @@ class UnitCost:
         most: requests if all chips are computed after their stored image was read.
         seconds: seconds that the requests take one after the other.
         bytes: number of bytes of the files; None if that is unknown.
+        least_bytes: the same for pixels that are compressed well.
+        most_bytes: the same for pixels that are not.
         low: EECU-seconds at least, assumed.
         high: EECU-seconds at most, assumed.
     """
@@ -45,36 +56,50 @@ class UnitCost:
     bytes: float | None = 0.0
     low: float = 0.0
     high: float = 0.0
+    least_bytes: float = 0.0
+    most_bytes: float = 0.0
 
 
-def cost_of(result: Any, config: RunConfig) -> UnitCost:
-    """Estimate the cost of a result."""
+def list_class_bands(recipe: Recipe) -> frozenset[str]:
+    """Return the names of the bands that are maps of classes, of the datasets of a recipe of eechips."""
+    records = map(find_dataset, recipe.datasets if traits_of(recipe).is_builtin else ())
+    return frozenset(band.name for record in records if record is not None for band in record.bands if band.classes)
+
+
+def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -> UnitCost:
+    """Estimate the cost of a result.
+
+    Args:
+        class_bands: names of bands that are maps of classes.
+    """
     if isinstance(result, Chip):
-        return _chip_cost(result, config)
+        return _chip_cost(result, config, class_bands)
     if isinstance(result, FrameStack):
-        return _sum(cost_of(chip, config) for chip in result.chips)
+        return _sum(cost_of(chip, config, class_bands) for chip in result.chips)
     if isinstance(result, Mapping):
-        return _sum(cost_of(layer, config) for layer in result.values())
+        return _sum(cost_of(layer, config, class_bands) for layer in result.values())
     if isinstance(result, Table):
         (low, _), (high, _) = _ASSUMED["table"]
         return UnitCost(1, 1, 1, sum(_SECONDS["table"]), None, low, high)
     if result is None or isinstance(result, NoData):
         return UnitCost(bytes=None if result is None else 0.0)
-    return UnitCost(bytes=float(getattr(result, "nbytes", len(result))))
+    size = float(getattr(result, "nbytes", len(result)))
+    return UnitCost(bytes=size, least_bytes=size, most_bytes=size)
 
 
-def _chip_cost(chip: Chip, config: RunConfig) -> UnitCost:
+def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str]) -> UnitCost:
+    least_bytes, size, most_bytes = _byte_range(chip, class_bands) or (0.0, None, 0.0)
     if chip.empty_types and CHIP_FORMATS.get(chip.format).encode_empty is not None:
-        return UnitCost(bytes=chip_bytes(chip))
+        return UnitCost(bytes=size, most_bytes=most_bytes)
     latencies = _SECONDS[config.pixel_method]
     parts = count_requests(chip, PIXEL_LIMITS[config.pixel_method])
     requests = parts * len(latencies)
     megapixels = chip.size[0] * chip.size[1] / _MEGAPIXEL if chip.size is not None else 0.0
     low, high = (parts * part_seconds + pixels * megapixels for part_seconds, pixels in _ASSUMED["pixels"])
     is_read = config.reads_assets and chip.asset is not None and chip.grid is not None
-    return UnitCost(
-        requests, requests, 2 * requests if is_read else requests, parts * sum(latencies), chip_bytes(chip), low, high
-    )
+    most = 2 * requests if is_read else requests
+    seconds = parts * sum(latencies)
+    return UnitCost(requests, requests, most, seconds, size, low, high, least_bytes, most_bytes)
 
 
 def _sum(costs: Iterable[UnitCost]) -> UnitCost:
@@ -88,19 +113,35 @@ def _sum(costs: Iterable[UnitCost]) -> UnitCost:
         sum(sizes) if len(sizes) == len(unit_costs) else None,
         sum(cost.low for cost in unit_costs),
         sum(cost.high for cost in unit_costs),
+        sum(cost.least_bytes for cost in unit_costs),
+        sum(cost.most_bytes for cost in unit_costs),
     )
 
 
 def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
     """Estimate the bytes of a chip's file, of a type if the chip has none; None if its size is unknown."""
+    estimated = _byte_range(chip, (), dtype)
+    return None if estimated is None else estimated[1]
+
+
+def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str = "float32") -> tuple[float, float, float] | None:
+    """Return the bytes of a chip's file at least, usually and at most; None if the chip's size is unknown."""
     import numpy as np
 
     if chip.size is None:
         return None
-    width, height = chip.size
+    pixels = chip.size[0] * chip.size[1]
     bands = len(chip.bands) if chip.bands is not None else 3
-    item = 1 if chip.is_picture else np.dtype(chip.dtype or dtype).itemsize
-    return width * height * bands * item * CHIP_FORMATS.get(chip.format).compression
+    kind = np.dtype("uint8" if chip.is_picture else chip.dtype or dtype)
+    chip_format = CHIP_FORMATS.get(chip.format)
+    if chip_format.compression == 1.0:
+        size = float(pixels * (bands * kind.itemsize + chip_format.has_mask))  # the mask is a band of bytes
+        return size, size, size
+    is_map = chip.bands is not None and all(band in class_bands for band in chip.bands)
+    shares = _SHARES["classes" if is_map else "fractions" if kind.kind == "f" else "whole"]
+    size = pixels * bands * kind.itemsize * chip_format.compression
+    least, usual, most = ((0 if chip.is_picture else _HEADER) + size * share for share in shares)
+    return least, usual, most
 
 
 def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:

@@ -17,7 +17,8 @@ from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast
-from eechips.engine.estimate import USUAL_IN_FLIGHT, Machine, Meter, forecast_rest
+from eechips.engine.estimate import USUAL_IN_FLIGHT
+from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext

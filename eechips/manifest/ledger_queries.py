@@ -107,6 +107,14 @@ def sum_totals(database: Connection) -> Totals:
     return Totals(units, requests, sum_bytes(database), seconds, dropped)
 
 
+def bytes_of_units(database: Connection) -> list[int]:
+    """Return the bytes of the files of each attempted unit."""
+    more = " + coalesce((SELECT sum(f.bytes) FROM further_files AS f WHERE f.position = u.position), 0)"
+    further = more if "further_files" in list_tables(database) else ""
+    query = f"SELECT coalesce(u.bytes, 0){further} FROM units AS u WHERE u.state != 'planned' ORDER BY u.position"
+    return [int(size) for (size,) in database.execute(query)]
+
+
 def sample_units(database: Connection, most: int) -> list[str]:
     """Return open units as JSON: up to so many, spread evenly over the plan."""
     end = database.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0]

@@ -5,23 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 
 from eechips.client.usage import RequestLog
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import PlanningCost
-from eechips.engine.estimate import Machine, Meter, forecast_rest
+from eechips.engine.costs import PlanningCost, describe_bytes
+from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.spread_units import draw_spread
-from eechips.engine.unit_costs import compare_compute
+from eechips.engine.unit_costs import compare_compute, cost_of
+from eechips.formats.geotiff import encode
+from eechips.geo.grid import Grid
 from eechips.manifest.ledger_queries import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.recipe import Chip
+from eechips.recipe.results import Template
 
 
 def config(**options: Any) -> RunConfig:
@@ -48,6 +55,72 @@ def test_the_slots_bound_the_estimate_of_few_units() -> None:
         pytest.approx(1000.0),
         10,
     )
+
+
+def test_the_sizes_of_the_tried_files_give_a_range() -> None:
+    totals, at = Totals(4, 4, 400, 4.0, 0), (metered([1.0] * 4, 1.0), Machine(10), config())
+    even = forecast_rest(totals, 100, *at, sizes=[100] * 4)
+    assert (even.bytes, even.least_bytes, even.most_bytes) == (10_000, None, None)
+    uneven = forecast_rest(totals, 100, *at, sizes=[50, 60, 140, 150])
+    assert uneven.least_bytes is not None
+    assert uneven.most_bytes is not None
+    assert 0 <= uneven.least_bytes < 5_000 < 15_000 < uneven.most_bytes
+    assert (
+        describe_bytes(uneven)
+        == f"about 10.0 kB (95%: {uneven.least_bytes / 1000:.1f} to {uneven.most_bytes / 1000:.1f} kB)"
+    )
+
+
+def _no_image(*values: Any) -> Any:
+    """Build the image of a chip, which an estimate does not need."""
+    raise AssertionError
+
+
+CHIPS = (
+    ("landcover/nlcd2011_zion.tif", (1,), "uint8", True),
+    ("landcover/usda_cdl_2021_kansas.tif", (1,), "uint8", True),
+    ("naip/m_4709963_se_14_1_20180716.tif", (1, 2, 3), "uint8", False),
+    ("optical/s2_l1c_va_eastern_shore_10m.tif", (1, 2, 3), "uint16", False),
+    ("optical/s2_l1c_va_eastern_shore_10m.tif", (1, 2, 3), "float32", False),
+    ("dem/srtm_zion.tif", (1,), "int16", False),
+    ("dem/co_elevation_roi.tif", (1,), "float32", False),
+)
+
+
+@pytest.mark.parametrize(("name", "bands", "dtype", "is_map"), CHIPS, ids=str)
+@pytest.mark.parametrize("edge", [64, 256])
+def test_files_of_real_pixels_have_the_bytes_of_the_estimate(
+    real_data: Path, name: str, bands: tuple[int, ...], dtype: str, is_map: bool, edge: int
+) -> None:
+    """Chips of classes were estimated at ten times their size."""
+    with rasterio.open(real_data / name) as file:
+        pixels = file.read(bands, window=((0, edge), (0, edge))).astype(dtype)
+    names = tuple(f"B{band}" for band in bands)
+    grid = Grid("EPSG:32612", (30.0, 0.0, 0.0, 0.0, -30.0, 0.0), edge, edge)
+    data = encode(pixels, np.ones((edge, edge), bool), names, CRS.from_epsg(32612), grid.transform)
+    chip = Chip(
+        Template(_no_image),
+        grid=grid,
+        format="tif",
+        bands=names,
+        dtype=dtype,
+    )
+    cost = cost_of(chip, config(), names if is_map else ())
+    assert cost.bytes is not None
+    assert cost.least_bytes <= len(data) <= cost.most_bytes
+    assert 0.4 < cost.bytes / len(data) < 2.5
+
+
+def test_an_array_has_the_bytes_of_its_pixels_and_their_mask() -> None:
+    grid = Grid("EPSG:32612", (30.0, 0.0, 0.0, 0.0, -30.0, 0.0), 64, 64)
+    chip = Chip(
+        Template(_no_image),
+        grid=grid,
+        format="npy",
+        bands=("B1",),
+        dtype="int16",
+    )
+    assert cost_of(chip, config()).bytes == 64 * 64 * 3
 
 
 def test_a_slower_throughput_raises_the_estimate() -> None:

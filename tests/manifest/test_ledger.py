@@ -19,7 +19,7 @@ from eechips.manifest.database import connect
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_dropped, read_status_numbers, sum_totals
+from eechips.manifest.ledger_queries import bytes_of_units, read_dropped, read_status_numbers, sum_totals
 from eechips.manifest.unit_record import WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
@@ -174,6 +174,7 @@ def test_totals_count_all_files_of_a_unit(ledger: Ledger) -> None:
     assert sum_totals(ledger.database).bytes == 100 + 1000 + 2000
     ledger.record([done(1)])
     assert sum_totals(ledger.database).bytes == 100 + 1000 + 2000 + 101
+    assert bytes_of_units(ledger.database) == [100 + 1000 + 2000, 101]
 
 
 def test_a_file_belongs_to_one_unit(ledger: Ledger) -> None:

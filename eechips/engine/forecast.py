@@ -1,0 +1,188 @@
+"""Forecast the cost of the rest of a run from the units that were tried."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eechips.engine.compute_sample import ComputeSample, half_width
+from eechips.engine.config import RunConfig
+from eechips.engine.costs import Forecast, PlanningCost
+from eechips.engine.outcome import Finished, Lost
+from eechips.engine.plan_sampling import RestCost
+from eechips.engine.profile_fetcher import expect_requests
+from eechips.engine.replacement import MOST_REPLACEMENTS
+from eechips.engine.run_context import RunFeature
+from eechips.engine.session import Session
+from eechips.manifest.ledger_queries import Totals
+from eechips.web.urls import is_loopback
+
+_LAST = 0.5
+"""Part of the time of a request for which the slots wait for the last ones of a run."""
+_TELLING = 2
+"""Units that tell the rate of a run, for each slot: fewer end at the same time."""
+
+
+class Meter(RunFeature):
+    """Measure the cost of units while they are fetched.
+
+    Attributes:
+        positions: their positions in the plan.
+        request_seconds: total duration of their requests at the service.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends: list[float] = []
+        self._requests: list[int] = []
+        self.positions: list[int] = []
+        self.request_seconds = 0.0
+
+    @property
+    def requests(self) -> int:
+        """Number of requests of the units."""
+        return sum(self._requests)
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return len(self._ends)
+
+    def note(self, events: Sequence[Finished | Lost]) -> None:
+        """Count the units that are finished."""
+        for outcome in (
+            finished.outcome for event in events if isinstance(event, Finished) for finished in event.each()
+        ):
+            if outcome.record or outcome.failed_request or outcome.exports:
+                self._ends.append(self._clock())
+                self.positions.append(outcome.position)
+                self._requests.append(len(outcome.request_logs))
+                self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
+
+    def margin(self, units: int) -> float:
+        """Return half the width of the 95% confidence range of the requests of so many further units; 0 if unknown."""
+        return half_width(units, self._requests)
+
+    def pace(self) -> float | None:
+        """Return units per second, without the first and the last quarter, when not all slots are in use; None if
+        unknown.
+        """
+        first, last = self.units // 4, 3 * self.units // 4
+        if last == first:
+            return None
+        elapsed = self._ends[last] - self._ends[first]
+        return (last - first) / elapsed if elapsed > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What bounds the speed of a run besides the quota.
+
+    Attributes:
+        slots: requests in flight at once, as far as is known.
+        cores: cores that compute all requests; None for a service elsewhere.
+    """
+
+    slots: int
+    cores: int | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig, session: Session) -> Machine:
+        """Return the slots that a run may use, and the cores of this machine if the service is here."""
+        slots = session.throttle.expected_limit if config.in_flight == "auto" else config.in_flight
+        is_here = config.is_local or is_loopback(session.connection.target.endpoint)
+        return cls(max(1, slots), os.cpu_count() if is_here else None)
+
+
+def forecast_rest(
+    totals: Totals,
+    left: int,
+    meter: Meter,
+    machine: Machine,
+    config: RunConfig,
+    sample: ComputeSample | None = None,
+    unplanned: int = 0,
+    rest: RestCost = RestCost(),  # noqa: B008 - it is frozen
+    sizes: Sequence[int] = (),
+) -> Forecast:
+    """Extrapolate the cost of the units that are left.
+
+    Args:
+        totals: totals of the units that were tried, by this command or earlier ones; at least one.
+        left: units that are left.
+        sample: the profiled units; None if there are none.
+        unplanned: units of these that are not planned yet.
+        rest: what planning them costs, the requests that units share, and their size.
+        sizes: bytes of the files of each tried unit; empty for no range of bytes.
+    """
+    joined, counted = rest.joined, rest.counted
+    if config.on_empty == "redraw":  # each draw is empty as often as those before
+        kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
+        left = round(left * totals.units / kept_units)
+    # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
+    unit_requests = totals.requests / totals.units
+    unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    took = unit_seconds / unit_requests if unit_requests else unit_seconds
+    margin = meter.margin(left) / max(1, left)
+    fewest = min(1.0, unit_requests)  # a unit without data needs none
+    ends, units = (max(fewest, unit_requests - margin), unit_requests + margin), 1.0
+    if joined is not None:
+        repeats = meter.requests / counted if counted and meter.requests else 1.0
+        unit_requests, ends, units = repeats * joined.mean, (repeats * joined.low, repeats * joined.high), joined.units
+        took = meter.request_seconds / meter.requests if meter.requests else took
+        if sample is not None and sample.mean is not None:
+            # A request for several units computes each of them, one after the other at most.
+            took += max(0.0, units - meter.units / max(1, meter.requests)) * sample.mean
+    requests = left * unit_requests
+    # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
+    pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
+    rate = config.requests_per_second
+    fetching = max(
+        (requests / machine.slots + _LAST) * took,
+        left / pace if pace else 0.0,
+        requests / rate if rate else 0.0,
+    )
+    compute = None if sample is None else sample.estimate(left)
+    compute = None if compute is None else compute.times(rest.compute)
+    seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
+    spread = half_width(left, sizes) * rest.pixels
+    size = left * rest.pixels * totals.bytes / totals.units
+    profiled = 0.0
+    if config.profile_every and sample is not None:
+        planning = 0.0 if rest.planning is None else rest.planning.requests * unplanned / (totals.units + left)
+        profiled = requests / config.profile_every + planning
+    return Forecast(
+        tried=totals.units,
+        left=left,
+        requests=round(requests),
+        bytes=round(size) if totals.bytes else None,
+        seconds=seconds,
+        request_seconds=requests * took,
+        slots=machine.slots,
+        compute=compute,
+        unplanned=unplanned,
+        planning=rest.planning,
+        least_requests=round(left * ends[0]),
+        most_requests=round(left * ends[1]),
+        profile_requests=expect_requests(profiled, seconds),
+        shares_requests=joined is not None,
+        least_bytes=round(max(0.0, size - spread)) if spread else None,
+        most_bytes=round(size + spread) if spread else None,
+    )
+
+
+def _overlap(fetching: float, planning: PlanningCost | None, machine: Machine, compute: float, left: int) -> float:
+    """Return the seconds until units are planned and fetched, the first of them while the others are planned.
+
+    A service on this machine computes one after the other what its cores cannot compute at once.
+    """
+    seconds = fetching
+    if planning is not None:
+        rest = max(0.0, planning.seconds - planning.first_seconds)
+        last = fetching * planning.first_seconds / max(planning.seconds, 1e-9)  # of the units that are planned last
+        seconds = planning.first_seconds + max(fetching, rest + last)
+        if planning.compute is not None:
+            compute += planning.compute.seconds
+    return max(seconds, compute / machine.cores if machine.cores else 0.0)
