@@ -18,6 +18,7 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from harness import serving
 
+from local_tests.test_documented_rules import RULES
 from local_tests.test_notebook_values import NOTED
 from local_tests.test_printed_values import PRINTED
 from local_tests.test_recorded_values import DISAGREEMENTS, ROWS, computed, is_near
@@ -73,7 +74,8 @@ def main() -> None:
 
         for row in (*ROWS, *DISAGREEMENTS):
             count(row["source"], row["test"], computed(session, server.url, row), row)
-        for source, examples in (*PRINTED.items(), *NOTED.items(), *TYPED.items()):
+        noted = {f"google, release notes: {day}": examples for day, examples in RULES.items()}
+        for source, examples in (*PRINTED.items(), *NOTED.items(), *TYPED.items(), *noted.items()):
             for number, (example, expected) in enumerate(examples):
                 shown = example(ee)
                 value = shown.getInfo() if isinstance(shown, ee.ComputedObject) else shown

@@ -16,7 +16,7 @@ ROWS = [
     [0, 0, 0, 7, 15, 0],
     [0, 0, 0, 1, 0, 5],
 ]
-MATRIX = invoke("ConfusionMatrix", array=ROWS)
+MATRIX = invoke("ConfusionMatrix", array=invoke("Array", values=ROWS))
 
 
 def test_documented_example() -> None:
@@ -38,10 +38,10 @@ def test_documented_example() -> None:
 
 
 def test_order() -> None:
-    labelled = invoke("ConfusionMatrix", array=ROWS, order=[11, 22, 42, 52, 71, 81])
+    labelled = invoke("ConfusionMatrix", array=invoke("Array", values=ROWS), order=[11, 22, 42, 52, 71, 81])
     assert evaluate(invoke("ConfusionMatrix.order", confusionMatrix=labelled)) == [11, 22, 42, 52, 71, 81]
     with pytest.raises(InvalidError, match="order"):
-        call("ConfusionMatrix", array=ROWS, order=[1, 2])
+        call("ConfusionMatrix", array=invoke("Array", values=ROWS), order=[1, 2])
 
 
 def test_error_matrix() -> None:
@@ -55,11 +55,11 @@ def test_error_matrix() -> None:
 
 
 def test_nothing_is_neither_right_nor_wrong() -> None:
-    nothing = invoke("ConfusionMatrix", array=[[0, 0], [0, 0]])
+    nothing = invoke("ConfusionMatrix", array=invoke("Array", values=[[0, 0], [0, 0]]))
     assert evaluate(invoke("ConfusionMatrix.accuracy", confusionMatrix=nothing)) == 0
 
 
 @pytest.mark.parametrize("array", [[1, 2], [[1, 2, 3], [4, 5, 6]]])
 def test_only_square_arrays(array: list[object]) -> None:
     with pytest.raises(InvalidError, match="square"):
-        call("ConfusionMatrix", array=array)
+        call("ConfusionMatrix", array=invoke("Array", values=array))

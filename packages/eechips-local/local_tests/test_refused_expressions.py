@@ -165,7 +165,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "codes 66623946087, 66507257755": (
         lambda ee: ee.Reducer.mean().group(2), "Reducer.group: Reducer.group groupField out of range."),
     "github.com/aazuspan/wxee/issues/56": (
-        lambda ee: ee.Image(1).clipToBoundsAndScale(width=3),
+        lambda ee: ee.Image(1).clipToBoundsAndScale(width=3, height=3),
         "Image.clipToBoundsAndScale: The geometry for image clipping must be bounded."),
     "codes 62185830633, 62000296028": (
         lambda ee: ee.ImageCollection([ee.Image(1)]).mosaic().reduceResolution(ee.Reducer.mean()),

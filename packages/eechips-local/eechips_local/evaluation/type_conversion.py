@@ -13,8 +13,7 @@ from eechips_local.algorithms.classification import Classifier, Clusterer
 from eechips_local.evaluation.model import PixelType
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
-from eechips_local.protocol.request_errors import InvalidError, TypeMismatchError
+from eechips_local.protocol.request_errors import TypeMismatchError
 from eechips_local.values.values import (
     Array,
     Blob,
@@ -312,14 +311,9 @@ def _date_range(value: Value) -> DateRange:
 
 
 def _projection(value: Value) -> Projection:
+    """Return a projection; codes are none: github.com/gee-community/qgis-earthengine-plugin/issues/102."""
     if isinstance(value, Projection):
         return value
-    if isinstance(value, str):
-        try:
-            parse_crs(value)
-        except UnknownCrsError as error:
-            raise InvalidError(str(error)) from error
-        return Projection(value)
     if isinstance(value, Mapping) and value.get("type") == "Projection":  # how the signatures write defaults
         return Projection(str(value["crs"]), Affine(*value["transform"]))
     raise Mismatch

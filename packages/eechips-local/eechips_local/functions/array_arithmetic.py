@@ -12,7 +12,7 @@ from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.elementwise_functions import elementwise_functions
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
-from eechips_local.values.elementwise import apply, rounded, to_integers
+from eechips_local.values.elementwise import BITWISE, INTEGERS_ONLY, apply, rounded, to_integers
 from eechips_local.values.values import Array, Value
 
 Numbers = npt.NDArray[Any]
@@ -94,6 +94,8 @@ def _numbers(values: Value) -> Numbers:
 def _binary(name: str, compute: Callable[[Numbers, Numbers], Numbers]) -> Implementation:
     def call(left: Array, right: Array) -> Array:
         a, b = left.values, right.values
+        if name in BITWISE and not all((values == np.trunc(values)).all() for values in (a, b)):
+            raise InvalidError(INTEGERS_ONLY)
         if a.shape != b.shape and a.ndim and b.ndim:
             raise InvalidError(
                 f"Arrays must have the same dimensions, or one of them none. Found {list(a.shape)} and {list(b.shape)}."

@@ -155,7 +155,8 @@ def reshape(array: Array, shape: Array) -> Array:
     try:
         return Array(array.values.reshape(sizes))
     except ValueError as error:
-        raise InvalidError(f"Cannot reshape an array of shape {list(array.values.shape)} to {sizes}.") from error
+        now = list(array.values.shape)  # the words of github.com/wouellette/ee-dynamic-time-warping/issues/4
+        raise InvalidError(f"Shape incompatible with array's existing dimensions: {sizes} vs. {now}.") from error
 
 
 @function("Array.project")

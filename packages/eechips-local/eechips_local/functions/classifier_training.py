@@ -221,7 +221,7 @@ def applied_to_image(image: Image, applied: _Applied) -> Image:
     known = {band.name: band for band in image.bands}
     missing = [name for name in applied.schema if name not in known]
     if missing:
-        raise InvalidError(f"Property '{missing[0]}' of the schema is not a band: [{', '.join(known)[:500]}].")
+        raise InvalidError("The image to be classified does not contain all the bands which the classifier expects.")
     inputs = [known[name] for name in applied.schema]
     if any(band.type.dimensions for band in inputs):
         raise InvalidError("Array bands cannot be classified; only scalar bands are supported.")

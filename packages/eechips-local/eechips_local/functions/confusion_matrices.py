@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.type_conversion import promote, type_name
+from eechips_local.evaluation.type_conversion import mismatch, promote, type_name
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.element_properties import property_of
@@ -34,6 +34,8 @@ def confusion_matrix(array: Any, order: list[int] | None) -> ConfusionMatrix:
     """Return a matrix with the labels of its rows and columns; by default 0, 1, 2, …"""
     if isinstance(array, ConfusionMatrix):
         return array if order is None else _made(array.values, order)
+    if isinstance(array, list):  # "this argument cannot take a list", as its signature says
+        raise mismatch(array, "Array", "Argument 'array'")
     values = promote(array, "Array", "ConfusionMatrix, argument 'array'").values
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InvalidError(f"A confusion matrix must be a square array; found one of shape {list(values.shape)}.")

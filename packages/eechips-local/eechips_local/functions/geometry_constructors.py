@@ -99,7 +99,14 @@ def multi_polygon(
     maxError: ErrorMargin | None,
     evenOdd: bool,
 ) -> Geometry:
-    """Return several polygons."""
+    """Return several polygons.
+
+    Raises:
+        InvalidError: if a list within the list has geometries, in the words of
+            https://github.com/IndigoWizard/wildfire-burn-severity/pull/19.
+    """
+    if any(isinstance(part, list) and any(isinstance(item, Geometry) for item in part) for part in coordinates):
+        raise InvalidError("Inputs must be Number, List, or Geometry. Found type 'List<Geometry>'.")
 
     def build(coordinate_list: list[Any]) -> BaseGeometry:
         return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4)])

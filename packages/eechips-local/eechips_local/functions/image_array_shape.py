@@ -22,7 +22,7 @@ from eechips_local.functions.image_array import (
 )
 from eechips_local.functions.image_math import matched, spread
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import all_of, combined
+from eechips_local.pixels.compute import all_of, combined, mapped
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.types import Numbers, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError
@@ -65,23 +65,29 @@ def array_dimensions(input: Image) -> Image:
 
 @function("Image.arrayProject")
 def array_project(input: Image, axes: list[int]) -> Image:
-    """Return arrays along some axes only; the others must be at most 1 long."""
+    """Return arrays along some axes only; the others must be at most 1 long.
+
+    Arrays that have a dropped axis of length 0 are masked: Google's release notes of 30 May 2015.
+    """
     check_arrays(input)
     if len(set(axes)) != len(axes):
         raise InvalidError(f"Axes must not be repeated; found {axes}.")
 
-    def change(values: Numbers) -> Numbers:
+    def project(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, pixels[0].mask
         kept = [check_axis(axis, values.ndim - 2) for axis in axes]
         dropped = [axis for axis in range(values.ndim - 2) if axis not in kept]
         if any(values.shape[2 + axis] > 1 for axis in dropped):
             raise InvalidError(f"Dropped axes must be at most length 1; found arrays of {list(values.shape[2:])}.")
-        order = values.transpose(0, 1, *(2 + axis for axis in kept + dropped))
-        return order.reshape(*values.shape[:2], *(values.shape[2 + axis] for axis in kept))
+        shape = (*values.shape[:2], *(values.shape[2 + axis] for axis in kept))
+        if any(values.shape[2 + axis] == 0 for axis in dropped):
+            return Pixels(np.zeros(shape, values.dtype), np.zeros_like(mask))
+        return Pixels(values.transpose(0, 1, *(2 + axis for axis in kept + dropped)).reshape(shape), mask)
 
     for band in input.bands:
         for axis in axes:
             check_axis(axis, band.type.dimensions)
-    return array_bands(input, change, dimensions_of_type(len(axes)))
+    return input.with_bands(mapped(input.bands, where_valid(project), dimensions_of_type(len(axes))))
 
 
 @function("Image.arrayTranspose", "Image.matrixTranspose")

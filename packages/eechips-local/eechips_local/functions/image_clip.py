@@ -111,6 +111,10 @@ def clip_to_bounds_and_scale(
     """
     if maxDimension is not None and (width is not None or height is not None):
         raise InvalidError("Cannot specify both maxDimension and width or height.")
+    if scale is not None and (maxDimension is not None or width is not None or height is not None):
+        raise InvalidError("Cannot specify both scale and maxDimension, width or height.")
+    if (width is None) != (height is None):
+        raise InvalidError("Must specify both width and height, or neither.")
     if scale is not None and not scale > 0:
         raise InvalidError(f"The scale must be greater than zero; found {scale}.")
     for size in (width, height, maxDimension):

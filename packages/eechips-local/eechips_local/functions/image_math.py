@@ -32,7 +32,7 @@ from eechips_local.pixels.types import (
     union_type,
 )
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.elementwise import BINARY, CASTS, SPELLINGS, UNARY, wide
+from eechips_local.values.elementwise import BINARY, CASTS, INTEGERS_ONLY, SPELLINGS, UNARY, wide
 from eechips_local.values.ragged_arrays import by_shape
 
 BinaryType = Callable[[PixelType, PixelType], PixelType]
@@ -199,7 +199,7 @@ def _bits(a: PixelType, b: PixelType) -> PixelType:
         InvalidError: if an operand is floating, such as the median of a quality band.
     """
     if not a.precision == b.precision == "int":
-        raise InvalidError("Bitwise operands must be integer only.")
+        raise InvalidError(INTEGERS_ONLY)
     low, high = bounds_of(union_type(replace(a, precision="int"), replace(b, precision="int"))) or (-1, 0)
     dimensions = max(a.dimensions, b.dimensions)
     bits = max(int(high).bit_length(), int(~int(low) if low < 0 else low).bit_length())

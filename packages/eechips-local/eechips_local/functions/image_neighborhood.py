@@ -195,8 +195,22 @@ def reduce_neighborhood(
         raise InvalidError(f"Unknown inputWeight '{inputWeight}'. Must be one of 'mask', 'kernel' and 'min'.")
     if optimization not in (None, "boxcar", "window"):
         raise InvalidError(f"Unknown optimization '{optimization}'. Must be one of 'boxcar' and 'window'.")
+    if optimization is not None:
+        _check_optimization(optimization, reducer, kernel, inputWeight)
     names = reducer.output_names([band.name for band in image.bands], short=False)
     return image.computed(_reduction(image, reducer, kernel, inputWeight, names, skip_masked=skipMasked))
+
+
+def _check_optimization(optimization: str, reducer: Reducer, kernel: Kernel, weighting: str) -> None:
+    """Refuse what the signature of ``Image.reduceNeighborhood`` says that its optimizations cannot do."""
+    weights = kernel.weights(1.0).values
+    if len(reducer.weighted) != 1 or weights.min() != weights.max() or weighting == "min":
+        raise InvalidError(
+            f"The optimization '{optimization}' requires a homogeneous kernel, a reducer of a single input, and"
+            " 'mask' or 'kernel' as inputWeight."
+        )
+    if optimization == "boxcar" and not {output.name for output in reducer.outputs} <= {"count", "sum", "mean"}:
+        raise InvalidError("The optimization 'boxcar' computes a count, a sum or a mean.")
 
 
 _MOST_ITERATIONS = 100

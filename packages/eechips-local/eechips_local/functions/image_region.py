@@ -12,7 +12,7 @@ from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_projection import projection_of, target_projection
 from eechips_local.functions.registration import function
-from eechips_local.geometry.map_projection import Projection
+from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.compute import PerPixel
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.region_pixels import Lattice
@@ -48,12 +48,16 @@ def _aggregated_on(
 
     Raises:
         InvalidError: if none is requested, and the image has the default projection of composites and constants
-            (https://developers.google.com/earth-engine/guides/projections#the-default-projection).
+            (https://developers.google.com/earth-engine/guides/projections#the-default-projection), or if a crs comes
+            without a scale, a transform and one of its own (Google's release notes of 28 August 2014).
     """
-    if image.bands and not image.bands[0].fixed and crs is None and scale is None and transform is None:
-        raise InvalidError(
-            "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform."
-        )
+    if scale is None and transform is None:
+        if crs == WGS84 if crs is not None else image.bands and not image.bands[0].fixed:
+            raise InvalidError(
+                "The default WGS84 projection is invalid for aggregations. Specify a scale or crs & crs_transform."
+            )
+        if crs is not None and crs.transform == WGS84.transform:
+            raise InvalidError("Specify a scale or crs_transform with the crs.")
     return lattice_of(image, scale, crs, transform, max_pixels, best_effort=best_effort)
 
 

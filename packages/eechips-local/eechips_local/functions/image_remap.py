@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.image_bands import choose
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import PixelFunction, both, mapped
@@ -19,9 +20,17 @@ from eechips_local.values.values import Array
 
 
 def _numbers(values: Sequence[Any], name: str) -> Numbers:
-    """Return a list of numbers as an array: integers if all are."""
-    if not all(isinstance(v, (bool, int, float)) for v in values):
-        raise InvalidError(f"'{name}' must be a list of numbers.")
+    """Return a list of numbers as an array: integers if all are.
+
+    Raises:
+        InvalidError: in the words of https://github.com/openforis/pysepal/issues/246.
+    """
+    for position, value in enumerate(values):
+        if not isinstance(value, (bool, int, float)):
+            raise InvalidError(
+                f"Unrecognized type in '{name}' list at position {position}: expected a number or array, found"
+                f" Type<{type_name(value)}>."
+            )
     whole = all(isinstance(v, int) and -(2**63) <= v < 2**63 for v in values)
     return np.asarray(list(values), dtype=np.int64 if whole else np.float64)
 

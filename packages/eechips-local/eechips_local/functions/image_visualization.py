@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from eechips_local.functions.image_array import dimensions_of_type, where_valid
 from eechips_local.functions.image_bands import named, unique_names
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction
+from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.types import BYTE, Numbers, dtype_of
 from eechips_local.protocol.request_errors import InvalidError
@@ -121,9 +122,18 @@ def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
         chosen = list(image.bands[: 3 if len(image.bands) >= 3 else 1])
     if not chosen:
         raise InvalidError("Image has no bands.")
-    if any(band.type.dimensions for band in chosen):
-        raise InvalidError("Array images cannot be visualized.")
-    return chosen
+    return [_first_elements(band) if band.type.dimensions else band for band in chosen]
+
+
+def _first_elements(band: ImageBand) -> ImageBand:
+    """Return the first elements of arrays, 0 of empty ones: Google's release notes of 28 August 2014."""
+
+    def first(pixels: Sequence[Pixels]) -> Pixels:
+        values = pixels[0].values.reshape(*pixels[0].values.shape[:2], -1)
+        elements = values[..., 0] if values.shape[2] else np.zeros(values.shape[:2], values.dtype)
+        return Pixels(elements, pixels[0].mask)
+
+    return mapped([band], where_valid(first), dimensions_of_type(0))[0]
 
 
 def _stretch(bands: Sequence[ImageBand], gain: Any, bias: Any, low: Any, high: Any) -> tuple[list[float], list[float]]:

@@ -15,7 +15,7 @@ from eechips_local.evaluation.type_conversion import promote, type_name
 from eechips_local.functions.elementwise_functions import elementwise_functions
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError, TypeMismatchError
-from eechips_local.values.elementwise import ROUNDING, apply, to_integers
+from eechips_local.values.elementwise import BITWISE, INTEGERS_ONLY, ROUNDING, apply, to_integers
 from eechips_local.values.formula import Bands, FormulaCall, Term, Variable
 from eechips_local.values.formula import Number as Literal
 from eechips_local.values.formula import parse as parse_formula
@@ -55,11 +55,10 @@ def _scalar(value: npt.NDArray[Any]) -> Number:
 
 def _binary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
     exact = _EXACT.get(name)
-    is_bitwise = name in ("bitwiseAnd", "bitwiseOr", "bitwiseXor")
 
     def call(left: Number, right: Number) -> Number:
-        if is_bitwise and not (float(left).is_integer() and float(right).is_integer()):
-            raise InvalidError("Bitwise operands must be integer only.")
+        if name in BITWISE and not (float(left).is_integer() and float(right).is_integer()):
+            raise InvalidError(INTEGERS_ONLY)
         if exact is not None and isinstance(left, int) and isinstance(right, int):
             return fitting(exact(left, right))
         return _scalar(apply(compute, _array(left), _array(right)))

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 
 from affine import Affine
 
-from eechips_local.evaluation.type_conversion import mismatch, promote
+from eechips_local.evaluation.type_conversion import mismatch
 from eechips_local.functions.geometry_operations import scaled_to
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.pixel_grid import parse_crs
+from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Value
 
 _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+)\s*\]')
 
+_UNKNOWN = frozenset({"EPSG:6933"})
+"""Codes that Earth Engine does not know (github.com/google/earthengine-community/issues/971), though it takes their
+WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
+"""
+
 
 @function("Projection", "Proj")
 def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) -> Projection:
     """Return a projection: a CRS and an affine transform from its coordinates to the CRS's."""
-    if not isinstance(crs, (str, Projection)):
-        raise mismatch(crs, "String", "Argument 'crs'")
-    base: Projection = promote(crs, "Projection", "Argument 'crs'")
+    base = crs if isinstance(crs, Projection) else _named(crs)
     if transform is not None and transformWkt is not None:
         raise InvalidError("May not specify both 'transform' and 'transformWkt'.")
     if transformWkt is not None:
@@ -31,6 +34,19 @@ def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) ->
     if transform is None:
         return base
     return Projection(base.crs, _affine(transform))
+
+
+def _named(crs: Value) -> Projection:
+    """Return the projection of a code or WKT."""
+    if not isinstance(crs, str):
+        raise mismatch(crs, "String", "Argument 'crs'")
+    if crs in _UNKNOWN:
+        raise InvalidError("The CRS of a map projection could not be parsed.")
+    try:
+        parse_crs(crs)
+    except UnknownCrsError as error:
+        raise InvalidError(str(error)) from error
+    return Projection(crs)
 
 
 def _affine(values: Sequence[Value]) -> Affine:

@@ -130,8 +130,8 @@ _REGIONS: tuple[tuple[str, str, str, Build, ExpectedResult], ...] = (
     ("pixel-area", "Is the sum of pixelArea over it its area?", "across-180",
      lambda ee: ee.Image.pixelArea().reduceRegion(ee.Reducer.sum(), _across(ee), 20000, "EPSG:4326").getNumber("area")
      .divide(_across(ee).area(1)).subtract(1).abs().lt(0.01), value(1)),
-    ("metres-area", "And in EPSG:6933?", "across-180",
-     lambda ee: ee.Image.pixelArea().reduceRegion(ee.Reducer.sum(), _across(ee), 20000, "EPSG:6933").getNumber("area")
+    ("metres-area", "And in Mercator's projection, EPSG:3395?", "across-180",
+     lambda ee: ee.Image.pixelArea().reduceRegion(ee.Reducer.sum(), _across(ee), 20000, "EPSG:3395").getNumber("area")
      .divide(_across(ee).area(1)).subtract(1).abs().lt(0.01), value(1)),
     ("coordinates", "Which coordinates has it?", "across-180", lambda ee: _across(ee).coordinates(), OPEN),
     ("bounds", "Which bounds has it?", "across-180", lambda ee: _across(ee).bounds().coordinates(), OPEN),

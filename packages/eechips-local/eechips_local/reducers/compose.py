@@ -184,7 +184,7 @@ def _listed(outputs: Sequence[Output], spec: OutputSpec) -> Output:
 def set_outputs(reducer: Reducer, names: Sequence[str | None]) -> Reducer:
     """Return the reducer with its outputs renamed; those whose name is null or empty are dropped."""
     if len(names) != len(reducer.outputs):
-        raise InvalidError(f"The reducer has {len(reducer.outputs)} outputs, but {len(names)} names were given.")
+        raise InvalidError(f"Need {len(reducer.outputs)} output names")  # as tests of openforis/sepal quote it
     kept = [(index, name) for index, name in enumerate(names) if name]
     if not kept:
         raise InvalidError("At least one output must be kept.")

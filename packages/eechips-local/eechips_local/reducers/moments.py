@@ -115,6 +115,8 @@ def _moments(order: int) -> Callable[[ReducerSample], _Moments]:
         values, weights = _weighted(sample.column(0))
         weight = weights.sum(axis=0)
         mean = _ratio((values * weights).sum(axis=0), weight, weight > 0)
+        # A second pass makes the mean of equal values exact: their standard deviation is 0.
+        mean = mean + _ratio((np.where(weights > 0, values - mean, 0) * weights).sum(axis=0), weight, weight > 0)
         off = np.where(weights > 0, values - mean, 0)
         powers = [
             (weights * off**power).sum(axis=0) if power <= order else np.zeros(weight.shape) for power in (2, 3, 4)

@@ -19,6 +19,8 @@ Unary = Callable[[Numbers], Numbers]
 Binary = Callable[[Numbers, Numbers], Numbers]
 
 _INT64 = np.iinfo(np.int64)
+BITWISE = frozenset({"bitwiseAnd", "bitwiseOr", "bitwiseXor"})
+INTEGERS_ONLY = "Bitwise operands must be integer only."
 
 
 def to_integers(values: Numbers, dtype: npt.DTypeLike = np.int64) -> Numbers:

@@ -74,7 +74,7 @@ _BINARY: tuple[tuple[str, ...], ...] = (
 
 _TOKENS = re.compile(
     r"""\s*(?:
-        (?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+        (?P<number>0[xX][0-9a-fA-F]+|0[bB][01]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<name>[A-Za-z_]\w*)
       | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
       | (?P<sign>\*\*|\|\||&&|==|!=|<=|>=|<<|>>|[-+*/%<>!~&|^?:=().,\[\]])
@@ -266,8 +266,8 @@ class _FormulaParser:
 
 
 def _number(text: str) -> int | float:
-    if text[:2].lower() == "0x":
-        return int(text, 16)
+    if text[:2].lower() in ("0x", "0b"):
+        return int(text, 0)
     return int(text) if text.isdecimal() else float(text)
 
 

@@ -49,7 +49,7 @@ def node(value: Any) -> Node:
 def invoke(name: str, /, **arguments: Any) -> Ready:
     """A call inside a graph. Arguments that Python keeps for itself take a trailing underscore (``from_``).
 
-    Numbers become images where images are expected, as the client makes them.
+    Numbers become images where images are expected, and codes projections, as the client makes them.
     """
     given = {key.removesuffix("_"): node(value) for key, value in arguments.items()}
     for argument in load_signatures()[name].arguments if name in load_signatures() else ():
@@ -57,6 +57,8 @@ def invoke(name: str, /, **arguments: Any) -> Ready:
         numbers = value if isinstance(value, list) else [value]
         if argument.type.startswith("Image<") and numbers and all(isinstance(each, (int, float)) for each in numbers):
             given[argument.name] = invoke("Image.constant", value=value).content
+        elif argument.type == "Projection" and isinstance(value, str):
+            given[argument.name] = invoke("Projection", crs=value).content
     return Ready({"functionInvocationValue": {"functionName": name, "arguments": given}})
 
 
