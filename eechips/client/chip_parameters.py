@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND
-from eechips.formats.interface import ServiceFormat
+from eechips.formats.chip_format import ServiceFormat
 from eechips.recipe.results import Template
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from eechips.client.template_requests import TemplateRequests
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, ValidationError
 from eechips.formats import CHIP_FORMATS
-from eechips.formats.interface import UncertainMaskError
+from eechips.formats.chip_format import UncertainMaskError
 from eechips.geo.grid import Grid, Part, Window
 from eechips.recipe import Chip
 from eechips.recipe.results import Series, SplittableTable

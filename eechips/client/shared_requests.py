@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parameters import has_bands, with_mask_band
 from eechips.formats import CHIP_FORMATS, MASK_BAND
-from eechips.formats.interface import stacked_name
+from eechips.formats.chip_format import stacked_name
 from eechips.geo.grid import Grid, Part, Window
 from eechips.geo.grid_groups import GroupLimits, group_grids
 from eechips.recipe import Chip

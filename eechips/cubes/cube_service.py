@@ -37,7 +37,7 @@ from eechips.engine.quota_sharing import share_quota
 from eechips.engine.session import find_target, quota_limits
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy
-from eechips.formats.interface import Expectation
+from eechips.formats.chip_format import Expectation
 from eechips.geo.grid import Grid, Part
 from eechips.recipe import Chip
 from eechips.recipe.results import Template

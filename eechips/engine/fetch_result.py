@@ -21,7 +21,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import PermanentError, RecipeError, TooLargeError, ValidationError
 from eechips.files.temporary_names import Writer
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
-from eechips.formats.interface import DecodedChip, UncertainMaskError
+from eechips.formats.chip_format import DecodedChip, UncertainMaskError
 from eechips.formats.raster import check_certain, paste_parts
 from eechips.geo.grid import Part
 from eechips.manifest.unit_record import WorkUnit

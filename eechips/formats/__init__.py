@@ -7,8 +7,8 @@ A chip format is one :class:`ChipFormat` in one module; installed packages add f
 
 from __future__ import annotations
 
-from eechips.formats.interface import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
-from eechips.formats.lookup import (
+from eechips.formats.chip_format import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.format_detection import (
     CHIP_FORMATS,
     TABLE_FORMATS,
     TableFormat,

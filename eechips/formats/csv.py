@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import EncodedFile, Expectation, FileMetadata
+from eechips.formats.chip_format import EncodedFile, Expectation, FileMetadata
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:

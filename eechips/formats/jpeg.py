@@ -9,7 +9,7 @@ import numpy as np
 
 from eechips.errors import ValidationError
 from eechips.formats import png
-from eechips.formats.interface import ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.chip_format import ChipFormat, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import decoding, encode_picture
 from eechips.geo.grid import Part
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from eechips.files.removal import NamedPath, remove
 from eechips.files.temporary_files import scratch_folder
-from eechips.formats.lookup import TableFormat
+from eechips.formats.format_detection import TableFormat
 
 if TYPE_CHECKING:
     import pandas as pd

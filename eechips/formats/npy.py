@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
+from eechips.formats.chip_format import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import certain_pixels, check_certain, paste_parts
 from eechips.geo.grid import Part
 

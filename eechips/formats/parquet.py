@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES, EncodedFile, Expectation, FileMetadata
+from eechips.formats.chip_format import MAX_DECODED_BYTES, EncodedFile, Expectation, FileMetadata
 
 IMPORTS = ("pandas",)
 """What `encode` imports: ``pyarrow.array`` does so (pyarrow/pandas-shim.pxi). Workers can load it in advance."""

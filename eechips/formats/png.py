@@ -11,7 +11,7 @@ import numpy as np
 from zlib_ng import zlib_ng as zlib  # inflating takes most of the time of a check
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
+from eechips.formats.chip_format import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
 from eechips.formats.raster import decoding, encode_picture, paste_parts
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError, ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES, Expectation, UncertainMaskError
+from eechips.formats.chip_format import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.geo.untrusted_rasters import check_references

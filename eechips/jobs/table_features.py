@@ -14,7 +14,7 @@ from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.jobs.feature_table import CellRows, FeatureTable, column_of
+from eechips.jobs.feature_files import CellRows, FeatureFiles, column_of
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
     check_dates,
@@ -157,7 +157,7 @@ class Features(BuiltinRecipe[FeaturesOptions]):
             if settled.path is not None:
                 paths.append(settled.path)
         columns = None if self.source.columns is None else [name(field) for field in self.source.columns]
-        table = FeatureTable({name(field): kind for field, kind in types.items()}, columns)
+        table = FeatureFiles({name(field): kind for field, kind in types.items()}, columns)
         for path in paths:
             table.add(path)
         if results.failed:

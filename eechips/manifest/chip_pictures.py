@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
-from eechips.formats.interface import MAX_DECODED_BYTES
+from eechips.formats.chip_format import MAX_DECODED_BYTES
 from eechips.formats.raster import check_size, encode_picture
 from eechips.geo.untrusted_rasters import open_raster
 from eechips.manifest.display_styles import DisplayStyle, choose_style

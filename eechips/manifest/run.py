@@ -20,7 +20,6 @@ from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.history import read_history
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import (
     count_exports,
@@ -36,6 +35,7 @@ from eechips.manifest.ledger_queries import (
 from eechips.manifest.reader_places import read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
+from eechips.manifest.run_history import read_history
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status
 from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.manifest.history import History
 from eechips.manifest.reader_places import StreamEpoch
+from eechips.manifest.run_history import History
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from typing import Any
 from eechips.errors import EechipsError, InternalError, RunLockedError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.folder_lock import is_held, lock_run
-from eechips.manifest.history import LOG_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run_history import LOG_NAME
 from eechips.processes.child_processes import end_with_parent, hide_main
 from eechips.storage import is_address, local_path, resolve_inside
 from eechips.storage.received_files import parse_json

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from eechips.jobs.feature_table import FeatureTable
+from eechips.jobs.feature_files import FeatureFiles
 
 LARGE = 2**53 + 1  # float64 has no such number
 
@@ -29,7 +29,7 @@ LARGE = 2**53 + 1  # float64 has no such number
 def test_integers_beside_fractions_keep_their_digits(
     cells: list[list[Any]], stated: str, expected: list[Any], tmp_path: Path
 ) -> None:
-    table = FeatureTable({"value": stated} if stated else {})
+    table = FeatureFiles({"value": stated} if stated else {})
     for number, values in enumerate(cells):
         points = [shapely.to_wkb(shapely.Point(number, 0))] * len(values)
         pq.write_table(pa.table({"value": pa.array(values), "geometry": points}), tmp_path / f"{number}.parquet")

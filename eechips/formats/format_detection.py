@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Literal
 
 from eechips.errors import ValidationError
-from eechips.formats.interface import MAX_DECODED_BYTES, ChipFormat, Expectation, FileMetadata
+from eechips.formats.chip_format import MAX_DECODED_BYTES, ChipFormat, Expectation, FileMetadata
 from eechips.registry import Registry
 
 TableFormat = Literal["csv", "parquet"]

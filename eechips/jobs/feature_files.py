@@ -149,7 +149,7 @@ class _Extent:
         return {b"geo": json.dumps(geo).encode()}
 
 
-class FeatureTable:
+class FeatureFiles:
     """Collect the files of cells and write the table. Memory holds one row group, and the schema.
 
     Args:
