@@ -307,12 +307,20 @@ class Sandbox:
         return None
 
     def _beside(self, name: str) -> str:
-        """Return the path beside a source that a relative path out of the folder means; the path itself if none is."""
-        here = self._relative(".")
-        if here is not None and not Path(name).is_absolute():
-            candidates = (os.path.normpath(source / here / name) for source in self._sources)
-            return next(filter(os.path.lexists, candidates), name)
-        return name
+        """Return the path beside a source that a path out of the folder means; the path itself if none is.
+
+        Such a path is relative, or a script has made it absolute from its working directory, here or where it opened
+        the pool, as by ``os.path.dirname(os.getcwd())``.
+        """
+        if Path(name).is_absolute():
+            if os.path.lexists(name):
+                return name
+            relative = {os.path.relpath(name, folder) for folder in (self.folder, *self._sources)}
+        else:
+            here = self._relative(".")
+            relative = set() if here is None else {str(PurePath(here, name))}
+        candidates = (os.path.normpath(source / path) for source in self._sources for path in sorted(relative))
+        return next(filter(os.path.lexists, candidates), name)
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[bool]:

@@ -53,6 +53,10 @@ LOOKS = {
     "a copy": 'shutil.copy("csvs/a.csv", "copy.csv") and Path("copy.csv").read_text() == "csvs/a.csv"',
     "a folder beside": 'os.listdir("../beside") == ["d.csv"] and Path("../beside/d.csv").read_text() == "d"',
     "a test beside": 'os.path.exists("../beside/d.csv") and not os.path.exists("../beside/e.csv")',
+    "a folder beside the working directory": 'os.listdir(os.path.dirname(os.getcwd()) + "/beside") == ["d.csv"]',
+    "a file beside the working directory": '(Path.cwd().parent / "beside" / "d.csv").read_text() == "d"',
+    "a test beside the working directory": '(Path.cwd().parent / "beside").is_dir()'
+    ' and not os.path.exists(os.path.dirname(os.getcwd()) + "/beside/e.csv")',
     "nothing": 'not os.path.exists("csvs/e.csv") and not glob.glob("none/*") and not os.access("e", os.R_OK)',
     "chdir": 'os.chdir("csvs") or sorted(glob.glob("*.csv")) == ["a.csv", "b.csv"]',
 }
