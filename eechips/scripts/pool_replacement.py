@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing.pool
-import os
 import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,8 +101,23 @@ def is_of_script(frame: Any) -> bool:
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True
-    path = Path(frame.f_code.co_filename).absolute()
-    if _PACKAGES & set(path.parts):
-        return False
-    file = str(path)
-    return not any(file.startswith(folder + os.sep) for folder in _INSTALLED)
+    return not _is_installed(Path(frame.f_code.co_filename).absolute())
+
+
+@functools.cache
+def _is_installed(path: Path) -> bool:
+    """Return whether a file is of Python or of an installed package, also where ``pip install --target`` puts these."""
+    if _PACKAGES & set(path.parts) or any(path.is_relative_to(folder) for folder in _INSTALLED):
+        return True
+    searched = {str(folder) for folder in path.parents} & set(sys.path)
+    return any(path.relative_to(folder).parts[0] in _recorded_names(folder) for folder in searched)
+
+
+@functools.cache
+def _recorded_names(folder: str) -> frozenset[str]:
+    """Return the files and folders in a folder that installers of packages have recorded.
+
+    The records: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    records = (distribution.read_text("RECORD") or "" for distribution in distributions(path=[folder]))
+    return frozenset(line.split(",")[0].split("/")[0] for record in records for line in record.splitlines())

@@ -6,9 +6,11 @@ import contextlib
 import importlib
 import os
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +98,27 @@ def test_every_replaced_name_is_the_original_afterwards(tmp_path: Path) -> None:
     with replaced(tmp_path):
         pass
     assert {name: bound(name) for name in NAMES} == before
+
+
+@pytest.mark.parametrize("record", ["helper/__init__.py,sha256=x,1\n", "other.py,,\n", None])
+def test_a_pool_is_of_the_script_unless_an_installer_has_recorded_its_module(
+    record: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``pip install --target`` does, which puts packages beside others and beside scripts."""
+    (tmp_path / "helper").mkdir()
+    (tmp_path / "helper" / "__init__.py").write_text(
+        "from multiprocessing.pool import ThreadPool\n\ndef opened():\n    with ThreadPool(1) as pool:\n"
+        "        return type(pool)\n"
+    )
+    if record is not None:
+        (tmp_path / "helper-1.dist-info").mkdir()
+        (tmp_path / "helper-1.dist-info" / "RECORD").write_text(record)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+    with replaced(tmp_path / "run"):
+        kind = importlib.import_module("helper").opened()
+    monkeypatch.delitem(sys.modules, "helper")
+    assert (kind is ThreadPool) == (record is not None and record.startswith("helper"))
 
 
 SCRIPT = """
