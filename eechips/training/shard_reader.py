@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.errors import EechipsError, StorageError
-from eechips.training.formats import PACK_FORMATS
+from eechips.files.hashes import hash_file
+from eechips.training.formats import PACK_FORMATS, hdf5
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackEntry, StoredShard
 
 
@@ -16,7 +17,8 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
     """Yield the samples of a shard.
 
     The sizes of the shard's files are compared with the index, and files of pixels with their recorded checksums.
-    Formats that store arrays have checksums of their own.
+    Other formats have checksums of their own, but for HDF5: a bit of its index has a chunk read without its filters, or
+    another chunk. Its files are compared with their recorded checksums as a whole.
 
     Args:
         folder: folder of the pack.
@@ -36,6 +38,8 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         if size != file.bytes:
             reason = "it is missing" if size is None else f"it has {size:,} of {file.bytes:,} bytes"
             raise _damaged(path, reason)
+        if file.name.endswith(hdf5.SUFFIX) and hash_file(path) != file.sha256:
+            raise _damaged(path, "its content differs from the index")
     shard_path = folder / (stored.files[0].name if stored.files else INDEX_NAME)
     entries = module.read(folder, stored.shard)
     count = 0

@@ -20,7 +20,7 @@ from eechips.training.shard_reader import read_shard
 from local_tests.support.parameters import slow_except
 from tests.support.finished_run import layered, write_run
 
-FORMATS = ("webdataset", "parquet", "tfrecord", "zarr")
+FORMATS = ("webdataset", "parquet", "tfrecord", "zarr", "hdf5")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def _comparable(content: Any) -> Any:
     return content if is_file else (content.values.tobytes(), np.asarray(content.valid).tobytes())
 
 
-@pytest.mark.parametrize("to", slow_except(FORMATS, "webdataset", "parquet", "tfrecord"))
+@pytest.mark.parametrize("to", slow_except(FORMATS, "webdataset", "parquet", "tfrecord", "hdf5"))
 def test_a_damaged_shard_gives_true_samples_or_an_error(to: str, run: Run, tmp_path: Path) -> None:
-    pytest.importorskip({"zarr": "zarr", "tfrecord": "google_crc32c"}.get(to, "pyarrow"))
+    pytest.importorskip({"zarr": "zarr", "tfrecord": "google_crc32c", "hdf5": "h5py"}.get(to, "pyarrow"))
     index = eechips.pack(run, to, out=tmp_path, shard_count=4)
     true = list(samples(tmp_path))
     assert len(true) == 6
@@ -69,6 +69,28 @@ def test_a_damaged_shard_gives_true_samples_or_an_error(to: str, run: Run, tmp_p
             refused += 1
         path.write_bytes(data)
     assert refused
+
+
+def test_a_bit_of_the_index_of_an_hdf5_file_is_noticed(run: Run, tmp_path: Path) -> None:
+    """Its B-trees have the filters that a chunk was written without: with such a bit, compressed bytes are pixels.
+
+    See "Version 1 B-trees" of https://docs.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html.
+    """
+    h5py = pytest.importorskip("h5py")
+    index = eechips.pack(run, "hdf5", out=tmp_path)
+    path = tmp_path / index.shards[0].files[0].name
+    data = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        name = next(name for name in file if f"{name}_valid" in file)
+        pixels, chunk = file[name][0], file[name].id.get_chunk_info(0)
+    key = chunk.size.to_bytes(4, "little") + bytes(4) + bytes(8 * (pixels.ndim + 2))
+    at = data.index(key + chunk.byte_offset.to_bytes(8, "little"))
+    data[at + 4] |= 3  # of both filters
+    path.write_bytes(data)
+    with h5py.File(path) as file:
+        assert not np.array_equal(file[name][0], pixels)  # and libhdf5 sees no error
+    with pytest.raises(StorageError, match=r"is damaged: its content differs from the index"):
+        list(samples(tmp_path))
 
 
 def test_a_shard_that_ends_early_is_noticed(run: Run, tmp_path: Path) -> None:
