@@ -194,7 +194,7 @@ GOLDEN: dict[str, str] = {
     "lst": "2dcc7c99bb8d8e7b",
     "lst night": "37689768d9cef7fe",
     "s2 red": "bfa14d76eed6abb1",
-    "s2 scl": "7625e93b57ff557c",
+    "s2 scl": "ea53984993deac56",
     "s2 aerosol": "bf52a81b4ab5ecf9",
     "cloud score": "402006784ae8076e",
     "label": "30589104f7c9a1ec",

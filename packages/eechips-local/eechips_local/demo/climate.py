@@ -64,6 +64,17 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
     return result
 
 
+_BELT, _SHIFT, _WARMEST = 2.0, 10.0, 212.0
+"""Mean latitude of the belt of rain at the equator, degrees by which it moves, and the day of the year on which it is
+northernmost.
+"""
+
+
+def from_belt(north: Floats, when: date) -> Floats:
+    """Return degrees of latitude from the belt of rain at the equator, which follows the sun."""
+    return north - _BELT - _SHIFT * season(day_of_year(when), _WARMEST)
+
+
 def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
     """Return the weather's deviation from usual, about ±1: noise of 2**k units that is new every day."""
     number = when.toordinal()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips_local.demo import climate, cloud_regions, land_character, mercator, noise
+from eechips_local.demo import cirrus, climate, cloud_regions, land_character, mercator, noise
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import nodes
@@ -44,9 +44,6 @@ The shares follow maps of MODIS: King et al. (2013), IEEE Transactions on Geosci
 Remote Sensing 12, 202.
 """
 
-_BELT, _SHIFT, _WARMEST = 2.0, 10.0, 212.0
-"""Mean latitude of that belt, degrees by which it moves, and the day of the year on which it is northernmost."""
-
 _CLEARING = ((20.0, 45.0), (0.95, 0.45))
 """By degrees of latitude, the part of clouds that the aridity 1 takes away: depressions reach cold deserts."""
 
@@ -61,18 +58,38 @@ class Sky:
     Attributes:
         cloud: opacity, 0 to 1.
         shadow: how much of the sunlight is kept away, 0 to 1.
+        cirrus: reflectance of thin cirrus at 1.38 micrometres; see ``cirrus``.
         haze: aerosol, 0 to 1: it thickens towards clouds, as Koren et al. (2007), Geophysical Research Letters 34,
             L08805, see it over tens of kilometres.
     """
 
     cloud: Field32
     shadow: Field32
+    cirrus: Field32
     haze: Field32
+
+    @property
+    def is_cirrus(self) -> npt.NDArray[np.bool_]:
+        """Where there is cirrus."""
+        return self.cirrus > np.float32(cirrus.DETECTED)
+
+    def over(self, part: str, bright: float, ground: Field32) -> Field32:
+        """Return the reflectance above all clouds.
+
+        Args:
+            part: part of the spectrum.
+            bright: reflectance of opaque clouds.
+            ground: reflectance below.
+        """
+        dark = ground * (np.float32(1.0) - np.float32(0.62) * self.shadow)
+        low = dark + (np.float32(bright) - dark) * self.cloud
+        result: Field32 = low + (np.float32(1.0) - low) * (np.float32(cirrus.GAIN.get(part, 1.0)) * self.cirrus)
+        return result
 
     def without_margin(self, cells: int) -> Sky:
         """Return the sky without some cells on every side."""
         inner = (slice(cells, self.cloud.shape[0] - cells), slice(cells, self.cloud.shape[1] - cells))
-        return Sky(self.cloud[inner], self.shadow[inner], self.haze[inner])
+        return Sky(self.cloud[inner], self.shadow[inner], self.cirrus[inner], self.haze[inner])
 
 
 def sky(rect: Rect, when: date, north: float) -> Sky:
@@ -87,7 +104,8 @@ def sky(rect: Rect, when: date, north: float) -> Sky:
     up = Upsampler(rect, at)
     here, there = _shifted(at, when, *_shadow(at.pitch, when, north))
     opacity = _opacity(here)
-    return Sky(up(opacity), up(_opacity(there * _DIRECT) * (1.0 - opacity)), up(noise.smoothstep(-0.15, 0.0, here)))
+    shadow, haze = _opacity(there * _DIRECT) * (1.0 - opacity), noise.smoothstep(-0.15, 0.0, here)
+    return Sky(up(opacity), up(shadow), cirrus.reflectance(rect, when), up(haze))
 
 
 def _opacity(cloudiness: Floats) -> Floats:
@@ -139,8 +157,7 @@ def share(rect: Rect, when: date) -> Floats:
     at = Rect(pitch, west, top, int(columns[-1]) - west + 2, int(rows[-1]) - top + 2)
     north = climate.latitude(at)
     aridity, seasons = _lasting(at)
-    from_belt = north - _BELT - _SHIFT * climate.season(climate.day_of_year(when), _WARMEST)
-    belts = np.interp(np.abs(from_belt), *_ZONES)
+    belts = np.interp(np.abs(climate.from_belt(north, when)), *_ZONES)
     usual = belts * (1.0 - np.interp(np.abs(north), *_CLEARING) * aridity)
     known = np.clip(cloud_regions.with_regions(seasons, usual, climate.day_of_year(when)), 0.05, 0.95)
     # Linearly between nodes.
@@ -185,7 +202,9 @@ def _before(positions: Floats, pitch: int) -> tuple[npt.NDArray[np.int64], Float
 
 
 @lru_cache(maxsize=16384)
-def cover_percent(column: int, row: int, size: int, when: date, part: shapely.Polygon | None = None) -> float:
+def cover_percent(
+    column: int, row: int, size: int, when: date, part: shapely.Polygon | None = None, with_cirrus: bool = False
+) -> float:
     """Return the percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
 
     Args:
@@ -194,13 +213,26 @@ def cover_percent(column: int, row: int, size: int, when: date, part: shapely.Po
         size: edge of the square in units.
         when: date.
         part: the part of it that counts, in degrees; where no place lies in it, the nearest counts. None for all of it.
+        with_cirrus: whether cirrus counts as cloudy.
     """
     pitch = max(1, size // _PLACES)
     rect = Rect(pitch, column // pitch, row // pitch, _PLACES, _PLACES)
     cloudy = _opacity(_cloudiness(rect, when, 10)) > CLOUDY
+    if with_cirrus:
+        cloudy |= _cirrus_of_every_second(rect, when)
     if part is not None:
         cloudy = cloudy[_within(rect, part)]
     return round(float(np.count_nonzero(cloudy)) * (100.0 / cloudy.size), 6)
+
+
+def _cirrus_of_every_second(rect: Rect, when: date) -> npt.NDArray[np.bool_]:
+    """Return which cells have cirrus, by every second of them in either direction: it varies over larger distances."""
+    left, top = rect.column % 2, rect.row % 2
+    half = Rect(
+        rect.pitch * 2, rect.column // 2, rect.row // 2, (rect.width + left + 1) // 2, (rect.height + top + 1) // 2
+    )
+    detected = cirrus.reflectance(half, when) > cirrus.DETECTED
+    return detected.repeat(2, axis=0).repeat(2, axis=1)[top : top + rect.height, left : left + rect.width]
 
 
 @lru_cache(maxsize=8192)

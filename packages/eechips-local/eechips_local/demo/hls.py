@@ -21,6 +21,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips_local.demo import (
+    cirrus,
     climate,
     cloud_cover,
     ground_cover,
@@ -55,8 +56,8 @@ _SENTINEL = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10",
 _ANGLES = ("SZA", "SAA", "VZA", "VAA")
 # Angles of view of the demo planet's satellites, zenith and azimuth, degrees.
 _VIEW = (4.0, 102.0)
-_CIRRUS = 0.0012
-"""Reflectance in the band of cirrus, of which the demo planet has none."""
+_CLEAR = 0.0012
+"""Reflectance in the band of cirrus where there is none."""
 
 _CLOUD_BIT, _ADJACENT_BIT, _SHADOW_BIT, _SNOW_BIT, _WATER_BIT, _LOW_AEROSOL = 2.0, 4.0, 8.0, 16.0, 32.0, 64.0
 _NAME = re.compile(r"T(\d{2}[C-X][A-Z]{2})_(\d{8}T\d{6})")
@@ -102,6 +103,21 @@ class Constants:
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """See ``painted_source.PaintedScene``."""
         return values.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class CirrusBand:
+    """Reflectance at 1.38 micrometres, B9 of Landsat."""
+
+    when: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``painted_source.PaintedScene``."""
+        return np.stack([cirrus.reflectance(rect, self.when) + np.float32(_CLEAR)] * len(bands)), None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
+        """See ``painted_source.PaintedScene``; in steps of 0.0001."""
+        return (np.rint(values.astype(np.float64) * 1e4) * 1e-4).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +225,7 @@ class HlsSentinel(ImageSearch):
         source = granule.source(_PIXEL, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
         masked = granule.source(_PIXEL, Fmask(overpass), "uint8", smooth=False)
         angles = granule.source(_PIXEL, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)
-        common = _common(tile, granule.seen, granule.start, granule.cloudy, 100.0 - granule.missing)
+        common = _common(tile, granule.seen, granule.start, granule.opaque, 100.0 - granule.missing)
         properties = {
             **common,
             "ADD_OFFSET": 0.0,
@@ -360,7 +376,7 @@ class HlsLandsat(ImageSearch):
             [ScaledScene(seen, 0.00341802, 149.0 - 273.15, 0.01) for seen, _ in overpasses], "float32", True
         )
         masked = merged([Fmask(seen) for seen, _ in overpasses], "uint8", False)
-        flat = merged([Constants((_CIRRUS,)) for _ in overpasses], "float32", False)
+        flat = merged([CirrusBand(when) for _ in overpasses], "float32", True)
         angles = PaintedSource(grid, Constants(_angles(tile, overpass.seen.date())), "float32", smooth=False)
         area = shapely.union_all([_seen(tile, scene) for scene in overpass.scenes])
         square = _square(tile)

@@ -88,6 +88,8 @@ _CLOUD_TOP = 0.68
 _CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
 _DILATED = 0b1000010
 """Bits of QA_PIXEL that change where a cloud is near: "dilated cloud" is set, and "clear" is not."""
+_CIRRUS = 0x8004
+"""Bits of cirrus and of high confidence in it: 54596 is clear land under it, 55052 a cloud."""
 _DILATION = 90.0
 """Metres by which clouds are dilated: cldpix of Fmask, 3 pixels, https://github.com/GERSL/Fmask"""
 # Values of SR_QA_AEROSOL, all interpolated: little, some, much aerosol; water, or a place where none was retrieved.
@@ -134,8 +136,7 @@ class LandsatOverpass:
         for n, name in enumerate(names):
             if name in _REFLECTANCE:
                 part = _REFLECTANCE[name]
-                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
-                top = dark + (np.float32(_CLOUD.get(part, _CLOUD_TOP)) - dark) * clouds.cloud
+                top = clouds.over(part, _CLOUD.get(part, _CLOUD_TOP), surface[part])
                 values[n] = (top + np.float32(0.2)) * np.float32(1.0 / 2.75e-5)
             elif name == "ST_B10":
                 values[n] = self._warmth(ground, clouds)
@@ -202,7 +203,7 @@ class LandsatOverpass:
         kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
         kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)
         kelvin += landcover.fraction(parts, "built") * np.float32(3.0 * sun)
-        kelvin -= clouds.cloud * np.float32(28.0)
+        kelvin -= clouds.cloud * np.float32(28.0) + clouds.cirrus * np.float32(100.0)
         return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
@@ -235,6 +236,7 @@ def _quality(
     result[clouds.shadow > 0.45] = _SHADOW
     result[is_near_cloud] ^= _DILATED
     result[clouds.cloud > cloud_cover.CLOUDY] = _OPAQUE
+    result[clouds.is_cirrus] |= _CIRRUS
     return result
 
 

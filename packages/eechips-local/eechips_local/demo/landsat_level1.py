@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import cloud_cover, landsat, wrs
+from eechips_local.demo import cirrus, cloud_cover, landsat, wrs
 from eechips_local.demo.landsat import Landsat, LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
@@ -35,8 +35,8 @@ _REFLECTIVE: Mapping[str, tuple[str, float]] = {
     "B7": ("SR_B7", 0.002),
     "B8": ("SR_B4", 0.03),
 }
-_CIRRUS = 0.002
-"""Reflectance in the band that sees only high clouds, of which there are none."""
+_CLEAR = 0.002
+"""Reflectance without clouds in the band that sees only high ones."""
 # K1 and K2 of the thermal bands, and kelvins by which they are colder than the surface.
 _THERMAL: Mapping[str, tuple[float, float, float]] = {
     "B10": (774.8853, 1321.0789, 1.0),
@@ -73,7 +73,9 @@ class Level1Overpass:
         known = paint_surface(self.surface, rect, below)
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
-            if source is None:
+            if name == "B9":
+                values[n] = cirrus.reflectance(rect, self.surface.when) + np.float32(_CLEAR)
+            elif source is None:
                 values[n] = self._constant(name)
             elif name in _REFLECTIVE:
                 haze = np.float32(_REFLECTIVE[name][1])
@@ -87,7 +89,6 @@ class Level1Overpass:
     def _constant(self, name: str) -> float:
         angles = {
             "SAA": round(self.azimuth * 100), "SZA": round((90.0 - self.elevation) * 100), "VZA": _VIEW_ZENITH,
-            "B9": _CIRRUS,
         }  # fmt: skip
         return float(angles.get(name, 0))
 

@@ -42,7 +42,7 @@ _THERMAL = ("ST_ATRAN", "ST_CDIST", "ST_DRAD", "ST_EMIS", "ST_EMSD", "ST_QA", "S
 _ANGLES = ("SAA", "SZA", "VAA", "VZA")
 _VIEW_ZENITH = 300  # hundredths of a degree
 _OPACITY = 80  # thousandths
-_NO_CIRRUS = ~0xC000
+_NO_CIRRUS = ~0xC004
 """Bits of QA_PIXEL without the bits of cirrus, which these sensors do not measure."""
 
 _FAILURE = date(2003, 5, 31)

@@ -158,10 +158,19 @@ class Granule:
 
     @property
     def cloudy(self) -> float:
-        """Percentage of clouds in what is seen."""
+        """Percentage of clouds, cirrus among them, in what is seen."""
+        return self._cloudy(with_cirrus=True)
+
+    @property
+    def opaque(self) -> float:
+        """Percentage of clouds without cirrus in what is seen."""
+        return self._cloudy(with_cirrus=False)
+
+    def _cloudy(self, *, with_cirrus: bool) -> float:
         longitude, latitude = mgrs.middle(self.tile)
         column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        return cloud_cover.cover_percent(column, row, size, self.when, self.outline if self.missing else None)
+        part = self.outline if self.missing else None
+        return cloud_cover.cover_percent(column, row, size, self.when, part, with_cirrus)
 
     def source(self, pixel: int, scene: PaintedScene, dtype: str, smooth: bool = True) -> PaintedSource:
         """Return what is seen of a scene in pixels of some metres."""

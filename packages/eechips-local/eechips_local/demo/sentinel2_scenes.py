@@ -117,15 +117,13 @@ class Reflectance:
         for n, band in enumerate(bands):
             name, part = self.names[band], spectrum[n]
             if part is not None:
-                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
-                bright = np.float32(_CLOUD.get(part, 0.68))
-                top = dark + (bright - dark) * clouds.cloud
+                top = clouds.over(part, _CLOUD.get(part, 0.68), surface[part])
                 if self.at_top:
                     haze = np.float32(_HAZE.get(part, 0.0))
                     top = top * (np.float32(1.0) - np.float32(0.5) * haze) + haze
                 values[n] = top * np.float32(720.0) if name.startswith("TCI") else top * np.float32(10_000.0)
             elif name == "B10":
-                values[n] = 12.0 + clouds.cloud * np.float32(40.0)
+                values[n] = 12.0 + clouds.cloud * np.float32(40.0) + clouds.cirrus * np.float32(10_000.0)
             elif name == "AOT":
                 values[n] = 100.0 + 60.0 * clouds.haze
             elif name == "WVP":
@@ -150,10 +148,13 @@ def _mask(name: str, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> np
     if name == "MSK_CLDPRB":
         return np.asarray(np.floor(clouds.cloud * np.float32(100.0)))
     if name in ("QA10", "QA20", "QA60"):
-        # Bit 10: opaque clouds. Bit 11: cirrus, which the demo planet does not have.
-        return np.where((clouds.cloud > 0.5) & (name == "QA60"), 1024.0, 0.0)
-    if name in ("MSK_CLASSI_OPAQUE", "MSK_CLASSI_CIRRUS"):
-        return np.where((clouds.cloud > 0.5) & (name == "MSK_CLASSI_OPAQUE"), 1.0, 0.0)
+        # Bit 10: opaque clouds. Bit 11: cirrus.
+        flags = np.where(clouds.cloud > 0.5, 1024.0, np.where(clouds.is_cirrus, 2048.0, 0.0))
+        return flags if name == "QA60" else np.zeros_like(flags)
+    if name == "MSK_CLASSI_OPAQUE":
+        return np.where(clouds.cloud > 0.5, 1.0, 0.0)
+    if name == "MSK_CLASSI_CIRRUS":
+        return np.where(clouds.is_cirrus & (clouds.cloud <= 0.5), 1.0, 0.0)
     parts = landcover.shares(ground)
     snow = landcover.fraction(parts, "snow")
     if name == "MSK_SNWPRB":
@@ -170,8 +171,8 @@ def _mask(name: str, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> np
     grassy = np.isin(landcover.dominant(parts, range(8)), (1, 2, 3))
     classes = np.where(grassy, np.where(green, 4.0, 5.0), classes)
     classes = np.where(clouds.shadow > 0.45, 3.0, classes)
-    classes = np.where(clouds.cloud > 0.12, 10.0, classes)
-    classes = np.where(clouds.cloud > 0.35, 8.0, classes)
+    classes = np.where(clouds.is_cirrus, 10.0, classes)
+    classes = np.where(clouds.cloud > cloud_cover.CLOUDY, 8.0, classes)
     return np.where(clouds.cloud > 0.75, 9.0, classes)
 
 
@@ -185,6 +186,7 @@ class CloudScore:
         """See ``painted_source.PaintedScene``."""
         clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
         clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
+        clear = clear - np.float32(6.0) * clouds.cirrus
         known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
         return np.stack([known[band] for band in bands]), None
 
@@ -204,7 +206,7 @@ class CloudProbability:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
-        likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud, 0.0, 1.0))
+        likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud + 4.0 * clouds.cirrus, 0.0, 1.0))
         return np.stack([likely] * len(bands)), None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
