@@ -38,7 +38,6 @@ Then
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -251,7 +250,7 @@ class ShardDataset(IterableDataset[Any]):
             yield from read_shard(self._folder, self._format, stored)
 
     def _make(self, entry: PackEntry) -> Any:
-        metadata = json.loads(entry.metadata)
+        metadata = entry.known
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
         facts = metadata["layers"]
         pixels = {

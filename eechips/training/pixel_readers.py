@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections import Counter
@@ -143,7 +142,7 @@ class PackPixels:
         """Yield the files with pixels, in the order of the shards."""
         for stored in self._index.shards:
             for entry in read_shard(self._folder, self._index.format, stored):
-                known = json.loads(entry.metadata)["layers"]
+                known = entry.known["layers"]
                 for layer, content in entry.layers.items():
                     if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
                         continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class FileContent:
         return decode(self.data, self.suffix)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PackEntry:
     """A sample in a shard.
 
@@ -48,6 +49,12 @@ class PackEntry:
     id: str
     metadata: str
     layers: Mapping[str, FileContent | ChipPixels | FramePixels]
+
+    @cached_property
+    def known(self) -> Mapping[str, Any]:
+        """The value of the metadata."""
+        known: Mapping[str, Any] = json.loads(self.metadata)
+        return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from eechips.training.shard_index import INDEX_NAME, FileContent, PackEntry, Sto
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
 
-    The sizes of the shard's files are compared with the index, and files of pixels with their recorded checksums.
-    Other formats have checksums of their own, but for HDF5: a bit of its index has a chunk read without its filters, or
-    another chunk. Its files are compared with their recorded checksums as a whole.
+    The sizes of the shard's files are compared with the index, and files of pixels with their recorded checksums: once
+    in a process, as long as the shard's files have the inode, size and times with which all of them were read. Other
+    formats have checksums of their own, but for HDF5: a bit of its index has a chunk read without its filters, or
+    another chunk. Its files are compared with their recorded checksums as a whole, likewise once.
 
     Args:
         folder: folder of the pack.
@@ -29,16 +30,13 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         UsageError: if a package for the format is missing.
     """
     module = PACK_FORMATS.get(pack_format)
+    started = time.time_ns()
+    states = _states(folder, stored)
+    place = folder.absolute(), stored.shard.stem
+    is_verified = _verified.get(place) == states
     for file in stored.files:
         path = folder / file.name
-        try:
-            size = path.stat().st_size if path.is_file() else None
-        except OSError as error:
-            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-        if size != file.bytes:
-            reason = "it is missing" if size is None else f"it has {size:,} of {file.bytes:,} bytes"
-            raise _damaged(path, reason)
-        if file.name.endswith(hdf5.SUFFIX) and hash_file(path) != file.sha256:
+        if not is_verified and file.name.endswith(hdf5.SUFFIX) and hash_file(path) != file.sha256:
             raise _damaged(path, "its content differs from the index")
     shard_path = folder / (stored.files[0].name if stored.files else INDEX_NAME)
     entries = module.read(folder, stored.shard)
@@ -48,7 +46,8 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
             entry = next(entries, None)
             if entry is None:
                 break
-            _check(entry)
+            if not is_verified:
+                _check(entry)
         except (EechipsError, MemoryError):
             raise
         except Exception as error:  # the packages of the formats raise errors of any kind
@@ -59,6 +58,38 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         yield entry
     if count != stored.shard.count:
         raise _damaged(shard_path, f"it has {count:,} of {stored.shard.count:,} samples")
+    is_settled = all(max(state[-2:]) < started - _COARSEST_TIME for state in states)  # a later change shows in them
+    if not is_verified and is_settled and _states(folder, stored) == states:
+        _verified[place] = states
+
+
+_FileState = tuple[int, int, int, int, int]
+"""Device, inode, size, and times of the last change of content and of anything, in nanoseconds."""
+
+_verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
+"""The states of the files of shards whose samples were all compared with their checksums, by pack and shard."""
+
+_COARSEST_TIME = 2 * 10**9  # nanoseconds between two times of a file system (FAT)
+
+
+def _states(folder: Path, stored: StoredShard) -> tuple[_FileState, ...]:
+    """Return the states of a shard's files.
+
+    Raises:
+        StorageError: if one cannot be read, is missing or has another size than in the index.
+    """
+    states = []
+    for file in stored.files:
+        path = folder / file.name
+        try:
+            status = path.stat() if path.is_file() else None
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+        if status is None or status.st_size != file.bytes:
+            reason = "it is missing" if status is None else f"it has {status.st_size:,} of {file.bytes:,} bytes"
+            raise _damaged(path, reason)
+        states.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(states)
 
 
 def _check(entry: PackEntry) -> None:
@@ -67,7 +98,7 @@ def _check(entry: PackEntry) -> None:
     Raises:
         ValueError, KeyError, TypeError: if they differ.
     """
-    known = json.loads(entry.metadata)
+    known = entry.known
     if known["id"] != entry.id:
         raise ValueError(f"sample {entry.id} has the metadata of {known['id']}")
     for layer, content in entry.layers.items():

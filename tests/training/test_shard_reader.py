@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import eechips
 from eechips.errors import StorageError
 from eechips.manifest import Run
+from eechips.training import shard_reader
 from eechips.training.shard_index import FileContent, read_index
 from eechips.training.shard_reader import read_shard
 from local_tests.support.parameters import slow_except
@@ -103,4 +105,31 @@ def test_a_shard_that_ends_early_is_noticed(run: Run, tmp_path: Path) -> None:
         start = min(member.offset for member in tar if member.name.startswith(last))
     path.write_bytes(data[:start] + bytes(len(data) - start))
     with pytest.raises(StorageError, match=r"is damaged: it has 5 of 6 samples"):
+        list(samples(tmp_path))
+
+
+def test_checksums_are_computed_once_for_a_state_of_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
+    checked: list[str] = []
+    check = shard_reader._check
+    monkeypatch.setattr(shard_reader, "_check", lambda entry: (checked.append(entry.id), check(entry)))
+    true = list(samples(tmp_path))  # just written: a change at the same moment would have the same time
+    assert list(samples(tmp_path)) == true
+    assert len(checked) == 2 * 6
+    monkeypatch.setattr(shard_reader, "_COARSEST_TIME", 0)
+    for _ in range(3):
+        assert list(samples(tmp_path)) == true
+    assert len(checked) == 3 * 6
+    path = tmp_path / index.shards[0].files[0].name
+    data, times = path.read_bytes(), path.stat()
+    whole = {name: content for name, _, content in true}
+    pixels = next(iter(whole[checked[-6]].values())).data
+    position = data.index(pixels) + len(pixels) // 2
+    with path.open("r+b") as file:  # the same inode and size
+        file.seek(position)
+        file.write(bytes([data[position] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(StorageError, match="has changed"):
         list(samples(tmp_path))

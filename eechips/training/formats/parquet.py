@@ -6,7 +6,6 @@ as Hugging Face's datasets have their images. The schema says which columns are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 def _row(entry: PackEntry, split: str, layout: PackLayout) -> dict[str, Any]:
-    known = json.loads(entry.metadata)
+    known = entry.known
     row: dict[str, Any] = {"id": entry.id, "split": split, "metadata": entry.metadata}
     row["stratum"] = None if "stratum" not in known else str(known["stratum"])
     for layer, content in entry.layers.items():

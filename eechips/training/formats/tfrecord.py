@@ -13,7 +13,6 @@ Features: ``id``, ``split``, ``metadata`` (JSON), and of each layer ``<layer>/en
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,11 +62,11 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     for features in _records(folder / f"{shard.stem}{SUFFIX}"):
         metadata = features["metadata"].decode()
-        layers = {
-            layer: FileContent(features[f"{layer}/format"].decode(), features[f"{layer}/encoded"])
-            for layer in json.loads(metadata)["layers"]
-        }
-        yield PackEntry(features["id"].decode(), metadata, layers)
+        layers: dict[str, FileContent] = {}
+        entry = PackEntry(features["id"].decode(), metadata, layers)
+        for layer in entry.known["layers"]:
+            layers[layer] = FileContent(features[f"{layer}/format"].decode(), features[f"{layer}/encoded"])
+        yield entry
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:

@@ -9,7 +9,6 @@ same bytes: members have no time, owner or rights of their own.
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     files: dict[str, bytes] = {}
-    with tarfile.open(folder / f"{shard.stem}{SUFFIX}", mode="r|") as tar:
+    with tarfile.open(folder / f"{shard.stem}{SUFFIX}", mode="r:") as tar:
         for member in tar:
             identifier, _, extension = member.name.partition(".")
             source = tar.extractfile(member)
@@ -72,11 +71,11 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
             if extension != _METADATA:
                 continue
             metadata = files.pop(_METADATA).decode()
-            suffixes = {layer: suffix_of(facts["file"]) for layer, facts in json.loads(metadata)["layers"].items()}
-            extensions = _extensions(suffixes)
-            yield PackEntry(
-                identifier, metadata, {n: FileContent(suffixes[n], files[e]) for n, e in extensions.items()}
-            )
+            layers: dict[str, FileContent] = {}
+            entry = PackEntry(identifier, metadata, layers)
+            suffixes = {layer: suffix_of(facts["file"]) for layer, facts in entry.known["layers"].items()}
+            layers |= {n: FileContent(suffixes[n], files[e]) for n, e in _extensions(suffixes).items()}
+            yield entry
             files = {}
 
 
@@ -95,7 +94,7 @@ def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 def _label(entry: PackEntry) -> tuple[str, bytes] | None:
     """Return extension and content of a sample's label; None if it has no stratum."""
-    stratum = json.loads(entry.metadata).get("stratum")
+    stratum = entry.known.get("stratum")
     if stratum is None:
         return None
     is_class = isinstance(stratum, int) or (isinstance(stratum, float) and stratum.is_integer())
