@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+_WRITE_DENIED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FAULTS = FULL_DISK | {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EFBIG}
 """Numbers of errors of a disk, or of the server that has it, and of no program."""
@@ -278,4 +279,10 @@ class StorageError(EechipsError):
         """
         if error.errno in FULL_DISK:
             return cls(f"the disk is full: could not write {path}")
+        if error.errno in _WRITE_DENIED:
+            folder = path.removeprefix("into ") if isinstance(path, str) else path.parent
+            return cls(
+                f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name another"
+                " one; a run can be copied to where you may write"
+            )
         return cls(f"could not write {path}: {error.strerror or error}")

@@ -125,7 +125,7 @@ class Journal:
         try:
             self._file = self._path.open("a")
         except OSError as error:
-            raise StorageError.of_write(self._path, error) from error
+            raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
 
     def __enter__(self) -> Journal:
         return self
@@ -134,7 +134,7 @@ class Journal:
         try:
             self._file.close()
         except OSError as error:
-            raise StorageError.of_write(self._path, error) from error
+            raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
         finally:
             _open.discard(self._path.name)
         if kind is None:
@@ -148,7 +148,7 @@ class Journal:
         try:
             self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
         except OSError as error:
-            raise StorageError.of_write(self._path, error) from error
+            raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:

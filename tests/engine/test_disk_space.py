@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -145,5 +146,9 @@ def test_a_full_disk_is_no_bug() -> None:
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"1")
     assert str(StorageError.of_write("a.tif", caught.value)) == "the disk is full: could not write a.tif"
+    assert str(StorageError.of_write(Path("run/a.tif"), OSError(errno.EROFS, "Read-only file system"))) == (
+        "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Name another"
+        " one; a run can be copied to where you may write"
+    )
     assert describe_fault(caught.value).startswith("the disk does not work: No space left on device. Repeat")
     assert describe_fault(FileNotFoundError("a")).startswith("a bug in eechips")
