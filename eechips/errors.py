@@ -282,7 +282,7 @@ class StorageError(EechipsError):
         if error.errno in _WRITE_DENIED:
             folder = path.removeprefix("into ") if isinstance(path, str) else path.parent
             return cls(
-                f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name another"
-                " one; a run can be copied to where you may write"
+                f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name"
+                " another one; a run can be copied to where you may write"
             )
         return cls(f"could not write {path}: {error.strerror or error}")
