@@ -74,8 +74,10 @@ _PAUSE = 10.0  # pause after a choice without a unit, in times of what it took
 class BoundedUnits(ShuffledUnits):
     """Submit the open units that are read next, as long as the files do not exceed a number of bytes.
 
-    The sizes of units under way are unknown: each is taken for as large as the largest that was fetched, and the first
-    one is fetched alone. A unit that failed and may succeed later is tried again for the next epoch.
+    The sizes of units under way are unknown: each is taken for as large as the largest that was fetched, the first one
+    is fetched alone, and no more are under way than were fetched. What turns out to be larger, so that the files exceed
+    the bound, has those removed at once that are read last. A unit that failed and may succeed later is tried again for
+    the next epoch.
 
     Args:
         seed: seed of the order; None for the order of the plan.
@@ -89,6 +91,8 @@ class BoundedUnits(ShuffledUnits):
         self._under_way: dict[int, float] = {}
         self._failed: dict[int, float] = {}
         self._largest = self._used = self._count = 0  # bytes of a unit, and of all; units of the plan
+        self._measured = 0  # units whose files were measured
+        self._steps = np.zeros(0, dtype=np.float64)  # samples that are read before each unit, by position
         self._samples = np.zeros(0, dtype=np.int64)  # number of the sample of each unit, by position
         self._sizes = np.zeros(0, dtype=np.int64)  # bytes of the files of each unit, by position
         self._is_open = np.zeros(0, dtype=np.bool_)  # likewise: whether it is to be submitted
@@ -123,7 +127,19 @@ class BoundedUnits(ShuffledUnits):
             size = sum(size for _, size, _ in recorded_files(self._ledger.database, [position]))
             self._set_size(position, size)
             self._largest = max(self._largest, size)
+            self._measured += size > 0
         self._check_bound()
+        self._remove_excess()
+
+    def _remove_excess(self) -> None:
+        """Remove the files that are read last while they exceed the bound, as some were larger than any before."""
+        if self._used <= self._most:
+            return
+        kept = np.flatnonzero(self._sizes[: len(self._steps)])
+        for position in kept[np.argsort(-self._steps[kept], kind="stable")].tolist():
+            self._release(position)
+            if self._used <= self._most:
+                return
 
     def _set_size(self, position: int, size: int) -> None:
         self._used += size - int(self._sizes[position])
@@ -177,6 +193,7 @@ class BoundedUnits(ShuffledUnits):
         for position, _, size in self._ledger.files():
             self._sizes[position] += size
         self._largest, self._used = int(self._sizes.max(initial=0)), int(self._sizes.sum())
+        self._measured = int(np.count_nonzero(self._sizes))
         self._is_open = np.zeros(end, dtype=np.bool_)
         self._is_open[list(open_units)] = True
 
@@ -184,10 +201,13 @@ class BoundedUnits(ShuffledUnits):
         """Yield the next units to submit, now under way. Files of other units are removed to make room for them."""
         steps = count_steps(self._count, self._seed, places)[self._samples]
         self._reopen_failed(steps)
+        self._steps = steps
         has_files = self._sizes[: len(steps)] > 0
         soon = max(1.0, has_files.sum() / 2 / len(places))
         latest = iter(self._least(-steps, has_files))
         for position in self._least(steps, self._is_open & np.isfinite(steps)):
+            if len(self._under_way) >= max(1, self._measured):
+                return
             while not self._has_room:
                 last = next(latest, None)
                 if last is None or steps[last] <= steps[position] or steps[position] > soon:
@@ -217,8 +237,6 @@ class BoundedUnits(ShuffledUnits):
     @property
     def _has_room(self) -> bool:
         """Whether a further unit may be submitted."""
-        if not self._largest:
-            return not self._under_way
         return self._used + self._largest * (len(self._under_way) + 1) <= self._most
 
     def _release(self, position: int) -> None:

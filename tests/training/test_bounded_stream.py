@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.cli import main
+from eechips.engine import bounded_units
+from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.config import RunConfig
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
@@ -33,6 +37,9 @@ from eechips.manifest.reader_places import (
     note_place,
     read_places,
 )
+from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.recipe import canonical_json
+from eechips.storage import LocalStore
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_service import Service
 from tests.support.finished_run import pictures, write_run
@@ -257,3 +264,35 @@ def test_a_killed_training_resumes_within_the_bound(service: Service, tmp_path: 
     assert len(found) - COUNT <= 2  # a sample whose training was done, but not stored yet
     assert max(looks) <= 10 * SIZE
     assert eechips.open_run(tmp_path / "out").verify() == []
+
+
+def test_units_that_are_larger_than_any_before_make_room_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_units, "_PAUSE", 0.0)
+    sizes = [10] * 5 + [300] * 15
+    control: Any = SimpleNamespace(throttle=SimpleNamespace(is_stopped=False), grow=lambda count: None)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        planned = [WorkUnit(n, f"{n:064x}", canonical_json({"kind": "call", "value": n}), str(n)) for n in range(20)]
+        ledger.store_plan({}, planned)
+        units = BoundedUnits(ledger, LocalStore(tmp_path), tmp_path, seed=None, most=1000)
+        units.start(control)
+        submitted = units.divert(iter(planned))
+        most = fetched = 0
+        while (unit := next(submitted)) is not None:
+            together = [unit, *iter(lambda: next(submitted), None)]  # until one has to wait
+            assert len(together) <= max(1, fetched)  # so little is known of the sizes
+            fetched += len(together)
+            for unit in together:
+                data = b"x" * sizes[unit.position]
+                (tmp_path / unit.name).write_bytes(data)
+                digest = hashlib.sha256(data).hexdigest()
+                record = Record(
+                    position=unit.position, state=State.DONE, file=unit.name, bytes=len(data), sha256=digest
+                )
+                ledger.record([record])
+                units.settle([record])
+                kept = [path for path in tmp_path.iterdir() if path.name.isdigit()]
+                most = max(most, sum(path.stat().st_size for path in kept))
+        assert 600 < most <= 1000
+        assert sorted(int(path.name) for path in kept) == list(range(len(kept)))  # which are read first
