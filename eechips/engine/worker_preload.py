@@ -35,7 +35,7 @@ _FORKABLE = frozenset(
 
 
 def encode_instructions(recipe: Recipe, client_init: Path) -> str:
-    """Return the instructions for the fork server, for its environment.
+    """Return the instructions for the fork server that this process starts, for its environment.
 
     Args:
         recipe: the workers will import its code.
@@ -44,7 +44,7 @@ def encode_instructions(recipe: Recipe, client_init: Path) -> str:
     modules = [name for name in traits_of(recipe).imports if name in _FORKABLE]
     if type(recipe).__module__ != "__main__":
         modules.append(type(recipe).__module__)
-    return json.dumps({"client_init": str(client_init), "modules": modules})
+    return json.dumps({"client_init": str(client_init), "modules": modules, "parent": os.getpid()})
 
 
 # A PNG of one transparent pixel.
@@ -63,15 +63,18 @@ def preload(instructions: str) -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     _warm_up()
-    _prepare(Path(wanted["client_init"]))
+    _prepare(Path(wanted["client_init"]), wanted["parent"])
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages
     gc.enable()
 
 
-def _prepare(path: Path) -> None:
-    """Initialise the client as soon as the parent, which connects meanwhile, has written how."""
-    parent = os.getppid()
+def _prepare(path: Path, parent: int) -> None:
+    """Initialise the client as soon as the parent, which connects meanwhile, has written how.
+
+    Args:
+        parent: process id of the parent, which may have been killed while this process was importing.
+    """
     while not path.exists():
         if not path.parent.exists() or os.getppid() != parent:
             return  # the parent could not connect, or has ended

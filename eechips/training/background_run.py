@@ -99,7 +99,7 @@ class BackgroundRun:
                 raise UsageError(f"the run of a stream is fetched by another process: {error}") from error
         theirs.close()
         # Before multiprocessing waits for its processes at the exit of this one; not in copies of it.
-        self._finalizer = util.Finalize(self, _stop, (self._process, self._stack), exitpriority=10)
+        self._finalizer = util.Finalize(self, _stop_at_exit, (self._process, self._stack), exitpriority=10)
         try:
             self._wait_for_plan(log_size, is_extended=is_extended)
         except BaseException:
@@ -107,8 +107,9 @@ class BackgroundRun:
             raise
 
     def close(self) -> None:
-        """Stop the run: requests in flight are finished, and what is fetched is kept."""
-        self._finalizer()
+        """Stop the run: requests in flight are finished, unless Ctrl-C interrupts that, and what is fetched is kept."""
+        _stop(self._process, self._stack)
+        self._finalizer.cancel()
 
     def _wait_for_plan(self, log_size: int, *, is_extended: bool) -> None:
         """Wait until the run is under way and its plan is whole, or it has ended."""
@@ -193,11 +194,19 @@ def _portable(error: EechipsError) -> EechipsError:
 
 
 def _stop(process: BaseProcess, stack: contextlib.ExitStack) -> None:
-    """Stop a process, and close a stack."""
-    if process.is_alive():
-        process.terminate()
-        process.join(_LONGEST_STOP)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    stack.close()
+    """Stop a process, and close a stack. An exception, such as that of Ctrl-C, kills the process at once."""
+    try:
+        if process.is_alive():
+            process.terminate()
+            process.join(_LONGEST_STOP)
+    finally:
+        if process.is_alive():
+            process.kill()
+            process.join()
+        stack.close()
+
+
+def _stop_at_exit(process: BaseProcess, stack: contextlib.ExitStack) -> None:
+    """Stop a process when this one ends, which a further Ctrl-C only hastens: Python would print it as ignored."""
+    with contextlib.suppress(KeyboardInterrupt):
+        _stop(process, stack)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips.engine import worker_preload
 from eechips.engine.worker_preload import encode_instructions
 from eechips.jobs.points import PointValues
 
@@ -37,3 +38,8 @@ def test_a_variable_of_a_user_loads_nothing() -> None:
     shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
                            env={**os.environ, "EECHIPS_PRELOAD": "x"})  # fmt: skip
     assert shown.stdout == "True\n"
+
+
+def test_a_fork_server_whose_parent_was_killed_early_ends(tmp_path: Path) -> None:
+    """The folder of the file for which it waits is still there, as nobody has removed it."""
+    worker_preload._prepare(tmp_path / "client.json", parent=os.getpid())  # any other process than its parent

@@ -302,6 +302,24 @@ def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path)
     assert run.verify() == []
 
 
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_the_run_at_once(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    with start(tmp_path, service) as training:
+        wait_for(training, tmp_path, 5)
+        service.latency = 15.0  # for which the first one waits
+        sent = service.count("compute")
+        while service.count("compute") == sent:
+            time.sleep(0.01)
+        while training.poll() is None:
+            training.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        output, _ = training.communicate(timeout=60)
+    assert "ignored" not in output
+    assert not is_held(tmp_path / "out")
+    assert eechips.open_run(tmp_path / "out").verify() == []
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> None:
