@@ -78,6 +78,7 @@ class CallResult:
         peculiar: relative paths of new files that are not regular files.
         caught: error of a request that the call has caught, if it has written no file.
         tested: inputs whose existence it has tested, if it has written no file.
+        uncounted: libraries that have sent its requests to Earth Engine past the quota.
     """
 
     value: Any = None
@@ -89,12 +90,13 @@ class CallResult:
     peculiar: tuple[str, ...] = ()
     caught: str = ""
     tested: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Return whether it records nothing but the end of the call."""
         says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
-        return self.value is None and self.error is None and not says and not self.tested
+        return self.value is None and self.error is None and not says and not self.tested and not self.uncounted
 
 
 class CallFolder:

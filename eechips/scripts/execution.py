@@ -118,6 +118,7 @@ class CallExecutor:
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
             tested=() if files else tuple(self._sandbox.tested),
+            uncounted=tuple(sorted(self._observer.uncounted)),
         )
         folder.keep(position, result, self._sandbox.folder, self._place.out)
         if failure is not None:

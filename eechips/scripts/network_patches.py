@@ -1,6 +1,7 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
-Requests of Google's client, requests, urllib3 and urllib are routed; other libraries send their own.
+Requests of Google's client, requests, urllib3's pool manager and urllib are routed. Those of aiohttp, httpx and others
+that use http.client are sent as they are: they are not counted, and the user is told so.
 Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
 into a file writes a whole image, not a truncated or compressed one.
 """
@@ -9,20 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import email.message
+import http.client
+import importlib
 import io
 import urllib.error
 import urllib.request
 import urllib.response
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.permits import Stopped
+from eechips.client.response_framing import StrictConnection
 from eechips.errors import EechipsError
 from eechips.formats import inspect, sniff
-from eechips.scripts.replaced_names import replace_names
 from eechips.web.urls import origin
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ class RequestObserver:
         failure: error of the last request; None if it succeeded.
         has_answer: whether any request succeeded.
         is_stopped: whether a request was not sent because the run stops.
+        uncounted: libraries that have sent requests to Earth Engine past the transport.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -48,12 +53,25 @@ class RequestObserver:
         self.failures: list[EechipsError] = []
         self.has_answer = False
         self.is_stopped = False
+        self.uncounted: set[str] = set()
         self._patches = contextlib.ExitStack()
         self._is_closed = False
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
-        """Replace an attribute until :meth:`close`."""
-        self._patches.enter_context(replace_names(owner, **{name: value}))
+        """Replace an attribute until :meth:`close`, unless another replaces it meanwhile."""
+        is_own = name in vars(owner)  # not inherited
+        before = getattr(owner, name)
+
+        def restore() -> None:
+            if vars(owner).get(name) is not value:
+                return
+            if is_own:
+                setattr(owner, name, before)
+            else:
+                delattr(owner, name)
+
+        setattr(owner, name, value)
+        self._patches.callback(restore)
 
     def close(self) -> None:
         """Leave the libraries of this process alone again: threads have executed the calls, not processes."""
@@ -63,7 +81,7 @@ class RequestObserver:
     def reset(self) -> None:
         """Reset all attributes."""
         self.failure, self.has_answer, self.is_stopped = None, False, False
-        self.failures = []
+        self.failures, self.uncounted = [], set()
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
@@ -115,17 +133,19 @@ class RequestObserver:
         return int(response.status), {**kept, "content-length": str(len(content))}, content
 
 
-def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
+def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection[str] = ()) -> RequestObserver:
     """Put an observer between this process's libraries and the service, until it is closed.
 
     Args:
         discovery: file of the API description that its client was initialised with.
+        imports: packages that the script imports.
     """
     observer = RequestObserver(connection)
     target = connection.target
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
     _attach_requests(observer)
     _attach_urllib3(observer)
+    _note_other_libraries(observer, {name for name in imports if find_spec(name) is not None})
     observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
     return observer
 
@@ -164,6 +184,51 @@ def _attach_urllib3(observer: RequestObserver) -> None:
         return raw
 
     observer.replace(urllib3.PoolManager, "urlopen", urlopen)
+
+
+def _note_other_libraries(observer: RequestObserver, libraries: Collection[str]) -> None:
+    """Note requests of libraries that are not routed.
+
+    Args:
+        libraries: installed packages that the script imports.
+    """
+    put_request = http.client.HTTPConnection.putrequest
+
+    def putrequest(connection: Any, *args: Any, **options: Any) -> None:
+        if not isinstance(connection, StrictConnection):  # else it is the transport's
+            scheme = "https" if isinstance(connection, http.client.HTTPSConnection) else "http"
+            host = getattr(connection, "_tunnel_host", None) or connection.host
+            port = getattr(connection, "_tunnel_port", None) or connection.port
+            library = type(connection).__module__.partition(".")[0]
+            note(f"{scheme}://{host}:{port}", "http.client" if library == "http" else library)
+        put_request(connection, *args, **options)
+
+    def note(url: str, library: str) -> None:
+        if observer.concerns(url):
+            observer.uncounted.add(library)
+
+    observer.replace(http.client.HTTPConnection, "putrequest", putrequest)
+    if "aiohttp" in libraries:
+        import aiohttp
+
+        send_soon = aiohttp.ClientRequest.send
+
+        async def note_and_send(request: Any, *args: Any, **options: Any) -> Any:
+            note(str(request.url), "aiohttp")
+            return await send_soon(request, *args, **options)
+
+        observer.replace(aiohttp.ClientRequest, "send", note_and_send)
+    if "httpx" in libraries:
+        httpx = importlib.import_module("httpx")
+        build_request = httpx.Client.build_request
+
+        def note_and_build(client: Any, method: str, url: Any, *args: Any, **options: Any) -> Any:
+            request = build_request(client, method, url, *args, **options)
+            note(str(request.url), "httpx")
+            return request
+
+        for kind in (httpx.Client, httpx.AsyncClient):  # their functions are those of one base class
+            observer.replace(kind, "build_request", note_and_build)
 
 
 def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:

@@ -54,6 +54,7 @@ class ScriptHost:
         self._outside: set[str] = set()
         self._peculiar: set[str] = set()
         self._tested: set[str] = set()
+        self._uncounted: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
 
     def execute(
@@ -122,13 +123,13 @@ class ScriptHost:
 
     @property
     def notes(self) -> list[str]:
-        """Return a note on files that are not recorded."""
+        """Return notes on files that are not recorded, and on requests that are not counted."""
         without = (
             f"{count} of {total} calls of {name}() wrote no file, unlike the others: see the column error of the"
             " manifest."
             for name, (count, total) in self._without.items()
         )
-        return [*_of_peculiar(sorted(self._peculiar)), *without]
+        return [*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self._uncounted)), *without]
 
     def _present_place(self) -> CallContext:
         new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
@@ -272,6 +273,7 @@ class ScriptHost:
         self._outside.update(result.outside)
         self._peculiar.update(result.peculiar)
         self._tested.update(result.tested)
+        self._uncounted.update(result.uncounted)
         return result
 
 
@@ -307,6 +309,15 @@ def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
     if peculiar:
         yield (
             f"Not recorded: they are not regular files (links to other folders, pipes, sockets): {some_of(peculiar)}."
+        )
+
+
+def _of_uncounted(libraries: Sequence[str]) -> Iterator[str]:
+    if libraries:
+        yield (
+            f"Requests that the script sends to Earth Engine by {' and '.join(libraries)} are not counted: they pass"
+            " neither the quota nor the budget, and are not repeated. Those of requests, urllib3.PoolManager and urllib"
+            " are."
         )
 
 

@@ -163,7 +163,9 @@ class ScriptRecipe:
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Connect a worker's copy of the recipe."""
-        self._observer = network_patches.attach(connection, discovery)
+        if self._observer is not None:  # of threads that made the calls of an earlier pool
+            self._observer.close()
+        self._observer = network_patches.attach(connection, discovery, self.imports)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """Make one call, in a worker.

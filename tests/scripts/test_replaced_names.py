@@ -27,6 +27,7 @@ from eechips.scripts.sandbox import Sandbox
 from eechips.scripts.serialization import deserialize, serialize
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
+from tests.support.engine_service import Service
 
 NAMES = (
     "time.sleep", "builtins.open", "io.open", "os.rename", "os.replace", "os.stat", "os.lstat", "os.listdir",
@@ -202,3 +203,65 @@ def test_libraries_are_left_alone_after_calls_in_threads(demo_server: Server, tm
     )
     assert run.counts == {"done": 2}
     assert present() == before
+
+
+SENDERS = {
+    "http.client": "import http.client",
+    "aiohttp": "import asyncio, aiohttp",
+    "httpx": "import httpx",
+    "urllib3": "import urllib3",
+    "requests": "import requests",
+}
+SENDING = """
+from multiprocessing import Pool
+from urllib.parse import urlsplit
+{imports}
+URL = "{url}/elsewhere"
+
+def by_http_client():
+    connection = http.client.HTTPConnection(urlsplit(URL).netloc)
+    connection.request("GET", "/elsewhere")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+def by_urllib3():
+    address = urlsplit(URL)
+    with urllib3.HTTPConnectionPool(address.hostname, address.port) as pool:
+        return pool.request("GET", address.path).status
+
+def by_requests():
+    return requests.get(URL, timeout=60).status_code
+
+def by_httpx():
+    return httpx.get(URL).status_code
+
+def by_aiohttp():
+    async def ask():
+        async with aiohttp.ClientSession() as session, session.get(URL) as response:
+            return response.status
+    return asyncio.run(ask())
+
+def work(n):
+    with open(f"{{n}}.txt", "w") as file:
+        file.write(str(by_{name}()))
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(work, [1])
+"""
+
+
+@pytest.mark.parametrize("library", SENDERS)
+def test_libraries_whose_requests_are_not_counted_are_named(
+    library: str, service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(library)
+    script = tmp_path / "script.py"
+    name = library.replace(".", "_")
+    script.write_text(SENDING.format(imports=SENDERS[library], url=service.url, name=name))
+    run = eechips.run(script, out=tmp_path / "out", endpoint=service.url, project="my-project", executor="threads")
+    assert (tmp_path / "out" / "1.txt").read_text() == "404"
+    said = f"Requests that the script sends to Earth Engine by {library} are not counted"
+    assert (said in capsys.readouterr().err) == (library != "requests")
+    assert list(run.units["requests"]) == [int(library == "requests")]

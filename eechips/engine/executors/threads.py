@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import sys
 import traceback
-from collections.abc import Callable
 from functools import partial
 
 from eechips.client.http_sessions import throttle_requests_library
@@ -24,12 +23,16 @@ class ThreadExecutor(Executor[WorkerHandle]):
     def __init__(self, context: ExecutorContext) -> None:
         super().__init__(context.throttle, context.assignment_timeout)
         self._outcomes: queue.SimpleQueue[Outcome | AssignmentProgress | None] = queue.SimpleQueue()
-        self._worker = Worker(context.spec, context.connection, context.discovery)
-        self._connection = context.connection
-        self._assignments = self._start_threads()
+        # First: a script routes these requests itself.
+        self._restore = throttle_requests_library(context.connection.transport)
+        try:
+            self._worker = Worker(context.spec, context.connection, context.discovery)
+            self._assignments = self._start_threads()
+        except BaseException:
+            self._restore()
+            raise
         self._handles.append(WorkerHandle(is_ready=True))
         self._assignments_at_once = 1
-        self._restore: Callable[[], None] | None = None
 
     @classmethod
     def create(cls, context: ExecutorContext) -> ThreadExecutor:
@@ -37,14 +40,12 @@ class ThreadExecutor(Executor[WorkerHandle]):
         return cls(context)
 
     def __enter__(self) -> ThreadExecutor:
-        self._restore = throttle_requests_library(self._connection.transport)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
         self._assignments.put(None)
-        if self._restore is not None:
-            self._restore()
+        self._restore()
 
     def scale(self, slots: int, assignments: int, *, exclusive: bool) -> bool:
         """Set the number of threads; each starts when there is an assignment for it."""
