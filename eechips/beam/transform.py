@@ -31,8 +31,9 @@ from eechips.engine.resumed_options import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, WorkUnit
-from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, unit_id
+from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
 from eechips.web.urls import is_loopback
@@ -214,8 +215,8 @@ class FetchUnits(PTransform[Any, Any]):
             timeouts=config.timeouts,
             method=config.pixel_method,
             reads_assets=config.reads_assets,
-            endpoint=config.service,
-            project=_project(config),
+            endpoint=config.service if traits_of(self.recipe).needs_service else "",
+            project=_project(config) if traits_of(self.recipe).needs_service else "",
             key_file=None if credentials is None else Path(credentials),
             send_credentials=send_credentials,
             unit_timeout=unit_timeout,
@@ -277,6 +278,7 @@ class _FetchBundle(beam.DoFn):
         self._partitions: set[int] = set()
         self._places: dict[str, list[tuple[Any, Any]]] = {}
         self._values: dict[str, Any] = {}
+        self._nameless: dict[str, str] = {}
 
     def process(
         self,
@@ -310,17 +312,34 @@ class _FetchBundle(beam.DoFn):
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it branches on in"
                     " 'fixed', and fetch them again"
                 )
-            fetched_unit = fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan)
-            _count(fetched_unit)
-            for timestamp, window in self._places[fetched_unit.id]:
-                yield WindowedValue(fetched_unit, timestamp, (window,))
+            yield from self._emit(fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan))
+        for identifier, reason in self._nameless.items():
+            value = json.dumps(self._values[identifier], ensure_ascii=False)
+            state, kind = State.FAILED_PERMANENT.value, UsageError.__name__
+            yield from self._emit(
+                FetchedUnit(
+                    identifier, value, state, error_class=kind, error=reason, finished=utc_now(), plan=self._plan
+                )
+            )
+
+    def _emit(self, fetched_unit: FetchedUnit) -> Iterator[WindowedValue]:
+        """Count the outcome of a unit, and yield it in the windows of its elements."""
+        _count(fetched_unit)
+        for timestamp, window in self._places[fetched_unit.id]:
+            yield WindowedValue(fetched_unit, timestamp, (window,))
 
     def _assignments(self) -> Iterator[WorkUnit]:
+        """Yield the units that have a name; the reasons of the others go to ``self._nameless``."""
         for identifier, value in self._values.items():
             unit = to_unit(value)
-            name = self._names.render(unit, identifier, 0)
-            if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
-                name = f"{name}-{identifier[:ID_LENGTH]}"
+            try:
+                name = self._names.render(unit, identifier, 0)
+                if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
+                    name = f"{name}-{identifier[:ID_LENGTH]}"
+                name = result_name(name)
+            except UsageError as error:
+                self._nameless[identifier] = str(error)
+                continue
             yield WorkUnit(self._worker.next_position(), identifier, canonical_json(unit), name)
 
 

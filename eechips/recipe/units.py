@@ -62,8 +62,9 @@ def to_unit(value: Any) -> Unit:
 
     :func:`unit_value` is the inverse.
     """
-    if isinstance(value, dict) and value.get("kind") in UNIT_KINDS and value["kind"] != "call":
-        return value
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind in UNIT_KINDS and kind != "call":
+        return dict(value)
     return {"kind": "call", "value": value}
 
 

@@ -185,3 +185,35 @@ def test_outcomes_of_a_stream_stay_in_the_windows_of_their_units(service: Servic
     with beam.Pipeline(runner="BundleBasedDirectRunner", options=options) as pipeline:
         units = pipeline | stream | beam.WindowInto(beam.window.FixedWindows(60)) | beam.Map(json.loads)
         assert_that(units | fetch(recipe, service) | beam.Map(place), check)
+
+
+@pytest.mark.slow
+def test_an_element_that_no_name_can_be_made_of_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe needs no service, so that the pipeline asks for no credentials either."""
+    import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from eechips.beam import FetchUnits
+
+    for name in ("EECHIPS_PROJECT", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "recipe.py").write_text(
+        "from eechips import Table\nNEEDS_SERVICE = False\ndef get_requests():\n    return []\n"
+        "def get_result(index, value):\n    return Table([value])\n"
+    )
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    units: list[Any] = [{"name": "a"}, {"other": 1}, {"name": {"a": 1}}, {"name": "b", "kind": ["x"]}]
+    fetched = beam.Create(units) | FetchUnits(tmp_path / "recipe.py", out=tmp_path / "out", name="{name}")
+    _ = pipeline | fetched | kept(tmp_path / "told")
+    pipeline.run().wait_until_finish()
+    told = {found.unit: found for found in read(tmp_path / "told")}
+    assert {unit: found.state for unit, found in told.items()} == {
+        '{"name": "a"}': "done",
+        '{"other": 1}': "failed_permanent",
+        '{"name": {"a": 1}}': "failed_permanent",
+        '{"kind": ["x"], "name": "b"}': "done",
+    }
+    failed = told['{"other": 1}']
+    assert failed.error_class == "UsageError"
+    assert "asks for 'name'" in str(failed.error)
+    assert failed.path is None
