@@ -27,7 +27,7 @@ from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_stores import store_of
 from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_records import encode_info, info_of
-from eechips.engine.work_items import WorkItem
+from eechips.engine.work_items import WorkItem, check_ids
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
@@ -140,7 +140,9 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
             f"the plan is not whole: {format_count(len(items_by_position), 'line')} given, and line {lost + 1:,} is"
             " missing"
         )
-    return [items_by_position[position] for position in sorted(items_by_position)]
+    plan = [items_by_position[position] for position in sorted(items_by_position)]
+    check_ids((item.unit for item in plan), recipe)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
-from eechips.recipe.units import UNIT_KINDS
+from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path
 from eechips.storage.received_files import parse_json
 from eechips.text.formatting import format_count
@@ -143,7 +143,24 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
                 f"units {other.id[:16]} and {unit.id[:16]} have the same place in their plans: fetch the lines of each"
                 " plan by themselves"
             )
-    return [by_position[position] for position in sorted(by_position)]
+    units = [by_position[position] for position in sorted(by_position)]
+    check_ids(units, recipe)
+    return units
+
+
+def check_ids(units: Iterable[WorkUnit], recipe: Recipe) -> None:
+    """Check that the units of a plan, in its order, are those that were planned.
+
+    Raises:
+        RunMismatchError: naming one whose line was changed: its result would count as that of the planned one.
+    """
+    ids = IdCheck(recipe.identity)
+    for planned in units:
+        if not ids.is_own(json.loads(planned.unit), planned.id, planned.position):
+            raise RunMismatchError(
+                f"unit {planned.id[:16]} is not as it was planned: somebody has changed its line. Take the line that"
+                " `eechips plan` has written"
+            )
 
 
 def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str], files: Mapping[str, str]) -> Iterator[WorkItem]:

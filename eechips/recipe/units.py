@@ -57,6 +57,33 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
+_MOST_REPEATS = 1 << 20
+"""Equal units of a plan. A line of somebody else may claim any position."""
+
+
+class IdCheck:
+    """Check the ids of units of a plan that somebody else may have changed; the units come in the order of the plan.
+
+    Args:
+        identity: identity of the recipe.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
+        self._repeats: dict[str, int] = {}  # of units that are there several times, from the first id on
+
+    def is_own(self, unit: Unit, identifier: str, position: int) -> bool:
+        """Return whether an id is that of a unit, with any number of equal units before it in the plan."""
+        first = unit_id(unit, self._identity)
+        if identifier == first:
+            return True
+        for repeat in range(self._repeats.get(first, 1), min(position, _MOST_REPEATS) + 1):
+            if identifier == unit_id(unit, self._identity, repeat):
+                self._repeats[first] = repeat + 1
+                return True
+        return False
+
+
 def to_unit(value: Any) -> Unit:
     """Convert a value of ``get_requests`` to a unit; a value without a known ``kind`` becomes a call.
 

@@ -415,3 +415,20 @@ def test_changed_objects_are_fetched_again(place: Place, monkeypatch: pytest.Mon
         assert 'of another plan (year: "2021" there, null here), not to unit' in done.stderr
         place.told("work", "--units", "-", "--out", "s3://bucket/queue", given="\n".join(lines))
         assert place.told("join", "--units", "-", *queue, given="\n".join(lines)).exit_code == 0
+
+
+def test_a_line_with_another_unit_under_the_id_of_a_planned_one_is_refused(place: Place) -> None:
+    """Its result would count as that of the planned unit, which an outcome names by its id."""
+    words = ["run", place.folder / "recipe.py", "-p", "format=csv", "-p", "places=1 2 2"]
+    (place.folder / "recipe.py").write_text(RECIPE.replace("import ee", "NEEDS_SERVICE = False"))
+    lines = place.told("plan", *words, "--executor", "threads", "-q").stdout.splitlines()
+    place.work(lines)  # the third unit is the second one again, with an id of its own
+    content = json.loads(lines[2])
+    content["unit"]["value"]["place"] = 7
+    lines[2] = json.dumps(content)
+    for done in (
+        place.told("work", "--units", "-", "--out", place.out, "--trust", given="\n".join(lines)),
+        place.join(lines, "--trust"),
+    ):
+        assert done.exit_code == 2
+        assert f"unit {content['id'][:16]} is not as it was planned" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eechips.engine.plan import plan_units
 from eechips.errors import RecipeError, UsageError
 from eechips.geo.grid import Grid
 from eechips.recipe import (
@@ -24,6 +25,8 @@ from eechips.recipe import (
     unit_id,
     unit_value,
 )
+from eechips.recipe.units import IdCheck
+from eechips.storage import NameTemplate
 
 GRID = Grid("EPSG:32613", (1.0, 0.0, 5e5, 0.0, -1.0, 4e6), 8, 8)
 JSON = st.recursive(
@@ -209,3 +212,14 @@ def test_a_script_may_draw_other_units(tmp_path: Path) -> None:
     assert list(recipe.redraw([(1, 1), (1, 2), (3, 1)])) == [6, 11, 8]
     with pytest.raises(RecipeError, match="TypeError"):
         recipe.redraw([("a", 1)])
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.data())
+def test_the_ids_of_a_plan_and_of_its_parts_are_checked(values: list[int], data: st.DataObject) -> None:
+    planned = list(plan_units(values, "r", NameTemplate("{id}")))
+    part = [unit for unit in planned if data.draw(st.booleans())]
+    ids = IdCheck("r")
+    assert all(ids.is_own(json.loads(unit.unit), unit.id, unit.position) for unit in part)
+    for unit in part:
+        assert not ids.is_own(to_unit(9), unit.id, unit.position)
+        assert not IdCheck("s").is_own(json.loads(unit.unit), unit.id, unit.position)
