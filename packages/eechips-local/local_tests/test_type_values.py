@@ -94,6 +94,18 @@ def _box(ee: Any) -> Any:
     return ee.Geometry.Rectangle([7, 46, 7.02, 46.02])
 
 
+def _mapped(ee: Any) -> Any:
+    """Features of images."""
+    return ee.FeatureCollection(ee.ImageCollection([ee.Image(1)]).map(lambda image: ee.Feature(None, {"2": 1})))
+
+
+def _classes_of_samples(ee: Any) -> Any:
+    """Samples, some of which are left out, with the classes that a classifier gives them."""
+    image = ee.Image.pixelLonLat().select("longitude").rename("b").addBands(ee.Image.random().gt(0.5).rename("c"))
+    samples = image.sample(_box(ee), 300).randomColumn().filter(ee.Filter.gte("random", 0.1))
+    return samples.classify(ee.Classifier.smileCart().train(samples, "c", ["b"]))
+
+
 _SHORT = "Float<-32768.0, 32767.0>"
 
 # fmt: off
@@ -138,6 +150,13 @@ TYPED: dict[str, list[Example]] = {
                 "type": "FeatureCollection", "columns": {"DSM": _SHORT}, "properties": {"band_order": ["DSM"]},
                 "features": [{"type": "Feature", "geometry": None, "id": "0", "properties": {"DSM": 10}}],
             }),
+    ],
+    "code 5672823202": [(lambda ee: _mapped(ee).getInfo()["columns"], {})],
+    "code 36747185445": [(lambda ee: _classes_of_samples(ee).getInfo()["columns"], {})],
+    "codes 20481095164, 20763189067": [
+        (lambda ee: ee.Image(1).cast({"constant": ee.PixelType("float", -793.5, 593.5)}).reduceRegions(
+            _places(ee, 1).map(lambda place: place.set("area", 3)), ee.Reducer.mean(), 100).getInfo()["columns"],
+            {"mean": "Float<-793.5, 593.5>"}),
     ],
     "code 25272738999": [
         (lambda ee: ee.FeatureCollection([ee.Feature(ee.Geometry.Point([699102.8877924071, 186780.4458126684],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +41,7 @@ def inputs_of(features: Collection, names: Sequence[str] | None) -> tuple[str, .
     return tuple(inputs)
 
 
-def table_of(context: Context, features: Collection, names: Sequence[str]) -> Floats:
+def table_of(context: Context, features: Iterable[Feature], names: Sequence[str]) -> Floats:
     """Return numeric properties of features, shape (features, names).
 
     Raises:
@@ -251,16 +251,16 @@ def applied_to_image(image: Image, applied: _Applied) -> Image:
 def applied_to_features(context: Context, features: Collection, applied: _Applied) -> Collection:
     """Return features with the output as a property."""
 
-    def elements() -> Iterator[Feature]:
-        originals: list[Feature] = list(features)
-        table = table_of(context, features, applied.schema)
+    def predicted(elements: Iterable[Feature]) -> Iterator[Feature]:
+        originals = list(elements)
+        table = table_of(context, originals, applied.schema)
         outputs = applied.predict(table) if len(table) else []
         for feature, output in zip(originals, outputs, strict=True):
             columns = [output] if len(applied.names) == 1 else output
             new = {name: value.tolist() for name, value in zip(applied.names, columns, strict=True)}
             yield feature.with_properties({**feature.properties, **new})
 
-    return features.derived(elements)
+    return features.transformed(predicted, lambda name: name not in applied.names, is_counted=False)
 
 
 @function("Image.classify")

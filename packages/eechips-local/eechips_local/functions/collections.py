@@ -202,7 +202,7 @@ def _retyped(
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
     if kind == collection.element:
         return derived
-    return Collection(kind, lambda _: iter(derived), properties=collection.properties, is_stored=False)
+    return derived.derived(lambda: iter(derived), kind)
 
 
 @function("Collection.iterate")

@@ -387,8 +387,8 @@ class Collection:
         }  # fmt: skip
 
     def _facts_of_others(self) -> dict[str, Any]:
-        """Return the facts of a collection of other elements: it has the columns of a stored table only."""
-        columns = self.columns if self.id is not None else None
+        """Return the facts of a collection of other elements: it has the columns of a stored table only, or none."""
+        columns = self.columns if self.id is not None or self.columns == {} else None
         return {**self._facts(), "columns": columns, "added_columns": None}
 
     def reordered(self, sort: Callable[[Collection], Iterator[Any]]) -> Collection:
@@ -422,8 +422,12 @@ class Collection:
         *,
         is_counted: bool = False,
     ) -> Collection:
-        """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
-        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **self._facts_of_others())
+        """Return a collection with the same properties, whose elements follow one by one; see ``Part``.
+
+        The service lists no columns of what is mapped or classified (codes 5672823202 and 36747185445).
+        """
+        facts = {**self._facts_of_others(), "columns": {}}
+        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **facts)
 
     def derived(
         self,
@@ -442,5 +446,5 @@ class Collection:
         if added_columns is not None:
             facts["added_columns"] = {**self.added_columns, **added_columns}
         if element not in (None, self.element):
-            facts["columns"] = None
+            facts["columns"] = {}
         return Collection(element or self.element, lambda _: elements(), is_stored=False, **facts)
