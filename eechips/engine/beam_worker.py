@@ -28,6 +28,7 @@ from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import QuotaLimits, UsageDelta
 from eechips.client.throttle import LocalQuota, Throttle, UsageMeter
 from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
+from eechips.engine.executors.executor import RunningClock
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
@@ -191,15 +192,17 @@ class _UnderWay:
     """The units that are being executed, by position, each with the time of its start."""
 
     timeout: float
+    clock: RunningClock = field(default_factory=RunningClock)
     units: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict)
 
     def begin(self, assignment: WorkUnit) -> None:
         """Add a unit, or restart its time."""
-        self.units[assignment.position] = assignment, time.monotonic()
+        self.units[assignment.position] = assignment, self.clock()
 
     def take_overdue(self, worker: Worker) -> list[Lost]:
         """Give up the units that take too long: those that the recipe executes, else all. A thread cannot be ended."""
-        late = {position for position, (_, since) in self.units.items() if time.monotonic() - since > self.timeout}
+        now = self.clock()
+        late = {position for position, (_, since) in self.units.items() if now - since > self.timeout}
         guilty = [self.units.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
         return [Lost(assignment, f"it was not done after {self.timeout:g} s", blame=True) for assignment in guilty]
 

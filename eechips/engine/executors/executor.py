@@ -117,7 +117,7 @@ class Executor(abc.ABC, Generic[HandleT]):
     def __init__(
         self, throttle: Throttle, assignment_timeout: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.throttle, self._timeout, self._clock = throttle, assignment_timeout, clock
+        self.throttle, self._timeout, self._clock = throttle, assignment_timeout, RunningClock(clock)
         self._handles: list[HandleT] = []
         self.held = 0
         self.notice: str | None = None
@@ -241,7 +241,7 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @property
     def _working_time(self) -> float:
-        """Seconds without the pauses that the service has asked for."""
+        """Seconds without the pauses that the service has asked for, and without stops of this process."""
         return self._clock() - self.throttle.asked_so_far
 
     def _idle(self) -> HandleT | None:
@@ -251,6 +251,30 @@ class Executor(abc.ABC, Generic[HandleT]):
         able = sorted((d for d in self._handles if d.is_ready and not d.is_alone), key=lambda d: len(d.assignments))
         free = able[self.held :]
         return free[0] if free and len(free[0].assignments) < self._capacity(free[0]) else None
+
+
+_LONGEST_GAP = 30.0
+"""Seconds between two looks at the clock, of which a run has several a second, beyond which it was stopped."""
+
+
+class RunningClock:
+    """Seconds without those in which this process was stopped, by Ctrl-Z or because the machine was suspended.
+
+    The workers beside it were stopped as well: they do not hang.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._looked, self._stopped = clock, clock(), 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds; called often while there is work."""
+        now = self._clock()
+        self._stopped += now - self._looked if now - self._looked > _LONGEST_GAP else 0.0
+        self._looked = now
+        return now - self._stopped
 
 
 def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
