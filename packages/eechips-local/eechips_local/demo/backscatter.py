@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, crops, natural_cover, noise
+from eechips_local.demo import climate, crops, natural_cover, noise, rainfall
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.ground_cover import Ground, GroundLayer
 from eechips_local.demo.terrain import nodes
@@ -170,7 +170,7 @@ def _crop(ground: Ground, when: date, wet: Field32) -> npt.NDArray[np.float32]:
 
 def _moisture(ground: Ground, when: date) -> Field32:
     at = nodes(ground.rect, _MOISTURE_PITCH)
-    return Upsampler(ground.rect, at)(climate.soil_moisture(at, when))
+    return Upsampler(ground.rect, at)(rainfall.soil_moisture(at, when))
 
 
 def _slope_factor(ground: Ground, up: Upsampler, look: Look) -> Field32:

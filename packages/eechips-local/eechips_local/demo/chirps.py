@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import climate
+from eechips_local.demo import climate, rainfall
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import nothing
 from eechips_local.demo.series import GlobalSeries
@@ -37,7 +37,7 @@ class DailyRain:
         land = climate.relief(rect)
         if land.is_sea:
             return nothing(len(bands), rect)
-        return climate.rain(land, self.start)[None], (land.character("coast") > 0.0)[None]
+        return rainfall.daily(rect, self.start)[None], (land.character("coast") > 0.0)[None]
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """See ``painted_source.PaintedScene``; rounded to 2**-10 so that machines agree."""

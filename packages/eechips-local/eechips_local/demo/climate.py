@@ -122,15 +122,11 @@ def cloudiness(rect: Rect, when: date, share: float | Floats, seed: int, finest:
         seed: another sky.
         finest: smallest octave.
     """
-    ks = [k for k in _CLOUDS if k >= finest and noise.fading(k, rect.pitch) > 0.0]
-    number = when.toordinal()
-    waves = noise.gradient(
-        rect.x[None, :], rect.y[:, None], [(k, 65536 + number * 64 + seed * 16 + k % 16) for k in ks]
-    )
+    octaves = cloud_octaves(rect.pitch, finest)
+    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, cloud_seed(when, seed, k)) for k, _ in octaves])
     total = np.zeros(waves.shape[1:])
-    for k, wave in zip(ks, waves, strict=True):
-        wave *= noise.fading(k, rect.pitch)
-        wave *= _CLOUDS[k]
+    for (_, strength), wave in zip(octaves, waves, strict=True):
+        wave *= strength
         total += wave
     # The series of the quantiles of a Gaussian.
     away = np.asarray(share) - 0.5
@@ -138,32 +134,19 @@ def cloudiness(rect: Rect, when: date, share: float | Floats, seed: int, finest:
     return total + 0.3 * 2.5066 * away * (1.0 + square * (1.0472 + square * (2.3029 + square * 6.2515)))
 
 
+def cloud_octaves(pitch: int, finest: int) -> list[tuple[int, float]]:
+    """Return the octaves of clouds from a smallest one on, and their strengths, that show at a pitch."""
+    known = [(k, noise.fading(k, pitch) * strength) for k, strength in _CLOUDS.items() if k >= finest]
+    return [(k, strength) for k, strength in known if strength > 0.0]
+
+
+def cloud_seed(when: date, sky: int, octave: int) -> int:
+    """Return the seed of an octave of a sky on a date."""
+    return 65536 + when.toordinal() * 64 + sky * 16 + octave % 16
+
+
 # Octaves of 2**k units and their amplitudes; one that follows a gap stands for those of the gap, too.
 _CLOUDS = {20: 0.893, 18: 0.563, 16: 0.355, 14: 0.223, 12: 0.141, 10: 0.069, 9: 0.055, 8: 0.044}
-
-
-def rain(land: Terrain, when: date) -> Floats:
-    """Return the rain of a day, millimetres: it falls from the thickest clouds, more often where the land is green."""
-    # The thresholds below are of a field that is a little smoother.
-    cloud = 0.95 * cloudiness(land.rect, when, 0.5, 3, finest=16)
-    # The month is as wet as the monthly climate says.
-    month = weather(land.rect, when.replace(day=1), (20, 18))
-    wet = cloud - 0.10 - 0.36 * aridity(land.character("green"), land.character("forest"))
-    return np.maximum(0.0, wet) * np.clip(60.0 + 40.0 * month, 6.0, 140.0)
-
-
-@lru_cache(maxsize=16)
-def _kept_rain(rect: Rect, when: date) -> Floats:
-    """Return the rain of a day, kept for the soil of the next days and hours of the same place."""
-    return rain(relief(rect), when)
-
-
-def soil_moisture(rect: Rect, when: date) -> Floats:
-    """Return how wet the soil is after the rain of the last days, 0 to 1."""
-    water = np.zeros((rect.height, rect.width))
-    for days_ago, left in enumerate((1.0, 0.65, 0.4, 0.25)):
-        water = water + _kept_rain(rect, when - timedelta(days=days_ago)) * left
-    return water / (water + 12.0)
 
 
 @terrain.kept_with_relief

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache, partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import climate, natural_cover, noise
+from eechips_local.demo import climate, natural_cover, noise, rainfall
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.painted_source import nothing
 from eechips_local.demo.series import GlobalSeries
@@ -61,28 +61,29 @@ class Month:
     def _known(self, rect: Rect, land: Terrain) -> Mapping[str, Floats]:
         day = climate.day_of_year(self.start) + 15
         spell = climate.weather(rect, self.start)
-        rain = climate.weather(rect, self.start, (20, 18))
+        wind = climate.weather(rect, self.start, (20, 18))
+        rain = rainfall.total(rect, self.start, (self.start + timedelta(days=31)).replace(day=1))
+        wet = rain / (rain + 60.0)
         dry = climate.dryness(land)
         # The whole planet has warmed by a kelvin since 1980.
         trend = 0.022 * (self.start.year - 1980)
         air = climate.mean_temperature(land, day) + 2.2 * spell + trend
-        wet = np.clip((1.25 - dry) * (0.075 + 0.05 * rain), 0.0005, 0.6)
         freezing = noise.smoothstep(274.5, 268.0, air)
         height = np.maximum(land.height, 0.0)
         thin = 1.0 - height * (1.0 / 44_330.0)
         return {
             "temperature_2m": air,
-            "dewpoint_temperature_2m": air - 3.0 - 13.0 * dry - 2.0 * (1.0 - rain),
+            "dewpoint_temperature_2m": air - 2.0 - 8.0 * dry - 10.0 * (1.0 - wet),
             "skin_temperature": air + 1.5 * dry,
             "soil_temperature_level_1": air + 0.8,
             "snow_cover": 100.0 * freezing,
             "snow_depth": 0.6 * freezing * (1.1 - dry),
-            "volumetric_soil_water_layer_1": np.clip(0.08 + 0.30 * (1.0 - dry) + 0.06 * rain, 0.02, 0.5),
-            "total_precipitation_sum": wet,
+            "volumetric_soil_water_layer_1": np.clip(0.05 + 0.13 * (1.0 - dry) + 0.25 * wet, 0.02, 0.5),
+            "total_precipitation_sum": 0.001 * rain,
             # Barometric formula with the exponent 5.25 as t**5 times the fourth root.
             "surface_pressure": 101_325.0 * thin * thin * thin * thin * thin * np.sqrt(np.sqrt(thin)),
             "u_component_of_wind_10m": 1.2 + 2.4 * spell,
-            "v_component_of_wind_10m": 0.3 + 2.0 * rain,
+            "v_component_of_wind_10m": 0.3 + 2.0 * wind,
             "temperature_2m_min": air - 9.0 - 5.0 * dry,
             "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - natural_cover.tree_density(land)),
         }

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from eechips_local.stubs.dataset_description import BandClass, BandDescription
+from eechips_local.stubs.dataset_description import BandClass, BandDescription, Interval
 
 Subject = Literal[
     "classes",
@@ -22,6 +22,7 @@ Subject = Literal[
     "brightness",
     "vegetation",
     "water",
+    "rain",
     "settlement",
     "probability",
     "other",
@@ -57,6 +58,24 @@ _SUBJECTS: tuple[tuple[Subject, str], ...] = (
     ("settlement", r"populat|built|night|\bradiance|\burban|impervious|\bpeople"),
     ("vegetation", r"ndvi|\bevi\b|\blai\b|fpar|fapar|\bgpp|\bnpp|vegetat|canop|\btree|forest|biomass|leaf|photosynth"),
 )
+_RAIN = re.compile(r"precipitation|\bprecip|\brain(fall)?\b|^(pr|ppt|prcp)\b")
+_PART_OF_RAIN = re.compile(
+    r"run ?off|water content|fraction|type|precipitable|error|index|quality|probab|weight|convective|large.scale|snow"
+    r"|source|ratio|evapo|minimum|maximum|cumulative|column|bias|season|count"
+)
+"""What bands show that name rain, and are not all of it."""
+
+# Units of rain: what a millimetre is in them, and whether they are of a day; else of the time of an image.
+_RAIN_UNITS: tuple[tuple[str, float, bool], ...] = (
+    (r"^(mm|millimet\w+)( ?/ ?|\^?-1 | )(h|hr|hour)", 1.0 / 24.0, True),
+    (r"^(mm|millimet\w+) ?/ ?d", 1.0, True),
+    (r"^kg ?[/ ]m\^-?2[/ ]s", 1.0 / 86_400.0, True),
+    (r"^m/s$", 1.0 / 86_400_000.0, True),
+    (r"^mm|^kg/m\^2$", 1.0, False),
+    (r"^m$", 0.001, False),
+)
+_DAILY_MEANS = re.compile(r"^ECMWF/ERA5_LAND/MONTHLY(_BY_HOUR)?$")
+"""Datasets whose sums are means of days: https://confluence.ecmwf.int/display/CKB/ERA5-Land%3A+data+documentation"""
 _ELEVATION = re.compile(r"\belevation|\bdem\b|\bdsm\b|\bdtm\b|\baltitude|terrain height|surface height")
 _METRES = ("m", "meters", "metres", "meter")
 _TEMPERATURE = re.compile(r"temperature|brightness temp")
@@ -92,7 +111,7 @@ _BRIGHTEST = 2.0
 _WHOLE_UNITS = ("%", "percent", "", "count", "cm")
 _WIDE = 20.0
 """Whole ranges at least so wide are those of whole numbers, of bands whose type is not stated."""
-_SPACED: tuple[Subject, ...] = ("water", "settlement", "other")
+_SPACED: tuple[Subject, ...] = ("water", "rain", "settlement", "other")
 """Subjects whose values are shares of the range; the values of others are those of the land."""
 _DECADES = 100.0
 """Times the least value, above it, that values of bands of several decades reach."""
@@ -129,6 +148,9 @@ class BandPlan:
         codes: stored values of classes or flags.
         land: for each of ``LAND_CLASSES``, which of ``codes`` it has; empty if the classes do not name land.
         spacing: see ``Spacing``.
+        amount: what a millimetre of rain is, of a day if ``is_daily``, else of all days of an image.
+        is_daily: see ``amount``.
+        interval: time of an image.
     """
 
     name: str
@@ -144,6 +166,9 @@ class BandPlan:
     codes: tuple[int, ...] = ()
     land: tuple[tuple[int, ...], ...] = ()
     spacing: Spacing = "even"
+    amount: float = 1.0
+    is_daily: bool = False
+    interval: Interval | None = None
 
     @property
     def is_smooth(self) -> bool:
@@ -173,8 +198,8 @@ def _kind(band: BandDescription) -> tuple[str, str, float, float]:
     return _NUMBERS.sub("#", band.description), band.units, band.scale, band.offset
 
 
-def plan_band(band: BandDescription, dataset: str) -> BandPlan:
-    """Return what a band of a dataset shows."""
+def plan_band(band: BandDescription, dataset: str, interval: Interval | None = None) -> BandPlan:
+    """Return what a band of a dataset shows, of images of some time."""
     seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
     if len(band.classes) == 1:
         return _presence(band, band.classes[0].value, band.classes[0].name, seed)
@@ -197,6 +222,9 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
     known = _range(band)
     low, high = known or (0.0, 1.0)
     subject = _subject(band, low, high) if known else "unknown"
+    amount, is_daily = _rain_units(band) or (1.0, False)
+    if interval is not None and interval.unit in ("minute", "hour") and not is_daily:
+        amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
     return BandPlan(
         band.name,
         band.dtype or _dtype(band, low, high),
@@ -209,7 +237,18 @@ def plan_band(band: BandDescription, dataset: str) -> BandPlan:
         is_celsius=_CELSIUS.search(band.units.lower()) is not None,
         wavelength=band.wavelength or 0.0,
         spacing=_spacing(band, low, high) if subject in _SPACED else "even",
+        amount=amount,
+        is_daily=is_daily or _DAILY_MEANS.match(dataset) is not None,
+        interval=interval,
     )
+
+
+def _rain_units(band: BandDescription) -> tuple[float, bool] | None:
+    """Return what a millimetre of rain is in a band's units, and whether it is of a day; None for other bands."""
+    words, units = _words(band), band.units.lower()
+    if _RAIN.search(words) is None or _PART_OF_RAIN.search(words) is not None:
+        return None
+    return next(((amount, daily) for pattern, amount, daily in _RAIN_UNITS if re.search(pattern, units)), None)
 
 
 def _presence(band: BandDescription, code: int, name: str, seed: int) -> BandPlan:
@@ -327,6 +366,8 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
     if _is_reflectance(band):
         # Digital numbers without a scale show what light they stand for, not how much.
         return "reflectance" if greatest <= _BRIGHTEST else "brightness"
+    if least >= 0.0 and _rain_units(band) is not None:
+        return "rain"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
 
 

@@ -132,7 +132,9 @@ class ImageMaker:
         sizes = {band.pixel_size or _USUAL_SIZE for band in dataset.bands}
         grids = {size: pixel_grid(dataset, size) for size in sizes}
         bands = with_ranges_of_like_bands(dataset.bands)
-        return tuple((plan_band(band, dataset.id), grids[band.pixel_size or _USUAL_SIZE]) for band in bands)
+        return tuple(
+            (plan_band(band, dataset.id, dataset.interval), grids[band.pixel_size or _USUAL_SIZE]) for band in bands
+        )
 
     @cached_property
     def _legends(self) -> dict[str, Any]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, farmland, natural_cover, noise, vegetation
+from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, vegetation
 from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.demo.terrain import nodes
+from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.stubs.dataset_description import Interval
 from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
 
 _MARGIN = 1.0 / 64.0
@@ -83,7 +84,9 @@ class StubScene:
         plans = [self.bands[band] for band in bands]
         if not all(plan.is_smooth for plan in plans):
             return values
-        shares = np.rint(np.clip(values, _MARGIN, 1.0 - _MARGIN).astype(np.float64) * _STEPS) * (1.0 / _STEPS)
+        # Many days have no rain at all.
+        least = np.array([0.0 if plan.subject == "rain" else _MARGIN for plan in plans])[:, None, None]
+        shares = np.rint(np.clip(values, least, 1.0 - _MARGIN).astype(np.float64) * _STEPS) * (1.0 / _STEPS)
         low = np.array([plan.low for plan in plans])[:, None, None]
         high = np.array([plan.high for plan in plans])[:, None, None]
         for n, plan in enumerate(plans):
@@ -124,7 +127,6 @@ class _Land:
     def __init__(self, rect: Rect, when: date) -> None:
         self._rect = rect
         self._when = when
-        self._relief = climate.relief(rect)
 
     def shares(self, plan: BandPlan) -> Floats:
         """Return how far values lie from the least to the greatest one: 0 to 1."""
@@ -132,7 +134,8 @@ class _Land:
         if physical is None:
             return self._share_of[plan.subject](plan)
         stored = (physical(plan) - plan.offset) * (1.0 / plan.scale)
-        return np.clip((stored - plan.low) / max(plan.high - plan.low, 1e-300), 0.0, 1.0)
+        shares = np.clip((stored - plan.low) / max(plan.high - plan.low, 1e-300), 0.0, 1.0)
+        return np.cbrt(shares) if plan.spacing == "low" else shares
 
     def codes(self, plan: BandPlan) -> Floats:
         """Return codes of classes or flags."""
@@ -160,7 +163,12 @@ class _Land:
 
     @property
     def _physical(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
-        return {"temperature": self._temperature, "elevation": self._elevation, "reflectance": self._reflectance}
+        return {
+            "temperature": self._temperature,
+            "elevation": self._elevation,
+            "reflectance": self._reflectance,
+            "rain": self._rain,
+        }
 
     @property
     def _share_of(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
@@ -178,6 +186,16 @@ class _Land:
         usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
         kelvin = usual + 3.0 * self._weather + (self._even(plan.seed) - 0.5) * 4.0
         return kelvin - _KELVIN if plan.is_celsius else kelvin
+
+    def _rain(self, plan: BandPlan) -> Floats:
+        """Return the rain of the days of an image: of all of them, or of one on average."""
+        number, unit, _ = plan.interval or Interval(1, "year", None)
+        after = self._when + timedelta(days=number if unit == "day" else 1)
+        if unit in ("month", "year"):
+            months = self._when.year * 12 + self._when.month - 1 + number * (12 if unit == "year" else 1)
+            after = date(months // 12, months % 12 + 1, 1)
+        amount = rainfall.total(self._rect, self._when, after) * plan.amount
+        return amount * (1.0 / (after - self._when).days) if plan.is_daily else amount
 
     def _elevation(self, plan: BandPlan) -> Floats:
         """Return heights; where the range has deep sea, also those of its floor."""
@@ -198,6 +216,10 @@ class _Land:
         if size < 1.3:
             return red * (1.0 + index) / (1.0 - index)
         return (0.36 - 0.22 * index) if size < 1.9 else (0.28 - 0.22 * index)
+
+    @cached_property
+    def _relief(self) -> Terrain:
+        return climate.relief(self._rect)
 
     @cached_property
     def _texture(self) -> Floats:
@@ -221,7 +243,7 @@ class _Land:
 
     @cached_property
     def _wet(self) -> Floats:
-        return climate.soil_moisture(self._rect, self._when)
+        return rainfall.soil_moisture(self._rect, self._when)
 
     @cached_property
     def _settled(self) -> Floats:
