@@ -217,13 +217,14 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
     most = count * sum(cost.most * share for cost, share in costs)
     # Chips of one unit may be bands of one request.
     least = count * sum((min(1, cost.least) if plan.windows else cost.least) * share for cost, share in costs)
-    if count:  # neighbours share requests, up to a number in each
-        least -= least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
+    slots = Machine.of(config, session).slots
+    if count:  # neighbours share requests, up to a number in each, but each slot takes units of its own
+        shared = least - least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
+        least = max(shared, min(least, slots))
     in_requests = count * sum(cost.seconds * share for cost, share in costs)
     sizes = [(cost.least_bytes, cost.bytes, cost.most_bytes, share) for cost, share in costs if cost.bytes is not None]
     known = sum(share for *_, share in sizes)
     ends = [count * sum(size[end] * size[3] for size in sizes) / known for end in range(3)] if known else None
-    slots = Machine.of(config, session).slots
     rate = config.requests_per_second
     longest = max((cost.seconds for cost, _ in costs), default=0.0)
     seconds = max(requests / rate if rate else 0.0, in_requests / slots, longest)

@@ -102,6 +102,15 @@ def test_a_run_takes_what_its_dry_run_says(
     assert (told["least_requests"], told["most_requests"]) == (foreseen.least_requests, foreseen.most_requests)
 
 
+def test_no_more_units_than_slots_share_no_request(demo_server: Server, tmp_path: Path) -> None:
+    """Twelve months of one place, each of which a slot takes at once, were announced as 1 to 12 requests."""
+    at: dict[str, Any] = {"roi": _BOXES[0], "every": "month", **_SUMMER, "endpoint": demo_server.url, "dry_run": True}
+    foreseen = eechips.composites("MODIS_LST", **at, out=tmp_path / "run")
+    assert (foreseen.units, foreseen.least_requests) == (2, 2)
+    foreseen = eechips.composites("MODIS_LST", **at, in_flight=1, out=tmp_path / "run")
+    assert (foreseen.units, foreseen.least_requests) == (2, 1)
+
+
 @pytest.mark.slow
 def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_each_place(
     demo_server: Server, tmp_path: Path
