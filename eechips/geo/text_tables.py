@@ -51,6 +51,8 @@ def read_text_table(path: Path) -> pa.Table:
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
     text = _decode(path, path.read_bytes())
+    if not text.strip():
+        raise RegionError(f"{path} is empty: a table has a header, and a row for each place")
     header = text.partition("\n")[0].rstrip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     try:

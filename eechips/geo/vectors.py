@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import re
 import shlex
 from collections.abc import Callable
@@ -222,6 +223,8 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     Raises:
         RegionError: if the caller gives another than the file's own, or if there is none.
     """
+    if own is not None and requested is not None and _has_no_crs(path):
+        own = None
     if own is not None:
         if requested is not None and not _parse_crs(path, own).equals(
             _parse_crs(path, requested), ignore_axis_order=True
@@ -243,9 +246,21 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}; {cure}")
 
 
+def _has_no_crs(path: Path) -> bool:
+    """Return whether a file is GeoJSON that names no system: GDAL then says WGS84.
+
+    RFC 7946, section 4, has other systems "where all involved parties have a prior arrangement". Earlier GeoJSON names
+    them by a member ``crs``.
+    """
+    if path.suffix.lower() not in (".geojson", ".json") or not path.is_file():
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b'"crs"') < 0
+
+
 def crs_cure(path: Path) -> str:
     """Return what to do with a file of projected coordinates that says no system, or another, for a message."""
-    if _is_text(path):
+    if _is_text(path) or _has_no_crs(path):
         return "name their coordinate reference system with `input_crs`"
     words = ["ogr2ogr", "-a_srs", "EPSG:32632", _other_name(path.stem, path), path.name]
     return f"say so in the file, as in {shlex.join(words)}"

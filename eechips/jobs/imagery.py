@@ -215,8 +215,7 @@ class ResolvedImagery:
     def none_found(self) -> UsageError:
         """Return the error for a selection without images."""
         where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
-        start, end = self.options.start, self.options.end
-        dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
+        dates = asset_metadata.describe_dates(self.options.start, self.options.end)
         return UsageError(f"{self.source.dataset_id} has no image{where}{dates} that meets the region")
 
 

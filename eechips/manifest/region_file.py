@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,8 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
     Returns:
         The file; None if there is none, if it has changed since, or if another user's run names one outside its folder.
     """
-    parameters = info.get("parameters")
-    parameters = parameters if isinstance(parameters, dict) else {}
-    option = "roi" if parameters.get("roi") is not None else "regions"
-    name, sha256 = parameters.get(option), parameters.get(f"{option}_sha256")
-    if not isinstance(name, str) or not isinstance(sha256, str) or "\0" in name:
+    name, sha256 = _named_file(info)
+    if name is None:
         return None
     path = Path(str(info.get("directory") or ".")) / name
     if not is_own(info, folder):
@@ -43,6 +41,27 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
         return path if path.is_file() and hash_vectors(path) == sha256 else None
     except OSError:
         return None
+
+
+def tell_missing_file(folder: Path, info: Mapping[str, Any]) -> None:
+    """Log why :func:`find_region_file` finds no file, if the run has one."""
+    name, _ = _named_file(info)
+    if name is None:
+        return
+    if is_own(info, folder):
+        why = "it is not there any more, or has changed since the run was planned"
+    else:
+        why = f"the run lacks the signature of your key: `eechips trust {shlex.quote(str(folder))}` signs it"
+    _log.warning("The outlines of %s are left out: %s", name, why)
+
+
+def _named_file(info: Mapping[str, Any]) -> tuple[str, str] | tuple[None, None]:
+    """Return path and SHA-256 digest of the vector file that a run.json names; None if it names none."""
+    parameters = info.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    option = "roi" if parameters.get("roi") is not None else "regions"
+    name, sha256 = parameters.get(option), parameters.get(f"{option}_sha256")
+    return (name, sha256) if isinstance(name, str) and isinstance(sha256, str) and "\0" not in name else (None, None)
 
 
 def read_region_file(folder: Path, info: Mapping[str, Any]) -> BaseGeometry | None:

@@ -20,6 +20,7 @@ from eechips.planning.image_filters import PropertyCondition, PropertyFilter, re
 from eechips.recipe.asset_version import AssetVersion
 from eechips.text.formatting import format_count
 from eechips.text.suggestion import describe_choices
+from eechips.text.timestamps import utc_now
 
 # Defaults of filterDate's bounds where the caller gives only one: no image is older or newer.
 FIRST_DAY = "1800-01-01"
@@ -201,7 +202,7 @@ def fetch_metadata(
             raise _unknown(asset_id, error) from error
         raise
     if image is None:
-        dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
+        dates = describe_dates(start, end)
         where = "" if region is None else " that meets the region"
         having = f" with {' and '.join(map(str, conditions))}" if tests else ""
         lacking = f" and has {' and '.join(varying)}: {survey}" if survey.layouts else ""
@@ -214,6 +215,16 @@ def fetch_metadata(
     casts = tuple((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
     all_tests = (*(tests or ()), *has_bands(varying))
     return AssetMetadata(asset_id, kind, held, all_tests, casts, image.get("properties", {}))
+
+
+def describe_dates(start: str | None, end: str | None) -> str:
+    """Return between which days no image was found, for the message about it; empty without bounds."""
+    if start is None and end is None:
+        return ""
+    today = utc_now()[:10]
+    if start is not None and end is None and start > today:
+        return f" from {start} on, which is after today ({today})"
+    return f" between {start or 'the beginning'} and {end or 'today'}"
 
 
 def _narrow_types(asset_id: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.files.local_paths import local_path
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import read_vectors
@@ -189,6 +190,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
 
     Raises:
         RegionError: if the text is not a region, or the file cannot be used, or has more vertices than a request takes.
+        UsageError: if it is a path of Windows, or an address.
     """
     if isinstance(text, str):
         if _BOX.fullmatch(text):
@@ -198,6 +200,8 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
             return AssetRegion(selection["asset"], selection["field"].strip(), selection["value"].strip())
     path = Path(text)
     if not path.is_file():
+        if text:
+            local_path(text)  # says what is wrong with a path of another system, or with an address
         raise RegionError(f"{str(text)!r} is not a file, and {_FORMS}")
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:

@@ -18,7 +18,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.chip_pictures import RenderedChip
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_file_grids
-from eechips.manifest.region_file import find_region_file, read_region_file, read_region_polygons
+from eechips.manifest.region_file import find_region_file, read_region_file, read_region_polygons, tell_missing_file
 from eechips.manifest.run import Run
 from eechips.reports.unit_columns import recorded_grid
 
@@ -32,15 +32,18 @@ _DIGITS = 6  # of degrees: 0.1 m
 def region_rings(folder: Path, info: Mapping[str, Any]) -> list[Ring]:
     """Return the rings of a run's region: outlines, and holes in them.
 
-    The result is empty for a table on the server, for a file that was removed or changed after the run was planned, and
-    for another user's run whose file lies elsewhere.
+    The result is empty for a table on the server. It is empty, and a warning says so, for a file that was removed or
+    changed after the run was planned, and for another user's run whose file lies elsewhere.
     """
     parameters = info.get("parameters") or {}
     for name in ("roi", "bbox", "region"):
         if (box := _box(parameters.get(name))) is not None:
             west, south, east, north = box
             return [[(west, south), (east, south), (east, north), (west, north), (west, south)]]
-    return [] if find_region_file(folder, info) is None else _rings(folder, info)
+    if find_region_file(folder, info) is None:
+        tell_missing_file(folder, info)
+        return []
+    return _rings(folder, info)
 
 
 def _box(value: Any) -> tuple[float, float, float, float] | None:

@@ -177,6 +177,24 @@ def test_a_csv_with_wkt_is_in_longitude_and_latitude_unless_told(
         read_vectors(path, crs="EPSG:32612")
 
 
+def test_geojson_that_names_no_system_takes_that_of_the_option(tmp_path: Path) -> None:
+    """GDAL says WGS84 for it, and the option was refused: "says that it is in WGS 84"."""
+    ring = [[500000, 4400000], [501000, 4400000], [501000, 4401000], [500000, 4401000], [500000, 4400000]]
+    feature = {"type": "Feature", "properties": {"name": "a"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    collection: dict[str, Any] = {"type": "FeatureCollection", "features": [feature]}
+    path = tmp_path / "metres.geojson"
+    path.write_text(json.dumps(collection))
+    with pytest.raises(RegionError, match=r"look projected .* name their coordinate reference system with `input_crs`"):
+        read_vectors(path)
+    west, south, _, _ = shapely.total_bounds(read_vectors(path, crs="EPSG:32613").geometries)
+    assert (west, south) == pytest.approx((-105.0, 39.7499), abs=1e-3)
+    assert read_places(path, crs="EPSG:32613").geometries[0].bounds[0] == pytest.approx(-105.0, abs=1e-3)
+    named = {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}}
+    path.write_text(json.dumps({**collection, **named}))
+    with pytest.raises(RegionError, match="says that it is in WGS 84"):
+        read_vectors(path, crs="EPSG:32613")
+
+
 def test_columns_of_coordinates_may_be_projected(tmp_path: Path) -> None:
     (tmp_path / "plots.csv").write_text("name,x,y\na,500000,4400000\nb,,\n")
     found = read_places(tmp_path / "plots.csv", crs="EPSG:32613")

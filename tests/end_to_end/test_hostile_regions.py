@@ -19,6 +19,7 @@ from eechips.geo.untrusted_vectors import read_layer
 from eechips.manifest.region_file import find_region_file, read_region_file
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
+from eechips.reports.region_outlines import region_rings
 from tests.support.finished_run import pictures, write_run
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, geojson, set_trap
 
@@ -146,7 +147,7 @@ def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, option: st
     assert trap.is_untouched()
 
 
-def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path) -> None:
+def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run, path = tmp_path / "run", tmp_path / "a.geojson"
     run.mkdir()
     path.write_text(geojson())
@@ -162,3 +163,7 @@ def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path) -> None:
     assert region.area > 0
     path.write_text(geojson() + " ")
     assert find_region_file(run, info) is None
+    assert region_rings(run, info) == []
+    assert "The outlines of a.geojson are left out: it is not there any more, or has changed" in caplog.text
+    assert region_rings(run, {**info, SIGNATURE: "0"}) == []  # as with another cache folder
+    assert f"the run lacks the signature of your key: `eechips trust {run}` signs it" in caplog.text

@@ -283,6 +283,11 @@ def test_the_command_fetches_images(demo_server: Server, tmp_path: Path) -> None
         ({"where": "MGRS_TILE < 5 < 6"}, UsageError, "is not a value"),
         ({"where": "CLOUDY_PIXEL_PERCENTAGE < -1"}, UsageError, "no image with CLOUDY_PIXEL_PERCENTAGE < -1 between"),
         ({"start": "2020-06-01", "end": "2020-06-02"}, UsageError, "has no image between"),
+        (
+            {"start": "2199-01-01", "end": None},
+            UsageError,
+            r"has no image from 2199-01-01 on, which is after today \(2",
+        ),
         ({"bands": "B4,B99"}, UnknownDatasetError, "has no band 'B99'"),
         ({"bands": "B4,B3", "format": "png"}, UsageError, "png takes 1 or 3 bands, not 2"),
         ({"stretch": (5.0, 1.0), "format": "png"}, UsageError, "must be below"),

@@ -87,7 +87,7 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
         ("decimalLatitude,decimalLongitude\n1,2\n", "columns='lon=decimalLongitude,lat=decimalLatitude'"),
         ("lon,lat\n", "holds no rows"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
-        ("", "cannot be read as CSV|say with"),
+        ("", "is empty: a table has a header, and a row for each place"),
         ("lon,lat\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
     ],
 )

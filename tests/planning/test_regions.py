@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 
-from eechips.errors import RegionError
+from eechips.errors import RegionError, UsageError
 from eechips.geo.vectors import read_vectors
 from eechips.planning.regions import (
     AssetRegion,
@@ -63,10 +63,11 @@ def test_a_box_across_the_antimeridian() -> None:
         ("no/such/file.geojson", "is not a file"),
         ("FAO/GAUL/2015/level1", "ASSET:FIELD=VALUE"),
         ("", "is not a file"),
+        (r"C:\Users\me\fields.gpkg", r"^C:\\Users\\me\\fields\.gpkg is a path of Windows"),
     ],
 )
 def test_invalid_regions_are_refused(text: str, message: str) -> None:
-    with pytest.raises(RegionError, match=message):
+    with pytest.raises((RegionError, UsageError), match=message):
         parse_region(text)
 
 

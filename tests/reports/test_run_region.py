@@ -83,13 +83,14 @@ def test_polygons_of_a_file_become_rings(tmp_path: Path, suffix: str, crs: str) 
 
 
 @pytest.mark.slow
-def test_a_changed_file_has_no_region(tmp_path: Path) -> None:
+def test_a_changed_file_has_no_region(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)
     before = info(tmp_path, path.name)
     assert region_rings(tmp_path, before)
     gpd.GeoDataFrame(geometry=[shapely.box(8.0, 46.0, 8.5, 46.5)], crs="EPSG:4326").to_file(path)
     assert region_rings(tmp_path, before) == []
+    assert f"The outlines of {path.name} are left out: the run lacks the signature of your key" in caplog.text
     assert drawn(tmp_path, info(tmp_path, path.name)).bounds == (8.0, 46.0, 8.5, 46.5)
     assert drawn(tmp_path, {**info(tmp_path, path.name, roi=str(path)), "directory": "/elsewhere"}).area > 0
 
