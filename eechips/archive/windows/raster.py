@@ -21,7 +21,7 @@ from eechips.archive.windows.gdal_errors import capture_warnings, classify_gdal,
 from eechips.archive.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
 from eechips.archive.windows.kept_headers import KeptHeader, fetch_header
 from eechips.archive.windows.locations import RasterLocation
-from eechips.archive.windows.range_requests import OtherVersionError
+from eechips.archive.windows.range_requests import OtherVersionError, read_range
 from eechips.archive.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
 from eechips.archive.windows.window_size import BlockLayout
 from eechips.client import retry
@@ -34,12 +34,14 @@ from eechips.geo.grid import Grid, Window
 from eechips.geo.untrusted_rasters import check_references
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
+from eechips.web.urls import display_url
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """Retries outside of a run."""
 
 _log = logging.getLogger(__name__)
 _LEAST_CACHE = 8 << 20
+_LEAST_RANGE = 16  # bytes
 _OPENED = (RasterioError, CPLE_BaseError)
 _COMPLEX = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
 _NEEDLESS = (".ovr", ".OVR")  # overviews: windows are read at full resolution
@@ -107,10 +109,31 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
         beside = any(raster_exists(other, _timeouts()) for other in location.others)
         opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
-        with _steady(opening), _opened(opening) as source:
-            return _described(opening, source)
+        try:
+            with _steady(opening), _opened(opening) as source:
+                return _described(opening, source)
+        except UsageError:
+            _check_ranges(location, version)
+            raise
 
     return _persist(attempt, policy, received)
+
+
+def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> None:
+    """Check that a web server sends the ranges that GDAL needs: else GDAL finds no raster, without saying why.
+
+    Raises:
+        PermanentError: if it does not, or states no size of the file.
+        TransientError, ConfigurationError: see :func:`read_range`.
+    """
+    if location.scheme != "http":
+        return
+    read_range(location, 0, _LEAST_RANGE, _timeouts())
+    if version is not None and version.size is None:
+        raise PermanentError(
+            f"{display_url(location.address)}: the server does not state the size of the file, without which windows"
+            " cannot be read: download it first"
+        )
 
 
 def _described_by_header(location: RasterLocation, href: str, received: Counter[str]) -> Raster | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 import sys
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from eechips.cli import main
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError
 from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raw_server import raw_server
+from tests.support.scene_runs import write
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +176,28 @@ def test_a_store_without_range_requests_is_reported_at_once(bucket: Bucket, kind
         next(plan_windows(href, max_memory=MEMORY))
     assert "\n" not in str(told.value)
     assert len(bucket.ranges) <= 3
+
+
+ANSWERS = {
+    "chunked": (200, "Transfer-Encoding: chunked", lambda data: b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)),
+    "gzip": (200, "Content-Encoding: gzip", gzip.compress),
+    "multipart": (206, "Content-Type: multipart/byteranges; boundary=B", lambda data: b"--B\r\n\r\n%s\r\n--B--" % data),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_what_a_web_server_lacks_for_windows_is_named(kind: str, tmp_path: Path) -> None:
+    """GDAL says of each only that this is no raster."""
+    status, header, encode = ANSWERS[kind]
+    data = write(tmp_path / "scene.tif", 1).read_bytes()
+    answer = f"HTTP/1.1 {status} OK\r\n{header}\r\nConnection: close\r\n\r\n".encode() + encode(data)
+    with raw_server() as server:
+        server.answers = defaultdict(lambda: lambda *_: b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+        server.answers["/scene.tif"] = lambda *_: answer
+        with pytest.raises(
+            (UsageError, PermanentError), match=r"scene\.tif: the server (does not|sends another range)"
+        ):
+            next(plan_windows(f"{server.url}/scene.tif", policy=AT_ONCE))
 
 
 def test_an_unreachable_store_is_reported_before_planning() -> None:
