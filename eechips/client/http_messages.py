@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, ValidationError
@@ -26,10 +27,18 @@ _LARGE = (b"e000", b"e+000", b"0" * 300)
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARTIAL = 206
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
-_CONTENTS = {"table:computeFeatures": ("type", "FeatureCollection"), "value:compute": ("result", None)}
+_CONTENTS: Mapping[str, tuple[str, Any]] = {
+    "table:computeFeatures": ("type", "FeatureCollection"),
+    "value:compute": ("result", None),
+    "rest": ("resources", None),
+    "algorithms": ("algorithms", None),
+    "thumbnails": ("name", None),
+    "tables": ("name", None),
+}
 """A field that every response of a method has, and its value if that is always the same
-(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures;
-``ee.data.computeValue`` reads ``result`` of every response)."""
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures, …/projects.thumbnails;
+https://developers.google.com/discovery/v1/reference/apis; the client reads the field of every response)."""
+_ASSETS = "/assets/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +168,29 @@ class HttpResponse:
         if is_page or self.body[:64].lstrip(_BLANK).lower().startswith((b"<!doctype html", b"<html")):
             raise ValidationError("a web page came back: a proxy or a login page is in between", status=self.status)
 
-    def refuse_fragment(self, url: str) -> None:
+    def refuse_fragment(self, url: str, asset: str | None = None) -> None:
         """Refuse JSON that is truncated, as a response without Content-Length may be, or whose numbers overflow.
 
         NaN and infinite numbers are refused as well. The service's values are a ``google.protobuf.Value``, which has
         none (https://protobuf.dev/reference/protobuf/google.protobuf/#value), but Python reads them, and a table would
         have an empty cell. A response to a request for a table or a value that has none is refused too: the client
-        takes ``{}``, or an error with status 200, for an empty table.
+        takes ``{}``, or an error with status 200, for an empty table. An asset has its own name
+        (https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset).
 
         Args:
             url: what was requested.
+            asset: name of the asset whose description was requested, as :func:`requested_asset` returns it.
 
         Raises:
             ValidationError: if the body is announced as JSON and is not, a number in it is no finite double, or it is
                 not what was requested.
         """
-        method = service_method(url)
-        if method not in _CONTENTS and not self.headers.get("content-type", "").startswith("application/json"):
+        method = service_method(url) if asset is None else ""
+        if (
+            asset is None
+            and method not in _CONTENTS
+            and not self.headers.get("content-type", "").startswith("application/json")
+        ):
             return
         try:
             content = load_values(self.body)
@@ -183,6 +198,10 @@ class HttpResponse:
             raise ValidationError(str(error), status=self.status) from None
         except (ValueError, RecursionError):
             raise ValidationError("truncated or damaged JSON", status=self.status) from None
+        if asset is not None and not _describes(content, asset):
+            raise ValidationError(f"a response came back that does not describe the asset {asset}", status=self.status)
+        if isinstance(content, dict) and set(content) == {"error"}:
+            raise ValidationError("an error with a status of success came back", status=self.status)
         if method not in _CONTENTS:
             return
         key, expected = _CONTENTS[method]
@@ -193,6 +212,19 @@ class HttpResponse:
 def service_method(url: str) -> str:
     """Return the method of the service that a URL requests, such as ``value:compute``."""
     return url.partition("?")[0].rpartition("/")[2]
+
+
+def requested_asset(request: HttpRequest) -> str | None:
+    """Return the name, without its project, of the asset whose description a request is for; None for others."""
+    path = unquote(urlsplit(request.url).path)
+    name = path.partition(_ASSETS)[2].strip("/")
+    return name if request.method == "GET" and name and ":" not in name else None
+
+
+def _describes(content: Any, asset: str) -> bool:
+    """Return whether a value of JSON describes an asset."""
+    named = str(content.get("name", "")) if isinstance(content, dict) else ""
+    return named.partition(_ASSETS)[2].strip("/") == asset and "type" in content
 
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:
@@ -225,9 +257,10 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
         return overflow(digits) if len(digits) > _MOST_DIGITS else int(digits)
 
     data = text.encode() if isinstance(text, str) else text
+    text = data.decode()  # the client reads neither UTF-16 nor a byte-order mark
     if not _may_be_large(data):  # a function for each number takes its time
-        return json.loads(data, parse_constant=refuse, parse_float=parse_float)
-    return json.loads(data, parse_constant=refuse, parse_float=finite, parse_int=finite_integer)
+        return json.loads(text, parse_constant=refuse, parse_float=parse_float)
+    return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=finite_integer)
 
 
 def _may_be_large(data: bytes) -> bool:

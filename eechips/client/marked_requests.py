@@ -69,12 +69,19 @@ class MarkedRequest:
             self._value(response.body) if service_method(self.request.url) == _VALUE else self._features(response.body)
         )
         if body is None:
-            raise ValidationError(
-                "the response to another request came back while planning: a cache or proxy between this machine and"
-                " Earth Engine exchanges responses. Send the requests past it",
-                status=response.status,
-            )
+            raise _exchanged(response)
         return None if _is_collection(body) else replace(response, body=body)
+
+    def compare_collections(self, marked: HttpResponse, unmarked: HttpResponse) -> None:
+        """Compare what a marked response has of a collection with the response that was requested without a mark.
+
+        Raises:
+            ValidationError: if it is no collection of the same type, or has another id.
+        """
+        known = json.loads(self._value(marked.body) or b"{}").get("result") or {}
+        content = json.loads(unmarked.body)["result"]
+        if not isinstance(content, dict) or any(content.get(key) != known.get(key) for key in ("type", "id")):
+            raise _exchanged(unmarked)
 
     def _value(self, body: bytes) -> bytes | None:
         """Return a response without the mark of its value; None if it has none."""
@@ -96,6 +103,14 @@ class MarkedRequest:
         except (KeyError, TypeError, AttributeError):
             return None
         return json.dumps(content).encode() if all(mark == self.mark for mark in marks) else None
+
+
+def _exchanged(response: HttpResponse) -> ValidationError:
+    return ValidationError(
+        "the response to another request came back while planning: a cache or proxy between this machine and Earth"
+        " Engine exchanges responses. Send the requests past it",
+        status=response.status,
+    )
 
 
 def _is_collection(body: bytes) -> bool:

@@ -26,7 +26,7 @@ from eechips.client.access_token import Authorizer
 from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
 from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
-from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
+from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts, requested_asset
 from eechips.client.marked_requests import MarkedRequest
 from eechips.client.permits import Permit, Stopped
 from eechips.client.response_cache import RESPONSE_CACHE
@@ -318,14 +318,17 @@ class Transport:
                 raise error
             if error is None:
                 response.refuse_page()
-                response.refuse_fragment(request.url)
+                response.refuse_fragment(request.url, requested_asset(request))
             return response
 
         def attempt(number: int) -> HttpResponse:
             response = send(request if marked is None else marked.request, number)
             if marked is not None:
                 # The service may refuse the mark, or name it in its message: then the request itself is sent.
-                response = (None if response.error else marked.unmarked(response)) or send(request, number)
+                first, unmarked = response, None if response.error else marked.unmarked(response)
+                response = unmarked or send(request, number)
+                if unmarked is None and first.error is None and response.error is None:
+                    marked.compare_collections(first, response)
             if accept is not None and response.error is None:
                 accept(response.body)
             return response

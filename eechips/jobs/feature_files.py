@@ -20,6 +20,7 @@ import shapely
 import shapely.geometry
 from shapely.geometry.base import BaseGeometry
 
+from eechips.errors import ValidationError
 from eechips.formats.table import to_plain_value, unify_types
 from eechips.planning.feature_cells import FeatureCell, anchors
 
@@ -40,6 +41,10 @@ def column_of(name: str, *, has_table: bool) -> str:
     while bare.startswith(_PREFIX):
         bare = bare.removeprefix(_PREFIX)
     return f"{_PREFIX}{name}" if bare in own else name
+
+
+_NEAR = 1e-3
+"""Degrees around a feature that are near it: many times what the service adds when it compares geometries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +69,15 @@ class CellRows:
         Args:
             rows: properties, ``system:index`` and ``.geo`` of each feature. Parts of a cell that was divided may
                 return the same feature twice.
+
+        Raises:
+            ValidationError: if there are none, though the plan has counted some, or none is near the cell.
         """
         rows = _without_repeated(rows)
         geometries = _shapes([row[_GEO] for row in rows])
+        if not self._is_near(geometries):
+            what = "features of another place" if rows else "no feature, though the plan has counted some"
+            raise ValidationError(f"the response has {what}")
         belongs = self.cell.contains(anchors(geometries, self.region))
         kept = [row for row, own in zip(rows, belongs.tolist(), strict=True) if own]
         names = self.columns
@@ -83,6 +94,15 @@ class CellRows:
             )
         columns[GEOMETRY] = shapely.to_wkb(geometries[belongs]).tolist()
         return columns
+
+    def _is_near(self, geometries: npt.NDArray[np.object_]) -> bool:
+        """Return whether a geometry may meet the cell; its edges may leave its bounds, as they are geodesic."""
+        west, south, east, north = shapely.bounds(geometries).reshape(-1, 4).T
+        around = np.maximum(east - west, north - south) + _NEAR
+        cell = self.cell
+        rows = (south - around <= cell.north) & (north + around >= cell.south)
+        turns = ((west - around + turn <= cell.east) & (east + around + turn >= cell.west) for turn in (0, 360, -360))
+        return any(bool((rows & columns).any()) for columns in turns)
 
 
 def _without_repeated(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.http_messages import HttpResponse
+from eechips.client.http_messages import HttpRequest, HttpResponse, requested_asset
 from eechips.errors import ValidationError
 
 URL = "http://localhost/v1/projects/p/value:compute?alt=json"
@@ -47,9 +47,10 @@ def test_numbers_are_refused_by_what_python_makes_of_them(
             answer(f'{{"result": {number}}}').refuse_fragment(URL)
 
 
-def test_truncated_json_is_refused() -> None:
+@pytest.mark.parametrize("body", [b'{"result": [1.5', b'\xef\xbb\xbf{"result": 1}', '{"result": 1}'.encode("utf-16")])
+def test_json_that_the_client_does_not_read_is_refused(body: bytes) -> None:
     with pytest.raises(ValidationError, match="truncated or damaged JSON"):
-        answer('{"result": [1.5').refuse_fragment(URL)
+        HttpResponse(200, {"content-type": "application/json"}, body).refuse_fragment(URL)
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff", "\ufeff\r\n "])
@@ -62,3 +63,43 @@ def test_a_part_that_was_not_asked_for_is_an_error() -> None:
     """As a cache sends it that has kept the response to a request for a range."""
     error = HttpResponse(206, {"content-range": "bytes 0-9/10"}, b"0123456789").error
     assert isinstance(error, ValidationError)
+
+
+ASSET = "http://localhost/v1/projects/earthengine-public/assets/USDA/NAIP%2FDOQQ?alt=json"
+NAMED = '{"type": "IMAGE_COLLECTION", "name": "projects/earthengine-public/assets/USDA/NAIP/DOQQ"}'
+
+
+@pytest.mark.parametrize("body", ["null", "[]", "{}", NAMED.replace("DOQQ", "DOQ"), NAMED.replace("type", "kind")])
+def test_the_description_of_an_asset_has_its_name(body: str) -> None:
+    asset = requested_asset(HttpRequest("GET", ASSET, None, {}))
+    assert asset == "USDA/NAIP/DOQQ"
+    answer(NAMED).refuse_fragment(ASSET, asset)
+    with pytest.raises(ValidationError, match="does not describe the asset USDA/NAIP/DOQQ"):
+        answer(body).refuse_fragment(ASSET, asset)
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [
+        ("DELETE", ASSET),
+        ("GET", ASSET.replace("?", ":listAssets?")),
+        ("POST", "http://localhost/v1/projects/p/assets?assetId=a"),
+        ("GET", URL),
+    ],
+)
+def test_other_requests_are_for_no_description(method: str, url: str) -> None:
+    assert requested_asset(HttpRequest(method, url, None, {})) is None
+
+
+@pytest.mark.parametrize("method", ["algorithms", "$discovery/rest", "projects/p/thumbnails", "projects/p/tables"])
+@pytest.mark.parametrize("body", ["null", "{}", '{"result": 1}'])
+def test_a_response_has_what_the_client_reads(method: str, body: str) -> None:
+    with pytest.raises(ValidationError, match=r"a response to .* without .* came back"):
+        answer(body).refuse_fragment(f"http://localhost/v1/{method}?version=v1")
+
+
+def test_an_error_with_a_status_of_success_is_no_empty_list() -> None:
+    url = ASSET.replace("?", ":listImages?")
+    answer("{}").refuse_fragment(url)
+    with pytest.raises(ValidationError, match="an error with a status of success came back"):
+        answer('{"error": {"code": 503, "message": "Unavailable"}}').refuse_fragment(url)

@@ -13,7 +13,7 @@ import pytest
 import eechips
 from eechips.errors import ValidationError
 from local_tests.support.local_earth_engine import Server
-from local_tests.support.stack_store import STACK
+from local_tests.support.stack_store import STACK, TABLE
 from tests.support.altering_front import altering_front
 from tests.support.framing_front import Answer
 
@@ -162,3 +162,23 @@ def test_features_of_a_plan_that_belong_to_another_request_are_an_error(stack_se
             plan(url, "2020-04-01")
     assert len(kept) == 2
     assert plan(stack_server.url, "2020-04-01") == 6
+
+
+def test_a_value_in_place_of_a_collection_that_a_plan_reads_is_an_error(stack_server: Server, tmp_path: Path) -> None:
+    """A collection is requested without a mark."""
+    kept: list[Answer] = []
+
+    def send_first(path: str, body: bytes, answer: Answer) -> Answer:
+        if "value:compute" not in path or b"eechips:mark" in body:
+            return answer
+        kept.append(answer)
+        return Answer(200, answer.headers, b'{"result": [10]}')
+
+    with (
+        altering_front(stack_server.url, send_first) as url,
+        pytest.raises(ValidationError, match="the response to another request came back while planning"),
+    ):
+        eechips.features(
+            TABLE, out=tmp_path / "out", endpoint=url, rate=None, retries=0, executor="threads", quiet=True
+        )
+    assert b"FeatureCollection" in kept[0].body

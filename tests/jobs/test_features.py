@@ -25,7 +25,9 @@ from geopandas.testing import assert_geodataframe_equal
 
 import eechips
 from eechips.cli.group import main
-from eechips.errors import EechipsError, UnknownDatasetError, UsageError
+from eechips.errors import EechipsError, UnknownDatasetError, UsageError, ValidationError
+from eechips.jobs.feature_files import CellRows
+from eechips.planning.feature_cells import FeatureCell
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 
@@ -169,6 +171,45 @@ def assert_equal(found: geopandas.GeoDataFrame, expected: geopandas.GeoDataFrame
     found = found[expected.columns].sort_values(key, ignore_index=True).to_crs("EPSG:4326")
     expected = expected.sort_values(key, ignore_index=True)
     assert_geodataframe_equal(found, expected, check_less_precise=False, check_dtype=True)
+
+
+def row(*ring: tuple[float, float]) -> dict[str, Any]:
+    """A polygon, or a point, as a row of a response."""
+    geometry = shapely.Point(ring[0]) if len(ring) == 1 else shapely.Polygon(ring)
+    return {"system:index": "a", ".geo": shapely.geometry.mapping(geometry)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "the response has no feature, though the plan has counted some"),
+        ([row((-104.0, 39.0))], "the response has features of another place"),
+        ([row((-104.9, 30.0), (-104.8, 30.0), (-104.8, 31.0))], "the response has features of another place"),
+    ],
+)
+def test_features_of_another_cell_are_an_error(rows: list[dict[str, Any]], message: str) -> None:
+    """Those of neighbours are dropped: the cell would have been empty."""
+    cell = CellRows(FeatureCell(-105.0, 39.0, -104.5, 39.5), BOX)
+    with pytest.raises(ValidationError, match=message):
+        cell.columns_of(rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row((-104.0, 39.0)), row((-104.9, 39.2))],
+        [row((-105.0, 39.50000001))],
+        [row((-106.0, 39.6), (-104.0, 39.6), (-104.0, 39.7))],  # its southern edge is a geodesic
+    ],
+)
+def test_features_near_a_cell_may_be_of_its_neighbours(rows: list[dict[str, Any]]) -> None:
+    cell = CellRows(FeatureCell(-105.0, 39.0, -104.5, 39.5), BOX)
+    assert len(cell.columns_of(rows)["system:index"]) == len(rows) - 1
+
+
+def test_features_beyond_the_antimeridian_are_near_a_cell_before_it() -> None:
+    cell = CellRows(FeatureCell(-180.0, 0.0, -179.0, 1.0), shapely.box(-180.0, 0.0, -179.0, 1.0))
+    assert cell.columns_of([row((180.5, 0.5))])["system:index"] == ["a"]
 
 
 @pytest.mark.slow
