@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from eechips.client.permits import UsageDelta
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.usage import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.errors import EechipsError, ProjectUnavailableError
+from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import Record, State, WorkUnit
@@ -32,6 +33,8 @@ FOLDER = "beam"
 """Folder of all Beam queues, below the output folder."""
 _MARKS = 64  # bits in the names of batches that encode their partitions
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
+
+_BATCH = re.compile(rf"{_OUTCOMES}-[0-9a-f]{{{_MARKS // 4}}}-[0-9a-f]+\.jsonl")
 
 StopMode = Literal["finish", "now"]
 """How to stop: after the requests in flight, or at once."""
@@ -98,16 +101,25 @@ class BeamQueue:
 
     def batch_names(self, partitions: Iterable[int] | None = None) -> list[str]:
         """Return the names of all batches, or of those of some partitions and perhaps a few others."""
-        names = (name for name, _ in self._folder.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
+        names = (name for name, _ in self._folder.sizes(["."]) if _BATCH.fullmatch(name))
         wanted = None if partitions is None else _marks(partitions)
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
     def read_batch(self, name: str) -> OutcomeBatch:
-        """Return a batch."""
-        about, *lines = self._lines(name)
-        usage = None if about["usage"] is None else UsageDelta(**about["usage"])
-        host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
-        return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage, host)
+        """Return a batch.
+
+        Raises:
+            StorageError: if it is damaged.
+        """
+        try:
+            about, *lines = self._lines(name)
+            usage = None if about["usage"] is None else UsageDelta(**about["usage"])
+            host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
+            return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage, host)
+        except (UsageError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise StorageError(
+                f"{FOLDER}/{self.token}/{name} is damaged ({error!r:.100}): remove it, and its units are fetched again"
+            ) from error
 
     def completed_ids(self, partitions: Iterable[int]) -> set[str]:
         """Return the ids of the units that batches of these partitions contain."""
@@ -228,5 +240,7 @@ def _encode_error(error: EechipsError) -> list[str]:
 
 
 def _decode_error(name: str, text: str, until: str | None = None) -> EechipsError:
-    kind: type[EechipsError] = getattr(errors, name)
+    kind = getattr(errors, name)
+    if not (isinstance(kind, type) and issubclass(kind, EechipsError)):
+        raise ValueError(f"{name} is no error of eechips")
     return ProjectUnavailableError(text, until=until) if kind is ProjectUnavailableError else kind(text)

@@ -53,8 +53,13 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         }
         ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
-            outcomes = {e.assignment.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
             open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in mismatched]
+            ids = {unit.id for unit in open_units}
+            outcomes = {
+                e.assignment.position: replace(e.outcome, mismatches=())
+                for e in _finished(queue, name)
+                if e.assignment.id in ids
+            }
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)

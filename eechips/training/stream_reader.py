@@ -335,7 +335,7 @@ class StreamReader(Iterator[StreamItem]):
         last = [number for number, event in enumerate(events) if event["event"] == "started"]
         ends = events[last[-1] + 1 :] if last else events
         if not ends:
-            return ": its process was killed" if last else ""
+            return ": its process was killed, or the disk was full" if last else ""
         error = ends[0].get("error")
         return f": {ends[0]['event']}" if error is None else f": {ends[0].get('error_class')}: {error}"
 

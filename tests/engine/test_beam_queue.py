@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from eechips.client.usage import RequestLog
 from eechips.engine.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.result_stores import ImmediateStore
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, StorageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
@@ -93,6 +96,38 @@ def test_fatal_errors_keep_their_class(tmp_path: Path) -> None:
     assert isinstance(event, Finished)
     assert type(event.outcome.fatal) is ConfigurationError
     assert str(event.outcome.fatal) == "no credentials"
+
+
+DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
+    "no unit": lambda lines: lines[1].pop("assignment"),
+    "another unit": lambda lines: lines[1]["assignment"].update(unit=float("nan")),
+    "a state": lambda lines: lines[1]["record"].update(state="gone"),
+    "a field": lambda lines: lines[1]["record"].update(shell="x"),
+    "files": lambda lines: lines[1].update(files=[["a"]]),
+    "an error": lambda lines: lines[1].update(fatal=["errno", "x"]),
+    "an error of Python": lambda lines: lines[1].update(fatal=["__class__", "x"]),
+    "usage": lambda lines: lines[0].update(usage={"a": 1}),
+    "a host": lambda lines: lines[0].update(host=["a"]),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_batch_is_named(kind: str, tmp_path: Path) -> None:
+    queue = BeamQueue(ImmediateStore(tmp_path), TOKEN)
+    outcome = Outcome(0, Record(position=0, state=State.DONE), StagedFile("a", "a", 1, "0"))
+    queue.write_batch([0], OutcomeBatch("worker", (Finished(assignment(0), outcome),)))
+    (name,) = queue.batch_names()
+    path = tmp_path / "beam" / TOKEN / name
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    DAMAGES[kind](lines)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with pytest.raises(StorageError, match=rf"beam/{TOKEN}/{name} is damaged .*remove it"):
+        queue.read_batch(name)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StorageError, match="is damaged"):
+        queue.read_batch(name)
+    path.with_name("outcomes-notes.jsonl").write_text("mine")
+    assert queue.batch_names() == [name]
 
 
 def assignment(position: int) -> WorkUnit:

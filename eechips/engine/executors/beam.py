@@ -255,8 +255,11 @@ class _Pipeline:
         new_batches = []
         for name in self.queue.batch_names():
             if name not in self._read:
+                try:
+                    batch = self.queue.read_batch(name)
+                except FileNotFoundError:  # a network file system may list a file before it shows its content
+                    continue
                 self._read.add(name)
-                batch = self.queue.read_batch(name)
                 new_batches.append(batch)
                 self._workers[batch.worker] = batch.host or self._workers.get(batch.worker)
         return new_batches
