@@ -44,7 +44,6 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
         ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
         ("projects/soilgrids-isric/phh2o_mean", "phh2o_0-5cm_mean", 35.0, 95.0),
         # What the description names, where no range is stated.
-        ("NASA/VIIRS/002/VNP64A1", "Last_Day", 1.0, 366.0),
         ("LARSE/GEDI/GRIDDEDVEG_002/COUNTS/V1/1KM", "orbits_uniq", 0.0, 30.0),
         ("NASA/ECOSTRESS/L2T_LSTE/V2", "LST_err", 0.0, 6.5),
     ],
@@ -53,6 +52,13 @@ def test_values_lie_within_the_range_of_the_record(dataset: str, band: str, low:
     """Values have the ranges of Google's catalogue, or narrower ones; else usual ranges."""
     values = read(image_of(RECORDS, dataset), band)
     assert low <= values.min() <= values.max() <= high
+
+
+def test_days_on_which_something_burned_are_days_of_a_year() -> None:
+    """The record states no range of them; what does not burn is masked."""
+    band = next(band for band in image_of(RECORDS, "NASA/VIIRS/002/VNP64A1").bands if band.name == "Last_Day")
+    plan = band.source.scene.bands[band.index]  # type: ignore[attr-defined]
+    assert (plan.low, plan.high, plan.is_fire) == (1.0, 366.0, True)
 
 
 @pytest.mark.parametrize("band", ["quality_flag", "degrade_flag"])

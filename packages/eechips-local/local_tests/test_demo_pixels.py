@@ -191,8 +191,8 @@ class Whole:
 GOLDEN: dict[str, str] = {
     "naip": "be15b9ef087c0c4f",
     "naip fine": "3a133c7e44061e96",
-    "lst": "2dcc7c99bb8d8e7b",
-    "lst night": "37689768d9cef7fe",
+    "lst": "092c0ed72e4de2e8",
+    "lst night": "140dd5c6a65aaec8",
     "s2 red": "bfa14d76eed6abb1",
     "s2 scl": "ea53984993deac56",
     "s2 aerosol": "bf52a81b4ab5ecf9",

@@ -203,6 +203,9 @@ class LandsatOverpass:
         kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
         kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)
         kelvin += landcover.fraction(parts, "built") * np.float32(3.0 * sun)
+        # Snow melts before it is warmer.
+        snow = landcover.fraction(parts, "snow")
+        kelvin += np.minimum(np.float32(273.15) - kelvin, 0.0) * snow
         kelvin -= clouds.cloud * np.float32(28.0) + clouds.cirrus * np.float32(100.0)
         return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
 

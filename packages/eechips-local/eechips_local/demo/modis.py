@@ -42,6 +42,7 @@ _COMMON = (
 DAILY = (*(name.format(angle="angle") for name in _COMMON), "Clear_day_cov", "Clear_night_cov")
 COMPOSITE = (*(name.format(angle="angl") for name in _COMMON), "Clear_sky_days", "Clear_sky_nights")
 _NIGHT = (4, 5, 6, 7)
+_MELTING = 273.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,12 @@ class Surface:
             True: usual + 5.0 + (4.0 + 15.0 * dry) * sun + 5.0 * light * sun + 3.2 * spell,
             False: usual - 5.0 - 5.5 * dry + 2.4 * spell,
         }
+        # Snow melts, and sends the sunlight back.
+        lines = climate.snow_lines(climate.latitude(rect), middle)
+        snow = np.maximum(natural_cover.snow_share(land, lines), noise.smoothstep(274.5, 268.0, usual))
+        for half, kelvin in warm.items():
+            over_snow = np.minimum(usual + 0.3 * (kelvin - usual), _MELTING)
+            warm[half] = kelvin + (over_snow - kelvin) * snow
         grown = natural_cover.tree_density(land)
         values = np.empty((len(bands), rect.height, rect.width))
         valid = np.empty(values.shape, dtype=bool)

@@ -23,6 +23,7 @@ Subject = Literal[
     "vegetation",
     "water",
     "rain",
+    "snow",
     "settlement",
     "probability",
     "other",
@@ -74,6 +75,16 @@ _RAIN_UNITS: tuple[tuple[str, float, bool], ...] = (
     (r"^mm|^kg/m\^2$", 1.0, False),
     (r"^m$", 0.001, False),
 )
+_SNOW = re.compile(r"snow[ -]?cover|ndsi|snow depth|^swe\b|snow water equivalent")
+_OF_SNOW = re.compile(r"albedo|density|temperature|melt|evapo|flux|error|quality|flag|fall|days|rate")
+"""What bands show that name snow, and not how much of it there is."""
+
+_FIRES = re.compile(r"^FIRMS$|/(MCD64A1|VNP64A1|FireCCI)")
+"""Datasets whose pixels are masked where nothing burns."""
+
+_MOST_RAIN = 250.0
+"""Millimetres of a day."""
+
 _DAILY_MEANS = re.compile(r"^ECMWF/ERA5_LAND/MONTHLY(_BY_HOUR)?$")
 """Datasets whose sums are means of days: https://confluence.ecmwf.int/display/CKB/ERA5-Land%3A+data+documentation"""
 _ELEVATION = re.compile(r"\belevation|\bdem\b|\bdsm\b|\bdtm\b|\baltitude|terrain height|surface height")
@@ -150,6 +161,7 @@ class BandPlan:
         spacing: see ``Spacing``.
         amount: what a millimetre of rain is, of a day if ``is_daily``, else of all days of an image.
         is_daily: see ``amount``.
+        is_fire: whether it is masked where nothing burns.
         interval: time of an image.
     """
 
@@ -168,6 +180,7 @@ class BandPlan:
     spacing: Spacing = "even"
     amount: float = 1.0
     is_daily: bool = False
+    is_fire: bool = False
     interval: Interval | None = None
 
     @property
@@ -225,9 +238,12 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
     amount, is_daily = _rain_units(band) or (1.0, False)
     if interval is not None and interval.unit in ("minute", "hour") and not is_daily:
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
+    dtype = band.dtype or _dtype(band, low, high)
+    if subject == "rain" and dtype not in _INTEGERS:
+        high = max(high, _most_rain(interval) * amount / band.scale)
     return BandPlan(
         band.name,
-        band.dtype or _dtype(band, low, high),
+        dtype,
         low,
         high,
         subject,
@@ -239,8 +255,15 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         spacing=_spacing(band, low, high) if subject in _SPACED else "even",
         amount=amount,
         is_daily=is_daily or _DAILY_MEANS.match(dataset) is not None,
+        is_fire=_FIRES.search(dataset) is not None,
         interval=interval,
     )
+
+
+def _most_rain(interval: Interval | None) -> float:
+    """Return millimetres that no image exceeds: ranges of records are those of their pictures."""
+    number, unit, _ = interval or Interval(1, "year")
+    return _MOST_RAIN * {"day": number, "month": 12 * number, "year": 50 * number}.get(unit, 1)
 
 
 def _rain_units(band: BandDescription) -> tuple[float, bool] | None:
@@ -368,6 +391,8 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         return "reflectance" if greatest <= _BRIGHTEST else "brightness"
     if least >= 0.0 and _rain_units(band) is not None:
         return "rain"
+    if low >= 0.0 and _SNOW.search(words) is not None and _OF_SNOW.search(words) is None:
+        return "snow"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")
 
 

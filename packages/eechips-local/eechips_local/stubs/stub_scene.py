@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, vegetation
+from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, vegetation, wildfires
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
@@ -77,15 +77,18 @@ class StubScene:
             shown = [land.is_present(plan)[place] for plan in plans] if _has_presence(plans) else None
             return np.stack([land.codes(plan)[place] for plan in plans]), None if shown is None else np.stack(shown)
         up = Upsampler(rect, at)
-        return np.stack([up(land.shares(plan)) for plan in plans]), None
+        shares = np.stack([up(land.shares(plan)) for plan in plans])
+        if not any(plan.is_fire for plan in plans):
+            return shares, None
+        return shares, np.broadcast_to(wildfires.burning(rect, self.when, _days(plans[0])), shares.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """See ``painted_source.PaintedScene``: stored values of shares of the range, or codes as they are."""
         plans = [self.bands[band] for band in bands]
         if not all(plan.is_smooth for plan in plans):
             return values
-        # Many days have no rain at all.
-        least = np.array([0.0 if plan.subject == "rain" else _MARGIN for plan in plans])[:, None, None]
+        # Many days have no rain, and many places no snow.
+        least = np.array([0.0 if plan.subject in ("rain", "snow") else _MARGIN for plan in plans])[:, None, None]
         shares = np.rint(np.clip(values, least, 1.0 - _MARGIN).astype(np.float64) * _STEPS) * (1.0 / _STEPS)
         low = np.array([plan.low for plan in plans])[:, None, None]
         high = np.array([plan.high for plan in plans])[:, None, None]
@@ -97,6 +100,12 @@ class StubScene:
             if plan.spacing == "decades":
                 stored[n] = _in_decades(shares[n], plan.low, plan.high)
         return np.rint(stored) if np.dtype(plans[0].dtype).kind in "iu" else stored
+
+
+def _days(plan: BandPlan) -> int:
+    """Return about how many days an image shows."""
+    number, unit, _ = plan.interval or Interval(1, "year")
+    return number * {"day": 1, "month": 30, "year": 365}.get(unit, 1)
 
 
 def _has_presence(plans: Sequence[BandPlan]) -> bool:
@@ -174,6 +183,7 @@ class _Land:
     def _share_of(self) -> Mapping[str, Callable[[BandPlan], Floats]]:
         return {
             "vegetation": lambda plan: np.clip(0.85 * self._green + 0.15 * self._even(plan.seed), 0.0, 1.0),
+            "snow": lambda plan: self._freezing * (0.9 + 0.1 * self._even(plan.seed)),
             "water": lambda plan: np.clip(0.8 * self._wet + 0.2 * self._even(plan.seed), 0.0, 1.0),
             "settlement": lambda plan: np.clip(0.9 * self._settled + 0.1 * self._even(plan.seed), 0.0, 1.0),
             # Most land reflects less than a half; what is seen from near is not all alike.
@@ -244,6 +254,12 @@ class _Land:
     @cached_property
     def _wet(self) -> Floats:
         return rainfall.soil_moisture(self._rect, self._when)
+
+    @cached_property
+    def _freezing(self) -> Floats:
+        """Share of the ground under snow, as of ERA5-Land."""
+        usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
+        return noise.smoothstep(274.5, 268.0, usual + 2.0 * self._weather)
 
     @cached_property
     def _settled(self) -> Floats:

@@ -1,0 +1,79 @@
+"""Snow, heat and fires of the demo planet have the seasons and regions of the Earth's."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from pyproj import Transformer
+
+from eechips_local.demo import DemoStore, mercator, wildfires
+from eechips_local.demo.mercator import Rect
+from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.pixels.pixel_grid import parse_crs
+from eechips_local.stubs.stub_store import StubStore, open_sources
+
+PAINTED = DemoStore(date(2026, 1, 1))
+STUBS = StubStore(open_sources(None), date(2026, 1, 1), frozenset)
+LAPLAND, MANAUS, YAKUTIA, GREENLAND = (26.0, 66.5), (-60.5, -3.0), (120.0, 62.0), (-42.0, 72.0)
+
+
+def images(collection: str, start: date, days: int) -> list[ImageAsset]:
+    begin = (start - date(1970, 1, 1)) / timedelta(milliseconds=1)
+    asset = PAINTED.get(collection) or STUBS.get(collection)
+    return list(asset.images(Query(start=begin, end=begin + days * 86_400_000.0)))  # type: ignore[union-attr]
+
+
+def around(image: ImageAsset, name: str, place: tuple[float, float], half: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and mask of a square of pixels around a place."""
+    band = {band.name: band for band in image.bands}[name]
+    crs = parse_crs(band.grid.crs)
+    column, row = ~band.grid.transform * Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*place)
+    window = PixelWindow(int(column) - half, int(row) - half, 2 * half + 1, 2 * half + 1)
+    values, valid = band.source.read((band.index,), window, 0)
+    return values[0], valid[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "month", "low", "high"),
+    [(LAPLAND, 2, 60, 100), (LAPLAND, 7, 0, 0), (MANAUS, 1, 0, 0), (YAKUTIA, 1, 60, 100), (GREENLAND, 7, 60, 100)],
+)
+def test_snow_lies_where_and_when_it_is_cold(place: tuple[float, float], month: int, low: int, high: int) -> None:
+    """Snow lasts from October to May in Lapland, and never falls at the Amazon: MOD10A1 of any year."""
+    values, valid = around(images("MODIS/061/MOD10A1", date(2019, month, 15), 1)[0], "NDSI_Snow_Cover", place)
+    assert low <= values[valid].mean() <= high
+
+
+def test_ice_is_no_warmer_than_it_melts() -> None:
+    """The inland ice of Greenland has the temperature 0 degrees at most: Hall et al. (2013), doi:10.1002/grl.50240."""
+    found = [around(image, "LST_Day_1km", GREENLAND) for image in images("MODIS/061/MOD11A2", date(2019, 7, 1), 31)]
+    warmest = max(float(values[valid].max()) * 0.02 for values, valid in found if valid.any())
+    assert warmest < 276.0
+
+
+def share(place: tuple[float, float], month: int) -> float:
+    column, row = int(mercator.x_of(place[0])) >> 10, int(mercator.y_of(place[1])) >> 10
+    return float(wildfires.burning(Rect(1024, column - 100, row - 100, 200, 200), date(2019, month, 1), 30).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "season", "other"),
+    [("Zambia", (28.0, -14.5), 7, 1), ("the north of Australia", (132.0, -14.0), 8, 2), ("Mali", (-5.0, 13.0), 1, 8)],
+)
+def test_savannas_burn_in_their_dry_season(name: str, place: tuple[float, float], season: int, other: int) -> None:
+    """Peaks of burned area: Giglio et al. (2018), doi:10.1016/j.rse.2018.08.005."""
+    assert share(place, season) > 0.01, name
+    assert share(place, season) > 10.0 * share(place, other), name
+
+
+def test_deserts_rain_forests_and_ice_hardly_burn() -> None:
+    assert max(share(place, month) for place in ((10.0, 25.0), MANAUS, GREENLAND) for month in (2, 6)) < 0.002
+
+
+def test_pixels_without_a_fire_are_masked() -> None:
+    """FIRMS has fires, and nothing else: developers.google.com/earth-engine/datasets/catalog/FIRMS."""
+    image = images("FIRMS", date(2019, 7, 15), 1)[0]
+    zambia, ice = (around(image, "T21", place, 60)[1] for place in ((28.0, -14.5), GREENLAND))
+    assert 0.0001 < zambia.mean() < 0.01
+    assert not ice.any()
