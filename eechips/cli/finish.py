@@ -235,8 +235,11 @@ def _summary(done: Run) -> list[str]:
             " paths."
         )
     size = format_bytes(status.bytes)
+    empties = status.dropped + empty
+    none = "No result has data: the dataset may have none at these places, or between these dates"
     return [
         f"{whole:,} of {wanted}{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
+        *([none] if empties and empties == status.total else []),
         *outside,
     ]
 

@@ -84,7 +84,8 @@ class SampleOptions:
         PLACES,
     )
     roi: str | None = field(
-        default=None, metadata=shared.optional_region("the dataset's (Colorado for NAIP); the world with `total`")
+        default=None,
+        metadata=shared.optional_region("the dataset's (Colorado for NAIP); of others, with `total`, the world"),
     )
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
     columns: str | Mapping[str, str] = data_field(

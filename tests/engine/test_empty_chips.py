@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from eechips.cli.finish import _summary
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import run_script
@@ -58,6 +59,7 @@ def test_a_chip_that_is_known_to_be_empty_has_the_same_file_without_a_request(
 ) -> None:
     options = {"file_format": file_format, "types": types}
     fetched, sent = fetch(demo_server, tmp_path / "fetched", **options)
+    assert "No result has data: the dataset may have none" in _summary(fetched)[1]
     made, spared = fetch(demo_server, tmp_path / "made", **options, is_known=True)
     assert (sent, spared) == (1, 0)
     files = [(run.path / run.units["file"][0]).read_bytes() for run in (fetched, made)]
