@@ -36,26 +36,41 @@ def constant_band(number: int, name: str = "constant") -> dict[str, Any]:
     }
 
 
-def _band_of(name: str) -> Callable[[Any], Any]:
-    image = "COPERNICUS/S2/20170412T110621_20170412T111708_T30SUG"
-    return lambda ee: ee.Image(image).select(name).getInfo()["bands"][0]
+@cache
+def _scene(ee: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = ee.Image(f"COPERNICUS/S2/{name}").getInfo()
+    return found
 
 
-def _scene_bands() -> Iterator[Example]:
-    """The bands of a scene of Sentinel-2, of 10, 20 and 60 m."""
-    sizes = {10: "B2 B3 B4 B8 QA10", 20: "B5 B6 B7 B8A B11 B12 QA20", 60: "B1 B9 B10 QA60"}
+def _scene_bands(name: str, crs: str, left: int, top: int, sizes: Mapping[int, str]) -> Iterator[Example]:
+    """The bands of a scene of Sentinel-2, by the edges of their pixels in metres."""
     for size, names in sizes.items():
-        for name in names.split():
+        for band in names.split():
             yield (
-                _band_of(name),
+                lambda ee, band=band: next(each for each in _scene(ee, name)["bands"] if each["id"] == band),
                 {
-                    "id": name,
-                    "data_type": pixel_type("int", 0, 4294967295 if name == "QA20" else 65535),
+                    "id": band,
+                    "data_type": pixel_type("int", 0, 4294967295 if band == "QA20" else 65535),
                     "dimensions": [109_800 // size] * 2,
-                    "crs": "EPSG:32630",
-                    "crs_transform": [size, 0, 300_000, 0, -size, 4_200_000],
+                    "crs": crs,
+                    "crs_transform": [size, 0, left, 0, -size, top],
                 },
             )
+
+
+_SIZES = {10: "B2 B3 B4 B8 QA10", 20: "B5 B6 B7 B8A B11 B12 QA20", 60: "B1 B9 B10 QA60"}
+
+
+def _scene_properties(name: str, **stated: Any) -> Iterator[Example]:
+    """What is known of any scene of the tile: its names, orbit, quality and the sun's irradiance in three bands."""
+    passed = ("FORMAT_CORRECTNESS", "GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY", "SENSOR_QUALITY")
+    same = {
+        **dict.fromkeys(passed, "PASSED"), "DATATAKE_TYPE": "INS-NOBS", "SENSING_ORBIT_DIRECTION": "DESCENDING",
+        "SENSING_ORBIT_NUMBER": 52, "SPACECRAFT_NAME": "Sentinel-2A", "DEGRADED_MSI_DATA_PERCENTAGE": 0,
+        "SOLAR_IRRADIANCE_B10": 367.15, "SOLAR_IRRADIANCE_B11": 245.59, "SOLAR_IRRADIANCE_B12": 85.25,
+    }  # fmt: skip
+    for key, value in {**same, **stated, "system:index": name}.items():
+        yield lambda ee, key=key: _scene(ee, name)["properties"].get(key), value
 
 
 def _stack(ee: Any) -> Any:
@@ -235,7 +250,7 @@ NOTED: dict[str, list[Example]] = {
             constant_band(1), constant_band(120, "constant_1"), constant_band(-1, "constant_2"),
             constant_band(10, "constant_3"),
         ]}),
-        *_scene_bands(),
+        *_scene_bands("20170412T110621_20170412T111708_T30SUG", "EPSG:32630", 300_000, 4_200_000, _SIZES),
         (lambda ee: ee.Image("COPERNICUS/S2/20170412T110621_20170412T111708_T30SUG").select("B4").projection(),
             {"type": "Projection", "crs": "EPSG:32630", "transform": [10, 0, 300000, 0, -10, 4200000]}),
         (lambda ee: ee.Image("COPERNICUS/S2/20170412T110621_20170412T111708_T30SUG").select("B10").projection()
@@ -308,6 +323,14 @@ NOTED: dict[str, list[Example]] = {
         (lambda ee: _corner(ee, is_first=False, axis=1), 1188420),
         (lambda ee: _corner(ee, is_first=False, axis=0), 736530),
         (lambda ee: _corner(ee, is_first=True, axis=1), 1095360),
+    ],
+    "sig-gis/sig-ssl4eo@e55effe:fao_models/tests/data": [
+        *_scene_bands("20180710T125311_20180710T125627_T24KVE", "EPSG:32724", 399_960, 8_000_020, _SIZES),
+        *_scene_bands("20180302T125301_20180302T125304_T24KUF", "EPSG:32724", 300_000, 8_100_040, _SIZES),
+        *_scene_properties("20180710T125311_20180710T125627_T24KVE", MGRS_TILE="24KVE",
+            GRANULE_ID="L1C_T24KVE_A015922_20180710T125627"),
+        *_scene_properties("20180302T125301_20180302T125304_T24KUF", MGRS_TILE="24KUF",
+            GRANULE_ID="L1C_T24KUF_A014063_20180302T125304"),
     ],
     "code 15643366933": [
         (lambda ee: _clipped_cover(ee).getInfo()["id"], "ESA/WorldCover/v100/2020"),
