@@ -151,13 +151,17 @@ def test_thumbnails(ee: Any, stack: Stack, form: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_thumbnail_without_a_size_has_512_pixels(ee: Any) -> None:
+def test_a_thumbnail_without_a_size_has_that_of_its_image(ee: Any) -> None:
+    """It is refused where that is too large (KMarkert/cartoee#4, tylere/AGU2017#1)."""
     image = ee.Image(f"{STACK}/image_1").select("red").visualize(min=0, max=255)
     _, own = picture(requests.get(image.getThumbURL({})).content)
     assert own.shape[1:] == SHAPE
     large = image.resample("bilinear").reproject(CRS, [1, 0, TRANSFORM.c, 0, -1, TRANSFORM.f])
-    _, shrunk = picture(requests.get(large.getThumbURL({})).content)
-    assert max(shrunk.shape[1:]) == 512
+    _, whole = picture(requests.get(large.getThumbURL({})).content)
+    assert max(whole.shape[1:]) > 512
+    for factor, message in ((10, "Pixel grid dimensions"), (3, "Total request size")):
+        with pytest.raises(ee.EEException, match=message):
+            image.reproject(CRS, [1 / factor, 0, TRANSFORM.c, 0, -1 / factor, TRANSFORM.f]).getThumbURL({})
 
 
 def test_downloads(ee: Any, stack: Stack) -> None:

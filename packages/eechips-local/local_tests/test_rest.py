@@ -214,10 +214,10 @@ def test_a_map_of_nothing_is_refused_at_once(ee: Any) -> None:
 
 
 def test_only_the_fields_asked_for(server: Server) -> None:
-    body = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}, "fileFormat": "PNG"}
+    body = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}, "fileFormat": "PNG", "grid": {}}
     url = f"{server.url}/v1/projects/local/thumbnails"
     assert requests.post(url, json=body, params={"fields": "name"}).json().keys() == {"name"}
-    assert requests.post(url, json=body).json().keys() == {"name", "expression", "fileFormat"}
+    assert requests.post(url, json=body).json().keys() == {"name", "expression", "fileFormat", "grid"}
     assert requests.post(url, json=body, params={"fields": "name("}).status_code == 400
     asset = f"{server.url}/v1/projects/earthengine-legacy/assets/{STACK}/image_0"
     found = requests.get(asset, params={"fields": "bands(id,grid/crsCode)"}).json()
@@ -232,7 +232,10 @@ def test_workload_tags(ee: Any, server: Server) -> None:
     body = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
     for tag, status in (("good", 200), ("Not-good", 400), ("a" * 64, 400)):
         urls = {f"{server.url}/v1/projects/local/value:compute": {"json": {**body, "workloadTag": tag}}}
-        urls[f"{server.url}/v1/projects/local/thumbnails"] = {"json": body, "params": {"workloadTag": tag}}
+        urls[f"{server.url}/v1/projects/local/thumbnails"] = {
+            "json": {**body, "grid": {}},
+            "params": {"workloadTag": tag},
+        }
         for url, options in urls.items():
             assert requests.post(url, **options).status_code == status
 

@@ -33,7 +33,7 @@ from eechips_local.protocol.request_errors import InvalidError, LimitError, Type
 from eechips_local.protocol.resources import find_image
 from eechips_local.values.values import Collection, Geometry, Value
 
-# Longest side of a thumbnail for which no size is given.
+# Longest side of the images of an animation for which no size is given.
 _DEFAULT_SIDE = 512
 # Edge of the blocks of large grids, in pixels.
 _BLOCK = 1024
@@ -166,13 +166,21 @@ def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list
 
 
 def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
-    form = _form(request.body, (*PICTURES, *_MEDIA, *_ZIPPED))
-    if form not in PICTURES:
-        image = image_of(Evaluator(request.body["expression"], context).evaluate(), request.body)
+    """``thumbnails:create``: the size is checked at once, as Earth Engine does. Reads no pixel.
+
+    Pictures without a size have that of the image: github.com/KMarkert/cartoee/issues/4 and
+    github.com/tylere/AGU2017/issues/1 show how the service refuses them. Those with a size are checked when they are
+    drawn.
+    """
+    body = request.body
+    form = _form(body, (*PICTURES, *_MEDIA, *_ZIPPED))
+    if form not in PICTURES or not ("grid" in body or _sized(body)):
+        image = image_of(Evaluator(body["expression"], context).evaluate(), body)
+        if form in PICTURES:
+            image = _visualized(image, body.get("visualizationOptions"))
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
-            _check_download(part.bands, _thumbnail_grid(request.body, part), context)
+            _check_download(part.bands, _thumbnail_grid(body, part), context)
     return encode_json({})
 
 
@@ -183,8 +191,6 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
     image = image_of(Evaluator(body["expression"], context).evaluate(), body)
     if form in PICTURES:
         image = _visualized(image, body.get("visualizationOptions"))
-        if "grid" not in body and not _sized(body):
-            image = _shrunk(image)
     if form in _ZIPPED:
         return _archive(body, image, form, context)
     grid = _thumbnail_grid(body, image)

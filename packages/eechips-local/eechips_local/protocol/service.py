@@ -79,7 +79,8 @@ class ResultNames:
         return zlib.decompress(packed), tag
 
 
-# Checks that run when a name is created, to reject invalid requests at once. Pictures are checked when fetched.
+# Checks that run when a name is created, to reject invalid requests at once. Pictures with a size are checked when
+# fetched.
 _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 _FREE = frozenset(
@@ -235,7 +236,9 @@ class Service:
         if tag:
             check_workload_tag(tag)
         checking = _CHECKED.get(kind)
-        if checking is not None and (kind == "maps" or resource.get("fileFormat") not in _UNCHECKED):
+        is_sized = "grid" in resource or b"Image.clipToBoundsAndScale" in content
+        is_picture = kind == "thumbnails" and resource.get("fileFormat") in _UNCHECKED
+        if checking is not None and not (is_picture and is_sized):
             checked = await self.evaluate(request, checking, content)
             if checked.status_code != 200:
                 return checked
