@@ -18,7 +18,7 @@ from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
 from eechips.scripts.network_patches import RequestObserver
-from eechips.scripts.patches import keep_client
+from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.sandbox import Sandbox
 
@@ -87,6 +87,7 @@ class CallExecutor:
         try:
             with (
                 keep_client(),
+                leave_out_signals(),
                 self._sandbox.entered(self._place.cwd),
                 guard_retries(self._may_help, self._observer.pause),
             ):

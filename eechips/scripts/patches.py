@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import multiprocessing.process
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from eechips.scripts import pool_replacement, pools
 from eechips.scripts.call_folder import Call
 from eechips.scripts.pool_replacement import is_hosted
 from eechips.scripts.pools import make_calls
-from eechips.scripts.replaced_names import replace_names
+from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 
 @contextlib.contextmanager
@@ -133,6 +134,32 @@ def end_processes_with_run() -> Iterator[None]:
     util.register_after_fork(block, lambda _: end_with_parent())
     yield
     del block
+
+
+@contextlib.contextmanager
+def leave_out_signals() -> Iterator[None]:
+    """Let threads leave out, inside the block, what only a process's main thread may do with signals.
+
+    Calls of a pool of processes run in a main thread, and may limit their time by ``signal.alarm``; calls of a run
+    do not, and requests of the run have limits of time. The rule: https://docs.python.org/3/library/signal.html
+    """
+
+    def of_main(name: str, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+        original = present_function(signal, name)
+
+        def called(*arguments: Any) -> Any:
+            is_main = threading.current_thread() is threading.main_thread()
+            return (original if is_main else otherwise)(*arguments)
+
+        return stand_in(signal, name, called)
+
+    with replace_names(
+        signal,
+        signal=of_main("signal", lambda number, _: signal.getsignal(number)),
+        alarm=of_main("alarm", lambda _: 0),
+        setitimer=of_main("setitimer", lambda *_: (0.0, 0.0)),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -13,11 +13,12 @@ import concurrent.futures
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from eechips.scripts.call_folder import Call, CallResult
 from eechips.scripts.pool_replacement import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
+from eechips.scripts.serialization import function_name
 
 _as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait
 
@@ -33,9 +34,17 @@ class _Batch:
     def add(self, call: Call, settle: Callable[[CallResult], None]) -> None:
         self._waiting.append((call, settle))
 
-    def flush(self) -> None:
+    def flush(self, functions: Collection[str] | None = None) -> None:
+        """Make the waiting calls, or only those of functions: others may wait for what the script does afterwards.
+
+        A function that writes what others put in a queue ends when the script has their results and says so.
+        """
+        chosen: list[tuple[Call, Callable[[CallResult], None]]] = []
         waiting, self._waiting = self._waiting, []
-        for (_, settle), result in zip(waiting, self.execute([call for call, _ in waiting]), strict=True):
+        for call, settle in waiting:
+            is_chosen = functions is None or function_name(call.function) in functions
+            (chosen if is_chosen else self._waiting).append((call, settle))
+        for (_, settle), result in zip(chosen, self.execute([call for call, _ in chosen]), strict=True):
             settle(result)
 
     def flush_for_callbacks(self) -> None:
@@ -78,6 +87,7 @@ class AsyncResult:
     def __init__(self, batch: _Batch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]) -> None:
         self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
         self._results: list[CallResult] = []
+        self._functions: frozenset[str] = frozenset()
         self._missing = 0
         self._value: Any = None
         self._error: BaseException | None = None
@@ -85,6 +95,7 @@ class AsyncResult:
     def expect(self, calls: Sequence[Call]) -> AsyncResult:
         """Add calls to the batch."""
         self._missing = len(calls)
+        self._functions = frozenset(function_name(call.function) for call in calls)
         for call in calls:
             self._batch.add(call, self._settle)
         if not calls:
@@ -101,7 +112,7 @@ class AsyncResult:
     def wait(self, timeout: float | None = None) -> None:
         """Make the calls unless they are made."""
         if self._missing:
-            self._batch.flush()
+            self._batch.flush(self._functions)
 
     def ready(self) -> bool:
         """Return True: the calls are made first, if necessary."""
@@ -163,7 +174,7 @@ class Pool(Hosted):
         self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None, callback: Any = None,
         error_callback: Any = None,
     ) -> AsyncResult:  # fmt: skip
-        """Return one call, made when any result of the pool is requested, or the pool is joined."""
+        """Return one call, made when a result of its function is requested, or the pool is joined."""
         call = Call(func, tuple(args), dict(kwds or {}))
         return AsyncResult(self._batch, callback, error_callback, lambda values: values[0]).expect([call])
 
@@ -249,9 +260,9 @@ class _Values:
 class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
     """A future whose call is made when its result is requested."""
 
-    def __init__(self, batch: _Batch) -> None:
+    def __init__(self, batch: _Batch, function: str) -> None:
         super().__init__()
-        self._batch = batch
+        self.batch, self.function = batch, function
 
     def settle(self, result: CallResult) -> None:
         if result.error is not None:
@@ -261,7 +272,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
 
     def force(self) -> None:
         if not super().done():
-            self._batch.flush()
+            self.batch.flush({self.function})
 
     def result(self, timeout: float | None = None) -> Any:
         self.force()
@@ -283,7 +294,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         super().add_done_callback(fn)
         with contextlib.suppress(RuntimeError):  # no loop is running
             loop = asyncio.get_running_loop()
-            loop.call_soon(self._batch.flush_for_callbacks)
+            loop.call_soon(self.batch.flush_for_callbacks)
 
 
 class _Executor(Hosted):
@@ -303,8 +314,8 @@ class _Executor(Hosted):
         self._max_workers = max_workers or os.cpu_count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
-        """Return a call, made when any result of the executor is requested, or it is shut down."""
-        future = _Future(self._batch)
+        """Return a call, made when a result of its function is requested, or the executor is shut down."""
+        future = _Future(self._batch, function_name(fn))
         self._batch.add(Call(fn, args, kwargs), future.settle)
         return future
 
@@ -366,8 +377,12 @@ def pool_of_context(
 
 
 def _forced(futures: Iterable[Any]) -> list[Any]:
+    """Return futures after their calls are made, those of one executor at once."""
     all_futures = list(futures)
+    functions: dict[_Batch, set[str]] = {}
     for future in all_futures:
         if isinstance(future, _Future):
-            future.force()
+            functions.setdefault(future.batch, set()).add(future.function)
+    for batch, names in functions.items():
+        batch.flush(names)
     return all_futures

@@ -16,7 +16,7 @@ from typing import Any
 _ORIGINAL, _FUNCTION = "_eechips_original", "_eechips_function"
 _PACKAGE = __name__.rpartition(".")[0] + "."
 _MISSING = object()
-_PUBLIC = {"posix": "os", "nt": "os", "_io": "io"}
+_PUBLIC = {"posix": "os", "nt": "os", "_io": "io", "_signal": "signal"}
 """Modules by those in C that they have their functions from."""
 
 

@@ -29,7 +29,13 @@ from eechips.recipe import canonical_json, hash_code
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
-from eechips.scripts.patches import await_threads, end_processes_with_run, keep_client, replace_pools
+from eechips.scripts.patches import (
+    await_threads,
+    end_processes_with_run,
+    keep_client,
+    leave_out_signals,
+    replace_pools,
+)
 from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox, named_inputs
@@ -104,7 +110,7 @@ class ScriptRecipe:
         sandbox = Sandbox(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, sandbox)
         try:
-            with keep_client(), replace_pools(host), sandbox.entered(), self._as_main() as main:
+            with keep_client(), leave_out_signals(), replace_pools(host), sandbox.entered(), self._as_main() as main:
                 with end_processes_with_run(), await_threads():
                     self._execute(main, host)
                 with sandbox.suspended():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import functools
 import importlib
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import ModuleType
@@ -21,10 +26,10 @@ from requests.adapters import HTTPAdapter
 
 import eechips
 from eechips.scripts.call_folder import Call, CallResult
-from eechips.scripts.patches import keep_client, replace_pools
+from eechips.scripts.patches import keep_client, leave_out_signals, replace_pools
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox
-from eechips.scripts.serialization import deserialize, serialize
+from eechips.scripts.serialization import deserialize, function_name, serialize
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 from tests.support.engine_service import Service
@@ -37,6 +42,7 @@ NAMES = (
     "retry.retry", "tqdm.tqdm", "multiprocessing.pool.Pool", "multiprocessing.pool.ThreadPool",
     "multiprocessing.dummy.Pool", "concurrent.futures.ProcessPoolExecutor",
     "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.as_completed", "concurrent.futures.wait",
+    "signal.signal", "signal.alarm", "signal.setitimer",
 )  # fmt: skip
 
 
@@ -49,10 +55,23 @@ class NoHost:
         raise AssertionError(calls)
 
 
+class Makes(NoHost):
+    """A host that makes calls in this process, and notes the names of their functions."""
+
+    def __init__(self) -> None:
+        self.made: list[list[str]] = []
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
+        self.made.append([function_name(call.function) for call in calls])
+        return [CallResult(call.function(*call.arguments)) for call in calls]
+
+
 @contextlib.contextmanager
 def replaced(folder: Path) -> Iterator[None]:
     """All names are replaced, as while a script runs."""
-    with keep_client(), replace_pools(NoHost()), Sandbox(folder, ()).entered(), guard_retries():
+    with keep_client(), leave_out_signals(), replace_pools(NoHost()), Sandbox(folder, ()).entered(), guard_retries():
         yield
 
 
@@ -99,6 +118,56 @@ def test_every_replaced_name_is_the_original_afterwards(tmp_path: Path) -> None:
     with replaced(tmp_path):
         pass
     assert {name: bound(name) for name in NAMES} == before
+
+
+@pytest.mark.parametrize("kind", ["pool", "executor", "as_completed"])
+def test_a_call_that_awaits_what_the_script_does_is_made_after_those_whose_results_it_needs(kind: str) -> None:
+    """One process writes what the others put in a queue until the script, which has their results, says so."""
+    queue: list[str] = []
+
+    def listener() -> list[str]:
+        assert queue[-1] == "stop"
+        return queue
+
+    def worker(n: int) -> None:
+        queue.append(str(n))
+
+    host = Makes()
+    with replace_pools(host):
+        if kind == "pool":
+            pool = multiprocessing.Pool(2)
+            written = pool.apply_async(listener)
+            for result in [pool.apply_async(worker, (n,)) for n in range(3)]:
+                result.get()
+            queue.append("stop")
+            pool.close()
+            pool.join()
+            found = written.get()
+        else:
+            executor = concurrent.futures.ProcessPoolExecutor(2)
+            future = executor.submit(listener)
+            futures = [executor.submit(functools.partial(worker, n)) for n in range(3)]
+            for done in concurrent.futures.as_completed(futures) if kind == "as_completed" else futures:
+                done.result()
+            queue.append("stop")
+            found = future.result()
+    assert found == ["0", "1", "2", "stop"]
+    assert host.made == [["worker"] * 3, ["listener"]]
+
+
+def test_threads_leave_out_what_only_the_main_thread_may_do_with_signals() -> None:
+    """A call that limits its time by an alarm runs, as in the main thread of a worker of multiprocessing."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def limited() -> list[Any]:
+        set_before = signal.signal(signal.SIGALRM, lambda *_: None)
+        return [set_before, signal.alarm(100), signal.setitimer(signal.ITIMER_REAL, 100), signal.alarm(0)]
+
+    with leave_out_signals(), ThreadPoolExecutor(1) as executor:
+        assert executor.submit(limited).result() == [before, 0, (0.0, 0.0), 0]
+        assert signal.getsignal(signal.SIGALRM) is before
+        assert signal.setitimer(signal.ITIMER_VIRTUAL, 100) == (0.0, 0.0)
+        assert signal.setitimer(signal.ITIMER_VIRTUAL, 0)[0] > 0
 
 
 @pytest.mark.parametrize("record", ["helper/__init__.py,sha256=x,1\n", "other.py,,\n", None])
