@@ -78,7 +78,7 @@ class ServedArchives:
         """Return the archives of a server; none of a service that has no such control.
 
         Raises:
-            ConfigurationError: if an archive does not answer that is asked for its datasets.
+            ConfigurationError: if the server, or an archive that is asked for its datasets, does not respond.
         """
         try:
             response = send_control(url, "_archives")
@@ -86,6 +86,8 @@ class ServedArchives:
             if error.status >= 500:
                 raise ConfigurationError(f"the open archive cannot be read: {error}") from error
             return cls(url, ())  # another service
+        except OSError as error:
+            raise ConfigurationError(f"cannot reach {url}: {error}") from error
         except ValueError:
             return cls(url, ())
         listed = response.get("archives") if isinstance(response, dict) else None

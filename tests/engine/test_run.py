@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eechips.engine.archive_provenance import ServedArchives
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
@@ -311,6 +313,17 @@ def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> N
 def test_an_unreachable_endpoint_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot reach http://127.0.0.1:9"):
         run_chips(tmp_path, "http://127.0.0.1:9")
+
+
+def test_a_local_server_that_ends_connections_is_a_configuration_error() -> None:
+    """As one that takes longer than a minute to respond, for which the same exception of Python is raised: OSError."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: server.accept()[0].close())
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigurationError, match=f"cannot reach {url}: "):
+            ServedArchives.ask(url)
+        thread.join()
 
 
 def test_another_kind_of_server_is_a_configuration_error(service: Service, tmp_path: Path) -> None:
