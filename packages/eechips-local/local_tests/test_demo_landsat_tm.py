@@ -93,3 +93,19 @@ def test_flags_agree_and_none_is_of_cirrus(demo_ee: Any) -> None:
             clouds.append(((quality >> 3) & 1).mean())
     assert max(clouds) > 0.0
     assert min(clouds) < 1.0
+
+
+@pytest.mark.parametrize(("craft", "brightest"), [("LT05", 0.306), ("LE07", 0.301)])
+def test_clouds_saturate_the_blue_band_and_its_flag(demo_ee: Any, craft: str, brightest: float) -> None:
+    """QA_RADSAT has bit 0 where band 1 is 255; scripts take only pixels where it is 0."""
+    ee = demo_ee
+    raw = scenes(ee, f"{craft}/C02/T1", 2005).sort("CLOUD_COVER", False).first()
+    wide = {
+        **GRID, "affineTransform": {"scaleX": 600, "scaleY": -600, "translateX": 476_415, "translateY": 4_430_415},
+    }  # fmt: skip
+    found = pixels(ee, raw.select(["B1", "B4", "QA_RADSAT"]), wide)
+    flagged, full = found["QA_RADSAT"].astype(int) & 1 == 1, found["B1"] == 255
+    assert flagged.any()
+    # The band is read between cells, flags in one.
+    assert np.mean(flagged == full) > 0.97
+    assert raw.get("REFLECTANCE_MULT_BAND_1").getInfo() == pytest.approx(brightest / 255.0)

@@ -50,8 +50,18 @@ _SCANS, _WIDEST = 960.0, 420.0
 """Metres of two scans along the track, and of the gap between them at the edge of the swath."""
 
 _MAXIMUM = 255.0
-_STEP = 0.9 / _MAXIMUM
-"""Reflectance, times the sine of the sun's elevation, of one step of a raw number."""
+_TM = {"B1": 0.306, "B2": 0.638, "B3": 0.540, "B4": 0.673, "B5": 0.431, "B7": 0.621}
+_BRIGHTEST: Mapping[int, Mapping[str, float]] = {
+    4: _TM,
+    5: _TM,
+    7: {"B1": 0.301, "B2": 0.341, "B3": 0.313, "B4": 0.729, "B5": 0.423, "B7": 0.400, "B8": 0.561},
+}
+"""Reflectance, times the sine of the sun's elevation, at which bands are saturated, as over clouds and snow.
+
+That is pi times the greatest radiance by the irradiance of the sun: Chander, Markham and Helder 2009; of Landsat 7 in
+high gain, but for the bands 4 and 8.
+"""
+
 
 # Radiance of one step of the thermal band, and of zero; usual ones.
 _THERMAL_SLOPE, _THERMAL_INTERCEPT = 0.055, 1.2
@@ -124,10 +134,14 @@ class ThematicOverpass:
         """See ``painted_source.PaintedScene``: stored values of the surface; reflectances and kelvins above it."""
         names = [self.names[band] for band in bands]
         below = [_surface_band(name) for name in names]
-        known = paint_surface(self.surface, rect, below)
+        measured = [source for source, _ in _REFLECTIVE.values()] if "QA_RADSAT" in names else []
+        known = paint_surface(self.surface, rect, [*below, *measured])
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
-            values[n] = self._constant(name) if source is None else self._value(name, known[source])
+            if name == "QA_RADSAT":
+                values[n] = self._saturation(known)
+            else:
+                values[n] = self._constant(name) if source is None else self._value(name, known[source])
         if self.gaps is None:
             return values, None
         return values, np.broadcast_to(_is_scanned(self.gaps, rect), values.shape)
@@ -145,8 +159,19 @@ class ThematicOverpass:
             return below
         if name.startswith("B6"):
             return below * np.float32(0.00341802) + np.float32(148.0)
-        haze = np.float32((_PANCHROMATIC if name == "B8" else _REFLECTIVE[int(name[1])])[1])
-        return (below * np.float32(2.75e-5) - np.float32(0.2)) * (1 - haze) + haze
+        return _at_top(below, (_PANCHROMATIC if name == "B8" else _REFLECTIVE[int(name[1])])[1])
+
+    def _saturation(self, known: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.int64]:
+        """Return QA_RADSAT: bit 0 is set where band 1 is saturated, and so on.
+
+        https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LT05_C02_T1_L2
+        """
+        sine = np.float32(math.sin(math.radians(self.elevation)))
+        flags = np.zeros(next(iter(known.values())).shape, dtype=np.int64)
+        for number, (source, haze) in _REFLECTIVE.items():
+            limit = _BRIGHTEST[self.satellite][f"B{number}"]
+            flags |= (_at_top(known[source], haze) * sine >= limit).astype(np.int64) << (number - 1)
+        return flags
 
     def _constant(self, name: str) -> float:
         angles = {
@@ -170,11 +195,18 @@ class ThematicOverpass:
                 kelvin = k2 / np.log1p(k1 / (stored * _THERMAL_SLOPE + _THERMAL_INTERCEPT))
                 result[n] = stored if self.level == "raw" else kelvin
             elif name.startswith("B"):
-                stored = np.clip(np.rint(value * sine / _STEP), 1, _MAXIMUM)
-                result[n] = stored if self.level == "raw" else stored * (_STEP / sine)
+                step = _BRIGHTEST[self.satellite][name] / _MAXIMUM
+                stored = np.clip(np.rint(value * sine / step), 1, _MAXIMUM)
+                result[n] = stored if self.level == "raw" else stored * (step / sine)
             else:
                 result[n] = np.rint(value)
         return result
+
+
+def _at_top(stored: npt.NDArray[np.float32], haze: float) -> npt.NDArray[np.float32]:
+    """Return the reflectance above the atmosphere of a stored one of the surface."""
+    air = np.float32(haze)
+    return (stored * np.float32(2.75e-5) - np.float32(0.2)) * (1 - air) + air
 
 
 def _stored(name: str, level: Level) -> tuple[str, bool]:
@@ -271,7 +303,8 @@ class ThematicLandsat(Landsat):
                 calibration[f"RADIANCE_ADD_BAND_{number}"] = _THERMAL_INTERCEPT
             else:
                 calibration |= {f"RADIANCE_MULT_BAND_{number}": 0.7, f"RADIANCE_ADD_BAND_{number}": -2.0}
-                calibration |= {f"REFLECTANCE_MULT_BAND_{number}": _STEP, f"REFLECTANCE_ADD_BAND_{number}": 0.0}
+                step = _BRIGHTEST[self.number][name] / _MAXIMUM
+                calibration |= {f"REFLECTANCE_MULT_BAND_{number}": step, f"REFLECTANCE_ADD_BAND_{number}": 0.0}
         return calibration
 
 
