@@ -60,6 +60,8 @@ _SAMPLE = 3
 """Units that are planned for an estimate, or whose results a recipe of the user describes."""
 _DESCRIBED = 32
 """Units of a whole plan whose results are described: some may have no data, as the winter months of composites."""
+_ROUNDING = 1e-6
+"""More than the error of a sum of shares, which makes 40 requests 40.00000000000001."""
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
 USUAL_IN_FLIGHT = 40
@@ -234,8 +236,8 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
         requests=requests,
         bytes=None if ends is None else round(ends[1]),
         seconds=plan.planning.seconds + seconds,
-        least_requests=max(math.floor(least), min(1, requests)),
-        most_requests=math.ceil(most),
+        least_requests=max(math.floor(least + _ROUNDING), min(1, requests)),
+        most_requests=math.ceil(most - _ROUNDING),
         planning=plan.planning,
         compute=compute,
         compute_source=source,

@@ -278,6 +278,7 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
     except ValueError:
         pass  # reported below, with the output of the server
     reason = last_error(errors) or f"no answer within {_START_TIMEOUT:g} s"
+    reason = reason.partition(".run_server: error: ")[2] or reason  # argparse begins with the name of the program
     if "ModuleNotFoundError" in reason:
         reason += " (install the extra: pip install 'eechips[local]')"
     raise ConfigurationError(f"the local Earth Engine did not start: {reason}")

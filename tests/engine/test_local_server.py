@@ -158,6 +158,13 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
+def test_an_archive_that_is_unknown_is_named_without_the_program_that_says_so() -> None:
+    message = r"did not start: --archive: 'erth-search' is no archive\. Did you mean earth-search\?"
+    with pytest.raises(ConfigurationError, match=message), local_earth_engine(archive="erth-search"):
+        pass
+
+
+@pytest.mark.slow
 def test_the_client_of_a_local_earth_engine_needs_no_other_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would fetch a list of deprecated assets from Google, whenever it is initialised."""
     ee.Reset()
