@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -133,3 +135,23 @@ def test_checksums_are_computed_once_for_a_state_of_a_file(
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(StorageError, match="has changed"):
         list(samples(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["holes", "link"])
+def test_a_member_that_claims_other_content_than_its_own_is_refused(kind: str, run: Run, tmp_path: Path) -> None:
+    """A file of 512 bytes with holes can claim 64 GiB: https://www.gnu.org/software/tar/manual/html_node/PAX-1.html."""
+    index = eechips.pack(run, "webdataset", out=tmp_path)
+    (stored,) = index.shards
+    path = tmp_path / stored.files[0].name
+    member = tarfile.TarInfo("a.png")
+    if kind == "link":
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    else:
+        member.size = 512
+        sizes = {"major": "1", "minor": "0", "name": "a.png", "realsize": str(1 << 36)}
+        member.pax_headers = {f"GNU.sparse.{name}": value for name, value in sizes.items()}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member, None if kind == "link" else io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
+    changed = replace(stored, files=(replace(stored.files[0], bytes=path.stat().st_size),))
+    with pytest.raises(StorageError, match=r"is damaged: a\.png is no plain file"):
+        list(shard_reader.read_shard(tmp_path, index.format, changed))

@@ -61,11 +61,17 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """Yield the samples of a shard."""
+    """Yield the samples of a shard.
+
+    Raises:
+        ValueError: if a member is no plain file: one with holes can claim any size.
+    """
     files: dict[str, bytes] = {}
     with tarfile.open(folder / f"{shard.stem}{SUFFIX}", mode="r:") as tar:
         for member in tar:
             identifier, _, extension = member.name.partition(".")
+            if not member.isreg() or member.issparse():
+                raise ValueError(f"{member.name:.100} is no plain file")
             source = tar.extractfile(member)
             files[extension] = source.read() if source is not None else b""
             if extension != _METADATA:
