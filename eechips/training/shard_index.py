@@ -259,6 +259,11 @@ def read_index(folder: str | Path) -> PackIndex:
         wrong = [name for name, kind in _KINDS.items() if not isinstance(value[name], kind)]
         if wrong or not all(_is_count(value[name]) for name in ("shard_count", "shard_bytes", "samples")):
             raise ValueError(f"{', '.join(wrong) or 'a number'} is of another type")
+        if any(isinstance(field_value, (list, dict)) for values in value["fields"].values() for field_value in values):
+            raise ValueError("a field has values of other types")
+        count = sum(stored.shard.count for stored in value["shards"])
+        if count != value["samples"]:
+            raise ValueError(f"its shards have {count:,} samples instead of {value['samples']:,}")
         return PackIndex(**value)
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no complete pack: {INDEX_NAME} is missing (eechips pack writes it)") from None

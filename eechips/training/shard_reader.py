@@ -92,6 +92,9 @@ def _states(folder: Path, stored: StoredShard) -> tuple[_FileState, ...]:
     return tuple(states)
 
 
+_LISTS = ("bands", "transform", "frames", "sources", "dates")  # of a layer, in the metadata of a sample
+
+
 def _check(entry: PackEntry) -> None:
     """Compare a sample with its metadata.
 
@@ -101,6 +104,13 @@ def _check(entry: PackEntry) -> None:
     known = entry.known
     if known["id"] != entry.id:
         raise ValueError(f"sample {entry.id} has the metadata of {known['id']}")
+    if not isinstance(known["unit"], dict):
+        raise ValueError(f"the metadata of sample {entry.id} have no unit")
+    for layer, facts in known["layers"].items():
+        wrong = [name for name in _LISTS if not isinstance(facts.get(name), (list, type(None)))]
+        corners = facts.get("transform") or [0.0] * 6
+        if wrong or len(corners) != 6 or not all(isinstance(number, (int, float)) for number in corners):
+            raise ValueError(f"{', '.join(wrong) or 'transform'} of {layer} of sample {entry.id} is of another type")
     for layer, content in entry.layers.items():
         if (
             isinstance(content, FileContent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import eechips
-from eechips.errors import StorageError
+from eechips.errors import StorageError, UsageError
 from eechips.manifest import Run
 from eechips.training import shard_reader
 from eechips.training.shard_index import FileContent, read_index
@@ -155,3 +156,29 @@ def test_a_member_that_claims_other_content_than_its_own_is_refused(kind: str, r
     changed = replace(stored, files=(replace(stored.files[0], bytes=path.stat().st_size),))
     with pytest.raises(StorageError, match=r"is damaged: a\.png is no plain file"):
         list(shard_reader.read_shard(tmp_path, index.format, changed))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("unit", 5), ("transform", [1]), ("transform", ["x"] * 6), ("bands", 5), ("frames", "x")]
+)
+def test_metadata_of_other_types_are_refused(place: str, value: object, run: Run, tmp_path: Path) -> None:
+    index = eechips.pack(run, "webdataset", out=tmp_path)
+    entry = next(shard_reader.read_shard(tmp_path, index.format, index.shards[0]))
+    known = json.loads(entry.metadata)
+    (known if place == "unit" else known["layers"]["S2"])[place] = value
+    with pytest.raises(ValueError, match=r"of another type|no unit"):
+        shard_reader._check(replace(entry, metadata=json.dumps(known)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"shards": []}, "its shards have 0 samples instead of 6"), ({"fields": {"class": [[1]]}}, "a field has values")],
+)
+def test_an_index_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], reason: str, run: Run, tmp_path: Path
+) -> None:
+    eechips.pack(run, "webdataset", out=tmp_path)
+    path = tmp_path / "shards.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UsageError, match=reason):
+        read_index(tmp_path)
