@@ -90,9 +90,13 @@ def _sum(rect: Rect, days: list[date]) -> Floats:
     amount = usual(rect, month.month)
     # Years differ, those of dry places most.
     amount = amount * np.clip(1.0 + 0.5 * climate.weather(rect, month, (20, 18)), 0.2, 2.0)
+    whole_month = float((next_month - month).days)
+    octaves = climate.cloud_octaves(rect.pitch, _FINEST)
+    if not octaves:
+        # No cloud shows in pixels so large: each day is as the others.
+        return amount * (len(days) / whole_month)
     share = np.clip(_MOST_WET * amount / (amount + _HALF), _SHARES[0], _SHARES[-1])
     limit, excess = (np.interp(share, _SHARES, values) for values in (_LIMITS, _EXCESS))
-    octaves = climate.cloud_octaves(rect.pitch, _FINEST)
     waves = noise.gradient(
         rect.x[None, :],
         rect.y[:, None],
@@ -104,5 +108,5 @@ def _sum(rect: Rect, days: list[date]) -> Floats:
     whole = climate.cloud_octaves(1, _FINEST)
     shown = sum(strength * strength for _, strength in octaves) / sum(strength * strength for _, strength in whole)
     over = np.maximum(0.0, fields * (1.0 / (_DEVIATION * np.sqrt(shown))) - limit).sum(axis=0)
-    result: Floats = over * amount / (excess * float((next_month - month).days))
+    result: Floats = over * amount / (excess * whole_month)
     return result
