@@ -466,8 +466,9 @@ def test_a_body_that_uses_a_value_often_is_followed_once(demo_ee: Any) -> None:
         return image
 
     images = demo_ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(demo_ee.Geometry.Point(-105, 40))
-    found = images.map(differences).filterDate("2022-06-01", "2022-06-10").first()
-    assert found.bandNames().size().getInfo() == images.first().bandNames().size().getInfo() + 40
+    june = "2022-06-01", "2022-06-10"
+    found, before = images.map(differences).filterDate(*june).first(), images.filterDate(*june).first()
+    assert found.bandNames().size().getInfo() == before.bandNames().size().getInfo() + 40
 
 
 def test_a_filter_on_names_of_bands_sees_those_that_are_combined(demo_ee: Any) -> None:
