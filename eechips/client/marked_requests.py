@@ -1,9 +1,9 @@
 """Mark requests for values and features, so that the response to another request is noticed.
 
 Neither has a name: a proxy or cache that exchanges the responses to two requests, whose URLs are the same, would give a
-plan the number of images in place of a date. A marked request computes the list of a digest of the expression and the
-value, or features with the digest as a property. The expressions are those of ``ee.List(["…", value])`` and
-``features.map(lambda feature: feature.set("…", "…"))``
+plan the number of images in place of a date, or a region the values of another. A marked request computes the list of a
+digest of the expression and the value, or features with the digest as a property. The expressions are those of
+``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
 Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
@@ -25,6 +25,7 @@ _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
 _PROPERTY = "eechips:mark"
 _OBJECT = re.compile(rb'\{"result":\s*\{')
+_FEATURE = re.compile(rb'"type":\s*"Feature"')  # not within a text of JSON, in which quotes follow a backslash
 _DIGITS = 16
 
 
@@ -41,9 +42,9 @@ class MarkedRequest:
     mark: str
 
     @classmethod
-    def of(cls, request: HttpRequest) -> MarkedRequest | None:
-        """Mark a request; None if it is for neither a value nor features, or has no expression to mark."""
-        if service_method(request.url) not in (_VALUE, _FEATURES):
+    def of(cls, request: HttpRequest, *, is_planning: bool) -> MarkedRequest | None:
+        """Mark a request for features, or while planning for a value; None for others, or without an expression."""
+        if service_method(request.url) not in ((_VALUE, _FEATURES) if is_planning else (_FEATURES,)):
             return None
         try:
             body = json.loads(request.text)
@@ -97,6 +98,10 @@ class MarkedRequest:
 
     def _features(self, body: bytes) -> bytes | None:
         """Return a page without the marks of its features; None if one has none."""
+        own = b'"' + _PROPERTY.encode() + rb'":\s*"' + self.mark.encode() + b'"'
+        rest, count = re.subn(rb",\s*" + own + b"|" + own + rb"\s*,?", b"", body)
+        if count == len(_FEATURE.findall(body)) and _PROPERTY.encode() not in rest:
+            return rest  # in a tenth of the time of parsing and writing a page
         content = json.loads(body)
         try:
             marks = [feature["properties"].pop(_PROPERTY) for feature in content.get("features") or ()]
@@ -107,8 +112,8 @@ class MarkedRequest:
 
 def _exchanged(response: HttpResponse) -> ValidationError:
     return ValidationError(
-        "the response to another request came back while planning: a cache or proxy between this machine and Earth"
-        " Engine exchanges responses. Send the requests past it",
+        "the response to another request came back: a cache or proxy between this machine and Earth Engine"
+        " exchanges responses. Send the requests past it",
         status=response.status,
     )
 

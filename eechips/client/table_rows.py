@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,8 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         size: features per request, at most.
 
     Raises:
-        ValidationError: if the pages have no end, since a token repeats, or a page repeats a feature of an earlier one.
+        ValidationError: if the pages have no end, since a token repeats, a page repeats a feature of an earlier one, or
+            the only page is empty and the collection is not.
         ee.EEException: if the service refuses the expression.
     """
     import ee
@@ -193,6 +195,8 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         if not isinstance(page, dict):
             raise ValidationError("no table came back")
         features, following = list(page.get("features", ())), page.get("nextPageToken")
+        if not features and token is None and following is None:
+            _confirm_empty(source)
         # A recipe's collection may repeat features (``toList`` and back), but hardly on different pages only.
         by_id = {feature.get("id"): feature for feature in features}
         if size > 1 and None not in by_id and len(by_id) == len(features):
@@ -204,6 +208,23 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         return features, following
 
     return follow_pages(request, "the table")
+
+
+def _confirm_empty(source: ee.FeatureCollection) -> None:
+    """Ask for the size of a collection: an empty page has no mark that shows to which request it belongs.
+
+    Raises:
+        ValidationError: if it has features.
+    """
+    import ee
+
+    name = hashlib.sha256(source.serialize().encode()).hexdigest()[:16]
+    answer = ee.List([name, source.size()]).getInfo()
+    if answer != [name, 0]:
+        raise ValidationError(
+            "an empty table came back, and its size is not 0: a cache or proxy between this machine and Earth Engine"
+            " exchanges responses. Send the requests past it"
+        )
 
 
 def repeated_keys(keys: Iterable[Any]) -> list[Any]:

@@ -307,7 +307,7 @@ class Transport:
         if known is not None:
             return httplib2.Response({"status": "200", "content-type": "application/json"}), known
         accept = self._local.mode.accept
-        marked = None if cache is None else MarkedRequest.of(request)  # what is kept must be of this request
+        marked = MarkedRequest.of(request, is_planning=cache is not None)
 
         def send(sent: HttpRequest, number: int) -> HttpResponse:
             response = self._send(sent, number)

@@ -94,8 +94,9 @@ def test_features_that_a_collection_repeats_are_kept(shared_service: Service) ->
 
     def draw(asked: Page, page: Page) -> Page:
         first = int(asked.get("pageToken", 0))
-        drawn = [{"id": str(n % 700), "properties": {"row": n % 700}} for n in range(first, min(first + 1000, 2500))]
-        return {**page, "features": drawn}
+        rows = [n % 700 for n in range(first, min(first + 1000, 2500))]
+        drawn = zip(rows, page["features"], strict=True)
+        return {**page, "features": [f | {"id": str(n), "properties": f["properties"] | {"row": n}} for n, f in drawn]}
 
     with altered_pages(shared_service, draw) as fetcher:
         assert read_rows(fetcher) == [n % 700 for n in range(2500)]

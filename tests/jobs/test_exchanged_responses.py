@@ -65,17 +65,37 @@ def read_errors(run: eechips.Run) -> list[str]:
 def test_a_series_with_the_rows_of_another_region_is_an_error(stack_server: Server, tmp_path: Path) -> None:
     tables: list[dict[str, Any]] = []
 
-    def send_first(table: dict[str, Any]) -> dict[str, Any]:
+    def send_rows_of_first(table: dict[str, Any]) -> dict[str, Any]:
         tables.append(table)
-        return tables[0]
+        (mark,) = {feature["properties"]["eechips:mark"] for feature in table["features"]}
+        rows = [{**row, "properties": {**row["properties"], "eechips:mark": mark}} for row in tables[0]["features"]]
+        return {**table, "features": rows}
 
-    run = fetch(stack_server, tmp_path, send_first)
+    run = fetch(stack_server, tmp_path, send_rows_of_first)
     assert sorted(run.units["state"]) == ["done", "failed_transient"]
     (error,) = read_errors(run)
     assert error.startswith("the response has rows of region ")
     (file,) = run.units["file"].dropna()
     (region,) = run.units.loc[run.units["state"] == "done", "unit"]
     assert set(pd.read_csv(run.path / file)["name"]) == {region["region"]}
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+@pytest.mark.parametrize("options", [{}, pytest.param({"output": "one"}, marks=pytest.mark.slow), {"of_points": True}])
+def test_the_table_of_another_request_is_an_error(
+    stack_server: Server, tmp_path: Path, options: dict[str, Any], is_empty: bool
+) -> None:
+    """Rows of a group of regions, or of points, have numbers that other requests have, too."""
+
+    def send_other(table: dict[str, Any]) -> dict[str, Any]:
+        for feature in table["features"]:
+            feature["properties"]["eechips:mark"] = "0123456789abcdef"
+        return {**table, "features": []} if is_empty else table
+
+    run = fetch(stack_server, tmp_path, send_other, **options)
+    assert set(run.units["state"]) == {"failed_transient"}
+    (error,) = set(read_errors(run))
+    assert error.startswith("an empty table came back" if is_empty else "the response to another request came back")
 
 
 def repeat_first(table: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +150,7 @@ def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_ser
     options: dict[str, Any] = {"points": str(tmp_path / "places.csv"), "bands": ["red"], "size": 64, "quiet": True}
     with altering_front(stack_server.url, send_first) as url:
         service: dict[str, Any] = {"endpoint": url, "rate": None, "retries": 0, "executor": "threads"}
-        with pytest.raises(ValidationError, match="the response to another request came back while planning"):
+        with pytest.raises(ValidationError, match="the response to another request came back"):
             eechips.sample(dataset=STACK, out=tmp_path / "out", **options, **service)
     run = eechips.sample(  # what came back is not kept for it
         dataset=STACK, out=tmp_path / "out", **options, **{**service, "endpoint": stack_server.url}
@@ -158,7 +178,7 @@ def test_features_of_a_plan_that_belong_to_another_request_are_an_error(stack_se
 
     with altering_front(stack_server.url, send_first) as url:
         assert plan(url, "2020-02-01") == 2
-        with pytest.raises(ValidationError, match="the response to another request came back while planning"):
+        with pytest.raises(ValidationError, match="the response to another request came back"):
             plan(url, "2020-04-01")
     assert len(kept) == 2
     assert plan(stack_server.url, "2020-04-01") == 6
@@ -176,7 +196,7 @@ def test_a_value_in_place_of_a_collection_that_a_plan_reads_is_an_error(stack_se
 
     with (
         altering_front(stack_server.url, send_first) as url,
-        pytest.raises(ValidationError, match="the response to another request came back while planning"),
+        pytest.raises(ValidationError, match="the response to another request came back"),
     ):
         eechips.features(
             TABLE, out=tmp_path / "out", endpoint=url, rate=None, retries=0, executor="threads", quiet=True

@@ -115,6 +115,17 @@ def constant_of(body: dict[str, Any]) -> int:
     return int(found.group(1)) if found else 0
 
 
+def set_properties(body: dict[str, Any]) -> dict[str, str]:
+    """The constant texts that an expression sets as properties of features."""
+    calls = [value.get("functionInvocationValue", {}) for value in body["expression"]["values"].values()]
+    sets = [call["arguments"] for call in calls if call.get("functionName") == "Element.set"]
+    return {
+        call["key"]["constantValue"]: call["value"]["constantValue"]
+        for call in sets
+        if "constantValue" in call["value"]
+    }
+
+
 def picture(constant: int, width: int, height: int) -> Any:
     """The pixels of a constant's picture: uint8, (3, height, width), smooth, different for every constant."""
     rows, columns = np.mgrid[0:height, 0:width]
@@ -278,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, {"Content-Type": "application/octet-stream"}, content
 
     def _features(self, asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        constant = constant_of(asked)
+        constant, texts = constant_of(asked), set_properties(asked)
         size = self.service.rows_per_page or asked.get("pageSize", 1000)
         first = int(asked.get("pageToken", 0))
         rows = range(first, min(first + size, 2500))
@@ -287,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "type": "Feature",
                 "id": str(row),
                 "geometry": None,
-                "properties": {"row": row, "value": row * 0.5 if row % 3 else None, "constant": constant},
+                "properties": {"row": row, "value": row * 0.5 if row % 3 else None, "constant": constant, **texts},
             }
             for row in rows
         ]
