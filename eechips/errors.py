@@ -32,6 +32,7 @@ Messages say what happened, to which unit, and what to do. They never carry cred
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -274,15 +275,17 @@ class StorageError(EechipsError):
         """Make the error of a file that could not be written.
 
         Args:
-            path: the file, or ``into`` and a folder.
+            path: the file, or ``into`` and a folder, or the folder.
             error: the error of the system.
         """
         if error.errno in FULL_DISK:
             return cls(f"the disk is full: could not write {path}")
         if error.errno in _WRITE_DENIED:
-            folder = path.removeprefix("into ") if isinstance(path, str) else path.parent
-            return cls(
-                f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name"
-                " another one; a run can be copied to where you may write"
-            )
+            named = Path(path.removeprefix("into ")) if isinstance(path, str) else path
+            folder = named if named.is_dir() or isinstance(path, str) else path.parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK):
+                return cls(
+                    f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name"
+                    " another one; a run can be copied to where you may write"
+                )
         return cls(f"could not write {path}: {error.strerror or error}")

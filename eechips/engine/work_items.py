@@ -156,7 +156,7 @@ def check_ids(units: Iterable[WorkUnit], recipe: Recipe) -> None:
     """
     ids = IdCheck(recipe.identity)
     for planned in units:
-        if not ids.is_own(json.loads(planned.unit), planned.id, planned.position):
+        if not ids.matches(json.loads(planned.unit), planned.id, planned.position):
             raise RunMismatchError(
                 f"unit {planned.id[:16]} is not as it was planned: somebody has changed its line. Take the line that"
                 " `eechips plan` has written"

@@ -250,12 +250,12 @@ def _has_no_crs(path: Path) -> bool:
     """Return whether a file is GeoJSON that names no system: GDAL then says WGS84.
 
     RFC 7946, section 4, has other systems "where all involved parties have a prior arrangement". Earlier GeoJSON names
-    them by a member ``crs``.
+    them by a member ``crs``, Esri's JSON by ``spatialReference``. For TopoJSON, GDAL says none.
     """
     if path.suffix.lower() not in (".geojson", ".json") or not path.is_file():
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b'"crs"') < 0
+        return re.search(rb'"(crs|spatialReference)"', content) is None
 
 
 def crs_cure(path: Path) -> str:

@@ -380,12 +380,12 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
     counts: Any = ee.List([first.size(), lacking_images.size()]).getInfo()
     looked, count = counts
     place = " there" if is_local else ""
+    if not count:
+        return
     if looked == SURVEYED:
-        message = "%s: images that lack %s are left out; of the first %s%s, %s"
-        _log.warning(
-            message, dataset, _listed(names), f"{SURVEYED:,}", place, f"{count:,} do" if count else "none does"
-        )
-    elif count:
+        message = "%s: images that lack %s are left out; of the first %s%s, %s do"
+        _log.warning(message, dataset, _listed(names), f"{SURVEYED:,}", place, f"{count:,}")
+    else:
         verbs = ("lacks", "is") if count == 1 else ("lack", "are")
         number = format_count(count, "image")
         _log.warning("%s: %s%s %s %s and %s left out", dataset, number, place, verbs[0], _listed(names), verbs[1])

@@ -58,7 +58,9 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
 
 
 _MOST_REPEATS = 1 << 20
-"""Equal units of a plan. A line of somebody else may claim any position."""
+"""Ids of repeats that are computed for all lines: a line of somebody else may claim any position."""
+_HASHED = 1024
+"""Bytes of a unit that count as one more id: a line may be long."""
 
 
 class IdCheck:
@@ -71,17 +73,32 @@ class IdCheck:
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._repeats: dict[str, int] = {}  # of units that are there several times, from the first id on
+        self._left = float(_MOST_REPEATS)
 
-    def is_own(self, unit: Unit, identifier: str, position: int) -> bool:
-        """Return whether an id is that of a unit, with any number of equal units before it in the plan."""
+    def matches(self, unit: Unit, identifier: str, position: int) -> bool:
+        """Return whether an id is that of a unit, with any number of equal units before it in the plan.
+
+        The repeats that are tried for all units of a plan are bounded: a plan has fewer than it has units.
+        """
         first = unit_id(unit, self._identity)
         if identifier == first:
             return True
-        for repeat in range(self._repeats.get(first, 1), min(position, _MOST_REPEATS) + 1):
-            if identifier == unit_id(unit, self._identity, repeat):
+        before, after = _parts_around_repeat(unit, self._identity)
+        cost = 1 + len(after) / _HASHED
+        for repeat in range(self._repeats.get(first, 1), position + 1):
+            self._left -= cost
+            if self._left < 0:
+                return False
+            if identifier == hashlib.sha256(b"%b%d%b" % (before, repeat, after)).hexdigest():
                 self._repeats[first] = repeat + 1
                 return True
         return False
+
+
+def _parts_around_repeat(unit: Unit, identity: str) -> tuple[bytes, bytes]:
+    """Return the canonical JSON that :func:`unit_id` hashes, before and after the number of a repeat."""
+    recipe, encoded = canonical_json(identity), canonical_json(unit)
+    return f'{{"recipe":{recipe},"repeat":'.encode(), f',"unit":{encoded}}}'.encode()
 
 
 def to_unit(value: Any) -> Unit:

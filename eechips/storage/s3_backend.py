@@ -79,6 +79,7 @@ class S3Backend:
 
         self._obstore, self._bucket = obstore, bucket
         self._environment, self._single_put, self._page_seconds = environment, single_put, page_seconds
+        self._is_checked = False  # whether an object that does not exist is missing, and empty listings are true
 
     @cached_property
     def _store(self) -> S3Store:
@@ -160,7 +161,7 @@ class S3Backend:
         documents than listings, such as the page of a log-in, for an empty one.
 
         Raises:
-            ValidationError: if the pages have no end, or a bucket without objects has one whose name was made up.
+            ValidationError: if the pages have no end, or nothing is listed but an object with a made-up name is there.
         """
         listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
         endless = f"the pages of bucket {self._bucket} have no end"
@@ -177,8 +178,9 @@ class S3Backend:
                 )
                 for stored_object in page
             ]
-        if not first_keys:
+        if not first_keys and not self._is_checked:
             self._check_absence(f"{prefix}{uuid.uuid4()}")
+            self._is_checked = True
 
     def _check_absence(self, key: str) -> None:
         """Ask for an object that does not exist; S3 answers 404, or 403 to those who may not list all of a bucket
@@ -189,8 +191,8 @@ class S3Backend:
         with suppress(FileNotFoundError, PermissionDeniedError):
             self.size(key)
             raise ValidationError(
-                f"bucket {self._bucket} is empty, but has an object whose name was made up: what answers is no object"
-                " store, but perhaps the log-in of a network"
+                f"nothing is listed below {key.rpartition('/')[0]}, but an object whose name was made up is there: what"
+                " answers is no object store, but perhaps the log-in of a network"
             )
 
     def _check_size(self, key: str, size: int) -> None:

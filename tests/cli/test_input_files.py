@@ -195,6 +195,28 @@ def test_geojson_that_names_no_system_takes_that_of_the_option(tmp_path: Path) -
         read_vectors(path, crs="EPSG:32613")
 
 
+def test_json_of_esri_keeps_its_own_system(tmp_path: Path) -> None:
+    """It names it by another member than GeoJSON: the option moved its places by a zone."""
+    ring = [[500000, 4400000], [500000, 4401000], [501000, 4401000], [501000, 4400000], [500000, 4400000]]
+    feature = {"attributes": {"name": "a"}, "geometry": {"rings": [ring]}}
+    fields = [{"name": "name", "type": "esriFieldTypeString"}]
+    content = {"geometryType": "esriGeometryPolygon", "fields": fields, "features": [feature]}
+    path = tmp_path / "esri.json"
+    path.write_text(json.dumps({**content, "spatialReference": {"wkid": 32613}}))
+    with pytest.raises(RegionError, match="says that it is in WGS 84 / UTM zone 13N: leave `input_crs` out"):
+        read_vectors(path, crs="EPSG:32612")
+    assert read_vectors(path).geometries[0].bounds[0] == pytest.approx(-105.0, abs=1e-3)
+
+
+def test_topojson_takes_the_system_of_the_option(tmp_path: Path) -> None:
+    arc = [[500000, 4400000], [501000, 4400000], [501000, 4401000], [500000, 4401000], [500000, 4400000]]
+    field = {"type": "Polygon", "arcs": [[0]], "properties": {"name": "a"}}
+    objects = {"fields": {"type": "GeometryCollection", "geometries": [field]}}
+    path = tmp_path / "topology.json"
+    path.write_text(json.dumps({"type": "Topology", "objects": objects, "arcs": [arc]}))
+    assert read_vectors(path, crs="EPSG:32613").geometries[0].bounds[0] == pytest.approx(-105.0, abs=1e-3)
+
+
 def test_columns_of_coordinates_may_be_projected(tmp_path: Path) -> None:
     (tmp_path / "plots.csv").write_text("name,x,y\na,500000,4400000\nb,,\n")
     found = read_places(tmp_path / "plots.csv", crs="EPSG:32613")

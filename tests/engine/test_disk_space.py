@@ -142,13 +142,17 @@ def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp
     assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
 
 
-def test_a_full_disk_is_no_bug() -> None:
+def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"1")
     assert str(StorageError.of_write("a.tif", caught.value)) == "the disk is full: could not write a.tif"
     assert str(StorageError.of_write(Path("run/a.tif"), OSError(errno.EROFS, "Read-only file system"))) == (
         "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Name another"
         " one; a run can be copied to where you may write"
+    )
+    assert str(StorageError.of_write(path, OSError(errno.EACCES, "Permission denied"))) == (
+        f"could not write {path}: Permission denied"  # a file that may not be written, in a folder that may
     )
     assert describe_fault(caught.value).startswith("the disk does not work: No space left on device. Repeat")
     assert describe_fault(FileNotFoundError("a")).startswith("a bug in eechips")

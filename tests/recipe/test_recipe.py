@@ -219,7 +219,7 @@ def test_the_ids_of_a_plan_and_of_its_parts_are_checked(values: list[int], data:
     planned = list(plan_units(values, "r", NameTemplate("{id}")))
     part = [unit for unit in planned if data.draw(st.booleans())]
     ids = IdCheck("r")
-    assert all(ids.is_own(json.loads(unit.unit), unit.id, unit.position) for unit in part)
+    assert all(ids.matches(json.loads(unit.unit), unit.id, unit.position) for unit in part)
     for unit in part:
-        assert not ids.is_own(to_unit(9), unit.id, unit.position)
-        assert not IdCheck("s").is_own(json.loads(unit.unit), unit.id, unit.position)
+        assert not ids.matches(to_unit(9), unit.id, unit.position)
+        assert not IdCheck("s").matches(json.loads(unit.unit), unit.id, unit.position)

@@ -129,15 +129,20 @@ def test_an_empty_listing_is_one_where_an_object_with_a_made_up_name_is_missing(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("obstore")
+    requested = []
 
     def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
         listing = b"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+        requested.append(path)
         return (200, {}, listing) if "list-type" in path else (status, {}, b"")
 
     with serve_function(answer) as url:
         for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
             monkeypatch.setenv(name, value)
-        assert list(ObjectStore("s3://bucket/run").sizes([""])) == []
+        store = ObjectStore("s3://bucket/run")
+        for _ in range(2):
+            assert list(store.sizes([""])) == []
+    assert len(requested) == 3  # two listings, one object
 
 
 @pytest.mark.parametrize("is_there", [True, False])
