@@ -305,7 +305,7 @@ def _translate_unit_errors(lockfile: Lockfile) -> Iterator[None]:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         if lockfile.is_own:
             raise
-        reason = f"{lockfile.path} cannot be used: its units are not those of its command: {error!r}"
+        reason = f"{lockfile.path} cannot be used: its command does not plan its units: {error!r}"
         raise UsageError(reason[:300]) from error
 
 

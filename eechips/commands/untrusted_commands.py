@@ -106,7 +106,7 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     values, parameters = _parse(command, words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
-    paths = {text: Path(os.path.expanduser(text)) for text in named}  # noqa: PTH111 - "~x" of no user stays
+    paths = {text: Path(os.path.expanduser(text)) for text in named}  # noqa: PTH111 - leaves "~x" without such a user
     return {text: hash_vectors(path) for text, path in paths.items() if os.path.isfile(path)}  # noqa: PTH113 - or too long
 
 

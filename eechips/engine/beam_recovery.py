@@ -22,21 +22,21 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.storage import LocalStore, Store
 
-FILE_QUEUES = "file_queues"
+BEAM_QUEUES = "file_queues"
 """Key in the ledger of the tokens of Beam queues with outcomes that the ledger may lack."""
 
 
 def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
     """Record in the ledger whether a Beam queue may hold outcomes."""
-    known = [other_token for other_token in ledger.meta().get(FILE_QUEUES, []) if other_token != token]
-    ledger.note(FILE_QUEUES, [*known, token] if has_outcomes else known)
+    known = [other_token for other_token in ledger.meta().get(BEAM_QUEUES, []) if other_token != token]
+    ledger.note(BEAM_QUEUES, [*known, token] if has_outcomes else known)
 
 
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
     """Record the outcomes in the Beam queues of earlier pipelines, remove the queues; count the settled units."""
     settled = 0
     immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
-    for token in ledger.meta().get(FILE_QUEUES, []):
+    for token in ledger.meta().get(BEAM_QUEUES, []):
         if not isinstance(token, str) or not is_numbered_token(token):
             raise StorageError(
                 f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"

@@ -75,9 +75,9 @@ class BoundedUnits(ShuffledUnits):
     """Submit the open units that are read next, as long as the files do not exceed a number of bytes.
 
     The sizes of units under way are unknown: each is taken for as large as the largest that was fetched, the first one
-    is fetched alone, and no more are under way than were fetched. What turns out to be larger, so that the files exceed
-    the bound, has those removed at once that are read last. A unit that failed and may succeed later is tried again for
-    the next epoch.
+    is fetched alone, and no more are under way than were fetched. If a unit is larger, and the files exceed the bound,
+    the files that are read last are removed at once. A unit that failed and may succeed later is tried again for the
+    next epoch.
 
     Args:
         seed: seed of the order; None for the order of the plan.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from eechips.engine.beam_recovery import FILE_QUEUES
+from eechips.engine.beam_recovery import BEAM_QUEUES
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
@@ -208,7 +208,7 @@ class _Run:
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
         is_open = self._reopen_missing() > 0 or not self._is_redrawn or self._ledger.is_partial
-        return not is_open and not self._parts.is_interactive and not self._ledger.meta().get(FILE_QUEUES)
+        return not is_open and not self._parts.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)
 
     def _reopen_missing(self) -> int:
         """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""

@@ -92,6 +92,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
         selection = imagery.select_images()
         extra = self._band_fields(imagery, selection)
         images = count = used = 0
+        dates = ""
         for place, grid, region_scenes in self._places(selection):
             dated = [scene for scene in region_scenes if scene.day is not None]
             if not dated:
@@ -99,10 +100,13 @@ class Composites(ImageryRecipe[CompositesOptions]):
             images += len(dated)
             for unit, scenes in self._periods(dated):
                 count, used = count + 1, used + bool(scenes)
+                dates = dates or f", as no dates are given: all since {unit['start']}"
                 yield {**unit, **place, **scene_fields(scenes, MOST_SOURCES), "grid": grid.to_json(), **extra}
         if count == 0:
             raise imagery.none_found()
-        _log.info("%s in %s of %s", format_count(images, "image"), f"{used:,}", format_count(count, "period"))
+        has_dates = self.options.start is not None or self.options.end is not None
+        periods = format_count(count, "period")
+        _log.info("%s in %s of %s%s", format_count(images, "image"), f"{used:,}", periods, "" if has_dates else dates)
 
     def _grow(self, earlier: EarlierPlan) -> AddedUnits:
         return add_composites(earlier.units, self.get_requests())

@@ -85,7 +85,9 @@ class SampleOptions:
     )
     roi: str | None = field(
         default=None,
-        metadata=shared.optional_region("the dataset's (Colorado for NAIP); of others, with `total`, the world"),
+        metadata=shared.optional_region(
+            "the dataset's default region, such as Colorado for NAIP; without one, `total` takes the world"
+        ),
     )
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
     columns: str | Mapping[str, str] = data_field(

@@ -359,7 +359,7 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
         UsageError: if one is too large, or the command is another user's: it could name any file of this machine.
     """
     for option, value in values:
-        path = Path(info.get("directory") or ".", os.path.expanduser(value))  # noqa: PTH111 - "~x" of no user stays
+        path = Path(info.get("directory") or ".", os.path.expanduser(value))  # noqa: PTH111 - leaves "~x" without such a user
         for file in _with_companions(path):
             if not os.path.isfile(file):  # noqa: PTH113 - a text that is too long for a path is no file
                 continue

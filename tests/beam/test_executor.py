@@ -20,7 +20,7 @@ import pytest
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.beam_queue import BeamQueue
-from eechips.engine.beam_recovery import FILE_QUEUES
+from eechips.engine.beam_recovery import BEAM_QUEUES
 from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import plan_units
@@ -47,7 +47,7 @@ BUCKET = "beams"
 def is_tidy(run: Run) -> bool:
     """Return whether a pipeline left no temporary files."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        file_queues = ledger.meta().get(FILE_QUEUES)
+        file_queues = ledger.meta().get(BEAM_QUEUES)
     return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
 
 
@@ -196,7 +196,7 @@ def left(service: Service, tmp_path: Path) -> tuple[Run, BeamQueue]:
     with Ledger(run.path / LEDGER_NAME) as ledger:
         queue = BeamQueue(ImmediateStore(run.path), f"{new_writer()}-1")
         assert queue.write_partitions(list(ledger.open_units()), 3) == [0, 1, 2]
-        ledger.note(FILE_QUEUES, [queue.token])
+        ledger.note(BEAM_QUEUES, [queue.token])
     return run, queue
 
 

@@ -105,7 +105,7 @@ def test_a_run_takes_what_its_dry_run_says(
 
 @pytest.mark.slow
 def test_no_more_units_than_slots_share_no_request(demo_server: Server, tmp_path: Path) -> None:
-    """Twelve months of one place, each of which a slot takes at once, were announced as 1 to 12 requests."""
+    """Six months of one place, each of which a slot takes at once, were announced as 1 to 6 requests."""
     at: dict[str, Any] = {"roi": _BOXES[0], "every": "month", "end": "2020-08-01", "endpoint": demo_server.url}
     call = partial(eechips.composites, "MODIS_LST", **at, dry_run=True, out=tmp_path / "run")
     foreseen = call(start="2020-02-01")

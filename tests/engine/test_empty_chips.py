@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from eechips.cli.finish import _summary
+from eechips.cli import main
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import run_script
@@ -59,7 +60,6 @@ def test_a_chip_that_is_known_to_be_empty_has_the_same_file_without_a_request(
 ) -> None:
     options = {"file_format": file_format, "types": types}
     fetched, sent = fetch(demo_server, tmp_path / "fetched", **options)
-    assert "No result has data: the dataset may have none" in _summary(fetched)[1]
     made, spared = fetch(demo_server, tmp_path / "made", **options, is_known=True)
     assert (sent, spared) == (1, 0)
     files = [(run.path / run.units["file"][0]).read_bytes() for run in (fetched, made)]
@@ -70,6 +70,14 @@ def test_a_chip_that_is_known_to_be_empty_has_the_same_file_without_a_request(
     ]
     different = [name for name in rows[0] if str(rows[0][name].tolist()) != str(rows[1][name].tolist())]
     assert different == []
+
+
+def test_a_run_without_data_says_so(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(EMPTY)
+    words = ["run", str(tmp_path / "recipe.py"), "--out", str(tmp_path / "out"), "--endpoint", demo_server.url]
+    done = CliRunner().invoke(main, [*words, "--executor", "threads"])
+    assert done.exit_code == 0, done.output
+    assert "No result has data: the dataset may have none at these places" in done.output
 
 
 @pytest.mark.slow

@@ -105,15 +105,16 @@ def services() -> Iterator[tuple[Service, Service]]:
         yield one, other
 
 
+@pytest.mark.slow
 def test_a_unit_that_was_given_up_sends_nothing_through_the_next_run(
     services: tuple[Service, Service], tmp_path: Path
 ) -> None:
     one, other = services
     gate, asking = Gate(), Asking()
     with altering_front(one.url, gate.hold) as front:
-        given_up = run_in_threads(asking, tmp_path / "one", front, unit_timeout=0.3)
+        given_up = run_in_threads(asking, tmp_path / "one", front, unit_timeout=5)
         assert given_up.counts == {"failed_permanent": 1}
-        was_asked = gate.asked.is_set()  # a slow machine may not come so far
+        assert gate.asked.is_set()
         before = one.count("value")
 
         def let_go() -> None:
@@ -124,7 +125,7 @@ def test_a_unit_that_was_given_up_sends_nothing_through_the_next_run(
     assert finished.counts == {"done": 1}
     assert other.count("value") == 0
     assert one.count("value") == before
-    assert len(asking.values) == was_asked
+    assert len(asking.values) == 1
     assert [path.name for path in (tmp_path / "one").rglob("*") if path.name.endswith((".part", ".bin"))] == []
 
 

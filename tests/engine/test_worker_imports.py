@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,11 @@ def test_a_variable_of_a_user_loads_nothing() -> None:
 
 def test_a_fork_server_whose_parent_was_killed_early_ends(tmp_path: Path) -> None:
     """The folder of the file for which it waits is still there, as nobody has removed it."""
-    worker_preload._prepare(tmp_path / "client.json", parent=os.getpid())  # any other process than its parent
+    ended = threading.Event()
+
+    def prepare() -> None:
+        worker_preload._prepare(tmp_path / "client.json", parent=os.getpid())  # any other process than its parent
+        ended.set()
+
+    threading.Thread(target=prepare, daemon=True).start()
+    assert ended.wait(60)

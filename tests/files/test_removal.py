@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from eechips.engine.beam_recovery import FILE_QUEUES, recover
+from eechips.engine.beam_recovery import BEAM_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.files.removal import (
     LockedFolder,
@@ -165,7 +165,7 @@ def test_a_foreign_ledger_removes_no_folder(tmp_path: Path, token: object) -> No
     (out / "beam").mkdir(parents=True)
     with Ledger(out / LEDGER_NAME) as ledger:
         ledger.store_plan({}, ())
-        ledger.note(FILE_QUEUES, [token])
+        ledger.note(BEAM_QUEUES, [token])
         with pytest.raises(StorageError, match="damaged or belongs to another user"):
             recover(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"

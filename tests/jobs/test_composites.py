@@ -71,6 +71,17 @@ def test_without_dates_periods_are_those_of_the_calendar() -> None:
 
 
 @pytest.mark.usefixtures("demo_ee")
+@pytest.mark.parametrize("end", [None, "2015-01-01"])
+def test_a_plan_without_dates_says_that_it_has_all(end: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """116 months were fetched without a word."""
+    with caplog.at_level("INFO", logger="eechips"):
+        units = list(Composites(dataset="NAIP", roi=ROI, every="1 year", end=end).get_requests())
+    since = f", as no dates are given: all since {units[0]['start']}"
+    text = f" of {len(units)} periods" + (since if end is None else "")
+    assert caplog.messages[-1].endswith(text)
+
+
+@pytest.mark.usefixtures("demo_ee")
 def test_planning_takes_few_requests_whatever_the_number_of_periods(demo_server: Server) -> None:
     before = demo_server.requests()
     units = list(

@@ -38,6 +38,7 @@ def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_se
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_a_sample_says_once_what_is_asked_for_each_point(
     demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

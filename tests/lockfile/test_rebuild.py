@@ -687,6 +687,7 @@ def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path,
     assert table.read_text() == "id,lon,lat\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_has_changed_is_locked_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(
@@ -706,6 +707,7 @@ def test_a_run_that_somebody_has_changed_is_locked_or_refused(tmp_path: Path, mo
     assert "manifest.sqlite is damaged: assembled is 5" in call("lock", "run").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit", [{}, {"kind": "point", "coordinates": [0, 0], "grid": {"crs": "EPSG:4326", "width": 0}}, {"kind": 5}]
 )
@@ -716,7 +718,7 @@ def test_units_that_the_command_does_not_plan_are_refused(
     recipe, _ = find_command("sample").make(chosen)
     header = {"options": chosen, "identity": recipe.identity, "source": stack_server.url}
     path = write(tmp_path / "a.lock", header, [{**UNIT, "unit": unit}])
-    with pytest.raises(UsageError, match="its units are not those of its command"):
+    with pytest.raises(UsageError, match="its command does not plan its units"):
         eechips.rebuild(path, tmp_path / "out", **options(stack_server))
 
 
