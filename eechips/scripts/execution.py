@@ -39,6 +39,7 @@ class CallContext:
         folders: below ``out``, that the script has made.
         log_level: log level of the script's logging; None if it has not configured logging.
         cwd: the script's working directory when it opened the pool: below ``out``, or absolute.
+        names_cwd: whether the script had asked for its working directory by then.
     """
 
     out: Path
@@ -49,6 +50,7 @@ class CallContext:
     folders: tuple[str, ...]
     log_level: int | None = None
     cwd: str = "."
+    names_cwd: bool = False
 
 
 class CallExecutor:
@@ -62,6 +64,7 @@ class CallExecutor:
             place.inputs,
             place.folders,
             appends_apart=True,
+            names_cwd=place.names_cwd,
         )
         self._folder: CallFolder | None = None
         self._program: Program | None = None

@@ -8,12 +8,14 @@ import glob
 import io
 import os
 import pathlib
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from eechips.scripts.pool_replacement import is_of_script
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 
@@ -38,6 +40,9 @@ class PathWatcher(Protocol):
     def entered_folder(self, path: str) -> str:
         """Receive a folder before it becomes the working directory."""
 
+    def named_folder(self) -> None:
+        """Note that the script itself has asked for its working directory."""
+
 
 _CAPTURING = ((pathlib, "_NormalAccessor"), (glob, "_StringGlobber"), (glob, "_Globber"))
 """Classes of Python that keep functions of ``os`` as attributes: of 3.10, and of 3.13 and later."""
@@ -46,6 +51,8 @@ _CAPTURING = ((pathlib, "_NormalAccessor"), (glob, "_StringGlobber"), (glob, "_G
 _MOVING = ("rename", "replace")
 _SEEKING = ("stat", "lstat")
 _LISTING = ("listdir", "scandir")
+_ASKING = frozenset({__name__, stand_in.__module__, "posixpath", "pathlib"})
+"""Modules between a script and ``os.getcwd``: from Python 3.13 on, pathlib is a package."""
 
 
 @contextlib.contextmanager
@@ -66,6 +73,7 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
             (_LISTING, functions.list),
             (("access",), functions.access),
             (("chdir",), functions.chdir),
+            (("getcwd",), functions.getcwd),
         )
         for name in names
     }
@@ -93,7 +101,7 @@ class _WatchedFunctions:
         self._watcher = watcher
         self._others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         self._open = present_function(builtins, "open")
-        names = (*_MOVING, *_SEEKING, *_LISTING, "access", "chdir")
+        names = (*_MOVING, *_SEEKING, *_LISTING, "access", "chdir", "getcwd")
         self._originals = {name: present_function(os, name) for name in names}
 
     def _is_watched(self, path: Any) -> bool:
@@ -142,6 +150,15 @@ class _WatchedFunctions:
     def chdir(self, name: str, path: Any) -> None:
         """Change the working directory to the one that the watcher returns."""
         self._originals[name](self._watcher.entered_folder(str(path)) if self._is_watched(path) else path)
+
+    def getcwd(self, name: str) -> str:
+        """Return the working directory, and tell the watcher if the script has asked for it, also by ``abspath``."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").partition("._")[0] in _ASKING:
+            frame = frame.f_back
+        if threading.get_ident() not in self._others and is_of_script(frame):
+            self._watcher.named_folder()
+        return str(self._originals[name]())
 
 
 def _as_given(path: Any, there: str) -> Any:

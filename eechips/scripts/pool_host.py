@@ -139,6 +139,7 @@ class ScriptHost:
             folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
             log_level=root.level if root.handlers else None,
             cwd=self._sandbox.cwd,
+            names_cwd=self._sandbox.names_cwd,
         )
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
@@ -316,8 +317,8 @@ def _of_uncounted(libraries: Sequence[str]) -> Iterator[str]:
     if libraries:
         yield (
             f"Requests that the script sends to Earth Engine by {' and '.join(libraries)} are not counted: they pass"
-            " neither the quota nor the budget, and are not repeated. Those of requests, urllib3.PoolManager and urllib"
-            " are."
+            " neither the quota nor the budget, and are not repeated. Requests by requests, urllib3.PoolManager and"
+            " urllib are."
         )
 
 

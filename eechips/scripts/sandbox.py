@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import shutil
 import threading
@@ -31,6 +32,7 @@ class Sandbox:
         outside: files written by paths outside the folder since it was entered.
         appended: files opened for appending, by relative path.
         tested: files of the sources whose existence was tested since it was entered, by relative path.
+        names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
         peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
             other folders.
 
@@ -40,6 +42,7 @@ class Sandbox:
         inputs: files below the sources to link at once, since libraries may open them without Python.
         folders: folders below it to make at once.
         appends_apart: whether a file opened for appending begins empty, since additions are joined later.
+        names_cwd: whether the script had asked for its working directory before.
     """
 
     def __init__(
@@ -50,10 +53,12 @@ class Sandbox:
         folders: Iterable[str] = (),
         *,
         appends_apart: bool = False,
+        names_cwd: bool = False,
     ) -> None:
         self._appends_apart = appends_apart
         self.folder, self._sources = folder, sources
         self._inputs, self._folders = tuple(inputs), tuple(folders)
+        self.names_cwd = names_cwd
         self.outside: dict[str, None] = {}
         self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
@@ -285,6 +290,11 @@ class Sandbox:
                         return str(self.folder / below)
             return path
 
+    def named_folder(self) -> None:
+        """Note that the script has asked for its working directory."""
+        with self._watching() as is_watching:
+            self.names_cwd = self.names_cwd or is_watching
+
     def _detach(self, name: str, mode: str) -> None:
         """Remove or copy the link to an input before a file of its name is written, so that inputs stay unchanged."""
         path = self.folder / name
@@ -310,16 +320,16 @@ class Sandbox:
         """Return the path beside a source that a path out of the folder means; the path itself if none is.
 
         Such a path is relative, or a script has made it absolute from its working directory, here or where it opened
-        the pool, as by ``os.path.dirname(os.getcwd())``.
+        the pool, as by ``os.path.dirname(os.getcwd())``. Other absolute paths mean themselves.
         """
-        if Path(name).is_absolute():
-            if os.path.lexists(name):
-                return name
-            relative = {os.path.relpath(name, folder) for folder in (self.folder, *self._sources)}
-        else:
+        if not Path(name).is_absolute():
             here = self._relative(".")
-            relative = set() if here is None else {str(PurePath(here, name))}
-        candidates = (os.path.normpath(source / path) for source in self._sources for path in sorted(relative))
+            candidates = [] if here is None else [os.path.normpath(source / here / name) for source in self._sources]
+        elif self.names_cwd and not os.path.lexists(name):
+            pairs = itertools.combinations((self.folder, *self._sources), 2)
+            candidates = [path for folder, source in pairs if (path := _counterpart(name, folder, source)) is not None]
+        else:
+            candidates = []
         return next(filter(os.path.lexists, candidates), name)
 
     @contextlib.contextmanager
@@ -331,6 +341,20 @@ class Sandbox:
             yield not is_busy and not self._suspensions
         finally:
             self._busy.is_set = is_busy
+
+
+def _counterpart(name: str, folder: Path, source: Path) -> str | None:
+    """Return the path that is to a source as an absolute path is to the folder in its place.
+
+    Returns:
+        None if the path is outside of the folder's parents, or in a parent that they share: there it means itself.
+    """
+    shared = Path(os.path.commonpath((os.path.normpath(name), folder)))
+    is_above_source = source.is_relative_to(shared)
+    steps = len(folder.parts) - len(shared.parts)
+    if is_above_source or steps > len(source.parts) - 2:  # the root of the file system is beside nothing
+        return None
+    return os.path.normpath(source / os.path.relpath(name, folder))
 
 
 def _is_of_run(name: str) -> bool:

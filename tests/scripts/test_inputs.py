@@ -73,6 +73,40 @@ def test_an_input_is_seen_however_a_script_looks_for_it(look: str, home: Path, s
     assert (home / "csvs" / "a.csv").read_text() == "csvs/a.csv"
 
 
+def test_absolute_paths_that_the_script_did_not_make_from_its_folder_mean_themselves(tmp_path: Path) -> None:
+    """Each has a file at the same place beside the folder of the command."""
+    home, scratch = tmp_path / "user" / "project", tmp_path / "scratch"
+    home.mkdir(parents=True)
+    for folder in (tmp_path, home.parent):
+        (folder / "cache.json").write_text("another")
+    sandbox = Sandbox(scratch / "run", (home,))
+    with sandbox.entered():
+        literal = scratch / "cache.json"
+        assert not literal.exists()
+        with pytest.raises(FileNotFoundError):
+            literal.read_text()
+        assert (Path.cwd().parent / "cache.json").read_text() == "another"
+    inside = Sandbox(home / "outputs" / "run", (home,))
+    with inside.entered():
+        assert Path.cwd() == inside.folder
+        for shared in (home, tmp_path / "none"):  # both folders are in these, or neither is
+            assert not (shared / "cache.json").exists()
+
+
+def test_calls_find_what_the_script_has_named_by_its_folder(tmp_path: Path) -> None:
+    home, out = tmp_path / "user" / "project", tmp_path / "scratch" / "run"
+    home.mkdir(parents=True)
+    (home.parent / "cache.json").write_text("x")
+    script = Sandbox(out, (home,))
+    with script.entered():
+        named = os.path.abspath("../cache.json")  # noqa: PTH100 - as scripts do
+    for names_cwd in (False, script.names_cwd):
+        call = Sandbox(out / "calls" / "1", (out, home), names_cwd=names_cwd)
+        with call.entered():
+            assert Path(named).exists() == names_cwd
+    assert script.names_cwd
+
+
 def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, sandbox: Sandbox) -> None:
     with sandbox.entered():
         Path("../beside/new.csv").write_text("x")
