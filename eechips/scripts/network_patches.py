@@ -36,6 +36,10 @@ _OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-leng
 _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
 
 
+_PORTS = {"http": 80, "https": 443}
+"""Ports of URLs without one."""
+
+
 class RequestObserver:
     """Send the requests of a script through the transport, and record their outcomes.
 
@@ -85,7 +89,12 @@ class RequestObserver:
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
-        return not self._is_closed and origin(url) == self._origin
+        return self.concerns_host(*origin(url))
+
+    def concerns_host(self, scheme: str, host: str | None, port: int | None) -> bool:
+        """Return whether a host is Earth Engine's; it may be an address of IPv6 without brackets."""
+        other, own = ((s, h and h.lower(), p or _PORTS.get(s)) for s, h, p in ((scheme, host, port), self._origin))
+        return not self._is_closed and other == own
 
     def pause(self, seconds: float) -> None:
         """Wait, as the script's ``time.sleep``.
@@ -200,7 +209,8 @@ def _note_other_libraries(observer: RequestObserver, libraries: Collection[str])
             host = getattr(connection, "_tunnel_host", None) or connection.host
             port = getattr(connection, "_tunnel_port", None) or connection.port
             library = type(connection).__module__.partition(".")[0]
-            note(f"{scheme}://{host}:{port}", "http.client" if library == "http" else library)
+            if observer.concerns_host(scheme, host, port):
+                observer.uncounted.add("http.client" if library == "http" else library)
         put_request(connection, *args, **options)
 
     def note(url: str, library: str) -> None:

@@ -138,24 +138,31 @@ def end_processes_with_run() -> Iterator[None]:
 
 @contextlib.contextmanager
 def leave_out_signals() -> Iterator[None]:
-    """Let threads leave out, inside the block, what only a process's main thread may do with signals.
+    """Leave out handlers and alarms that this thread sets inside the block, unless it is the process's main thread.
 
     Calls of a pool of processes run in a main thread, and may limit their time by ``signal.alarm``; calls of a run
-    do not, and requests of the run have limits of time. The rule: https://docs.python.org/3/library/signal.html
+    do not, and requests of the run have limits of time. Only a main thread may set a handler
+    (https://docs.python.org/3/library/signal.html), and an alarm without its handler ends the process. Other threads
+    may set alarms.
     """
+    thread = threading.current_thread()
+    is_main = thread is threading.main_thread()
 
     def of_main(name: str, otherwise: Callable[..., Any]) -> Callable[..., Any]:
         original = present_function(signal, name)
 
-        def called(*arguments: Any) -> Any:
-            is_main = threading.current_thread() is threading.main_thread()
-            return (original if is_main else otherwise)(*arguments)
+        def called(*arguments: Any, **options: Any) -> Any:
+            is_left_out = not is_main and threading.current_thread() is thread
+            return (otherwise if is_left_out else original)(*arguments, **options)
 
         return stand_in(signal, name, called)
 
+    def present_handler(signalnum: int, handler: Any) -> Any:  # with the names of signal.signal
+        return signal.getsignal(signalnum)
+
     with replace_names(
         signal,
-        signal=of_main("signal", lambda number, _: signal.getsignal(number)),
+        signal=of_main("signal", present_handler),
         alarm=of_main("alarm", lambda _: 0),
         setitimer=of_main("setitimer", lambda *_: (0.0, 0.0)),
     ):

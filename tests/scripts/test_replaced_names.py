@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import http.client
 import importlib
 import multiprocessing
 import os
@@ -19,13 +20,16 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
 from requests.adapters import HTTPAdapter
 
 import eechips
+from eechips.client.connection import Connection, ServiceTarget
 from eechips.scripts.call_folder import Call, CallResult
+from eechips.scripts.network_patches import RequestObserver, _note_other_libraries
 from eechips.scripts.patches import keep_client, leave_out_signals, replace_pools
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.sandbox import Sandbox
@@ -36,11 +40,11 @@ from tests.support.engine_service import Service
 
 NAMES = (
     "time.sleep", "builtins.open", "io.open", "os.rename", "os.replace", "os.stat", "os.lstat", "os.listdir",
-    "os.scandir", "os.access", "os.chdir", "os.path.exists", "os.path.isfile", "os.walk", "os.makedirs", "glob.glob",
-    "shutil.copy", "shutil.move", "pathlib.Path", "ee.Initialize", "ee.Authenticate", "ee.Image", "ee.Geometry",
-    "google.auth.default", "requests.get", "requests.Session", "urllib.request.urlretrieve", "urllib.request.urlopen",
-    "retry.retry", "tqdm.tqdm", "multiprocessing.pool.Pool", "multiprocessing.pool.ThreadPool",
-    "multiprocessing.dummy.Pool", "concurrent.futures.ProcessPoolExecutor",
+    "os.scandir", "os.access", "os.chdir", "os.getcwd", "os.path.exists", "os.path.isfile", "os.walk",
+    "os.makedirs", "glob.glob", "shutil.copy", "shutil.move", "pathlib.Path", "ee.Initialize", "ee.Authenticate",
+    "ee.Image", "ee.Geometry", "google.auth.default", "requests.get", "requests.Session",
+    "urllib.request.urlretrieve", "urllib.request.urlopen", "retry.retry", "tqdm.tqdm", "multiprocessing.pool.Pool",
+    "multiprocessing.pool.ThreadPool", "multiprocessing.dummy.Pool", "concurrent.futures.ProcessPoolExecutor",
     "concurrent.futures.ThreadPoolExecutor", "concurrent.futures.as_completed", "concurrent.futures.wait",
     "signal.signal", "signal.alarm", "signal.setitimer",
 )  # fmt: skip
@@ -155,19 +159,30 @@ def test_a_call_that_awaits_what_the_script_does_is_made_after_those_whose_resul
     assert host.made == [["worker"] * 3, ["listener"]]
 
 
-def test_threads_leave_out_what_only_the_main_thread_may_do_with_signals() -> None:
+@pytest.mark.parametrize("names", [{}, {"signalnum": signal.SIGALRM, "handler": signal.SIG_IGN}])
+def test_calls_leave_out_what_only_the_main_thread_may_do_with_signals(names: dict[str, Any]) -> None:
     """A call that limits its time by an alarm runs, as in the main thread of a worker of multiprocessing."""
     before = signal.getsignal(signal.SIGALRM)
 
     def limited() -> list[Any]:
-        set_before = signal.signal(signal.SIGALRM, lambda *_: None)
-        return [set_before, signal.alarm(100), signal.setitimer(signal.ITIMER_REAL, 100), signal.alarm(0)]
+        with leave_out_signals():
+            set_before = signal.signal(**names) if names else signal.signal(signal.SIGALRM, lambda *_: None)
+            return [set_before, signal.alarm(100), signal.setitimer(signal.ITIMER_REAL, 100), signal.alarm(0)]
 
-    with leave_out_signals(), ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor:
         assert executor.submit(limited).result() == [before, 0, (0.0, 0.0), 0]
-        assert signal.getsignal(signal.SIGALRM) is before
-        assert signal.setitimer(signal.ITIMER_VIRTUAL, 100) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_threads_of_a_script_set_alarms_for_its_main_thread() -> None:
+    before = signal.getsignal(signal.SIGVTALRM)
+    with leave_out_signals(), ThreadPoolExecutor(1) as executor:
+        assert signal.signal(signalnum=signal.SIGVTALRM, handler=signal.SIG_IGN) == before
+        assert executor.submit(signal.setitimer, signal.ITIMER_VIRTUAL, 100).result() == (0.0, 0.0)
         assert signal.setitimer(signal.ITIMER_VIRTUAL, 0)[0] > 0
+        with pytest.raises(ValueError, match="main thread"):
+            executor.submit(signal.signal, signal.SIGVTALRM, signal.SIG_IGN).result()
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @pytest.mark.parametrize("record", ["helper/__init__.py,sha256=x,1\n", "other.py,,\n", None])
@@ -319,6 +334,27 @@ if __name__ == "__main__":
     with Pool(2) as pool:
         pool.map(work, [1])
 """
+
+
+def test_requests_to_other_hosts_are_sent_as_they_are() -> None:
+    """An address of IPv6 has no brackets in ``http.client``; a URL without a port is the same as with its usual one."""
+    for endpoint, others in {
+        "http://[::1]:8080": ("http://[::1]:8081", "http://[::2]:8080"),
+        "https://earthengine.googleapis.com": ("https://earthengine.googleapis.com:444", "http://example.org"),
+    }.items():
+        target = ServiceTarget(endpoint, "my-project", None)
+        observer = RequestObserver(Connection(target, transport=None))  # type: ignore[arg-type]  # none is sent
+        _note_other_libraries(observer, ())
+        try:
+            for url in (*others, endpoint):
+                assert not observer.uncounted
+                parts = urlsplit(url)
+                kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+                assert parts.hostname is not None
+                kind(parts.hostname.upper(), parts.port).putrequest("GET", "/")
+            assert observer.uncounted == {"http.client"}
+        finally:
+            observer.close()
 
 
 @pytest.mark.parametrize("library", SENDERS)
