@@ -12,6 +12,15 @@ from eechips.files.hashes import hash_file
 from eechips.training.formats import PACK_FORMATS, hdf5
 from eechips.training.shard_index import INDEX_NAME, FileContent, PackEntry, StoredShard
 
+_LISTS = ("bands", "transform", "frames", "sources", "dates")  # of a layer, in the metadata of a sample
+_COARSEST_TIME = 2 * 10**9  # nanoseconds between two times of a file system (FAT)
+
+_FileState = tuple[int, int, int, int, int]
+"""Device, inode, size, and times of the last change of content and of anything, in nanoseconds."""
+
+_verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
+"""The states of the files of shards whose samples were all compared with their checksums, by pack and shard."""
+
 
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
@@ -63,15 +72,6 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         _verified[place] = states
 
 
-_FileState = tuple[int, int, int, int, int]
-"""Device, inode, size, and times of the last change of content and of anything, in nanoseconds."""
-
-_verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
-"""The states of the files of shards whose samples were all compared with their checksums, by pack and shard."""
-
-_COARSEST_TIME = 2 * 10**9  # nanoseconds between two times of a file system (FAT)
-
-
 def _states(folder: Path, stored: StoredShard) -> tuple[_FileState, ...]:
     """Return the states of a shard's files.
 
@@ -90,9 +90,6 @@ def _states(folder: Path, stored: StoredShard) -> tuple[_FileState, ...]:
             raise _damaged(path, reason)
         states.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(states)
-
-
-_LISTS = ("bands", "transform", "frames", "sources", "dates")  # of a layer, in the metadata of a sample
 
 
 def _check(entry: PackEntry) -> None:

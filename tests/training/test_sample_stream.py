@@ -309,9 +309,10 @@ def test_a_second_ctrl_c_ends_the_run_at_once(service: Service, tmp_path: Path) 
         wait_for(training, tmp_path, 5)
         service.latency = 15.0  # for which the first one waits
         sent = service.count("compute")
-        while service.count("compute") == sent:
-            time.sleep(0.01)
+        wait_until(lambda: service.count("compute") > sent)
+        deadline = time.monotonic() + 60
         while training.poll() is None:
+            assert time.monotonic() < deadline
             training.send_signal(signal.SIGINT)
             time.sleep(0.3)
         output, _ = training.communicate(timeout=60)
