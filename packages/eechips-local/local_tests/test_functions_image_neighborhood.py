@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -246,6 +247,18 @@ def test_quick_ways_give_what_the_reducer_gives(shape: str, reducer: str) -> Non
     assert np.array_equal(results[0].valid, results[1].valid)
     at = results[0].valid
     assert np.allclose(results[0].values[at], results[1].values[at], rtol=1e-12)
+
+
+def test_an_optimization_takes_the_kernel_at_the_scale_of_the_computation() -> None:
+    """A square of 6 km in metres has 13 pixels of 1 km, but 12,001 of a metre, which are too many."""
+    coarse = PixelGrid(UTM.crs, UTM.transform @ Affine.scale(100), 3, 2)
+    kernel = invoke("Kernel.square", radius=6000, units="meters")
+    for optimization in (None, "boxcar", "window"):
+        image = invoke(
+            "Image.reduceNeighborhood", image=constant(2), reducer=invoke("Reducer.sum"), kernel=kernel,
+            optimization=optimization,
+        )  # fmt: skip
+        assert np.allclose(read(evaluate(image), coarse)[0].values, 2.0)
 
 
 @pytest.mark.slow

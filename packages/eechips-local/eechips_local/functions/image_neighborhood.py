@@ -153,7 +153,14 @@ def _flat(weights: Weights) -> Weights:
 
 
 def _reduction(
-    image: Image, reducer: Reducer, kernel: Kernel, mode: str, names: Sequence[str], *, skip_masked: bool
+    image: Image,
+    reducer: Reducer,
+    kernel: Kernel,
+    mode: str,
+    names: Sequence[str],
+    *,
+    skip_masked: bool,
+    optimization: str | None = None,
 ) -> list[ImageBand]:
     """Return bands of a reduction over neighbourhoods."""
     _scalars(image)
@@ -162,6 +169,8 @@ def _reduction(
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:
         weights = kernel.weights(grid.nominal_scale)
+        if optimization is not None and weights.values.min() != weights.values.max():  # at this scale, if in metres
+            raise InvalidError(_OPTIMIZABLE.format(optimization))
         reductions: list[Pixels] = []
         for group in groups:
             outputs = _reduced([pixels[i] for i in group], weights, reducer, mode, grid.shape)
@@ -196,19 +205,23 @@ def reduce_neighborhood(
     if optimization not in (None, "boxcar", "window"):
         raise InvalidError(f"Unknown optimization '{optimization}'. Must be one of 'boxcar' and 'window'.")
     if optimization is not None:
-        _check_optimization(optimization, reducer, kernel, inputWeight)
+        _check_optimization(optimization, reducer, inputWeight)
     names = reducer.output_names([band.name for band in image.bands], short=False)
-    return image.computed(_reduction(image, reducer, kernel, inputWeight, names, skip_masked=skipMasked))
+    bands = _reduction(image, reducer, kernel, inputWeight, names, skip_masked=skipMasked, optimization=optimization)
+    return image.computed(bands)
 
 
-def _check_optimization(optimization: str, reducer: Reducer, kernel: Kernel, weighting: str) -> None:
-    """Refuse what the signature of ``Image.reduceNeighborhood`` says that its optimizations cannot do."""
-    weights = kernel.weights(1.0).values
-    if len(reducer.weighted) != 1 or weights.min() != weights.max() or weighting == "min":
-        raise InvalidError(
-            f"The optimization '{optimization}' requires a homogeneous kernel, a reducer of a single input, and"
-            " 'mask' or 'kernel' as inputWeight."
-        )
+_OPTIMIZABLE = (
+    "The optimization '{}' requires a homogeneous kernel, a reducer of a single input, and 'mask' or 'kernel' as"
+    " inputWeight."
+)
+"""What the signature of ``Image.reduceNeighborhood`` says that its optimizations cannot do."""
+
+
+def _check_optimization(optimization: str, reducer: Reducer, weighting: str) -> None:
+    """Refuse a reducer or weighting that an optimization cannot take; see :data:`_OPTIMIZABLE` for the rule."""
+    if len(reducer.weighted) != 1 or weighting == "min":
+        raise InvalidError(_OPTIMIZABLE.format(optimization))
     if optimization == "boxcar" and not {output.name for output in reducer.outputs} <= {"count", "sum", "mean"}:
         raise InvalidError("The optimization 'boxcar' computes a count, a sum or a mean.")
 
