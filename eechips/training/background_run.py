@@ -86,6 +86,7 @@ class BackgroundRun:
         log = self.folder / LOG_NAME
         log_size = log.stat().st_size if log.is_file() else 0
         is_extended = bool(fetch.keywords.get("extend")) and has_whole_plan(self.folder)
+        self._starter = os.getpid()
         self._stack = contextlib.ExitStack()
         self.lock = Path(self._stack.enter_context(temporary_folder()))
         self._pipe, theirs = context.Pipe(duplex=False)
@@ -107,7 +108,12 @@ class BackgroundRun:
             raise
 
     def close(self) -> None:
-        """Stop the run: requests in flight are finished, unless Ctrl-C interrupts that, and what is fetched is kept."""
+        """Stop the run: requests in flight are finished, unless Ctrl-C interrupts that, and what is fetched is kept.
+
+        A fork of the process that has started it does nothing.
+        """
+        if os.getpid() != self._starter:
+            return
         _stop(self._process, self._stack)
         self._finalizer.cancel()
 

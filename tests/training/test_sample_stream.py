@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -126,6 +127,18 @@ def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Se
     assert sorted(first) == list(range(1, COUNT + 1))
     assert service.count("compute") == COUNT
     assert len(service.requests) == sent
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # of newer Pythons
+def test_a_stream_that_a_fork_closes_goes_on(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.05
+    with eechips.stream(fetch_of(tmp_path, service, 6), seed=5) as stream:
+        fork = multiprocessing.get_context("fork").Process(target=stream.close)
+        fork.start()
+        fork.join(60)
+        assert fork.exitcode == 0
+        assert numbers(stream) == order_of(5, count=6)
 
 
 @pytest.mark.exhaustive
