@@ -250,7 +250,7 @@ class ShardDataset(IterableDataset[Any]):
             yield from read_shard(self._folder, self._format, stored)
 
     def _make(self, entry: PackEntry) -> Any:
-        metadata = entry.known
+        metadata = entry.parsed_metadata
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
         facts = metadata["layers"]
         pixels = {

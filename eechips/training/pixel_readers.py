@@ -142,7 +142,7 @@ class PackPixels:
         """Yield the files with pixels, in the order of the shards."""
         for stored in self._index.shards:
             for entry in read_shard(self._folder, self._index.format, stored):
-                known = entry.known["layers"]
+                known = entry.parsed_metadata["layers"]
                 for layer, content in entry.layers.items():
                     if isinstance(content, FileContent) and content.suffix.lower() not in chip_suffixes():
                         continue

@@ -51,10 +51,10 @@ class PackEntry:
     layers: Mapping[str, FileContent | ChipPixels | FramePixels]
 
     @cached_property
-    def known(self) -> Mapping[str, Any]:
+    def parsed_metadata(self) -> Mapping[str, Any]:
         """The value of the metadata."""
-        known: Mapping[str, Any] = json.loads(self.metadata)
-        return known
+        parsed: Mapping[str, Any] = json.loads(self.metadata)
+        return parsed
 
 
 @dataclass(frozen=True, slots=True)

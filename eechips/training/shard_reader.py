@@ -98,7 +98,7 @@ def _check(entry: PackEntry) -> None:
     Raises:
         ValueError, KeyError, TypeError: if they differ.
     """
-    known = entry.known
+    known = entry.parsed_metadata
     if known["id"] != entry.id:
         raise ValueError(f"sample {entry.id} has the metadata of {known['id']}")
     if not isinstance(known["unit"], dict):

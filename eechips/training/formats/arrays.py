@@ -42,7 +42,7 @@ def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels | Frame
     assert not isinstance(pixels, FileContent)
     if pixels.values.shape != layer.shape or pixels.values.dtype.name != layer.dtype:
         form = f"{pixels.values.shape} of {pixels.values.dtype.name}"
-        file = entry.known["layers"][name]["file"]
+        file = entry.parsed_metadata["layers"][name]["file"]
         raise UsageError(f"{file} has {form} where others have {layer.shape} of {layer.dtype}: arrays cannot hold both")
     return pixels
 

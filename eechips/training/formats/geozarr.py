@@ -115,7 +115,7 @@ class _SampleWriter:
 
     def write(self, entry: PackEntry) -> None:
         """Write all arrays, coordinates and attributes."""
-        facts: Mapping[str, Facts] = entry.known["layers"]
+        facts: Mapping[str, Facts] = entry.parsed_metadata["layers"]
         grid = _common_grid(facts)
         coordinates = [_GRID_MAPPING] if grid is not None else []
         attributes: dict[str, Any] = {_METADATA: entry.metadata, "Conventions": "CF-1.11"}

@@ -86,7 +86,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 
 
 def _row(entry: PackEntry, split: str, layout: PackLayout) -> dict[str, Any]:
-    known = entry.known
+    known = entry.parsed_metadata
     row: dict[str, Any] = {"id": entry.id, "split": split, "metadata": entry.metadata}
     row["stratum"] = None if "stratum" not in known else str(known["stratum"])
     for layer, content in entry.layers.items():

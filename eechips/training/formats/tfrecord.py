@@ -64,7 +64,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
         metadata = features["metadata"].decode()
         layers: dict[str, FileContent] = {}
         entry = PackEntry(features["id"].decode(), metadata, layers)
-        for layer in entry.known["layers"]:
+        for layer in entry.parsed_metadata["layers"]:
             layers[layer] = FileContent(features[f"{layer}/format"].decode(), features[f"{layer}/encoded"])
         yield entry
 

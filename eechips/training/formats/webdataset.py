@@ -79,7 +79,7 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
             metadata = files.pop(_METADATA).decode()
             layers: dict[str, FileContent] = {}
             entry = PackEntry(identifier, metadata, layers)
-            suffixes = {layer: suffix_of(facts["file"]) for layer, facts in entry.known["layers"].items()}
+            suffixes = {layer: suffix_of(facts["file"]) for layer, facts in entry.parsed_metadata["layers"].items()}
             layers |= {n: FileContent(suffixes[n], files[e]) for n, e in _extensions(suffixes).items()}
             yield entry
             files = {}
@@ -100,7 +100,7 @@ def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 def _label(entry: PackEntry) -> tuple[str, bytes] | None:
     """Return extension and content of a sample's label; None if it has no stratum."""
-    stratum = entry.known.get("stratum")
+    stratum = entry.parsed_metadata.get("stratum")
     if stratum is None:
         return None
     is_class = isinstance(stratum, int) or (isinstance(stratum, float) and stratum.is_integer())
