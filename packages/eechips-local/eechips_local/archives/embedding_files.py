@@ -165,5 +165,6 @@ def _year(milliseconds: float | None, otherwise: int) -> int:
 def _outline(crs: str, bounds: tuple[float, float, float, float]) -> shapely.Polygon:
     """Return the outline in degrees of a rectangle, whose edges are curves there."""
     ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / _CURVE)
-    outline: shapely.Polygon = shapely.transform(ring, transformer(crs, "EPSG:4326").transform, interleaved=False)
+    to_degrees = transformer(crs, "EPSG:4326").transform
+    outline: shapely.Polygon = shapely.transform(ring, lambda points: np.column_stack(to_degrees(*points.T)))
     return outline

@@ -266,7 +266,9 @@ def corners(orbit: int, tile: MgrsTile) -> tuple[tuple[float, float], ...] | Non
     shown = shapely.intersection(square, shapely.Polygon(np.round(swath)))
     if shown.area > square.area - 1.0:
         return None
-    points = shapely.get_coordinates(shapely.orient_polygons(shown, exterior_cw=True))[:-1]
+    if shapely.is_ccw(shapely.get_exterior_ring(shown)):
+        shown = shapely.reverse(shown)
+    points = shapely.get_coordinates(shown)[:-1]
     return tuple((round(float(x), 1), round(float(y), 1)) for x, y in points)
 
 
