@@ -30,6 +30,13 @@ def test_codes_and_text() -> None:
         call("Projection.crs", projection=unknown)
 
 
+@pytest.mark.parametrize("code", ["EPSG:6933", "epsg:6933"])
+def test_a_code_that_the_service_does_not_know(code: str) -> None:
+    with pytest.raises(InvalidError, match="could not be parsed"):
+        call("Projection.crs", projection=projection(code))
+    assert call("Projection.crs", projection=projection(CRS(6933).to_wkt("WKT1_GDAL"))) == "EPSG:6933"
+
+
 def test_nominal_scale() -> None:
     assert call("Projection.nominalScale", proj=projection(transform=LANDSAT)) == 30
     # ee.Projection('EPSG:4326').nominalScale() prints 111319.49079327357.

@@ -19,7 +19,7 @@ _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+
 
 _UNKNOWN = frozenset({"EPSG:6933"})
 """Codes that Earth Engine does not know (github.com/google/earthengine-community/issues/971), though it takes their
-WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
+WKT (github.com/openforis/sepal, ``samplingGridCrs.js``). Nothing is recorded of them as ``crsCode`` of a request.
 """
 
 
@@ -40,7 +40,7 @@ def _named(crs: Value) -> Projection:
     """Return the projection of a code or WKT."""
     if not isinstance(crs, str):
         raise mismatch(crs, "String", "Argument 'crs'")
-    if crs in _UNKNOWN:
+    if crs.upper() in _UNKNOWN:
         raise InvalidError("The CRS of a map projection could not be parsed.")
     try:
         parse_crs(crs)
