@@ -12,7 +12,7 @@ import pytest
 from eechips_local.demo import DemoStore
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription
+from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription, Interval
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import plan_band, with_ranges_of_like_bands
@@ -507,3 +507,12 @@ def test_most_rain_is_far_from_the_greatest() -> None:
 def test_a_photograph_from_near_shows_more_than_one_colour() -> None:
     """Of 60 m of Switzerland, in pixels of 10 cm."""
     assert len(np.unique(read(image_of(RECORDS, "Switzerland/SWISSIMAGE/orthos/10cm"), "R", 600))) > 5
+
+
+def test_the_most_rain_of_a_rate_does_not_grow_with_the_days_of_an_image() -> None:
+    """IMERG states mm/h also of months: 250 mm of a day are some 10 of an hour."""
+    dataset = KnownSource().find("NASA/GPM_L3/IMERG_MONTHLY_V07")
+    assert dataset is not None
+    band = next(band for band in dataset.bands if band.name == "precipitation")
+    month, day = (plan_band(band, dataset.id, interval).high for interval in (Interval(1, "month"), Interval(1, "day")))
+    assert month == day == max(band.maximum or 0.0, 250.0 / 24.0)

@@ -240,7 +240,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
     dtype = band.dtype or _dtype(band, low, high)
     if subject == "rain" and dtype not in _INTEGERS:
-        high = max(high, _most_rain(interval) * amount / band.scale)
+        high = max(high, (_MOST_RAIN if is_daily else _most_rain(interval)) * amount / band.scale)
     return BandPlan(
         band.name,
         dtype,
@@ -261,7 +261,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
 
 
 def _most_rain(interval: Interval | None) -> float:
-    """Return millimetres that no image exceeds: ranges of records are those of their pictures."""
+    """Return millimetres that no image exceeds; records state the ranges that their pictures show."""
     number, unit, _ = interval or Interval(1, "year")
     return _MOST_RAIN * {"day": number, "month": 12 * number, "year": 50 * number}.get(unit, 1)
 
