@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import numpy as np
+import pytest
 
 from eechips_local.demo import DemoStore, cirrus, mercator
 from eechips_local.demo.mercator import Rect
@@ -56,6 +57,7 @@ def levels(image: ImageAsset, names: list[str], scale: int) -> list[np.ndarray]:
     return [values[inside] for values in found]
 
 
+@pytest.mark.slow
 def test_flags_of_landsat_tell_of_the_cirrus_that_its_band_sees() -> None:
     """QA_PIXEL of the format guide: bit 2, and bits 14 and 15, 11 for high and 01 for low confidence."""
     shares, kinds = [], set()
@@ -72,6 +74,7 @@ def test_flags_of_landsat_tell_of_the_cirrus_that_its_band_sees() -> None:
     assert {54596, 55052} <= kinds
 
 
+@pytest.mark.slow
 def test_bands_of_sentinel_2_tell_of_the_same_cirrus() -> None:
     seen = 0
     for surface, top in zip(

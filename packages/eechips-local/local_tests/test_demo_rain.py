@@ -51,7 +51,8 @@ def test_months_are_as_wet_as_at_gauges(
         years = range(2001, 2013)
         sums = [rainfall.total(place, date(y, month, 1), date(y + month // 12, month % 12 + 1, 1)) for y in years]
         means.append(float(np.mean(sums)))
-        assert normal * 0.5 - 12.0 <= means[-1] <= normal * 1.8 + 30.0, (name, month)
+        low, high = (normal - 10.0, normal + 10.0) if normal <= 10 else (normal * 0.5 - 12.0, normal * 1.8 + 30.0)
+        assert low <= means[-1] <= high, (name, month, means[-1])
     assert means[0] >= means[1] or wet[1] < 60
 
 
@@ -70,7 +71,7 @@ def series(collection: str, band: str, place: tuple[float, float], days: int = 3
 
 
 PLACES_OF_RAIN = [
-    (-0.3, 51.53),
+    pytest.param((-0.3, 51.53), marks=pytest.mark.slow),
     pytest.param((77.23, 28.63), marks=pytest.mark.slow),
     pytest.param((2.13, 13.53), marks=pytest.mark.slow),
 ]
@@ -113,6 +114,7 @@ def test_two_halves_of_a_month_are_the_month() -> None:
     assert np.allclose(parts[0] + parts[1] + last, rainfall.total(place, date(2020, 2, 1), date(2020, 3, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coarse", [Rect(1 << 17, 0, 64, 256, 128), Rect(1 << 21, 0, 4, 16, 8)], ids=lambda r: r.pitch)
 def test_pictures_of_the_globe_have_as_much_rain_as_close_ones(coarse: Rect) -> None:
     """All land and sea have some 980 mm a year: Adler et al. (2018), doi:10.3390/atmos9040138."""
