@@ -33,7 +33,7 @@ Wang and Liu (2008), Journal of Geophysical Research 113, D00A12.
 """
 
 _MOST, _HALF = 0.07, 0.2
-"""Reflectance of the thickest cirrus, and the cloudiness that has half of it."""
+"""Reflectance of the thickest cirrus, and the cloudiness that has half of it: invented."""
 
 _FINEST, _SMALLEST, _SEED = 1 << 10, 14, 0
 """Units between nodes, the smallest octave of a field without the edges of low clouds, and another sky than theirs."""

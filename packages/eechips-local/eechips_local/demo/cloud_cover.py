@@ -169,7 +169,7 @@ def share(rect: Rect, when: date) -> Floats:
 
 
 _FEW = 64
-"""Nodes up to which those of many places are kept: a search asks for the clouds of all tiles of a country."""
+"""Rectangles of at most so many nodes are kept for many places: a search asks for the clouds of a country's tiles."""
 
 
 def _lasting(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:

@@ -143,7 +143,7 @@ _NEAR = 100.0 / 6371.0
 """Radians from a gauge within which it alone counts, nearly."""
 
 _FEW = 256
-"""Nodes up to which those of many places are kept."""
+"""Rectangles of at most so many nodes are kept for many places."""
 
 
 def normals(at: Rect) -> Floats:

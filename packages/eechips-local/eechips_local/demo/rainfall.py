@@ -88,7 +88,7 @@ def _sum(rect: Rect, days: list[date]) -> Floats:
     month = days[0].replace(day=1)
     next_month = (month + timedelta(days=31)).replace(day=1)
     amount = usual(rect, month.month)
-    # Years differ, those of dry places most.
+    # Years differ, in dry places most.
     amount = amount * np.clip(1.0 + 0.5 * climate.weather(rect, month, (20, 18)), 0.2, 2.0)
     whole_month = float((next_month - month).days)
     octaves = climate.cloud_octaves(rect.pitch, _FINEST)

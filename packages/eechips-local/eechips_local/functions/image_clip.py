@@ -105,6 +105,8 @@ def clip_to_bounds_and_scale(
 ) -> Image:
     """Return the image on the bounding box of a geometry in its own projection, at a size or a scale.
 
+    The signature of ``Image.clipToBoundsAndScale`` says which arguments exclude each other; the messages are ours.
+
     Bands without a projection of their own get that of the first band that has one: with the masked bands of a
     Sentinel-2 image of 2020, geedim finds no smaller pixels in the result than those of its other bands
     (tests/test_image.py, ``test_prepare_for_export``).

@@ -49,7 +49,8 @@ def _aggregated_on(
     Raises:
         InvalidError: if none is requested, and the image has the default projection of composites and constants
             (https://developers.google.com/earth-engine/guides/projections#the-default-projection), or if a crs comes
-            without a scale, a transform and one of its own (Google's release notes of 28 August 2014).
+            without a scale, a transform and one of its own (Google's release notes of 28 August 2014;
+            the words are ours).
     """
     if scale is None and transform is None:
         if crs == WGS84 if crs is not None else image.bands and not image.bands[0].fixed:

@@ -126,7 +126,10 @@ def _chosen(image: Image, selectors: list[Any] | None) -> list[ImageBand]:
 
 
 def _first_elements(band: ImageBand) -> ImageBand:
-    """Return the first elements of arrays, 0 of empty ones: Google's release notes of 28 August 2014."""
+    """Return the first elements of arrays, 0 of empty ones: Google's release notes of 28 August 2014.
+
+    The notes speak of array images; no value of arrays of several dimensions is recorded.
+    """
 
     def first(pixels: Sequence[Pixels]) -> Pixels:
         values = pixels[0].values.reshape(*pixels[0].values.shape[:2], -1)
