@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,9 +37,11 @@ _CONTENTS: Mapping[str, tuple[str, Any]] = {
     "tables": ("name", None),
 }
 """A field that every response of a method has, and its value if that is always the same
-(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures, …/projects.thumbnails;
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures,
+https://developers.google.com/earth-engine/reference/rest/v1/projects.thumbnails,
 https://developers.google.com/discovery/v1/reference/apis; the client reads the field of every response)."""
 _ASSETS = "/assets/"
+_SLASHES = re.compile("/+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +225,11 @@ def requested_asset(request: HttpRequest) -> str | None:
 
 
 def _describes(content: Any, asset: str) -> bool:
-    """Return whether a value of JSON describes an asset."""
-    named = str(content.get("name", "")) if isinstance(content, dict) else ""
-    return named.partition(_ASSETS)[2].strip("/") == asset and "type" in content
+    """Return whether a value of JSON describes an asset, by its name, or by its id: of public ones without project."""
+    if not isinstance(content, dict) or "type" not in content:
+        return False
+    named = (str(content.get("name", "")).partition(_ASSETS)[2], str(content.get("id", "")))
+    return any(_SLASHES.sub("/", name).strip("/") == _SLASHES.sub("/", asset) for name in named)
 
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:

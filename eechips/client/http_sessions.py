@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +14,9 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
+from eechips.client.current_transport import current_transport
 from eechips.client.response_framing import make_strict
-from eechips.client.transport import Transport, current_transport
+from eechips.client.transport import Transport
 from eechips.errors import PermanentError
 from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
 from eechips.web.urls import is_loopback, origin
@@ -183,7 +185,8 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 _THROTTLED: list[Transport] = []
-"""Transports whose quota requests of recipes pass, the last one first."""
+"""Transports whose quota requests of recipes pass, in the order of their beginning."""
+_THROTTLING = threading.Lock()
 
 
 def throttle_requests_library(transport: Transport) -> Callable[[], None]:
@@ -211,13 +214,15 @@ def throttle_requests_library(transport: Transport) -> Callable[[], None]:
             return response
 
     def undo() -> None:
-        if transport in _THROTTLED:
-            _THROTTLED.remove(transport)
-        if not _THROTTLED:
-            requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
+        with _THROTTLING:
+            if transport in _THROTTLED:
+                _THROTTLED.remove(transport)
+            if not _THROTTLED:
+                requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
 
-    _THROTTLED.append(transport)
-    requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]
+    with _THROTTLING:
+        _THROTTLED.append(transport)
+        requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]
     return undo
 
 

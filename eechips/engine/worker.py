@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.client import retry
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.connection import Connection, ServiceTarget, connect_worker
+from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.export_tasks import export_kind
@@ -23,7 +24,7 @@ from eechips.client.fetcher import Fetcher
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport, use_transport
+from eechips.client.transport import Transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
@@ -77,15 +78,15 @@ def start_worker(
     quota: QuotaClient,
     stage: StagingArea | None = None,
 ) -> Worker:
-    """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
+    """Make this process a worker, until it is closed: all its requests by ``requests`` are throttled meanwhile.
 
     Args:
         stage: where results are staged, if that is not their store.
     """
     ignore_warning(NotGeoreferencedWarning)
     connection = connect_worker(target, quota, spec.policy, spec.timeouts, discovery)
-    throttle_requests_library(connection.transport)
-    return Worker(spec, connection, discovery, stage)
+    restore = throttle_requests_library(connection.transport)
+    return Worker(spec, connection, discovery, stage, restore)
 
 
 class Worker:
@@ -97,12 +98,18 @@ class Worker:
     Args:
         discovery: API description that the client was initialised with.
         stage: where results are staged, if that is not their store.
+        restore: what is called at the end: it undoes what was done to the process.
     """
 
     def __init__(
-        self, spec: WorkerSpec, connection: Connection, discovery: DiscoveryFile, stage: StagingArea | None = None
+        self,
+        spec: WorkerSpec,
+        connection: Connection,
+        discovery: DiscoveryFile,
+        stage: StagingArea | None = None,
+        restore: Callable[[], None] = lambda: None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._restore = spec, restore
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
         self._secrets = collect_secrets(dict(spec.recipe.parameters))
@@ -131,6 +138,7 @@ class Worker:
     def close(self) -> None:
         """Have threads that still execute units send no further request."""
         self._transport.close()
+        self._restore()
 
     def execute(self, assignment: WorkUnit, report: Callable[[AssignmentProgress], None] = lambda _: None) -> Outcome:
         """Fetch the units of an assignment. Errors become part of their outcomes.

@@ -79,6 +79,17 @@ def test_the_description_of_an_asset_has_its_name(body: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("USDA//NAIP/DOQQ/", NAMED),
+        ("USDA/NAIP/DOQQ", '{"type": "IMAGE_COLLECTION", "name": "projects/other/assets/X", "id": "USDA/NAIP/DOQQ"}'),
+    ],
+)
+def test_a_description_may_spell_the_name_otherwise(name: str, body: str) -> None:
+    answer(body).refuse_fragment(ASSET, name.strip("/"))
+
+
+@pytest.mark.parametrize(
     ("method", "url"),
     [
         ("DELETE", ASSET),

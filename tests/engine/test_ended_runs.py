@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import ee
 import pytest
 import requests
+from ee import _state
 
 from eechips.client.connection import ServiceTarget, connect
 from eechips.client.http_messages import Timeouts
@@ -22,8 +23,11 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
+from eechips.engine.worker import start_worker
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import UsageError
 from eechips.manifest import Run
+from eechips.storage import LocalStore
 from tests.support.altering_front import altering_front
 from tests.support.engine_service import Service, serving
 from tests.support.framing_front import Answer
@@ -153,6 +157,28 @@ def test_requests_of_a_recipe_do_not_take_the_quota_of_the_next_run(services: tu
             with open_transport.metered():
                 requests.get(f"{other.url}/elsewhere", timeout=60)
             assert other.count("unknown") == 1
+
+
+def test_requests_of_a_process_are_its_own_after_its_worker(service: Service, tmp_path: Path) -> None:
+    """A Dask worker outlives the run, and its other tasks send requests, too."""
+    before = requests.adapters.HTTPAdapter.send
+    throttle = Throttle(None, QuotaLimits(in_flight=4, start=4), clients=1)
+    policy, target = RetryPolicy(retries=0), ServiceTarget(service.url, "local", None)
+    with connect(target, throttle.client(0), policy, Timeouts()) as connection:
+        discovery = connection.discovery.save(tmp_path / "discovery.json")
+    spec = WorkerSpec(
+        recipe=Asking(), store=LocalStore(tmp_path), token="t", policy=policy, timeouts=Timeouts(), method="pixels",
+        endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
+    )  # fmt: skip
+    state = _state._state, ee.ApiFunction._api
+    try:
+        worker = start_worker(spec, target, discovery, throttle.client(0))
+        assert requests.adapters.HTTPAdapter.send is not before
+        worker.close()
+    finally:
+        _state._state, ee.ApiFunction._api = state
+    assert requests.adapters.HTTPAdapter.send is before
+    assert requests.get(f"{service.url}/elsewhere", timeout=60).status_code == 404
 
 
 def in_thread(act: Callable[[], Any]) -> Any:
