@@ -38,7 +38,7 @@ def command(script: Path, server: Server, *arguments: str) -> list[str]:
 def run(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = command(script, server, *arguments)
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def plain(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
