@@ -40,6 +40,9 @@ def test_the_list_is_available_as_json() -> None:
     found = json.loads(CliRunner().invoke(main, ["datasets", "--local", "--json"]).output)
     assert {entry["kind"] for entry in found} == {"image", "collection", "table"}
     assert all(entry["names"] and entry["title"] for entry in found if entry["id"] != "RESOLVE/ECOREGIONS/2017")
+    # Some of the first images lack these bands.
+    (surface,) = (entry for entry in found if entry["id"] == "COPERNICUS/S2_SR_HARMONIZED")
+    assert {"MSK_CLDPRB", "MSK_SNWPRB", "QA60", "SCL"} <= {*surface["names"]}
 
 
 def eechips(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

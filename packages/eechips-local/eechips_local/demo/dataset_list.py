@@ -14,6 +14,10 @@ from eechips_local.stores import demo_end
 
 _RECENT_DAYS = 400
 """A collection is listed as ongoing if its last image is younger."""
+_LATEST_DAYS = 40
+"""The last image of so many days shows the bands, where a collection has one."""
+
+_PLACE = (-105.1, 40.2, -105.0, 40.3)
 
 _HEAD = (
     "# Datasets of the demo planet",
@@ -69,7 +73,9 @@ def _entry(asset: DemoAsset, until: date) -> DatasetEntry:
     if isinstance(asset, ImageAsset):
         return DatasetEntry(asset.id, "image", "", tuple(band.name for band in asset.bands), title)
     first, last = (synthetic_label.date_of(moment).date() for moment in asset.properties["date_range"])
-    image = next(iter(asset.images(Query(bounds=(-105.1, 40.2, -105.0, 40.3)))))
+    # The latest images have all bands, the first of some collections lack some.
+    recent = Query(bounds=_PLACE, start=asset.properties["date_range"][1] - _LATEST_DAYS * 86_400_000.0)
+    image = next(reversed([*asset.images(recent)]), None) or next(iter(asset.images(Query(bounds=_PLACE))))
     goes_on = (until - last).days < _RECENT_DAYS
     dates = f"{first} - " if goes_on else f"{first} - {last - timedelta(days=1)}"
     names = getattr(asset, "band_names", None) or tuple(band.name for band in image.bands)
