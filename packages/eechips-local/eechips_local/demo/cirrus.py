@@ -13,7 +13,7 @@ import numpy as np
 
 from eechips_local.demo import climate
 from eechips_local.demo.farmland import Field32
-from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.mercator import Rect
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.upsampling import Upsampler
 
@@ -42,10 +42,6 @@ _FINEST, _SMALLEST, _SEED = 1 << 10, 14, 0
 def reflectance(rect: Rect, when: date) -> Field32:
     """Return the reflectance of cirrus at 1.38 micrometres, of the cells of a rectangle on a date."""
     at = nodes(rect, _FINEST)
-    return Upsampler(rect, at)(_reflectance(at, when))
-
-
-def _reflectance(at: Rect, when: date) -> Floats:
     share = np.interp(np.abs(climate.from_belt(climate.latitude(at), when)), *_ZONES)
     depth = np.maximum(climate.cloudiness(at, when, share, _SEED, _SMALLEST), 0.0)
-    return _MOST * depth / (depth + _HALF)
+    return Upsampler(rect, at)(_MOST * depth / (depth + _HALF))

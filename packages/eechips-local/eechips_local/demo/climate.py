@@ -64,6 +64,11 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
     return result
 
 
+def frozen(air: Floats) -> Floats:
+    """Return the share of the ground under snow at a usual temperature of the air, kelvin."""
+    return noise.smoothstep(274.5, 268.0, air)
+
+
 _BELT, _SHIFT, _WARMEST = 2.0, 10.0, 212.0
 """Mean latitude of the belt of rain at the equator, degrees by which it moves, and the day of the year on which it is
 northernmost.
@@ -158,6 +163,11 @@ def dryness(land: Terrain) -> Floats:
 def aridity(green: Floats, forest: Floats) -> Floats:
     """Return 0 on wet, green land, 1 in deserts, by the greenness of grass and the share of trees."""
     return np.clip(1.05 - 1.35 * (0.9 * green + 0.5 * forest), 0.0, 1.0)
+
+
+def next_month(when: date) -> date:
+    """Return the first day of the month after that of a first day."""
+    return (when + timedelta(days=31)).replace(day=1)
 
 
 def days(start: date, end: date, step: int) -> list[date]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cache, partial
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import climate, natural_cover, noise, rainfall
+from eechips_local.demo import climate, natural_cover, rainfall
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.painted_source import nothing
 from eechips_local.demo.series import GlobalSeries
@@ -62,13 +62,13 @@ class Month:
         day = climate.day_of_year(self.start) + 15
         spell = climate.weather(rect, self.start)
         wind = climate.weather(rect, self.start, (20, 18))
-        rain = rainfall.total(rect, self.start, (self.start + timedelta(days=31)).replace(day=1))
+        rain = rainfall.total(rect, self.start, climate.next_month(self.start))
         wet = rain / (rain + 60.0)
         dry = climate.dryness(land)
         # The whole planet has warmed by a kelvin since 1980.
         trend = 0.022 * (self.start.year - 1980)
         air = climate.mean_temperature(land, day) + 2.2 * spell + trend
-        freezing = noise.smoothstep(274.5, 268.0, air)
+        freezing = climate.frozen(air)
         height = np.maximum(land.height, 0.0)
         thin = 1.0 - height * (1.0 / 44_330.0)
         return {

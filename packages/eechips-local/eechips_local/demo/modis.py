@@ -75,7 +75,7 @@ class Surface:
         }
         # Snow melts, and sends the sunlight back.
         lines = climate.snow_lines(climate.latitude(rect), middle)
-        snow = np.maximum(natural_cover.snow_share(land, lines), noise.smoothstep(274.5, 268.0, usual))
+        snow = np.maximum(natural_cover.snow_share(land, lines), climate.frozen(usual))
         for half, kelvin in warm.items():
             over_snow = np.minimum(usual + 0.3 * (kelvin - usual), _MELTING)
             warm[half] = kelvin + (over_snow - kelvin) * snow

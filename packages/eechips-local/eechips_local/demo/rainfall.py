@@ -86,11 +86,10 @@ def usual(rect: Rect, month: int) -> Floats:
 def _sum(rect: Rect, days: list[date]) -> Floats:
     """Return the rain of some days of one month."""
     month = days[0].replace(day=1)
-    next_month = (month + timedelta(days=31)).replace(day=1)
     amount = usual(rect, month.month)
     # Years differ, in dry places most.
     amount = amount * np.clip(1.0 + 0.5 * climate.weather(rect, month, (20, 18)), 0.2, 2.0)
-    whole_month = float((next_month - month).days)
+    whole_month = float((climate.next_month(month) - month).days)
     octaves = climate.cloud_octaves(rect.pitch, _FINEST)
     if not octaves:
         # No cloud shows in pixels so large: each day is as the others.

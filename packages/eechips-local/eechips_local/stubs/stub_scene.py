@@ -259,7 +259,7 @@ class _Land:
     def _freezing(self) -> Floats:
         """Share of the ground under snow, as of ERA5-Land."""
         usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
-        return noise.smoothstep(274.5, 268.0, usual + 2.0 * self._weather)
+        return climate.frozen(usual + 2.0 * self._weather)
 
     @cached_property
     def _settled(self) -> Floats:
