@@ -14,6 +14,7 @@ import shapely
 from eechips_local.demo import cirrus, climate, cloud_regions, land_character, mercator, noise
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.place_cache import kept_for_places
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.upsampling import Upsampler
 
@@ -168,22 +169,10 @@ def share(rect: Rect, when: date) -> Floats:
     return result
 
 
-_FEW = 64
-"""Rectangles of at most so many nodes are kept for many places: a search asks for the clouds of a country's tiles."""
-
-
+# A search asks for the clouds of all tiles of a country.
+@kept_for_places(64, small=4096, large=64)
 def _lasting(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
-    """Return the aridity, and the seasons of regions, at nodes, kept for the next date of the same place."""
-    return _lasting_of_few(at) if at.width * at.height <= _FEW else _lasting_of_many(at)
-
-
-@lru_cache(maxsize=4096)
-def _lasting_of_few(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
-    return _aridity(at), cloud_regions.seasons(at)
-
-
-@lru_cache(maxsize=64)
-def _lasting_of_many(at: Rect) -> tuple[Floats, cloud_regions.Seasons]:
+    """Return the aridity, and the seasons of regions, at nodes."""
     return _aridity(at), cloud_regions.seasons(at)
 
 

@@ -7,12 +7,11 @@ Values are known to about 15%, those between gauges in mountains to a factor of 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from eechips_local.demo import climate, mercator
 from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.place_cache import kept_for_places
 
 _GAUGES = """
 2.3 48.9 48 42 48 52 64 50 63 52 48 61 51 58; -6.2 53.4 63 49 51 51 59 63 56 73 60 79 73 73
@@ -142,27 +141,13 @@ _TABLE = np.array(
 _NEAR = 100.0 / 6371.0
 """Radians from a gauge within which it alone counts, nearly."""
 
-_FEW = 256
-"""Rectangles of at most so many nodes are kept for many places."""
 
-
+@kept_for_places(256, small=1024, large=16)
 def normals(at: Rect) -> Floats:
-    """Return millimetres of the months of a year, shape (12, height, width): of few or large cells, as kept."""
-    return _of_few(at) if at.width * at.height <= _FEW else _of_many(at)
+    """Return millimetres of the months of a year, shape (12, height, width).
 
-
-@lru_cache(maxsize=1024)
-def _of_few(at: Rect) -> Floats:
-    return _between(at)
-
-
-@lru_cache(maxsize=16)
-def _of_many(at: Rect) -> Floats:
-    return _between(at)
-
-
-def _between(at: Rect) -> Floats:
-    """Weight gauges by the inverse fourth power of their distance; roots are more alike than amounts."""
+    Gauges weigh by the inverse fourth power of their distance; roots are more alike than amounts.
+    """
     east, north = np.radians(_TABLE[:, 0]), np.radians(_TABLE[:, 1])
     gauges = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
     roots = np.sqrt(_TABLE[:, 2:]).T
