@@ -58,6 +58,15 @@ class Interval(NamedTuple):
     unit: TimeUnit
     restart: Literal["year", "month"] | None = None
 
+    @property
+    def days(self) -> int:
+        """About how many days there are in it, one at the least."""
+        return {"day": self.number, "month": 30 * self.number, "year": 365 * self.number}.get(self.unit, 1)
+
+
+YEAR = Interval(1, "year")
+"""The time of images of which none is known."""
+
 
 # The interval in the id or title of a dataset.
 _COUNTED = re.compile(r"(?<!\d)(\d{1,2})[- ]?(hour|day|month|year)", re.IGNORECASE)

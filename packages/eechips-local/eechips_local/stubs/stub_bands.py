@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from eechips_local.stubs.dataset_description import BandClass, BandDescription, Interval
+from eechips_local.stubs.dataset_description import YEAR, BandClass, BandDescription, Interval
 
 Subject = Literal[
     "classes",
@@ -262,7 +262,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
 
 def _most_rain(interval: Interval | None) -> float:
     """Return millimetres that no image exceeds; records state the ranges that their pictures show."""
-    number, unit, _ = interval or Interval(1, "year")
+    number, unit, _ = interval or YEAR
     return _MOST_RAIN * {"day": number, "month": 12 * number, "year": 50 * number}.get(unit, 1)
 
 

@@ -17,7 +17,7 @@ from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.stubs.dataset_description import Interval
+from eechips_local.stubs.dataset_description import YEAR
 from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
 
 _MARGIN = 1.0 / 64.0
@@ -80,7 +80,9 @@ class StubScene:
         shares = np.stack([up(land.shares(plan)) for plan in plans])
         if not any(plan.is_fire for plan in plans):
             return shares, None
-        return shares, np.broadcast_to(wildfires.burning(rect, self.when, _days(plans[0])), shares.shape)
+        return shares, np.broadcast_to(
+            wildfires.burning(rect, self.when, (plans[0].interval or YEAR).days), shares.shape
+        )
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """See ``painted_source.PaintedScene``: stored values of shares of the range, or codes as they are."""
@@ -100,12 +102,6 @@ class StubScene:
             if plan.spacing == "decades":
                 stored[n] = _in_decades(shares[n], plan.low, plan.high)
         return np.rint(stored) if np.dtype(plans[0].dtype).kind in "iu" else stored
-
-
-def _days(plan: BandPlan) -> int:
-    """Return about how many days an image shows."""
-    number, unit, _ = plan.interval or Interval(1, "year")
-    return number * {"day": 1, "month": 30, "year": 365}.get(unit, 1)
 
 
 def _has_presence(plans: Sequence[BandPlan]) -> bool:
@@ -199,7 +195,7 @@ class _Land:
 
     def _rain(self, plan: BandPlan) -> Floats:
         """Return the rain of the days of an image: of all of them, or of one on average."""
-        number, unit, _ = plan.interval or Interval(1, "year", None)
+        number, unit, _ = plan.interval or YEAR
         after = self._when + timedelta(days=number if unit == "day" else 1)
         if unit in ("month", "year"):
             months = self._when.year * 12 + self._when.month - 1 + number * (12 if unit == "year" else 1)
