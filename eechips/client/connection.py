@@ -8,7 +8,6 @@ the transport of their process: its retry policy, its quota, and its signal to s
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -17,7 +16,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.credentials import missing_project
@@ -253,7 +252,7 @@ def _own_client(target: ServiceTarget) -> Iterator[None]:
         before = _state._state, ee.deprecation.deprecated_assets, ee.ApiFunction._api
         use = _ClientUse(target, threading.get_ident(), before)
         # Threads of another use send requests while the client is initialised.
-        _state._state = dataclasses.replace(before[0]) if others and before[0] is not None else None
+        _state._state = replace(before[0]) if others and before[0] is not None else None
         ee.ApiFunction._api = {}
         _USES.append(use)
     try:
