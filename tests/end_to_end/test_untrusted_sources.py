@@ -28,6 +28,7 @@ import eechips
 from eechips.cli import main
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from eechips.recipe import unit_id
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.loopback import QuietServer
 from tests.docs.pages import read_page, read_table
@@ -301,9 +302,12 @@ ODD_UNITS: tuple[dict[str, Any], ...] = (
 )
 
 
-def odd_line(planned: str, number: int, unit: dict[str, Any]) -> str:
-    odd = {"id": f"{number:064x}", "name": f"odd/{number}", "position": 100 + number, "unit": unit}
-    return json.dumps({**json.loads(planned), **odd})
+def odd_line(planned: str, number: int, unit: dict[str, Any], *, is_hashed: bool) -> str:
+    """Return a line with another unit, and with its id, which anybody can compute, or with an id of nothing."""
+    content = json.loads(planned)
+    identifier = unit_id(unit, content["identity"]) if is_hashed else f"{number:064x}"
+    odd = {"id": identifier, "name": f"odd/{number}", "position": 100 + number, "unit": unit}
+    return json.dumps({**content, **odd})
 
 
 @cell(LINE, QUOTA, WRONG, can=True)
@@ -318,9 +322,12 @@ def test_a_line_decides_which_data_a_worker_fetches(world: World, demo_server: S
     deliver(world, MORE, *NAIP, "--local")
     deliver(world, MORE, *NAIP, "--in-flight", "1000", "--rate", "none", "--executor", "processes:1000")
     own = ["--endpoint", demo_server.url, "--project", "local", "--executor", "threads", "-q"]
-    hostile = [odd_line(lines[0], number, unit) for number, unit in enumerate(ODD_UNITS)]
-    status, said = world.eechips("work", "--units", "-", "--out", "odd", *own, given="\n".join([*hostile, lines[0]]))
-    assert (status, said.count('"state": "done"')) == (1, 1), said  # a line that is wrong fails by itself
+    for is_hashed, expected in ((False, (2, 0)), (True, (1, 1))):  # a unit that is wrong fails by itself
+        hostile = [odd_line(lines[0], number, unit, is_hashed=is_hashed) for number, unit in enumerate(ODD_UNITS)]
+        given = "\n".join([*hostile, lines[0]])
+        status, said = world.eechips("work", "--units", "-", "--out", f"odd-{is_hashed}", *own, given=given)
+        assert (status, said.count('"state": "done"')) == expected, said
+        assert ("somebody has changed its line" in said) is not is_hashed
     for command in ("work", "join"):
         status, said = world.eechips(command, "--units", "-", "--out", "out", *own, given="\n".join(lines))
         assert status == 0, said
