@@ -116,8 +116,8 @@ def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path
     files, before, known = digests(first.path), sent(demo_server), len(first.units)
     write_regions(Path(fields), FURTHER | FIELDS)
     second = fetch(demo_server, tmp_path / "run", end="2020-06-21", extend=True, **options)
-    # Of ten days north and south have two images, as every orbit is repeated in five days, or two composites. East, with
-    # all its twenty days, is where the swaths of two orbits overlap: eight images, but four composites.
+    # Of ten days north and south have two images, as every orbit is repeated in five days, or two composites. East,
+    # with all its twenty days, is where the swaths of two orbits overlap: eight images, but four composites.
     added = 2 + 2 + {"images": 8, "composites": 4}[command]
     assert sent(demo_server) - before == len(second.units) - known == added
     one = fetch(demo_server, tmp_path / "one", end="2020-06-21", **options)
