@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 RawAnswer = Callable[[int, Mapping[str, str]], bytes]
 """All that is sent before the connection is closed: of the number of the request for its path, from 1, and of its
-headers, with lower-case names."""
+headers, with lower-case names. A request ``HEAD`` gets the part before the body (RFC 9110, 9.3.2)."""
 
 
 @dataclass(slots=True)
@@ -37,13 +37,15 @@ def raw_server() -> Iterator[RawServer]:
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            path = self.rfile.readline().split(b" ")[1].decode("latin-1")
+            method, path = self.rfile.readline().decode("latin-1").split(" ")[:2]
             lines = iter(lambda: self.rfile.readline().strip().decode("latin-1"), "")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             with counting:
                 found.asked[path].append(headers)
                 number = len(found.asked[path])
-            self.wfile.write(found.answers[path](number, headers))
+            answer = found.answers[path](number, headers)
+            head, blank, _ = answer.partition(b"\r\n\r\n")
+            self.wfile.write(head + blank if method == "HEAD" else answer)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
