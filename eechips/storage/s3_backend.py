@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,6 +41,8 @@ _PAGE = 1000
 """Objects of a page, the most that S3 lists at a time."""
 _PAGE_SECONDS = 600.0
 """Seconds after which a listing that gives no objects is given up."""
+_TELLING_SECONDS = 0.001
+"""Seconds between looks whether a thread still tells a result."""
 _ATTEMPTS = 5
 """Attempts of a request, unless ``AWS_MAX_ATTEMPTS`` is set."""
 _TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "10m"}
@@ -226,8 +229,24 @@ def _awaited(
 
 @contextmanager
 def _running_loop() -> Iterator[AbstractEventLoop]:
-    """Run an event loop in a thread, and cancel its tasks at the end: a signal may have interrupted the caller."""
+    """Run an event loop in a thread, and cancel its tasks at the end: a signal may have interrupted the caller.
+
+    A thread of obstore tells the loop a result, for which it gives up Python's lock, and takes it again after the
+    caller may have the result. If the process ends meanwhile, it aborts: no Rust code can be unwound by Python
+    (https://docs.python.org/3.11/c-api/init.html#c.PyEval_RestoreThread). So the end waits for such threads.
+    """
     import asyncio
+
+    telling: dict[int, None] = {}
+
+    class Loop(asyncio.SelectorEventLoop):
+        def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
+            caller = threading.get_ident()
+            telling[caller] = None
+            try:
+                return super().call_soon_threadsafe(*args, **options)
+            finally:
+                del telling[caller]  # no other thread runs between this and the return to Rust
 
     async def end() -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -235,7 +254,7 @@ def _running_loop() -> Iterator[AbstractEventLoop]:
             awaited.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    loop = asyncio.new_event_loop()
+    loop = Loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -245,6 +264,8 @@ def _running_loop() -> Iterator[AbstractEventLoop]:
             asyncio.run_coroutine_threadsafe(end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+            while telling.keys() - {threading.get_ident()}:
+                time.sleep(_TELLING_SECONDS)
             loop.close()
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -86,6 +90,28 @@ def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
         for _ in range(100):  # a listing that goes on sends others meanwhile
             urlopen(f"{url}/own").close()
         assert requests == {False: pytest.approx(listed, abs=3), True: 100}  # one may have been on its way
+
+
+def test_a_listing_ends_after_the_threads_that_told_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that still ran when the process ended aborted it: the status was that of a signal."""
+    pytest.importorskip("obstore")
+    tell = asyncio.SelectorEventLoop.call_soon_threadsafe
+    ends: list[bool] = []
+
+    def slow(*args: Any, **options: Any) -> asyncio.Handle:
+        handle = tell(*args, **options)
+        if threading.get_ident() not in {thread.ident for thread in threading.enumerate()}:
+            ends.append(False)
+            time.sleep(0.1)
+            ends[-1] = True
+        return handle
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", slow)
+    with serve_function(lambda *_: (404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")) as url:
+        backend = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url})
+        with pytest.raises(Exception, match="NoSuchBucket"):
+            list(backend.pages("bucket/run"))
+    assert ends == [True]
 
 
 def test_a_listing_of_another_place_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
