@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND
 from eechips.formats.chip_format import ServiceFormat
+from eechips.geo.grid import service_crs
 from eechips.recipe.results import Template
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def placement(chip: Chip) -> dict[str, Any]:
     """
     if chip.grid is not None:
         exact = {
-            "crs": chip.grid.crs,
+            "crs": service_crs(chip.grid.crs),
             "crs_transform": list(chip.grid.transform),
             "dimensions": [chip.grid.width, chip.grid.height],
         }
@@ -65,7 +66,7 @@ def placement(chip: Chip) -> dict[str, Any]:
     if chip.scale is not None:
         parameters["scale"] = chip.scale
     if chip.crs is not None:
-        parameters["crs"] = chip.crs
+        parameters["crs"] = service_crs(chip.crs)
     return parameters
 
 
@@ -73,7 +74,7 @@ def grid_rectangle(grid: Grid) -> ee.Geometry:
     """Return the rectangle of all pixels of a grid, in its own pixel coordinates."""
     import ee
 
-    projection = ee.Projection(grid.crs, list(grid.transform))
+    projection = ee.Projection(service_crs(grid.crs), list(grid.transform))
     corners = [0, 0, grid.width, grid.height]
     rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
     return rectangle

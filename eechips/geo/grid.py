@@ -26,6 +26,20 @@ T = TypeVar("T")
 
 # Earth Engine accepts these as CRS codes; others are sent as WKT.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9._-]+")
+_NO_CODES = frozenset({"EPSG:6933"})
+
+
+def service_crs(crs: str) -> str:
+    """Return a CRS as Earth Engine takes it: WKT 1 for a code that it does not know.
+
+    Of EPSG:6933 it says "The CRS of a map projection could not be parsed", but it takes the WKT:
+    github.com/google/earthengine-community/issues/971, and ``samplingGridCrs.js`` of github.com/openforis/sepal.
+    """
+    if crs.upper() not in _NO_CODES:
+        return crs
+    from eechips.geo.crs import parse_crs  # pyproj, for which workers of windows have no memory
+
+    return parse_crs(crs).to_wkt("WKT1_GDAL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +203,7 @@ class Grid:
         https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
         """
         a, b, c, d, e, f = self.transform
+        crs = service_crs(self.crs)
         return {
             "dimensions": {"width": self.width, "height": self.height},
             "affineTransform": {
@@ -199,7 +214,7 @@ class Grid:
                 "scaleY": e,
                 "translateY": f,
             },
-            "crsCode" if _CODE.fullmatch(self.crs) else "crsWkt": self.crs,
+            "crsCode" if _CODE.fullmatch(crs) else "crsWkt": crs,
         }
 
     def to_json(self) -> dict[str, Any]:

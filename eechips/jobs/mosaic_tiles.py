@@ -21,7 +21,7 @@ from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.formats import cog
-from eechips.geo.grid import Grid, Window
+from eechips.geo.grid import Grid, Window, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
@@ -137,7 +137,7 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
         place: grid whose CRS the polygons have.
         polygons: coordinates of a GeoJSON MultiPolygon.
     """
-    clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(place.crs), False))
+    clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(service_crs(place.crs)), False))
     return clipped
 
 

@@ -24,7 +24,7 @@ from eechips.errors import ValidationError
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.formats.table import arrange_columns
-from eechips.geo.grid import Transform
+from eechips.geo.grid import Transform, service_crs
 from eechips.jobs.unit_vectors import normalize
 from eechips.planning.periods import Period
 from eechips.planning.statistics import VALID_FRACTION, Statistics
@@ -92,7 +92,7 @@ class Reduction:
     def pixels(self) -> dict[str, Any]:
         """Arguments of Earth Engine's reductions that select the pixel grid."""
         if self.crs is not None:
-            return {"crs": self.crs, "crsTransform": list(self.transform or ())}
+            return {"crs": service_crs(self.crs), "crsTransform": list(self.transform or ())}
         return {"scale": self.scale}
 
     def finished(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:

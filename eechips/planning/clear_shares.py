@@ -12,7 +12,7 @@ import ee
 from eechips.datasets import Dataset
 from eechips.datasets.spectral_indices import find_index, list_supported
 from eechips.errors import UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, service_crs
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.asset_metadata import AssetMetadata
 from eechips.planning.band_formula import Formula, Value, parse_formula
@@ -225,7 +225,10 @@ def _ask(source: ClearSource, chips: Sequence[tuple[Grid, TimeWindow]]) -> list[
 
 def _rows(chips: Sequence[tuple[Grid, TimeWindow]]) -> list[list[Any]]:
     """Return what the server needs to know of chips: ring, crs, transform, start and end."""
-    return [[corners_inside(grid), grid.crs, list(grid.transform), window.start, window.end] for grid, window in chips]
+    return [
+        [corners_inside(grid), service_crs(grid.crs), list(grid.transform), window.start, window.end]
+        for grid, window in chips
+    ]
 
 
 def _interior(values: Any) -> ee.Geometry:

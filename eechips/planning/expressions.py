@@ -17,7 +17,7 @@ import shapely
 
 from eechips.datasets import Kind
 from eechips.geo.crs import unproject
-from eechips.geo.grid import Grid, nominal_scale
+from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.cloud_masks import CloudMask
@@ -237,7 +237,7 @@ def box_around_all(shapes: npt.NDArray[np.object_]) -> ee.Geometry | None:
 
 def grid_interior(grid: Grid) -> ee.Geometry:
     """Return the rectangle of :func:`corners_inside` for the server."""
-    rectangle: ee.Geometry = ee.Geometry.Polygon(corners_inside(grid), ee.Projection(grid.crs), False)
+    rectangle: ee.Geometry = ee.Geometry.Polygon(corners_inside(grid), ee.Projection(service_crs(grid.crs)), False)
     return rectangle
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.crs import project, unproject
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, service_crs
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.band_selection import TYPE_NAMES
@@ -128,7 +128,7 @@ class MapBand:
         reduced = self.image().reduceRegions(
             collection=ee.FeatureCollection(rows.map(place)),
             reducer=ee.Reducer.first(),
-            crs=self.grid.crs,
+            crs=service_crs(self.grid.crs),
             crsTransform=list(self.grid.transform),
         )
         pairs: Any = reduced.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.geo.crs import parse_crs, project, unproject
-from eechips.geo.grid import Grid, nominal_scale
+from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import planning_requests
 from eechips.planning.expressions import LayerImages, box_around, chip_reach, grid_interior, sort_nearest_first
 from eechips.planning.grid_alignment import GridAlignment
@@ -399,7 +399,7 @@ def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
         top = there.filter(ee.Filter.eq("system:index", chip.source)).map(numbered)
         numbers = ee.ImageCollection([numbers, top.mosaic()]).mosaic()
     grid = chip.grid
-    projection = ee.Projection(grid.crs, list(grid.transform))
+    projection = ee.Projection(service_crs(grid.crs), list(grid.transform))
     counted = ee.Image(numbers).reduceRegion(
         reducer=ee.Reducer.frequencyHistogram(),
         geometry=grid_interior(grid),

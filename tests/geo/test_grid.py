@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import CRS
 from rasterio.io import MemoryFile
 
 from eechips.geo.grid import Grid, Window
@@ -174,6 +175,14 @@ def test_pixel_grid_of_the_rest_interface() -> None:
     wkt = 'PROJCS["x", AUTHORITY["EPSG","1"]]'
     assert Grid(wkt, grid.transform, 1, 1).to_pixel_grid()["crsWkt"] == wkt
     assert "crsCode" in Grid("SR-ORG:6974", grid.transform, 1, 1).to_pixel_grid()
+
+
+@pytest.mark.parametrize("code", ["EPSG:6933", "epsg:6933"])
+def test_a_code_that_earth_engine_does_not_know_is_sent_as_wkt(code: str) -> None:
+    sent = Grid(code, (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), 1, 1).to_pixel_grid()
+    assert "crsCode" not in sent
+    assert sent["crsWkt"].startswith('PROJCS["WGS 84 / NSIDC EASE-Grid 2.0 Global",')
+    assert CRS(sent["crsWkt"]) == CRS(6933)
 
 
 def test_estimated_bytes_are_those_of_the_arrays_and_their_masks() -> None:
