@@ -359,12 +359,13 @@ def test_failed_regions_are_missing_and_reported(
     real_store: Path, serve: Callable[..., Server], fields: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = tmp_path / "faults.json"
-    fault = {"type": "status", "status": 400, "on": "table:computeFeatures", "times": 1}
-    fault["message"] = "Image.load: Image asset 'x' not found."  # neither repeated nor divided
+    fault = {"type": "status", "status": 400, "on": "table:computeFeatures", "after": 4}
+    fault["message"] = "Image.load: Image asset 'x' not found."  # not divided, and repeated without its mark
     plan.write_text(json.dumps({"seed": 1, "faults": [fault]}))
     server = serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--faults", str(plan))
     options = {"regions": str(fields), "output": "one", "batch": 6, **YEAR, "end": "2005-02-01", "quiet": False}
     run = timeseries(server, tmp_path / "run", **options)
+    assert len(run.units) == 5  # a request each
     assert run.counts["failed_permanent"] == 1
     there = table_of(run)["field"].nunique()
     (unit,) = run.failures["unit"]
