@@ -39,9 +39,10 @@ class Facts(NamedTuple):
 
 
 USUAL = (
-    Facts("COPERNICUS/S2_SR_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12", "uint16", (5, 14), JULY),
-    Facts("COPERNICUS/S2_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12", "uint16", (5, 14), JULY),
-    Facts("COPERNICUS/S2_CLOUD_PROBABILITY", "probability", "uint8", (5, 14), JULY),
+    # The place lies in two tiles, each with the swaths of two orbits, every five days.
+    Facts("COPERNICUS/S2_SR_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12", "uint16", (5, 28), JULY),
+    Facts("COPERNICUS/S2_HARMONIZED", "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12", "uint16", (5, 28), JULY),
+    Facts("COPERNICUS/S2_CLOUD_PROBABILITY", "probability", "uint8", (5, 28), JULY),
     Facts(
         "GOOGLE/DYNAMICWORLD/V1",
         "water trees grass flooded_vegetation crops shrub_and_scrub built bare",

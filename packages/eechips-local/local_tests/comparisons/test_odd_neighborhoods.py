@@ -101,7 +101,7 @@ FOCAL: dict[str, Both] = {
     ),
     "percentile": (
         lambda ee, i: i.reduceNeighborhood(ee.Reducer.percentile([30]), ee.Kernel.square(1)),
-        lambda v: ndimage.generic_filter(v, lambda w: np.percentile(w, 30), 3),
+        lambda v: ndimage.generic_filter(v, lambda w: np.percentile(w, 30, method="hazen"), 3),
     ),
     "weighted mean": (
         lambda ee, i: i.reduceNeighborhood(
