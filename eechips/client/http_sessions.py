@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,12 +13,10 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
-from eechips.client.current_transport import current_transport
 from eechips.client.response_framing import make_strict
-from eechips.client.transport import Transport
 from eechips.errors import PermanentError
 from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
-from eechips.web.urls import is_loopback, origin
+from eechips.web.urls import is_loopback
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
@@ -27,7 +24,7 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """After so many seconds of silence, every so many seconds, so often: a connection that a suspended laptop, or a
 network that went away, has left dead is noticed within a minute, not at the read time-out."""
 
-_send_of_requests = requests.adapters.HTTPAdapter.send
+SEND_OF_REQUESTS = requests.adapters.HTTPAdapter.send
 
 
 class Adapter(requests.adapters.HTTPAdapter):
@@ -46,7 +43,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request by the original method, also after :func:`throttle_requests_library`."""
-        return _send_of_requests(self, *args, **kwargs)
+        return SEND_OF_REQUESTS(self, *args, **kwargs)
 
 
 class GuardedAdapter(Adapter):
@@ -182,48 +179,6 @@ def open_token_session() -> requests.Session:
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-_THROTTLED: list[Transport] = []
-"""Transports whose quota requests of recipes pass, in the order of their beginning."""
-_THROTTLING = threading.Lock()
-
-
-def throttle_requests_library(transport: Transport) -> Callable[[], None]:
-    """Make requests that this process sends by ``requests`` outside our own sessions pass the throttle.
-
-    For processes in which a recipe may fetch by itself: its requests count against the same quota, that of the thread's
-    own run if the thread is known to work for one. A permit is held until the body is there, or the headers where the
-    recipe streams the body.
-
-    Returns:
-        What puts everything back as it was, once it was called for all transports.
-    """
-
-    def send(adapter: requests.adapters.HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        own = current_transport() or next(reversed(_THROTTLED), transport)
-        own.check_open()
-        with own.quota.permit() as permit:
-            response = _send_of_requests(adapter, request, *args, **kwargs)
-            if origin(request.url) == origin(own.endpoint):  # what others answer says nothing of its quota
-                permit.record_response(
-                    response.status_code, {name.lower(): value for name, value in response.headers.items()}
-                )
-            if not kwargs.get("stream", bool(args and args[0])):
-                permit.received = len(response.content)
-            return response
-
-    def undo() -> None:
-        with _THROTTLING:
-            if transport in _THROTTLED:
-                _THROTTLED.remove(transport)
-            if not _THROTTLED:
-                requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
-
-    with _THROTTLING:
-        _THROTTLED.append(transport)
-        requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]
-    return undo
 
 
 def _socket_options() -> list[tuple[int, int, int]]:

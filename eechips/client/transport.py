@@ -16,6 +16,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +24,6 @@ from urllib.parse import urlsplit
 from eechips.client import retry
 from eechips.client.access_token import Authorizer
 from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
-from eechips.client.current_transport import current_transport, use_transport
 from eechips.client.discovery import Discovery
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts, requested_asset
@@ -70,6 +70,24 @@ class _ThreadMode(threading.local):
     """The mode of each thread."""
 
     mode = RequestMode()
+
+
+_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
+
+
+@contextlib.contextmanager
+def use_transport(transport: Transport) -> Iterator[None]:
+    """Make :func:`current_transport` return a transport in this thread, inside the block."""
+    token = _TRANSPORT.set(transport)
+    try:
+        yield
+    finally:
+        _TRANSPORT.reset(token)
+
+
+def current_transport() -> Transport | None:
+    """Return the transport of the run that this is part of; None outside of one."""
+    return _TRANSPORT.get()
 
 
 class Transport:

@@ -24,9 +24,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client.connection import NO_SERVICE, Connection, connect, connect_to_nothing
 from eechips.client.discovery import DiscoveryFile
-from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import QuotaLimits, UsageDelta
 from eechips.client.throttle import LocalQuota, Throttle, UsageMeter
+from eechips.client.throttled_requests import throttle_requests_library
 from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.executors.executor import RunningClock
 from eechips.engine.outcome import Finished, Lost, Outcome

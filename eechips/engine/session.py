@@ -15,10 +15,10 @@ from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, find_project, is_project, missing_project
-from eechips.client.current_transport import use_transport
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
+from eechips.client.transport import use_transport
 from eechips.engine.archive_provenance import ServedArchives, archive_note, served_note
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports

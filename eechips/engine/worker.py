@@ -16,15 +16,14 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.client import retry
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.connection import Connection, ServiceTarget, connect_worker
-from eechips.client.current_transport import use_transport
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
-from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport
+from eechips.client.throttled_requests import throttle_requests_library
+from eechips.client.transport import Transport, use_transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together

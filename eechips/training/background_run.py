@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import EechipsError, InternalError, RunLockedError, UsageError
+from eechips.errors import EechipsError, InternalError, RunLockedError, StorageError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.folder_lock import is_held, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -55,8 +55,13 @@ def has_whole_plan(folder: Path) -> bool:
     """Return whether the run in a folder has all its units planned."""
     if not (folder / LEDGER_NAME).is_file():
         return False
-    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        return ledger.has_plan and not ledger.is_partial
+    try:
+        with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+            return ledger.has_plan and not ledger.is_partial
+    except StorageError:
+        if (folder / LEDGER_NAME).exists():
+            raise
+        return False  # a run whose plan failed has removed it meanwhile
 
 
 class BackgroundRun:

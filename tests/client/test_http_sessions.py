@@ -14,10 +14,10 @@ import requests
 
 from eechips.client.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
 from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.permits import Permit, QuotaLimits
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
+from eechips.client.throttled_requests import throttle_requests_library
 from eechips.client.transport import Transport
 from local_tests.support.loopback import LoopbackServer
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 from functools import partial
 
-from eechips.client.http_sessions import throttle_requests_library
+from eechips.client.throttled_requests import throttle_requests_library
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.thread_pool import UnitThreadPool, drain

@@ -25,12 +25,11 @@ from rasterio.windows import Window
 import eechips
 from eechips.archive.windows import plan_windows, read_window
 from eechips.cli import main
-from eechips.client.current_transport import use_transport
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, use_transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from local_tests.support.object_server import missing_packages, serving_objects
