@@ -177,6 +177,7 @@ def test_a_csv_with_wkt_is_in_longitude_and_latitude_unless_told(
         read_vectors(path, crs="EPSG:32612")
 
 
+@pytest.mark.slow
 def test_geojson_that_names_no_system_takes_that_of_the_option(tmp_path: Path) -> None:
     """GDAL says WGS84 for it, and the option was refused: "says that it is in WGS 84"."""
     ring = [[500000, 4400000], [501000, 4400000], [501000, 4401000], [500000, 4401000], [500000, 4400000]]
@@ -195,6 +196,7 @@ def test_geojson_that_names_no_system_takes_that_of_the_option(tmp_path: Path) -
         read_vectors(path, crs="EPSG:32613")
 
 
+@pytest.mark.slow
 def test_json_of_esri_keeps_its_own_system(tmp_path: Path) -> None:
     """It names it by another member than GeoJSON: the option moved its places by a zone."""
     ring = [[500000, 4400000], [500000, 4401000], [501000, 4401000], [501000, 4400000], [500000, 4400000]]

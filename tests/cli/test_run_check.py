@@ -151,6 +151,7 @@ def test_positions_are_spread(first: int, count: int, wanted: int) -> None:
         assert found[-1] == first + count - 1
 
 
+@pytest.mark.slow
 def test_an_empty_plan_and_contradictions(demo_server: Server) -> None:
     done = check(demo_server, "-p", "count=0")
     assert (done.exit_code, done.output) == (2, "Error: recipe asked for nothing: there is no unit to try\n")

@@ -70,6 +70,7 @@ class Other:
         self.process.join()
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_may_refresh() -> None:
     shared = SharedToken(is_shared=True)
     with Other(shared) as one, Other(shared) as two:

@@ -181,6 +181,7 @@ def test_one_unit_in_n_is_profiled_by_one_request(
     assert found["low"] < found["eecu_seconds"] < found["high"]
 
 
+@pytest.mark.slow
 def test_without_profiles_the_column_is_empty(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

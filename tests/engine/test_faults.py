@@ -151,6 +151,7 @@ def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: P
     assert failure["attempts"] == 3
 
 
+@pytest.mark.slow
 def test_the_death_of_a_worker_loses_nothing(service: Service, tmp_path: Path) -> None:
     parameters = {"what": "dies once", "count": 12, "marks": tmp_path}
     finished = run_script(tmp_path, ODD, service.url, parameters=parameters)

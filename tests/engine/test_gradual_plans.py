@@ -101,6 +101,7 @@ def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Serv
     assert not (tmp_path / "out" / "planning.sqlite").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "estimated"), [(300, 10), (8, 10)])
 def test_a_confirmed_estimate_plans_the_rest(service: Service, tmp_path: Path, count: int, estimated: int) -> None:
     options: dict[str, Any] = {"executor": "threads", "estimate": estimated, "confirm": lambda _: True}

@@ -54,6 +54,7 @@ def scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
 
 
+@pytest.mark.slow
 def test_missing_results_are_named_and_complete_results_become_a_run(tmp_path: Path, scene: Path) -> None:
     out, again = tmp_path / "out", tmp_path / "again.jsonl"
     lines = plan_of(scene)

@@ -27,6 +27,7 @@ def compose(server: Server, out: Path, dataset: str = "S2", **options: Any) -> e
     )
 
 
+@pytest.mark.slow
 def test_a_composite_equals_that_of_its_source_images(demo_server: Server, tmp_path: Path) -> None:
     """Medians of masked images equal numpy's over the files that ``eechips images`` makes of them."""
     months = compose(demo_server, tmp_path / "months", every="1 month", where="CLOUDY_PIXEL_PERCENTAGE < 70", **SUMMER)
