@@ -112,7 +112,7 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         try:
             with _steady(opening), _opened(opening) as source:
                 return _described(opening, source)
-        except PermanentError:
+        except (PermanentError, TransientError):  # GDAL knows a part as a failure, too
             _check_ranges(location, version)
             raise
 
