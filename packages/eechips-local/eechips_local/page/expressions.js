@@ -48,7 +48,7 @@ const drawn = (expression, color) =>
 const pointAt = ([longitude, latitude]) => call("GeometryConstructors.Point", { coordinates: constant([longitude, latitude]) });
 
 /** The grid of a zoom of the map: Web Mercator, as its tiles. */
-const gridOf = (pixel) => ({ crs: constant("EPSG:3857"), crsTransform: constant([pixel, 0, -HALF_WORLD, 0, -pixel, HALF_WORLD]) });
+const gridOf = (pixel) => ({ crs: call("Projection", { crs: constant("EPSG:3857") }), crsTransform: constant([pixel, 0, -HALF_WORLD, 0, -pixel, HALF_WORLD]) });
 
 /** The values of an image in the pixel of the map at a place. */
 const valuesAt = (expression, at, pixel) =>
