@@ -36,10 +36,6 @@ _OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-leng
 _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
 
 
-_PORTS = {"http": 80, "https": 443}
-"""Ports of URLs without one."""
-
-
 class RequestObserver:
     """Send the requests of a script through the transport, and record their outcomes.
 
@@ -93,8 +89,7 @@ class RequestObserver:
 
     def concerns_host(self, scheme: str, host: str | None, port: int | None) -> bool:
         """Return whether a host is Earth Engine's; it may be an address of IPv6 without brackets."""
-        other, own = ((s, h and h.lower(), p or _PORTS.get(s)) for s, h, p in ((scheme, host, port), self._origin))
-        return not self._is_closed and other == own
+        return not self._is_closed and (scheme, host and host.lower(), port) == self._origin
 
     def pause(self, seconds: float) -> None:
         """Wait, as the script's ``time.sleep``.
@@ -237,7 +232,7 @@ def _note_other_libraries(observer: RequestObserver, libraries: Collection[str])
             note(str(request.url), "httpx")
             return request
 
-        for kind in (httpx.Client, httpx.AsyncClient):  # their functions are those of one base class
+        for kind in (httpx.Client, httpx.AsyncClient):  # both inherit the function
             observer.replace(kind, "build_request", note_and_build)
 
 

@@ -31,7 +31,8 @@ _FILE_SUFFIX = re.compile(r"[A-Za-z0-9]{1,8}")
 
 ALL_PARAMETERS = "*"
 """Stands for every query parameter in a collection of names to keep."""
-_WEB_SCHEMES = frozenset({"http", "https"})
+_PORTS = {"http": 80, "https": 443}
+_WEB_SCHEMES = _PORTS.keys()
 _STORE_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 
 
@@ -130,9 +131,9 @@ def is_google(url: str) -> bool:
 
 
 def origin(address: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port of a URL."""
+    """Return scheme, host and port of a URL, the port of its scheme if it names none (RFC 6454, section 4)."""
     parts = urlsplit(address)
-    return parts.scheme, parts.hostname, parts.port
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def local_path(address: str) -> Path | None:
