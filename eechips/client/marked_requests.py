@@ -27,6 +27,7 @@ _PROPERTY = "eechips:mark"
 _OBJECT = re.compile(rb'\{"result":\s*\{')
 _FEATURE = re.compile(rb'"type":\s*"Feature"')  # not within a text of JSON, in which quotes follow a backslash
 _DIGITS = 16
+_OTHER = "the response to another request came back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class MarkedRequest:
             result, values = expression["result"], dict(expression["values"])
         except (ValueError, KeyError, TypeError):
             return None
-        mark = hashlib.sha256(json.dumps(expression).encode()).hexdigest()[:_DIGITS]
+        mark = digest_of(json.dumps(expression))
         values |= (
             _marked_value(result, mark) if service_method(request.url) == _VALUE else _marked_features(result, mark)
         )
@@ -70,7 +71,7 @@ class MarkedRequest:
             self._value(response.body) if service_method(self.request.url) == _VALUE else self._features(response.body)
         )
         if body is None:
-            raise _exchanged(response)
+            raise exchanged_error(_OTHER, response.status)
         return None if _is_collection(body) else replace(response, body=body)
 
     def compare_collections(self, marked: HttpResponse, unmarked: HttpResponse) -> None:
@@ -86,7 +87,7 @@ class MarkedRequest:
         if not isinstance(content, dict) or any(
             content.get(key) != known[key] for key in ("type", "id") if key in known
         ):
-            raise _exchanged(unmarked)
+            raise exchanged_error(_OTHER, unmarked.status)
 
     def _value(self, body: bytes) -> bytes | None:
         """Return a response without the mark of its value; None if it has none."""
@@ -114,12 +115,18 @@ class MarkedRequest:
         return json.dumps(content).encode() if all(mark == self.mark for mark in marks) else None
 
 
-def _exchanged(response: HttpResponse) -> ValidationError:
+def exchanged_error(sign: str, status: int | None = None) -> ValidationError:
+    """Make the error of responses that are exchanged, from what shows it."""
     return ValidationError(
-        "the response to another request came back: a cache or proxy between this machine and Earth Engine"
-        " exchanges responses. Send the requests past it",
-        status=response.status,
+        f"{sign}: a cache or proxy between this machine and Earth Engine exchanges responses. Send the requests past"
+        " it",
+        status=status,
     )
+
+
+def digest_of(expression: str) -> str:
+    """Return the mark of an expression."""
+    return hashlib.sha256(expression.encode()).hexdigest()[:_DIGITS]
 
 
 def _is_collection(body: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
+from eechips.client.marked_requests import digest_of, exchanged_error
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
 from eechips.web.list_pages import follow_pages
@@ -218,13 +218,9 @@ def _confirm_empty(source: ee.FeatureCollection) -> None:
     """
     import ee
 
-    name = hashlib.sha256(source.serialize().encode()).hexdigest()[:16]
-    answer = ee.List([name, source.size()]).getInfo()
-    if answer != [name, 0]:
-        raise ValidationError(
-            "an empty table came back, and its size is not 0: a cache or proxy between this machine and Earth Engine"
-            " exchanges responses. Send the requests past it"
-        )
+    mark = digest_of(source.serialize())
+    if ee.List([mark, source.size()]).getInfo() != [mark, 0]:
+        raise exchanged_error("an empty table came back, and its size is not 0")
 
 
 def repeated_keys(keys: Iterable[Any]) -> list[Any]:

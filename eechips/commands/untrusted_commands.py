@@ -8,7 +8,6 @@ so is one that does not declare what it decides.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import click
 from eechips.commands.command import FetchCommand, VerbCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
+from eechips.files.local_paths import expand_home, is_file
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.storage.received_files import is_local_path
 
@@ -106,8 +106,7 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     values, parameters = _parse(command, words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
-    paths = {text: Path(os.path.expanduser(text)) for text in named}  # noqa: PTH111 - leaves "~x" without such a user
-    return {text: hash_vectors(path) for text, path in paths.items() if os.path.isfile(path)}  # noqa: PTH113 - or too long
+    return {text: hash_vectors(path) for text in named if is_file(path := Path(expand_home(text)))}
 
 
 def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:

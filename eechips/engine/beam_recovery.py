@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from eechips.client.throttle import Throttle
@@ -53,12 +53,11 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         }
         ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
-            open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in mismatched]
+            events = list(_finished(queue, name))
+            open_units = [unit for unit in _still_open(ledger, events) if unit.position not in mismatched]
             ids = {unit.id for unit in open_units}
             outcomes = {
-                e.assignment.position: replace(e.outcome, mismatches=())
-                for e in _finished(queue, name)
-                if e.assignment.id in ids
+                e.assignment.position: replace(e.outcome, mismatches=()) for e in events if e.assignment.id in ids
             }
             if open_units:
                 settled += len(open_units)
@@ -87,10 +86,10 @@ def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
             yield event
 
 
-def _still_open(ledger: Ledger, queue: BeamQueue, name: str) -> Iterator[WorkUnit]:
-    """Yield the units of a batch that belong to the plan and are open."""
+def _still_open(ledger: Ledger, events: Iterable[Finished]) -> Iterator[WorkUnit]:
+    """Yield the units of a batch's events that belong to the plan and are open."""
     seen: set[int] = set()
-    for event in _finished(queue, name):
+    for event in events:
         position = event.assignment.position
         unit = next(ledger.open_units(position, position + 1), None)
         if unit is not None and unit.id == event.assignment.id and position not in seen:

@@ -25,7 +25,7 @@ def local_path(path: str | Path) -> Path:
         UsageError: if it is empty, an address (also one of whose slashes :class:`~pathlib.Path` has left one), or no
             text that all libraries can open.
     """
-    text = os.path.expanduser(path)  # noqa: PTH111 - of an unknown user, it stays as it is
+    text = expand_home(path)
     if not text:
         raise UsageError("the path is empty: name a file or a folder")
     try:
@@ -47,6 +47,16 @@ def local_path(path: str | Path) -> Path:
         raise UsageError(f"{text!r} is an address, not a file or folder of this machine; a store is s3://bucket/folder")
     first = named_path.parts[0] if named_path.parts else ""
     return named_path.absolute() if first.startswith("~") or ":" in first else named_path
+
+
+def expand_home(path: str | Path) -> str:
+    """Return a path with the home folder in the place of ``~``; of an unknown user, it stays as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises for an unknown user
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is that of a regular file; False for a text that is too long for one."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a text that is too long
 
 
 CACHE_VARIABLE = "EECHIPS_CACHE"

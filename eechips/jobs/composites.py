@@ -92,7 +92,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
         selection = imagery.select_images()
         extra = self._band_fields(imagery, selection)
         images = count = used = 0
-        dates = ""
+        first = ""
         for place, grid, region_scenes in self._places(selection):
             dated = [scene for scene in region_scenes if scene.day is not None]
             if not dated:
@@ -100,13 +100,14 @@ class Composites(ImageryRecipe[CompositesOptions]):
             images += len(dated)
             for unit, scenes in self._periods(dated):
                 count, used = count + 1, used + bool(scenes)
-                dates = dates or f", as no dates are given: all since {unit['start']}"
+                first = first or unit["start"]
                 yield {**unit, **place, **scene_fields(scenes, MOST_SOURCES), "grid": grid.to_json(), **extra}
         if count == 0:
             raise imagery.none_found()
         has_dates = self.options.start is not None or self.options.end is not None
+        dates = "" if has_dates else f", as no dates are given: all since {first}"
         periods = format_count(count, "period")
-        _log.info("%s in %s of %s%s", format_count(images, "image"), f"{used:,}", periods, "" if has_dates else dates)
+        _log.info("%s in %s of %s%s", format_count(images, "image"), f"{used:,}", periods, dates)
 
     def _grow(self, earlier: EarlierPlan) -> AddedUnits:
         return add_composites(earlier.units, self.get_requests())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.local_paths import expand_home, is_file
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
@@ -359,9 +359,9 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
         UsageError: if one is too large, or the command is another user's: it could name any file of this machine.
     """
     for option, value in values:
-        path = Path(info.get("directory") or ".", os.path.expanduser(value))  # noqa: PTH111 - leaves "~x" without such a user
+        path = Path(info.get("directory") or ".", expand_home(value))
         for file in _with_companions(path):
-            if not os.path.isfile(file):  # noqa: PTH113 - a text that is too long for a path is no file
+            if not is_file(file):
                 continue
             if not is_own(info, run.path):
                 raise UsageError(

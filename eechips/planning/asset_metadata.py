@@ -365,8 +365,8 @@ def survey_bands(images: ee.ImageCollection, *, with_types: bool = False) -> tup
 def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str], *, is_local: bool) -> None:
     """Log how many images lack one of some bands, and are left out; nothing if none does. One request.
 
-    The number is told for information only. A region may have some 100,000 images: of more than a thousand, the first
-    thousand are looked at, and a message says so.
+    The number is for information only. A region may have some 100,000 images: of more than a thousand, the first
+    thousand are counted, and the message says so.
 
     Args:
         dataset: id of the collection.

@@ -35,7 +35,7 @@ class _Batch:
         self._waiting.append((call, settle))
 
     def flush(self, functions: Collection[str] | None = None) -> None:
-        """Make the waiting calls, or only those of functions: others may wait for what the script does afterwards.
+        """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
 
         A function that writes what others put in a queue ends when the script has their results and says so.
         """

@@ -122,19 +122,16 @@ class Journal:
         self._path = folder / temporary_name(_JOURNAL_NAME, str(self._writer))
         _open.add(self._path.name)
         _writers.add(self._writer)
-        try:
+        with self._writing():
             self._file = self._path.open("a")
-        except OSError as error:
-            raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._file.close()
-        except OSError as error:
-            raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
+            with self._writing():
+                self._file.close()
         finally:
             _open.discard(self._path.name)
         if kind is None:
@@ -145,8 +142,14 @@ class Journal:
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
         """Record the statistics of a file."""
-        try:
+        with self._writing():
             self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise errors of writing as those of the table, whose name users know."""
+        try:
+            yield
         except OSError as error:
             raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
 

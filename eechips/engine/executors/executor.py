@@ -260,8 +260,8 @@ _LONGEST_GAP = 30.0
 class RunningClock:
     """Seconds without those in which this process was stopped, by Ctrl-Z or because the machine was suspended.
 
-    The workers beside it were stopped as well: they do not hang. Seconds in which the process does not look, as a file
-    is written to a slow disk or store, are not told from a stop: a unit that hangs is given up later by as much.
+    The workers beside it were stopped as well: they do not hang. A long write to a slow disk or store counts as a stop,
+    too: a unit that hangs is given up later by as much.
 
     Args:
         clock: seconds, monotonic.

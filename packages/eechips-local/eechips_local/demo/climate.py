@@ -7,12 +7,12 @@ everywhere.
 from __future__ import annotations
 
 from datetime import date, timedelta
-from functools import lru_cache
 
 import numpy as np
 
 from eechips_local.demo import mercator, natural_cover, noise, terrain
 from eechips_local.demo.mercator import Floats, Rect
+from eechips_local.demo.place_cache import kept_for_places
 from eechips_local.demo.terrain import Terrain
 
 LAPSE = 0.0062
@@ -34,18 +34,9 @@ _FEW = 4096
 """Cells up to which many reliefs are kept; of larger ones, some 14 megabytes each, those of a picture."""
 
 
+@kept_for_places(_FEW, small=64, large=16)
 def relief(rect: Rect) -> Terrain:
     """Return the relief of a rectangle, kept for the next date of the same place."""
-    return _small(rect) if rect.width * rect.height <= _FEW else _large(rect)
-
-
-@lru_cache(maxsize=64)
-def _small(rect: Rect) -> Terrain:
-    return terrain.terrain(rect)
-
-
-@lru_cache(maxsize=16)
-def _large(rect: Rect) -> Terrain:
     return terrain.terrain(rect)
 
 

@@ -2,8 +2,8 @@
 
 Normals of 30 years, millimetres, rounded, as national services give them to the World Weather Information Service
 (https://worldweather.wmo.int), and estimates of oceans by the maps of GPCP: Adler et al. (2018), Atmosphere 9, 138.
-Values are known to about 15%, those between gauges in mountains to a factor of two; no table of
-the site is recorded here.
+Values are known to about 15%, and between gauges in mountains to a factor of two. No table of the site is recorded
+here.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def corners(orbit: int, tile: MgrsTile) -> tuple[tuple[float, float], ...] | Non
 
 @lru_cache(maxsize=32768)
 def outline(orbit: int, tile: MgrsTile) -> shapely.Polygon:
-    """Return the outline of the part of a tile that an orbit shows, in degrees; longitudes run on as those of tiles."""
+    """Return the outline of the part of a tile that an orbit shows, in degrees; longitudes may exceed 180."""
     points = corners(orbit, tile)
     return mgrs.outline(tile) if points is None else outline_around(tile.crs, points, mgrs.middle(tile)[0])
 
