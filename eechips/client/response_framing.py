@@ -9,6 +9,7 @@ a choice the strict one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import io
@@ -31,6 +32,7 @@ _SWITCHING_PROTOCOLS = 101
 _TOO_MANY_REQUESTS = 429
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n")  # RFC 9112, 7.1
 _INTERIM = re.compile(rb"HTTP/1\.[0-9] (1[0-9]{2})\b")
+_SURPLUS = "more than one response came back"
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _DEFECTS_OF_HEADERS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 """Other defects are those of a body of several parts, which is parsed as empty: headers come without it."""
@@ -60,7 +62,7 @@ class HostFraming:
 class StrictResponse(http.client.HTTPResponse):
     """A response that is whole, alone, and framed in one way only.
 
-    Methods that read raise a :class:`FramingError` where it is not.
+    Methods that read raise a :class:`FramingError` where it is not; :meth:`close` does not.
 
     Args:
         host: what is known of the host.
@@ -96,6 +98,13 @@ class StrictResponse(http.client.HTTPResponse):
         if codings and (lengths or self.version != 11 or [coding.strip().lower() for coding in codings] != ["chunked"]):
             raise self._host.refuse("a transfer coding that is not just 'chunked' came back")
         self.will_close |= self.status >= 400 and self.status != _TOO_MANY_REQUESTS
+        if self.length == 0 and self._has_surplus():
+            raise self._host.refuse(_SURPLUS)
+
+    def close(self) -> None:
+        """Close the response. One that was not read to its end has nobody to receive an error: the host is noted."""
+        with contextlib.suppress(FramingError):
+            super().close()
 
     def _read_final_head(self) -> bytes:
         """Read the head of the final response. Of interim ones, ``http.client`` skips those with status 100 only."""
@@ -112,11 +121,13 @@ class StrictResponse(http.client.HTTPResponse):
         raise self._host.refuse(f"more than {_MOST_INTERIM} interim responses came back")
 
     def read1(self, n: int = -1) -> bytes:
-        """Read what is there, and count it: before Python 3.13 ``http.client`` does not (gh-113199)."""
+        """Read what is there, count it, and end with the body, which ``http.client`` may not (gh-113199)."""
         before = self.length
         data = super().read1(n)
         if before is not None and self.length == before:
             self.length = before - len(data)
+        if self.length == 0 and self.fp is not None and not self.chunked:
+            self._close_conn()
         return data
 
     def _get_chunk_left(self) -> int | None:
@@ -160,7 +171,7 @@ class StrictResponse(http.client.HTTPResponse):
         finally:
             super()._close_conn()  # type: ignore[misc]
         if surplus:
-            raise self._host.refuse("more than one response came back")
+            raise self._host.refuse(_SURPLUS)
 
     def _has_surplus(self) -> bool:
         timeout = self._socket.gettimeout()

@@ -121,3 +121,21 @@ def test_a_server_may_respond_before_it_has_the_body() -> None:
             response = connection.getresponse()
             assert (response.status, response.data) == (429, b"")
             assert accepted[0].recv(4) == b"body"
+
+
+def test_closing_a_response_that_was_not_read_raises_nothing() -> None:
+    """What came back behind it belongs to no request: it is noted, so that the connection carries no further one."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        connection = make_strict(urllib3.HTTPConnectionPool("127.0.0.1", port)).ConnectionCls("127.0.0.1", port)
+        stack.callback(connection.close)
+        connection.connect()
+        server = stack.enter_context(listener.accept()[0])
+        connection.request("GET", "/", preload_content=False)
+        server.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
+        response = connection.getresponse()
+        server.sendall(_OTHER.plain)
+        wait_for_read(connection.sock, timeout=5.0)
+        response.close()
+        assert not connection.is_connected
