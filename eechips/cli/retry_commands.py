@@ -29,7 +29,7 @@ from eechips.commands.verification import audit_run, find_left_files, find_probl
 from eechips.engine.progress import Progress
 from eechips.engine.run_records import encode_info
 from eechips.errors import UsageError
-from eechips.manifest.audit import SampleSize
+from eechips.manifest.audit_records import SampleSize
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_recovery import RecoveredLedger

@@ -24,7 +24,7 @@ from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.periods import parse_moment
 from eechips.planning.point_images import ChipFootprint, find_contributors
 from eechips.planning.region_images import region_grid
-from eechips.planning.strategies import SamplePlace, Strategy
+from eechips.planning.sample_places import SamplePlace, Strategy
 from eechips.recipe import PlanPreview, Unit
 from eechips.text.timestamps import format_utc
 

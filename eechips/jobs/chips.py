@@ -38,7 +38,7 @@ from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
 from eechips.planning.periods import parse_day, parse_step
-from eechips.planning.strategies import SamplePlace
+from eechips.planning.sample_places import SamplePlace
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
 

@@ -22,8 +22,8 @@ from eechips.jobs.sample_frames import FrameSettings
 from eechips.jobs.sample_layers import SampleLayer, layer_name
 from eechips.planning.frame_choice import TimeWindow
 from eechips.planning.periods import format_moment
+from eechips.planning.sample_places import SamplePlace
 from eechips.planning.separate_regions import outline_error
-from eechips.planning.strategies import SamplePlace
 from eechips.recipe import AddedUnits, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
 

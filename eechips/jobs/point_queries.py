@@ -25,7 +25,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.image_filters import unit_tests
-from eechips.planning.statistics import Statistics
+from eechips.planning.region_reducers import Statistics
 from eechips.recipe import Unit
 from eechips.recipe.results import Series, SplittableTable
 

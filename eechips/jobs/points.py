@@ -45,7 +45,7 @@ from eechips.planning.image_filters import parse_conditions
 from eechips.planning.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.point_cells import merge_duplicates
-from eechips.planning.statistics import parse_statistics
+from eechips.planning.region_reducers import parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.storage import write_file
 from eechips.text.formatting import format_count

@@ -26,20 +26,18 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion
-from eechips.planning.samplers import MinDistance, PlaceTest, parse_distance
-from eechips.planning.strata import fetch_strata
-from eechips.planning.strategies import (
+from eechips.planning.sample_places import (
     FixedStrategy,
-    PointFilter,
     RandomStrategy,
     SamplePlace,
-    StrataPool,
     Strategy,
-    StratifiedDraw,
     listed_places,
     places_within,
     region_places,
 )
+from eechips.planning.samplers import MinDistance, PlaceTest, parse_distance
+from eechips.planning.strata import fetch_strata
+from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
 from eechips.text.formatting import format_count, format_extent
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)

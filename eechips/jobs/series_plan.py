@@ -20,8 +20,8 @@ from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
+from eechips.planning.region_reducers import Statistics
 from eechips.planning.regions import parse_box
-from eechips.planning.statistics import Statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones
 from eechips.recipe import Unit
 

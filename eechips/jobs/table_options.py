@@ -10,7 +10,7 @@ from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.jobs import shared_options as shared
 from eechips.jobs.shared_options import DATA, PLACES, TABLE, StoredValues
 from eechips.option_fields import data_field, documented, option
-from eechips.planning.statistics import REDUCERS
+from eechips.planning.region_reducers import REDUCERS
 
 Output = Literal["region", "one", "year"]
 OUTPUTS: tuple[Output, ...] = ("region", "one", "year")

@@ -49,8 +49,8 @@ from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.image_filters import parse_conditions, unit_tests
 from eechips.planning.periods import Period, Step, parse_day, parse_step
+from eechips.planning.region_reducers import Statistics, parse_statistics
 from eechips.planning.regions import parse_box, planar_geometry
-from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Zones, read_zones
 from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, recipe_identity
 

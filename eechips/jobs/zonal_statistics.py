@@ -27,7 +27,7 @@ from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Transform, service_crs
 from eechips.jobs.unit_vectors import normalize
 from eechips.planning.periods import Period
-from eechips.planning.statistics import VALID_FRACTION, Statistics
+from eechips.planning.region_reducers import VALID_FRACTION, Statistics
 from eechips.recipe import Table, Unit
 from eechips.recipe.results import Series, SplittableTable
 from eechips.text.formatting import format_count

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
-from eechips.manifest.audit import Audit, read_audits
+from eechips.manifest.audit_records import Audit, read_audits
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.extensions import PreviewRecord

@@ -21,8 +21,8 @@ from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
+from eechips.planning.sample_places import SamplePlace, json_columns
 from eechips.planning.samplers import regular_points
-from eechips.planning.strategies import SamplePlace, json_columns
 from eechips.text.formatting import parse_distance
 
 REGULAR = "regular"

@@ -159,12 +159,14 @@ class CallFolder:
         number, positional, keywords = deserialize(unseal(data, self._key, name, self.path / _ARGUMENTS))
         return Call(program.functions[number], positional, keywords)
 
-    def keep(self, position: int, result: CallResult, sandbox: Path | None = None, out: Path | None = None) -> None:
+    def keep(
+        self, position: int, result: CallResult, working_folder: Path | None = None, out: Path | None = None
+    ) -> None:
         """Store the result of a call, unless it is None.
 
         Args:
-            sandbox: folder in which the call ran.
-            out: destination of its files: returned paths below ``sandbox`` become paths below ``out``.
+            working_folder: folder in which the call ran.
+            out: destination of its files: returned paths below ``working_folder`` become paths below ``out``.
 
         Raises:
             RecipeError: if the result cannot be pickled.
@@ -175,7 +177,7 @@ class CallFolder:
             remove(path, ReservedName(self.path.parent.name))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        packed = _packed(result, None if sandbox is None or out is None else (sandbox, out))
+        packed = _packed(result, None if working_folder is None or out is None else (working_folder, out))
         self._write(path, packed, _result_name(position))
 
     def result(self, position: int) -> CallResult:

@@ -20,7 +20,7 @@ from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateCh
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
-from eechips.scripts.sandbox import Sandbox
+from eechips.scripts.working_folder import WorkingFolder
 
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""
@@ -58,7 +58,7 @@ class CallExecutor:
 
     def __init__(self, place: CallContext, observer: RequestObserver) -> None:
         self._place, self._observer = place, observer
-        self._sandbox = Sandbox(
+        self._working_folder = WorkingFolder(
             place.calls / STAGING / scratch_name(),
             (place.out, place.home),
             place.inputs,
@@ -85,13 +85,13 @@ class CallExecutor:
             EechipsError: for an exception of a request.
             Exception: what the script's own code raises, unchanged.
         """
-        self._sandbox.clear()
+        self._working_folder.clear()
         self._observer.reset()
         try:
             with (
                 keep_client(),
                 leave_out_signals(),
-                self._sandbox.entered(self._place.cwd),
+                self._working_folder.entered(self._place.cwd),
                 guard_retries(self._may_help, self._observer.pause),
             ):
                 result = self._call(folder, position)
@@ -118,21 +118,21 @@ class CallExecutor:
             result,
             outside=self._outside(),
             appended=self._appended(),
-            peculiar=tuple(self._sandbox.peculiar),
+            peculiar=tuple(self._working_folder.peculiar),
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
-            tested=() if files else tuple(self._sandbox.tested),
+            tested=() if files else tuple(self._working_folder.tested),
             uncounted=tuple(sorted(self._observer.uncounted)),
         )
-        folder.keep(position, result, self._sandbox.folder, self._place.out)
+        folder.keep(position, result, self._working_folder.folder, self._place.out)
         if failure is not None:
             raise failure
         return RecipeFiles(files)
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """Return the error that a call without files has caught: of its only request, or of one without a result."""
-        shows_nothing = result.value is None and not self._sandbox.appended
-        if self._sandbox.outside or (self._observer.has_answer and not shows_nothing):
+        shows_nothing = result.value is None and not self._working_folder.appended
+        if self._working_folder.outside or (self._observer.has_answer and not shows_nothing):
             return None
         return self._observer.failure
 
@@ -160,7 +160,7 @@ class CallExecutor:
         return self._observer.failure is None and is_transient(error)
 
     def _outside(self) -> tuple[str, ...]:
-        return tuple(n for n in self._sandbox.outside if self._below_out(n) is None and Path(n).is_file())
+        return tuple(n for n in self._working_folder.outside if self._below_out(n) is None and Path(n).is_file())
 
     def _below_out(self, name: str) -> str | None:
         """Return an absolute path relative to the run's folder, links resolved; None if it is outside."""
@@ -171,13 +171,15 @@ class CallExecutor:
         return None
 
     def _appended(self) -> dict[str, bytes]:
-        paths = {name: self._sandbox.folder / name for name in self._sandbox.appended}
+        paths = {name: self._working_folder.folder / name for name in self._working_folder.appended}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
     def _files(self) -> tuple[RecipeFile, ...]:
-        sandbox = self._sandbox
-        paths = {name: sandbox.folder / name for name in sandbox.files() if name not in sandbox.appended}
-        for name in sandbox.outside:
+        working_folder = self._working_folder
+        paths = {
+            name: working_folder.folder / name for name in working_folder.files() if name not in working_folder.appended
+        }
+        for name in working_folder.outside:
             below = self._below_out(name)
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)

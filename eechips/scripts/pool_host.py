@@ -17,8 +17,8 @@ from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
 from eechips.scripts.execution import CallContext
-from eechips.scripts.sandbox import Sandbox, subfolders
 from eechips.scripts.serialization import describe, function_name
+from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
 
 _MOST_NAMED = 3
@@ -45,9 +45,11 @@ class ScriptHost:
         key: signs arguments and results of calls.
     """
 
-    def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes, sandbox: Sandbox) -> None:
+    def __init__(
+        self, bench: RecipeContext, identity: str, place: CallContext, key: bytes, working_folder: WorkingFolder
+    ) -> None:
         self._bench, self._identity, self._place, self._key = bench, identity, place, key
-        self._sandbox = sandbox
+        self._working_folder = working_folder
         self._uses = 0
         self.calls = 0
         self._raised: list[BaseException] = []
@@ -67,7 +69,7 @@ class ScriptHost:
             RunMismatchError: if the calls differ from those of the last run.
             ScriptStopped: if the user stops the run.
         """
-        with self._sandbox.suspended():
+        with self._working_folder.suspended():
             return self._execute(calls, initializer, initargs, shares)
 
     def _execute(
@@ -138,8 +140,8 @@ class ScriptHost:
             self._place,
             folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
             log_level=root.level if root.handlers else None,
-            cwd=self._sandbox.cwd,
-            names_cwd=self._sandbox.names_cwd,
+            cwd=self._working_folder.cwd,
+            names_cwd=self._working_folder.names_cwd,
         )
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:

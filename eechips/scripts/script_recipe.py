@@ -38,8 +38,8 @@ from eechips.scripts.patches import (
 )
 from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
 from eechips.scripts.retry_guard import guard_retries
-from eechips.scripts.sandbox import Sandbox, named_inputs
 from eechips.scripts.script_source import ScriptSource, is_notebook
+from eechips.scripts.working_folder import WorkingFolder, named_inputs
 from eechips.text.formatting import format_count
 
 _RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
@@ -107,13 +107,19 @@ class ScriptRecipe:
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
         place = CallContext(self._out, self._out / CALLS_FOLDER, self._home, imports, inputs, folders)
-        sandbox = Sandbox(self._out, (self._home,), inputs, folders)
-        host = ScriptHost(context, self.identity, place, self._key, sandbox)
+        working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
+        host = ScriptHost(context, self.identity, place, self._key, working_folder)
         try:
-            with keep_client(), leave_out_signals(), replace_pools(host), sandbox.entered(), self._as_main() as main:
+            with (
+                keep_client(),
+                leave_out_signals(),
+                replace_pools(host),
+                working_folder.entered(),
+                self._as_main() as main,
+            ):
                 with end_processes_with_run(), await_threads():
                     self._execute(main, host)
-                with sandbox.suspended():
+                with working_folder.suspended():
                     tasks = self._await_exports(context)
         except ScriptStopped as stop:
             if stop.error is not None:
@@ -124,7 +130,7 @@ class ScriptRecipe:
         finally:
             if self._observer is not None:
                 self._observer.close()
-            sandbox.remove_links()
+            working_folder.remove_links()
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
         context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})
@@ -132,7 +138,7 @@ class ScriptRecipe:
             context.say(note)
         if host.lacks_files:
             context.say(f"Calls have not found files. {self._hint}")
-        self._check_results(host, context, tasks + len(sandbox.outside))
+        self._check_results(host, context, tasks + len(working_folder.outside))
         return True
 
     def _await_exports(self, context: RecipeContext) -> int:

@@ -242,7 +242,7 @@ WRITTEN = {
     "manifest/folder_lock.py": "the note of the holder in the lock file",
     "manifest/run.py": "scratch folder",
     "reports/thumbnails.py": "scratch folder",
-    "scripts/sandbox.py": "links to inputs, or copies in their place, in the stage of a call",
+    "scripts/working_folder.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/cog.py": "scratch folder",
     "eechips_local/assets/asset_ingestion.py": "scratch folder",

@@ -31,7 +31,7 @@ from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, fetch_map
 from eechips.planning.regions import parse_box
 from eechips.planning.samplers import great_circle
-from eechips.planning.strategies import StratifiedDraw
+from eechips.planning.stratified_draw import StratifiedDraw
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store
 from tests.support.coded_store import (

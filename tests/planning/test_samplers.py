@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eechips.errors import RegionError
 from eechips.geo.polygons import spherical_area
 from eechips.planning.samplers import Stratum, draw_points, interleave
-from eechips.planning.strategies import StrataPool, StratifiedDraw
+from eechips.planning.stratified_draw import StrataPool, StratifiedDraw
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
 HOLED = shapely.Polygon(shapely.box(0, 0, 10, 10).exterior, [shapely.box(2, 2, 8, 8).exterior])

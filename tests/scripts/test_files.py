@@ -8,7 +8,7 @@ import geopandas
 import pytest
 
 from eechips import open_run
-from eechips.scripts.sandbox import Sandbox
+from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, plain, run
 
@@ -118,10 +118,10 @@ def test_irregular_files_are_left_out_with_a_warning(demo_server: Server, tmp_pa
 def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "in.txt").write_text("before")
-    left = Sandbox(tmp_path / "run", (tmp_path / "home",), ("in.txt",))
+    left = WorkingFolder(tmp_path / "run", (tmp_path / "home",), ("in.txt",))
     with left.entered():
         pass
-    stage = Sandbox(tmp_path / "run", (tmp_path / "home",))
+    stage = WorkingFolder(tmp_path / "run", (tmp_path / "home",))
     with stage.entered():
         Path("in.txt").write_text("after")
     stage.remove_links()
@@ -131,7 +131,7 @@ def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Pa
 
 
 def test_links_made_by_the_script_are_kept(tmp_path: Path) -> None:
-    stage = Sandbox(tmp_path / "run", (tmp_path,))
+    stage = WorkingFolder(tmp_path / "run", (tmp_path,))
     with stage.entered():
         Path("whole.txt").write_text("x")
         Path("latest.txt").symlink_to("whole.txt")
@@ -142,7 +142,7 @@ def test_links_made_by_the_script_are_kept(tmp_path: Path) -> None:
 def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path) -> None:
     """GDAL and others do not open files by Python's open."""
     (tmp_path / "in.txt").write_text("before")
-    stage = Sandbox(tmp_path / "run", (tmp_path,), ("in.txt",))
+    stage = WorkingFolder(tmp_path / "run", (tmp_path,), ("in.txt",))
     with stage.entered():
         with (tmp_path / "in.txt").open("a") as file:
             file.write(" and after")

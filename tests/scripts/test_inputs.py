@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eechips import open_run
-from eechips.scripts.sandbox import Sandbox
+from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 
@@ -28,8 +28,8 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sandbox(home: Path) -> Sandbox:
-    return Sandbox(home / "outputs" / "run", (home,))
+def working_folder(home: Path) -> WorkingFolder:
+    return WorkingFolder(home / "outputs" / "run", (home,))
 
 
 LOOKS = {
@@ -63,12 +63,12 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_an_input_is_seen_however_a_script_looks_for_it(look: str, home: Path, sandbox: Sandbox) -> None:
+def test_an_input_is_seen_however_a_script_looks_for_it(look: str, home: Path, working_folder: WorkingFolder) -> None:
     names = {"os": os, "Path": Path, "glob": __import__("glob"), "shutil": shutil}
-    with sandbox.entered():
+    with working_folder.entered():
         assert eval(LOOKS[look], names)
-    sandbox.remove_links()
-    kept = [path for path in sandbox.folder.rglob("*") if path.name != "copy.csv"]
+    working_folder.remove_links()
+    kept = [path for path in working_folder.folder.rglob("*") if path.name != "copy.csv"]
     assert kept == []
     assert (home / "csvs" / "a.csv").read_text() == "csvs/a.csv"
 
@@ -79,14 +79,14 @@ def test_absolute_paths_that_the_script_did_not_make_from_its_folder_mean_themse
     home.mkdir(parents=True)
     for folder in (tmp_path, home.parent):
         (folder / "cache.json").write_text("another")
-    sandbox = Sandbox(scratch / "run", (home,))
-    with sandbox.entered():
+    working_folder = WorkingFolder(scratch / "run", (home,))
+    with working_folder.entered():
         literal = scratch / "cache.json"
         assert not literal.exists()
         with pytest.raises(FileNotFoundError):
             literal.read_text()
         assert (Path.cwd().parent / "cache.json").read_text() == "another"
-    inside = Sandbox(home / "outputs" / "run", (home,))
+    inside = WorkingFolder(home / "outputs" / "run", (home,))
     with inside.entered():
         assert Path.cwd() == inside.folder
         for shared in (home, tmp_path / "none"):  # both folders are in these, or neither is
@@ -97,27 +97,27 @@ def test_calls_find_what_the_script_has_named_by_its_folder(tmp_path: Path) -> N
     home, out = tmp_path / "user" / "project", tmp_path / "scratch" / "run"
     home.mkdir(parents=True)
     (home.parent / "cache.json").write_text("x")
-    script = Sandbox(out, (home,))
+    script = WorkingFolder(out, (home,))
     with script.entered():
         named = os.path.abspath("../cache.json")  # noqa: PTH100 - as scripts do
     for names_cwd in (False, script.names_cwd):
-        call = Sandbox(out / "calls" / "1", (out, home), names_cwd=names_cwd)
+        call = WorkingFolder(out / "calls" / "1", (out, home), names_cwd=names_cwd)
         with call.entered():
             assert Path(named).exists() == names_cwd
     assert script.names_cwd
 
 
-def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, sandbox: Sandbox) -> None:
-    with sandbox.entered():
+def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, working_folder: WorkingFolder) -> None:
+    with working_folder.entered():
         Path("../beside/new.csv").write_text("x")
         with pytest.raises(FileNotFoundError):
             Path("../none/new.csv").write_text("x")
     assert (home.parent / "beside" / "new.csv").read_text() == "x"
-    assert str(home.parent / "beside" / "new.csv") in sandbox.outside
+    assert str(home.parent / "beside" / "new.csv") in working_folder.outside
 
 
-def test_what_a_script_has_removed_is_not_shown_again(home: Path, sandbox: Sandbox) -> None:
-    with sandbox.entered():
+def test_what_a_script_has_removed_is_not_shown_again(home: Path, working_folder: WorkingFolder) -> None:
+    with working_folder.entered():
         assert Path("csvs/a.csv").exists()
         Path("csvs/a.csv").unlink()
         shutil.rmtree("csvs/deep")
@@ -129,27 +129,27 @@ def test_what_a_script_has_removed_is_not_shown_again(home: Path, sandbox: Sandb
     assert (home / "csvs" / "deep" / "c.csv").exists()
 
 
-def test_files_of_the_run_are_not_listed(home: Path, sandbox: Sandbox) -> None:
-    with sandbox.entered():
+def test_files_of_the_run_are_not_listed(home: Path, working_folder: WorkingFolder) -> None:
+    with working_folder.entered():
         for name in ("run.json", "manifest.sqlite", ".eechips.lock", "own.json"):
-            (sandbox.folder / name).write_text("x")
+            (working_folder.folder / name).write_text("x")
         assert [path.name for path in Path().glob("*.json")] == ["own.json"]
         assert [path.name for path in Path().iterdir() if path.is_file()] == ["own.json"]
-    with sandbox.entered(), sandbox.suspended():
+    with working_folder.entered(), working_folder.suspended():
         assert Path("manifest.sqlite") in Path().iterdir()
 
 
-def test_the_folder_of_the_command_is_entered_as_that_of_the_run(home: Path, sandbox: Sandbox) -> None:
-    with sandbox.entered():
+def test_the_folder_of_the_command_is_entered_as_that_of_the_run(home: Path, working_folder: WorkingFolder) -> None:
+    with working_folder.entered():
         os.chdir(home)
-        assert Path.cwd() == sandbox.folder
+        assert Path.cwd() == working_folder.folder
         os.chdir(home / "csvs")
         assert Path("a.csv").read_text() == "csvs/a.csv"
         Path("new.csv").write_text("x")
-        assert sandbox.cwd == "csvs"
+        assert working_folder.cwd == "csvs"
         os.chdir(home.parent)
-        assert sandbox.cwd == str(home.parent)
-    assert (sandbox.folder / "csvs" / "new.csv").exists()
+        assert working_folder.cwd == str(home.parent)
+    assert (working_folder.folder / "csvs" / "new.csv").exists()
     assert not (home / "csvs" / "new.csv").exists()
 
 

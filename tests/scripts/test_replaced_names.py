@@ -32,8 +32,8 @@ from eechips.scripts.call_folder import Call, CallResult
 from eechips.scripts.network_patches import RequestObserver, _note_other_libraries
 from eechips.scripts.patches import keep_client, leave_out_signals, replace_pools
 from eechips.scripts.retry_guard import guard_retries
-from eechips.scripts.sandbox import Sandbox
 from eechips.scripts.serialization import deserialize, function_name, serialize
+from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 from tests.support.engine_service import Service
@@ -75,7 +75,13 @@ class Makes(NoHost):
 @contextlib.contextmanager
 def replaced(folder: Path) -> Iterator[None]:
     """All names are replaced, as while a script runs."""
-    with keep_client(), leave_out_signals(), replace_pools(NoHost()), Sandbox(folder, ()).entered(), guard_retries():
+    with (
+        keep_client(),
+        leave_out_signals(),
+        replace_pools(NoHost()),
+        WorkingFolder(folder, ()).entered(),
+        guard_retries(),
+    ):
         yield
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 Floats = npt.NDArray[np.float64]
 
@@ -136,7 +136,7 @@ def parse_trees(texts: Sequence[str]) -> TreeEnsemble:
             number, rest, star = int(matched[1]), matched[2], bool(matched[3])
             count += 1
             if count > _MOST_NODES:
-                raise LimitError("User memory limit exceeded.")
+                raise MemoryLimitError()
             wanted = expected.pop() if expected else 1
             if number != wanted:
                 raise InvalidError(f"Error parsing line {line_number}: expected {wanted}, got {number}.")

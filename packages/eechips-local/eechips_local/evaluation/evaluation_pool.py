@@ -28,7 +28,7 @@ from eechips_local.assets.held_tables import held_bytes
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.light_requests import is_light
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
-from eechips_local.protocol.request_errors import LimitError, UnavailableError
+from eechips_local.protocol.request_errors import LimitError, MemoryLimitError, UnavailableError
 from eechips_local.quota.read_counts import KINDS
 from eechips_local.stores import StoreConfig
 
@@ -252,7 +252,7 @@ class _WorkerProcess:
                 self.end()
             return response
         # The system killed both processes, most likely for their memory.
-        return error_response(LimitError("User memory limit exceeded."))
+        return error_response(MemoryLimitError())
 
     def end(self) -> None:
         """End the process, if there is one; the next request starts another."""

@@ -16,7 +16,7 @@ from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.pixels import rendering
 from eechips_local.protocol import access_policies, asset_methods, messages, resources, stac_catalogue
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
-from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, LimitError
+from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, MemoryLimitError
 from eechips_local.quota.compute_cost import COST, ComputeCost
 from eechips_local.stores import StoreConfig, open_store
 
@@ -135,7 +135,7 @@ def service_error(error: Exception) -> EarthEngineError:
     # GEOS raises the same error for missing memory and for shapes that it cannot process.
     is_geos = isinstance(error, shapely.errors.GEOSException)
     if isinstance(error, (MemoryError, RecursionError)) or (is_geos and "bad_alloc" in str(error)):
-        return LimitError("User memory limit exceeded.")
+        return MemoryLimitError()
     if is_geos:
         return InvalidError(f"Geometry: {error}")
     traceback.print_exception(error, file=sys.stderr)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.elementwise_functions import elementwise_functions
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, TypeMismatchError
 from eechips_local.values.elementwise import BITWISE, INTEGERS_ONLY, apply, rounded, to_integers
 from eechips_local.values.values import Array, Value
 
@@ -28,7 +28,7 @@ def check_size(size: int) -> None:
         LimitError: in Earth Engine's words for too much memory.
     """
     if size > MOST_NUMBERS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 def cast(values: Numbers, dtype: npt.DTypeLike) -> Numbers:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from eechips_local.algorithms.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
 from eechips_local.functions.array_arithmetic import check_size
 from eechips_local.functions.registration import function
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Array
 
 Matrix = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ def _matrix(array: Array) -> Matrix:
     if values.ndim != 2:
         raise InvalidError(f"Matrices must be 2-dimensional. Found an array of {values.ndim} dimensions.")
     if max(values.shape) > _LONGEST_SIDE and min(values.shape) > 1:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     if not np.all(np.isfinite(values)):
         raise InvalidError("Matrices must not contain NaN or infinite numbers.")
     return values.astype(np.float64)
@@ -176,7 +176,7 @@ def eigen(input: Array) -> Array:
     if not len(matrix):
         return Array(np.zeros((0, 1)))
     if len(matrix) > _LONGEST_SIDE_OF_EIGEN:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     try:
         values, vectors = decompose(matrix)
     except NoConvergenceError:

@@ -8,7 +8,7 @@ from eechips_local.assets.bucket_objects import not_found, parse_uri
 from eechips_local.assets.cloud_storage import local_object
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Blob
 
 
@@ -58,5 +58,5 @@ def _read(context: Context, url: str) -> bytes:
     except OSError as error:
         raise InvalidError(f"{url[:200]} cannot be read: {str(error)[:200]}") from error
     if len(content) > most:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return content

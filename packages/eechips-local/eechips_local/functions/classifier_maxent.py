@@ -13,7 +13,7 @@ from eechips_local.algorithms.maxent import OUTPUTS, MaxentModel, Penalties, fit
 from eechips_local.algorithms.maxent_features import FeatureTypes
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 _PROBABILITY, _CLAMP = "probability", "clamp"
 _MOST_VALUES = 50_000_000
@@ -68,7 +68,7 @@ def amnh_maxent(
         categorical = frozenset(schema.index(name) for name in categoricalNames or ())
         types = replace(types_of(len(presences)), categorical=categorical)
         if len(background) * len(schema) ** (2 if types.product else 1) > _MOST_VALUES:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         model = fit_maxent(presences, background, types, penalties, context.check_time)
         return Predictor(lambda samples: _outputs(model, samples))
 

@@ -16,7 +16,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, all_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.types import DOUBLE, ranged
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, LimitError, MemoryLimitError
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.values import Collection, ConfusionMatrix, Feature, Value
 
@@ -51,7 +51,7 @@ def table_of(context: Context, features: Iterable[Feature], names: Sequence[str]
     rows: list[list[float]] = []
     for count, feature in enumerate(features):
         if count >= _MOST_SAMPLES:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         if count % 256 == 0:
             context.check_time()
         rows.append([_number(feature, name) for name in names])

@@ -20,7 +20,7 @@ from eechips_local.pixels.location import centres_of
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.pixels.types import DOUBLE
 from eechips_local.pixels.vector_image import outlined
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import MEAN, Reducer, ReducerSample
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import plain
@@ -88,7 +88,7 @@ class _Interpolated:
         points, values = self._points(grid)
         estimates = np.full(grid.width * grid.height, np.nan)
         if len(values) * len(pixels) > _MOST_PAIRS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         between = _distances(points, points) if len(points) ** 2 <= _PAIRS else None
         step = max(1, _PAIRS // max(1, len(points)))
         for start in range(0, len(pixels) if len(points) else 0, step):
@@ -228,7 +228,7 @@ def ordinary_kriging(far: Floats, apart: Floats, values: Floats, gamma: Callable
     sizes = within.sum(axis=1)
     firsts = np.unique(members.ravel(), return_index=True)[1]
     if float((sizes[firsts].astype(np.float64) ** 3).sum()) > _MOST_WORK:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     order = np.argsort(members.ravel(), kind="stable")
     bounds = np.searchsorted(members.ravel()[order], np.arange(len(groups) + 1))
     for start, stop in pairwise(bounds.tolist()):

@@ -18,7 +18,7 @@ from eechips_local.geometry.geometry import collection_geometry
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.pixels.vector_image import Rasterized
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import Reducer, by_name, sample_of
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import distinct_key, plain
@@ -35,7 +35,7 @@ def random_points_in(context: Context, region: Geometry, points: int, seed: int,
     if points < 0:
         raise InvalidError(f"The number of points must not be negative; found {points}.")
     if points > _MOST_POINTS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     drawn = random_points(region, seed, maxError.value)
 
     def elements() -> Iterator[Feature]:

@@ -29,7 +29,7 @@ from eechips_local.geometry.planar_frame import (
     tolerance_of,
 )
 from eechips_local.geometry.shapes import gather, is_geographic, leaves
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
 _BUFFER_ERROR = 0.01  # of the distance: the default of Geometry.buffer's maxError
@@ -243,7 +243,7 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
         shapely.prepare(shape)
         left, low, right, high = shape.bounds
         if right - left > _MOST_COLUMNS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         if max(map(abs, shape.bounds)) > _MOST_CELLS_AWAY:
             raise InvalidError("The geometry is too far from the origin of the grid to count its cells.")
         columns = np.arange(math.floor(left), max(math.ceil(right), math.floor(left) + 1))

@@ -18,7 +18,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.types import LONG, Numbers, union_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import SUM, Reducer, ReducerSample
 from eechips_local.values.ragged_arrays import by_number, by_shape, by_shape_together, grouped
 
@@ -34,7 +34,7 @@ def check_size(elements: int) -> None:
         LimitError: in Earth Engine's words for too much memory.
     """
     if elements > _MOST_ELEMENTS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 def check_axis(axis: int, dimensions: int) -> int:

@@ -21,7 +21,7 @@ from eechips_local.pixels.compute import Empty, constant_image
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.pixels.types import named_type, union_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.regex import compile_regex, matchable
 from eechips_local.values.values import Array, Date, ErrorMargin, Geometry, Value
 
@@ -167,7 +167,7 @@ def add_bands(dstImg: Image, srcImg: Image, names: list[str] | None, overwrite: 
     """Return the first image's bands, then those of the second."""
     added = choose(srcImg, names) if names is not None else list(srcImg.bands)
     if len(dstImg.bands) + len(added) > _MOST_BANDS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     present = {band.name: position for position, band in enumerate(dstImg.bands)}
     if overwrite:
         bands = list(dstImg.bands)

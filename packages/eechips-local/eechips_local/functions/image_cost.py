@@ -15,7 +15,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, sh
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, transformer
 from eechips_local.pixels.pixel_size import pixel_edges
 from eechips_local.pixels.types import DOUBLE, FLOAT
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def directional_distance_transform(source: Image, angle: float, maxDistance: int
     if maxDistance < 1:
         raise InvalidError(f"The maxDistance must be positive; found {maxDistance}.")
     if maxDistance > _MOST_STEPS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     if labelBand is None:
         label, others = _only_band(source, "source"), []
     else:
@@ -186,7 +186,7 @@ class _Costs:
         steps = math.ceil(min(self.most / max(shortest, 1e-9), _MOST_PIXELS))
         margins = Margins.around(steps)
         if (grid.width + 2 * steps) * (grid.height + 2 * steps) > _MOST_PIXELS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         padded = margins.padded(grid)
         prices, starts = render.read((self.cost, self.source), padded)
         values = prices.values.astype(np.float64)

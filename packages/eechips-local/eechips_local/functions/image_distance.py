@@ -14,7 +14,7 @@ from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import DOUBLE, FLOAT
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Kernel
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ def nearest(targets: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Float
         LimitError: if there are too many pixels to be looked at together.
     """
     if targets.size > _MOST_PIXELS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     rows = np.arange(len(targets), dtype=np.float64)[:, None]
     above = np.maximum.accumulate(np.where(targets, rows, -np.inf), axis=0)
     below = np.minimum.accumulate(np.where(targets, rows, np.inf)[::-1], axis=0)[::-1]
@@ -67,7 +67,7 @@ def nearest(targets: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Float
 
 def _check_reach(reach: int) -> int:
     if reach > _MOST_STEPS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return reach
 
 

@@ -15,7 +15,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, weighted_sum
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import BOOLEAN, floating_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Weights
 
 Floats = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ def canny_edge_detector(image: Image, threshold: float, sigma: float) -> Image:
     if sigma < 0:
         raise InvalidError(f"Sigma must not be negative; found {sigma}.")
     if sigma > _MOST_SIGMA:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     reach = math.ceil(_REACH * sigma)
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: PixelGrid) -> list[Pixels]:

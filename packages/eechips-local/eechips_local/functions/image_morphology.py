@@ -22,7 +22,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, sh
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.tiles import TILE, Tile, Tiled
 from eechips_local.pixels.types import DOUBLE, FLOAT, ranged, union_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Kernel
 
 Floats = npt.NDArray[np.float64]
@@ -173,7 +173,7 @@ def _reach(neighborhood: int, units: str) -> int:
     if neighborhood < 1:
         raise InvalidError(f"The neighborhood must be positive; found {neighborhood}.")
     if neighborhood > _MOST_REACH:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return neighborhood
 
 
@@ -366,7 +366,7 @@ def fill_minima(image: Image, borderValue: int | None, neighborhood: int) -> Ima
     if neighborhood < 0:
         raise InvalidError(f"The neighborhood must not be negative; found {neighborhood}.")
     if neighborhood > _MOST_REACH:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
     def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
         shape = tile.grid.shape

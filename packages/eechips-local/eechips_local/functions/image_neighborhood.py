@@ -28,7 +28,7 @@ from eechips_local.pixels.neighborhood import (
 )
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
 from eechips_local.values.values import Kernel, Weights
 
@@ -107,7 +107,7 @@ def _reduced(
             return [_extreme(pixels[0], weights, shape, greatest=reducer.equals(MAX))]
     cells = taps(weights)
     if len(pixels) * len(cells) * shape[0] * shape[1] > _MOST_VISITS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     kernel = np.array([weight for _, _, weight in cells])
     parts: list[list[Pixels]] = []
     for start, stop in row_blocks(shape[0], len(pixels) * len(cells) * shape[1] * 24):
@@ -248,7 +248,7 @@ def _focal(
     if iterations < 1:
         raise InvalidError(f"The number of iterations must be positive; found {iterations}.")
     if iterations > _MOST_ITERATIONS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     names = [band.name for band in image.bands]
     focal_image = image
     for _ in range(iterations):

@@ -19,7 +19,7 @@ from eechips_local.pixels.location import locate
 from eechips_local.pixels.pixel_grid import PixelGrid, metres_per_unit
 from eechips_local.pixels.resampling import read_computed
 from eechips_local.pixels.types import FLOAT
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -68,7 +68,7 @@ class _Matched:
         size = _PATCH if self.patch is None else max(_LEAST_PATCH, round(self.patch / metres))
         reach = math.ceil(self.most / metres)
         if reach > _MOST_REACH:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         step = size // 2
         points = Projection(level.crs, level.transform @ Affine.scale(step))
 
@@ -88,7 +88,7 @@ class _Matched:
         top = (window.row - 1) * step + step // 2 - size // 2
         across, down = (width - 1) * step + size, (height - 1) * step + size
         if (across + 2 * reach) * (down + 2 * reach) > _MOST_PIXELS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         whole = PixelGrid(level.crs, level.transform, 0, 0)
         reference = _stack(render.read(self.references, whole.window(left, top, across, down)))
         around = whole.window(left - reach, top - reach, across + 2 * reach, down + 2 * reach)

@@ -29,7 +29,7 @@ from eechips_local.pixels.region_pixels import (
     region_on,
 )
 from eechips_local.pixels.types import type_text
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.element_properties import geometry_of
 from eechips_local.values.randomness import Words, random_words, uniform
 from eechips_local.values.values import Array, Collection, Feature, Geometry, Value
@@ -187,7 +187,7 @@ def _sampled(
 
 def _check_size(length: int) -> None:
     if length > _MOST_FEATURES:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 def _class_sizes(values: Sequence[int] | None, points: Sequence[int] | None) -> Mapping[int, int]:

@@ -23,7 +23,7 @@ from eechips_local.pixels.neighborhood import cropped
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.tiles import TILE, Tile, Tiled, lattice_origin
 from eechips_local.pixels.types import BOOLEAN, floating_type
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import WHOLE_EARTH
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ def _margin(size: int) -> int:
     if size < 0:
         raise InvalidError(f"The neighborhoodSize must not be negative; found {size}.")
     if size > _MOST_MARGIN:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return size
 
 
@@ -73,7 +73,7 @@ def _check_size(size: int) -> None:
     if size < 1:
         raise InvalidError(f"The size must be positive; found {size}.")
     if size > _MOST_SIZE:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 @function("Image.Segmentation.seedGrid")
@@ -286,12 +286,12 @@ def k_means(
         if value < 1:
             raise InvalidError(f"The {name} must be positive; found {value}.")
     if numClusters > _MOST_CLUSTERS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     cell = max(0, gridSize or 0)
     if cell and neighborhoodSize > 0:
         raise InvalidError("The options gridSize and neighborhoodSize are mutually exclusive.")
     if cell > _MOST_SIZE:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     cell = cell or TILE
     side, margin = cell * max(1, _CELLS // cell), _margin(neighborhoodSize)
     # Numbers begin again after so many cells in a row: the greatest that fits 31 bits.

@@ -18,7 +18,7 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.pixel_size import pixel_edges
 from eechips_local.pixels.tiles import TILE, Tile, Tiled
 from eechips_local.pixels.types import BOOLEAN
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -107,7 +107,7 @@ def hill_shadow(image: Image, azimuth: float, zenith: float, neighborhoodSize: i
     if neighborhoodSize < 0:
         raise InvalidError(f"The neighborhoodSize must not be negative; found {neighborhoodSize}.")
     if neighborhoodSize > _MOST_MARGIN:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     if not (math.isfinite(azimuth) and math.isfinite(zenith)):
         raise InvalidError("Azimuth and zenith must be finite.")
     band = elevation_band(image)

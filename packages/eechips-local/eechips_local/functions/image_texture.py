@@ -15,7 +15,7 @@ from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, row_blocks, shift
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import DOUBLE, dtype_of
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Kernel
 
 Floats = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ def glcm_texture(image: Image, size: int, kernel: Kernel | None, average: bool) 
     if size < 1:
         raise InvalidError(f"The size must be positive; found {size}.")
     if size > _MOST_SIZE:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     for band in image.bands:
         if band.type.dimensions or band.type.precision != "int" or dtype_of(band.type).itemsize > 4:
             raise InvalidError("Only 32-bit or smaller integer types are currently supported.")

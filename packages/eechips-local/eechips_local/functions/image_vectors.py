@@ -22,7 +22,7 @@ from eechips_local.geometry.planar_frame import recast
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.region_pixels import covers, region_within
 from eechips_local.pixels.types import type_text
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
@@ -64,7 +64,7 @@ def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: b
     inside = np.flatnonzero(valid.ravel())
     firsts, codes = np.unique(flat[inside], return_inverse=True)
     if len(firsts) > _MOST_SEGMENTS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     order = np.argsort(codes, kind="stable")
     pieces = np.split(inside[order], np.cumsum(np.bincount(codes, minlength=len(firsts)))[:-1])
     outlines = shapes(numbers.astype(np.int32), mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
@@ -117,7 +117,7 @@ def reduce_to_vectors(
     region = region_within(context, region_of(image, geometry), lattice)
     grid = region.grid
     if grid.width * grid.height > _MOST_PIXELS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     inside = np.zeros(grid.shape, dtype=bool)
     for _, _, _, cover in covers(context, region):
         inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True

@@ -13,7 +13,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.type_conversion import promote, type_name
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, TypeMismatchError
 from eechips_local.reducers import Reducer, reduce_values
 from eechips_local.values.number_format import java_text
 from eechips_local.values.ordering import compare, distinct_key
@@ -35,14 +35,14 @@ def bounded(values: Iterable[T]) -> list[T]:
     elements: list[T] = []
     for value in values:
         if len(elements) >= MOST_ELEMENTS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         elements.append(value)
     return elements
 
 
 def _check_length(length: float) -> None:
     if length > MOST_ELEMENTS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 def _position(list: List, index: int) -> int:

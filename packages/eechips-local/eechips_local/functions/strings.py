@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.numbers import fitting
 from eechips_local.functions.registration import function
-from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, TypeMismatchError
 from eechips_local.values.number_format import java_text
 from eechips_local.values.regex import compile_regex, matchable
 from eechips_local.values.values import Value
@@ -24,7 +24,7 @@ MOST_CHARACTERS = 10_000_000
 
 def _bounded(text: str) -> str:
     if len(text) > MOST_CHARACTERS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return text
 
 
@@ -172,7 +172,7 @@ def replace(input: str, regex: str, replacement: str, flags: str) -> str:
         text = make_text(regex_match)
         size += len(text)
         if size > MOST_CHARACTERS:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         pieces += [input[position : regex_match.start()], text]
         position = regex_match.end()
     return "".join([*pieces, input[position:]])

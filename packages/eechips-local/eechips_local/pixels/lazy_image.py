@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelType, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.request_errors import EarthEngineError, LimitError
+from eechips_local.protocol.request_errors import EarthEngineError, MemoryLimitError
 from eechips_local.quota.compute_cost import charge_pixels
 from eechips_local.values.values import Geometry
 
@@ -218,4 +218,4 @@ class Render:
     def _hold(self, pixels: Pixels) -> None:
         self._held += pixels.values.nbytes + pixels.mask.nbytes
         if self._held > self.budget:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.request_errors import LimitError
+from eechips_local.protocol.request_errors import MemoryLimitError
 from eechips_local.values.values import Weights
 
 # Bytes of neighbours that are held at once.
@@ -50,7 +50,7 @@ class Margins:
         """
         width, height = grid.width + self.left + self.right, grid.height + self.top + self.bottom
         if width * height > _MAX_PADDED:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         return grid.window(-self.left, -self.top, width, height)
 
 
@@ -96,7 +96,7 @@ def taps(weights: Weights) -> list[tuple[int, int, float]]:
     """
     rows, columns = np.nonzero(weights.values)
     if len(rows) > _MOST_TAPS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return [(int(r), int(c), float(weights.values[r, c])) for r, c in zip(rows, columns, strict=True)]
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.pixels.lazy_image import Pixels
 from eechips_local.pixels.location import EDGE, Floats, Indices, Location, parts_of
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 
@@ -39,7 +39,7 @@ def window_of(location: Location, extent: PixelWindow | None, margin: int) -> Pi
     if low >= high or top >= bottom:
         return None
     if (high - low) * (bottom - top) > _MAX_WINDOW:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     return PixelWindow(low, top, high - low, bottom - top)
 
 

@@ -47,6 +47,13 @@ class LimitError(InvalidError):
     """A limit of the service was exceeded."""
 
 
+class MemoryLimitError(LimitError):
+    """A computation needs more memory than a request may have."""
+
+    def __init__(self) -> None:
+        super().__init__("User memory limit exceeded.")
+
+
 class NotFoundError(EarthEngineError):
     """No such asset, thumbnail, table or method (HTTP 404)."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers.reducer_types import (
     Output,
     OutputSpec,
@@ -34,7 +34,7 @@ def items(sample: ReducerSample, optional: int) -> list[list[Value]]:
     for column in required:
         kept &= column.inside
     if int(kept.sum()) > _MOST_ITEMS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     rows: list[list[Value]] = []
     taken = [(_plain(c.values[kept], sample.arrays), c.inside[kept].tolist()) for c in columns]
     for position in range(int(kept.sum())):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers.reducer_types import (
     Output,
     OutputSpec,
@@ -96,7 +96,7 @@ def _of_tally(
     def merge(parts: Sequence[tuple[tuple[int, ...], list[ValueCounts]]]) -> tuple[tuple[int, ...], list[ValueCounts]]:
         merged = [shorten(_added(tallies)) for tallies in zip(*(t for _, t in parts), strict=True)]
         if sum(len(tally.values) for tally in merged) > _MOST_VALUES:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
         return parts[0][0], merged
 
     def finish(state: tuple[tuple[int, ...], list[ValueCounts]]) -> list[Output]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eechips_local.evaluation.model import PixelType
 from eechips_local.pixels.types import bounds_of, ranged, type_text
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Array, Date, Value
 
 Values = npt.NDArray[Any]
@@ -322,7 +322,7 @@ class Accumulator:
                 return
         self._held += sample.values.nbytes + sample.weights.nbytes + sample.inside.nbytes
         if self._held > self.budget:
-            raise LimitError("User memory limit exceeded.")
+            raise MemoryLimitError()
 
     def finish(self) -> list[Value]:
         """Return the results, as :meth:`Reducer.results` gives them; at least one sample must have been taken."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.distributions import regularized_beta, two_sided
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers.reducer_types import (
     Flags,
     Output,
@@ -278,7 +278,7 @@ SPEARMANS_CORRELATION = directly((OutputSpec("correlation"),), (False, False), _
 
 def _check_pairs(count: int, places: int) -> None:
     if count * count * max(places, 1) > _MOST_PAIRS * 64 or count * count > _MOST_PAIRS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
 
 
 def kendalls_correlation(inputs: int) -> Reducer:

@@ -7,7 +7,7 @@ import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 
 _PATTERN = re.compile(
     r"%(?P<flags>[-#+ 0,(]*)(?P<width>[1-9]\d*)?(?:\.(?P<precision>\d+))?(?P<conversion>[sdoxXeEfgGaA])"
@@ -45,7 +45,7 @@ def format_number(value: float, pattern: str) -> str:
     if pattern.count("%") != 1 or match is None:
         raise InvalidError(f"Invalid format string: '{pattern[:100]}'.")
     if any(len(match[name] or "") > 5 for name in ("width", "precision")):
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     flags, conversion = frozenset(match["flags"]), match["conversion"]
     if len(flags) != len(match["flags"]) or {"-", "0"} <= flags or {"+", " "} <= flags:
         raise InvalidError(f"Illegal format flags: '{match['flags']}'.")
@@ -54,7 +54,7 @@ def format_number(value: float, pattern: str) -> str:
     width = int(match["width"] or 0)
     precision = None if match["precision"] is None else int(match["precision"])
     if max(width, precision or 0) > _MOST_CHARACTERS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     body = _converted(value, conversion, flags, width, precision)
     return pattern[: match.start()] + body + pattern[match.end() :]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eechips_local.pixels.compute import PixelFunction, all_of
 from eechips_local.pixels.lazy_image import Pixels
-from eechips_local.protocol.request_errors import LimitError
+from eechips_local.protocol.request_errors import MemoryLimitError
 
 Numbers = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -60,7 +60,7 @@ def shapes_of(pixels: Sequence[Pixels]) -> Mapping[Hashable, Indices]:
     bands = [p.values.ravel() for p in pixels if is_ragged(p.values)]
     where = np.flatnonzero(all_of(pixels).ravel() > 0)
     if len(where) > _MOST_PIXELS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     indices_by_shape: dict[Hashable, list[int]] = {}
     for index in where.tolist():
         indices_by_shape.setdefault(tuple(band[index].shape for band in bands), []).append(index)
@@ -76,7 +76,7 @@ def by_number(numbers: Numbers, valid: npt.NDArray[np.bool_]) -> Mapping[Hashabl
     """
     where = np.flatnonzero(valid.ravel())
     if len(where) > _MOST_PIXELS:
-        raise LimitError("User memory limit exceeded.")
+        raise MemoryLimitError()
     rows, inverse = np.unique(numbers.reshape(valid.size, -1)[where], axis=0, return_inverse=True)
     inverse = inverse.ravel()
     return {tuple(row.tolist()): where[inverse == code] for code, row in enumerate(rows)}

@@ -21,7 +21,7 @@ _MOST_FOLDERS = 1000
 """Maximum folders made in advance below folders that the script names."""
 
 
-class Sandbox:
+class WorkingFolder:
     """The working folder of a script, or of one of its calls.
 
     Missing files that the script opens for reading, tests for or lists are linked from other folders, in their order.
