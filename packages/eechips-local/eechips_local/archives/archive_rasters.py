@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogFile, CogReader, Item
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
-from eechips_local.assets.item_metadata import grid_of
+from eechips_local.assets.item_metadata import grid_of, is_jpeg2000
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.pixel_grid import PixelGrid, apply
 
@@ -120,7 +120,8 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
 
     Args:
         item: as JSON.
-        record: record of the dataset; its bands whose asset, or whose band of it, the item does not have are left out.
+        record: record of the dataset; its bands whose asset, or whose band of it, the item does not have are left out,
+            and those that are JPEG 2000 beside others that are not: no windows of these can be read.
         reader: opens files; nothing is read.
 
     Raises:
@@ -128,8 +129,10 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     """
     assets, properties = item["assets"], item["properties"]
     groups: dict[tuple[str, ValueRule], list[BandRecord]] = {}
+    own_assets = {band.asset: assets[band.asset] for band in record.bands if band.asset in assets}
+    readable = {key for key, asset in own_assets.items() if not is_jpeg2000(asset)} or set(own_assets)
     for band in record.bands:
-        if band.asset in assets and band.number <= (_count(assets[band.asset]) or band.number):
+        if band.asset in readable and band.number <= (_count(assets[band.asset]) or band.number):
             groups.setdefault((band.asset, band.value), []).append(band)
     hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
     files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -75,6 +75,7 @@ class ValueRule:
     Attributes:
         dtype: data type of the result.
         nodata: numbers of the file that are masked, besides the nodata value that it declares.
+        valid: numbers of the file that are not masked, although it may declare one of them as its nodata value.
         offset: added where ``where`` holds.
         least: numbers of the file below it count as it, where an offset is added; None for no bound.
         scale: factor.
@@ -84,6 +85,7 @@ class ValueRule:
 
     dtype: str
     nodata: tuple[float, ...] = ()
+    valid: tuple[float, ...] = ()
     offset: float = 0.0
     least: float | None = None
     scale: float = 1.0
@@ -104,8 +106,8 @@ class ValueRule:
                 "to be subtracted from its pixels is unknown. Leave the image out."
             )
         if all(met.values()):
-            return ValueRule(self.dtype, self.nodata, self.offset, self.least, self.scale, self.root_unit)
-        return ValueRule(self.dtype, self.nodata, 0.0, None, self.scale, self.root_unit)
+            return replace(self, where=())
+        return replace(self, offset=0.0, least=None, where=())
 
     def apply(
         self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
@@ -116,6 +118,8 @@ class ValueRule:
             values: values of the file, any shape.
             valid: where the file itself says so, same shape.
         """
+        for number in self.valid:
+            valid = valid | (values == number)
         for nodata in self.nodata:
             valid = valid & (values != nodata)
         if self.offset or self.scale != 1.0 or self.root_unit:
@@ -317,13 +321,13 @@ def _overridden(document: Mapping[str, Any], fallback: Mapping[str, Any]) -> dic
 
 def _value_rule(rule: Mapping[str, Any]) -> ValueRule:
     keys = dict(rule)
-    nodata = keys.pop("nodata", ())
+    nodata, valid = (_numbers(keys.pop(name, [])) for name in ("nodata", "valid"))
     where = _conditions(keys.pop("where", ()))
-    return ValueRule(nodata=tuple(nodata) if isinstance(nodata, list) else _one(nodata), where=where, **keys)
+    return ValueRule(nodata=nodata, valid=valid, where=where, **keys)
 
 
-def _one(value: Any) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _conditions(conditions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:

@@ -20,9 +20,10 @@ from eechips_local.assets.raster_files import crs_name
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
+_JPEG2000_TYPES = ("image/jp2",)
 _IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")
 _GEOTIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
-_IMAGE_TYPES = (*_GEOTIFF_TYPES, "image/jp2")
+_IMAGE_TYPES = (*_GEOTIFF_TYPES, *_JPEG2000_TYPES)
 _PICTURES = frozenset(("thumbnail", "overview", "metadata"))
 _DATA = frozenset(("data", "reflectance", "cloud", "saturation", "data-mask"))
 
@@ -71,6 +72,12 @@ def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _is_geotiff(asset: Mapping[str, Any]) -> bool:
     kind = str(asset.get("type") or "")
     return kind.startswith(_GEOTIFF_TYPES) if kind else suffix_of(asset) in _GEOTIFF_SUFFIXES
+
+
+def is_jpeg2000(asset: Mapping[str, Any]) -> bool:
+    """Return whether an asset is a JPEG 2000 file."""
+    kind = str(asset.get("type") or "")
+    return kind.startswith(_JPEG2000_TYPES) if kind else suffix_of(asset) == ".jp2"
 
 
 def suffix_of(asset: Mapping[str, Any]) -> str:

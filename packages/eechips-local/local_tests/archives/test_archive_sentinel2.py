@@ -52,7 +52,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.
     for key, numbers in values.items():
         for name in (key, {"red": "B04", "scl": "SCL"}.get(key, key)):
             transform = FINE if numbers.shape[1] == 128 else COARSE
-            declared[name] = write_cog(folder / f"{name}.tif", numbers, transform)
+            nodata = 0 if key == "cloud" else None
+            declared[name] = write_cog(folder / f"{name}.tif", numbers, transform, nodata=nodata)
     return folder, values, declared
 
 
@@ -178,6 +179,31 @@ def test_collection_1_is_raw_and_comes_before_the_other_collection(files: Any) -
     assert image.properties["SPACECRAFT_NAME"] == "Sentinel-2B"
     assert image.properties["SENSING_ORBIT_NUMBER"] == 108
     assert image.properties["MEAN_SOLAR_ZENITH_ANGLE"] == 32.5
+
+
+def test_no_cloud_is_a_number_of_the_cloud_probability_although_items_declare_it_as_no_data(files: Any) -> None:
+    """Items of Collection 1 declare nodata 0 for it; the band of Earth Engine counts from 0 percent to 100."""
+    store, _ = earth(files, [earth_item(files, "sentinel-2-c1-l2a")], [])
+    band = image_of(store, NEW_INDEX).bands[-1]
+    assert band.name == "MSK_CLDPRB"
+    values, valid = band.source.read([band.index], PixelWindow(0, 0, 64, 64), 0)
+    assert (files[1]["cloud"] == 0).any()
+    assert valid.all()
+    assert np.array_equal(values, files[1]["cloud"])
+
+
+def test_jpeg_2000_beside_geotiffs_is_no_band(files: Any) -> None:
+    """Items of sentinel-2-l2a of 2025, as stac-utils/pystac-client has recorded them (tests/cassettes), have such."""
+    item = earth_item(files, "sentinel-2-l2a", **{"earthsearch:boa_offset_applied": True})
+    folder = "s3://sentinel-s2-l2a/tiles/32/U/PU/2024/6/1/0/qi"
+    for key, name in (("cloud", "CLD_20m.jp2"), ("snow", "SNW_20m.jp2")):
+        item["assets"][key] = {"href": f"{folder}/{name}", "type": "image/jp2", "roles": ["data"]}
+    store, _ = earth(files, [], [item])
+    image = image_of(store, NEW_INDEX)
+    assert [band.name for band in image.bands] == ["B4", "SCL", "TCI_R", "TCI_G", "TCI_B"]
+    listed = store.files(image.id)
+    assert listed is not None
+    assert not [file.href for file in listed if file.href.endswith(".jp2")]
 
 
 def test_scenes_with_the_offset_applied_are_read_as_they_are(files: Any) -> None:
