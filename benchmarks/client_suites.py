@@ -51,6 +51,9 @@ SUITES: Mapping[str, Suite] = {
     "eemont": Suite("davemlz/eemont", "959c2b80"),
     "ee_extra": Suite("r-earthengine/ee_extra", "cd5902dc"),
     "geemap": Suite("gee-community/geemap", "ed9d8174"),
+    "openet-core": Suite("Open-ET/openet-core", "b1e9cc5", "openet/core/tests"),
+    "openet-refet-gee": Suite("Open-ET/openet-refet-gee", "281ee95", "openet/refetgee/tests"),
+    "openet-ssebop": Suite("Open-ET/openet-ssebop", "3f164ee", "openet/ssebop/tests"),
 }
 _SECONDS = 120  # of a test
 # What a failure's text has, and what that means; the first that matches.

@@ -45,6 +45,16 @@ def test_bands_and_grids_are_those_of_the_catalogue(demo_ee: Any) -> None:
     assert grids["B4"]["data_type"] == {"type": "PixelType", "precision": "int", "min": 0, "max": 65535}
 
 
+@pytest.mark.parametrize("kind", ["LC08/C02/T1", "LC08/C02/T1_TOA", "LE07/C02/T1", "LE07/C02/T1_TOA"])
+def test_collections_with_real_time_data_have_the_scenes_of_tier_1(demo_ee: Any, kind: str) -> None:
+    ee, name = demo_ee, f"{kind[:4]}_034032_{'20200602' if kind.startswith('LC') else '20200610'}"
+    both = [ee.Image(f"LANDSAT/{level}/{name}") for level in (kind, kind.replace("T1", "T1_RT"))]
+    tier, real_time = (pixels(ee, image.select(["B4", "QA_PIXEL"])) for image in both)
+    assert tier["B4"].min() > 0
+    assert np.array_equal(tier, real_time)
+    assert both[0].get("LANDSAT_SCENE_ID").getInfo() == both[1].get("LANDSAT_SCENE_ID").getInfo()
+
+
 def test_the_atmosphere_adds_blue_light(demo_ee: Any) -> None:
     surface = scenes(demo_ee, "T1_L2").first().select(["SR_B2", "SR_B5"]).multiply(2.75e-5).add(-0.2)
     below = pixels(demo_ee, surface)

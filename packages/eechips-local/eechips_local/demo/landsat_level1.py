@@ -1,5 +1,6 @@
 """Raw scenes and reflectance at the top of the atmosphere of Landsat 8 and 9 (LANDSAT/LC08/C02/T1, T1_TOA; LC09).
 
+Of Landsat 8 also T1_RT and T1_RT_TOA, which have the scenes of Tier 1 and those not yet sorted into tiers.
 Bands and metadata: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1. The atmosphere adds
 light to that of the surface, most in the blue, and takes its share from what comes through.
 """
@@ -165,19 +166,22 @@ class LandsatLevel1(Landsat):
 
     Attributes:
         is_raw: whether it is of raw scenes; else of reflectance.
+        real_time: whether it is the collection that has scenes of the last days, too.
     """
 
     is_raw: bool
+    real_time: bool = False
 
     @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return f"LANDSAT/{self.prefix}/C02/T1{'' if self.is_raw else '_TOA'}"
+        return f"LANDSAT/{self.prefix}/C02/{tier(self.real_time)[0]}{'' if self.is_raw else '_TOA'}"
 
     @property
     def title(self) -> str:
         """The title of the collection."""
-        return f"USGS Landsat {self.number} Collection 2 Tier 1 {'Raw Scenes' if self.is_raw else 'TOA Reflectance'}"
+        kind = "Raw Scenes" if self.is_raw else "TOA Reflectance"
+        return f"USGS Landsat {self.number} Collection 2 {tier(self.real_time)[1]} {kind}"
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
@@ -218,10 +222,19 @@ def _calibration() -> dict[str, float]:
     return calibration
 
 
+def tier(real_time: bool) -> tuple[str, str]:
+    """Return a tier as it is in ids and in titles.
+
+    https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_RT
+    """
+    return ("T1_RT", "Tier 1 and Real-Time data") if real_time else ("T1", "Tier 1")
+
+
 def collections(until: date) -> tuple[LandsatLevel1, ...]:
     """Return raw scenes and reflectance of Landsat 8 and 9, up to a day."""
     return tuple(
-        LandsatLevel1(collection.number, collection.first, collection.shift, collection.until, is_raw)
-        for collection in landsat.collections(until)
+        LandsatLevel1(satellite.number, satellite.first, satellite.shift, satellite.until, is_raw, real_time)
+        for satellite in landsat.collections(until)
         for is_raw in (True, False)
+        for real_time in ((False, True) if satellite.number == 8 else (False,))
     )

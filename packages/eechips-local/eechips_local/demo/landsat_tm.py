@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eechips_local.demo import cloud_cover, landsat, mercator, synthetic_label, wrs
 from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.landsat import Landsat, LandsatOverpass
-from eechips_local.demo.landsat_level1 import paint_surface, panchromatic
+from eechips_local.demo.landsat_level1 import paint_surface, panchromatic, tier
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import Swath, WrsScene
@@ -228,9 +228,11 @@ class ThematicLandsat(Landsat):
 
     Attributes:
         level: level of processing.
+        real_time: see ``LandsatLevel1``.
     """
 
     level: Level
+    real_time: bool = False
 
     @property
     def prefix(self) -> str:
@@ -245,7 +247,8 @@ class ThematicLandsat(Landsat):
     @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return f"LANDSAT/{self.prefix}/C02/T1{ {'surface': '_L2', 'top': '_TOA', 'raw': ''}[self.level] }"
+        ending = {"surface": "_L2", "top": "_TOA", "raw": ""}[self.level]
+        return f"LANDSAT/{self.prefix}/C02/{tier(self.real_time)[0]}{ending}"
 
     @property
     def title(self) -> str:
@@ -254,7 +257,7 @@ class ThematicLandsat(Landsat):
         if self.level == "surface":
             return f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
         kind = "Raw Scenes" if self.level == "raw" else "TOA Reflectance"
-        return f"USGS Landsat {self.number}{sensor} Collection 2 Tier 1 {kind}"
+        return f"USGS Landsat {self.number}{sensor} Collection 2 {tier(self.real_time)[1]} {kind}"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -320,7 +323,8 @@ def collections(until: date) -> tuple[ThematicLandsat, ...]:
     """Return all levels of Landsat 4, 5 and 7, up to a day."""
     levels: tuple[Level, ...] = ("surface", "top", "raw")
     return tuple(
-        ThematicLandsat(number, first, shift, min(end, until), level)
+        ThematicLandsat(number, first, shift, min(end, until), level, real_time)
         for number, first, end, shift in _SATELLITES
         for level in levels
+        for real_time in ((False, True) if number == 7 and level != "surface" else (False,))
     )
