@@ -50,7 +50,7 @@ def test_collections_with_real_time_data_have_the_scenes_of_tier_1(demo_ee: Any,
     ee, name = demo_ee, f"{kind[:4]}_034032_{'20200602' if kind.startswith('LC') else '20200610'}"
     both = [ee.Image(f"LANDSAT/{level}/{name}") for level in (kind, kind.replace("T1", "T1_RT"))]
     tier, real_time = (pixels(ee, image.select(["B4", "QA_PIXEL"])) for image in both)
-    assert tier["B4"].min() > 0
+    assert tier["B4"].max() > 0
     assert np.array_equal(tier, real_time)
     assert both[0].get("LANDSAT_SCENE_ID").getInfo() == both[1].get("LANDSAT_SCENE_ID").getInfo()
 
