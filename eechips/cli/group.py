@@ -124,7 +124,6 @@ class OneSentence(click.ClickException):
     """End the command with status 2 and one sentence on stderr.
 
     Args:
-        message: the sentence.
         details: further lines, such as the mistakes of a run file.
     """
 

@@ -51,7 +51,6 @@ class RunStep:
     """A command of a run file.
 
     Attributes:
-        verb: the command.
         words: its options and arguments as they are typed.
     """
 

@@ -101,7 +101,6 @@ def next_renewal(period: Period, now: datetime) -> datetime:
     first of the month in the same time zone is taken.
 
     Args:
-        period: period of the quota.
         now: the present time, aware.
     """
     day = _pacific(now).replace(hour=0, minute=0, second=0, microsecond=0)

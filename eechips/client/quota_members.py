@@ -63,7 +63,6 @@ class TermRecord:
     """What the leader of a term has decided.
 
     Attributes:
-        number: number of the term.
         leader: id of the run that leads.
         count: number of the records of this term; a leader whose count changes is alive.
         limit: slots of all runs together.

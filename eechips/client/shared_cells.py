@@ -114,7 +114,6 @@ class RunCells(ctypes.Structure):
         tokens: in the bucket; negative if requests wait for theirs.
         refilled: time of the last change of the tokens.
         closed_until: no request is sent before this time.
-        stopped: whether the run is stopping.
         offline: time at which the service became unreachable; 0 while it can be reached.
         most_requests: requests that the run may send.
         most_bytes: bytes that the run may receive.

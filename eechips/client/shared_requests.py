@@ -111,7 +111,6 @@ class SharedChip:
 
     Attributes:
         parts: the chips whose bands it has, one after the other; itself alone if it shows one image.
-        members: the chips that it covers.
     """
 
     chip: Chip

@@ -98,7 +98,6 @@ class CubeImages:
     """The images of a cube.
 
     Attributes:
-        collection: expression of the collection.
         count: number of images.
         ids: ids of stored images, by which they are read; empty to read them by their place in the collection.
         identity: what tells these images from others: ids and versions.
@@ -124,8 +123,6 @@ class CubeReader:
     """A cube that is read by boxes. Picklable, without credentials.
 
     Attributes:
-        address: address of the service.
-        images: images of the cube.
         bands: names.
         grid: grid of the pixels.
         mask_value: value that masked pixels have in responses; pixels with this value are NaN.

@@ -231,7 +231,6 @@ def find_service(address: ServiceAddress, credentials: Any = None) -> PixelServi
     """Return the service of this process, connected when it is first used.
 
     Args:
-        address: address of the service.
         credentials: credentials of the user's session in this process; None to find them.
 
     Raises:

@@ -80,7 +80,6 @@ def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image
     All flags are tested at once, and so are all values of the same bits.
 
     Args:
-        quality: the band.
         fields: fields of this band.
     """
     exclusions: list[ee.Image] = []

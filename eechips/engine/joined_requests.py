@@ -156,7 +156,6 @@ class JoinedRequests:
         The error is that of a ratio in cluster sampling (Cochran, Sampling Techniques, 1977, chapter 6).
 
         Args:
-            requests: requests of each cluster.
             assignments: likewise, assignments.
             units: likewise, units.
         """

@@ -37,9 +37,7 @@ class RunControl(abc.ABC):
     """What a feature may see of a run, and do to it.
 
     Attributes:
-        log: log of the run.
         progress: progress that the user sees.
-        throttle: throttle of the run.
     """
 
     def __init__(self, executor: Executor[Any], log: RunLog, progress: Progress, count: int) -> None:

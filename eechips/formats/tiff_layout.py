@@ -76,7 +76,6 @@ class TiffImage:
 
     Attributes:
         tags: by number, without those of offsets and sizes of blocks.
-        is_tiled: whether its blocks are tiles.
         width: pixels.
         height: pixels.
         block_width: pixels of a block.

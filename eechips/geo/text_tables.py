@@ -89,7 +89,6 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
     Args:
         path: file, for messages.
         table: columns of text.
-        name: name of the column.
 
     Returns:
         Shapely geometries, shape (n,), None for empty texts; and the CRS if all of them say it (``SRID=32632;POINT…``).

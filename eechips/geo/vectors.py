@@ -314,7 +314,6 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
     Args:
         path: file, for messages.
         geometries: shapely geometries, shape (n,); None for rows without one.
-        crs: CRS of the geometries.
 
     Raises:
         RegionError: if PROJ does not know the CRS, if it does not cover the coordinates, or if a polygon goes around a

@@ -86,7 +86,6 @@ def with_bands(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
     """Yield units with further bands of the images that others show.
 
     Args:
-        plan: plan of the further bands.
         units: the others.
     """
     types = plan.types if plan.sample.frames is not None else {}
@@ -227,7 +226,6 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
 
     Args:
         earlier: parameters of the run.
-        sample: sample of the extension.
 
     Raises:
         UsageError: if it would.

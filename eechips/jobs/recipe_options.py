@@ -332,7 +332,6 @@ class DateColumn:
     """A column of dates.
 
     Attributes:
-        name: name of the column.
         format: format of its dates, as ``%d/%m/%Y``; None for ISO 8601.
     """
 

@@ -51,7 +51,6 @@ class LockedInput:
     Attributes:
         option: option that names it.
         path: its value.
-        name: name of the file.
         sha256: SHA-256 digest of its content, hexadecimal.
     """
 
@@ -113,7 +112,6 @@ class LockedAsset:
     """An asset that results show.
 
     Attributes:
-        id: id of the asset.
         version: when the lockfile was written; of an asset that has changed since its results were fetched, or is gone,
             it is unknown.
     """

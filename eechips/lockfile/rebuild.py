@@ -79,7 +79,6 @@ class ReplacedAsset:
     """An asset that has another version than in the lockfile.
 
     Attributes:
-        id: id of the asset.
         before: in the lockfile: ``system:version``, or the digest of the ETags of an archive's files.
         now: likewise; None if the asset is gone.
         files: number of files that show it.

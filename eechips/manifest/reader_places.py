@@ -119,7 +119,6 @@ class StreamEpoch:
     Attributes:
         epoch: number of the epoch, from 0.
         read: samples that the readers have read, or passed over.
-        samples: samples of the epoch.
         requests: requests that were sent since it began: also for the first samples of the next one.
     """
 

@@ -136,7 +136,6 @@ def filter_images(
     """Return the images of a dataset between two dates that meet conditions.
 
     Args:
-        asset_id: the dataset.
         kind: one image (then dates and conditions are ignored), or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
@@ -166,7 +165,6 @@ def fetch_metadata(
     left out. Which bands may be missing is said by the record of the dataset; without a record the images are surveyed.
 
     Args:
-        asset_id: the dataset.
         kind: one image or a collection; None to ask the server.
         region: region that the image meets; None for any image.
         start: first day, inclusive; None for no bound.
@@ -371,7 +369,6 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
     Args:
         dataset: id of the collection.
         images: filtered images, also those that lack a band.
-        names: names of the bands.
         is_local: whether they are those of a region.
     """
     conditions = [test.filter().Not() for test in has_bands(names)]

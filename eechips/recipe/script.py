@@ -156,7 +156,6 @@ class ScriptRecipe:
     executes the loaded text even if the file changes.
 
     Attributes:
-        path: the file.
         name: its stem.
         parameters: values given on the command line, converted.
         identity: SHA-256 of the code, without comments, docstrings and layout, and of the parameters.

@@ -28,7 +28,6 @@ def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """Return an element.
 
     Args:
-        name: name of the element.
         *children: markup, or values that are shown as text; None is omitted.
         **attributes: the underscore of ``class_`` and ``for_`` is removed, others become dashes. True makes an
             attribute without a value; None and False are omitted.

@@ -42,7 +42,6 @@ class Program:
 
     Attributes:
         first: position in the plan of the first call.
-        functions: called functions.
         initializer: called once in every process; None for none.
         shares: whether the pool has threads, which share the script's variables.
     """

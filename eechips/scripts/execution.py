@@ -32,7 +32,6 @@ class CallContext:
 
     Attributes:
         out: the run's folder, absolute.
-        calls: the folder of all calls.
         home: the working directory of the command.
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.

@@ -75,7 +75,6 @@ class BackgroundRun:
         max_disk: bytes of the files that are kept; None for all.
 
     Attributes:
-        folder: folder of the run.
         lock: folder that the process has locked as long as it lives.
 
     Raises:

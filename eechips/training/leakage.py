@@ -118,7 +118,6 @@ class FootprintMap:
 
         Args:
             splits: splits of every unit.
-            ratios: ratios of the splits.
             metres: see :meth:`check`.
             held: units that stay, whatever is near them, (n,); None for none.
 

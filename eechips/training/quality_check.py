@@ -234,7 +234,6 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
 
     Args:
         roi: ``W,S,E,N`` in degrees, or a vector file; None for what run.json says.
-        folder: folder of the run.
         info: run.json.
 
     Returns:

@@ -158,7 +158,6 @@ def array_of(label: str, series: str | None) -> str:
     """Return the name of the array that a file is a part of: that of its series, or else its label.
 
     Args:
-        label: label of the file.
         series: series of a frame, empty if there is one dataset; None for a file that is no frame.
     """
     return label if series is None else series or UNNAMED[0]

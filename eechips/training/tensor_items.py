@@ -31,7 +31,6 @@ class TensorItems:
     """Convert samples to items.
 
     Attributes:
-        layers: layers of the items.
         label: field of the units; None for none.
         classes: values of the label by number; empty if it has fractions.
         dtype: data type of the pixels, or by layer; None for that of the file.

@@ -123,7 +123,6 @@ class Layout:
     """Layout of a catalogue, fixed when it is created.
 
     Attributes:
-        grid: grid of the cells.
         period: time span of a partition.
         most_cells: items that meet more cells are ``global``.
         by: first level of the partitions.

@@ -43,7 +43,6 @@ class ExecutorContext:
         spec: what workers do; without credentials.
         connection: connection of this process.
         discovery: API description that the client was initialised with, in ``scratch``.
-        throttle: throttle of the run.
         assignment_timeout: seconds after which an assignment is given up; infinite if the recipe enforces a limit of
             its own.
         processes: worker processes at most.
@@ -141,7 +140,6 @@ class Executor(abc.ABC, Generic[HandleT]):
         """Start what takes long before the run connects.
 
         Args:
-            recipe: recipe of the run.
             scratch: temporary folder of the run; a file ``CLIENT_INIT_NAME`` appears in it after connecting.
         """
 

@@ -139,7 +139,6 @@ class LocalApp:
     """An application whose workers are running.
 
     Attributes:
-        app: the application.
         stop: ends its workers and tasks. Requests in flight get an error.
     """
 

@@ -59,7 +59,6 @@ class WritableFolder:
     """The folder whose assets clients may change.
 
     Attributes:
-        path: the folder.
         most_bytes: maximum size of the files of all assets of a project or user; None for no limit.
         most_assets: maximum number of assets of a project or user, folders and collections included; None for no limit.
     """

@@ -16,7 +16,6 @@ def ignore(category: type[Warning], message: str = "") -> None:
     not thread-safe." (https://docs.python.org/3.13/library/warnings.html#warnings.catch_warnings)
 
     Args:
-        category: category of the warning.
         message: regular expression that the text of the warning matches from its start; empty for any text.
     """
     wanted = ("ignore", re.compile(message, re.IGNORECASE) if message else None, category, None, 0)

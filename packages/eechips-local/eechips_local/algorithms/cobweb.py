@@ -23,7 +23,6 @@ class Moments:
     """Number, sum and sum of squares of samples.
 
     Attributes:
-        count: number of samples.
         total: sum of each input.
         squares: sum of the squares of each input.
     """
@@ -110,7 +109,6 @@ class Cobweb:
             samples: shape (samples, inputs).
             acuity: least standard deviation of an input in a cluster, in its units.
             cutoff: least category utility for which a leaf is divided.
-            seed: seed of the order.
         """
         order = np.random.RandomState(seed % 2**32).permutation(len(samples))
         root = Node(Moments.of(samples[order[0]]))

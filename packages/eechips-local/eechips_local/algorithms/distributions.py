@@ -64,7 +64,6 @@ def exceeding_f(f: float, above: int, below: int) -> float:
     """Return the probability that an F statistic is at least that large.
 
     Args:
-        f: the statistic.
         above: degrees of freedom of the numerator, an even number: the incomplete beta function is a finite sum then.
         below: degrees of freedom of the denominator.
     """

@@ -117,7 +117,6 @@ class _Tridiagonal:
     """A symmetric tridiagonal matrix that is made diagonal by rotations.
 
     Attributes:
-        diagonal: its diagonal.
         off: the elements beside it.
         q: rows that are rotated along, or None.
     """
@@ -281,7 +280,6 @@ class _Hessenberg:
     """An upper Hessenberg matrix that is made triangular by reflections.
 
     Attributes:
-        matrix: the matrix.
         q: rows that are reflected along, or None.
     """
 

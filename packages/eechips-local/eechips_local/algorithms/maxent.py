@@ -37,8 +37,6 @@ class Penalties:
     Attributes:
         multiplier: factor of all.
         lqp: regularization of linear, quadratic and product features.
-        hinge: regularization of hinge features.
-        threshold: regularization of threshold features.
         categorical: regularization of categories.
     """
 

@@ -90,7 +90,6 @@ class Background:
     Args:
         points: values at background points, shape (points, inputs).
         presences: values at presences, shape (presences, inputs).
-        types: types of features.
         beta: see ``Beta``.
     """
 

@@ -37,7 +37,6 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
     Args:
         record: record of the dataset.
         item: as JSON.
-        index: index of the image.
         reader: opens its files.
 
     Raises:

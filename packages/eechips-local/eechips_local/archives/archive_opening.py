@@ -20,7 +20,6 @@ def open_archives(descriptions: Iterable[ArchiveDescription], since: float | Non
     """Return the store of several archives, without a request.
 
     Args:
-        descriptions: descriptions of the archives.
         since: see :func:`open_archive`.
 
     Raises:

@@ -14,7 +14,6 @@ def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveR
     """Return name, title and address of an archive, and its datasets as JSON.
 
     Args:
-        archive: the archive.
         records: records of its datasets, by their ids.
     """
     return {

@@ -110,7 +110,6 @@ def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer])
 
     Args:
         image: whose they are.
-        numbers: numbers of the blocks.
         data: their bytes, b"" for those that the file leaves out.
 
     Raises:

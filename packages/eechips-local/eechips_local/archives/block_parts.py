@@ -18,8 +18,6 @@ class BlockPart:
     """A part of a block that is to be fetched.
 
     Attributes:
-        number: number of the block.
-        name: name of the block.
         offset: first byte of the block in its file.
         held: beginning of the block that is held.
         length: bytes of the block that are held afterwards.

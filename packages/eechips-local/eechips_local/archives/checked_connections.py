@@ -88,7 +88,6 @@ class HostTransport:
 
         Args:
             url: signed.
-            headers: headers of the request.
             connect: seconds until a connection stands.
             silence: seconds without a byte.
 

@@ -116,8 +116,6 @@ class RasterLayout:
     """What the header of a file says.
 
     Attributes:
-        address: address of the file.
-        version: version of the file.
         checked: when the file had this version, in seconds since 1970.
         description: as GDAL reads it.
         levels: decimation factors, images and masks.

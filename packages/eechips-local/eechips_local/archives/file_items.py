@@ -136,11 +136,7 @@ class StaticItems:
 
 
 class ParquetItems:
-    """The items of a STAC GeoParquet file. Threads share it; it pickles.
-
-    Args:
-        path: path of the file.
-    """
+    """The items of a STAC GeoParquet file. Threads share it; it pickles."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -62,7 +62,6 @@ class FileResponse:
 
     Attributes:
         status: status of HTTP.
-        headers: headers of the response.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -23,7 +23,6 @@ class HostPermits:
 
     Args:
         folder: folder of the files; it is created.
-        most: permits of a host.
     """
 
     def __init__(self, folder: Path, most: int) -> None:

@@ -25,7 +25,6 @@ class PropertyRule:
 
     Attributes:
         name: STAC's.
-        convert: how.
         prefix: prefix of the item's text that the image's lacks.
         suffix: likewise.
         width: digits to which the item's text is padded with zeros, for numbers; 0 for none.

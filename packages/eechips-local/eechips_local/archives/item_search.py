@@ -49,7 +49,6 @@ def open_search(description: ArchiveDescription, cache_folder: Path | None) -> I
     """Return the search of an archive, without a request.
 
     Args:
-        description: description of the archive.
         cache_folder: where results are kept between runs; None to keep them in memory only.
 
     Raises:
@@ -66,7 +65,6 @@ class ApiSearch:
     """The search of a STAC API, whose results are kept. Threads share it; it pickles.
 
     Args:
-        description: description of the archive.
         cache_folder: where results are kept; None to keep them in memory only.
         patience: seconds for which an archive that does not answer is asked.
         now: seconds since 1970.

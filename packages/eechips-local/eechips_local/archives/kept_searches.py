@@ -119,7 +119,6 @@ class KeptSearches:
 
         Args:
             collection: collection that was searched.
-            query: query of the search.
             pages: pages of :func:`pack_items`.
             is_whole: whether these are all results.
         """

@@ -27,7 +27,6 @@ class SharedFetches(Generic[KeyT, ValueT]):
         """Return what gives a value, and whether the caller has to fetch it.
 
         Args:
-            key: key of the value.
             known: returns a value that was fetched before, or None. It is asked under the lock: a value that is kept
                 before its fetch ends is never fetched again by a thread that came late.
         """

@@ -34,7 +34,6 @@ class StacItemSearch:
     """The items of a STAC API. Threads share it.
 
     Args:
-        description: description of the archive.
         session: session that sends its requests.
     """
 

@@ -55,7 +55,6 @@ class HeaderBytes:
     """Ranges of a file that hold its header.
 
     Attributes:
-        size: size of the file.
         parts: bytes by their offsets.
     """
 

@@ -101,11 +101,7 @@ class TileFinder:
 
 @dataclass(frozen=True, slots=True)
 class ListedTiles:
-    """Items that are all known.
-
-    Attributes:
-        listed: the items.
-    """
+    """Items that are all known."""
 
     listed: tuple[Item, ...]
 

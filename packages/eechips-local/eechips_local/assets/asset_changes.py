@@ -60,7 +60,6 @@ class AssetChanges:
     """Changes the assets of one folder.
 
     Args:
-        root: the folder.
         most_bytes: maximum size of the files of a project's or user's assets, or None.
         most_assets: maximum number of assets of a project or user, or None.
         clock: seconds since 1970, for the versions of assets.
@@ -153,7 +152,6 @@ class AssetChanges:
         """Replace the access policy of an asset.
 
         Args:
-            asset_id: id of the asset.
             change: returns the new policy from the present one.
 
         Raises:

@@ -233,7 +233,6 @@ class IngestTask:
     """One ingestion into a folder: files first, then all assets at once, or nothing.
 
     Args:
-        root: the folder.
         facts: properties of all assets.
         version: version of the assets, in microseconds since 1970.
         overwrite: whether assets of the same ids are replaced.

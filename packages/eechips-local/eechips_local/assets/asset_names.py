@@ -84,7 +84,6 @@ def resolve_href(root: Path, document: str, href: str) -> str:
     Args:
         root: the store's folder.
         document: path of the file that holds the reference, relative to the root.
-        href: the reference.
 
     Returns:
         The path relative to the root, normalised.

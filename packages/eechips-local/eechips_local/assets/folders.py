@@ -32,7 +32,6 @@ class SourceFile:
     """A file that is to be ingested.
 
     Attributes:
-        path: where it is.
         folder: where it lies below the folder that was named, with ``/``; "" right in it, or where none was named.
     """
 

@@ -153,7 +153,6 @@ def withdraw(root: Path, index: StoreIndex, asset_id: str, version: int) -> None
     Args:
         root: the store's folder.
         index: index of the store, which is fresh.
-        asset_id: id of the asset.
         version: version of the change, in microseconds since 1970.
 
     Raises:

@@ -114,7 +114,6 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
     """Return the item of an image, a table or a classifier.
 
     Args:
-        record: the asset.
         parent_href: document of its container, relative to the store.
     """
     import pystac
@@ -250,7 +249,6 @@ def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -
     """Return the asset that an item describes.
 
     Args:
-        document: the item.
         parent: id of its container.
         root: the store's folder.
         href: the item's path, relative to it.

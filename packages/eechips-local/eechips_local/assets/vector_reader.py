@@ -51,7 +51,6 @@ class Request:
     """A file to read.
 
     Attributes:
-        source: the file.
         folder: empty folder for scratch files and the result.
         layer: name of the layer; None for the first with geometries.
         encoding: encoding of the texts of a Shapefile, in place of its own; None for its own.

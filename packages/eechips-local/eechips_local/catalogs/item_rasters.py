@@ -79,7 +79,6 @@ class ItemRasters:
 
         Args:
             asset_id: id of the image.
-            document: the item.
             links: gives its links.
 
         Raises:

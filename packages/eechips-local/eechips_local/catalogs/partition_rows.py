@@ -57,7 +57,6 @@ class PartitionReader:
         """Open a partition for the block; yield it and the stamp that tells it from a replacement.
 
         Args:
-            path: path of the partition.
             stamp: what it must be; None for whatever is there.
 
         Raises:
@@ -91,7 +90,6 @@ class PartitionReader:
         """Yield the rows of a partition that can pass a query, of each row group that has any.
 
         Args:
-            path: path of the partition.
             query: what to find.
             flat: whether no box in it crosses the antimeridian.
         """
@@ -108,7 +106,6 @@ class PartitionReader:
         """Return certain rows of a partition.
 
         Args:
-            path: path of the partition.
             rows: their positions in it.
             ids: what they must be.
 
@@ -184,7 +181,6 @@ class Block:
 
     Args:
         reader: reader of the catalogue.
-        source: source of the rows.
         rows: positions in it.
         table: their columns ``id``, ``geometry`` and, if there is one, ``updated``.
         starts: see above, or not a number.

@@ -43,7 +43,6 @@ class ServedCatalog:
     part of the results has been returned already, the request has to be retried.
 
     Args:
-        root: the folder.
         reads: counts what is read.
         patience: seconds to wait for files that are being put in place.
     """

@@ -112,8 +112,6 @@ def cloudiness(rect: Rect, when: date, share: float | Floats, seed: int, finest:
     then clear as often as MODIS sees it, 16% and 3%: Krijger et al. (2007), Atmospheric Chemistry and Physics 7, 2881.
 
     Args:
-        rect: where.
-        when: date.
         share: share of places and dates that are covered, 0.05 to 0.95; its shape broadcasts with that of the cells.
         seed: another sky.
         finest: smallest octave.

@@ -97,8 +97,6 @@ def sky(rect: Rect, when: date, north: float) -> Sky:
     """Return clouds over a rectangle on a date.
 
     Args:
-        rect: where.
-        when: date.
         north: latitude of the scene's middle, at which the sun stands as over all of the scene.
     """
     at = nodes(rect, _FINEST)
@@ -200,7 +198,6 @@ def cover_percent(
         column: western edge in units.
         row: northern edge in units.
         size: edge of the square in units.
-        when: date.
         part: the part of it that counts, in degrees; where no place lies in it, the nearest counts. None for all of it.
         with_cirrus: whether cirrus counts as cloudy.
     """

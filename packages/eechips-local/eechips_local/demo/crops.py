@@ -121,7 +121,6 @@ def standing(blocks: SurveyBlocks, when: date, delays: Mapping[int, int] = _NO_D
 
     Args:
         blocks: blocks of the survey grid.
-        when: date.
         delays: days by which crops are late, by code.
     """
     north = _latitude(blocks)

@@ -87,7 +87,6 @@ class Ground:
     """The ground in the cells of a rectangle.
 
     Attributes:
-        rect: where.
         terrain: relief on the rectangle's nodes (``terrain.nodes``).
         open_green: greenness of the grass of open land, 0 to 1.
         open_tone: brightness of open land.

@@ -113,7 +113,6 @@ class LandsatOverpass:
     """Scene of a pass.
 
     Attributes:
-        when: its date.
         north: latitude of its middle.
         has_failures: whether pixels that are corrected by too much lack their reflectance, as in products of level 2.
     """

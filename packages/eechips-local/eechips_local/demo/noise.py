@@ -128,7 +128,6 @@ def _fill_wave(wave: Floats, px: Floats, py: Floats, period: int, seed: int) -> 
         px: x in wavelengths.
         py: y in wavelengths.
         period: one less than the number of wavelengths around the Earth.
-        seed: seed of the noise.
     """
     ix, iy = np.floor(px), np.floor(py)
     fx, fy = px - ix, py - iy
@@ -167,8 +166,6 @@ def _mix_slopes(
 
     Args:
         into: shape (height, width).
-        left: slopes at the left nodes.
-        right: slopes at the right nodes.
         away: distance to the east of the left nodes, of the right ones, and to the south of both.
         share: share of the right nodes.
     """

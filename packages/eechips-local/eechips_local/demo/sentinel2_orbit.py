@@ -77,7 +77,6 @@ class Datatake:
     """What a satellite takes without a break on one of its relative orbits, counted from 1.
 
     Attributes:
-        orbit: relative orbit.
         angle: degrees along the track from the descending node to where it starts, negative in the north.
         is_early: whether images of its tiles were taken on each pass from the start.
     """

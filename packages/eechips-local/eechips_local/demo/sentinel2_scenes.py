@@ -77,7 +77,6 @@ class Sentinel2Overpass:
     """Scene of a pass of the satellite.
 
     Attributes:
-        when: date.
         north: latitude of the tile's middle.
     """
 
@@ -95,7 +94,6 @@ class Reflectance:
 
     Attributes:
         seen: the pass.
-        names: names of the bands.
         at_top: at the top of the atmosphere, not at the surface.
         offset: added to the stored reflectances.
     """

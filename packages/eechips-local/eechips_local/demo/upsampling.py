@@ -15,7 +15,6 @@ class Upsampler:
     Where the nodes are the cells, it only changes the type.
 
     Args:
-        rect: the cells.
         at: the nodes, which surround them; their pitch is that of the cells or a multiple of it.
     """
 

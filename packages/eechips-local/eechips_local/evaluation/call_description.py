@@ -31,7 +31,6 @@ def described(
 
     Args:
         value: what the function returned.
-        signature: signature of the function.
         arguments: its arguments by the names in Python.
         stated: names of the arguments that the call states; others are defaults.
     """

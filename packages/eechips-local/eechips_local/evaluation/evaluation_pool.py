@@ -160,11 +160,7 @@ def _resident() -> int:
 
 
 class PendingEvaluation:
-    """A request that waits for a worker, or is evaluated by one, unless its client leaves.
-
-    Args:
-        request: request of the client.
-    """
+    """A request that waits for a worker, or is evaluated by one, unless its client leaves."""
 
     def __init__(self, request: WorkerRequest) -> None:
         self.request = request
@@ -314,11 +310,7 @@ class EvaluationPool:
             self._idle.put(worker)
 
     def submit(self, pending: PendingEvaluation) -> Future[ServiceResponse]:
-        """Have a worker evaluate a request as soon as one is idle. Requests wait in their order.
-
-        Args:
-            pending: the request.
-        """
+        """Have a worker evaluate a request as soon as one is idle. Requests wait in their order."""
         with self._lock:
             if is_light(pending.request) and self._taken >= len(self._workers):
                 return self._spare_thread.submit(_evaluate, pending, self._spare)

@@ -267,7 +267,6 @@ class FolderAsset:
 
     Attributes:
         id: the full Earth Engine id.
-        properties: properties of the folder.
         version: as that of an image; 0 if it is not known.
     """
 
@@ -282,7 +281,6 @@ class ClassifierAsset:
 
     Attributes:
         id: the full Earth Engine id.
-        properties: properties of the asset.
         read: reads its document, which ``functions/classifier_assets.py`` describes.
         version: as that of an image.
     """

@@ -51,8 +51,6 @@ def asset_task(asset: AssetDestination, properties: Mapping[str, Any], context: 
 
     Args:
         asset: to be.
-        properties: properties of the asset.
-        context: context of the task.
 
     Raises:
         FailedPreconditionError: if the server has no folder for it.

@@ -78,7 +78,6 @@ class AssetDestination:
 
     Attributes:
         root: the asset folder.
-        id: id of the asset.
         overwrite: whether an asset of that id is replaced.
         uri: URI that the task reports.
     """

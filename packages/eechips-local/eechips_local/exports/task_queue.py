@@ -113,7 +113,6 @@ class TaskQueue:
         """Put a task into the queue, and return its operation. The same request again returns the same operation.
 
         Args:
-            project: project of the request.
             method: a key of ``tasks.TYPES``.
             body: the checked request.
             content: the request as it was sent.

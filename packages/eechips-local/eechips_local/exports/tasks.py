@@ -88,7 +88,6 @@ class ExportTask:
     """An export.
 
     Attributes:
-        id: id of the task.
         project: project that it runs in.
         method: method that started it, a key of ``TYPES``.
         content: the request's body; empty after the end.
@@ -101,7 +100,6 @@ class ExportTask:
         updated: time of the last change of state.
         started: None before it runs.
         ended: None before its end.
-        state: state of the task.
         attempt: number of the present one; 0 before the first.
         created_share: from 0 to 1, of files that are computed.
         written_share: from 0 to 1, of files at their destination.

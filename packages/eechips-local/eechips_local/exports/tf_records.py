@@ -88,7 +88,6 @@ class RecordFiles:
     """Writes records to numbered files, each up to a size. A context manager.
 
     Args:
-        folder: folder of the files.
         is_compressed: by gzip.
         most_bytes: maximum size of a file before compression, unless its first record has more.
 

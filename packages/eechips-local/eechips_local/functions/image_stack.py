@@ -82,8 +82,6 @@ def _stacked(
     """Return an image of arrays, each made from the bands of a call over all images.
 
     Args:
-        collection: the images.
-        first: the first image.
         calls: positions of the bands that go into each array.
         like: name and type of each result.
         axis: along which arrays may end earlier than others.

@@ -179,9 +179,7 @@ def _entropies(levels: Integers, others: Integers, codes: Integers, other_codes:
 
     Args:
         levels: one value of each pair, from 0, shape (pairs, height, width).
-        others: the other.
         codes: numbers of the values, likewise.
-        other_codes: codes of the others.
     """
     count, height, width = levels.shape
     bits = int(max(codes.max(initial=0), other_codes.max(initial=0))).bit_length()

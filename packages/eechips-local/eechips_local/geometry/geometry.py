@@ -95,7 +95,6 @@ def check_operands(name: str, values: Iterable[Any]) -> None:
 
     Args:
         name: name of the function; others than these are not checked.
-        values: the arguments.
 
     Raises:
         LimitError: if one has more.

@@ -16,7 +16,6 @@ class FactRecord:
     """A fact, and what a recording says of it.
 
     Attributes:
-        fact: the fact.
         probes: probes that ask for it.
         contradicted: names of probes with another answer than expected.
         answered: number of probes with an answer.

@@ -34,7 +34,6 @@ def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> 
     """Return the application that responds from a recording.
 
     Args:
-        folder: folder of the recording.
         local: the local Earth Engine, which evaluates requests that are not recorded; None refuses them.
     """
     replayer = ResponseReplayer(folder, local)

@@ -45,11 +45,7 @@ def canonical_expression(expression: Any) -> dict[str, Any]:
 
 
 class _Canonicalizer:
-    """Rewrites one graph.
-
-    Args:
-        values: values of the graph.
-    """
+    """Rewrites one graph."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values

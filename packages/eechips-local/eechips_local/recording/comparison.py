@@ -85,7 +85,6 @@ def compare_recording(folder: RecordingFolder, app: ASGIApp, tolerance: float) -
     """Evaluate all requests of a recording locally, and compare.
 
     Args:
-        folder: folder of the recording.
         app: the local Earth Engine.
         tolerance: greatest relative difference of equal numbers.
 

@@ -22,7 +22,6 @@ class LocalEvaluation:
     """Evaluates requests. Names of the recording, of thumbnails and of pages, become local ones first.
 
     Args:
-        folder: folder of the recording.
         app: the local Earth Engine.
     """
 

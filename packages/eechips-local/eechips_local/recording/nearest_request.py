@@ -18,11 +18,7 @@ _LONGEST = 120
 
 
 class MissingRequests:
-    """Describes requests without a recorded response. Threads may share it.
-
-    Args:
-        folder: folder of the recording.
-    """
+    """Describes requests without a recorded response. Threads may share it."""
 
     def __init__(self, folder: RecordingFolder) -> None:
         self._folder = folder
@@ -32,7 +28,6 @@ class MissingRequests:
         """Return the message for a request.
 
         Args:
-            received: the request.
             request: in canonical form; None if requests like it are not recorded.
         """
         if request is None:

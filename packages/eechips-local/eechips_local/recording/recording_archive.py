@@ -36,7 +36,6 @@ def pack_recording(folder: Path, target: Path) -> int:
     """Write a recording into a ZIP archive, which appears whole; return its bytes.
 
     Args:
-        folder: folder of the recording.
         target: the archive, which is replaced.
 
     Raises:

@@ -69,7 +69,6 @@ def send_recorded(
 
     Args:
         recorded: with placeholders.
-        placeholders: placeholders of the client.
         added: further headers.
     """
     content = recorded.content

@@ -191,7 +191,6 @@ class ResponseRecorder:
         """Return a response that is not recorded, as the service sent it; redirects lead to this server.
 
         Args:
-            response: response of the service.
             origin: see `ORIGIN_HEADER`.
             server: base URL of this server.
         """

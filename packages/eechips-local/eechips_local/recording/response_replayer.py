@@ -31,7 +31,6 @@ class ResponseReplayer:
     """Responds to requests from a recording.
 
     Args:
-        folder: folder of the recording.
         local: the local Earth Engine, which evaluates requests that are not recorded; None refuses them.
     """
 

@@ -26,7 +26,6 @@ def serve_recorder(
     """Record until SIGINT, SIGTERM or the return of a function.
 
     Args:
-        folder: folder of the recording.
         upstream: the service.
         port: 0 for any that is free.
         announce: called with the URL when the server is ready.
@@ -71,7 +70,6 @@ def compare_locally(folder: Path, local: ServerConfig, tolerance: float) -> Comp
     """Compare a recording with local evaluation, without a quota.
 
     Args:
-        folder: folder of the recording.
         local: configuration of the local Earth Engine.
         tolerance: greatest relative difference of equal numbers.
 

@@ -55,7 +55,6 @@ class Authorization(Protocol):
         """Return whether a request is to be sent again because its token was refused.
 
         Args:
-            token: token that the request was sent with.
             status: status of the response.
             resent: number of times that the request was sent again already.
 

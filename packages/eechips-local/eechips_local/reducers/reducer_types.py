@@ -106,7 +106,6 @@ class OutputSpec:
     """Output of a reducer as known before the reduction.
 
     Attributes:
-        name: name of the output.
         kind: "same" as an input, "within" the range of one, "double", "count" (a whole number), "flag" (0 or 1), "list"
             (of numbers; an array where it becomes a pixel), or "object" (anything else).
         source: which input it is the same as.

@@ -146,7 +146,6 @@ class BandPlan:
     """What a band of a stub shows.
 
     Attributes:
-        name: name of the band.
         dtype: data type of the stored values.
         low: least stored value.
         high: greatest stored value.

@@ -163,7 +163,6 @@ class ImageMaker:
         """Return an image.
 
         Args:
-            id: id of the image.
             start: when it begins, UTC; None if it has no time.
             end: when it ends.
             variant: the values of its ``DatasetDescription.variants``.

@@ -43,7 +43,6 @@ def property_values(dataset: DatasetDescription, index: str, start: datetime | N
     """Return values of the stated properties of an image, or columns of a row, by their types.
 
     Args:
-        dataset: description of the dataset.
         index: ``system:index`` of the image or row.
         start: when it begins; the values of years, months and days follow it.
     """

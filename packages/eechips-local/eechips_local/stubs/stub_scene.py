@@ -56,7 +56,6 @@ class StubScene:
     Attributes:
         dataset: id.
         bands: all bands that one source holds: of one stored type, all smooth or none.
-        when: date.
     """
 
     dataset: str
@@ -126,7 +125,6 @@ class _Land:
 
     Args:
         rect: rectangle of pitch 16 or more.
-        when: date.
     """
 
     def __init__(self, rect: Rect, when: date) -> None:

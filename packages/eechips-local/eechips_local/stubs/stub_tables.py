@@ -42,11 +42,7 @@ _DAYS = 5
 
 @dataclass(frozen=True, slots=True)
 class StubTable(DemoTable):
-    """A table of cells: coarse ones over the whole extent, finer ones where a place is searched.
-
-    Attributes:
-        dataset: its description.
-    """
+    """A table of cells: coarse ones over the whole extent, finer ones where a place is searched."""
 
     dataset: DatasetDescription
 

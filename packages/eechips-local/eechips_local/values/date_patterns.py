@@ -186,7 +186,6 @@ def parse_with_pattern(text: str, pattern: str, zone: Zone = UTC) -> Date:
     """Read a date.
 
     Args:
-        text: the date.
         pattern: Joda-Time's. Missing fields are those of 1970-01-01T00:00, missing years of a month or day 2000.
         zone: where the date counts, unless the text names its own.
 

@@ -229,8 +229,6 @@ class Spatial:
     """A relation of two geometries, tried on their extents first.
 
     Attributes:
-        left: the left operand.
-        right: the right operand.
         relate: whether two planar shapes are so related; they meet whenever they are.
         tolerance: metres by which edges may be off.
     """

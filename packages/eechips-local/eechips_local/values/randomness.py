@@ -87,7 +87,6 @@ def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tup
     come from ``random_words(seed, i)``, so the first n are the same for any number.
 
     Args:
-        region: where.
         seed: any integer.
         max_error: how far edges may lie from their true place, in metres.
 

@@ -200,7 +200,6 @@ class Part:
     """Elements that follow one by one from those of a collection.
 
     Attributes:
-        source: the collection.
         transform: yields what follows from elements of the source, in their order; one or none for each.
         keeps: whether what follows from an element has its value of a property, or for ".geo" its geometry.
         is_counted: whether each element has one that follows from it, which takes no computation that may fail.
