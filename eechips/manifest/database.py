@@ -143,46 +143,29 @@ def damaged(path: Path, reason: str) -> StorageError:
     return StorageError(f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {path.parent} --reopen")
 
 
-def list_tables(database: Connection) -> frozenset[str]:
-    """Return the names of the tables."""
-    return frozenset(name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
+SCHEMA_VERSION = 5
 
-
-SCHEMA_VERSION = 4
-
+# Of units with several files: ``further_files`` has those beyond a unit's first; ``layers`` the metadata of every file,
+# also of the first. Files of scripts have the layer ''. ``exports`` has the batch tasks of units not recorded yet.
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE units ({", ".join(column.definition for column in MANIFEST)});
+CREATE TABLE further_files
+ (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL);
+CREATE INDEX further_files_position ON further_files (position);
+CREATE TABLE layers (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, metadata TEXT NOT NULL);
+CREATE INDEX layers_position ON layers (position);
+CREATE TABLE exports
+ (position INTEGER NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL, url TEXT NOT NULL,
+ requests INTEGER NOT NULL, seconds REAL NOT NULL, started TEXT NOT NULL, PRIMARY KEY (position, number));
 """
+TABLES = ("meta", "units", "further_files", "layers", "exports")
 # Made after the plan is stored: that is faster than keeping them up to date row by row.
 INDEXES = """
 CREATE INDEX units_state ON units (state, position);
 CREATE UNIQUE INDEX units_file ON units (file) WHERE file IS NOT NULL;
 CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NULL;
 """
-
-
-# Only in ledgers whose units have several files: those beyond a unit's first.
-FURTHER = (
-    "CREATE TABLE IF NOT EXISTS further_files"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS further_files_position ON further_files (position)"
-)
-
-# Only in such ledgers: metadata of every file, also the first of a unit. Files of scripts have the layer ''.
-LAYERS = (
-    "CREATE TABLE IF NOT EXISTS layers"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, metadata TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS layers_position ON layers (position)"
-)
-OF_SEVERAL = ("further_files", "layers")
-
-# Only in ledgers of runs that have exported results: the batch tasks of units that are not recorded yet.
-EXPORTS = (
-    "CREATE TABLE IF NOT EXISTS exports"
-    " (position INTEGER NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL, url TEXT NOT NULL,"
-    " requests INTEGER NOT NULL, seconds REAL NOT NULL, started TEXT NOT NULL, PRIMARY KEY (position, number))"
-)
 
 
 def check_schema(database: Connection, *, has_plan: bool) -> None:
@@ -198,5 +181,6 @@ def check_schema(database: Connection, *, has_plan: bool) -> None:
     if has_plan:
         columns = {row[1] for row in database.execute("PRAGMA table_info(units)")}
         lacking = sorted({column.name for column in MANIFEST} - columns)
-        if lacking or ("table", "meta") not in {row[:2] for row in rows}:
-            raise StorageError(f"{database.path} is damaged: it lacks {', '.join(lacking) or 'the table meta'}")
+        lacking += [f"the table {name}" for name in TABLES if ("table", name) not in {row[:2] for row in rows}]
+        if lacking:
+            raise StorageError(f"{database.path} is damaged: it lacks {', '.join(lacking)}")

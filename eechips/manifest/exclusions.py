@@ -11,7 +11,7 @@ from typing import Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import RecordedFile, remove
-from eechips.manifest.database import Connection, list_tables
+from eechips.manifest.database import Connection
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import lock_run
@@ -52,7 +52,7 @@ def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
 
 def recorded_files(database: Connection, positions: Sequence[int]) -> list[list[Any]]:
     """Return path, bytes and sha256 of the files of units."""
-    tables = ["units", *({"further_files"} & list_tables(database))]
+    tables = ("units", "further_files")
     files: list[list[Any]] = []
     for some in _slices(positions):
         marks = ",".join("?" * len(some))

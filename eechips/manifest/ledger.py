@@ -16,19 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
-from eechips.manifest.database import (
-    EXPORTS,
-    FURTHER,
-    INDEXES,
-    LAYERS,
-    OF_SEVERAL,
-    SCHEMA,
-    SCHEMA_VERSION,
-    check_schema,
-    connect,
-    damaged,
-    list_tables,
-)
+from eechips.manifest.database import INDEXES, SCHEMA, SCHEMA_VERSION, TABLES, check_schema, connect, damaged
 from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.storage.received_files import parse_json
 
@@ -64,7 +52,6 @@ class Ledger:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
         self._readonly = readonly
-        self._tables: frozenset[str] | None = None
         with contextlib.ExitStack() as unless_opened:
             self.database = connect(path, readonly=readonly)
             unless_opened.callback(self.database.close)
@@ -109,22 +96,10 @@ class Ledger:
         return self._has_schema
 
     @property
-    def _has_further(self) -> bool:
-        return self._has_table("further_files")
-
-    @property
     def has_layers(self) -> bool:
         """Return whether units have several files."""
-        return self._has_table("layers") or self._has_further
-
-    def _has_table(self, name: str) -> bool:
-        if self._tables is not None:
-            return name in self._tables
-        tables = list_tables(self.database)
-        # While a run has the lock of the folder, no other process adds tables. A transaction may still be undone.
-        if not self._readonly and not self.database.in_transaction:
-            self._tables = tables
-        return name in tables
+        query = "SELECT EXISTS (SELECT 1 FROM layers) OR EXISTS (SELECT 1 FROM further_files)"
+        return bool(self.database.execute(query).fetchone()[0])
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
         """Store the plan and its origin in one transaction; replace an earlier plan.
@@ -134,7 +109,7 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self.transaction():
-            for table in ("units", "meta", "exports", *OF_SEVERAL):
+            for table in TABLES:
                 self.database.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(SCHEMA)
             rows = [(key, json.dumps(value)) for key, value in meta.items()]
@@ -317,16 +292,17 @@ class Ledger:
 
     def files(self) -> Iterator[tuple[int, str, int]]:
         """Yield position, path and size in bytes of every recorded file."""
-        query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
-        if self._has_further:
-            query += " UNION ALL SELECT position, file, bytes FROM further_files"
-        yield from self.database.execute(f"{query} ORDER BY position")
+        yield from self.database.execute(
+            "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
+            " UNION ALL SELECT position, file, bytes FROM further_files ORDER BY position"
+        )
 
     def owner(self, file: str) -> int | None:
         """Return the position of the unit that a file belongs to, or None."""
-        query = "SELECT position FROM units WHERE file = :file"
-        if self._has_further:
-            query += " UNION ALL SELECT position FROM further_files WHERE file = :file"
+        query = (
+            "SELECT position FROM units WHERE file = :file"
+            " UNION ALL SELECT position FROM further_files WHERE file = :file"
+        )
         row = self.database.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
@@ -355,19 +331,14 @@ class Ledger:
             profiled = [(r.eecu_seconds, r.position) for r in records if r.eecu_seconds is not None]
             self.database.executemany(_ADD_COMPUTE, profiled)
             self.forget_files(record.position for record in records)
-            if self._has_table("exports"):
-                settled = [(record.position,) for record in records if not record.state.is_open]
-                self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
-            if further:
-                self._script(FURTHER)
-                self.database.executemany(
-                    "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
-                )
-            if layers:
-                self._script(LAYERS)
-                self.database.executemany(
-                    "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
-                )
+            settled = [(record.position,) for record in records if not record.state.is_open]
+            self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
+            self.database.executemany(
+                "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
+            )
+            self.database.executemany(
+                "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
+            )
 
     def add_exports(
         self, position: int, tasks: Sequence[tuple[str, str]], requests: int, seconds: float, started: str
@@ -382,7 +353,6 @@ class Ledger:
         """
         rows = [(position, number, *task, requests, seconds, started) for number, task in enumerate(tasks)]
         with self.transaction():
-            self._script(EXPORTS)
             self.database.execute("DELETE FROM exports WHERE position = ?", (position,))
             self.database.executemany("INSERT INTO exports VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -417,9 +387,8 @@ class Ledger:
     def forget_files(self, positions: Iterable[int]) -> None:
         """Remove the rows of files of earlier results, as the next result may have fewer files."""
         rows = [(position,) for position in positions]
-        for table in OF_SEVERAL:
-            if self._has_table(table):
-                self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
+        for table in ("further_files", "layers"):
+            self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
     def batches(
         self, columns: Sequence[str], positions: Sequence[int] | None = None
@@ -437,7 +406,6 @@ class Ledger:
             yield rows
 
     def _script(self, statements: str) -> None:
-        self._tables = None
         # executescript() would commit the transaction.
         for statement in statements.split(";"):
             if statement.strip():
@@ -450,7 +418,6 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self._tables = None
             if self.database.in_transaction:
                 self.database.execute("ROLLBACK")
             raise

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from eechips.manifest.database import Connection, list_tables
+from eechips.manifest.database import Connection
 from eechips.manifest.unit_record import FAILURES, LAYERS, OPEN_STATES, Column, State
 from eechips.recipe.units import COMPLETES
 
@@ -93,9 +93,8 @@ def read_failures(database: Connection) -> Iterator[tuple[Any, ...]]:
 
 def sum_bytes(database: Connection) -> int:
     """Sum the bytes of all files."""
-    tables = ["units", *({"further_files"} & list_tables(database))]
-    sums = (database.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
-    return sum(map(int, sums))
+    query = "SELECT sum(bytes) FROM (SELECT bytes FROM units UNION ALL SELECT bytes FROM further_files)"
+    return int(database.execute(query).fetchone()[0] or 0)
 
 
 def sum_totals(database: Connection) -> Totals:
@@ -109,9 +108,8 @@ def sum_totals(database: Connection) -> Totals:
 
 def bytes_of_units(database: Connection) -> list[int]:
     """Return the bytes of the files of each attempted unit."""
-    more = " + coalesce((SELECT sum(f.bytes) FROM further_files AS f WHERE f.position = u.position), 0)"
-    further = more if "further_files" in list_tables(database) else ""
-    query = f"SELECT coalesce(u.bytes, 0){further} FROM units AS u WHERE u.state != 'planned' ORDER BY u.position"
+    further = "coalesce((SELECT sum(f.bytes) FROM further_files AS f WHERE f.position = u.position), 0)"
+    query = f"SELECT coalesce(u.bytes, 0) + {further} FROM units AS u WHERE u.state != 'planned' ORDER BY u.position"
     return [int(size) for (size,) in database.execute(query)]
 
 
@@ -176,12 +174,12 @@ def read_first_unit(database: Connection) -> tuple[int, str] | None:
 def read_results(database: Connection) -> Iterator[RecordedResult]:
     """Yield every recorded file."""
     seconds = "(julianday(u.finished) - 2440587.5) * 86400.0"  # from 1970 on
-    query = f"SELECT u.position, lower(hex(u.id)), u.file, u.bytes, u.sha256, {seconds} FROM units AS u"
-    query += " WHERE u.file IS NOT NULL"
-    if "further_files" in list_tables(database):
-        query += f" UNION ALL SELECT u.position, lower(hex(u.id)), f.file, f.bytes, f.sha256, {seconds}"
-        query += " FROM further_files AS f JOIN units AS u USING (position)"
-    yield from (RecordedResult(*row) for row in database.execute(f"{query} ORDER BY 1"))
+    query = (
+        f"SELECT u.position, lower(hex(u.id)), u.file, u.bytes, u.sha256, {seconds} FROM units AS u"
+        f" WHERE u.file IS NOT NULL UNION ALL SELECT u.position, lower(hex(u.id)), f.file, f.bytes, f.sha256, {seconds}"
+        " FROM further_files AS f JOIN units AS u USING (position) ORDER BY 1"
+    )
+    yield from (RecordedResult(*row) for row in database.execute(query))
 
 
 def sample_files(database: Connection, count: int) -> list[str]:
@@ -197,11 +195,10 @@ def sample_files(database: Connection, count: int) -> list[str]:
 
 def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
     """Yield id of the unit, path and sha256 of every file after the first of a unit."""
-    if "further_files" in list_tables(database):
-        yield from database.execute(
-            "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
-            " ORDER BY position, f.file"
-        )
+    yield from database.execute(
+        "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
+        " ORDER BY position, f.file"
+    )
 
 
 def layer_columns(database: Connection) -> tuple[Column, ...]:
@@ -212,8 +209,6 @@ def layer_columns(database: Connection) -> tuple[Column, ...]:
 
 def _has_value(database: Connection, name: str) -> bool:
     """Return whether the metadata of some file, or of a frame in it, have a value of a column."""
-    if "layers" not in list_tables(database):
-        return False
     of_frame = f"SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE json_extract(f.value, '$.{name}') IS NOT NULL"
     query = (
         f"SELECT EXISTS (SELECT 1 FROM layers WHERE instr(metadata, '\"{name}\"')"
@@ -232,13 +227,7 @@ def read_unit_files(database: Connection, positions: Sequence[int] | None = None
     Yields:
         Position, id, layer (None for a file of a script), path, bytes, sha256, and metadata as JSON.
     """
-    tables = list_tables(database)
-    if not tables & {"layers", "further_files"}:
-        return
-    none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS metadata)"
-    layers = "layers" if "layers" in tables else none
-    further, order = ("further_files", "rowid") if "further_files" in tables else (none, "0")
-    several = f"SELECT position FROM {layers} UNION SELECT position FROM {further}"
+    several = "SELECT position FROM layers UNION SELECT position FROM further_files"
     chosen = several if positions is None else ", ".join("?" * len(positions))
     among = "" if positions is None else f" WHERE position IN ({chosen})"
     yield from database.execute(
@@ -246,8 +235,8 @@ def read_unit_files(database: Connection, positions: Sequence[int] | None = None
         " coalesce(l.metadata, '{}') FROM ("
         "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL"
         f"   AND position IN ({chosen})"
-        f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}{among}"
-        f" ) AS f JOIN units AS u ON u.position = f.position LEFT JOIN {layers} AS l ON l.file = f.file"
+        f"  UNION ALL SELECT position, file, bytes, sha256, rowid FROM further_files{among}"
+        " ) AS f JOIN units AS u ON u.position = f.position LEFT JOIN layers AS l ON l.file = f.file"
         " WHERE u.file IS NOT NULL ORDER BY u.position, f.number",
         (*(positions or ()), *(positions or ())),
     )
@@ -264,11 +253,9 @@ def read_file_grids(database: Connection) -> Iterator[tuple[str, str, str, int, 
     """Yield the grid of every file of units with a grid: path, CRS, transform as JSON, width, height."""
     columns = "crs, transform, width, height"
     known = "crs IS NOT NULL AND transform IS NOT NULL AND width IS NOT NULL AND height IS NOT NULL"
-    queries = [f"SELECT file, {columns} FROM units WHERE file IS NOT NULL AND {known}"]
-    if "further_files" in list_tables(database):
-        queries.append(f"SELECT f.file, {columns} FROM further_files AS f JOIN units USING (position) WHERE {known}")
-    for query in queries:
-        yield from database.execute(query)
+    yield from database.execute(f"SELECT file, {columns} FROM units WHERE file IS NOT NULL AND {known}")
+    further = "further_files AS f JOIN units USING (position)"
+    yield from database.execute(f"SELECT f.file, {columns} FROM {further} WHERE {known}")
 
 
 def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
@@ -307,17 +294,14 @@ def read_bands(database: Connection) -> tuple[str, ...]:
 def read_exports(database: Connection) -> dict[int, tuple[list[tuple[str, str]], int, float]]:
     """Return the stored batch tasks by position of their unit: see :meth:`Ledger.add_exports`."""
     exports: dict[int, tuple[list[tuple[str, str]], int, float]] = {}
-    if "exports" in list_tables(database):
-        query = "SELECT position, operation, url, requests, seconds FROM exports ORDER BY position, number"
-        for position, operation, url, requests, seconds in database.execute(query):
-            exports.setdefault(position, ([], requests, seconds))[0].append((operation, url))
+    query = "SELECT position, operation, url, requests, seconds FROM exports ORDER BY position, number"
+    for position, operation, url, requests, seconds in database.execute(query):
+        exports.setdefault(position, ([], requests, seconds))[0].append((operation, url))
     return exports
 
 
 def count_exports(database: Connection) -> tuple[int, str | None]:
     """Return the number of units that wait for batch tasks, and when the oldest of these was started."""
-    if "exports" not in list_tables(database):
-        return 0, None
     count, oldest = database.execute("SELECT count(DISTINCT position), min(started) FROM exports").fetchone()
     return count, oldest
 

@@ -86,8 +86,7 @@ def _fill(ledger: Ledger, rows: _Rows) -> int:
     marks = ", ".join("?" * len(_UNIT))
     with ledger.transaction():
         ledger.database.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
-    if rows.further or rows.layers:
-        ledger.record((), rows.further, [(p, f, layer, metadata) for p, f, layer, metadata in rows.layers])
+    ledger.record((), rows.further, rows.layers)
     reopened = ledger.reopen(_lacking_files(rows)) if not rows.is_whole else 0
     if rows.is_whole:
         ledger.complete_plan()
@@ -245,15 +244,7 @@ def _table(database: Connection, table: str, columns: Sequence[str], key: str) -
         first += _BLOCK
         if not all_rows and not is_read and empty > 1:  # there is no such table, or no page of it
             break
-    return all_rows, is_whole or not _has(database, table)
-
-
-def _has(database: Connection, table: str) -> bool:
-    try:
-        query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        return database.execute(query, (table,)).fetchone() is not None
-    except StorageError:
-        return True
+    return all_rows, is_whole
 
 
 def _block(database: Connection, query: str, first: int, end: int) -> tuple[list[tuple[Any, ...]], bool]:

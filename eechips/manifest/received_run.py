@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.database import Connection, list_tables
+from eechips.manifest.database import Connection
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
@@ -148,7 +148,7 @@ def _invalid_paths(database: Connection) -> Iterator[tuple[str, Any]]:
         "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
         " OR file GLOB '*:*' OR instr(CAST(file AS BLOB), x'00'))"
     )
-    for table in ["units", *sorted({"further_files", "layers"} & list_tables(database))]:
+    for table in ("units", "further_files", "layers"):
         query = f"SELECT position, file FROM {table} WHERE file IS NOT NULL AND {odd}"
         for position, file in database.execute(query).fetchall():
             row = database.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
@@ -159,7 +159,6 @@ def _invalid_units(database: Connection) -> Iterator[str]:
     """Yield ids of units whose row, or those of their files and batch tasks, no run has recorded."""
     query = f"SELECT lower(hex(id)) FROM units WHERE {' OR '.join(_wrong_columns())}"
     yield from (identifier for (identifier,) in database.execute(query))
-    tables = list_tables(database)
     for table, wrong in (
         ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
         ("layers", f"typeof(layer) != 'text' OR {_invalid_metadata()}"),
@@ -169,9 +168,8 @@ def _invalid_units(database: Connection) -> Iterator[str]:
             f" OR typeof(seconds) != 'real' OR started NOT GLOB '{_MOMENT}'",
         ),
     ):
-        if table in tables:
-            rows = database.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
-            yield from (f"no. {position}" for (position,) in rows)
+        rows = database.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
+        yield from (f"no. {position}" for (position,) in rows)
 
 
 def _deeply_nested_units(database: Connection) -> Iterator[tuple[str, str]]:

@@ -86,7 +86,7 @@ def test_the_ledger_of_this_version_has_these_columns(tmp_path: Path) -> None:
         stored = database.execute("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('units')")
         found = [" ".join(str(each) for each in row) for row in stored]
     database.close()
-    assert SCHEMA_VERSION == 4
+    assert SCHEMA_VERSION == 5
     assert found == [
         "position INTEGER 0 None 1",
         "id BLOB 1 None 0",
