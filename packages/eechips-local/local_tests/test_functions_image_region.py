@@ -23,8 +23,9 @@ from eechips_local.pixels import region_pixels
 from eechips_local.pixels.area_fractions import cell_areas, fractions
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import Lattice, PixelRegion, RegionPixels, gather
+from eechips_local.pixels.region_pixels import Lattice, PixelRegion, RegionPixels
 from eechips_local.pixels.region_reduction import reduce_region, reduce_regions
+from eechips_local.pixels.sampled_pixels import gather
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers import Reducer

@@ -20,7 +20,7 @@ from eechips_local.pixels.composite import MosaicRaster, Reduced
 from eechips_local.pixels.compute import combined
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
-from eechips_local.pixels.region_pixels import gather, prefetch_pixels
+from eechips_local.pixels.sampled_pixels import gather, prefetch_pixels
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import EarthEngineError
 from eechips_local.reducers import MEDIAN

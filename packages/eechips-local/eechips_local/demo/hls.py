@@ -39,7 +39,7 @@ from eechips_local.demo.mercator import Rect
 from eechips_local.demo.merged_source import MergedSource
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
-from eechips_local.demo.sentinel2 import Granule
+from eechips_local.demo.sentinel2_granule import Granule, passes_over
 from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
@@ -206,7 +206,7 @@ class HlsSentinel(ImageSearch):
         """See ``ImageSearch.search``."""
         first, last = sentinel2.days_of(query, FIRST_SENTINEL, self.until)
         for tile in _tiles(query, "MGRS_TILE_ID"):
-            for granule in sentinel2.passes_over(tile, query, first, last):
+            for granule in passes_over(tile, query, first, last):
                 yield self._image(granule)
 
     def image(self, index: str) -> ImageAsset | None:
@@ -216,7 +216,7 @@ class HlsSentinel(ImageSearch):
             return None
         tile, seen = parsed
         first, last = max(seen.date(), FIRST_SENTINEL), min(seen.date() + timedelta(days=1), self.until)
-        passes = sentinel2.passes_over(tile, Query(), first, last)
+        passes = passes_over(tile, Query(), first, last)
         return next((self._image(granule) for granule in passes if granule.seen == seen), None)
 
     def _image(self, granule: Granule) -> ImageAsset:

@@ -27,13 +27,11 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
-import shapely
 from affine import Affine
 
 from eechips_local.demo import (
     cloud_cover,
     mgrs,
-    noise,
     sentinel2_orbit,
     sentinel2_product,
     synthetic_label,
@@ -41,7 +39,8 @@ from eechips_local.demo import (
 from eechips_local.demo.image_search import ImageSearch, is_in_time, query_boxes
 from eechips_local.demo.masked_source import MaskedSource
 from eechips_local.demo.mgrs import MgrsTile
-from eechips_local.demo.painted_source import PaintedScene, PaintedSource
+from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.sentinel2_granule import Granule, granule_of, milliseconds_of
 from eechips_local.demo.sentinel2_orbit import Datatake
 from eechips_local.demo.sentinel2_scenes import (
     BANDS,
@@ -51,7 +50,6 @@ from eechips_local.demo.sentinel2_scenes import (
     CloudScore,
     DynamicWorld,
     Reflectance,
-    Sentinel2Overpass,
 )
 from eechips_local.evaluation.model import (
     BandInfo,
@@ -71,8 +69,6 @@ FIRST_TOP = date(2015, 6, 27)
 """No image of the top of the atmosphere is older."""
 
 _REPEAT = sentinel2_orbit.REPEAT.days
-_STRIP = timedelta(minutes=8)
-"""Time from one datastrip of a datatake to the next. Real datastrips end where a ground station changes."""
 
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
@@ -104,102 +100,12 @@ FIRST_CLASSES = date(2024, 2, 28)
 _CONSTANT = PixelGrid("EPSG:4326", Affine(1.0, 0.0, -180.0, 0.0, -1.0, 90.0), 360, 180)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Granule:
-    """A pass over a tile: when its datatake and its datastrip start (UTC, whole seconds), and where.
-
-    The datatake is that which passes next to that time, of those that show the tile.
-    """
-
-    seen: datetime
-    strip: datetime
-    tile: MgrsTile
-    datatake: Datatake
-
-    @property
-    def index(self) -> str:
-        """``system:index``."""
-        return f"{self.seen:%Y%m%dT%H%M%S}_{self.strip:%Y%m%dT%H%M%S}_T{self.tile.name}"
-
-    @property
-    def when(self) -> date:
-        """The day that the pass counts as, at the place itself."""
-        return (self.seen + timedelta(hours=mgrs.middle(self.tile)[0] / 15.0)).date()
-
-    @property
-    def outline(self) -> shapely.Polygon:
-        """Outline of what is seen of the tile, degrees."""
-        return sentinel2_orbit.outline(self.datatake.orbit, self.tile)
-
-    @property
-    def missing(self) -> float:
-        """Percentage of the tile that is not seen."""
-        return sentinel2_orbit.missing_percent(self.datatake.orbit, self.tile)
-
-    @property
-    def made(self) -> datetime:
-        """When the product was made: hours after its datastrip."""
-        number = noise.random(_number(self.tile), self.strip.toordinal(), 1011)[0]
-        return self.strip + timedelta(seconds=4800 + int(number * 14_400.0))
-
-    @property
-    def start(self) -> int:
-        """``system:time_start``: when the tile is seen, milliseconds since 1970.
-
-        As that of 20240611T130251_20240611T130251_T23KPS is 13:08:13.493.
-        """
-        return _milliseconds(self.datatake.over(self.tile, self.seen))
-
-    @property
-    def overpass(self) -> Sentinel2Overpass:
-        """Pass on which the image is taken."""
-        north = mgrs.middle(self.tile)[1]
-        return Sentinel2Overpass(self.when, round(north, 3))
-
-    @property
-    def cloudy(self) -> float:
-        """Percentage of clouds, cirrus among them, in what is seen."""
-        return self._cloudy(with_cirrus=True)
-
-    @property
-    def opaque(self) -> float:
-        """Percentage of clouds without cirrus in what is seen."""
-        return self._cloudy(with_cirrus=False)
-
-    def _cloudy(self, *, with_cirrus: bool) -> float:
-        longitude, latitude = mgrs.middle(self.tile)
-        column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        part = self.outline if self.missing else None
-        return cloud_cover.cover_percent(column, row, size, self.when, part, with_cirrus)
-
-    def source(self, pixel: int, scene: PaintedScene, dtype: str, smooth: bool = True) -> PaintedSource:
-        """Return what is seen of a scene in pixels of some metres."""
-        outline = sentinel2_orbit.corners(self.datatake.orbit, self.tile)
-        return PaintedSource(self.tile.grid(pixel), scene, dtype, smooth, outline)
-
-
-def _number(tile: MgrsTile) -> int:
-    return (tile.zone * 2 + tile.southern) * 1024 + tile.column * 128 + tile.row
-
-
 def _by_day(datatake: Datatake, tiles: Sequence[MgrsTile]) -> list[tuple[MgrsTile, int]]:
     """Return one of the tiles for each day, at the place itself, on which they are seen; and their number."""
     seen = next(datatake.starts(FIRST, FIRST + 4 * sentinel2_orbit.REPEAT))
     days = {tile: Granule(seen, seen, tile, datatake).when for tile in tiles}
     tile_of = {day: tile for tile, day in days.items()}
     return [(tile_of[day], number) for day, number in Counter(days.values()).items()]
-
-
-def passes_over(tile: MgrsTile, query: Query, first: date, last: date) -> Iterator[Granule]:
-    """Yield the passes over a tile in the time of a query, from a day on, before another one, in their order."""
-    passes = sorted((s, datatake) for datatake in sentinel2_orbit.datatakes(tile) for s in datatake.starts(first, last))
-    for seen, datatake in passes:
-        if is_in_time(_milliseconds(datatake.over(tile, seen)), query):
-            yield _granule(tile, seen, datatake)
-
-
-def _granule(tile: MgrsTile, seen: datetime, datatake: Datatake) -> Granule:
-    return Granule(seen, seen + (datatake.over(tile, seen) - seen) // _STRIP * _STRIP, tile, datatake)
 
 
 def _versions(granule: Granule) -> tuple[Granule, ...]:
@@ -257,11 +163,11 @@ class Product(ImageSearch):
         for ordinal in range(first.toordinal(), last.toordinal()):
             when, after = date.fromordinal(ordinal), date.fromordinal(ordinal + 1)
             passes = [
-                _granule(tile, seen, datatake)
+                granule_of(tile, seen, datatake)
                 for datatake, below in tiles.items()
                 for seen in datatake.starts(when, after)
                 for tile in below
-                if is_in_time(_milliseconds(datatake.over(tile, seen)), query)
+                if is_in_time(milliseconds_of(datatake.over(tile, seen)), query)
             ]
             for granule in sorted(
                 (version for overpass in passes for version in _versions(overpass)), key=lambda g: g.index
@@ -295,7 +201,7 @@ class Product(ImageSearch):
             by_day = _by_day(datatake, tiles)
             for seen in datatake.starts(first, last):
                 if all(
-                    is_in_time(_milliseconds(seen + part), query) for part in (timedelta(), sentinel2_orbit.LONGEST)
+                    is_in_time(milliseconds_of(seen + part), query) for part in (timedelta(), sentinel2_orbit.LONGEST)
                 ):
                     total += sum(
                         len(_versions(Granule(seen, seen, tile, datatake))) * number for tile, number in by_day
@@ -304,7 +210,7 @@ class Product(ImageSearch):
                     total += sum(
                         len(_versions(Granule(seen, seen, tile, datatake)))
                         for tile in tiles
-                        if is_in_time(_milliseconds(datatake.over(tile, seen)), query)
+                        if is_in_time(milliseconds_of(datatake.over(tile, seen)), query)
                     )
         return total
 
@@ -385,10 +291,6 @@ def _day(milliseconds: float) -> date:
     return synthetic_label.date_of(limited).date()
 
 
-def _milliseconds(when: datetime) -> int:
-    return round(when.timestamp() * 1000.0)
-
-
 def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[BandInfo, ...]:
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
@@ -429,7 +331,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
         "DATASTRIP_ID": (f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{generated:%Y%m%dT%H%M%S}_S{strip}_N{baseline}"),
         "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{absolute:06d}_N{baseline}",
-        "GENERATION_TIME": _milliseconds(generated),
+        "GENERATION_TIME": milliseconds_of(generated),
         "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{absolute:06d}_{strip}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,

@@ -13,7 +13,8 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image, Render
-from eechips_local.pixels.region_pixels import covers, gather, prefetch_pixels, region_on
+from eechips_local.pixels.region_pixels import covers, region_on
+from eechips_local.pixels.sampled_pixels import gather, prefetch_pixels
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ordering import plain
 from eechips_local.values.values import Collection, Geometry, Value

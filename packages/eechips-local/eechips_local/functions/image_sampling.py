@@ -17,17 +17,8 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import (
-    Indices,
-    PixelRegion,
-    RegionPixels,
-    SampledBand,
-    chunks,
-    covers,
-    gather,
-    pixels_at,
-    region_on,
-)
+from eechips_local.pixels.region_pixels import PixelRegion, RegionPixels, chunks, covers, region_on
+from eechips_local.pixels.sampled_pixels import Indices, SampledBand, gather, pixels_at
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.element_properties import geometry_of

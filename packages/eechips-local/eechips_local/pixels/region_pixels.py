@@ -18,59 +18,39 @@ from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection, transform_points
 from eechips_local.geometry.planar_frame import projection_unit
 from eechips_local.pixels.area_fractions import cell_areas, centres_within, fractions
-from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.sampled_pixels import Indices
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Geometry
-
-Indices = npt.NDArray[np.int64]
-
 
 # Edge of the blocks that a large region is read in.
 _BLOCK = 1024
 
-
 # Edges of regions may lie so far from where they should, in pixels.
 _EDGE_TOLERANCE = 1e-5
-
 
 # Regions of no more pixels are remembered, so that the next image of a series finds them.
 _REMEMBERED = 1 << 20
 
-
 # The latest region of no more pixels is remembered once it is asked for again: 25 bytes a pixel.
 _REMEMBERED_AGAIN = 10_000_000
-
 
 # Polygons over no more pixels are compared with each of them.
 _FEW_CELLS = 1 << 10
 
-
 # Of many regions, as many as have this many pixels together are read together.
 _TOGETHER = 1 << 22
 
-
 _FIRST_FEATURES, _MOST_FEATURES = 64, 8192
-
 
 # What is remembered of a region counts as so many pixels at least.
 _LEAST_COVER = 64
 
-
 # Pixels have whole numbers, and their centres halves, up to here.
 _FARTHEST = 2.0**51
 
-
 # Metres beyond which no map has a place: stereographic maps reach 1.4e11 m at 0.01 degrees from the opposite pole.
 _OFF_MAP = 1e11
-
-
-# Windows of which stored pixels are fetched together.
-_AHEAD = 64
-
-
-# What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
-_CALL, _WINDOW = 1 << 14, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,106 +277,6 @@ def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, i
             known = latest[region] = list(found())
         return iter(known)
     return iter(context.note(("covers", region), lambda: list(found())))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SampledBand:
-    """Pixels of one band in a region.
-
-    Attributes:
-        values: shape (n,), or (n, …) for array bands.
-        mask: shape (n,), bool or from 0 to 1.
-    """
-
-    values: npt.NDArray[Any]
-    mask: npt.NDArray[Any]
-
-
-def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[SampledBand]:
-    """Return the pixels of some bands at rows and columns."""
-    return [SampledBand(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
-
-
-def gather(
-    context: Context,
-    bands: Sequence[ImageBand],
-    projection: Projection,
-    columns: Indices,
-    rows: Indices,
-    render: Render | None = None,
-) -> list[SampledBand]:
-    """Return pixels of a lattice, wherever they are: near ones are read together, far ones on their own.
-
-    Args:
-        context: evaluation.
-        bands: bands to read.
-        projection: projection of the lattice.
-        columns: columns of the pixels, shape (n,).
-        rows: likewise.
-        render: computation that keeps what it reads for the next call; None for one of its own for each window.
-    """
-    if not len(columns):
-        return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
-    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
-    order: list[Indices] = []
-    parts: list[list[SampledBand]] = []
-    windows = [(some, *_extent(columns[some], rows[some])) for some in _windows(columns, rows)]
-    for position, (some, left, top, width, height) in enumerate(windows):
-        context.check_time()
-        if position % _AHEAD == 0 and len(windows) > 1:
-            for _, *place in windows[position : position + _AHEAD]:
-                Render().prefetch(bands, lattice.window(*place))
-        own = Render(context.limits.memory) if render is None else render
-        pixels = own.read(bands, lattice.window(left, top, width, height))
-        parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
-        order.append(some)
-    back = np.argsort(np.concatenate(order), kind="stable")
-    return [
-        SampledBand(
-            np.concatenate([part[band].values for part in parts])[back],
-            np.concatenate([part[band].mask for part in parts])[back],
-        )
-        for band in range(len(bands))
-    ]
-
-
-def prefetch_pixels(bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices) -> None:
-    """Begin to fetch stored pixels of a lattice that :func:`gather` will read; of many windows the first few."""
-    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
-    for some in islice(_windows(columns, rows), _AHEAD):
-        Render().prefetch(bands, lattice.window(*_extent(columns[some], rows[some])))
-
-
-def _extent(columns: Indices, rows: Indices) -> tuple[int, int, int, int]:
-    """Return the first column and row of pixels, and how many columns and rows they reach over."""
-    left, top = int(columns.min()), int(rows.min())
-    return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
-
-
-def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:
-    """Yield pixels in groups to be read with one call each: quarters of a group where that costs less than the
-    whole.
-    """
-    waiting = [np.arange(len(columns))]
-    while waiting:
-        some = waiting.pop()
-        area = _area(columns, rows, some)
-        if area <= _CALL:
-            yield some
-            continue
-        x, y = columns[some], rows[some]
-        quarter = (x > (x.min() + x.max()) // 2) * 2 + (y > (y.min() + y.max()) // 2)
-        quarters = [some[quarter == q] for q in range(4)]
-        quarters = [q for q in quarters if len(q)]
-        if area <= _WINDOW and sum(_CALL + _area(columns, rows, q) for q in quarters) >= _CALL + area:
-            yield some
-        else:
-            waiting.extend(reversed(quarters))
-
-
-def _area(columns: Indices, rows: Indices, some: Indices) -> int:
-    x, y = columns[some], rows[some]
-    return int(x.max() - x.min() + 1) * int(y.max() - y.min() + 1)
 
 
 def chunks(

@@ -12,18 +12,8 @@ from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import (
-    NO_PIXELS,
-    Indices,
-    Lattice,
-    RegionPixels,
-    SampledBand,
-    chunks,
-    covers,
-    gather,
-    pixels_at,
-    region_within,
-)
+from eechips_local.pixels.region_pixels import NO_PIXELS, Lattice, RegionPixels, chunks, covers, region_within
+from eechips_local.pixels.sampled_pixels import Indices, SampledBand, gather, pixels_at
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.reducers.reducer_types import plain_values

@@ -66,18 +66,8 @@ from eechips_local.reducers.moments import (
     VARIANCE,
 )
 from eechips_local.reducers.ranks import MEDIAN, MODE, interval_mean, percentile
-from eechips_local.reducers.reducer_types import (
-    Accumulator,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    by_name,
-    joined,
-    sample_of,
-    scattered,
-)
+from eechips_local.reducers.reducer_samples import ReducerSample, SampleColumn, joined, sample_of
+from eechips_local.reducers.reducer_types import Accumulator, Output, OutputSpec, Reducer, by_name, scattered
 from eechips_local.reducers.regressions import (
     CENTERED_COVARIANCE,
     COVARIANCE,

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.reducers.reducer_types import (
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    boxed,
-    directly,
-    flat_places,
-)
+from eechips_local.reducers.reducer_samples import ReducerSample, flat_places
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, boxed, directly
 from eechips_local.values.ordering import compare_key, distinct_key
 from eechips_local.values.values import Array, Collection, Feature, Value
 

@@ -10,16 +10,8 @@ import numpy as np
 
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers.collect import collecting, items
-from eechips_local.reducers.reducer_types import (
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    boxed,
-    numbers,
-    plain_value,
-    sample_of,
-)
+from eechips_local.reducers.reducer_samples import ReducerSample, sample_of
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, boxed, numbers, plain_value
 from eechips_local.values.values import Array, Value
 
 # Inputs, and outputs, that a reducer made of others may have: copies of copies grow fast.

@@ -8,19 +8,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.reducers.reducer_types import (
-    Flags,
-    Kind,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    Values,
-    boxed,
-    directly,
-    numbers,
-)
+from eechips_local.reducers.reducer_samples import Flags, ReducerSample, SampleColumn, Values
+from eechips_local.reducers.reducer_types import Kind, Output, OutputSpec, Reducer, boxed, directly, numbers
 from eechips_local.values.elementwise import to_integers
 from eechips_local.values.ordering import check_comparable, compare_key, distinct_key
 

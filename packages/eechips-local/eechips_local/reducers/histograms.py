@@ -11,17 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.reducers.reducer_types import (
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    boxed,
-    flat_places,
-    joined,
-    numbers,
-)
+from eechips_local.reducers.reducer_samples import ReducerSample, SampleColumn, flat_places, joined
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, boxed, numbers
 from eechips_local.values.number_format import java_text
 from eechips_local.values.ordering import plain
 from eechips_local.values.values import Array, Value

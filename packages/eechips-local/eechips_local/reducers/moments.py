@@ -8,16 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.reducers.reducer_types import (
-    Flags,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    Values,
-    numbers,
-)
+from eechips_local.reducers.reducer_samples import Flags, ReducerSample, SampleColumn, Values
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, numbers
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,19 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.reducers.reducer_types import (
-    Flags,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    SampleColumn,
-    Values,
-    Weights,
-    boxed,
-    directly,
-    numbers,
-)
+from eechips_local.reducers.reducer_samples import Flags, ReducerSample, SampleColumn, Values, Weights
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, boxed, directly, numbers
 from eechips_local.values.ordering import distinct_key
 
 # Types whose values a 32-bit float holds exactly.

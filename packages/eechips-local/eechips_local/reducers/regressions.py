@@ -11,16 +11,8 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.distributions import regularized_beta, two_sided
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.reducers.reducer_types import (
-    Flags,
-    Output,
-    OutputSpec,
-    Reducer,
-    ReducerSample,
-    directly,
-    flat_places,
-    numbers,
-)
+from eechips_local.reducers.reducer_samples import Flags, ReducerSample, flat_places
+from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, directly, numbers
 
 Floats = npt.NDArray[np.float64]
 
