@@ -38,11 +38,13 @@ from eechips.client.chip_parts import (
 from eechips.client.connection import Connection
 from eechips.client.error_classification import raising_too_large
 from eechips.client.http_messages import HttpRequest
+from eechips.client.marked_pixels import MarkedPixels
+from eechips.client.marked_requests import exchanged_error
 from eechips.client.shared_requests import ChipStack
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.client.transport import Transport
-from eechips.errors import ConfigurationError, PermanentError, TooLargeError, ValidationError
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TooLargeError, ValidationError
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import UncertainMaskError
 from eechips.geo.grid import Grid, Part, Window
@@ -148,6 +150,7 @@ def _send(chip: Chip) -> None:
 
 T = TypeVar("T")
 
+_OTHER = "the pixels of another request came back"
 _GONE = 404  # the status of a name that has expired
 _MOST_NAMES = 5
 """Names that are created one after the other. If one name in a hundred expires, two in a row do in one unit of ten
@@ -287,30 +290,38 @@ class Fetcher:
 
     def _fetch(self, chip: Chip, accept: Callable[[Chip, bytes], T]) -> T:
         """Fetch a chip in one request, or two by URL."""
-        check = functools.partial(accept, chip)
         with raising_too_large():
             if self._stored is not None and (stored := self._stored.fetch(chip, accept)) is not None:
                 return stored
             with self._recipe_code():
-                request = self.requests.fill(chip)
+                request = self.requests.fill(chip) or self._transport.capture(lambda: self._send(chip))
+            marked = MarkedPixels.of(request, chip)
             if self._method == "url":
-                return self._download(chip, request, check)
-            if request is not None:
-                return self._transport.post(request, check)
-            accepted: list[T] = []
-            with self._recipe_code(), self._transport.checking(lambda body: accepted.append(check(body))):
-                self._send(chip)
-            return accepted[-1]
+                return self._download(marked, functools.partial(accept, chip))
 
-    def _download(self, chip: Chip, request: HttpRequest | None, accept: Callable[[bytes], T]) -> T:
-        """Create the URL of a chip and fetch its file; create another URL if it has expired meanwhile."""
-        for _ in range(_MOST_NAMES - 1):
+            def accept_own(body: bytes) -> T:
+                if marked.is_of_other(body):
+                    raise exchanged_error(_OTHER)
+                return accept(chip, body)
+
+            return self._transport.post(marked.request, accept_own)
+
+    def _download(self, marked: MarkedPixels, accept: Callable[[bytes], T]) -> T:
+        """Create the URL of a chip and fetch its file; create another one if it has expired, or is of another chip."""
+
+        def accept_own(body: bytes) -> tuple[T, ...]:
+            return () if marked.is_of_other(body) else (accept(body),)
+
+        error: EechipsError = exchanged_error(_OTHER)
+        for _ in range(_MOST_NAMES):
             try:
-                return self._transport.get(self._create(chip, request), accept)
-            except PermanentError as error:
-                if error.status != _GONE:
+                for file in self._transport.get(self._create(marked.request), accept_own):
+                    return file
+            except PermanentError as refusal:
+                if refusal.status != _GONE:
                     raise
-        return self._transport.get(self._create(chip, request), accept)
+                error = refusal
+        raise error
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
         """Ask for the grid that the service uses for a chip by region; no pixels are requested."""
@@ -326,36 +337,35 @@ class Fetcher:
         column, row = band.get("origin") or (0, 0)
         return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
 
-    def _create(self, chip: Chip, request: HttpRequest | None) -> str:
+    def _create(self, request: HttpRequest) -> str:
         """Create a thumbnail or a download and return its URL, which is a secret."""
         import ee
 
-        if request is not None:
-            return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
-        with self._recipe_code():
-            return str(ee.data.makeThumbUrl(self._send(chip)))
+        return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
 
-    def _send(self, chip: Chip) -> Any:
+    def _send(self, chip: Chip) -> None:
         """Send the first or only request for a chip through the client."""
         import ee
 
         image = chip.rendered() if isinstance(chip, ChipStack) else rendered(chip)
         if self._method == "url":
             if chip.is_picture:
-                return image.getThumbId({**placement(chip), "format": request_format(chip)})
+                image.getThumbId({**placement(chip), "format": request_format(chip)})
+                return
             thumbnail_parameters = {
                 "image": image,
                 "format": file_format(chip),
                 "filePerBand": False,
                 **placement(chip),
             }
-            return {"thumbid": ee.data.getDownloadId(thumbnail_parameters)["docid"]}
+            ee.data.getDownloadId(thumbnail_parameters)
+            return
         parameters: dict[str, Any] = {"fileFormat": file_format(chip)}
         if chip.grid is not None:
             parameters["grid"] = chip.grid.to_pixel_grid()
         else:
             image, _ = image.prepare_for_export(placement(chip))
-        return ee.data.computePixels({**parameters, "expression": image})
+        ee.data.computePixels({**parameters, "expression": image})
 
 
 def _name(body: bytes) -> str:

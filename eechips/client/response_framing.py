@@ -102,7 +102,7 @@ class StrictResponse(http.client.HTTPResponse):
             raise self._host.refuse(_SURPLUS)
 
     def close(self) -> None:
-        """Close the response. One that was not read to its end has nobody to receive an error: the host is noted."""
+        """Close the response, and note what follows it: no caller expects an error here."""
         with contextlib.suppress(FramingError):
             super().close()
 

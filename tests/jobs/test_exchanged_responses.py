@@ -202,3 +202,33 @@ def test_a_value_in_place_of_a_collection_that_a_plan_reads_is_an_error(stack_se
             TABLE, out=tmp_path / "out", endpoint=url, rate=None, retries=0, executor="threads", quiet=True
         )
     assert b"FeatureCollection" in kept[0].body
+
+
+@pytest.mark.parametrize(
+    ("file_format", "method"),
+    [("npy", "pixels"), ("tif", "pixels"), ("tif", "url"), pytest.param("npy", "url", marks=pytest.mark.slow)],
+)
+def test_the_pixels_of_another_image_of_the_same_place_are_an_error(
+    stack_server: Server, tmp_path: Path, file_format: str, method: str
+) -> None:
+    """As of a cache that takes requests with the same URL, or connections that were closed in between, for one."""
+    (tmp_path / "regions.geojson").write_text(json.dumps({**REGIONS, "features": REGIONS["features"][:1]}))
+    kept: list[Answer] = []
+
+    def send_first(path: str, _: bytes, answer: Answer) -> Answer:
+        if not path.endswith(("image:computePixels", ":getPixels")) and ":getPixels?" not in path:
+            return answer
+        kept.append(answer)
+        return kept[0]
+
+    with altering_front(stack_server.url, send_first) as url:
+        run = eechips.images(
+            dataset=STACK, bands=["red"], regions=str(tmp_path / "regions.geojson"), columns="id=name", method=method,
+            start="2020-01-01", end="2020-03-01", format=file_format, endpoint=url, rate=None, retries=0,
+            executor="threads", share_requests=False, quiet=True, out=tmp_path / "out",
+        )  # fmt: skip
+    assert sorted(run.units["state"]) == ["done", "failed_transient"]
+    (error,) = read_errors(run)
+    assert error.startswith("the pixels of another request came back: a cache or proxy")
+    assert len(kept) == (6 if method == "url" else 2)  # by URL, another one is created
+    assert kept[0].body != kept[-1].body

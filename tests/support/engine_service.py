@@ -133,7 +133,9 @@ def picture(constant: int, width: int, height: int) -> Any:
     return np.stack(bands).astype("uint8")
 
 
-def encode(file_format: str, constant: int, width: int, height: int, grid: dict[str, Any] | None) -> bytes:
+def encode(
+    file_format: str, constant: int, width: int, height: int, grid: dict[str, Any] | None, mask_band: str
+) -> bytes:
     """A constant's picture as a file, the mask (all valid but the first row of every seventh constant) included."""
     pixels = picture(constant, width, height)
     mask = np.ones((height, width), dtype="uint8")
@@ -143,10 +145,10 @@ def encode(file_format: str, constant: int, width: int, height: int, grid: dict[
         mask[:] = 0
     pixels = pixels * mask
     if file_format == "NPY":
-        array = np.zeros((height, width), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1"), ("eechips_mask", "u1")])
+        array = np.zeros((height, width), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1"), (mask_band, "u1")])
         for name, band in zip("RGB", pixels, strict=True):
             array[name] = band
-        array["eechips_mask"] = mask
+        array[mask_band] = mask
         buffer = io.BytesIO()
         np.save(buffer, array)
         return buffer.getvalue()
@@ -176,7 +178,7 @@ def encode(file_format: str, constant: int, width: int, height: int, grid: dict[
         ) as target:
             target.write(bands)
             if file_format == "GEO_TIFF":
-                target.descriptions = ("R", "G", "B", "eechips_mask")
+                target.descriptions = ("R", "G", "B", mask_band)
         return bytes(memory.read())
 
 
@@ -285,7 +287,10 @@ class _Handler(BaseHTTPRequestHandler):
             rectangle = rectangle or re.search(r"\[\[\[0, 0\].*?\[(\d+), (\d+)\]", text)
             numbers = rectangle.groups() if rectangle else [s.group(1) if s else "64" for s in sizes]
             width, height = int(numbers[0]), int(numbers[1])
-        content = encode(asked["fileFormat"], constant_of(asked), width, height, grid)
+        mask_band = re.search(r"eechips_mask\w*", text)
+        content = encode(
+            asked["fileFormat"], constant_of(asked), width, height, grid, mask_band[0] if mask_band else ""
+        )
         return 200, {"Content-Type": "application/octet-stream"}, content
 
     def _features(self, asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
