@@ -213,6 +213,15 @@ LIMITS: dict[str, Callable[[Any], Any]] = {
     "Image.remap": lambda ee: ee.Image(1).remap([1, 2], [3]),
     "Image.reproject": lambda ee: ee.Image(1).reproject("EPSG:4326", [1, 0, 0, 0, -1, 0], 30),
     "Image.sample": lambda ee: ee.Image(1).sample(box(ee), 500, factor=0.5, numPixels=5).size(),
+    "ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16., sample": lambda ee: ee.Image(1).sample(
+        box(ee), 1000, tileScale=32),
+    "ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16., regions": lambda ee: ee.Image(1).sampleRegions(
+        ee.FeatureCollection([box(ee)]), None, 1000, tileScale=0.05),
+    "ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16., strata": lambda ee: ee.Image(1)
+        .stratifiedSample(1, region=box(ee), scale=1000, tileScale=32),
+    "ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16., vectors": lambda ee: ee.Image(1)
+        .reduceToVectors(geometry=box(ee), scale=1000, tileScale=17),
+    "Image.visualize, palette": lambda ee: ee.Image(1).visualize(palette=["red"], gamma=2),
     "Image.select": lambda ee: ee.Image([1, 2, 3]).select([0, 1], ["a"]),
     "Image.stratifiedSample": lambda ee: ee.Image(1).stratifiedSample(
         5, region=box(ee), scale=500, classValues=[1, 2], classPoints=[3]),
@@ -260,6 +269,14 @@ MESSAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/openforis/sepal, exportTaskCleanup.test.js; code 55075517084 (geeViz)": (
         lambda ee: ee.Image(1).reduceRegion(ee.Reducer.frequencyHistogram().setOutputs(["a", "b"]), box(ee), 1000),
         "Reducer.setOutputs: Need 1 output names"),
+    "code 57872032782": (
+        lambda ee: ee.Image(1).rename(f"m{ee.String('0').cat('1')}"), "Image.rename: Invalid band name: 'mee.String({"),
+    "code 60803222952, dictionary": (
+        lambda ee: ee.Dictionary({"_label": 1}).toImage(), "Dictionary.toImage: Invalid band name: '_label'"),
+    "code 60803222952, labels": (
+        lambda ee: pixels_of(ee, [1]).arrayFlatten([["_label"]]), "Image.arrayFlatten: Invalid band name: '_label'"),
+    "code 60803222952, expression": (
+        lambda ee: ee.Image(1).expression("_label = b(0)"), "Invalid band name: '_label'"),
     "github.com/victor-m-olsen/earth-engine, Classification.js": (
         lambda ee: first(ee, trained(ee, ee.Classifier.smileRandomForest(2), "a")),
         "Image.classify: The image to be classified does not contain all the bands which the classifier expects."),

@@ -108,6 +108,22 @@ def _classes_of_samples(ee: Any) -> Any:
 
 _SHORT = "Float<-32768.0, 32767.0>"
 
+_PARIS = (
+    'PROJCS["NTF (Paris) / Lambert zone II", GEOGCS["NTF (Paris)", DATUM["Nouvelle Triangulation Francaise (Paris)", '
+    'SPHEROID["Clarke 1880 (IGN)", 6378249.2, 293.4660212936269, AUTHORITY["EPSG","7011"]], '
+    'AUTHORITY["EPSG","6807"]], PRIMEM["Paris", 2.5969213, AUTHORITY["EPSG","8903"]], '
+    'UNIT["grade", 0.015707963267948967], AXIS["Geodetic longitude", EAST], AXIS["Geodetic latitude", NORTH], '
+    'AUTHORITY["EPSG","4807"]], PROJECTION["Lambert_Conformal_Conic_1SP", AUTHORITY["EPSG","9801"]], '
+    'PARAMETER["central_meridian", 0.0], PARAMETER["latitude_of_origin", 52.0], PARAMETER["scale_factor", 0.99987742], '
+    'PARAMETER["false_easting", 600000.0], PARAMETER["false_northing", 2200000.0], UNIT["m", 1.0], '
+    'AXIS["Easting", EAST], AXIS["Northing", NORTH], AUTHORITY["EPSG","27572"]]'
+)
+
+
+def _margin(unit: str, *value: float) -> dict[str, Any]:
+    return {"type": "ErrorMargin", "unit": unit, **({"value": value[0]} if value else {})}
+
+
 # fmt: off
 TYPED: dict[str, list[Example]] = {
     "r-earthengine/rgeeExtra@7ea67d064e56:tests/testthat/test-ops-image.R": [*_operators()],
@@ -122,6 +138,17 @@ TYPED: dict[str, list[Example]] = {
         (lambda ee: ee.PixelType("double", -1, 2, 3).minValue(), -1),
         (lambda ee: ee.PixelType("double", -1, 2, 3).maxValue(), 2),
         (lambda ee: ee.PixelType("double", -1, 2, 3).dimensions(), 3),
+    ],
+    "google/earthengine-community@c9cbf6c6f4b0:samples/python/apidocs/ee_errormargin.py": [
+        (lambda ee: ee.ErrorMargin(0), _margin("meters", 0)), (lambda ee: ee.ErrorMargin(1), _margin("meters", 1)),
+        (lambda ee: ee.ErrorMargin(-1), _margin("meters", 1)), (lambda ee: ee.ErrorMargin(1e8), _margin("infinite")),
+        (lambda ee: ee.ErrorMargin(1e7), _margin("meters", 10000000)),
+        (lambda ee: ee.ErrorMargin(1, "meters"), _margin("meters", 1)),
+        (lambda ee: ee.ErrorMargin(1, "projected"), _margin("projected", 1)),
+        (lambda ee: ee.ErrorMargin(1, "infinite"), _margin("infinite")),
+    ],
+    "google/earthengine-community@c9cbf6c6f4b0:samples/python/apidocs/ee_projection.py": [
+        (lambda ee: ee.Projection(_PARIS).getInfo()["crs"], "EPSG:27572"),
     ],
     "csaybar/EEwPython@a13b32018059:5_Reducer.ipynb": [
         (lambda ee: ee.FeatureCollection([ee.Feature(None, {"foo": i, "weight": i}) for i in (1, 2, 3)]).reduceColumns(
@@ -185,3 +212,9 @@ def ee(serve: Callable[..., Server]) -> Any:
 @pytest.mark.parametrize("source", TYPED)
 def test_values_are_those_that_users_record(ee: Any, source: str) -> None:
     check_examples(ee, source, TYPED[source])
+
+
+def test_a_wkt_that_differs_from_its_code_keeps_its_text(ee: Any) -> None:
+    moved = ee.Projection(_PARIS.replace("600000.0", "500000.0")).getInfo()
+    assert "crs" not in moved
+    assert "500000" in moved["wkt"]

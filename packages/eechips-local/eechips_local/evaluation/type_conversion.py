@@ -325,7 +325,7 @@ def _error_margin(value: Value) -> ErrorMargin:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return ErrorMargin(float(value))
     if isinstance(value, Mapping) and value.get("type") == "ErrorMargin":
-        return ErrorMargin(float(value["value"]), value.get("unit", "meters"))
+        return ErrorMargin(float(value.get("value", 0.0)), value.get("unit", "meters"))
     raise Mismatch
 
 

@@ -74,8 +74,11 @@ def region_of(image: Image, geometry: Geometry | None) -> Geometry:
     return region
 
 
-def _check_tile_scale(scale: float) -> None:
-    """Refuse what the service refuses; scripts of users quote its message, and an older one of "1 to 16"."""
+def check_tile_scale(scale: float) -> None:
+    """Refuse what the service refuses; scripts of users quote its message, and an older one of "1 to 16".
+
+    They quote it of regions; other aggregations, which have the same argument, are taken to have the same limits.
+    """
     if not _TILE_SCALES[0] <= scale <= _TILE_SCALES[1]:
         raise complete_error(InvalidError("ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16."))
 
@@ -94,7 +97,7 @@ def reduce_over_region(
     tileScale: float,
 ) -> Mapping[str, Value]:
     """Return a reducer over all pixels of a region; nothing of an image without bands, as scripts rely on."""
-    _check_tile_scale(tileScale)
+    check_tile_scale(tileScale)
     if not image.bands:
         return {}
     region = region_of(image, geometry)
@@ -115,7 +118,7 @@ def reduce_over_regions(
     maxPixelsPerRegion: int | None,
 ) -> Collection:
     """Return a reducer over each feature, its outputs added to the feature's properties."""
-    _check_tile_scale(tileScale)
+    check_tile_scale(tileScale)
     bands, kinds = [band.name for band in image.bands], [band.type for band in image.bands]
     if not bands:  # codes 56903949484 and 6717466064; github.com/r-spatial/rgee/issues/153 has an older message
         raise InvalidError("Image has no bands.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips_local.evaluation.context import Context
-from eechips_local.functions.image_region import lattice_of, region_of
+from eechips_local.functions.image_region import check_tile_scale, lattice_of, region_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.lazy_image import Image, Render
@@ -131,6 +131,7 @@ def stratified_sample(
     Each pixel has a random number of its own, from the seed and its place, and those with the least are taken: what is
     drawn does not depend on how the region is cut into blocks. Classes come in ascending order.
     """
+    check_tile_scale(tileScale)
     wanted = _class_sizes(classValues, classPoints)
     names = [band.name for band in image.bands]
     if not names:
@@ -221,6 +222,7 @@ def sample(
 
     ``numPixels`` takes exactly so many of the region's pixels, before those with nulls are dropped.
     """
+    check_tile_scale(tileScale)
     if factor is not None and numPixels is not None:
         raise InvalidError("Cannot specify both 'factor' and 'numPixels'.")
     if factor is not None and not 0 < factor <= 1:
@@ -302,6 +304,7 @@ def sample_regions(
     """Return a feature for each pixel whose centre lies in a region, and that no band masks, with the region's
     properties.
     """
+    check_tile_scale(tileScale)
     if not image.bands:
         raise InvalidError("Invalid numInputs: 0.")
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)

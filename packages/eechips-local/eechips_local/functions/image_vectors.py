@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.image_components import CORNERS, SIDES, components
-from eechips_local.functions.image_region import lattice_of, region_of
+from eechips_local.functions.image_region import check_tile_scale, lattice_of, region_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import recast
@@ -101,6 +101,7 @@ def reduce_to_vectors(
     """Return a feature for each connected set of pixels with one value in the first band, with the other bands
     reduced.
     """
+    check_tile_scale(tileScale)
     if geometryType not in ("polygon", "bb", "centroid"):
         raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
     if not image.bands:

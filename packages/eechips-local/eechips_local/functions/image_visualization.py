@@ -66,6 +66,8 @@ def visualize(
     colors = _listed(palette)
     if colors is not None and len(chosen) != 1:
         raise InvalidError("Cannot provide a palette when visualizing more than one band.")
+    if colors is not None and gamma is not None:  # github.com/gee-community/geemap/pull/2044; its words are not known
+        raise InvalidError("Cannot provide both a palette and gamma.")
     low, high = _stretch(chosen, gain, bias, min, max)
     powers = _floats(gamma, len(chosen), "gamma") or [1.0] * len(chosen)
     stretches = [_Stretch(a, b, g) for a, b, g in zip(low, high, powers, strict=True)]

@@ -17,6 +17,9 @@ from eechips_local.values.values import Value
 
 _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+)\s*\]')
 
+_AUTHORITY = re.compile(r'AUTHORITY\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$')
+"""The last part of a WKT."""
+
 _UNKNOWN = frozenset({"EPSG:6933"})
 """Codes that Earth Engine does not know (github.com/google/earthengine-community/issues/971), though it takes their
 WKT (github.com/openforis/sepal, ``samplingGridCrs.js``). Nothing is recorded of them as ``crsCode`` of a request.
@@ -43,10 +46,21 @@ def _named(crs: Value) -> Projection:
     if crs.upper() in _UNKNOWN:
         raise InvalidError("The CRS of a map projection could not be parsed.")
     try:
-        parse_crs(crs)
+        return Projection(_code_of(crs))
     except UnknownCrsError as error:
         raise InvalidError(str(error)) from error
-    return Projection(crs)
+
+
+def _code_of(crs: str) -> str:
+    """Return the EPSG code that a WKT states at its end if both are the same CRS; else the text.
+
+    Google's sample prints such a projection with its code (apidocs/ee-projection).
+    """
+    parsed, stated = parse_crs(crs), _AUTHORITY.search(crs)
+    if stated is None or parsed.to_epsg() != int(stated[1]):
+        return crs
+    code = f"EPSG:{stated[1]}"
+    return crs if code in _UNKNOWN else code
 
 
 def _affine(values: Sequence[Value]) -> Affine:

@@ -216,12 +216,18 @@ def _projection(value: Projection) -> Json:
     return {"type": "Projection", **crs, "transform": transform_json(value.transform)}
 
 
+def _error_margin(margin: ErrorMargin) -> Json:
+    """An infinite one has no value, as Google's sample prints it (apidocs/ee-errormargin)."""
+    bound = {} if margin.unit == "infinite" else {"value": json_number(margin.value)}
+    return {"type": "ErrorMargin", "unit": margin.unit, **bound}
+
+
 _SIMPLE: Mapping[type, Any] = {
     Date: lambda v: {"type": "Date", "value": json_number(float(v.milliseconds))},
     DateRange: lambda v: {"type": "DateRange", "dates": [json_number(float(v.start)), json_number(float(v.end))]},
     Projection: _projection,
     PixelType: _pixel_type,
-    ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": json_number(v.value)},
+    ErrorMargin: _error_margin,
 }
 
 
