@@ -116,7 +116,8 @@ def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
 _NAME = re.compile(r"[^_: {}\"\x00-\x1f\x7f][^{}\"\x00-\x1f\x7f]*")
 """Names of bands. Scripts report that none may begin with an underscore, a colon or a blank (``Image.rename: Invalid
-band name: '_label'``), and that the text of a client's object is none (code 57872032782: ``'mee.String({...})'``): braces, quotes and line breaks are refused. Scripts have blanks inside of names.
+band name: '_label'``), and that the text of a client's object is none (code 57872032782: ``'mee.String({...})'``):
+braces, quotes and line breaks are refused. Scripts have blanks inside of names.
 """
 
 
