@@ -32,6 +32,7 @@ from eechips.engine.estimate import estimate
 from eechips.engine.result_stores import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
+from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures
@@ -74,6 +75,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         if compute := done.info.get("compute"):
             used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
             echo(f"Compute: {describe_compute(used)}", err=True)
+        if taken := done.info.get(TRAFFIC):
+            echo(f"Taken from the archive: {ArchiveTraffic.from_json(taken).describe()}", err=True)
         for path in done.assembled:
             if path.is_file():
                 echo(f"Made from all results: {path}")
@@ -182,6 +185,7 @@ def _expected(foreseen: Forecast) -> list[str]:
         *_planned(foreseen),
         f"requests  {_requests(foreseen)}",
         f"bytes     {describe_bytes(foreseen)}",
+        *([] if foreseen.archives is None else [f"archive   {foreseen.archives.describe()}"]),
         f"time      about {format_duration(foreseen.seconds)}, with {requests} in flight",
         f"compute   {compute}",
     ]

@@ -7,12 +7,13 @@ import logging
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_bands, read_sources, read_sources_since
@@ -68,10 +69,17 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServedArchives:
-    """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs."""
+    """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs.
+
+    Attributes:
+        url: of the server.
+        archives: as it describes them.
+        before: what the server has taken from them for others.
+    """
 
     url: str
     archives: tuple[dict[str, Any], ...]
+    before: ArchiveTraffic = field(default_factory=ArchiveTraffic)
 
     @classmethod
     def ask(cls, url: str) -> ServedArchives:
@@ -92,6 +100,19 @@ class ServedArchives:
             return cls(url, ())
         listed = response.get("archives") if isinstance(response, dict) else None
         return cls(url, tuple(listed) if isinstance(listed, list) else ())
+
+    def shared(self) -> ServedArchives:
+        """Return the archives of a server that others use, too: what it has taken until now is not this run's."""
+        return replace(self, before=self.traffic())
+
+    def traffic(self) -> ArchiveTraffic:
+        """Return what the server has taken from the archives since :meth:`shared`; nothing if it does not say."""
+        try:
+            response = send_control(self.url, "_stats")
+        except (OSError, ValueError):
+            return ArchiveTraffic()
+        taken = ArchiveTraffic.from_json(response.get("archives") if isinstance(response, dict) else None)
+        return taken - self.before
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
         """Return the files from which images are read, by the ids of the images.

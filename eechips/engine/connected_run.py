@@ -41,6 +41,7 @@ from eechips.engine.spread_units import seed_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
+from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.ledger_queries import sum_totals
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
@@ -68,6 +69,8 @@ class ConnectedRun:
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
         self._ahead: PlanningSample | None = None
+        noted = parts.ledger.meta().get(TRAFFIC) if parts.ledger.has_plan else None
+        self._earlier_traffic = ArchiveTraffic.from_json(noted)
         self.is_paused = self.is_unchanged = False
 
     def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:
@@ -193,6 +196,7 @@ class ConnectedRun:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
             note_source_files(self._ledger, session.served, self._config.out, all_bands=is_masked)
+            self._ledger.note(TRAFFIC, dataclasses.asdict(self._earlier_traffic + session.served.traffic()))
         elif session.server is not None:
             self._note_stubs(session.server)
 

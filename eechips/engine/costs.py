@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from eechips.client.error_classification import next_renewal
+from eechips.engine.archive_forecast import ArchiveForecast
 from eechips.engine.compute_sample import ComputeRange
 from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
@@ -93,6 +94,7 @@ class Forecast:
         most_requests: upper end.
         profile_requests: requests that tell the compute of others, apart from ``requests``.
         shares_requests: whether units that are near each other share requests.
+        archives: what is taken from open archives; None if it is unknown, or nothing is.
     """
 
     tried: int
@@ -109,6 +111,7 @@ class Forecast:
     most_requests: int | None = None
     profile_requests: int = 0
     shares_requests: bool = False
+    archives: ArchiveForecast | None = None
     least_bytes: int | None = None
     most_bytes: int | None = None
 

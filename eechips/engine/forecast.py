@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from eechips.engine.archive_forecast import forecast_traffic
 from eechips.engine.compute_sample import ComputeSample, half_width
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost
@@ -16,6 +17,7 @@ from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.run_context import RunFeature
 from eechips.engine.session import Session
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.ledger_queries import Totals
 from eechips.web.urls import is_loopback
 
@@ -31,10 +33,17 @@ class Meter(RunFeature):
     Attributes:
         positions: their positions in the plan.
         request_seconds: total duration of their requests at the service.
+        taken: what they have taken from open archives, by their ends; that of units that end together is the first's.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        traffic: Callable[[], ArchiveTraffic] | None = None,
+    ) -> None:
+        self._clock, self._traffic = clock, traffic
+        self._before = ArchiveTraffic() if traffic is None else traffic()
+        self.taken: list[ArchiveTraffic] = []
         self._ends: list[float] = []
         self._requests: list[int] = []
         self.positions: list[int] = []
@@ -60,6 +69,11 @@ class Meter(RunFeature):
                 self.positions.append(outcome.position)
                 self._requests.append(len(outcome.request_logs))
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
+        added = self.units - len(self.taken)
+        if self._traffic is not None and added:
+            now = self._traffic()
+            self.taken += [now - self._before, *[ArchiveTraffic()] * (added - 1)]
+            self._before = now
 
     def margin(self, units: int) -> float:
         """Return half the width of the 95% confidence range of the requests of so many further units; 0 if unknown."""
@@ -168,6 +182,7 @@ def forecast_rest(
         most_requests=round(left * ends[1]),
         profile_requests=expect_requests(profiled, seconds),
         shares_requests=joined is not None,
+        archives=forecast_traffic(left, meter.taken, rest.pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,
     )

@@ -96,7 +96,8 @@ class OpenUnits:
 
     def _try_first(self, wanted: int) -> bool:
         """Settle the units of the estimate; return whether to continue with the others."""
-        meter, config = Meter(), self._config
+        served, config = self._run.session.served, self._config
+        meter = Meter(traffic=None if served is None else served.traffic)
         first = min(wanted - self._count(is_open=False), self._left)
         compute, partial = self._run.compute, self._run.partial
         joining = None

@@ -24,6 +24,7 @@ from eechips.engine.resumed_options import check_same_place
 from eechips.engine.run_parts import RunParts
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
+from eechips.manifest.archive_traffic import TRAFFIC
 from eechips.manifest.code_changes import CODE_CHANGES
 from eechips.manifest.export import (
     COPIED,
@@ -261,6 +262,7 @@ class RunRecords:
         noted |= {EXTENSIONS: meta[EXTENSIONS]} if meta.get(EXTENSIONS) else {}
         if (archives := meta.get(ARCHIVES)) is not None:
             noted["datasets"] = with_archive_terms(info.get("datasets") or (), archives)
+            noted[TRAFFIC] = meta.get(TRAFFIC)
         return {**info, **noted}
 
 

@@ -143,7 +143,7 @@ def _ask_archives(config: RunConfig, server: LocalServer | None) -> ServedArchiv
     if not is_loopback(config.service):
         return None
     served = ServedArchives.ask(config.service.rstrip("/"))
-    return served if served.archives else None
+    return served.shared() if served.archives else None
 
 
 def notes_of(config: RunConfig, stubs: Sequence[str] = ()) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.code_changes import code_changes
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.failures import group_failures
@@ -74,9 +75,11 @@ def settings(data: ReportData) -> Markup:
     """Build the section of the command and its parameters."""
     info = data.info
     source = DataSource.parse(str(info.get("source") or ""))
+    taken = ArchiveTraffic.from_json(info.get(TRAFFIC))
     pairs = [
         ("command", element("code", info["command"]) if info.get("command") else None),
         ("source", source.describe() if source.archives else info.get("source") or info.get("endpoint")),
+        ("taken from it", taken.describe() if taken.requests else None),
         ("project", info.get("project")),
         ("seed", info.get("seed")),
         ("started", info.get("started")),

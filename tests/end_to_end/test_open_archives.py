@@ -221,6 +221,33 @@ def digests(run: eechips.Run) -> dict[str, str]:
     return dict(zip(table["id"], table["sha256"], strict=True))
 
 
+def test_an_estimate_announces_what_a_run_takes_from_an_archive(served: Served, tmp_path: Path) -> None:
+    """Two workers take the bytes that the host has sent, in all; the estimate's range has those of the rest."""
+    host = served.host
+    shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"]) / "eechips-local", ignore_errors=True)
+
+    def sample(**options: Any) -> dict[str, Any]:
+        eechips.sample(
+            S2, total=24, roi=SHORE, start="2022-07-01", end="2022-08-01", bands=["B4", "B8"], size=64, format="tif",
+            method="pixels", archive=served.toml, executor="processes:2", out=tmp_path / "run", quiet=True, **options,
+        )  # fmt: skip
+        info: dict[str, Any] = json.loads((tmp_path / "run" / "run.json").read_text())
+        return info
+
+    before = host.bytes
+    tried = sample(estimate=6)["archive_traffic"]
+    assert tried["bytes"] == host.bytes - before > 0
+    events = map(json.loads, (tmp_path / "run" / "run.log").read_text().splitlines())
+    (foreseen,) = (event["archives"] for event in events if event["event"] == "estimated")
+    info = sample(estimate=6, confirm=lambda _: True)
+    taken = info["archive_traffic"]
+    assert taken["bytes"] == host.bytes - before
+    assert 0 < taken["bytes"] - tried["bytes"] <= foreseen["most"]["bytes"]
+    assert 0 < taken["requests"] - tried["requests"] <= foreseen["most"]["requests"]
+    eechips.report(tmp_path / "run")
+    assert f"{taken['requests']} requests, " in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.exhaustive
 def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> None:
     run = sample_naip(served, tmp_path / "run")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from eechips.client.usage import RequestLog
-from eechips.engine.compute_sample import ComputeSample
+from eechips.engine.archive_forecast import forecast_traffic
+from eechips.engine.compute_sample import ComputeSample, half_width
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import PlanningCost, describe_bytes
 from eechips.engine.forecast import Machine, Meter, forecast_rest
@@ -25,6 +26,7 @@ from eechips.engine.spread_units import draw_spread
 from eechips.engine.unit_costs import compare_compute, cost_of
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.ledger_queries import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip
@@ -44,6 +46,25 @@ def metered(ends: list[float], seconds: float, repeated: int = 0) -> Meter:
     for number, _ in enumerate(ends):
         meter.note([Finished(unit, Outcome(0, record, request_logs=(log,) * (2 if number < repeated else 1)))])
     return meter
+
+
+def test_traffic_of_units_that_end_together_is_counted_once() -> None:
+    counts = iter([ArchiveTraffic(5, 100), ArchiveTraffic(9, 700), ArchiveTraffic(9, 700)])
+    meter = Meter(traffic=lambda: next(counts))
+    record = Record(position=0, state=State.DONE, attempts=1, requests=1)
+    meter.note([Finished(WorkUnit(0, "0" * 64, "0", "0"), Outcome(0, record))] * 2)
+    assert meter.taken == [ArchiveTraffic(4, 600), ArchiveTraffic()]
+    meter.note([])
+    assert len(meter.taken) == 2
+
+
+def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took() -> None:
+    tried = [ArchiveTraffic(2, 100), ArchiveTraffic(4, 300)]
+    foreseen = forecast_traffic(10, tried)
+    assert foreseen is not None
+    assert foreseen.mean == ArchiveTraffic(30, 2000)
+    assert foreseen.most.bytes == 2000 + round(half_width(10, [100, 300]))
+    assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
 
 
 def test_the_slots_bound_the_estimate_of_few_units() -> None:

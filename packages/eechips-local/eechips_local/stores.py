@@ -17,6 +17,7 @@ from eechips_local.asset_folder import find_fault
 
 if TYPE_CHECKING:
     from eechips_local.archives.archive_model import ArchiveDescription, ItemFile
+    from eechips_local.archives.archive_store import JoinedArchives
     from eechips_local.catalogs import CatalogStore
     from eechips_local.evaluation.model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
@@ -188,6 +189,7 @@ class ChainedStore:
     Args:
         stores: in the order in which they are searched.
         catalogs: those of them that count what they read, and may change meanwhile.
+        archives: that of them which counts what it takes from open archives; None for none.
         hint: returns a hint at similar assets of the last store.
     """
 
@@ -195,8 +197,10 @@ class ChainedStore:
         self,
         stores: Iterable[AssetStore],
         catalogs: Iterable[CatalogStore] = (),
+        archives: JoinedArchives | None = None,
         hint: Callable[[str], str] | None = None,
     ) -> None:
+        self._archives = archives
         self._stores = tuple(stores)
         self._catalogs = tuple(catalogs)
         self._hint = hint
@@ -218,8 +222,8 @@ class ChainedStore:
         return self._hint(asset_id(asset_id_))
 
     def take_reads(self) -> Counter[str]:
-        """Return counts of reads of catalogues since the last call, and reset them."""
-        read_counts: Counter[str] = Counter()
+        """Return counts of reads of catalogues and of archives since the last call, and reset them."""
+        read_counts: Counter[str] = Counter() if self._archives is None else self._archives.take_reads()
         for store in self._catalogs:
             read_counts.update(store.reads.take())
         return read_counts
@@ -250,17 +254,14 @@ class ChainedStore:
         Raises:
             ArchiveError: if an archive that is not known does not answer.
         """
-        from eechips_local.archives.archive_store import JoinedArchives
         from eechips_local.archives.archive_summary import describe_archive
 
         described_archives = []
-        for position, joined in enumerate(self._stores):
-            for store in joined.stores if isinstance(joined, JoinedArchives) else ():
-                earlier = self._stores[:position]  # a dataset of theirs is not the archive's
-                records = {
-                    name: record for name, record in store.records.items() if not any(s.get(name) for s in earlier)
-                }
-                described_archives.append(describe_archive(store.description, records))
+        joined = self._archives
+        earlier = [] if joined is None else self._stores[: self._stores.index(joined)]
+        for store in () if joined is None else joined.stores:  # a dataset of an earlier store is not the archive's
+            records = {name: record for name, record in store.records.items() if not any(s.get(name) for s in earlier)}
+            described_archives.append(describe_archive(store.description, records))
         return described_archives
 
     def describe(self) -> Mapping[str, Any]:
@@ -291,10 +292,12 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
             for path in config.catalogs
         )
         stores.extend(catalogs)
+    archives: JoinedArchives | None = None
     if config.archives:
         from eechips_local.archives.archive_opening import open_archives
 
-        stores.append(open_archives(config.archives, config.made))
+        archives = open_archives(config.archives, config.made)
+        stores.append(archives)
     hint: Callable[[str], str] | None = None
     if config.demo:
         from eechips_local.demo import DemoStore
@@ -305,7 +308,7 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
         hint = partial(_missing_hint, config)
     if config.archives:
         hint = partial(_archive_hint, config)
-    return ChainedStore(stores, catalogs, hint)
+    return ChainedStore(stores, catalogs, archives, hint)
 
 
 def _archive_hint(config: StoreConfig, id: str) -> str:

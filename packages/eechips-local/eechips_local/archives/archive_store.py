@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ from eechips_local.archives.archive_model import ArchiveDescription, CogReader, 
 from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
+from eechips_local.archives.host_throttle import HostCounts, sum_counts
 from eechips_local.archives.signing import hide_signature
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
@@ -44,6 +45,7 @@ class ArchiveStore:
         self._search = search
         self._reader = reader
         self._lock = threading.Lock()
+        self._taken = HostCounts()
         self._images: OrderedDict[str, tuple[float, ImageAsset]] = OrderedDict()
         self._found: tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]] | None = None
 
@@ -116,6 +118,15 @@ class ArchiveStore:
             "address": self.description.api or self.description.file or self.description.index,
             "datasets": sorted(name for name, record in records.items() if record.kind != "refused"),
         }
+
+    def take_reads(self) -> Counter[str]:
+        """Return counts of requests to the archive, and of the bytes received, since the last call; reset them."""
+        counts = sum_counts((self._search, self._reader))
+        with self._lock:
+            before, self._taken = self._taken, counts
+        return Counter(
+            archive_requests=counts.requests - before.requests, archive_bytes=counts.received - before.received
+        )
 
     def _image(self, asset_id: str, collection: ArchiveImages, index: str) -> ImageAsset | None:
         """Return an image of a collection; one that was found lately is not searched again."""
@@ -191,6 +202,13 @@ class JoinedArchives:
     def describe(self) -> Mapping[str, Any]:
         """Return the descriptions of the archives."""
         return {"type": "archives", "archives": [dict(store.describe()) for store in self.stores]}
+
+    def take_reads(self) -> Counter[str]:
+        """Return counts of requests to the archives, and of the bytes received, since the last call; reset them."""
+        read_counts: Counter[str] = Counter()
+        for store in self.stores:
+            read_counts.update(store.take_reads())
+        return read_counts
 
     def _first(self, asset_id: str) -> tuple[ArchiveStore | None, Asset | None]:
         refusal: ArchiveRefusedError | None = None

@@ -207,5 +207,5 @@ class ThrottledResponse:
             if is_whole:
                 self._throttle.accept(self._read)
             elif self.status not in _BUSY:
-                self._throttle.fail()
+                self._throttle.fail(self._read)
             self._end()

@@ -23,6 +23,7 @@ from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddre
 from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
+from eechips_local.archives.host_throttle import HostCounts, sum_counts
 from eechips_local.archives.inflated_blocks import (
     BlockFormat,
     Buffer,
@@ -95,6 +96,11 @@ class RangeCogReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
+
+    def counts(self) -> Mapping[str, HostCounts]:
+        """Return what this process has sent for files, and for the tokens that open them."""
+        transport, signer, *_ = self._arguments
+        return {"": sum_counts((transport, signer))}
 
     def open(self, href: str, *, collection: str) -> CogRaster:
         """Return a raster by its address; see ``CogReader``."""

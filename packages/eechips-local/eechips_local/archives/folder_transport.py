@@ -10,6 +10,7 @@ from typing import Any
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.file_items import resolve_path
 from eechips_local.archives.file_ranges import RangeTransport
+from eechips_local.archives.host_throttle import HostCounts, sum_counts
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
@@ -24,6 +25,10 @@ class FolderTransport:
 
     def __init__(self, file: Path, others: RangeTransport) -> None:
         self._file, self._others = file, others
+
+    def counts(self) -> Mapping[str, HostCounts]:
+        """Return what was sent for addresses."""
+        return {"": sum_counts((self._others,))}
 
     def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
         """Return a range of a file, or what its host answers; see ``RangeTransport``.

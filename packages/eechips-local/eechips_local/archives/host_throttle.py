@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Protocol, runtime_checkable
 
 _LEAST_RATE = 1.0 / 60.0  # requests a second
 _RATE_STEP = 0.25  # requests a second, more after each response
@@ -31,6 +32,23 @@ class HostCounts:
     refusals: int = 0
     failures: int = 0
     received: int = 0
+
+
+@runtime_checkable
+class CountsRequests(Protocol):
+    """Something that sends requests and counts them."""
+
+    def counts(self) -> Mapping[str, HostCounts]:
+        """Return what this process has sent to each host so far."""
+        ...
+
+
+def sum_counts(senders: Iterable[object]) -> HostCounts:
+    """Return what some objects have sent together, those that count nothing left out."""
+    counts = [count for sender in senders if isinstance(sender, CountsRequests) for count in sender.counts().values()]
+    return HostCounts(
+        *(sum(getattr(count, name) for count in counts) for name in ("requests", "refusals", "failures", "received"))
+    )
 
 
 class HostThrottle:
@@ -100,10 +118,11 @@ class HostThrottle:
             self._counts = replace(self._counts, received=self._counts.received + received)
             self._free.notify_all()
 
-    def fail(self) -> None:
-        """Record a request without a whole response."""
+    def fail(self, received: int = 0) -> None:
+        """Record a request without a whole response, and the bytes that came of it."""
         with self._free:
-            self._counts = replace(self._counts, failures=self._counts.failures + 1)
+            counts = self._counts
+            self._counts = replace(counts, failures=counts.failures + 1, received=counts.received + received)
 
     def refuse(self, sent: float, wait: float) -> None:
         """Record a refusal.

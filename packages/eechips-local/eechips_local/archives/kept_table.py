@@ -22,6 +22,7 @@ from eechips_local.archives.embedding_files import EmbeddingFiles
 from eechips_local.archives.file_ranges import FileRanges
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
+from eechips_local.archives.host_throttle import HostCounts
 from eechips_local.archives.signing import Signer
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.assets.store_files import locked
@@ -48,8 +49,9 @@ class KeptTable:
         self._name, self._url, self._now = description.name, description.index, now
         AllowedHosts.of_url(self._url).check(self._url)
         self._folder = folder / hashlib.sha256(self._url.encode()).hexdigest()[:16]
+        self._transport = HostTransport(AllowedHosts.of_url(self._url))
         self._ranges = FileRanges(
-            HostTransport(AllowedHosts.of_url(self._url)),
+            self._transport,
             Signer(replace(description, hosts=(urlsplit(self._url).netloc,), signing="none")),
             HostPermits(folder / "permits", description.connections),
             HostPauses(folder / "pauses"),
@@ -73,6 +75,10 @@ class KeptTable:
     def collections(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the only collection."""
         return self._open().collections()
+
+    def counts(self) -> Mapping[str, HostCounts]:
+        """Return what this process has sent to each host."""
+        return self._transport.counts()
 
     def _open(self) -> EmbeddingFiles:
         with self._lock:

@@ -333,7 +333,14 @@ class EvaluationPool:
 
     def reads(self) -> dict[str, int]:
         """Return counts of reads of catalogues by all workers so far, by kind."""
-        return {kind: sum(worker.reads[kind] for worker in (*self._workers, self._spare)) for kind in KINDS}
+        return {kind: self._count_reads(kind) for kind in KINDS}
+
+    def archive_traffic(self) -> dict[str, int]:
+        """Return the requests of all workers to open archives, and the bytes that they have received."""
+        return {"requests": self._count_reads("archive_requests"), "bytes": self._count_reads("archive_bytes")}
+
+    def _count_reads(self, kind: str) -> int:
+        return sum(worker.reads[kind] for worker in (*self._workers, self._spare))
 
     def stop(self) -> None:
         """End all workers. Requests that wait get an error."""

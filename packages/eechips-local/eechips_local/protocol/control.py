@@ -19,12 +19,13 @@ _MOST_TASKS = 50
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Return counts of requests, responses, rejections and reads of catalogues, the account of compute, the
-    datasets whose stubs were loaded, and the server's clock.
+    """Return counts of requests, responses, rejections, reads of catalogues and what was taken from open archives, the
+    account of compute, the datasets whose stubs were loaded, and the server's clock.
     """
     report = {
         **service.quota.report(),
         "catalogs": service.workers.reads(),
+        "archives": service.workers.archive_traffic(),
         "compute": service.account.report(),
         "stubs": sorted(service.account.stubs),
     }

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import requests
 from affine import Affine
 
 from local_tests.archives.sample_items import item_box, planetary_sentinel2, stac_item, write_cog
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
-from local_tests.support.range_server import range_server
+from local_tests.support.range_server import Files, range_server
 
 pytestmark = pytest.mark.integration
 
@@ -65,9 +67,16 @@ def temperature_items(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
+def files(folder: Path) -> Iterator[Files]:
+    """The host of the archive's files."""
+    with range_server(folder) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, files: Files) -> Iterator[Server]:
     """A local Earth Engine over a list of items in the shape of Planetary Computer's, with caches of its own."""
-    with range_server(folder) as files, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         items = [*sentinel_items(folder), *temperature_items(folder)]
         for item in items:
             for asset in item["assets"].values():
@@ -167,6 +176,15 @@ def test_image_is_found_by_its_id(ee: Any, folder: Path) -> None:
     found = pixels(ee, image, "EPSG:32632", FINE @ Affine.translation(16, 8), 64, 48)["B4"]
     expected = np.where(valid, values, 0)[8:56, 16:80]
     assert np.array_equal(found, expected)
+
+
+def test_statistics_have_what_all_workers_have_taken(ee: Any, server: Server, files: Files) -> None:
+    images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").select("B4").toList(3)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda n: pixels(ee, ee.Image(images.get(n)), "EPSG:32632", FINE, 128, 128), range(3)))
+    taken = requests.get(f"{server.url}/_stats", timeout=30).json()["archives"]
+    assert taken["bytes"] == sum(files.bytes.values()) > 0
+    assert taken["requests"] > 0
 
 
 def test_window_over_two_tiles_of_a_global_image(ee: Any, folder: Path) -> None:
