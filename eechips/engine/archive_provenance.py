@@ -72,7 +72,7 @@ class ServedArchives:
     """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs.
 
     Attributes:
-        url: of the server.
+        url: address of the server.
         archives: as it describes them.
         before: what the server has taken from them for others.
     """
