@@ -105,7 +105,7 @@ def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:
         f" {endpoint}, in {Path.cwd()}:",
         err=True,
     )
-    echo_quoted(shlex.join(words), err=True)
+    echo_quoted(shlex.join(words))
     if refused := refused_options(words):
         echo(f"It sets more than data: {', '.join(refused)}", err=True)
     if trust:
@@ -148,7 +148,7 @@ def trust_command(folder: Path, yes: bool) -> None:
         raise UsageError(f"{folder} has no {INFO_NAME}: there is nothing to trust")
     for name, title in _CONFIRMED.items():
         echo(f"{title}:", err=True)
-        echo_quoted(str(info.get(name) or "none"), err=True)
+        echo_quoted(str(info.get(name) or "none"))
     if not yes and not (sys.stdin.isatty() and ask("Trust it?")):
         raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
     if (run.path / CALLS_FOLDER).exists():

@@ -68,13 +68,13 @@ def echo_spreadsheet(rows: Iterable[Sequence[Any]]) -> None:
     click.echo(format_spreadsheet(rows), nl=False)
 
 
-def echo_quoted(text: str, *, err: bool = False) -> None:
-    """Print a text of somebody else whole, wrapped, with a mark before each line: no part looks like a line of ours."""
+def echo_quoted(text: str) -> None:
+    """Print a text of somebody else on stderr, whole, with a mark before each line: none looks like a line of ours."""
     line = one_line(text, longest=max(1, len(text)))
     room = max(20, shutil.get_terminal_size().columns - len(MARGIN) - 1)
     room = room if line.isascii() else room // 2  # some letters are two columns wide
     for start in range(0, max(1, len(line)), room):
-        echo(MARGIN + line[start : start + room], err=err)
+        echo(MARGIN + line[start : start + room], err=True)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.recipe import CodeErrors, Redraw, canonical_json, hash_code
+from eechips.recipe.protocol import with_identity
 from eechips.scripts.serialization import describe, deserialize, function_name, serialize
 
 _NOTEBOOK = "notebook"
@@ -98,10 +99,7 @@ class FunctionRecipe:
 
     def continuing(self, identity: str) -> FunctionRecipe:
         """Return the recipe for a plan of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
-        again = self.__new__(type(self))
-        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
-        again.identity = identity
-        return again
+        return with_identity(self, identity)
 
     def get_requests(self) -> list[Any]:
         """Call the function with the parameters in its signature.

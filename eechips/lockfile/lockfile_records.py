@@ -17,7 +17,6 @@ from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.received_files import parse_json
 
 FORMAT = 1
-_EXTENDED_FORMAT = 2  # of runs that were extended: earlier versions would take all units for those of one plan
 _MOST_INPUTS = 256
 _MOST_VERSION = 1 << 63
 _DIGITS = frozenset("0123456789abcdef")
@@ -40,6 +39,7 @@ _HEADER: Mapping[str, type | tuple[type, ...]] = {
     "bytes": int,
     "left_out": int,
     "assembled": list,
+    EXTENSIONS: list,
     "signature": (str, type(None)),
 }
 
@@ -261,9 +261,8 @@ class LockHeader:
         fields["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
         fields["datasets"] = list(self.datasets)
         fields["assembled"] = [file.to_json() for file in self.assembled]
-        if not self.extensions:
-            return {"lockfile": FORMAT, **fields}
-        return {"lockfile": _EXTENDED_FORMAT, **fields, EXTENSIONS: [part.to_json() for part in self.extensions]}
+        fields[EXTENSIONS] = [part.to_json() for part in self.extensions]
+        return {"lockfile": FORMAT, **fields}
 
     @classmethod
     def from_json(cls, value: Any) -> LockHeader:
@@ -274,9 +273,8 @@ class LockHeader:
             UsageError: if a newer version wrote it.
         """
         version = value["lockfile"]
-        if version not in (FORMAT, _EXTENDED_FORMAT):
-            most = _EXTENDED_FORMAT
-            raise UsageError(f"it has format {version!r}, and this eechips reads up to {most}: install a newer eechips")
+        if version != FORMAT:
+            raise UsageError(f"it has format {version!r}, and this eechips reads {FORMAT}: install a newer eechips")
         for name, kind in _HEADER.items():
             if not isinstance(value[name], kind) or isinstance(value[name], bool):
                 raise ValueError(f"{name} is {json.dumps(value[name])[:60]}")
@@ -285,8 +283,7 @@ class LockHeader:
         fields["datasets"] = tuple(map(_dataset, value["datasets"]))
         fields["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
         fields["identity"] = _digest(value["identity"])
-        if version == _EXTENDED_FORMAT:
-            fields[EXTENSIONS] = tuple(map(_plan_part, value[EXTENSIONS]))
+        fields[EXTENSIONS] = tuple(map(_plan_part, value[EXTENSIONS]))
         if len(fields["inputs"]) > _MOST_INPUTS:
             raise ValueError(f"it has {len(fields['inputs']):,} files to read")
         return cls(**fields)

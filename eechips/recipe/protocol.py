@@ -12,11 +12,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from eechips.geo.grid import Grid
 from eechips.recipe.results import Result
 from eechips.recipe.units import Unit
+
+RecipeT = TypeVar("RecipeT")
 
 Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
 """Draw units that replace empty ones.
@@ -266,6 +268,14 @@ class SupportsCodeChanges(Protocol):
         Args:
             identity: identity of the version that made the plan; the ids of its units follow from it.
         """
+
+
+def with_identity(recipe: RecipeT, identity: str) -> RecipeT:
+    """Return a recipe with another identity."""
+    copied = object.__new__(type(recipe))
+    copied.__dict__.update(recipe.__dict__)  # copy() would leave out what is not sent to workers
+    copied.__dict__["identity"] = identity
+    return copied
 
 
 @dataclass(frozen=True, slots=True)

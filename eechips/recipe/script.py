@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from eechips.errors import EechipsError, RecipeError, UsageError
 from eechips.geo.grid import Grid
-from eechips.recipe.protocol import Redraw, RequestWindow
+from eechips.recipe.protocol import Redraw, RequestWindow, with_identity
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
 from eechips.storage.received_files import parse_json
@@ -181,7 +181,7 @@ class ScriptRecipe:
         }
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
-        self.imports = _imports(tree)
+        self.imports = imported_packages(tree)
         assigned_node = dict(_variables(tree)).get("NEEDS_SERVICE")
         self.needs_service = not (isinstance(assigned_node, ast.Constant) and assigned_node.value is False)
         content = {"code": hash_code(tree), "parameters": self.parameters}
@@ -199,10 +199,7 @@ class ScriptRecipe:
 
     def continuing(self, identity: str) -> ScriptRecipe:
         """Return the recipe for a plan of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
-        again = self.__new__(type(self))
-        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
-        again.identity = identity
-        return again
+        return with_identity(self, identity)
 
     def get_requests(self) -> list[Any]:
         """Call the script's ``get_requests`` with the parameters in its signature.
@@ -372,7 +369,8 @@ def _literal(node: ast.expr) -> Any:
         return None
 
 
-def _imports(tree: ast.Module) -> tuple[str, ...]:
+def imported_packages(tree: ast.Module) -> tuple[str, ...]:
+    """Return the packages that a file imports while it is executed."""
     packages: dict[str, None] = {}
     for node in tree.body:
         if isinstance(node, ast.Import):

@@ -26,6 +26,7 @@ from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
 from eechips.recipe import canonical_json, hash_code
+from eechips.recipe.protocol import with_identity
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
@@ -78,9 +79,8 @@ class ScriptRecipe:
 
     def continuing(self, identity: str) -> ScriptRecipe:
         """Return the recipe for calls of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
-        again = self.__new__(type(self))
-        again.__dict__.update(self.__dict__)  # copy() would leave out what is not sent to workers
-        again.identity, again._key = identity, sealing_key(identity)
+        again = with_identity(self, identity)
+        again._key = sealing_key(identity)
         return again
 
     def get_requests(self) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.recipe import parse_script
+from eechips.recipe.script import imported_packages
 
 POOLS = frozenset({
     "Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map", "Parallel", "pqdm",
@@ -83,13 +84,7 @@ class ScriptSource:
     @property
     def imports(self) -> tuple[str, ...]:
         """Packages imported during its execution."""
-        packages: dict[str, None] = {}
-        for node in self.tree.body:
-            if isinstance(node, ast.Import):
-                packages.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                packages[node.module.partition(".")[0]] = None
-        return tuple(packages)
+        return imported_packages(self.tree)
 
     @property
     def project(self) -> str | None:

@@ -44,6 +44,7 @@ HEADER: dict[str, Any] = {
     "bytes": 3,
     "left_out": 0,
     "assembled": [],
+    "extensions": [],
     "signature": None,
 }
 UNIT: dict[str, Any] = {

@@ -260,7 +260,7 @@ def applied_to_features(context: Context, features: Collection, applied: _Applie
             new = {name: value.tolist() for name, value in zip(applied.names, columns, strict=True)}
             yield feature.with_properties({**feature.properties, **new})
 
-    return features.transformed(predicted, lambda name: name not in applied.names, is_counted=False)
+    return features.transformed(predicted, lambda name: name not in applied.names)
 
 
 @function("Image.classify")

@@ -418,15 +418,13 @@ class Collection:
         self,
         transform: Callable[[Iterable[Any]], Iterator[Any]],
         keeps: Callable[[str], bool],
-        *,
-        is_counted: bool = False,
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``.
 
         The service lists no columns of what is mapped or classified (codes 5672823202 and 36747185445).
         """
         facts = {**self._facts_of_others(), "columns": {}}
-        return Collection.of_parts(self.element, [Part(self, transform, keeps, is_counted)], **facts)
+        return Collection.of_parts(self.element, [Part(self, transform, keeps)], **facts)
 
     def derived(
         self,
