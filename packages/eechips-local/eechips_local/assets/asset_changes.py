@@ -22,7 +22,7 @@ from eechips_local.assets.asset_errors import (
     QuotaExceededError,
     UnknownAssetError,
 )
-from eechips_local.assets.asset_names import check_id, folder_of, is_id, is_remote, is_root, root_of, split_id
+from eechips_local.assets.asset_names import check_new_id, folder_of, is_id, is_remote, is_root, root_of, split_id
 from eechips_local.assets.publish import (
     ContainerPlan,
     check_vacant,
@@ -111,7 +111,7 @@ class AssetChanges:
             AssetChangeError: if what is above cannot hold it.
         """
         with self._locked() as index:
-            check_id(asset_id)
+            check_new_id(asset_id)
             self._check_parent(index, asset_id, kind)
             self._check_quota(index, asset_id)
 
@@ -292,7 +292,7 @@ class AssetChanges:
         return ContainerPlan(container.kind, properties, is_kept(document))
 
     def _check_target(self, index: StoreIndex, asset_id: str, *, overwrite: bool = False) -> None:
-        check_id(asset_id)
+        check_new_id(asset_id)
         if index.container(asset_id) is not None or not overwrite:
             check_vacant(index, asset_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ _ROOT = re.compile(r"projects/[^/]+/assets(?=/|$)|(?:users|projects)/[^/]+")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST_FILE_NAME = 255
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_BAND = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 
 
 def check_id(asset_id: str) -> str:
@@ -32,6 +35,38 @@ def check_id(asset_id: str) -> str:
             f"{asset_id!r} cannot be an asset id: {problem}. Ids look like 'USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815'."
         )
     return asset_id
+
+
+def check_new_id(asset_id: str) -> str:
+    """Return the id of an asset that a request makes, if Earth Engine would make one of that name.
+
+    Its message is quoted at https://github.com/healthysustainablecities/global-indicators/issues/584. Folders of assets
+    that were not made by requests may have other names.
+
+    Raises:
+        InvalidAssetIdError: if it would not, or `check_id` refuses it.
+    """
+    below = asset_id.removeprefix(root_of(asset_id) or "").strip("/")
+    if not all(_SEGMENT.fullmatch(segment) for segment in below.split("/") if below):
+        raise InvalidAssetIdError(
+            f'Name "{asset_id[:300]}" is invalid. Each segment must contain only the following characters: a..z, A..Z,'
+            ' 0..9, "_" or "-". Each segment must be at least 1 character long and at most 100 characters long.'
+        )
+    return check_id(asset_id)
+
+
+def check_band_ids(names: Iterable[str]) -> None:
+    """Check the names of bands that an asset is to have: https://github.com/eMapR/LT-GEE/issues/25 quotes the message.
+
+    Raises:
+        InvalidAssetIdError: for the first that Earth Engine stores in no asset.
+    """
+    for name in names:
+        if not _BAND.fullmatch(name):
+            raise InvalidAssetIdError(
+                f'Band ID "{name[:300]}" is invalid. Band IDs must start with a..z or A..Z and must contain only the'
+                ' following characters: a..z, A..Z, 0..9, "_", or "-". Band IDs must be at most 100 characters long.'
+            )
 
 
 def is_id(asset_id: str) -> bool:

@@ -23,6 +23,7 @@ from rasterio.windows import Window
 
 from eechips_local.assets.asset_errors import IngestError, UnreadableFileError
 from eechips_local.assets.asset_ingestion import POLICIES
+from eechips_local.assets.asset_names import check_band_ids
 from eechips_local.assets.raster_files import BandSource, RasterFiles, crs_of
 from eechips_local.assets.remote import reading
 from eechips_local.pixels.pixel_grid import parse_crs
@@ -196,6 +197,7 @@ class ImageManifest:
         names = [band.name for band in bands]
         if len(set(names)) < len(names) or not all(names):
             raise IngestError(f"Band ids must differ and not be empty: {', '.join(names)}.")
+        check_band_ids(names)
         return bands
 
     def _count(self, tileset: _Tileset) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 
 from eechips_local.assets.asset_ingestion import POLICIES, IngestTask
-from eechips_local.assets.asset_names import is_id
+from eechips_local.assets.asset_names import check_band_ids, check_new_id
 from eechips_local.assets.image_plans import ImagePlanner
 from eechips_local.assets.raster_files import RasterFiles
 from eechips_local.assets.writable_assets import changes_of, changing, writable_folder
@@ -38,8 +38,8 @@ def check_free(asset: AssetDestination, context: Context) -> None:
         InvalidError: if its id is invalid, or it is there already and shall not be replaced.
         FailedPreconditionError: if the folder has no room for another asset.
     """
-    if not is_id(asset.id):
-        raise InvalidError(f"Invalid asset name: '{asset.uri[:200]}'.")
+    with changing():
+        check_new_id(asset.id)
     if not asset.overwrite and context.store.get(asset.id) is not None:
         raise InvalidError(f"Cannot overwrite asset '{asset.uri}'.")
     with changing():
@@ -76,6 +76,8 @@ def ingest_image(
     """Make an image asset: a GeoTIFF with a mask for each band, since their masks may differ."""
     assert job.asset is not None
     check_free(job.asset, context)
+    with changing():
+        check_band_ids(band.name for band in image.bands)
     resampling = _resampling(image.bands, options)
     paths = [job.folder / f"{index}.tif" for index in range(len(image.bands))]
     progress = Progress(count_blocks(grid) + 1, report)

@@ -28,7 +28,10 @@ from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Array, Feature
 
 _GEO = ".geo"
-_MOST_VERTICES = 100_000  # of an asset's geometries: https://developers.google.com/earth-engine/guides/exporting_tables
+# Of the tables of assets: https://developers.google.com/earth-engine/guides/exporting_tables#to_asset
+_MOST_VERTICES = 100_000
+_MOST_PROPERTIES = 1_000
+_MOST_CHARACTERS = 100_000
 _WHOLE = 1 << 40
 
 
@@ -105,6 +108,12 @@ def _ingest(
     geometries = shapes(rows)
     if rows and int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
         raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
+    names = set(selectors) if selectors else set().union(*(row.properties for row in rows)) - {"system:index"}
+    if len(names) > _MOST_PROPERTIES:
+        raise LimitError(f"The table has {len(names)} properties, and may have {_MOST_PROPERTIES}.")
+    texts = (row.properties.get(name) for row in rows for name in names)
+    if any(isinstance(text, str) and len(text) > _MOST_CHARACTERS for text in texts):
+        raise LimitError(f"A text of the table has more than {_MOST_CHARACTERS} characters.")
     report(0.5)
     path = _parquet(job.folder / "table.parquet", rows, geometries, selectors, context)
     task = asset_task(job.asset, {}, context)

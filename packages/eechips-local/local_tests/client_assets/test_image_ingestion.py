@@ -196,7 +196,14 @@ def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, writ
         "there are 1 bands": {
             "name": f"{home}/image", "tilesets": good, "bands": [{"id": "a", "tilesetBandIndex": 1}],
         },
-        "Invalid asset name": {"name": f"{home}/../image", "tilesets": good},
+        "is invalid. Each segment must contain only": {"name": f"{home}/../image", "tilesets": good},
+        'te,Wellington" is invalid. Each segment': {"name": f"{home}/te,Wellington", "tilesets": good},
+        'Band ID "1999" is invalid. Band IDs must start': {
+            "name": f"{home}/image", "tilesets": good, "bands": [{"id": "1999"}],
+        },
+        'Property key "a:b" is invalid. Property keys must contain only letters, digits, and underscores.': {
+            "name": f"{home}/image", "tilesets": good, "properties": {"a:b": 1},
+        },
         "Earth Engine's own": {"name": f"{home}/image", "tilesets": good, "properties": {"system:index": "x"}},
     }  # fmt: skip
     for reason, manifest in cases.items():

@@ -116,7 +116,8 @@ def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Ser
     before = sorted(folders.root.rglob("*.json"))
     operation = requests.post(f"{server.url}/v1/projects/local/image:export", json=body).json()
     done = requests.post(f"{server.url}/v1/{operation['name']}:wait", json={"timeout": "60s"}).json()
-    assert done["error"] == {"code": 3, "message": f"Invalid asset name: '{name}'."}
+    assert done["error"]["code"] == 3
+    assert "is invalid. Each segment must" in done["error"]["message"] or not name
     assert sorted(folders.root.rglob("*.json")) == before
 
 
@@ -127,6 +128,30 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     assert "has no pyramiding policy 'MAX' (band 'red')" in status["error_message"]
     status = exported(ee, image, asset, pyramidingPolicy={"blue": "mean"})
     assert "is of no band of the image" in status["error_message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda ee: ee.Image(1).rename("1999"), 'Band ID "1999" is invalid. Band IDs must start with a..z or A..Z'),
+        (lambda ee: ee.Image(1).rename("a" * 101), f'Band ID "{"a" * 101}" is invalid.'),
+        (lambda ee: [ee.Feature(None, {f"p{n}": n for n in range(1001)})], "The table has 1001 properties"),
+        (lambda ee: [ee.Feature(None, {"t": "x" * 100_001})], "A text of the table has more than 100000 characters"),
+    ],
+)
+def test_assets_have_the_limits_of_the_service(ee: Any, asset: str, make: Callable[[Any], Any], message: str) -> None:
+    """Those of names are quoted at https://github.com/eMapR/LT-GEE/issues/25, those of tables are documented at
+    https://developers.google.com/earth-engine/guides/exporting_tables.
+    """
+    what = make(ee)
+    if isinstance(what, list):
+        task = ee.batch.Export.table.toAsset(ee.FeatureCollection(what), "x", asset)
+    else:
+        region = ee.Geometry.Rectangle([7, 46, 7.01, 46.01])
+        task = ee.batch.Export.image.toAsset(what, "x", asset, region=region, scale=1000)
+    task.start()
+    assert finished(task)["error_message"].startswith(message)
 
 
 @pytest.mark.slow
