@@ -187,6 +187,7 @@ def _encoding() -> contextlib.AbstractContextManager[None]:
 
 
 def _receive(part: Chip, body: bytes) -> EncodedFile:
+    """Check the response for a chip, or a part of one, by its format."""
     return CHIP_FORMATS.get(part.format).receive(body, expectation_of(part))
 
 

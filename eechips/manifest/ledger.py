@@ -255,6 +255,7 @@ class Ledger:
         return self._open_units(first, self.end if end is None else end)
 
     def _open_units(self, first: int, end: int) -> Iterator[WorkUnit]:
+        """Yield the open units of a part of the plan; some thousand are read at a time."""
         last = first - 1
         while True:
             rows = self.database.execute(

@@ -53,6 +53,28 @@ def test_packages_and_modules_are_those_of_the_project() -> None:
     assert [unquote(row["module"]) for row in read_table(PAGE, "module", "contains")] == modules
 
 
+def test_features_are_all_of_the_engine_in_the_order_of_the_calls() -> None:
+    """Those of streams were missing."""
+    features = {"RunFeature": ""}
+    classes = [
+        (node, path.relative_to(SOURCE).as_posix())
+        for path in sorted((SOURCE / "engine").glob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    for _ in range(3):  # of subclasses, and those of these
+        for node, file in classes:
+            if features.keys() & {base.id for base in node.bases if isinstance(base, ast.Name)}:
+                features.setdefault(node.name, file)
+    public = {name: file for name, file in features.items() if file and not name.startswith("_")}
+    rows = {unquote(row["feature"]): unquote(row["file"]) for row in read_table(PAGE, "feature")}
+    assert rows == public
+    source = (SOURCE / "engine" / "open_units.py").read_text(encoding="utf-8")
+    calls = [line for line in source.split("def _features")[1].splitlines() if "yield" in line]
+    named = [name for line in calls for name in rows if f" {name}(" in line]
+    assert named == [name for name in rows if name in named]
+
+
 def test_layers_and_contracts_are_those_that_are_checked() -> None:
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^layers = \[\n(.*?)^\]", settings, re.DOTALL | re.MULTILINE)
