@@ -190,7 +190,7 @@ def test_missing_fields_and_files_are_reported(run: Run, packs: dict[str, Path],
             make(layers=["S1"])
     with pytest.raises(UsageError, match="holds no complete pack"):
         ShardDataset(tmp_path)
-    with pytest.raises(UsageError, match="rank 2 is none of 2 processes"):
+    with pytest.raises(UsageError, match="there is no rank 2: 2 processes have the ranks 0 to 1"):
         ShardDataset(packs["parquet"], rank=2, world_size=2)
 
 

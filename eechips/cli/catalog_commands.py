@@ -146,17 +146,21 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
 @click.argument("place", metavar="CATALOG")
 @click.option("--bbox", metavar="W,S,E,N", help="Only partitions that can contain items in this box.")
 @click.option("--point", metavar="LON,LAT", help="Only partitions that can contain items at this point.")
-@click.option("--start", metavar="T", help="Only of items that end at this date, or date and time (UTC), or later.")
-@click.option("--end", metavar="T", help="Only of items that begin before this date.")
+@click.option("--start", metavar="T", help="Only partitions with items that end at this time (ISO 8601, UTC) or later.")
+@click.option("--end", metavar="T", help="Only partitions with items that begin before this time.")
 @click.option(
-    "--collection", "collections", multiple=True, metavar="ID", help="Only of this collection. May be repeated."
+    "--collection",
+    "collections",
+    multiple=True,
+    metavar="ID",
+    help="Only partitions of this collection. May be repeated.",
 )
 @click.option(
     "--mission",
     "missions",
     multiple=True,
     metavar="NAME",
-    help="Only of this mission, in a catalogue by mission. May be repeated.",
+    help="Only partitions of this mission, in a catalogue by mission. May be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 def partitions_command(

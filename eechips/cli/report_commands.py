@@ -181,7 +181,8 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
     type=int,
     default=60,
     show_default=True,
-    help="whittaker: half of a variation of so many days is left. savgol: length of the window.",
+    help="whittaker: variations with a period of this many days keep half their amplitude. savgol: length of the"
+    " window.",
 )
 @click.option(
     "--max-gap",

@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 import shutil
 import textwrap
+from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +17,8 @@ import click
 from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import VerbCommand, option_names, typed_options
-from eechips.commands.parameters import HELP, LocalPath
-from eechips.engine.config import DEMO
+from eechips.commands.parameters import HELP, LocalPath, declared_options
+from eechips.engine.config import DEMO, RunConfig
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.text.formatting import format_count
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
 _INDENT = 22  # columns before the detail
 
 
+def _connection_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a run that decide to which service it connects, and how."""
+    names = ("project", "credentials", "endpoint", "send_credentials")
+    shown = {name: {"heading": None, "is_advanced": False} for name in names}
+    options = [option for option in declared_options(RunConfig, changes=shown) if option.name in names]
+    function.__dict__["__click_params__"] += reversed(options)  # as click's decorators do
+    return function
+
+
 @click.command("doctor", cls=VerbCommand, context_settings=HELP)
-@click.option("--project", envvar="EECHIPS_PROJECT", show_envvar=True, help="As for a run.")
-@click.option("--credentials", type=LocalPath(dir_okay=False), metavar="FILE", help="As for a run.")
-@click.option("--endpoint", envvar="EECHIPS_ENDPOINT", show_envvar=True, metavar="URL", help="As for a run.")
-@click.option("--send-credentials", is_flag=True, help="As for a run.")
+@_connection_options
 @click.option("--local", is_flag=False, flag_value=DEMO, metavar="[DIR]", help="Check what a run with --local needs.")
 @click.option("--archive", multiple=True, metavar="NAME|URL|FILE", help="Check what a run with --archive needs.")
 @click.option(

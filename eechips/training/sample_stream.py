@@ -239,5 +239,5 @@ def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     rank, world_size = rank or 0, world_size or 1
     check_numbers(rank=rank, world_size=world_size)
     if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} is none of {world_size} processes")
+        raise UsageError(f"there is no rank {rank}: {world_size} processes have the ranks 0 to {world_size - 1}")
     return rank, world_size

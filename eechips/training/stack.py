@@ -160,7 +160,8 @@ def _frames_of(rows: pd.DataFrame, layer: str) -> int:
     """Return the number of frames of every sample; the rows are those of each sample, by frame."""
     counts = sorted(set(rows.groupby("id", sort=False).size()))
     if len(counts) > 1:
-        raise UsageError(f"samples{f' of {layer}' if layer else ''} have {counts[0]} to {counts[-1]} frames")
+        what = f"samples{f' of {layer}' if layer else ''} have {counts[0]} to {counts[-1]} frames"
+        raise UsageError(f"{what}: a stack needs the same number of each")
     return int(counts[0])
 
 

@@ -195,7 +195,7 @@ def test_calls_that_another_process_cannot_make_are_refused(
         eechips.stream(fetch.func)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="call it with `extend=True` before, and stream its folder"):
         eechips.stream(partial(eechips.sample, "DEM", extend=True, out=tmp_path), rank=1, world_size=2)
-    with pytest.raises(UsageError, match="rank 2 is none of 2"):
+    with pytest.raises(UsageError, match="there is no rank 2: 2 processes have the ranks 0 to 1"):
         eechips.stream(tmp_path, rank=2, world_size=2)
     with pytest.raises(UsageError, match="`seed` is a whole number from 0, not -1"):
         eechips.stream(tmp_path, seed=-1)
