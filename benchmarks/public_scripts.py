@@ -157,7 +157,8 @@ def run_apart(program: str, script: Path, url: str, seconds: float) -> tuple[lis
         Path(folder, "Downloads").mkdir()  # where many scripts of notebooks write, as in the home of a person
         nowhere = "http://127.0.0.1:9"
         environment = {
-            "PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, "MPLBACKEND": "Agg", "no_proxy": "127.0.0.1",
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": folder,
+            "TMPDIR": folder, "MPLBACKEND": "Agg", "no_proxy": "127.0.0.1",
             **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
         }  # fmt: skip
         command = [sys.executable, str(Path(program).resolve()), "--one", str(script.resolve()), "--url", url]

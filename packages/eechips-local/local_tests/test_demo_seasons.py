@@ -77,3 +77,29 @@ def test_pixels_without_a_fire_are_masked() -> None:
     zambia, ice = (around(image, "T21", place, 60)[1] for place in ((28.0, -14.5), GREENLAND))
     assert 0.0001 < zambia.mean() < 0.01
     assert not ice.any()
+
+
+@pytest.mark.parametrize(
+    ("collection", "band"),
+    [
+        ("ECMWF/ERA5_LAND/DAILY_AGGR", "temperature_2m"),
+        ("NASA/NLDAS/FORA0125_H002", "temperature"),
+        ("MODIS/061/MCD15A3H", "Lai"),
+        ("MODIS/061/MCD15A3H", "FparLai_QC"),
+    ],
+)
+def test_datasets_of_land_are_masked_at_sea(collection: str, band: str) -> None:
+    """As openet/core/tests/test_a_utils.py of Open-ET/openet-core finds NLDAS east of Cape Hatteras."""
+    image = images(collection, date(2019, 7, 1), 5)[0]
+    land, sea = (around(image, band, place)[1] for place in ((-98.0, 40.0), (-69.0, 35.0)))
+    assert land.all()
+    assert not sea.any()
+
+
+def test_datasets_of_era5_land_end_at_the_same_shore() -> None:
+    masks = [
+        around(images(f"ECMWF/ERA5_LAND/{kind}", date(2019, 7, 1), 20)[0], "temperature_2m", (0.0, 50.7), 12)[1]
+        for kind in ("MONTHLY_AGGR", "DAILY_AGGR", "HOURLY")
+    ]
+    assert 0.1 < masks[0].mean() < 0.9
+    assert all(np.array_equal(masks[0], mask) for mask in masks)

@@ -361,6 +361,15 @@ NOTED: dict[str, list[Example]] = {
         (lambda ee: ee.ImageCollection("IDAHO_EPSCOR/GRIDMET").first().getInfo()["bands"][0]["dimensions"],
             [1386, 585]),
     ],
+    "Open-ET/openet-core@b1e9cc51d9d1:openet/core/tests/test_a_utils.py": [
+        (lambda ee: ee.Image("NASA/NASADEM_HGT/001").projection(), {
+            **_DEGREE_GRID,
+            "transform": [0.0002777777777777778, 0, -179.0001388888889, 0, -0.0002777777777777778, 61.00013888888889],
+        }),
+        # All of the globe's columns are there.
+        (lambda ee: ee.Image("NASA/NASADEM_HGT/001").select("swb").reduceRegion(
+            "first", ee.Geometry.Point(-179.5, -16.2), 30), {"swb": 255}),
+    ],
     "code 62811475514": [
         (lambda ee: ee.Image("USGS/SRTMGL1_003").projection(), {
             **_DEGREE_GRID,

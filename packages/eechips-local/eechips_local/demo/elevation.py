@@ -32,7 +32,13 @@ SRTM_GRID = PixelGrid(
     417601,
 )
 SRTM90_GRID = PixelGrid("EPSG:4326", Affine(3.0 * _SECOND, 0.0, -180.0, 0.0, -3.0 * _SECOND, 60.0), 432000, 144000)
-NASADEM_GRID = PixelGrid("EPSG:4326", Affine(_SECOND, 0.0, -180.0, 0.0, -_SECOND, 60.0), 1296000, 417600)
+# Its corner is that of the service: Open-ET/openet-core, openet/core/tests/test_a_utils.py, test_affine_transform.
+NASADEM_GRID = PixelGrid(
+    "EPSG:4326",
+    Affine(0.0002777777777777778, 0.0, -179.0001388888889, 0.0, -0.0002777777777777778, 61.00013888888889),
+    1296001,
+    421201,
+)
 _SHELF = -20_000.0
 """Units out at sea up to which heights are given (as zero), even where the tile has no land."""
 

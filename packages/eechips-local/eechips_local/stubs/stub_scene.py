@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -43,6 +44,16 @@ _CLEAR = 0.8
 """Share of the pixels, roughly, that have no flag."""
 _KEPT = 16
 """Arrays of cells that are kept for the next date of the same place, of half a megabyte each."""
+_OF_LAND = re.compile(
+    r"^ECMWF/ERA5_LAND/|^NASA/([FGN]LDAS|ORNL/DAYMET\w*|SMAP)/|^IDAHO_EPSCOR/|^GRIDMET/|^OREGONSTATE/PRISM/"
+    r"|^(MODIS|NASA/VIIRS|NOAA/VIIRS)/\d+/(M[COY]D|VNP)(13|15|16|17)|^UCSB-CH[CG]/|^WORLDCLIM/"
+)
+"""Datasets of land, whose pixels are masked at sea.
+
+Of ERA5-Land and NLDAS that is tested by https://github.com/Open-ET/openet-refet-gee (test_hourly.py) and
+https://github.com/Open-ET/openet-core (test_a_utils.py); their records say of the others that they are of land.
+"""
+
 _NO_RANGE = (
     "The local Earth Engine knows no range of the band {!r} of {}, so its stub has no pixels of it. `eechips-local"
     " serve --demo-datasets FOLDER` takes ranges from Google's records of datasets."
@@ -73,15 +84,31 @@ class StubScene:
         if not all(plan.is_smooth for plan in plans):
             columns, rows = _holding(rect.column, rect.width, rect, at), _holding(rect.row, rect.height, rect, at)
             place = np.ix_(rows - at.row, columns - at.column)
-            shown = [land.is_present(plan)[place] for plan in plans] if _has_presence(plans) else None
-            return np.stack([land.codes(plan)[place] for plan in plans]), None if shown is None else np.stack(shown)
+            present = [land.is_present(plan)[place] for plan in plans] if _has_presence(plans) else None
+            codes = np.stack([land.codes(plan)[place] for plan in plans])
+            return codes, self._shown(rect, land, codes.shape, None if present is None else np.stack(present))
         up = Upsampler(rect, at)
         shares = np.stack([up(land.shares(plan)) for plan in plans])
-        if not any(plan.is_fire for plan in plans):
-            return shares, None
-        return shares, np.broadcast_to(
-            wildfires.burning(rect, self.when, (plans[0].interval or YEAR).days), shares.shape
-        )
+        return shares, self._shown(rect, land, shares.shape, None)
+
+    def _shown(
+        self, rect: Rect, land: _Land, shape: tuple[int, ...], present: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.bool_] | None:
+        """Return which values are not masked; None for all.
+
+        Args:
+            rect: cells of the values.
+            land: the land on their nodes.
+            shape: shape of the values.
+            present: which of them are there at all; None for all.
+        """
+        plan = self.bands[0]
+        if plan.is_fire:
+            present = np.broadcast_to(wildfires.burning(rect, self.when, (plan.interval or YEAR).days), shape)
+        if _OF_LAND.search(self.dataset) is None:
+            return present
+        inland = np.broadcast_to(Upsampler(rect, nodes(rect))(land.coast) > 0.0, shape)
+        return inland if present is None else inland & present
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """See ``painted_source.PaintedScene``: stored values of shares of the range, or codes as they are."""
@@ -224,6 +251,12 @@ class _Land:
     @cached_property
     def _relief(self) -> Terrain:
         return climate.relief(self._rect)
+
+    @property
+    def coast(self) -> Floats:
+        """How far inland, in units; negative at sea."""
+        coast: Floats = self._relief.character("coast")
+        return coast
 
     @cached_property
     def _texture(self) -> Floats:
