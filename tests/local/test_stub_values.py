@@ -40,7 +40,7 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
         ("NASA/GPM_L3/IMERG_V06", "precipitationCal", 0.0, 174.0),
         ("JAXA/GPM_L3/GSMaP/v6/operational", "hourlyPrecipRate", 0.0, 204.88),
         ("ASTER/AST_L1T_003", "B3N", 1.0, 255.0),
-        ("LANDSAT/LC08/C02/T1_RT_TOA", "B4", 0.0, 1.0),
+        ("LANDSAT/LC08/C02/T2_TOA", "B4", 0.0, 1.0),
         ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
         ("projects/soilgrids-isric/phh2o_mean", "phh2o_0-5cm_mean", 35.0, 95.0),
         # What the description names, where no range is stated.
