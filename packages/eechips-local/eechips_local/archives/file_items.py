@@ -198,7 +198,7 @@ def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expressi
     if kind is not None and pa.types.is_timestamp(kind) and not has_spans:
         moment = pc.field("datetime")
         if query.start is not None:
-            condition &= moment.is_null() | (moment >= _scalar(query.start, kind))
+            condition &= moment.is_null() | (moment >= _scalar(query.start - 1.0, kind))  # times of images are rounded
         if query.end is not None:
             condition &= moment.is_null() | (moment <= _scalar(query.end, kind))
     box = schema.field("bbox").type if "bbox" in schema.names else None

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from eechips_local.archives.archive_model import Item, ItemQuery
+from eechips_local.archives.item_properties import milliseconds
 from eechips_local.evaluation.model import Bounds, Range
 
 _CELL = 0.25  # degrees
@@ -114,17 +115,8 @@ def format_interval(start: float | None, end: float | None) -> str | None:
 
 
 def parse_time(text: Any) -> float | None:
-    """Return the milliseconds since 1970 of a time of RFC 3339; None if it is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        # Python 3.10 reads three or six digits of a second, and no Z.
-        whole, point, rest = text.strip().upper().replace("Z", "+00:00").partition(".")
-        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-        moment = datetime.fromisoformat(whole + (f".{digits[:6]:0<6}{rest[len(digits) :]}" if point else ""))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000.0
-    except (ValueError, OverflowError):
-        return None
+    """Return the milliseconds since 1970 of a time of RFC 3339, rounded as those of images; None if it is none."""
+    return milliseconds(text) if isinstance(text, str) else None
 
 
 def _format_time(milliseconds: float | None) -> str:

@@ -106,6 +106,20 @@ def test_files_of_items_are_searched_like_an_archive(write: Any, tmp_path: Path)
     assert sorted(odd["assets"]) == ["B04"]
 
 
+@pytest.mark.parametrize("write", [write_list, write_parquet])
+def test_image_is_found_by_its_own_time_which_was_rounded_up(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items of Landsat have times to the microsecond (LC08_L2SP_033032_20231008 in pystac-client's cassettes)."""
+    scene = make_item(1)
+    scene["properties"]["datetime"] = "2023-10-08T17:37:26.656958Z"
+    monkeypatch.setattr("local_tests.archives.test_file_items.items", lambda: [scene])
+    search = open_items(write(tmp_path))
+    taken = datetime(2023, 10, 8, 17, 37, 26, 657_000, tzinfo=timezone.utc).timestamp() * 1000.0
+    assert found(search, ItemQuery(start=taken, end=taken + 1.0)) == [scene["id"]]
+    assert found(search, ItemQuery(start=taken - 1.0, end=taken)) == []
+
+
 def test_a_catalogue_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     path = write_list(tmp_path)
     search = open_items(path)
