@@ -75,8 +75,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         if compute := done.info.get("compute"):
             used = ComputeRange(compute["eecu_seconds"], compute["low"], compute["high"])
             echo(f"Compute: {describe_compute(used)}", err=True)
-        if taken := done.info.get(TRAFFIC):
-            echo(f"Taken from the archive: {ArchiveTraffic.from_json(taken).describe()}", err=True)
+        if (taken := ArchiveTraffic.from_json(done.info.get(TRAFFIC))).requests:
+            echo(f"Taken from the archive: {taken.describe()}", err=True)
         for path in done.assembled:
             if path.is_file():
                 echo(f"Made from all results: {path}")

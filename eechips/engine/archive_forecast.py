@@ -24,7 +24,7 @@ class ArchiveForecast:
     def describe(self) -> str:
         """Return it as a text, with the reason why it may be less."""
         most = f"95%: at most {self.most.describe()}"
-        return f"about {self.mean.describe()} ({most}); less where units share scenes, or blocks of their files"
+        return f"about {self.mean.describe()} if units share no blocks of files ({most}); less if they do"
 
 
 def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float = 1.0) -> ArchiveForecast | None:

@@ -102,7 +102,8 @@ def describe(image: TiffDirectory) -> RasterDescription:
     except IngestError as error:
         raise ArchiveRefusedError("it is not georeferenced by a transform and a CRS") from error
     except RasterioError as error:
-        raise ArchiveRefusedError(f"GDAL does not read it: {error}") from error
+        said = str(error).rpartition(".tif: ")[2].rstrip(".")  # without the name of the small file
+        raise ArchiveRefusedError(f"GDAL does not read it: {said}") from error
 
 
 def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer]) -> list[DecodedBlock]:

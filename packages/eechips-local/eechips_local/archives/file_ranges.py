@@ -189,9 +189,11 @@ class FileRanges:
             if reason in _DENIED:
                 denials, refused = denials + 1, signed
             if denials == _DENIALS:
+                is_signed = signed != SignedAddress(href)
+                renewed = ", after a renewal of its signature, too" if is_signed else ""
                 raise ArchiveRefusedError(
-                    f"{shown_url(href)} cannot be read: its host denies access ({reason}), after a renewal of its "
-                    "signature, too."
+                    f"{shown_url(href)} cannot be read: its host denies access ({reason}){renewed}. Buckets of S3 also "
+                    "answer so where there is no such file."
                 )
             if reason in _DENIED and denials == 1:
                 continue

@@ -419,10 +419,21 @@ def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_pat
     assert "secret" not in str(caught.value)
 
 
+def test_compression_that_gdal_does_not_know_is_named(host: ObjectHost, tmp_path: Path) -> None:
+    content = tiff(compress="deflate", blockysize=200)
+    host.objects["a.tif"] = content.replace(
+        struct.pack("<HHIHH", 259, 3, 1, 8, 0), struct.pack("<HHIHH", 259, 3, 1, 9999, 0)
+    )
+    with pytest.raises(
+        ArchiveRefusedError, match=r"a\.tif cannot be read: GDAL does not read it: Cannot open TIFF file"
+    ):
+        assert raster(host, tmp_path).header
+
+
 def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = content = tiff()
     host.faults = ["403"] * 3
-    with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)"):
+    with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)\. "):
         assert raster(host, tmp_path).header
     assert not host.faults
     assert host.requests() == 3
