@@ -8,15 +8,11 @@ from functools import cached_property
 
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
-from eechips.jobs.imagery_options import ImageryOptions, MosaicOptions
 from eechips.jobs.recipe_options import check_bands, check_values, find_formulas, find_indices, split_list, split_names
-from eechips.jobs.table_options import PointsOptions, TimeSeriesOptions
+from eechips.jobs.shared_options import DatasetOptions
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.speckle import SpeckleFilter
-
-DatasetOptions = ImageryOptions | MosaicOptions | TimeSeriesOptions | PointsOptions
-"""The options of a command that reads one dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)

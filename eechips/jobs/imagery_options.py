@@ -9,7 +9,7 @@ from typing import Literal
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.jobs import shared_options as shared
-from eechips.jobs.shared_options import DATA, PIXELS, PLACES, StoredValues
+from eechips.jobs.shared_options import DATA, PIXELS, PLACES, DatasetOptions
 from eechips.option_fields import data_field, documented
 from eechips.planning.image_reducers import REDUCERS
 
@@ -19,22 +19,24 @@ MOSAIC_REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "c
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class ImageryOptions:
-    """Options of commands that fetch images of a collection over a region, unchecked."""
+class RegionImageOptions(DatasetOptions):
+    """Options of commands that make images of a region, or of each of several, unchecked."""
 
-    dataset: str = field(metadata=shared.DATASET)
     roi: str | None = field(default=None, metadata=shared.REGION)
     regions: str | None = field(default=None, metadata=shared.REGIONS)
     columns: str | Mapping[str, str] = field(default="", metadata=shared.REGION_COLUMNS)
     margin: float | None = field(default=None, metadata=shared.MARGIN)
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
-    start: str | None = field(default=None, metadata=shared.START)
-    end: str | None = field(default=None, metadata=shared.END)
-    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
-    mask: str = field(default="none", metadata=shared.MASK)
-    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
-    values: StoredValues = field(default="stored", metadata=shared.VALUES)
+    crs: str = field(default="native", metadata=shared.CRS)
+    scale: float | None = field(default=None, metadata=shared.SCALE)
+    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class ImageryOptions(RegionImageOptions):
+    """Options of commands that fetch images of a collection over a region, unchecked."""
+
     format: str = data_field(
         "tif",
         "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
@@ -47,9 +49,6 @@ class ImageryOptions:
         PLACES,
     )
     stretch: str | Sequence[float] | None = field(default=None, metadata=shared.STRETCH)
-    crs: str = field(default="native", metadata=shared.CRS)
-    scale: float | None = field(default=None, metadata=shared.SCALE)
-    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
 
 
 @documented
@@ -89,31 +88,16 @@ class CompositesOptions(ImageryOptions):
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class MosaicOptions:
+class MosaicOptions(RegionImageOptions):
     """The options of ``eechips mosaic``, unchecked."""
 
-    dataset: str = field(metadata=shared.DATASET)
     roi: str | None = field(default=None, metadata=shared.optional_region("the whole of a single image"))
-    regions: str | None = field(default=None, metadata=shared.REGIONS)
-    columns: str | Mapping[str, str] = field(default="", metadata=shared.REGION_COLUMNS)
-    margin: float | None = field(default=None, metadata=shared.MARGIN)
-    input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
-    start: str | None = field(default=None, metadata=shared.START)
-    end: str | None = field(default=None, metadata=shared.END)
-    where: Sequence[str] = field(default=(), metadata=shared.WHERE)
-    mask: str = field(default="none", metadata=shared.MASK)
     reducer: str = data_field(
         "mosaic",
         "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
         DATA,
         choices=MOSAIC_REDUCERS,
     )
-    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
-    values: StoredValues = field(default="stored", metadata=shared.VALUES)
-    crs: str = field(default="native", metadata=shared.CRS)
-    scale: float | None = field(default=None, metadata=shared.SCALE)
-    grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
     clip: bool = data_field(
         False,
         "Mask pixels outside the region, or each of the regions; otherwise a mosaic is the window around it.",

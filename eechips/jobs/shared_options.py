@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from eechips.option_fields import Option, option
+from eechips.option_fields import Option, documented, option
 
 StoredValues = Literal["stored", "scaled"]
 """Values of the bands of commands that fetch."""
@@ -131,3 +132,18 @@ STRETCH = option(
     is_advanced=True,
     decides="data",
 )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """Options of commands that read one dataset, unchecked."""
+
+    dataset: str = field(metadata=DATASET)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] | str = field(default=(), metadata=WHERE)
+    mask: str = field(default="none", metadata=MASK)
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    index: Sequence[str] | str = field(default=(), metadata=INDEX)
+    values: StoredValues = field(default="stored", metadata=VALUES)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.jobs import shared_options as shared
-from eechips.jobs.shared_options import DATA, PLACES, TABLE, StoredValues
+from eechips.jobs.shared_options import DATA, PLACES, TABLE, DatasetOptions
 from eechips.option_fields import data_field, documented, option
 from eechips.planning.region_reducers import REDUCERS
 
@@ -21,10 +21,9 @@ COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class TimeSeriesOptions:
+class TimeSeriesOptions(DatasetOptions):
     """The options of ``eechips timeseries``, unchecked."""
 
-    dataset: str = field(metadata=shared.DATASET)
     regions: str = field(
         metadata=option(
             "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
@@ -37,9 +36,6 @@ class TimeSeriesOptions:
         metavar="id=FIELD",
         default="for a file, numbers from 1",
     )
-    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
-    values: StoredValues = field(default="stored", metadata=shared.VALUES)
     reducer: Sequence[str] | str = data_field(
         "mean",
         f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
@@ -60,7 +56,6 @@ class TimeSeriesOptions:
         DATA,
         metavar="REDUCER",
     )
-    mask: str = field(default="none", metadata=shared.MASK)
     min_clear: float | None = data_field(
         None,
         "Minimum share of a region's pixels with data, 0 to 1; below it, the values of that date are empty. The"
@@ -72,9 +67,6 @@ class TimeSeriesOptions:
         None, "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
     )
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
-    start: str | None = field(default=None, metadata=shared.START)
-    end: str | None = field(default=None, metadata=shared.END)
-    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
     crs: str = field(default="native", metadata=shared.CRS)
     scale: float | None = field(default=None, metadata=shared.SCALE)
     grid: str | Sequence[float] | None = field(default=None, metadata=shared.GRID)
@@ -102,10 +94,9 @@ class TimeSeriesOptions:
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class PointsOptions:
+class PointsOptions(DatasetOptions):
     """The options of ``eechips points``, unchecked."""
 
-    dataset: str = field(metadata=shared.DATASET)
     points: str = field(
         metadata=option(
             "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
@@ -125,12 +116,6 @@ class PointsOptions:
         default="longitude, lon, long, lng or x; latitude, lat or y; all columns are kept",
     )
     input_crs: str | None = field(default=None, metadata=shared.INPUT_CRS)
-    bands: Sequence[str] | str | None = field(default=None, metadata=shared.BANDS)
-    index: Sequence[str] | str = field(default=(), metadata=shared.INDEX)
-    values: StoredValues = field(default="stored", metadata=shared.VALUES)
-    start: str | None = field(default=None, metadata=shared.START)
-    end: str | None = field(default=None, metadata=shared.END)
-    where: Sequence[str] | str = field(default=(), metadata=shared.WHERE)
     each_image: bool = data_field(
         False, "A row for every image that covers the place, with its id and date, in order of time.", DATA
     )
@@ -148,7 +133,6 @@ class PointsOptions:
         DATA,
         metavar="TIME",
     )
-    mask: str = field(default="none", metadata=shared.MASK)
     scale: float | None = field(default=None, metadata=shared.SCALE)
     reducer: str | None = data_field(
         None,
