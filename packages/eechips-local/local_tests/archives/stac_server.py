@@ -69,7 +69,8 @@ class StacServer:
         """Return a page."""
         given = {name: value for name, value in body.items() if name not in self.ignores}
         found = [item for item in self.items if _is_found(item, given)]
-        start, limit = int(body.get("token", 0)), int(body.get("limit", 10))
+        first = next((body[name] for name in ("token", "next", "cursor") if name in body), 0)
+        start, limit = int(first), int(body.get("limit", 10))
         page: dict[str, Any] = {"type": "FeatureCollection", "features": found[start : start + limit], "links": []}
         page["numberReturned"] = len(page["features"])
         page["numberMatched"] = len(found)

@@ -46,6 +46,37 @@ def test_pages_are_read_to_their_end_and_each_item_comes_once(tmp_path: Path) ->
     assert server.paths == ["POST /search"] * 3
 
 
+def _link_of_cmr(body: dict[str, Any]) -> dict[str, Any]:
+    """As nasa/cmr-stac writes it (src/routes/search.ts): without a method, the search in the address."""
+    query = f"collections%5B0%5D=s2&limit={body['limit']}&cursor={body['token']}"
+    return {"rel": "next", "href": f"search?{query}", "title": "Next page of results"}
+
+
+def _link_of_earth_search(body: dict[str, Any]) -> dict[str, Any]:
+    """As stac-utils/pystac-client has recorded it (tests/cassettes)."""
+    rest = {name: value for name, value in body.items() if name != "token"}
+    return {"rel": "next", "method": "POST", "merge": False, "href": "search", "body": {**rest, "next": body["token"]}}
+
+
+def _link_that_is_merged(body: dict[str, Any]) -> dict[str, Any]:
+    """As the specification of STAC API 1.0.0 allows it: the body of the first search is repeated by the client."""
+    return {"rel": "next", "method": "POST", "merge": True, "href": "search", "body": {"token": body["token"]}}
+
+
+@pytest.mark.parametrize("link", [_link_of_cmr, _link_of_earth_search, _link_that_is_merged])
+def test_links_to_further_pages_are_followed_as_archives_write_them(link: Any, tmp_path: Path) -> None:
+    with stac_server(days(25)) as server:
+
+        def replace_link(page: dict[str, Any]) -> dict[str, Any]:
+            next_links = [link(given["body"]) for given in page["links"]]
+            return {**page, "links": [{**given, "href": f"{server.url}/{given['href']}"} for given in next_links]}
+
+        server.always = replace_link
+        found = ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery())
+    assert found == [item["id"] for item in days(25)]
+    assert len(server.paths) == 3
+
+
 def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
     items = [*days(30), *days(30, west=40.0), *(make_item(90 + n, cloud=c) for n, c in enumerate((50.0, None)))]
     query = ItemQuery(
