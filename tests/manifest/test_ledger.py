@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import multiprocessing
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -280,16 +279,18 @@ def test_one_process_at_a_time_opens_a_ledger(tmp_path: Path) -> None:
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_million_units_are_recorded(tmp_path: Path) -> None:
-    began = time.monotonic()
+    """A row costs the same number of SQLite's instructions in any plan: 62 to store, 14 to resume."""
+    steps: list[int] = []
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.database.set_progress_handler(lambda: steps.append(1), 1_000_000)
         ledger.store_plan(META, planned(1_000_000))
-    stored = time.monotonic() - began
-    began = time.monotonic()
+    stored = len(steps)
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.database.set_progress_handler(lambda: steps.append(1), 1_000_000)
         assert ledger.counts() == {State.PLANNED: 1_000_000}
         assert next(ledger.open_units()).position == 0
-    resumed = time.monotonic() - began
-    assert (stored < 60, resumed < 5) == (True, True), (stored, resumed)
+    assert stored < 100
+    assert len(steps) - stored < 30
 
 
 def test_damaged_bytes_in_the_message_of_an_error_are_damage(tmp_path: Path) -> None:
