@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
 import zipfile
@@ -58,15 +57,6 @@ def zipped(size: int = 1 << 30) -> bytes:
     data = buffer.getvalue()
     place = data.rindex(b"PK\x01\x02") + 24  # the uncompressed size in the central directory
     return data[:place] + struct.pack("<I", 4 * size - 1) + data[place + 4 :]
-
-
-def gzipped(size: int) -> bytes:
-    """Zeros as gzip, a thousandth of their size."""
-    buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb") as file:
-        for _ in range(size >> 20):
-            file.write(bytes(1 << 20))
-    return buffer.getvalue()
 
 
 def parquet(rows: int) -> bytes:

@@ -130,16 +130,6 @@ class AllowedHosts:
             _check_address(ipaddress.ip_address(address.partition("%")[0]), name, is_named=_is_named(host))
         return addresses
 
-    def check_resolved(self, url: str) -> tuple[str, ...]:
-        """Return the addresses of the host of a URL, for a client that opens its connections itself.
-
-        Raises:
-            ArchiveAwayError: if the name is not found.
-            ArchiveRefusedError: if the host, or one of its addresses, is not allowed.
-        """
-        parts = self.check(url)
-        return self.resolve(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme)
-
     def _find(self, name: str, port: int, default: int) -> HostName | None:
         matches = [host for host in self._hosts if host.is_host(name, port, default)]
         return max(matches, key=_is_named, default=None)

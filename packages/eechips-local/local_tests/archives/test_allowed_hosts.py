@@ -81,16 +81,16 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 def test_public_names_with_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = AllowedHosts(("a.example",))
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("93.184.216.34", 443))])
-    assert hosts.check_resolved("https://a.example/") == ("93.184.216.34",)
+    assert hosts.resolve("a.example", 443, "https") == ("93.184.216.34",)
     answers = [(2, 1, 6, "", ("93.184.216.34", 443)), (10, 1, 6, "", (address, 443, 0, 0))]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answers)
     with pytest.raises(ArchiveRefusedError, match="nothing was sent"):
-        hosts.check_resolved("https://a.example/")
+        hosts.resolve("a.example", 443, "https")
 
 
 def test_an_unknown_name_is_no_network() -> None:
     with pytest.raises(ArchiveAwayError, match="is there a network"):
-        AllowedHosts(("a.invalid",)).check_resolved("https://a.invalid/")
+        AllowedHosts(("a.invalid",)).resolve("a.invalid", 443, "https")
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda archive: archive.name)
