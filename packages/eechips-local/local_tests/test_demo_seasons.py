@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pyproj import Transformer
 
-from eechips_local.demo import DemoStore, mercator, wildfires
+from eechips_local.demo import DemoStore, mercator, sunlight, wildfires
 from eechips_local.demo.mercator import Rect
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import parse_crs
@@ -103,3 +103,29 @@ def test_datasets_of_era5_land_end_at_the_same_shore() -> None:
     ]
     assert 0.1 < masks[0].mean() < 0.9
     assert all(np.array_equal(masks[0], mask) for mask in masks)
+
+
+@pytest.mark.parametrize(("latitude", "day", "megajoules"), [(-20.0, 246, 32.2), (80.0, 1, 0.0)])
+def test_sunlight_is_that_of_the_handbook(latitude: float, day: int, megajoules: float) -> None:
+    """Example 8 of FAO Irrigation and Drainage Paper 56, and the polar night."""
+    watts = sunlight.above_atmosphere(np.array([latitude]), day)
+    assert float(watts[0]) * 0.0864 == pytest.approx(megajoules, abs=0.1)
+
+
+def mean(collection: str, band: str, place: tuple[float, float], month: int) -> float:
+    values, _ = around(images(collection, date(2019, month, 1), 2)[0], band, place)
+    return float(values.mean())
+
+
+@pytest.mark.parametrize("place", [(-108.6, 39.1), (-121.5, 38.7), (-122.0, 47.0), (-81.0, 27.0)])
+def test_water_evaporates_in_summer(place: tuple[float, float]) -> None:
+    """Of GRIDMET, eto at (-108.6, 39.1) is 8 in July 2017, and etr is more: openet/core/tests/test_interpolate.py."""
+    summer, winter = (mean("IDAHO_EPSCOR/GRIDMET", "eto", place, month) for month in (7, 1))
+    assert 3.0 < summer < 11.0
+    assert summer > 1.5 * winter
+    assert mean("IDAHO_EPSCOR/GRIDMET", "etr", place, 7) > summer
+    sun = [mean("IDAHO_EPSCOR/GRIDMET", "srad", place, month) for month in (7, 1)]
+    assert 230.0 < sun[0] < 370.0
+    assert sun[0] > 1.4 * sun[1]
+    month = mean("IDAHO_EPSCOR/TERRACLIMATE", "pet", place, 7) * 0.1
+    assert month == pytest.approx(31.0 * summer, rel=0.35)

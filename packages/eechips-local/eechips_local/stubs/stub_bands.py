@@ -23,6 +23,8 @@ Subject = Literal[
     "vegetation",
     "water",
     "rain",
+    "sunlight",
+    "evaporation",
     "snow",
     "settlement",
     "probability",
@@ -75,6 +77,11 @@ _RAIN_UNITS: tuple[tuple[str, float, bool], ...] = (
     (r"^mm|^kg/m\^2$", 1.0, False),
     (r"^m$", 0.001, False),
 )
+_SUNLIGHT = re.compile(r"downward \w*\s?(shortwave|solar) radiation")
+_EVAPORATION = re.compile(r"(reference|potential) evapotranspiration|^pet\b")
+"""Water that evaporates where it is not short, as much as sunlight and warmth let it."""
+_ALFALFA = 1.2
+"""Times as much evaporates from alfalfa as from grass: ASCE-EWRI (2005), doi:10.1061/9780784408056."""
 _SNOW = re.compile(r"snow[ -]?cover|ndsi|snow depth|^swe\b|snow water equivalent")
 _OF_SNOW = re.compile(r"albedo|density|temperature|melt|evapo|flux|error|quality|flag|fall|days|rate")
 """What bands show that name snow, and not how much of it there is."""
@@ -234,9 +241,11 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
     known = _range(band)
     low, high = known or (0.0, 1.0)
     subject = _subject(band, low, high) if known else "unknown"
-    amount, is_daily = _rain_units(band) or (1.0, False)
+    amount, is_daily = _rain_units(band) or _millimetres(band) or (1.0, False)
     if interval is not None and interval.unit in ("minute", "hour") and not is_daily:
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
+    if subject == "evaporation" and "alfalfa" in _words(band):
+        amount *= _ALFALFA
     dtype = band.dtype or _dtype(band, low, high)
     if subject == "rain" and dtype not in _INTEGERS:
         high = max(high, (_MOST_RAIN if is_daily else _most_rain(interval)) * amount / band.scale)
@@ -267,9 +276,15 @@ def _most_rain(interval: Interval | None) -> float:
 
 def _rain_units(band: BandDescription) -> tuple[float, bool] | None:
     """Return what a millimetre of rain is in a band's units, and whether it is of a day; None for other bands."""
-    words, units = _words(band), band.units.lower()
+    words = _words(band)
     if _RAIN.search(words) is None or _PART_OF_RAIN.search(words) is not None:
         return None
+    return _millimetres(band)
+
+
+def _millimetres(band: BandDescription) -> tuple[float, bool] | None:
+    """Return what a millimetre of water is in a band's units, and whether it is of a day; None in units of else."""
+    units = band.units.lower()
     return next(((amount, daily) for pattern, amount, daily in _RAIN_UNITS if re.search(pattern, units)), None)
 
 
@@ -390,6 +405,10 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         return "reflectance" if greatest <= _BRIGHTEST else "brightness"
     if least >= 0.0 and _rain_units(band) is not None:
         return "rain"
+    if units == "w/m^2" and _SUNLIGHT.search(words) is not None:
+        return "sunlight"
+    if low >= 0.0 and _EVAPORATION.search(words) is not None and _millimetres(band) is not None:
+        return "evaporation"
     if low >= 0.0 and _SNOW.search(words) is not None and _OF_SNOW.search(words) is None:
         return "snow"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")

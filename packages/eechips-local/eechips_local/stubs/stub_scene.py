@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, vegetation, wildfires
+from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, sunlight, vegetation, wildfires
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
@@ -198,6 +198,8 @@ class _Land:
             "elevation": self._elevation,
             "reflectance": self._reflectance,
             "rain": self._rain,
+            "sunlight": self._sunlight,
+            "evaporation": self._evaporation,
         }
 
     @property
@@ -220,13 +222,30 @@ class _Land:
 
     def _rain(self, plan: BandPlan) -> Floats:
         """Return the rain of the days of an image: of all of them, or of one on average."""
-        number, unit, _ = plan.interval or YEAR
-        after = self._when + timedelta(days=number if unit == "day" else 1)
-        if unit in ("month", "year"):
-            months = self._when.year * 12 + self._when.month - 1 + number * (12 if unit == "year" else 1)
-            after = date(months // 12, months % 12 + 1, 1)
+        after = self._end(plan)
         amount = rainfall.total(self._rect, self._when, after) * plan.amount
         return amount * (1.0 / (after - self._when).days) if plan.is_daily else amount
+
+    def _end(self, plan: BandPlan) -> date:
+        """Return the day after those of an image."""
+        number, unit, _ = plan.interval or YEAR
+        if unit not in ("month", "year"):
+            return self._when + timedelta(days=number if unit == "day" else 1)
+        months = self._when.year * 12 + self._when.month - 1 + number * (12 if unit == "year" else 1)
+        return date(months // 12, months % 12 + 1, 1)
+
+    def _sunlight(self, plan: BandPlan) -> Floats:
+        """Return watts a square metre, of a day in the middle of an image's; they differ a little with the band."""
+        day = climate.day_of_year(self._when + (self._end(plan) - self._when) / 2)
+        return sunlight.on_ground(climate.latitude(self._rect), day, self._wet) * (0.95 + 0.1 * self._even(plan.seed))
+
+    def _evaporation(self, plan: BandPlan) -> Floats:
+        """Return the water that sunlight and warmth evaporate on the days of an image, or on one of them."""
+        after = self._end(plan)
+        day = climate.day_of_year(self._when + (after - self._when) / 2)
+        usual = climate.mean_temperature(self._relief, day)
+        amount = sunlight.reference_evaporation(self._sunlight(plan), usual + 2.0 * self._weather) * plan.amount
+        return amount if plan.is_daily else amount * (after - self._when).days
 
     def _elevation(self, plan: BandPlan) -> Floats:
         """Return heights; where the range has deep sea, also those of its floor."""
