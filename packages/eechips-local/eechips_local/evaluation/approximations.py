@@ -81,6 +81,11 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Whether a pixel is its own neighbour: it is, so that the image stays as it is without `useCentroid`."
     ),
     "Image.spectralGradient": "The name of the band: `gradient`.",
+    "ImageCollection.formaTrend": (
+        "The short trend: the least slope of a line through `windowSize` images, as FORMA's program has it without its "
+        "smoothing; the names of its band and of Hansen's statistic (`short-trend`, `break-stat`). Covariates are "
+        "refused."
+    ),
     "Image.visualize": "How halves are rounded: up, so that the middle of the range is 128.",
     "Kernel.gaussian": (
         "The size: with radius 3 its page prints 5 by 5 weights, a recording of December 2024 has 7 by 7, as here."

@@ -38,7 +38,7 @@ _REASONS: Mapping[str, str] = {
         (
             "CrossCorrelation", "FMask.matchClouds", "Feature.hersDescriptor",
             "Image.Segmentation.GMeans", "Image.hersDescriptor", "Image.hersFeature", "Image.hersImage",
-            "Image.loadZarrV2Array", "ImageCollection.formaTrend", "ImageCollection.loadZarrV2Array",
+            "Image.loadZarrV2Array", "ImageCollection.loadZarrV2Array",
             "TemporalSegmentation.VCT",
         ),
         _UNDOCUMENTED,
