@@ -7,24 +7,27 @@ from dataclasses import dataclass
 
 from eechips.engine.compute_sample import half_width
 from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.text.formatting import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveForecast:
-    """What the rest of a run takes from open archives, if its units share as little as those that were tried.
+    """What the rest of a run takes from open archives.
 
     Attributes:
-        mean: expected.
-        most: upper end of the 95% confidence range.
+        mean: expected, if the units share as few blocks of files as those that were tried.
+        most: upper end of its 95% confidence range.
+        shared_bytes: bytes if all pixels of the blocks are used, by this unit or that; approximately.
     """
 
     mean: ArchiveTraffic
     most: ArchiveTraffic
+    shared_bytes: int
 
     def describe(self) -> str:
-        """Return it as a text, with the reason why it may be less."""
-        most = f"95%: at most {self.most.describe()}"
-        return f"about {self.mean.describe()} if units share no blocks of files ({most}); less if they do"
+        """Return it as a text."""
+        text = f"about {self.mean.describe()} if units share no blocks of files (95%: at most {self.most.describe()})"
+        return f"{text}, about {format_bytes(self.shared_bytes)} if they share all"
 
 
 def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float = 1.0) -> ArchiveForecast | None:
@@ -44,4 +47,7 @@ def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float =
         mean = left * sum(numbers) / len(numbers)
         means.append(round(factor * mean))
         mosts.append(round(factor * (mean + half_width(left, numbers))))
-    return ArchiveForecast(ArchiveTraffic(*means), ArchiveTraffic(*mosts))
+    used = sum(traffic.used for traffic in tried)
+    unused = max(0, sum(sizes) - used)  # of the blocks that are here already
+    shared = min(means[1], max(0, round(pixels * left * used / len(tried)) - unused))
+    return ArchiveForecast(ArchiveTraffic(*means), ArchiveTraffic(*mosts), shared)

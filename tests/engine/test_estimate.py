@@ -59,10 +59,11 @@ def test_traffic_of_units_that_end_together_is_counted_once() -> None:
 
 
 def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took() -> None:
-    tried = [ArchiveTraffic(2, 100), ArchiveTraffic(4, 300)]
+    tried = [ArchiveTraffic(2, 100, 30), ArchiveTraffic(4, 300, 90)]
     foreseen = forecast_traffic(10, tried)
     assert foreseen is not None
     assert foreseen.mean == ArchiveTraffic(30, 2000)
+    assert foreseen.shared_bytes == 10 * 60 - (400 - 120)  # what was taken and not used serves others
     assert foreseen.most.bytes == 2000 + round(half_width(10, [100, 300]))
     assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
 

@@ -136,6 +136,16 @@ class CogFile(RasterSource, Protocol):
         ...
 
 
+@runtime_checkable
+class CountsUse(Protocol):
+    """A ``CogReader`` that counts what is used of blocks."""
+
+    @property
+    def used(self) -> int:
+        """Bytes of blocks that windows were read from, as far as their pixels are in the windows."""
+        ...
+
+
 class CogReader(Protocol):
     """Opens rasters of an archive. Threads may share it; it pickles, or is cheap to open again."""
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from eechips_local.archives.archive_collection import ArchiveCollection, ArchiveMosaic, ArchiveSeries, single_image
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_model import ArchiveDescription, CogReader, ItemFile, ItemSearch
+from eechips_local.archives.archive_model import ArchiveDescription, CogReader, CountsUse, ItemFile, ItemSearch
 from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
-from eechips_local.archives.host_throttle import HostCounts, sum_counts
+from eechips_local.archives.host_throttle import sum_counts
 from eechips_local.archives.signing import hide_signature
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
@@ -45,7 +45,7 @@ class ArchiveStore:
         self._search = search
         self._reader = reader
         self._lock = threading.Lock()
-        self._taken = HostCounts()
+        self._taken: Counter[str] = Counter()
         self._images: OrderedDict[str, tuple[float, ImageAsset]] = OrderedDict()
         self._found: tuple[dict[str, ArchiveRecord], dict[str, ArchiveAsset]] | None = None
 
@@ -120,13 +120,13 @@ class ArchiveStore:
         }
 
     def take_reads(self) -> Counter[str]:
-        """Return counts of requests to the archive, and of the bytes received, since the last call; reset them."""
+        """Return counts of requests to the archive, of the bytes received, and of those used, since the last call."""
         counts = sum_counts((self._search, self._reader))
+        used = self._reader.used if isinstance(self._reader, CountsUse) else 0
+        now = Counter(archive_requests=counts.requests, archive_bytes=counts.received, archive_used=used)
         with self._lock:
-            before, self._taken = self._taken, counts
-        return Counter(
-            archive_requests=counts.requests - before.requests, archive_bytes=counts.received - before.received
-        )
+            before, self._taken = self._taken, now
+        return Counter({kind: count - before[kind] for kind, count in now.items()})
 
     def _image(self, asset_id: str, collection: ArchiveImages, index: str) -> ImageAsset | None:
         """Return an image of a collection; one that was found lately is not searched again."""
@@ -204,7 +204,7 @@ class JoinedArchives:
         return {"type": "archives", "archives": [dict(store.describe()) for store in self.stores]}
 
     def take_reads(self) -> Counter[str]:
-        """Return counts of requests to the archives, and of the bytes received, since the last call; reset them."""
+        """Return the counts of the archives since the last call; see ``ArchiveStore.take_reads``."""
         read_counts: Counter[str] = Counter()
         for store in self.stores:
             read_counts.update(store.take_reads())

@@ -92,6 +92,7 @@ class RangeCogReader:
         )
         self.decoded: BoundedStore[tuple[Any, ...], RasterBlock] = BoundedStore(_DECODED_BYTES, _size)
         self.turns = threading.Semaphore(os.cpu_count() or 1)  # of threads that decode
+        self._used, self._lock = 0.0, threading.Lock()
         self.ahead = ReadsAhead(_AHEAD_BYTES)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,6 +102,16 @@ class RangeCogReader:
         """Return what this process has sent for files, and for the tokens that open them."""
         transport, signer, *_ = self._arguments
         return {"": sum_counts((transport, signer))}
+
+    @property
+    def used(self) -> int:
+        """Bytes of blocks that windows were read from, as far as their pixels are in the windows."""
+        return round(self._used)
+
+    def note_use(self, size: float) -> None:
+        """Count bytes of blocks that a window was read from."""
+        with self._lock:
+            self._used += size
 
     def open(self, href: str, *, collection: str) -> CogRaster:
         """Return a raster by its address; see ``CogReader``."""
@@ -315,6 +326,7 @@ class CogRaster:
                         values[(target, *there)] = pixels
                         if mask is not None:
                             valid[(target, *there)] = mask
+                self.reader.note_use(_used_bytes(image, needed))
                 return
             except UnfinishedBlockError:
                 pass
@@ -410,6 +422,16 @@ def _pieces(image: TiffDirectory, planes: Sequence[int], window: PixelWindow) ->
                 overlap = _overlap(window, column * image.block_width, row * image.block_height, image)
                 pieces.append((number, plane, *overlap))
     return pieces
+
+
+def _used_bytes(image: TiffDirectory, needed: Sequence[_Piece]) -> float:
+    """Return the bytes of blocks by the shares of their pixels that parts of them have."""
+    pixels = image.block_width * image.block_height
+    sizes: list[float] = [
+        int(image.counts[number]) * (rows.stop - rows.start) * (columns.stop - columns.start) / pixels
+        for number, _, _, (rows, columns) in needed
+    ]
+    return sum(sizes)
 
 
 def _overlap(

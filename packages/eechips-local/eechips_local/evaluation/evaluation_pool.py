@@ -336,8 +336,8 @@ class EvaluationPool:
         return {kind: self._count_reads(kind) for kind in KINDS}
 
     def archive_traffic(self) -> dict[str, int]:
-        """Return the requests of all workers to open archives, and the bytes that they have received."""
-        return {"requests": self._count_reads("archive_requests"), "bytes": self._count_reads("archive_bytes")}
+        """Return the requests of all workers to open archives, the bytes received, and those of used pixels."""
+        return {name: self._count_reads(f"archive_{name}") for name in ("requests", "bytes", "used")}
 
     def _count_reads(self, kind: str) -> int:
         return sum(worker.reads[kind] for worker in (*self._workers, self._spare))
