@@ -124,10 +124,10 @@ def write_files(tests: Path, source: str, lines: Path) -> None:
                 continue  # images have arrays in other files
             expression, expected = (yaml.safe_load(each.read_text(encoding="utf-8")) for each in (path, values))
             test = str(values.relative_to(tests.parent))
+            line = {"source": source, "test": test, "tolerance": _ROUNDED, "expression": expression}
             if isinstance(expected, dict) and "features" in expected:
-                continue  # pytest-gee leaves out what a collection has besides
-            line = {"source": source, "test": test, "expected": expected, "tolerance": _ROUNDED}
-            file.write(json.dumps({**line, "expression": expression, "value": expected}) + "\n")
+                line["key"], expected = "features", expected["features"]  # pytest-gee leaves out what is besides
+            file.write(json.dumps({**line, "expected": expected, "value": expected}) + "\n")
 
 
 def _tolerance(item: pytest.Function, given: dict[str, Any]) -> float:
@@ -167,7 +167,7 @@ def add_to_table(lines: Path, table: Path) -> None:
     for text in lines.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         expression = json.dumps(line["expression"], separators=(",", ":"))
-        key = _key(line)
+        key = line["key"] if "key" in line else _key(line)
         if len(expression) > _LONGEST or ".load" in expression or key is None or (expression, key) in seen:
             rejected.append(f"{line['source']} {line['test']}: {line['expected']}, {line['value']}")
             continue

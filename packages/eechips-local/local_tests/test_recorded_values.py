@@ -6,8 +6,8 @@ were computed elsewhere. Samples are exact to the last digit that they print. `t
 Rows of the samples for JavaScript have the expressions that Google's client for JavaScript sends; the matrices of
 kernels are their ``weights``.
 
-``recorded_disagreements.json`` has the values that do not agree, the value here, and why. Collections of geetools lack
-their columns and are left out. ``benchmarks/recorded_values.py`` counts by repository.
+``recorded_disagreements.json`` has the values that do not agree, the value here, and why. Of collections of geetools
+the features are compared. ``benchmarks/recorded_values.py`` counts by repository.
 """
 
 from __future__ import annotations
