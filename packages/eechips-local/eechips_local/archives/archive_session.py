@@ -169,10 +169,10 @@ class ArchiveSession:
                 body = _read(response, request, self._clock)
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             throttle.fail()
-            raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}") from None
+            raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}.") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             throttle.fail()
-            raise ArchiveError(f"{host} gives no whole response: {_cause(error)}") from None
+            raise ArchiveError(f"{host} gives no whole response: {_cause(error)}.") from None
         throttle.accept(len(body) if response.raw is None else max(response.raw.tell(), 0))
         return body
 
@@ -251,7 +251,7 @@ def _find_wait(response: requests.Response) -> float:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ArchiveError) else "it is cut short or no JSON"
+    return str(error) if isinstance(error, ArchiveError) else "it is cut short or no JSON."
 
 
 def _cause(error: BaseException) -> str:
