@@ -31,7 +31,8 @@ _IDS_PER_REQUEST = 1000
 
 _CURE = "a table with simpler outlines, or the regions as a file (`regions`)"
 
-_MOST_FIELDS = 12  # regions that a message names
+_MOST_FIELDS = 12  # fields that a message names
+_MOST_NAMED = 3  # regions that a message names
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
             parts.setdefault(region, []).append(index)
     if nameless:
         _log.warning("%s: %s without %s are left out", path, format_count(nameless, "region"), id_field)
+    warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
     geometries = [
         wrap_at_antimeridian(
             read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices])
@@ -124,6 +126,15 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
         _log.info("Regions are numbered from 1 in the file's order; `columns` id=NAME takes ids of a column%s", there)
     return Zones(regions, shapes)
+
+
+def warn_of_joined(path: Path, id_field: str | None, regions: Sequence[Any]) -> None:
+    """Log a warning that names the regions of several features, which have one result, not one for each feature."""
+    if regions:
+        named = ", ".join(map(str, regions[:_MOST_NAMED])) + (", …" if len(regions) > _MOST_NAMED else "")
+        verb = "joins" if len(regions) == 1 else "join"
+        count = format_count(len(regions), "region")
+        _log.warning("%s: %s %s several features with the same %s: %s", path, count, verb, id_field, named)
 
 
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:

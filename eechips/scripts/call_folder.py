@@ -20,6 +20,7 @@ from typing import Any
 from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
+from eechips.scripts.issued_names import has_issued_names
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.storage import resolve_inside, write_file
 
@@ -73,6 +74,7 @@ class CallResult:
     Attributes:
         outside: files that it wrote by absolute paths outside the run's folder.
         appended: content that it appended to files which several calls append to, by name.
+        logged: lines that it logged, by path of the script's log file.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
         peculiar: relative paths of new files that are not regular files.
         caught: error of a request that the call has caught, if it has written no file.
@@ -85,6 +87,7 @@ class CallResult:
     changes: tuple[StateChange, ...] = ()
     outside: tuple[str, ...] = ()
     appended: Mapping[str, bytes] = field(default_factory=dict)
+    logged: Mapping[str, str] = field(default_factory=dict)
     has_caught_failure: bool = False
     peculiar: tuple[str, ...] = ()
     caught: str = ""
@@ -94,7 +97,8 @@ class CallResult:
     @property
     def is_nothing(self) -> bool:
         """Return whether it records nothing but the end of the call."""
-        says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
+        writes = self.outside or self.appended or self.logged or self.peculiar
+        says = self.changes or writes or self.has_caught_failure or self.caught
         return self.value is None and self.error is None and not says and not self.tested and not self.uncounted
 
 
@@ -191,6 +195,11 @@ class CallFolder:
             return CallResult()
         return call_result
 
+    def has_issued_names(self, position: int) -> bool:
+        """Return whether the result of a call has names that Earth Engine has issued for some hours."""
+        path = self._result(position)
+        return path.is_file() and has_issued_names(path.read_bytes())
+
     def _result(self, position: int) -> Path:
         return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
 
@@ -273,10 +282,17 @@ def variables(function: Callable[..., Any]) -> dict[str, Any]:
     if wrapped is not None:
         used_variables |= variables(wrapped)
     if isinstance(code, types.FunctionType):
-        for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
-                used_variables[name] = cell.cell_contents
+        used_variables |= closure(code)
     return used_variables | fields
+
+
+def closure(function: types.FunctionType) -> dict[str, Any]:
+    """Return the variables of the enclosing functions that a function uses, by name."""
+    used_variables: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
+            used_variables[name] = cell.cell_contents
+    return used_variables
 
 
 def _snapshot(value: Any) -> Any:

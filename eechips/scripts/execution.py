@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
+from eechips.scripts.log_files import LogSettings
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
+from eechips.scripts.serialization import deserialize
 from eechips.scripts.working_folder import WorkingFolder
 
 STAGING = "staging"
@@ -36,7 +39,7 @@ class CallContext:
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
-        log_level: log level of the script's logging; None if it has not configured logging.
+        logging: serialized :class:`LogSettings`; None if the script has not configured logging.
         cwd: the script's working directory when it opened the pool: below ``out``, or absolute.
         names_cwd: whether the script had asked for its working directory by then.
     """
@@ -47,7 +50,7 @@ class CallContext:
     imports: tuple[str, ...]
     inputs: tuple[str, ...]
     folders: tuple[str, ...]
-    log_level: int | None = None
+    logging: bytes | None = None
     cwd: str = "."
     names_cwd: bool = False
 
@@ -68,9 +71,9 @@ class CallExecutor:
         self._folder: CallFolder | None = None
         self._program: Program | None = None
         self._has_raised = False
-        if place.log_level is not None:
-            logging.basicConfig(level=place.log_level)
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
+        self._logging: LogSettings = LogSettings({}) if place.logging is None else deserialize(place.logging)
+        self._logging.configure()
 
     def execute(self, folder: CallFolder, position: int) -> RecipeFiles | Chip | Table:
         """Run a call.
@@ -86,11 +89,13 @@ class CallExecutor:
         """
         self._working_folder.clear()
         self._observer.reset()
+        logged: dict[str, io.StringIO] = {}
         try:
             with (
                 keep_client(),
                 leave_out_signals(),
                 self._working_folder.entered(self._place.cwd),
+                self._logging.collecting() as logged,
                 guard_retries(self._may_help, self._observer.pause),
             ):
                 result = self._call(folder, position)
@@ -100,7 +105,7 @@ class CallExecutor:
         except (Exception, SystemExit) as error:
             if self._observer.is_stopped:
                 raise Stopped from None
-            folder.keep(position, CallResult(error=error))
+            folder.keep(position, CallResult(error=error, logged=_texts(logged)))
             known_error = classify_error(error) if self._has_raised else internal_error(error)
             if isinstance(known_error, RequestError) and self._observer.failure is not None:
                 known_error = self._observer.failure  # with the service's message, which libraries omit
@@ -117,6 +122,7 @@ class CallExecutor:
             result,
             outside=self._outside(),
             appended=self._appended(),
+            logged=_texts(logged),
             peculiar=tuple(self._working_folder.peculiar),
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
@@ -183,6 +189,10 @@ class CallExecutor:
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)
         return tuple(_checked(path, name) for name, path in paths.items())
+
+
+def _texts(logged: Mapping[str, io.StringIO]) -> dict[str, str]:
+    return {path: text for path, stream in logged.items() if (text := stream.getvalue())}
 
 
 def _checked(path: Path, name: str) -> RecipeFile:

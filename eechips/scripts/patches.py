@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import multiprocessing.process
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import util
 from typing import Any
@@ -45,6 +47,38 @@ def _replacement(original: Callable[..., Any]) -> Callable[..., Any]:
         return values if getattr(self, "return_generator", False) else list(values)
 
     return call
+
+
+@contextlib.contextmanager
+def replace_default_executors() -> Iterator[None]:
+    """Make the calls that event loops of the script make in threads of their own in the run, inside the block."""
+    loops, threads = asyncio.base_events.BaseEventLoop, asyncio.threads
+    in_executor, in_thread = loops.run_in_executor, threads.to_thread
+
+    def run_in_executor(self: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Return a future of a call; ``None`` means the run's executor, unless the script has set a default."""
+        if executor is None and self._default_executor is None and is_hosted(sys._getframe(1)):
+            executor = pools.default_executor(self, partial(func, *args) if args else func)
+        return in_executor(self, executor, func, *args)
+
+    def to_thread(func: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Return a coroutine of a call."""
+        if not is_hosted(sys._getframe(1)):
+            return in_thread(func, *args, **options)
+        return _awaited(in_thread, partial(func, *args, **options) if args or options else func)
+
+    with (
+        replace_names(loops, run_in_executor=run_in_executor),
+        replace_names(threads, to_thread=to_thread),
+        replace_names(asyncio, to_thread=to_thread),
+    ):
+        yield
+
+
+async def _awaited(in_thread: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    loop = asyncio.get_running_loop()
+    executor = pools.default_executor(loop, function)
+    return await (in_thread(function) if executor is None else loop.run_in_executor(executor, function))
 
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
@@ -112,6 +146,7 @@ def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(pool_replacement.use_host(host))
         stack.enter_context(replace_parallel())
+        stack.enter_context(replace_default_executors())
         for name, values in _POOLS.items():
             if find_spec(name) is not None:  # loky may not be installed
                 stack.enter_context(replace_names(importlib.import_module(name), **values))

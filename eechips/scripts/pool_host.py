@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
+from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.recipe import canonical_json
-from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
+from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
 from eechips.scripts.execution import CallContext
+from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
 
 _MOST_NAMED = 3
-_ADVICE = "If it is random, set a seed; otherwise choose another folder with `out`, or remove this one"
+_ADVICE = (
+    "If it is random, set a seed; if it leaves out folders that exist, have it look for files; otherwise choose another"
+    " folder with `out`, or remove this one"
+)
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
@@ -79,6 +85,7 @@ class ScriptHost:
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
+        self._reopen(folder, first, slots)
         folder.store(Program(first, functions, initializer, initargs, shares), slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
@@ -90,11 +97,12 @@ class ScriptHost:
             raise ScriptStopped
         results = self._results(folder, first, slots)
         of_calls = iter(results)
-        appended = [
-            (folder.result(position) if call is None else next(of_calls)).appended
-            for position, call in enumerate(slots, first)
+        all_results = [
+            folder.result(position) if call is None else next(of_calls) for position, call in enumerate(slots, first)
         ]
-        join_appended(folder.path / "appended", self._place.out, appended)
+        join_appended(folder.path / "appended", self._place.out, [result.appended for result in all_results])
+        for result in all_results:
+            write_logged(result.logged)
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
@@ -135,11 +143,10 @@ class ScriptHost:
 
     def _present_place(self) -> CallContext:
         new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
-        root = logging.getLogger()
         return replace(
             self._place,
             folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
-            log_level=root.level if root.handlers else None,
+            logging=present_settings(),
             cwd=self._working_folder.cwd,
             names_cwd=self._working_folder.names_cwd,
         )
@@ -148,7 +155,7 @@ class ScriptHost:
         """Return the position in the plan, and the number, of a use of a pool.
 
         A script that skips existing files may not repeat a completed use of a pool; its calls then belong to a later
-        use.
+        use, or to a new one if it was killed before its end.
         """
         first, number = self.calls, self._uses + 1
         while stored := list(self._stored(number, first)):
@@ -157,14 +164,19 @@ class ScriptHost:
             if not all(is_done for _, _, is_done in stored):
                 break
             first, number = first + len(stored), number + 1
+        else:
+            if OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
+                return first, number
         return self.calls, self._uses + 1
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
         """Return the units of the calls of a use of a pool."""
+        is_shared = len(calls) > 1 and len({id(call.function) for call in calls}) == 1
+        bound_calls = calls if is_shared else map(_with_bound_arguments, calls)
         values = (
             {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
              **({"keywords": describe(dict(c.keywords))} if c.keywords else {})}
-            for c in calls
+            for c in bound_calls
         )  # fmt: skip
         return [
             WorkUnit(first + unit.position, unit.id, unit.unit, unit.name)
@@ -207,6 +219,19 @@ class ScriptHost:
                 f" {number}, {what}. {_ADVICE}"
             )
         return [by_position.get(position) for position, _, _ in stored]
+
+    def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
+        """Make completed calls again whose results are names that Earth Engine issued: these may have expired."""
+        without_file = (
+            position
+            for rows in self._bench.ledger.batches(("position", "file"))
+            for position, file in rows
+            if file is None
+        )
+        wanted = {position for position, call in enumerate(calls, first) if call is not None}
+        self._bench.ledger.reopen(
+            position for position in without_file if position in wanted and folder.has_issued_names(position)
+        )
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
         """Yield position and id of the planned calls of a use of a pool, and whether they are done, with a file."""
@@ -278,6 +303,25 @@ class ScriptHost:
         self._tested.update(result.tested)
         self._uncounted.update(result.uncounted)
         return result
+
+
+def _with_bound_arguments(call: Call) -> Call:
+    """Return the same call with what its function has bound as arguments: each call may have a function of its own.
+
+    These are the arguments of ``functools.partial`` and, of a call without arguments, the object of a method or the
+    variables and defaults of a ``lambda``.
+    """
+    while isinstance(call.function, partial):
+        bound = call.function
+        call = Call(bound.func, (*bound.args, *call.arguments), {**bound.keywords, **call.keywords})
+    function = call.function
+    if call.arguments or call.keywords:
+        return call
+    if isinstance(function, MethodType):
+        return Call(function, (function.__self__,))
+    if isinstance(function, FunctionType):
+        return Call(function, tuple(function.__defaults__ or ()), closure(function))
+    return call
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.recipe import canonical_json
+from eechips.scripts.issued_names import without_issued_names
 from eechips.scripts.replaced_names import look_up, replaced_name
 
 _MOST_TEXT = 2000
@@ -29,14 +30,15 @@ _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
-def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, names_files: bool = True) -> bytes:
+def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, for_digest: bool = False) -> bytes:
     """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 
     Args:
         value: any value, including functions of the script with the globals that they use.
         what: description of the value, for the error message.
         moved: a folder and its new path: paths below the first become paths below the second.
-        names_files: whether functions keep the path of their file, for tracebacks; cloudpickle drops it.
+        for_digest: whether the pickle is compared, not loaded: by name are classes of the script, which cloudpickle
+            gives a random id in each process. Otherwise functions keep the path of their file, for tracebacks.
 
     Raises:
         RecipeError: if a part of the value belongs to one process, such as an open file.
@@ -78,7 +80,9 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, 
                 value = thing.get_obj()
                 kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
                 return _shared, (*kind, bytes(value))
-            if names_files and isinstance(thing, CodeType):
+            if for_digest and isinstance(thing, type) and not _is_importable(thing):
+                return _named, (thing.__module__, thing.__qualname__)
+            if not for_digest and isinstance(thing, CodeType):
                 return _code, (*self.dispatch_table[CodeType](thing), thing.co_filename)
             return super().reducer_override(thing)
 
@@ -102,7 +106,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def describe(value: Any) -> Any:
-    """Return a value as JSON, for the ledger and the unit's id: unchanged if it is small, else its digest."""
+    """Return a value as JSON, for the ledger and the unit's id: unchanged if it is small, else its digest.
+
+    Names that Earth Engine has issued for some hours are left out.
+    """
     plain = _plain(value)
     text = canonical_json(plain)
     return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}
@@ -117,8 +124,10 @@ def function_name(function: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
-        return value if type(value) in (type(None), bool, int, str) else str(value)
+    if isinstance(value, str):
+        return without_issued_names(str(value))
+    if value is None or isinstance(value, (bool, int)):
+        return value if type(value) in (type(None), bool, int) else str(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, (list, tuple)):
@@ -136,7 +145,7 @@ def _plain(value: Any) -> Any:
         return {"python": type(value).__name__}
     return {
         "python": type(value).__name__,
-        "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})", names_files=False)),
+        "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})", for_digest=True)),
     }
 
 
@@ -147,6 +156,10 @@ def _digest(data: bytes) -> str:
 def _is_importable(function: Any) -> bool:
     module = sys.modules.get(function.__module__)
     return function.__module__ != "__main__" and getattr(module, function.__qualname__, None) is function
+
+
+def _named(module: str, name: str) -> Any:
+    raise NotImplementedError(f"{module}.{name} is in a pickle for comparison")
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:

@@ -29,9 +29,14 @@ def write(path: Path, geometries: list[Any], **columns: Any) -> Path:
     return path
 
 
-def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: Path) -> None:
+def test_features_of_one_id_are_one_region_at_the_place_of_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other, third = shapely.box(20, 50, 21, 51), shapely.box(11, 50, 12, 51)
-    zones = read_zones(write(tmp_path / "a.gpkg", [SQUARE, other, third], code=["x", "y", "x"]), "code")
+    path = write(tmp_path / "a.gpkg", [SQUARE, other, third], code=["x", "y", "x"])
+    with caplog.at_level(logging.WARNING, logger="eechips"):
+        zones = read_zones(path, "code")
+    assert "1 region joins several features with the same code: x" in caplog.text
     assert zones.ids == ["x", "y"]
     assert zones.geometries is not None
     assert zones.geometries[0].equals(shapely.box(10, 50, 12, 51))

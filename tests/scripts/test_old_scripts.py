@@ -366,6 +366,31 @@ def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_
     assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
 
 
+@pytest.mark.slow
+def test_an_event_loop_awaits_calls_without_an_executor(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "import asyncio, threading\nfrom functools import partial\n"
+        "lock = threading.Condition()\n"
+        "def work(n, mode='w'):\n"
+        "    with open(f'{n}.txt', mode) as f:\n        f.write('x')\n"
+        "    return n\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    waiting = [loop.run_in_executor(None, partial(work, n)) for n in range(2)]\n"
+        "    waiting += [asyncio.to_thread(work, n, mode='a') for n in range(2, 4)]\n"
+        "    print(await asyncio.gather(*waiting), await loop.run_in_executor(None, len, 'ab'))\n"
+        "    print(await asyncio.to_thread(lock.acquire))\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "[0, 1, 2, 3]" in result.stdout
+    arguments = [unit["value"]["arguments"] for unit in open_run(tmp_path / "run").units["unit"]]
+    assert sorted(arguments) == [[0], [1], [2], [3]]
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:

@@ -226,5 +226,35 @@ def test_calls_that_write_no_file_are_reported(demo_server: Server, tmp_path: Pa
     assert set(units["state"]) == {"done"}
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "call", ["partial(save, n)", "lambda: save(n)", "lambda n=n: save(n)", "Tile(n).save", "partial(Tile(n).save)"]
+)
+def test_calls_that_differ_by_their_functions_only_are_told_apart(
+    call: str, demo_server: Server, tmp_path: Path
+) -> None:
+    """A script that leaves out existing files makes the calls that are left, one after the other."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\nfrom concurrent.futures import ThreadPoolExecutor\nfrom functools import partial\n"
+        "def save(n):\n    open(f'{n}.txt', 'w').write(str(n))\n"
+        "class Tile:\n    def __init__(self, n):\n        self.n = n\n"
+        "    def save(self):\n        save(self.n)\n"
+        "def main(executor):\n    for n in range(4):\n"
+        "        if n == 2 and 'STOP' in os.environ:\n            os.killpg(0, signal.SIGKILL)\n"
+        "        if not os.path.exists(f'{n}.txt'):\n"
+        f"            executor.submit({call}).result()\n"
+        "if __name__ == '__main__':\n    with ThreadPoolExecutor() as executor:\n        main(executor)\n"
+    )
+    environment = {**os.environ, "STOP": "1"}
+    killed = subprocess.run(command(script, demo_server), cwd=tmp_path, env=environment, start_new_session=True)
+    assert killed.returncode == -signal.SIGKILL
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {path.name: path.read_text() for path in (tmp_path / "run").glob("*.txt")} == {
+        f"{n}.txt": str(n) for n in range(4)
+    }
+
+
 if not hasattr(os, "killpg"):
     pytest.skip("processes are killed by their group", allow_module_level=True)

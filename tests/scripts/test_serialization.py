@@ -177,3 +177,16 @@ def test_a_traceback_names_the_file_of_a_function() -> None:
     assert names == {__file__, "/scripts/mine.py"}
     other = types.FunctionType(function.__code__.replace(co_filename="/elsewhere.py"), namespace)
     assert describe(function) == describe(other)  # the id of a unit does not depend on the folder of the script
+
+
+def test_an_object_of_a_class_of_the_script_is_described_alike_in_each_process() -> None:
+    """cloudpickle gives a class that it pickles by value a random id."""
+    one, same, other = (
+        types.new_class("Tile", exec_body=lambda body: body.update({"__module__": "__main__"})) for _ in range(3)
+    )
+    made = []
+    for kind, n in ((one, 1), (same, 1), (other, 2)):
+        tile = kind()
+        tile.n, tile.kind = n, kind
+        made.append(describe([tile]))
+    assert made[0] == made[1] != made[2]
