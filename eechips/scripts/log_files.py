@@ -28,7 +28,7 @@ class LogFile:
     Attributes:
         path: absolute, as the handler has it.
         logger: name of the logger with the handler; empty for the root.
-        level: of the handler.
+        level: level of the handler.
     """
 
     path: str
@@ -75,8 +75,8 @@ class LogSettings:
                 handler = logging.StreamHandler(streams.setdefault(file.path, io.StringIO()))
                 handler.setLevel(file.level)
                 handler.setFormatter(file.formatter)
-                for each in file.filters:
-                    handler.addFilter(each)
+                for record_filter in file.filters:
+                    handler.addFilter(record_filter)
                 logger = logging.getLogger(file.logger or None)
                 logger.addHandler(handler)
                 stack.callback(logger.removeHandler, handler)
