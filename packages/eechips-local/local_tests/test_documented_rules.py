@@ -269,6 +269,9 @@ MESSAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/openforis/sepal, exportTaskCleanup.test.js; code 55075517084 (geeViz)": (
         lambda ee: ee.Image(1).reduceRegion(ee.Reducer.frequencyHistogram().setOutputs(["a", "b"]), box(ee), 1000),
         "Reducer.setOutputs: Need 1 output names"),
+    "code 27453715862": (
+        lambda ee: raw(ee, "String.cat", string1="cos_", string2=ee.Number(1).int()),
+        "String.cat, argument 'string2': Invalid type.\nExpected type: String.\nActual type: Long.\nActual value: 1"),
     "code 57872032782": (
         lambda ee: ee.Image(1).rename(f"m{ee.String('0').cat('1')}"), "Image.rename: Invalid band name: 'mee.String({"),
     "code 60803222952, dictionary": (

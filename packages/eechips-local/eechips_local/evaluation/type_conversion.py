@@ -27,6 +27,7 @@ from eechips_local.values.values import (
     Geometry,
     Join,
     Kernel,
+    Long,
     Value,
 )
 
@@ -40,7 +41,7 @@ def type_name(value: Value) -> str:
     if isinstance(value, bool):
         return "Boolean"
     if isinstance(value, int):
-        return "Integer"
+        return "Long" if isinstance(value, Long) else "Integer"
     if isinstance(value, float):
         return "Float"
     if isinstance(value, Collection):

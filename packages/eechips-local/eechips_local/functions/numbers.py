@@ -20,7 +20,7 @@ from eechips_local.values.formula import Bands, FormulaCall, Term, Variable
 from eechips_local.values.formula import Number as Literal
 from eechips_local.values.formula import parse as parse_formula
 from eechips_local.values.number_format import format_number
-from eechips_local.values.values import Value
+from eechips_local.values.values import Long, Value
 
 Number = int | float
 
@@ -85,7 +85,7 @@ def _cast(dtype: type[np.number[Any]]) -> Implementation:
 
     def call(input: Number) -> Number:
         value = _array(input)
-        return _scalar(to_integers(value, dtype)) if np.issubdtype(dtype, np.integer) else float(value)
+        return Long(to_integers(value, dtype)) if np.issubdtype(dtype, np.integer) else float(value)
 
     return Implementation(call, with_context=False, lazy=frozenset())
 

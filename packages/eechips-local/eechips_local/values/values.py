@@ -41,6 +41,14 @@ class DateRange:
     end: float
 
 
+class Long(int):
+    """A whole number that a cast made: its type has the name Long, while that of other small ones is Integer.
+
+    Google's sample of ``ee.Algorithms.ObjectType`` has it of ``ee.Number(-3).int8()``, and a message of the service of
+    ``ee.Number(i).int()`` (code 27453715862).
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorMargin:
     """Greatest error of an approximate operation, in metres or units of the projection."""
