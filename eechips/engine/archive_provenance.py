@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import urllib.error
@@ -45,7 +46,7 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
         body: JSON of a POST; None for a GET.
 
     Raises:
-        OSError: if it is not reached.
+        OSError: if it is not reached, or its response is truncated.
         ControlError: if it refuses the request, or has no such control.
         ValueError: if its response is no JSON.
     """
@@ -58,12 +59,14 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
     except urllib.error.HTTPError as error:
         with error:
             raise ControlError(_message(error), error.code) from None
+    except http.client.HTTPException as error:  # a truncated response, or none of HTTP
+        raise ConnectionError(f"{type(error).__name__}: {error}") from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:
     try:
         return str(json.load(error)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
         return f"HTTP {error.code}"
 
 

@@ -52,7 +52,8 @@ class Estimate:
         most_bytes: the same if they are not; None if there is no range.
         seconds: approximately, limited by the quota, planning included; None if there is none.
         least_requests: if all units do that can share a request.
-        most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked.
+        most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked, and
+            each table is empty, whose size is requested as well.
         planning: what it costs to plan; None if the recipe sends no requests to Earth Engine.
         compute: compute of planning and results; None if that is unknown.
         compute_source: where ``compute`` comes from, in words.
@@ -152,7 +153,7 @@ def describe_requests(foreseen: Estimate) -> str:
     if least == most:
         return f"{most:,}"
     reasons = ["units that are near each other may share one"] if least < foreseen.requests else []
-    reasons += ["a chip that may be masked takes two"] if most > foreseen.requests else []
+    reasons += ["a chip that may be masked, or an empty table, takes two"] if most > foreseen.requests else []
     return f"{least:,} to {most:,}: {'; '.join(reasons)}"
 
 

@@ -40,7 +40,7 @@ class UnitCost:
     Attributes:
         least: requests if all chips of the unit share one.
         requests: without repeats; one for each chip, two by URL.
-        most: requests if all chips are computed after their stored image was read.
+        most: requests if all chips are computed after their stored image was read, and all tables are empty.
         seconds: seconds that the requests take one after the other.
         bytes: number of bytes of the files; None if that is unknown.
         least_bytes: the same for pixels that are compressed well.
@@ -79,8 +79,10 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -
     if isinstance(result, Mapping):
         return _sum(cost_of(layer, config, class_bands) for layer in result.values())
     if isinstance(result, Table):
+        if result.has_rows:
+            return UnitCost(bytes=None)
         (low, _), (high, _) = _ASSUMED["table"]
-        return UnitCost(1, 1, 1, sum(_SECONDS["table"]), None, low, high)
+        return UnitCost(1, 1, 2, sum(_SECONDS["table"]), None, low, high)
     if result is None or isinstance(result, NoData):
         return UnitCost(bytes=None if result is None else 0.0)
     size = float(getattr(result, "nbytes", len(result)))

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from eechips.engine.archive_provenance import ServedArchives
 from eechips.engine.config import RunConfig
-from eechips.errors import UsageError
+from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files
+from tests.support.raw_server import message, raw_server
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,12 @@ def test_source_files_have_one_version_if_all_have_an_etag(tmp_path: Path) -> No
     assert hash_versions(files) != hash_versions([*files[:1], SourceFile("S2/a", "a", files[1].href, ("B3",), '"2"')])
     assert hash_versions([*files, SourceFile("S2/a", "a", "https://h/B2.tif", ("B2",), "")]) is None
     assert hash_versions([]) is None
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int) -> None:
+    """As of a proxy before a local Earth Engine."""
+    with raw_server() as server:
+        server.answers["/_archives"] = lambda number, headers: message(status, b'{"arch', Content_Length=40)
+        with pytest.raises(ConfigurationError, match=r"cannot be read|cannot reach"):
+            ServedArchives.ask(server.url)
