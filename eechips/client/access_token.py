@@ -313,6 +313,12 @@ def _request(session: requests.Session) -> Any:
             if is_transient_status(response.status) or (response.status >= 400 and _PASSING.search(body)):
                 text = " ".join(redact(body).split())[:200]
                 raise UnreachableError(f"could not refresh the credentials: HTTP {response.status} {text}")
+            # Token endpoints have their errors as JSON (RFC 6749, 5.2); a machine's metadata server, asked by GET, not.
+            if response.status >= 400 and options.get("method") == "POST" and not body.lstrip().startswith("{"):
+                raise UnreachableError(
+                    f"could not refresh the credentials: HTTP {response.status} that is not of the token endpoint;"
+                    " a proxy or a login page may be in between"
+                )
             return response
 
     return Request(session=session)

@@ -199,7 +199,8 @@ def test_a_token_endpoint_that_hangs_holds_up_no_request_with_a_valid_token(serv
 
 
 @pytest.mark.parametrize(
-    "fault", ["reset", "503 x", "429 x", "400 temporarily_unavailable", "html", "empty", "truncated"]
+    "fault",
+    ["reset", "503 x", "429 x", "400 temporarily_unavailable", "html", "403 html", "407 html", "empty", "truncated"],
 )
 def test_transient_errors_of_the_token_endpoint_are_retried(server: TokenServer, fault: str) -> None:
     asking = Clocked(server, server.user())

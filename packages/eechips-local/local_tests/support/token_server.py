@@ -297,8 +297,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server_of_tokens.released.wait()
         if fault in ("reset", "hold"):
             self.close_connection = True
-        elif fault == "html":
-            self._answer(200, b"<html>Please log in to the network</html>", "text/html")
+        elif "html" in (status, error):
+            code = 200 if status == "html" else int(status)
+            self._answer(code, b"<html>Please log in to the network</html>", "text/html")
         elif fault == "truncated":
             self.send_response(200)
             self.send_header("Content-Length", "500")
