@@ -134,7 +134,12 @@ def picture(constant: int, width: int, height: int) -> Any:
 
 
 def encode(
-    file_format: str, constant: int, width: int, height: int, grid: dict[str, Any] | None, mask_band: str
+    file_format: str,
+    constant: int,
+    width: int,
+    height: int,
+    grid: dict[str, Any] | None,
+    mask_band: str = "eechips_mask",
 ) -> bytes:
     """A constant's picture as a file, the mask (all valid but the first row of every seventh constant) included."""
     pixels = picture(constant, width, height)
@@ -289,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
             width, height = int(numbers[0]), int(numbers[1])
         mask_band = re.search(r"eechips_mask\w*", text)
         content = encode(
-            asked["fileFormat"], constant_of(asked), width, height, grid, mask_band[0] if mask_band else ""
+            asked["fileFormat"], constant_of(asked), width, height, grid, mask_band[0] if mask_band else "mask"
         )
         return 200, {"Content-Type": "application/octet-stream"}, content
 
