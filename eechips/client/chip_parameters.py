@@ -80,13 +80,13 @@ def grid_rectangle(grid: Grid) -> ee.Geometry:
     return rectangle
 
 
-def rendered(chip: Chip) -> ee.Image:
+def rendered(chip: Chip, mask_band: str = MASK_BAND) -> ee.Image:
     """Return the requested image: bands selected; visualized for pictures, with its mask as a band for data."""
     image = chip.image.image() if isinstance(chip.image, Template) else chip.image
     if chip.bands is not None and not has_bands(image, chip.bands):
         image = image.select(list(chip.bands))
     if not chip.is_picture:
-        return with_mask_band(image, chip.format, chip.dtype, chip.bands)
+        return with_mask_band(image, chip.format, chip.dtype, chip.bands, mask_band)
     return image.visualize(**chip.visualization) if chip.visualization else image
 
 
@@ -102,7 +102,9 @@ def has_bands(image: ee.Image, bands: Sequence[str]) -> bool:
     return hasattr(inner, "rename") and operation in (inner.select(list(bands)), inner.rename(list(bands)))
 
 
-def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: Sequence[str] | None) -> ee.Image:
+def with_mask_band(
+    image: ee.Image, chip_format: str, dtype: str | None, bands: Sequence[str] | None, mask_band: str = MASK_BAND
+) -> ee.Image:
     """Add the mask as the last band: 1 where all bands are valid, 0 where one is masked.
 
     A GeoTIFF has one type for all bands, so the mask takes that of the data: the one that the recipe names,
@@ -113,16 +115,17 @@ def with_mask_band(image: ee.Image, chip_format: str, dtype: str | None, bands: 
         chip_format: chip format of the chip.
         dtype: numpy name of the pixels' type; None if it is unknown.
         bands: their names; None if they are unknown.
+        mask_band: name of the mask.
     """
     import ee
 
     masks = image.mask()
     if bands is None or len(bands) > 1:
         masks = masks.reduce(ee.Reducer.min())
-    mask = masks.ceil().rename(MASK_BAND)  # masks are fractions from 0 to 1
+    mask = masks.ceil().rename(mask_band)  # masks are fractions from 0 to 1
     if CHIP_FORMATS.get(chip_format).request_format == "npy":
         return image.addBands(mask.toUint8())
     if dtype is not None:
         return image.addBands(getattr(mask, _CASTS[dtype])())
     first = image.bandTypes().values().get(0)
-    return image.addBands(mask.cast(ee.Dictionary({MASK_BAND: first})))
+    return image.addBands(mask.cast(ee.Dictionary({mask_band: first})))

@@ -38,7 +38,7 @@ from eechips.client.chip_parts import (
 from eechips.client.connection import Connection
 from eechips.client.error_classification import raising_too_large
 from eechips.client.http_messages import HttpRequest
-from eechips.client.marked_pixels import MarkedPixels
+from eechips.client.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
 from eechips.client.marked_requests import exchanged_error
 from eechips.client.shared_requests import ChipStack
 from eechips.client.table_rows import RowFetcher
@@ -295,7 +295,7 @@ class Fetcher:
                 return stored
             with self._recipe_code():
                 request = self.requests.fill(chip) or self._transport.capture(lambda: self._send(chip))
-            marked = MarkedPixels.of(request, chip)
+            marked = MarkedPixels.of(request)
             if self._method == "url":
                 return self._download(marked, functools.partial(accept, chip))
 
@@ -347,7 +347,7 @@ class Fetcher:
         """Send the first or only request for a chip through the client."""
         import ee
 
-        image = chip.rendered() if isinstance(chip, ChipStack) else rendered(chip)
+        image = chip.rendered() if isinstance(chip, ChipStack) else rendered(chip, MASK_BAND_TO_MARK)
         if self._method == "url":
             if chip.is_picture:
                 image.getThumbId({**placement(chip), "format": request_format(chip)})

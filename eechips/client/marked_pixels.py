@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from eechips.client.http_messages import HttpRequest
 from eechips.client.marked_requests import digest_of
-from eechips.client.shared_requests import ChipStack
 from eechips.formats import MASK_BAND
-from eechips.recipe import Chip
 
-_NAME = f'{MASK_BAND}"'
+MASK_BAND_TO_MARK = f"{MASK_BAND}:to_mark"
+"""Name of the mask band until it is marked: a text that no user has, as every occurrence of it is replaced."""
+
 _ARRAY = b"\x93NUMPY"
 _DESCRIPTION = b'role="description"'
 """Of the text in which GDAL stores the descriptions of bands (https://gdal.org/en/stable/drivers/raster/gtiff.html)."""
@@ -35,14 +35,13 @@ class MarkedPixels:
     mark: str = ""
 
     @classmethod
-    def of(cls, request: HttpRequest, chip: Chip) -> MarkedPixels:
-        """Mark the request for a chip, or for several, unless the data themselves have a band of such a name."""
+    def of(cls, request: HttpRequest) -> MarkedPixels:
+        """Mark a request for a chip, or for several."""
         text = request.text
-        chips = chip.chips if isinstance(chip, ChipStack) else (chip,)
-        if _NAME not in text or any(band.endswith(MASK_BAND) for part in chips for band in part.bands or ()):
+        if MASK_BAND_TO_MARK not in text:
             return cls(request)
         mark = f"{MASK_BAND}_{digest_of(text)}"
-        return cls(replace(request, body=text.replace(_NAME, f'{mark}"')), mark)
+        return cls(replace(request, body=text.replace(MASK_BAND_TO_MARK, mark)), mark)
 
     def is_of_other(self, body: bytes) -> bool:
         """Return whether a response is that to another request, as far as it names its bands."""

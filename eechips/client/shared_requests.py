@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parameters import has_bands, with_mask_band
-from eechips.formats import CHIP_FORMATS, MASK_BAND
+from eechips.client.marked_pixels import MASK_BAND_TO_MARK
+from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import stacked_name
 from eechips.geo.grid import Grid, Part, Window
 from eechips.geo.grid_groups import GroupLimits, group_grids
@@ -48,7 +49,9 @@ def stack_chips(chips: Sequence[Chip]) -> ChipStack:
         )
         values.append(list(chip.image.values.values()))
     names = [
-        stacked_name(number, name) for number, chip in enumerate(chips) for name in (*(chip.bands or ()), MASK_BAND)
+        stacked_name(number, name)
+        for number, chip in enumerate(chips)
+        for name in (*(chip.bands or ()), MASK_BAND_TO_MARK)
     ]
     first = chips[0]
     return ChipStack(
@@ -72,7 +75,7 @@ def _stacked(parts: Sequence[tuple[Any, ...]], values: Sequence[Sequence[Any]]) 
         image = build(*fixed, **dict(zip(names, part_values, strict=True)))
         image = image if has_bands(image, bands) else image.select(list(bands))
         masked = with_mask_band(image, file_format, dtype, bands)
-        images.append(masked.rename([stacked_name(number, name) for name in (*bands, MASK_BAND)]))
+        images.append(masked.rename([stacked_name(number, name) for name in (*bands, MASK_BAND_TO_MARK)]))
     stack: ee.Image = ee.Image.cat(images)
     return stack
 
