@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ OPTION = "--export-assets"
 TIMES = {"startTime": "system:time_start", "endTime": "system:time_end"}
 """Properties that have times, by the fields of assets."""
 _OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
+_KEY = re.compile(r"(?:system:)?[A-Za-z0-9_]+")
+"""Names of properties: https://github.com/tracek/gee_asset_manager/issues/59 has the message, which ``v1alpha`` gave
+for ``system:time_start`` too. Google's reference of ``ImageManifest`` calls the times deprecated, and the same project
+(``metadata_loader.py``) allows further names of ``system:``; all are taken.
+"""
 
 
 class FailedPreconditionError(EarthEngineError):
@@ -90,12 +96,18 @@ def properties_of(asset: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties of an asset in a request, with its times, title and description.
 
     Raises:
-        InvalidError: if one is Earth Engine's own.
+        InvalidError: if one is Earth Engine's own, or has a name that it refuses.
     """
     properties = dict(asset.get("properties") or {})
     properties.update({name: asset[name] for name in ("title", "description") if asset.get(name) is not None})
     own = sorted(set(properties) & set(_OWN))
     if own:
         raise InvalidError(f"The property {own[0]} is Earth Engine's own: leave it out.")
-    properties.update({key: _moment(asset[name]) for name, key in TIMES.items() if asset.get(name) is not None})
+    wrong = next((name for name, value in properties.items() if value is not None and not _KEY.fullmatch(name)), None)
+    if wrong is not None:
+        what = f'Property key "{wrong[:300]}" is invalid.'
+        raise InvalidError(f"{what} Property keys must contain only letters, digits, and underscores.")
+    texts = {key: properties[key] for key in TIMES.values() if isinstance(properties.get(key), str)}
+    times = {key: asset[name] for name, key in TIMES.items() if asset.get(name) is not None}
+    properties.update({key: _moment(time) for key, time in (texts | times).items()})
     return {name: value for name, value in properties.items() if value is not None}

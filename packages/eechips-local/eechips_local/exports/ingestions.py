@@ -5,7 +5,6 @@ See https://developers.google.com/earth-engine/reference/rest/v1/projects.image/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -24,8 +23,6 @@ from eechips_local.exports.destinations import AssetDestination
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stores import WritableFolder
-
-_KEY = re.compile(r"[A-Za-z0-9_]+")
 
 
 def import_image(
@@ -87,11 +84,6 @@ def _begin(
     check_free(asset, context)
     with changing():
         changes_of(folder).check_new(asset.id, kind)
-    wrong = next((key for key in document.get("properties") or () if not _KEY.fullmatch(key)), None)
-    if wrong is not None:  # https://github.com/tracek/gee_asset_manager/issues/59
-        raise InvalidError(
-            f'Property key "{wrong}" is invalid. Property keys must contain only letters, digits, and underscores.'
-        )
     facts = properties_of(document)
     if facts.get("system:time_end", 0) < facts.get("system:time_start", 0) and "system:time_end" in facts:
         raise InvalidError("The end time of the manifest is before its start time.")

@@ -102,8 +102,9 @@ def test_properties_are_set_replaced_and_removed(ee: Any, home: str) -> None:
     asset = f"{home}/image"
     ee.data.copyAsset(f"{STACK}/image_1", asset)
     assert ee.data.getAsset(asset)["properties"] == {"cloud": 10.5, "kind": "k1"}
-    ee.data.setAssetProperties(asset, {"kind": None, "n": 3, "with.dot": "x"})
-    assert ee.data.getAsset(asset)["properties"] == {"cloud": 10.5, "n": 3, "with.dot": "x"}
+    ee.data.setAssetProperties(asset, {"kind": None, "n": 3, "system:provider_url": "x"})
+    assert ee.data.getAsset(asset)["properties"] == {"cloud": 10.5, "n": 3}
+    assert ee.Image(asset).get("system:provider_url").getInfo() == "x"
     assert ee.Image(asset).get("n").getInfo() == 3
     assert ee.Image(asset).propertyNames().contains("kind").getInfo() is False
     ee.data.updateAsset(asset, {"properties": {"a": [1, 2]}}, ["properties"])

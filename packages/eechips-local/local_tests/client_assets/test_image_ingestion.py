@@ -168,6 +168,30 @@ def test_assets_are_replaced_only_if_asked(ee: Any, write: Write, home: str) -> 
     np.testing.assert_array_equal(read(ee, ee.Image(f"{home}/image"), (9, 9))["b1"], newer[0])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [1588723200000, "2020-05-06T00:00:00Z"])
+def test_properties_of_manifests_may_have_times(ee: Any, write: Write, home: str, start: object) -> None:
+    """As those of github.com/samapriya/geeup, ``manifest_lib.py`` and issue 4."""
+    properties = {"system:time_start": start, "system:provider_url": "x", "n_1": 1}
+    tilesets = [{"sources": [{"uris": [write("times.tif", values((1, 9, 9)))]}]}]
+    manifest = {"name": f"{home}/image", "tilesets": tilesets, "properties": properties}
+    assert ingested(ee, manifest) == ""
+    found = ee.data.getAsset(f"{home}/image")
+    assert (found["startTime"], found["properties"]["n_1"]) == ("2020-05-06T00:00:00.000Z", 1)
+    late = {**manifest, "name": f"{home}/late", "endTime": "2020-05-05T00:00:00Z"}
+    assert ingested(ee, late) == "The end time of the manifest is before its start time."
+
+
+def test_names_of_properties(ee: Any, home: str) -> None:
+    folder = f"{home}/folder"
+    with pytest.raises(ee.EEException, match='Property key "a:b" is invalid'):
+        ee.data.createAsset({"type": "FOLDER", "properties": {"a:b": 1}}, folder)
+    ee.data.createAsset({"type": "FOLDER", "properties": {"a_1": 1, "system:title": "t"}}, folder)
+    with pytest.raises(ee.EEException, match='Property key "a b" is invalid'):
+        ee.data.updateAsset(folder, {"properties": {"a b": 1}}, ["properties"])
+    assert ee.data.getAsset(folder)["properties"] == {"a_1": 1}
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, write: Write, home: str) -> None:
