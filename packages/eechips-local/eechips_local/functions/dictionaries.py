@@ -10,7 +10,6 @@ import numpy as np
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.type_conversion import promote, type_name
 from eechips_local.functions.array_shape import concatenated
-from eechips_local.functions.image_bands import checked_names
 from eechips_local.functions.lists import bounded
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import constant_image
@@ -221,4 +220,4 @@ def to_image(dictionary: Dictionary, names: list[str] | None) -> Image:
     for name, number in zip(chosen, numbers, strict=True):
         if not isinstance(number, (bool, int, float, Array)):
             raise TypeMismatchError(f"The value of '{name}' is not a number. Actual type: {type_name(number)}.")
-    return constant_image(numbers, checked_names(chosen))
+    return constant_image(numbers, chosen)

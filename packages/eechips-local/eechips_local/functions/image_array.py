@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from eechips_local.evaluation.model import PixelType
-from eechips_local.functions.image_bands import checked_names
 from eechips_local.functions.image_math import matched, spread
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
@@ -153,7 +152,7 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
         raise InvalidError(
             f"Labels are needed for each of the {band.type.dimensions} axes; found labels for {len(lengths)}."
         )
-    names = checked_names([separator.join(labels) for labels in product(*coordinateLabels)])
+    names = [separator.join(labels) for labels in product(*coordinateLabels)]
 
     def scatter(pixels: Sequence[Pixels]) -> list[Pixels]:
         values, mask = pixels[0].values, pixels[0].mask

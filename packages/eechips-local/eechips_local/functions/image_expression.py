@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eechips_local.evaluation.type_conversion import promote
-from eechips_local.functions.image_bands import checked_names, choose
+from eechips_local.functions.image_bands import choose
 from eechips_local.functions.image_math import (
     BINARY_NAMES,
     CAST_TYPES,
@@ -72,8 +72,7 @@ class ImageAlgorithm:
             raise InvalidError(
                 f"Only a single band can be named '{self.formula.target}'; the result has {len(result.bands)}."
             )
-        (name,) = checked_names([self.formula.target])
-        return result.with_bands([replace(result.bands[0], name=name)])
+        return result.with_bands([replace(result.bands[0], name=self.formula.target)])
 
 
 @dataclass(frozen=True, slots=True)

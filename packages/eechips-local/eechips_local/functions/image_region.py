@@ -74,13 +74,19 @@ def region_of(image: Image, geometry: Geometry | None) -> Geometry:
     return region
 
 
-def check_tile_scale(scale: float) -> None:
-    """Refuse what the service refuses; scripts of users quote its message, and an older one of "1 to 16".
+def check_tile_scale(scale: float, name: str | None = None) -> None:
+    """Refuse what the service refuses of ``Image.reduceRegion``.
 
-    They quote it of regions; other aggregations, which have the same argument, are taken to have the same limits.
+    Scripts of users quote its message, and an older one of "1 to 16". Other aggregations, which have the same argument,
+    are taken to have the same limits.
+
+    Args:
+        scale: the argument.
+        name: what the message calls the function, if not by its name.
     """
     if not _TILE_SCALES[0] <= scale <= _TILE_SCALES[1]:
-        raise complete_error(InvalidError("ReduceRegion.AggregationContainer: Valid tileScales are 0.1 to 16."))
+        message = "Valid tileScales are 0.1 to 16."
+        raise InvalidError(message) if name is None else complete_error(InvalidError(f"{name}: {message}"))
 
 
 @function("Image.reduceRegion")
@@ -97,7 +103,7 @@ def reduce_over_region(
     tileScale: float,
 ) -> Mapping[str, Value]:
     """Return a reducer over all pixels of a region; nothing of an image without bands, as scripts rely on."""
-    check_tile_scale(tileScale)
+    check_tile_scale(tileScale, "ReduceRegion.AggregationContainer")
     if not image.bands:
         return {}
     region = region_of(image, geometry)
