@@ -207,7 +207,7 @@ GOLDEN: dict[str, str] = {
     "embedding": "5d19dc282fe87cf7",
     "hls red": "5b57ed3b63d671ce",
     "hls fmask": "1199b0582efb89af",
-    "rain": "2b2ceac0e137a958",
+    "rain": "2b2538d989c765fe",
     "lights": "e34c2a0856513954",
     "modis cover": "44e09a0845ee61de",
     "surface": "fb8b595a10a7bfbf",

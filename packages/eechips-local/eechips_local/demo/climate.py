@@ -10,13 +10,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from eechips_local.demo import mercator, natural_cover, noise, terrain
+from eechips_local.demo import land_character, mercator, natural_cover, noise, terrain
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.place_cache import kept_for_places
 from eechips_local.demo.terrain import Terrain
-
-LAPSE = 0.0062
-"""Kelvin lost per metre of height."""
 
 
 def season(day: float, peak: float = 203.0) -> float:
@@ -51,8 +48,7 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
     away = np.abs(north)
     wave = np.clip(north * (1.0 / 12.0), -1.0, 1.0) * season(day)
     swing = 0.31 * away * np.clip(0.45 + land.character("coast") * (1.0 / 400_000.0), 0.45, 1.15)
-    result: Floats = 300.5 - 0.0082 * away * away + swing * wave - LAPSE * np.maximum(land.height, 0.0)
-    return result
+    return land_character.mean_kelvin(north, land.height) + swing * wave
 
 
 def frozen(air: Floats) -> Floats:

@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import atlas, drawing_cache, mercator, noise
+from eechips_local.demo import atlas, drawing_cache, mercator, noise, rain_limits
 from eechips_local.demo.mercator import SIZE, Floats, Rect
 
 # Octaves that bend the plane: (k, amplitude in units). Their slopes add up to less than one, so bending can be undone.
@@ -30,6 +30,9 @@ _COAST_UNITS = 16
 """Units in a step of the distance to the coast."""
 _COAST_SHIFT = 1_500.0
 """Units by which land is wider than its outline on the lattice, which cuts the capes that towns stand on."""
+
+LAPSE = 0.0062
+"""Kelvin lost per metre of height."""
 
 CHARACTERS = (
     "coast",  # units inland of the coast, negative at sea
@@ -279,8 +282,27 @@ def _tile(step: int, column: int, row: int) -> Floats:
         total += w
         result += table.characters[site][:, None, None] * w
     result /= total
+    _limit_by_rain(result, x[0], y[:, 0])
     result[0] = np.clip(coast(x, y), -_COAST_LIMIT, _COAST_LIMIT)
     result.setflags(write=False)
+    return result
+
+
+def _limit_by_rain(values: Floats, x: Floats, y: Floats) -> None:
+    """Limit what grows by the rain of columns ``x`` and rows ``y``, in place; see ``rain_limits``."""
+    longitude, latitude = np.meshgrid(mercator.longitude_of(x), mercator.latitude_of(y))
+    base, forest, shrub, crop, green = (CHARACTERS.index(name) for name in ("base", "forest", "shrub", "crop", "green"))
+    celsius = mean_kelvin(latitude, values[base]) - 273.15
+    rain = rain_limits.useful_rain(longitude.ravel(), latitude.ravel(), celsius.ravel()).reshape(celsius.shape)
+    values[green] = np.minimum(values[green], rain_limits.green_limit(rain))
+    for woody in (forest, shrub):
+        values[woody] = np.minimum(values[woody], rain_limits.woody_limit(rain))
+    values[crop] *= rain_limits.tilled_share(rain)
+
+
+def mean_kelvin(latitude: Floats, height: Floats) -> Floats:
+    """Return the mean temperature of the air in a year, by degrees of latitude and metres of height."""
+    result: Floats = 300.5 - 0.0082 * latitude * latitude - LAPSE * np.maximum(height, 0.0)
     return result
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eechips_local.demo import climate, mercator
+from eechips_local.demo import mercator
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.place_cache import kept_for_places
 
@@ -127,6 +127,7 @@ _GAUGES = """
 149.2 -35.3 59 56 51 46 44 40 41 46 52 62 64 53; 153.1 -30.3 185 230 235 180 160 120 75 80 60 95 145 150
 150.5 -34.9 95 130 115 90 85 85 55 65 60 85 85 80; 140.9 38.3 42 34 64 92 94 142 178 158 193 150 59 45
 137.7 34.7 60 75 150 180 190 230 210 135 240 190 110 60; 36.9 -0.3 35 40 95 220 160 35 45 50 40 120 180 80
+-3 16.8 0 0 0 1 4 16 54 74 29 4 0 0; 59.6 42.5 11 9 16 15 12 4 3 2 3 7 8 11; 70.9 26.9 3 5 4 5 9 14 72 62 25 3 2 2
 -150 7 120 100 120 180 200 220 230 230 220 220 200 160; -90 -20 5 5 5 5 5 5 5 5 5 5 5 5
 -30 5 80 60 80 130 180 200 200 200 180 170 150 120; -35 48 110 100 95 80 75 70 70 80 95 110 110 110
 -10 -20 10 10 10 10 10 15 15 15 15 10 10 10; 0 -55 80 80 85 85 80 80 80 75 75 75 75 75
@@ -149,18 +150,23 @@ def normals(at: Rect) -> Floats:
 
     Gauges weigh by the inverse fourth power of their distance; roots are more alike than amounts.
     """
-    east, north = np.radians(_TABLE[:, 0]), np.radians(_TABLE[:, 1])
-    gauges = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
-    roots = np.sqrt(_TABLE[:, 2:]).T
-    x, y = np.radians(mercator.longitude_of(at.x)), np.radians(climate.latitude(at))
-    result = np.empty((12, at.height, at.width))
-    for row in range(at.height):
-        places = np.stack(
-            [np.cos(y[row]) * np.cos(x), np.cos(y[row]) * np.sin(x), np.broadcast_to(np.sin(y[row]), x.shape)]
-        )
-        square = np.maximum(0.0, 2.0 - 2.0 * np.einsum("ks,kx->sx", gauges, places)) + _NEAR * _NEAR
-        weights = 1.0 / (square * square)
-        mean = np.einsum("ms,sx->mx", roots, weights) / weights.sum(axis=0)
-        # To thousandths: the last bits of sines differ between machines.
-        result[:, row] = np.rint(mean * mean * 1000.0) * 0.001
+    x, y = mercator.longitude_of(at.x), mercator.latitude_of(at.y)
+    return np.stack([at_places(x, np.broadcast_to(north, x.shape)) for north in y], axis=1)
+
+
+def at_places(longitude: Floats, latitude: Floats) -> Floats:
+    """Return millimetres of the months of a year at places in degrees, shape (12, places)."""
+    gauges = _directions(_TABLE[:, 0], _TABLE[:, 1])
+    places = _directions(longitude, latitude)
+    square = np.maximum(0.0, 2.0 - 2.0 * np.einsum("ks,kx->sx", gauges, places)) + _NEAR * _NEAR
+    weights = 1.0 / (square * square)
+    mean = np.einsum("ms,sx->mx", np.sqrt(_TABLE[:, 2:]).T, weights) / weights.sum(axis=0)
+    # To thousandths: the last bits of sines differ between machines.
+    result: Floats = np.rint(mean * mean * 1000.0) * 0.001
     return result
+
+
+def _directions(longitude: Floats, latitude: Floats) -> Floats:
+    """Return vectors of length 1 from the middle of the globe, shape (3, places)."""
+    east, north = np.radians(longitude), np.radians(latitude)
+    return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import climate, crops, modis, natural_cover, spectra
+from eechips_local.demo import climate, growing_season, modis, natural_cover, spectra
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.painted_source import SINUSOIDAL, nothing
 from eechips_local.demo.series import GlobalSeries, underscored
@@ -60,7 +60,7 @@ class Indices:
         snow = natural_cover.snow_share(land, climate.snow_lines(north, middle))
         # Wet and dry spells, and patches of richer ground.
         spell = climate.weather(rect, self.start, (21, 19, 16))
-        ndvi = _ndvi(land, climate.growth(north, middle), crops.mean_green(north, middle)) * (
+        ndvi = _ndvi(land, growing_season.of_wild_plants(rect, middle), growing_season.of_fields(rect, middle)) * (
             1.0 + 0.10 * spell + 0.30 * land.patches[0]
         )
         ndvi = np.clip(ndvi, -0.2, 0.92)
