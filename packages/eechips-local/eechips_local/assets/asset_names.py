@@ -19,7 +19,7 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST_FILE_NAME = 255
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_BAND = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+_BAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 def check_id(asset_id: str) -> str:
@@ -56,7 +56,10 @@ def check_new_id(asset_id: str) -> str:
 
 
 def check_band_ids(names: Iterable[str]) -> None:
-    """Check the names of bands that an asset is to have: https://github.com/eMapR/LT-GEE/issues/25 quotes the message.
+    """Check the names of bands that an asset is to have.
+
+    https://github.com/eMapR/LT-GEE/issues/25 quotes the message, of 1999. A digit may begin a name here nevertheless:
+    that is the only report, and scripts export what ``toBands`` names, as 0_B4.
 
     Raises:
         InvalidAssetIdError: for the first that Earth Engine stores in no asset.

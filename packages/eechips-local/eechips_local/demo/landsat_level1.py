@@ -175,13 +175,13 @@ class LandsatLevel1(Landsat):
     @property
     def id(self) -> str:
         """The full Earth Engine id."""
-        return f"LANDSAT/{self.prefix}/C02/{tier(self.real_time)[0]}{'' if self.is_raw else '_TOA'}"
+        return f"LANDSAT/{self.prefix}/C02/{tier_id(self.real_time)}{'' if self.is_raw else '_TOA'}"
 
     @property
     def title(self) -> str:
         """The title of the collection."""
         kind = "Raw Scenes" if self.is_raw else "TOA Reflectance"
-        return f"USGS Landsat {self.number} Collection 2 {tier(self.real_time)[1]} {kind}"
+        return f"USGS Landsat {self.number} Collection 2 {tier_title(self.real_time)} {kind}"
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
@@ -222,12 +222,14 @@ def _calibration() -> dict[str, float]:
     return calibration
 
 
-def tier(real_time: bool) -> tuple[str, str]:
-    """Return a tier as it is in ids and in titles.
+def tier_id(real_time: bool) -> str:
+    """Return a tier as it is in ids: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_RT."""
+    return "T1_RT" if real_time else "T1"
 
-    https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_RT
-    """
-    return ("T1_RT", "Tier 1 and Real-Time data") if real_time else ("T1", "Tier 1")
+
+def tier_title(real_time: bool) -> str:
+    """Return a tier as it is in titles."""
+    return "Tier 1 and Real-Time data" if real_time else "Tier 1"
 
 
 def collections(until: date) -> tuple[LandsatLevel1, ...]:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from eechips_local.demo import cloud_cover, landsat, mercator, synthetic_label, wrs
 from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.landsat import Landsat, LandsatOverpass
-from eechips_local.demo.landsat_level1 import paint_surface, panchromatic, tier
+from eechips_local.demo.landsat_level1 import paint_surface, panchromatic, tier_id, tier_title
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import Swath, WrsScene
@@ -248,7 +248,7 @@ class ThematicLandsat(Landsat):
     def id(self) -> str:
         """The full Earth Engine id."""
         ending = {"surface": "_L2", "top": "_TOA", "raw": ""}[self.level]
-        return f"LANDSAT/{self.prefix}/C02/{tier(self.real_time)[0]}{ending}"
+        return f"LANDSAT/{self.prefix}/C02/{tier_id(self.real_time)}{ending}"
 
     @property
     def title(self) -> str:
@@ -257,7 +257,7 @@ class ThematicLandsat(Landsat):
         if self.level == "surface":
             return f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
         kind = "Raw Scenes" if self.level == "raw" else "TOA Reflectance"
-        return f"USGS Landsat {self.number}{sensor} Collection 2 {tier(self.real_time)[1]} {kind}"
+        return f"USGS Landsat {self.number}{sensor} Collection 2 {tier_title(self.real_time)} {kind}"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -222,8 +222,8 @@ def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, writ
         },
         "is invalid. Each segment must contain only": {"name": f"{home}/../image", "tilesets": good},
         'te,Wellington" is invalid. Each segment': {"name": f"{home}/te,Wellington", "tilesets": good},
-        'Band ID "1999" is invalid. Band IDs must start': {
-            "name": f"{home}/image", "tilesets": good, "bands": [{"id": "1999"}],
+        'Band ID "a.b" is invalid. Band IDs must start': {
+            "name": f"{home}/image", "tilesets": good, "bands": [{"id": "a.b"}],
         },
         'Property key "a:b" is invalid. Property keys must contain only letters, digits, and underscores.': {
             "name": f"{home}/image", "tilesets": good, "properties": {"a:b": 1},

@@ -107,8 +107,15 @@ def test_a_table_becomes_an_asset(ee: Any, asset: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["../../out", "projects/p/assets/../x", ""])
-def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Server, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../out", "is invalid. Each segment must"),
+        ("projects/p/assets/../x", "is invalid. Each segment must"),
+        ("", "it is empty"),
+    ],
+)
+def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Server, name: str, message: str) -> None:
     body = {
         "expression": ee.serializer.encode(ee.Image(f"{STACK}/image_0"), for_cloud_api=True),
         "assetExportOptions": {"earthEngineDestination": {"name": name}},
@@ -117,7 +124,7 @@ def test_assets_cannot_leave_their_folder(ee: Any, folders: Folders, server: Ser
     operation = requests.post(f"{server.url}/v1/projects/local/image:export", json=body).json()
     done = requests.post(f"{server.url}/v1/{operation['name']}:wait", json={"timeout": "60s"}).json()
     assert done["error"]["code"] == 3
-    assert "is invalid. Each segment must" in done["error"]["message"] or not name
+    assert message in done["error"]["message"]
     assert sorted(folders.root.rglob("*.json")) == before
 
 
@@ -134,7 +141,7 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda ee: ee.Image(1).rename("1999"), 'Band ID "1999" is invalid. Band IDs must start with a..z or A..Z'),
+        (lambda ee: ee.Image(1).rename("a.b"), 'Band ID "a.b" is invalid. Band IDs must start with a..z or A..Z'),
         (lambda ee: ee.Image(1).rename("a" * 101), f'Band ID "{"a" * 101}" is invalid.'),
         (lambda ee: [ee.Feature(None, {f"p{n}": n for n in range(1001)})], "The table has 1001 properties"),
         (lambda ee: [ee.Feature(None, {"t": "x" * 100_001})], "A text of the table has more than 100000 characters"),
@@ -152,6 +159,16 @@ def test_assets_have_the_limits_of_the_service(ee: Any, asset: str, make: Callab
         task = ee.batch.Export.image.toAsset(what, "x", asset, region=region, scale=1000)
     task.start()
     assert finished(task)["error_message"].startswith(message)
+
+
+@pytest.mark.slow
+def test_bands_named_by_to_bands_are_exported(ee: Any, asset: str) -> None:
+    image = ee.ImageCollection([ee.Image(1).rename("B4"), ee.Image(2).rename("B4")]).toBands()
+    region = ee.Geometry.Rectangle([7, 46, 7.01, 46.01])
+    task = ee.batch.Export.image.toAsset(image, "x", asset, region=region, scale=1000)
+    task.start()
+    assert finished(task)["state"] == "COMPLETED"
+    assert ee.Image(asset).bandNames().getInfo() == ["0_B4", "1_B4"]
 
 
 @pytest.mark.slow
