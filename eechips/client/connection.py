@@ -27,11 +27,16 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport, use_transport
-from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError, UsageError
 from eechips.web.redaction import redact
-from eechips.web.urls import is_google
+from eechips.web.urls import is_google, is_loopback
 
-_CONNECT_POLICY = RetryPolicy(retries=3, delay=0.5, max_delay=4.0, total=20.0)
+_CONNECT_POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=4.0, total=45.0)
+"""Waits of ten seconds in all; of half a minute while no token can be had, as :mod:`eechips.client.access_token` backs
+off by itself."""
+_LOCAL_POLICY = replace(_CONNECT_POLICY, delay=0.05, max_delay=0.2)
+"""For services of this machine, which are started or are not: waits of less than a second in all."""
+_CHECK_NETWORK = "check the network and the proxy (HTTPS_PROXY), then repeat the command"
 _CHARGED_PROJECT = re.compile(r"(?:API has not been used in|required permission to use) project ([0-9]+)\b")
 _NO_QUOTA_PROJECT = "authenticating by using local Application Default Credentials"
 _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, which it fetches without a bound
@@ -106,7 +111,8 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
     from googleapiclient.errors import Error as GoogleError
 
     check_client()
-    transport = target.transport(quota, _CONNECT_POLICY, timeouts)
+    first_policy = _LOCAL_POLICY if is_loopback(target.endpoint) else _CONNECT_POLICY
+    transport = target.transport(quota, first_policy, timeouts)
     with contextlib.ExitStack() as stack:
         with _CONNECTING:
             stack.enter_context(_own_client(target))
@@ -299,6 +305,8 @@ def _refusal(target: ServiceTarget, error: Exception) -> EechipsError:
     classified = classify_exception(error)
     if isinstance(classified, ConfigurationError):
         return classified
+    if isinstance(classified, UnreachableError) and classified.retry_after is not None:  # not the service itself
+        return ConfigurationError(f"got no access token in several tries: {classified}. To resume: {_CHECK_NETWORK}")
     if isinstance(classified, TransientError) and classified.status is None:
         return ConfigurationError(f"cannot reach {target.endpoint}: {classified}")
     if classified is not None:

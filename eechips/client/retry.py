@@ -199,8 +199,11 @@ class _RetryWaits:
         return asked
 
     def _wait_for_service(self, error: UnreachableError) -> None:
-        if not self._policy.offline:
-            raise error  # an attempt like any other
+        if not self._policy.offline:  # an attempt like any other
+            if self._clock() >= self._end:
+                raise _RetriesExhaustedError(error) from error
+            self._asked = error.retry_after or 0.0
+            raise error
         began = self._clock()
         if error.retry_after is not None:  # not the service itself, whose answers to others would say nothing of it
             if self._away >= self._policy.offline:
