@@ -2,9 +2,10 @@
 
 Arrays have no place, and GeoTIFFs of one place at several times have the same one: a proxy or cache that exchanges
 their responses would give a chip the pixels of another one. Requests for data have a mask band of eechips, which no
-file keeps: its name ends with a digest of the request. An array names its bands as the fields of its type ("structured
-array", https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); a GeoTIFF does so by the descriptions
-of its bands, and is not checked if it has none. Pictures, and stored pixels, which no expression names, have no mark.
+file keeps, and cubes give their last band its name: that name ends with a digest of the request. An array names its
+bands as the fields of its type ("structured array",
+https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); a GeoTIFF does so by the descriptions of its
+bands, and is not checked if it has none. Pictures, and stored pixels, which no expression names, have no mark.
 """
 
 from __future__ import annotations

@@ -20,10 +20,12 @@ import eechips
 from eechips.cubes.box_cache import CUBES_FOLDER
 from eechips.cubes.cube_backend import CubeBackend
 from eechips.cubes.cube_service import close_services
-from eechips.errors import PermanentError, TransientError, UsageError
+from eechips.errors import PermanentError, TransientError, UsageError, ValidationError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
+from tests.support.altering_front import altering_front
+from tests.support.framing_front import Answer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -335,3 +337,23 @@ def test_a_cube_is_pickled_without_credentials(stack: Stack, stack_server: Serve
     text = pickle.dumps(cube)
     close_services()
     np.testing.assert_array_equal(pickle.loads(text).red.values, expected(stack)[:, 0])
+
+
+def test_the_pixels_of_another_request_are_an_error(stack_server: Server) -> None:
+    """As of a cache that takes requests with the same URL for one: boxes of two times have the same shape."""
+    kept: list[Answer] = []
+
+    def send_first(path: str, _: bytes, answer: Answer) -> Answer:
+        if not path.endswith("image:computePixels"):
+            return answer
+        kept.append(answer)
+        return kept[0]
+
+    with altering_front(stack_server.url, send_first) as url:
+        cube = eechips.open_cube(STACK, **GRID, endpoint=url, cache=False, getitem_kwargs={"max_retries": 0})
+        first = cube.red[0].values
+        with pytest.raises(ValidationError, match="the pixels of another request came back: a cache or proxy"):
+            _ = cube.red[1].values
+    assert len(kept) == 2
+    assert kept[0].body != kept[1].body
+    np.testing.assert_array_equal(first, eechips.open_cube(STACK, **GRID, endpoint=stack_server.url).red[0].values)
