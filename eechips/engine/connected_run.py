@@ -71,7 +71,7 @@ class ConnectedRun:
         self._ahead: PlanningSample | None = None
         noted = parts.ledger.meta().get(TRAFFIC) if parts.ledger.has_plan else None
         self._earlier_traffic = ArchiveTraffic.from_json(noted)
-        self.is_paused = self.is_unchanged = False
+        self.is_paused = self.is_unchanged = self._has_new_units = False
 
     def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:
         """Connect, start the executor, plan if necessary, and settle the open units.
@@ -209,9 +209,9 @@ class ConnectedRun:
             Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))
 
     def _begins(self, session: Session, planner_seconds: float) -> bool:
-        """Show what a new run will cost; return whether it begins."""
+        """Show what a new run, or new units of an extended one, will cost; return whether it begins."""
         parts, config = self._parts, self._config
-        has_begun = sum_totals(self._ledger.database).units > 0
+        has_begun = sum_totals(self._ledger.database).units > 0 and not self._has_new_units
         if has_begun or config.estimate is not None or parts.is_part or parts.is_interactive:
             return True
         if not self._traits.needs_service:
@@ -301,7 +301,7 @@ class ConnectedRun:
                 self._recipe, self._config, self._ledger, self._parts.described, is_complete=is_complete
             )
         self._log.write("extended", units=added)
-        self.is_unchanged = is_complete and not added
+        self.is_unchanged, self._has_new_units = is_complete and not added, added > 0
         if not self.is_unchanged:
             self._records.describe(run.session, self._ledger.meta().get(REQUEST_TRIAL))
 

@@ -94,7 +94,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 def estimate_planned(
     recipe: Recipe, config: RunConfig, session: Session, ledger: Ledger, seconds: float
 ) -> Estimate | None:
-    """Estimate the cost of a run of whose units some, or all, are in the ledger. Send no request.
+    """Estimate the cost of the open units of a run, of which some, or all, are in the ledger. Send no request.
 
     Args:
         session: in which it was planned.
@@ -109,7 +109,10 @@ def estimate_planned(
     draw, sent = random.Random(seed_of(recipe)), session.throttle.sent
     some = list(enumerate(draw.sample(planned, min(_DESCRIBED, len(planned)))))
     plan = PlanSummary(
-        sum(ledger.counts().values()), some, Counter(map(size_of, planned)), PlanningCost(sent, sent, seconds)
+        sum(count for state, count in ledger.counts().items() if state.is_open),
+        some,
+        Counter(map(size_of, planned)),
+        PlanningCost(sent, sent, seconds),
     )
     preview = recipe.preview_plan() if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
     if preview is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import rasterio
 
 import eechips
+from eechips.engine.costs import Estimate
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
 from eechips.training.samples import read_samples
@@ -90,6 +92,31 @@ def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server,
         with pytest.raises((UsageError, RunMismatchError), match=message):
             sample(demo_server, tmp_path / "run", **{"points": table, "extend": True, **options})
     assert digests(second.path) == digests(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_requests_of_new_units_are_told_and_confirmed_before_they_are_sent(
+    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"roi": ROI}
+    told: list[Estimate] = []
+
+    def begin(foreseen: Estimate) -> bool:
+        told.append(foreseen)
+        return True
+
+    caplog.set_level(logging.INFO, "eechips")
+    sample(demo_server, tmp_path / "run", **options | {"total": 3, "confirm_start": begin})
+    sample(demo_server, tmp_path / "run", **options | {"total": 5, "confirm_start": begin, "extend": True})
+    sample(demo_server, tmp_path / "run", **options | {"total": 5, "confirm_start": begin, "extend": True})
+    first, added = told
+    assert (first.units, first.requests, added.units, added.requests) == (3, 3, 2, 2)
+    assert first.bytes is not None
+    assert added.bytes == pytest.approx(first.bytes * 2 / 3, abs=2)
+    assert [line.split(",")[0] for line in caplog.messages if line.startswith("Expected: ")] == [
+        "Expected: 3 requests for 3 units",
+        "Expected: 2 requests for 2 units",
+    ]
 
 
 @pytest.mark.slow
