@@ -77,12 +77,12 @@ class ServedArchives:
     Attributes:
         url: address of the server.
         archives: as it describes them.
-        before: what the server has taken from them for others.
+        before: what the server has taken from them for others; None if it does not say.
     """
 
     url: str
     archives: tuple[dict[str, Any], ...]
-    before: ArchiveTraffic = field(default_factory=ArchiveTraffic)
+    before: ArchiveTraffic | None = field(default_factory=ArchiveTraffic)
 
     @classmethod
     def ask(cls, url: str) -> ServedArchives:
@@ -108,14 +108,20 @@ class ServedArchives:
         """Return the archives of a server that others use, too: what it has taken until now is not this run's."""
         return replace(self, before=self.traffic())
 
-    def traffic(self) -> ArchiveTraffic:
-        """Return what the server has taken from the archives since :meth:`shared`; nothing if it does not say."""
+    def traffic(self) -> ArchiveTraffic | None:
+        """Return what the server has taken from the archives since :meth:`shared`.
+
+        None if it does not say, now or then, or says less than then: it has been started anew.
+        """
         try:
             response = send_control(self.url, "_stats")
         except (OSError, ValueError):
-            return ArchiveTraffic()
-        taken = ArchiveTraffic.from_json(response.get("archives") if isinstance(response, dict) else None)
-        return taken - self.before
+            return None
+        counts = response.get("archives") if isinstance(response, dict) else None
+        if self.before is None or not isinstance(counts, dict):
+            return None
+        taken = ArchiveTraffic.from_json(counts) - self.before
+        return None if min(taken.requests, taken.bytes, taken.used) < 0 else taken
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
         """Return the files from which images are read, by the ids of the images.

@@ -196,7 +196,8 @@ class ConnectedRun:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
             note_source_files(self._ledger, session.served, self._config.out, all_bands=is_masked)
-            self._ledger.note(TRAFFIC, dataclasses.asdict(self._earlier_traffic + session.served.traffic()))
+            if (taken := session.served.traffic()) is not None:
+                self._ledger.note(TRAFFIC, dataclasses.asdict(self._earlier_traffic + taken))
         elif session.server is not None:
             self._note_stubs(session.server)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from eechips.client.error_classification import next_renewal
-from eechips.engine.archive_forecast import ArchiveForecast
-from eechips.engine.compute_sample import ComputeRange
+from eechips.engine.compute_sample import ComputeRange, half_width
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
 
@@ -70,6 +70,28 @@ class Estimate:
     compute_source: str = ""
     least_bytes: int | None = None
     most_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveForecast:
+    """What the rest of a run takes from open archives.
+
+    Attributes:
+        mean: expected, if the units share as few blocks of files as those that were tried.
+        most: upper end of its 95% confidence range; None if fewer than two units were tried.
+        shared_bytes: bytes if all pixels of the blocks are used, by this unit or that; approximately.
+    """
+
+    mean: ArchiveTraffic
+    most: ArchiveTraffic | None
+    shared_bytes: int
+
+    def describe(self) -> str:
+        """Return it as a text."""
+        most = self.most if self.most != self.mean else None
+        confidence = "" if most is None else f" (95%: up to {most.describe()})"
+        shared = format_bytes(self.shared_bytes)
+        return f"about {self.mean.describe()}{confidence}. About {shared} if units share all blocks of files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +238,27 @@ def describe_month(now: datetime) -> str:
     renewed = f"renewed on {next_renewal('month', now):%Y-%m-%d %H:%M} UTC"
     tiers = ", ".join(f"{hours:,} ({name})" for name, hours in TIER_HOURS.items())
     return f"the service does not name the project's tier; EECU-hours a month: {tiers}; {renewed}"
+
+
+def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float = 1.0) -> ArchiveForecast | None:
+    """Extrapolate what units take from open archives; None if those that were tried have taken nothing.
+
+    Args:
+        left: units that are left.
+        tried: what each of the tried units has taken.
+        pixels: mean pixels of the remaining units, divided by that of the tried units.
+    """
+    requests, sizes = [traffic.requests for traffic in tried], [traffic.bytes for traffic in tried]
+    if not sum(requests):  # all was kept on this machine, which tells nothing of the others
+        return None
+    factor = max(1.0, pixels)  # a smaller unit may need as many blocks
+    means, mosts = [], []
+    for numbers in (requests, sizes):
+        mean = left * sum(numbers) / len(numbers)
+        means.append(round(factor * mean))
+        mosts.append(round(factor * (mean + half_width(left, numbers))))
+    used = sum(traffic.used for traffic in tried)
+    unused = max(0, sum(sizes) - used)  # of the blocks that are here already
+    shared = min(means[1], max(0, round(pixels * left * used / len(tried)) - unused))
+    most = ArchiveTraffic(*mosts) if len(tried) > 1 else None
+    return ArchiveForecast(ArchiveTraffic(*means), most, shared)

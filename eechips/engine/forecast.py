@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eechips.engine.archive_forecast import forecast_traffic
 from eechips.engine.compute_sample import ComputeSample, half_width
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Forecast, PlanningCost
+from eechips.engine.costs import Forecast, PlanningCost, forecast_traffic
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
@@ -34,15 +33,16 @@ class Meter(RunFeature):
         positions: their positions in the plan.
         request_seconds: total duration of their requests at the service.
         taken: what they have taken from open archives, by their ends; that of units that end together is the first's.
+            A unit is here when it is known.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        traffic: Callable[[], ArchiveTraffic] | None = None,
+        traffic: Callable[[], ArchiveTraffic | None] = lambda: None,
     ) -> None:
         self._clock, self._traffic = clock, traffic
-        self._before = ArchiveTraffic() if traffic is None else traffic()
+        self._before = traffic()
         self.taken: list[ArchiveTraffic] = []
         self._ends: list[float] = []
         self._requests: list[int] = []
@@ -70,8 +70,7 @@ class Meter(RunFeature):
                 self._requests.append(len(outcome.request_logs))
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
         added = self.units - len(self.taken)
-        if self._traffic is not None and added:
-            now = self._traffic()
+        if self._before is not None and added and (now := self._traffic()) is not None:
             self.taken += [now - self._before, *[ArchiveTraffic()] * (added - 1)]
             self._before = now
 

@@ -97,7 +97,7 @@ class OpenUnits:
     def _try_first(self, wanted: int) -> bool:
         """Settle the units of the estimate; return whether to continue with the others."""
         served, config = self._run.session.served, self._config
-        meter = Meter(traffic=None if served is None else served.traffic)
+        meter = Meter() if served is None else Meter(traffic=served.traffic)
         first = min(wanted - self._count(is_open=False), self._left)
         compute, partial = self._run.compute, self._run.partial
         joining = None

@@ -10,6 +10,7 @@ import pytest
 from eechips.engine.archive_provenance import ServedArchives
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, UsageError
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files
 from tests.support.raw_server import message, raw_server
@@ -74,3 +75,25 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
         server.answers["/_archives"] = lambda number, headers: message(status, b'{"arch', Content_Length=40)
         with pytest.raises(ConfigurationError, match=r"cannot be read|cannot reach"):
             ServedArchives.ask(server.url)
+
+
+@pytest.mark.parametrize(
+    ("counts", "taken"),
+    [
+        ((b'{"requests": 500, "bytes": 9000}', b'{"requests": 503, "bytes": 9900}'), ArchiveTraffic(3, 900)),
+        ((b'{"requests": 500, "bytes": 9000}', b'{"requests": 20, "bytes": 100}'), None),  # it was started anew
+        ((b'{"requests": 500, "bytes": 9000}', None), None),
+        ((None, b'{"requests": 503, "bytes": 9900}'), None),  # others may have taken all of it
+        ((b"5", b"5"), None),
+    ],
+)
+def test_traffic_that_a_shared_server_does_not_tell_is_unknown(
+    counts: tuple[bytes | None, ...], taken: ArchiveTraffic | None
+) -> None:
+    def answer(number: int, headers: object) -> bytes:
+        stats = counts[number - 1]
+        return message(503, b"{}") if stats is None else message(200, b'{"archives": ' + stats + b"}")
+
+    with raw_server() as server:
+        server.answers["/_stats"] = answer
+        assert ServedArchives(server.url, ({"name": "a"},)).shared().traffic() == taken

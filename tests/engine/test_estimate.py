@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from eechips.client.usage import RequestLog
-from eechips.engine.archive_forecast import forecast_traffic
 from eechips.engine.compute_sample import ComputeSample, half_width
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import PlanningCost, describe_bytes
+from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Outcome
@@ -64,8 +63,32 @@ def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took()
     assert foreseen is not None
     assert foreseen.mean == ArchiveTraffic(30, 2000)
     assert foreseen.shared_bytes == 10 * 60 - (400 - 120)  # what was taken and not used serves others
+    assert foreseen.most is not None
     assert foreseen.most.bytes == 2000 + round(half_width(10, [100, 300]))
+    assert f"(95%: up to {foreseen.most.describe()})" in foreseen.describe()
     assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
+
+
+def test_the_forecast_of_one_unit_s_traffic_has_no_range() -> None:
+    foreseen = forecast_traffic(10, [ArchiveTraffic(2, 100, 100)])
+    assert foreseen is not None
+    assert foreseen.most is None
+    assert foreseen.describe() == "about 20 requests, 1.0 kB. About 1.0 kB if units share all blocks of files"
+
+
+def test_units_whose_traffic_is_not_known_are_counted_when_it_is() -> None:
+    """As of a server that does not respond once, or not at first."""
+    record = Record(position=0, state=State.DONE, attempts=1, requests=1)
+    ended = [Finished(WorkUnit(0, "0" * 64, "0", "0"), Outcome(0, record))]
+    for counts, taken in (
+        ((ArchiveTraffic(5, 100), None, ArchiveTraffic(9, 700)), [ArchiveTraffic(4, 600), ArchiveTraffic()]),
+        ((None, ArchiveTraffic(5, 100), ArchiveTraffic(9, 700)), []),
+    ):
+        meter = Meter(traffic=iter(counts).__next__)
+        meter.note(ended)
+        meter.note(ended)
+        assert meter.taken == taken
+        assert forecast_traffic(1, meter.taken[2:]) is None
 
 
 def test_the_slots_bound_the_estimate_of_few_units() -> None:
