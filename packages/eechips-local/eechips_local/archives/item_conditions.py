@@ -108,10 +108,15 @@ def decode_query(text: str) -> ItemQuery:
 
 
 def format_interval(start: float | None, end: float | None) -> str | None:
-    """Return times in milliseconds, the end exclusive, as STAC writes an interval; None for any time."""
+    """Return an interval of STAC that has all items from one time in milliseconds until before another; None for any.
+
+    STAC's intervals include both ends. Items have parts of milliseconds, and are of the one that :func:`parse_time`
+    rounds to: one that is up to half of one before the start, or less than that before the end, is within the interval.
+    """
     if start is None and end is None:
         return None
-    return f"{_format_time(start)}/{_format_time(None if end is None else math.ceil(end) - 1)}"
+    first = None if start is None else start - 1.0
+    return f"{_format_time(first)}/{_format_time(None if end is None else math.ceil(end))}"
 
 
 def parse_time(text: Any) -> float | None:

@@ -88,7 +88,7 @@ def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
         assert ids(open_search(server.describe(has_cql2=True), tmp_path), query) == expected
         sent = server.searches.pop()
         assert sent["bbox"] == [11.25, 46.0, 11.5, 46.25]
-        assert sent["datetime"] == "2024-06-01T00:00:00.000Z/2024-06-03T23:59:59.999Z"
+        assert sent["datetime"] == "2024-05-31T23:59:59.999Z/2024-06-04T00:00:00.000Z"
         assert sent["filter-lang"] == "cql2-json"
         assert sent["filter"] == {
             "op": "and",
@@ -171,6 +171,21 @@ def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(mo
         assert (
             len(ids(open_search(server.describe(page_items=10), None), ItemQuery())) == 50
         )  # of no time: as they come
+
+
+def test_items_between_two_milliseconds_are_found_by_halves_and_whole_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the items of Sentinel-2 have them, such as 2024-06-01T10:36:31.999656Z."""
+    monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)
+    items = [*days(59), *(make_item(100 + number) for number in range(4))]
+    for item, moment in zip(items[-4:], ("05-31", "06-15", "06-30", "06-30"), strict=True):
+        rest = "456" if item is items[-2] else "656"
+        item["properties"]["datetime"] = f"2024-{moment}T23:59:59.999{rest}Z"
+    with stac_server(items) as server:
+        found = ids(open_search(server.describe(), None), ItemQuery(start=JUNE, end=JULY))
+        assert sorted(found) == [item["id"] for item in items[:-1]]  # the last rounds to July
+        assert len(server.searches) == 3
+        day = ItemQuery(start=JULY - 86_400_000.0, end=JULY)
+        assert items[-2]["id"] in ids(open_search(server.describe(), None), day)
 
 
 def test_collections_are_listed_and_kept(tmp_path: Path) -> None:
