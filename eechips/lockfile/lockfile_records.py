@@ -16,7 +16,8 @@ from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.received_files import parse_json
 
-FORMAT = 1
+FORMAT = 3
+_NEWER = "install a newer eechips"
 _MOST_INPUTS = 256
 _MOST_VERSION = 1 << 63
 _DIGITS = frozenset("0123456789abcdef")
@@ -270,11 +271,13 @@ class LockHeader:
 
         Raises:
             ValueError, KeyError, TypeError: if it is something else.
-            UsageError: if a newer version wrote it.
+            UsageError: if another version wrote it.
         """
         version = value["lockfile"]
         if version != FORMAT:
-            raise UsageError(f"it has format {version!r}, and this eechips reads {FORMAT}: install a newer eechips")
+            is_older = isinstance(version, int) and version < FORMAT
+            cure = "use the eechips that wrote it, or write it anew by `eechips lock`" if is_older else _NEWER
+            raise UsageError(f"it has format {version!r}, and this eechips reads {FORMAT}: {cure}")
         for name, kind in _HEADER.items():
             if not isinstance(value[name], kind) or isinstance(value[name], bool):
                 raise ValueError(f"{name} is {json.dumps(value[name])[:60]}")

@@ -103,6 +103,13 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize(("version", "cure"), [(1, "eechips lock"), (2, "eechips lock"), (99, "install a newer")])
+def test_a_lockfile_of_another_format_is_told_with_what_helps(version: int, cure: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.lock", {"lockfile": version, "extensions": None})
+    with pytest.raises(UsageError, match=f"has format {version}, and this eechips reads {FORMAT}: .*{cure}"):
+        Lockfile(path)
+
+
 @pytest.mark.parametrize("kind", HEADERS)
 def test_a_wrong_header_is_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises((StorageError, UsageError), match=r"a\.lock"):

@@ -188,7 +188,7 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, dict[
     if search.collections:
         asked["collections"] = list(search.collections)
     if search.start is not None or search.end is not None:
-        asked["datetime"] = f"{_text(search.start)}/{_text(search.end, before=True)}"
+        asked["datetime"] = f"{_text(search.start)}/{_text(search.end)}"
     if search.region is not None:
         region = shapely.force_2d(search.region)
         if shapely.get_num_coordinates(region) <= _MOST_VERTICES[question.method]:
@@ -285,10 +285,9 @@ def _with_query(address: str, parameters: Mapping[str, Any]) -> str:
     return url
 
 
-def _text(moment: dt.datetime | None, *, before: bool = False) -> str:
-    """Format a moment for an API, or the last moment before it: intervals of an API include both ends."""
+def _text(moment: dt.datetime | None) -> str:
+    """Format a moment for an API, whose intervals include both ends."""
     if moment is None:
         return ".."
-    shifted = moment - dt.timedelta(milliseconds=1) if before else moment
-    utc = shifted.astimezone(dt.timezone.utc)
+    utc = moment.astimezone(dt.timezone.utc)
     return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")

@@ -154,6 +154,6 @@ def test_conditions_are_sent_to_an_api_with_cql2(tmp_path: Path) -> None:
     assert first["filter"] == cql2(conditions)
     assert first["filter-lang"] == "cql2-json"
     assert first["collections"] == ["c"]
-    assert first["datetime"] == "2020-06-01T00:00:00Z/2020-06-30T23:59:59.999Z"
+    assert first["datetime"] == "2020-06-01T00:00:00Z/2020-07-01T00:00:00Z"
     assert shapely.equals(shapely.geometry.shape(first["intersects"]), shapely.box(-1, -1, 5, 1))
     assert second["page"] == 2
