@@ -312,11 +312,12 @@ class Fetcher:
         def accept_own(body: bytes) -> tuple[T, ...]:
             return () if marked.is_of_other(body) else (accept(body),)
 
-        error: EechipsError = exchanged_error(_OTHER)
+        error: EechipsError
         for _ in range(_MOST_NAMES):
             try:
                 for file in self._transport.get(self._create(marked.request), accept_own):
                     return file
+                error = exchanged_error(_OTHER)
             except PermanentError as refusal:
                 if refusal.status != _GONE:
                     raise
