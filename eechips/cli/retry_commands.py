@@ -280,7 +280,7 @@ def verify_command(
 
 
 def _describe_recovery(run: Run, recovered: RecoveredLedger) -> list[str]:
-    kept = "" if recovered.kept is None else f"; the damaged one is {recovered.kept.name}"
+    kept = "" if recovered.kept is None else f"; the former one is {recovered.kept.name}"
     lines = [f"The ledger was made again of {recovered.source}: {format_count(recovered.units, 'unit')}{kept}."]
     if not recovered.is_whole:
         lines.append("Not all of it could be read: eechips retry plans again, and fetches the units that are lost.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.errors import StorageError
+from eechips.errors import EechipsError, RunMismatchError, StorageError
 from eechips.manifest.unit_record import MANIFEST
 from eechips.storage import resolve_inside
 
@@ -141,6 +141,14 @@ def _explained(error: Exception, path: Path) -> StorageError:
 def damaged(path: Path, reason: str) -> StorageError:
     """Make the error of a ledger that cannot be read."""
     return StorageError(f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {path.parent} --reopen")
+
+
+def other_format(path: Path, version: int) -> EechipsError:
+    """Make the error of a ledger that another version of eechips made."""
+    reason = f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}"
+    if version > SCHEMA_VERSION:
+        return RunMismatchError(f"{reason}: install a newer eechips")
+    return StorageError(f"{reason}. What helps: eechips verify {path.parent} --reopen")
 
 
 SCHEMA_VERSION = 5

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
-from eechips.manifest.database import INDEXES, SCHEMA, SCHEMA_VERSION, TABLES, check_schema, connect, damaged
+from eechips.manifest.database import (
+    INDEXES,
+    SCHEMA,
+    SCHEMA_VERSION,
+    TABLES,
+    check_schema,
+    connect,
+    damaged,
+    other_format,
+)
 from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.storage.received_files import parse_json
 
@@ -45,8 +54,8 @@ class Ledger:
         readonly: opens it without the right to change it.
 
     Raises:
-        StorageError: if it cannot be opened.
-        RunMismatchError: if another version of eechips made it.
+        StorageError: if it cannot be opened, or an earlier version of eechips made it.
+        RunMismatchError: if a later one did.
     """
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
@@ -58,7 +67,7 @@ class Ledger:
             self.database.execute("PRAGMA busy_timeout = 30000")
             version = self.database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
-                raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+                raise other_format(path, version)
             check_schema(self.database, has_plan=version == SCHEMA_VERSION)
             if not readonly:
                 self.database.execute("PRAGMA journal_mode = WAL")

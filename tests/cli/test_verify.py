@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,7 +140,7 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         pd.testing.assert_frame_equal(pd.read_parquet(manifest), before)
 
 
-@pytest.mark.parametrize("damage", ["a page", "the header", "the file is gone"])
+@pytest.mark.parametrize("damage", ["a page", "the header", "the file is gone", "an older format"])
 def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Path, damage: str) -> None:
     ledger = project / OUT / LEDGER_NAME
     before = open_run(project / OUT).units
@@ -146,12 +148,15 @@ def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Pat
         spoil_page(ledger, 3)
     elif damage == "the header":
         ledger.write_bytes(b"no database" + ledger.read_bytes()[11:])
+    elif damage == "an older format":
+        with contextlib.closing(sqlite3.connect(ledger)) as database:
+            database.execute("PRAGMA user_version = 4")
     else:
         ledger.unlink()
     refused = typed("verify", OUT, cwd=project)
     assert refused.exit_code == 2
     assert refused.stderr.rstrip().endswith(f"What helps: eechips verify {OUT} --reopen")
-    with pytest.raises(StorageError, match="damaged or no ledger"):
+    with pytest.raises(StorageError, match=r"damaged or no ledger|has format 4, this eechips writes \d"):
         eechips.verify(project / OUT)
     found = verify(project, "--reopen")
     assert found.exit_code == 1
