@@ -54,6 +54,7 @@ class Estimate:
         least_requests: if all units do that can share a request.
         most_requests: if each chip whose stored image was read has to be computed as well, as it may be masked, and
             each table is empty, whose size is requested as well.
+        repeats: results that take more than ``requests``, in words.
         planning: what it costs to plan; None if the recipe sends no requests to Earth Engine.
         compute: compute of planning and results; None if that is unknown.
         compute_source: where ``compute`` comes from, in words.
@@ -68,6 +69,7 @@ class Estimate:
     planning: PlanningCost | None = None
     compute: ComputeRange | None = None
     compute_source: str = ""
+    repeats: frozenset[str] = frozenset()
     least_bytes: int | None = None
     most_bytes: int | None = None
 
@@ -175,7 +177,7 @@ def describe_requests(foreseen: Estimate) -> str:
     if least == most:
         return f"{most:,}"
     reasons = ["units that are near each other may share one"] if least < foreseen.requests else []
-    reasons += ["a chip that may be masked, or an empty table, takes two"] if most > foreseen.requests else []
+    reasons += [f"{' or '.join(sorted(foreseen.repeats))} takes two"] if foreseen.repeats else []
     return f"{least:,} to {most:,}: {'; '.join(reasons)}"
 
 

@@ -17,6 +17,7 @@ from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
 """Seconds that the requests of a result take on the high-volume endpoint, by kind; medians measured by users."""
 _MEGAPIXEL = 1 << 20
+_MASKED, _EMPTY = frozenset({"a chip that may be masked"}), frozenset({"an empty table"})
 _ASSUMED = {"pixels": ((0.02, 0.2), (1.0, 30.0)), "table": ((0.05, 0.0), (30.0, 0.0))}
 """EECU-seconds of a request, and for each megapixel of a chip, at least and at most, where nothing is measured.
 
@@ -47,6 +48,7 @@ class UnitCost:
         most_bytes: the same for pixels that are not.
         low: EECU-seconds at least, assumed.
         high: EECU-seconds at most, assumed.
+        repeats: results that take more than ``requests``, in words.
     """
 
     least: int = 0
@@ -58,6 +60,7 @@ class UnitCost:
     high: float = 0.0
     least_bytes: float = 0.0
     most_bytes: float = 0.0
+    repeats: frozenset[str] = frozenset()
 
 
 def list_class_bands(recipe: Recipe) -> frozenset[str]:
@@ -82,7 +85,7 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -
         if result.has_rows:
             return UnitCost(bytes=None)
         (low, _), (high, _) = _ASSUMED["table"]
-        return UnitCost(1, 1, 2, sum(_SECONDS["table"]), None, low, high)
+        return UnitCost(1, 1, 2, sum(_SECONDS["table"]), None, low, high, repeats=_EMPTY)
     if result is None or isinstance(result, NoData):
         return UnitCost(bytes=None if result is None else 0.0)
     size = float(getattr(result, "nbytes", len(result)))
@@ -99,9 +102,9 @@ def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str]) -> U
     megapixels = chip.size[0] * chip.size[1] / _MEGAPIXEL if chip.size is not None else 0.0
     low, high = (parts * part_seconds + pixels * megapixels for part_seconds, pixels in _ASSUMED["pixels"])
     is_read = config.reads_assets and chip.asset is not None and chip.grid is not None
-    most = 2 * requests if is_read else requests
+    most, repeats = (2 * requests, _MASKED) if is_read else (requests, frozenset[str]())
     seconds = parts * sum(latencies)
-    return UnitCost(requests, requests, most, seconds, size, low, high, least_bytes, most_bytes)
+    return UnitCost(requests, requests, most, seconds, size, low, high, least_bytes, most_bytes, repeats)
 
 
 def _sum(costs: Iterable[UnitCost]) -> UnitCost:
@@ -117,7 +120,13 @@ def _sum(costs: Iterable[UnitCost]) -> UnitCost:
         sum(cost.high for cost in unit_costs),
         sum(cost.least_bytes for cost in unit_costs),
         sum(cost.most_bytes for cost in unit_costs),
+        join_repeats(unit_costs),
     )
+
+
+def join_repeats(costs: Iterable[UnitCost]) -> frozenset[str]:
+    """Return the results of some units that take more than their requests."""
+    return frozenset[str]().union(*(cost.repeats for cost in costs))
 
 
 def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:

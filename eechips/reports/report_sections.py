@@ -79,7 +79,7 @@ def settings(data: ReportData) -> Markup:
     pairs = [
         ("command", element("code", info["command"]) if info.get("command") else None),
         ("source", source.describe() if source.archives else info.get("source") or info.get("endpoint")),
-        ("taken from it", taken.describe() if taken.requests else None),
+        ("archive traffic", taken.describe() if taken.requests else None),
         ("project", info.get("project")),
         ("seed", info.get("seed")),
         ("started", info.get("started")),

@@ -54,7 +54,6 @@ def test_packages_and_modules_are_those_of_the_project() -> None:
 
 
 def test_features_are_all_of_the_engine_in_the_order_of_the_calls() -> None:
-    """Those of streams were missing."""
     features = {"RunFeature": ""}
     classes = [
         (node, path.relative_to(SOURCE).as_posix())

@@ -36,6 +36,7 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
         seconds=5400.0,
         least_requests=237_000,
         most_requests=476_000,
+        repeats=frozenset({"an empty table", "a chip that may be masked"}),
         planning=PlanningCost(480, 480, 60.0),
         compute=ComputeRange(36_000.0, 7_200.0, 684_000.0),
         compute_source="assumed",
@@ -43,7 +44,7 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
     requests, compute = describe_start(foreseen, is_local=False)
     assert requests == (
         "Expected: 237,000 to 476,000 requests for 238,000 units (units that are near each other may share one; a chip"
-        " that may be masked, or an empty table, takes two), 480 for planning, about 60.0 GB, about 1.5 h"
+        " that may be masked or an empty table takes two), 480 for planning, about 60.0 GB, about 1.5 h"
     )
     assert compute == (
         "Expected compute: 2 to 190 EECU-hours, at most 126.7% of a month of the community tier (150 EECU-hours; the"
@@ -57,9 +58,11 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
     ("most", "text"),
     [
         (1, "1 request for 1 unit"),
-        (2, "1 to 2 requests for 1 unit (a chip that may be masked, or an empty table, takes two)"),
+        (2, "1 to 2 requests for 1 unit (an empty table takes two)"),
     ],
 )
 def test_one_request_is_told_in_the_singular(most: int, text: str) -> None:
-    foreseen = Estimate(units=1, requests=1, bytes=0, seconds=None, most_requests=most)
+    foreseen = Estimate(
+        units=1, requests=1, bytes=0, seconds=None, most_requests=most, repeats=frozenset({"an empty table"})
+    )
     assert describe_start(foreseen, is_local=True) == [f"Expected: {text}"]
