@@ -22,7 +22,16 @@ from eechips_local.assets.asset_errors import (
     QuotaExceededError,
     UnknownAssetError,
 )
-from eechips_local.assets.asset_names import check_new_id, folder_of, is_id, is_remote, is_root, root_of, split_id
+from eechips_local.assets.asset_names import (
+    check_band_ids,
+    check_new_id,
+    folder_of,
+    is_id,
+    is_remote,
+    is_root,
+    root_of,
+    split_id,
+)
 from eechips_local.assets.publish import (
     ContainerPlan,
     check_vacant,
@@ -200,6 +209,7 @@ class AssetChanges:
             if isinstance(changed, ImageRecord):
                 if len(names) != len(bands) or len(set(names)) != len(names) or not all(names):
                     raise AssetChangeError(f"Expected {len(bands)} different names of bands; found {list(names)}.")
+                check_band_ids(name for name in names if name not in bands)
                 renamed = (replace(band, name=name) for band, name in zip(changed.bands, names, strict=True))
                 changed = replace(changed, bands=tuple(renamed))
             put(self._root, index, [changed], {}, changed.version)

@@ -135,6 +135,8 @@ def test_bands_are_renamed(ee: Any, stack: Stack, home: str) -> None:
     np.testing.assert_array_equal(red(ee, asset), stack.pixels[0][0])
     with pytest.raises(ee.EEException, match="Expected 2 different names of bands"):
         ee.data.updateAsset(asset, {"bands": [{"id": "r"}]}, ["bands"])
+    with pytest.raises(ee.EEException, match='Band ID "a b" is invalid'):
+        ee.data.updateAsset(asset, {"bands": [{"id": "r"}, {"id": "a b"}]}, ["bands"])
 
 
 def test_folders_collections_and_tables_have_properties(ee: Any, home: str) -> None:
