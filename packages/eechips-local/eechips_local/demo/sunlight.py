@@ -1,7 +1,7 @@
 """Sunlight on the demo planet, and the water that it evaporates from a lawn, by place and day.
 
-Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 21 to 25
-and 35, https://www.fao.org/4/x0490e/x0490e07.htm. Hargreaves and Samani (1985), doi:10.13031/2013.26773.
+Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 21 to
+25, 35 and 50, https://www.fao.org/4/x0490e/x0490e07.htm. Hargreaves and Samani (1985), doi:10.13031/2013.26773.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _DIFFUSE, _DIRECT = 0.25, 0.50
 """Shares of sunlight that reach the ground under clouds, and besides through a clear sky."""
 _DRY, _WET = 0.85, 0.45
 """Shares of the day with sunshine over dry and over wet land."""
+_OF_RANGE = 0.175
+"""Share of sunlight for the root of a kelvin: 0.16 inland, 0.19 at coasts."""
 _MEGAJOULES = 0.0864
 """Of a day, for a watt."""
 _LATENT_HEAT = 2.45
@@ -45,6 +47,16 @@ def on_ground(latitude: Floats, day: float, wetness: Floats) -> Floats:
     """
     sunshine = _DRY + (_WET - _DRY) * wetness
     return above_atmosphere(latitude, day) * (_DIFFUSE + _DIRECT * sunshine)
+
+
+def daily_range(wetness: Floats) -> Floats:
+    """Return kelvin between the coldest and the warmest hour of a day: clear skies of dry land let more heat go.
+
+    Equation 50, solved for the temperatures; wetness as of ``on_ground``.
+    """
+    root = (_DIFFUSE + _DIRECT * (_DRY + (_WET - _DRY) * wetness)) * (1.0 / _OF_RANGE)
+    result: Floats = root * root
+    return result
 
 
 def reference_evaporation(watts: Floats, kelvin: Floats) -> Floats:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from eechips_local.stubs import band_words
 from eechips_local.stubs.dataset_description import YEAR, BandClass, BandDescription, Interval
 
 Subject = Literal[
@@ -25,6 +26,8 @@ Subject = Literal[
     "rain",
     "sunlight",
     "evaporation",
+    "dryness",
+    "emissivity",
     "snow",
     "settlement",
     "probability",
@@ -74,7 +77,7 @@ _RAIN_UNITS: tuple[tuple[str, float, bool], ...] = (
     (r"^(mm|millimet\w+) ?/ ?d", 1.0, True),
     (r"^kg ?[/ ]m\^-?2[/ ]s", 1.0 / 86_400.0, True),
     (r"^m/s$", 1.0 / 86_400_000.0, True),
-    (r"^mm|^kg/m\^2$", 1.0, False),
+    (r"^mm|^kg/m\^2(/\d+ ?days?)?$", 1.0, False),
     (r"^m$", 0.001, False),
 )
 _SUNLIGHT = re.compile(r"downward \w*\s?(shortwave|solar) radiation")
@@ -169,6 +172,7 @@ class BandPlan:
         is_daily: see ``amount``.
         is_fire: whether it is masked where nothing burns.
         interval: time of an image.
+        extreme: 1 of the warmest hour of days, -1 of the coldest, 0 of all.
     """
 
     name: str
@@ -188,6 +192,7 @@ class BandPlan:
     is_daily: bool = False
     is_fire: bool = False
     interval: Interval | None = None
+    extreme: int = 0
 
     @property
     def is_smooth(self) -> bool:
@@ -232,7 +237,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         total = max(field.first + field.length for field in band.bits)
         codes = _flags(band)
         dtype = band.dtype or smallest_type(0, (1 << min(total, 31)) - 1)
-        return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes)
+        return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes, interval=interval)
     if band.events is not None:
         codes = (0, *range(band.events[0], band.events[1] + 1))
         return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "flags", seed, codes=codes)
@@ -246,6 +251,8 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
     if subject == "evaporation" and "alfalfa" in _words(band):
         amount *= _ALFALFA
+    if subject == "dryness":
+        amount = band_words.kilopascal(band.units)
     dtype = band.dtype or _dtype(band, low, high)
     if subject == "rain" and dtype not in _INTEGERS:
         high = max(high, (_MOST_RAIN if is_daily else _most_rain(interval)) * amount / band.scale)
@@ -265,6 +272,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         is_daily=is_daily or _DAILY_MEANS.match(dataset) is not None,
         is_fire=_FIRES.search(dataset) is not None,
         interval=interval,
+        extreme=band_words.extreme_of_day(_words(band)),
     )
 
 
@@ -409,6 +417,8 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         return "sunlight"
     if low >= 0.0 and _EVAPORATION.search(words) is not None and _millimetres(band) is not None:
         return "evaporation"
+    if (of_air := band_words.air_subject(words, units, least, greatest)) is not None:
+        return of_air
     if low >= 0.0 and _SNOW.search(words) is not None and _OF_SNOW.search(words) is None:
         return "snow"
     return next((subject for subject, pattern in _SUBJECTS if re.search(pattern, words)), "other")

@@ -13,11 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, farmland, natural_cover, noise, rainfall, sunlight, vegetation, wildfires
+from eechips_local.demo import (
+    climate,
+    dry_air,
+    farmland,
+    natural_cover,
+    noise,
+    rainfall,
+    sunlight,
+    vegetation,
+    wildfires,
+)
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.stubs import band_words
 from eechips_local.stubs.dataset_description import YEAR
 from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
 
@@ -38,6 +49,8 @@ _FINE = (8, 7, 6, 5)
 # Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
 _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
 _KELVIN = 273.15
+_OF_LOGARITHM, _OF_WATER = (0.157, 0.727), 0.99
+"""Vegetation indices for which emissivity is measured, and that of water."""
 _DEEP = -500.0
 """Metres below which no land lies: the shore of the Dead Sea is at -440."""
 _CLEAR = 0.8
@@ -171,6 +184,9 @@ class _Land:
         """Return codes of classes or flags."""
         codes = np.array(plan.codes, dtype=np.float64)
         even = self._even(plan.seed)
+        fires = band_words.fire_codes(plan.name, plan.codes)
+        if fires is not None:
+            return self._fires(plan, fires, even)
         if plan.subject == "flags":
             lifted = np.clip((even - _CLEAR) / (1.0 - _CLEAR), 0.0, 1.0)
             return codes[np.where(even < _CLEAR, 0, 1 + _index(lifted, len(codes) - 1))]
@@ -181,6 +197,14 @@ class _Land:
             choices = np.array(values, dtype=np.float64)[_index(even, len(values))]
             result = np.where(self._kind == number, choices, result)
         return result
+
+    def _fires(self, plan: BandPlan, codes: tuple[int, int, int, tuple[int, ...]], even: Floats) -> Floats:
+        """Return a mask of fires: of those that burned areas show, by how sure they are."""
+        land, water, cloud, fires = codes
+        burning = wildfires.burning(self._rect, self._when, (plan.interval or YEAR).days)
+        sure = np.array(fires, dtype=np.float64)[_index(even, len(fires))]
+        ground = np.where(even < _CLEAR, np.where(self.coast > 0.0, land, water), cloud)
+        return np.where(burning, sure, ground)
 
     def is_present(self, plan: BandPlan) -> npt.NDArray[np.bool_]:
         """Return where a band of presence has its value, and all of other bands."""
@@ -200,6 +224,8 @@ class _Land:
             "rain": self._rain,
             "sunlight": self._sunlight,
             "evaporation": self._evaporation,
+            "dryness": self._dryness,
+            "emissivity": self._emissivity,
         }
 
     @property
@@ -217,8 +243,23 @@ class _Land:
 
     def _temperature(self, plan: BandPlan) -> Floats:
         usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
-        kelvin = usual + 3.0 * self._weather + (self._even(plan.seed) - 0.5) * 4.0
+        kelvin = usual + 3.0 * self._weather + (self._even(plan.seed) - 0.5) * 4.0 + 0.5 * plan.extreme * self._span
         return kelvin - _KELVIN if plan.is_celsius else kelvin
+
+    @property
+    def _span(self) -> Floats:
+        """Kelvin between the coldest and the warmest hour of a day; about none at sea."""
+        return np.where(self.coast > 0.0, sunlight.daily_range(self._wet), 1.0)
+
+    def _dryness(self, plan: BandPlan) -> Floats:
+        day = climate.day_of_year(self._when)
+        usual = climate.mean_temperature(self._relief, day) + 3.0 * self._weather - _KELVIN
+        return dry_air.deficit(usual, self._span, self._wet, plan.extreme) * plan.amount
+
+    def _emissivity(self, plan: BandPlan) -> Floats:
+        """Return emissivity by vegetation: Van de Griend and Owe (1993), doi:10.1080/01431169308904400."""
+        of_land = 1.0094 + 0.047 * np.log(np.clip(self._index, *_OF_LOGARITHM))
+        return np.where((self.coast > 0.0) & (self._index > 0.0), of_land, _OF_WATER)
 
     def _rain(self, plan: BandPlan) -> Floats:
         """Return the rain of the days of an image: of all of them, or of one on average."""

@@ -1,0 +1,60 @@
+"""Stubs of weather, evaporation, emissivity and fires have the ranges and seasons of the Earth's."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from eechips_local.evaluation.model import ImageAsset
+from local_tests.test_demo_seasons import STUBS, around, images
+
+KANSAS, NEVADA, SAVANNA, SAHARA = (-99.0, 38.5), (-117.0, 39.5), (20.0, 8.0), (10.0, 25.0)
+
+
+def mean(collection: str, name: str, place: tuple[float, float], start: date, half: int = 4) -> float:
+    values, valid = around(images(collection, start, 8)[0], name, place, half)
+    return float(values[valid].mean())
+
+
+@pytest.mark.parametrize("place", [KANSAS, NEVADA])
+@pytest.mark.parametrize("month", [1, 7])
+def test_days_are_warmer_than_nights(place: tuple[float, float], month: int) -> None:
+    """Some 8 to 18 K in the United States: Sun et al. (2006), doi:10.1029/2005JD006780."""
+    least, most = (mean("IDAHO_EPSCOR/GRIDMET", name, place, date(2019, month, 1)) for name in ("tmmn", "tmmx"))
+    assert 7.0 <= most - least <= 19.0
+
+
+def test_air_is_drier_in_summer() -> None:
+    winter, summer = (mean("IDAHO_EPSCOR/GRIDMET", "vpd", KANSAS, date(2019, month, 1)) for month in (1, 7))
+    assert winter < 0.7 < 1.2 < summer < 4.0
+    least, most = (mean("OREGONSTATE/PRISM/ANd", name, KANSAS, date(2019, 7, 1)) for name in ("vpdmin", "vpdmax"))
+    assert least < 10.0 * summer < most
+
+
+def test_more_could_evaporate_in_the_desert_than_does() -> None:
+    """Some 1,500 to 2,500 mm a year in the Sahara, most in summer: Mu, Zhao and Running (2011), MOD16."""
+    of_months = [mean("MODIS/061/MOD16A2", "PET", SAHARA, date(2019, month, 2)) * 0.1 / 8.0 for month in range(1, 13)]
+    assert 1_200.0 < np.mean(of_months) * 365.0 < 2_800.0
+    assert of_months[6] > 1.5 * of_months[0]
+
+
+@pytest.mark.parametrize("place", [KANSAS, NEVADA, SAHARA])
+def test_ground_gives_off_most_of_what_a_black_body_does(place: tuple[float, float]) -> None:
+    image = STUBS.get("NASA/ASTER_GED/AG100_003")
+    assert isinstance(image, ImageAsset)
+    values, _ = around(image, "emissivity_band13", place)
+    assert 0.90 <= float(values.min()) * 0.001 <= float(values.max()) * 0.001 <= 1.0
+
+
+def test_masks_of_fires_have_the_season_of_burned_areas() -> None:
+    shares = []
+    for month in (1, 8):
+        found = [
+            around(image, "FireMask", SAVANNA, 60)[0] for image in images("MODIS/061/MOD14A1", date(2019, month, 1), 8)
+        ]
+        shares.append(float(np.mean([(values >= 7).mean() for values in found])))
+        assert {5} <= {int(code) for values in found for code in np.unique(values)} <= {3, 4, 5, 7, 8, 9}
+    assert shares[0] > 1e-4
+    assert shares[0] > 5.0 * shares[1]
