@@ -13,14 +13,14 @@ import functools
 import pickle
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
-from eechips.scripts.issued_names import has_issued_names
+from eechips.scripts.issued_names import has_issued_names, known_requests, learn
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.storage import resolve_inside, write_file
 
@@ -74,12 +74,13 @@ class CallResult:
     Attributes:
         outside: files that it wrote by absolute paths outside the run's folder.
         appended: content that it appended to files which several calls append to, by name.
-        logged: lines that it logged, by path of the script's log file.
+        logged: lines that it logged, by path of the script's log file, relative if it is in the run's folder.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
         peculiar: relative paths of new files that are not regular files.
         caught: error of a request that the call has caught, if it has written no file.
         tested: inputs whose existence it has tested, if it has written no file.
         uncounted: libraries that have sent its requests to Earth Engine past the quota.
+        issued: digests of the requests of names in it that Earth Engine has issued for some hours.
     """
 
     value: Any = None
@@ -93,6 +94,7 @@ class CallResult:
     caught: str = ""
     tested: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    issued: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_nothing(self) -> bool:
@@ -162,14 +164,12 @@ class CallFolder:
         number, positional, keywords = deserialize(unseal(data, self._key, name, self.path / _ARGUMENTS))
         return Call(program.functions[number], positional, keywords)
 
-    def keep(
-        self, position: int, result: CallResult, working_folder: Path | None = None, out: Path | None = None
-    ) -> None:
+    def keep(self, position: int, result: CallResult, staging: Path | None = None, out: Path | None = None) -> None:
         """Store the result of a call, unless it is None.
 
         Args:
-            working_folder: folder in which the call ran.
-            out: destination of its files: returned paths below ``working_folder`` become paths below ``out``.
+            staging: folder in which the call ran.
+            out: destination of its files: returned paths below ``staging`` become paths below ``out``.
 
         Raises:
             RecipeError: if the result cannot be pickled.
@@ -180,7 +180,10 @@ class CallFolder:
             remove(path, ReservedName(self.path.parent.name))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        packed = _packed(result, None if working_folder is None or out is None else (working_folder, out))
+        moved = None if staging is None or out is None else (staging, out)
+        packed = _packed(result, moved)
+        if issued := known_requests(packed):
+            packed = _packed(replace(result, issued=issued), moved)
         self._write(path, packed, _result_name(position))
 
     def result(self, position: int) -> CallResult:
@@ -193,6 +196,7 @@ class CallFolder:
             call_result: CallResult = deserialize(self._read(self._result(position), _result_name(position)))
         except FileNotFoundError:
             return CallResult()
+        learn(call_result.issued)
         return call_result
 
     def has_issued_names(self, position: int) -> bool:

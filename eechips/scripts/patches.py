@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import hashlib
 import importlib
 import multiprocessing.process
 import signal
@@ -15,12 +17,16 @@ from importlib.util import find_spec
 from multiprocessing import util
 from typing import Any
 
+from eechips.errors import RecipeError
 from eechips.processes.child_processes import end_with_parent
+from eechips.recipe import canonical_json
 from eechips.scripts import pool_replacement, pools
 from eechips.scripts.call_folder import Call
+from eechips.scripts.issued_names import learn
 from eechips.scripts.pool_replacement import is_hosted
 from eechips.scripts.pools import make_calls
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
+from eechips.scripts.serialization import describe
 
 
 @contextlib.contextmanager
@@ -120,9 +126,37 @@ def default_credentials(*_: Any, **__: Any) -> tuple[Any, None]:
     return credentials(), None
 
 
+_ISSUED = ("thumbid", "mapid", "docid")
+"""Keys of names in what the client's functions return."""
+
+
+@functools.cache
+def _makers_of_names() -> Mapping[str, Callable[..., Any]]:
+    """Return replacements of the client's functions that make names, which record the requests of the names."""
+    import ee.data
+
+    names = ("getThumbId", "getMapId", "getDownloadId", "getTableDownloadId")
+    return {name: _maker_of_names(name, getattr(ee.data, name)) for name in names}
+
+
+def _maker_of_names(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def make(*arguments: Any, **options: Any) -> Any:
+        try:
+            content = canonical_json([name, describe(arguments), describe(options)])
+        except RecipeError:  # an argument cannot be described, so the request stays unknown
+            return original(*arguments, **options)
+        made = original(*arguments, **options)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        learn({str(made[key]): digest for key in _ISSUED if key in made})
+        return made
+
+    return make
+
+
 @contextlib.contextmanager
 def keep_client() -> Iterator[None]:
-    """Disable initialisation and authentication of the client inside the block."""
+    """Disable initialisation and authentication of the client inside the block, and record requests of names."""
     import ee
     import google.auth
     from google.oauth2 import service_account
@@ -131,6 +165,7 @@ def keep_client() -> Iterator[None]:
     with (
         replace_names(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
         replace_names(ee, ServiceAccountCredentials=credentials),
+        replace_names(ee.data, **_makers_of_names()),
         replace_names(google.auth, default=default_credentials),
         replace_names(google.auth._default, default=default_credentials),
         replace_names(kind, from_service_account_file=credentials),

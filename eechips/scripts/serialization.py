@@ -57,6 +57,10 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, 
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, thing: Any) -> Any:
+            if for_digest and type(thing) is str:
+                return plain if (plain := without_issued_names(thing)) != thing else None
+            if for_digest and type(thing) in (set, frozenset):  # their order depends on the process
+                return type(thing).__name__, sorted(map(_sort_key, thing))
             return there if before and type(thing) is str and (there := path(thing)) != thing else None
 
         def reducer_override(self, thing: Any) -> Any:
@@ -108,7 +112,7 @@ class _Unpickler(pickle.Unpickler):
 def describe(value: Any) -> Any:
     """Return a value as JSON, for the ledger and the unit's id: unchanged if it is small, else its digest.
 
-    Names that Earth Engine has issued for some hours are left out.
+    In the place of names that Earth Engine has issued for some hours are digests of their requests.
     """
     plain = _plain(value)
     text = canonical_json(plain)
@@ -147,6 +151,11 @@ def _plain(value: Any) -> Any:
         "python": type(value).__name__,
         "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})", for_digest=True)),
     }
+
+
+def _sort_key(item: Any) -> str:
+    is_simple = type(item) in (str, int, float, bytes)
+    return repr(item) if is_simple else _digest(serialize(item, "an item of a set", for_digest=True))
 
 
 def _digest(data: bytes) -> str:

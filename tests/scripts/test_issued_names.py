@@ -7,11 +7,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from eechips import open_run
+from eechips.scripts import issued_names
+from eechips.scripts.call_folder import CallFolder, CallResult
+from eechips.scripts.issued_names import learn
+from eechips.scripts.patches import keep_client
 from eechips.scripts.serialization import describe
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import command
 from tests.scripts.test_resume import wait_until
 
 ADDRESSES = """
@@ -39,13 +47,85 @@ if __name__ == "__main__":
 """
 
 
-def test_issued_names_are_no_part_of_a_unit() -> None:
-    first, again = (
-        describe([1, f"{server}/v1/projects/p/thumbnails/{name}:getPixels", f"projects/p/locations/here/maps/{name}"])
-        for server, name in (("http://127.0.0.1:1", "a1-b2"), ("https://earthengine-highvolume.googleapis.com", "c3"))
-    )
-    assert first == again == [1, "thumbnails:getPixels", "maps"]
-    assert describe("projects/p/assets/thumbnails/x") == "projects/p/assets/thumbnails/x"
+DOWNLOADS = """
+import hashlib, os
+from concurrent.futures import ThreadPoolExecutor
+import ee, requests
+ee.Initialize()
+
+def download(address):
+    if address == os.environ.get("FAILS"):
+        raise ValueError("no luck")
+    content = requests.get(address).content
+    with open(hashlib.sha256(content).hexdigest()[:8] + ".png", "wb") as file:
+        file.write(content)
+
+if __name__ == "__main__":
+    shown = {"dimensions": 8, "region": ee.Geometry.BBox(0, 0, 1, 1), "min": 0, "max": 9}
+    addresses = [ee.Image(int(n)).getThumbURL(shown) for n in os.environ["LIST"]]
+    if "FAILING" in os.environ:
+        os.environ["FAILS"] = addresses[1]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(download, addresses))
+"""
+
+
+def test_issued_names_stand_for_their_requests(demo_ee: Any) -> None:
+    """A run may have another server than its last one."""
+    image = demo_ee.Image(1)
+    with keep_client():
+        made = [demo_ee.data.getMapId({"image": shown})["mapid"] for shown in (image, image, image.add(1))]
+    named = [
+        f"{server}/v1/{name}" for server, name in zip(("http://127.0.0.1:1", "https://a.b", ""), made, strict=True)
+    ]
+    assert len({*made}) == 3
+    first, again, other = ([describe([1, name]), describe(SimpleNamespace(name=name))] for name in named)
+    assert first == again
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+def test_names_of_unknown_requests_are_told_apart() -> None:
+    first, other = (describe([f"http://127.0.0.1:1/v1/projects/p/thumbnails/{name}:getPixels"]) for name in ("a", "b"))
+    assert first != other
+
+
+def test_the_requests_of_names_are_known_where_a_result_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "projects/p/thumbnails/a-1"
+    learn({name: "ab12"})
+    folder = CallFolder(tmp_path / "0001", b"key")
+    folder.keep(3, CallResult([f"https://a.b/v1/{name}:getPixels"]))
+    monkeypatch.setattr(issued_names, "_requests", {})
+    assert describe(name) == name
+    folder.result(3)
+    assert describe(name) == "thumbnails/ab12"
+
+
+@pytest.mark.slow
+def test_a_failed_download_is_repeated_and_no_other(demo_server: Server, tmp_path: Path) -> None:
+    """The addresses of all downloads are new when the script is run again."""
+    script, out = tmp_path / "downloads.py", tmp_path / "run"
+    script.write_text(DOWNLOADS)
+
+    retry = [sys.executable, "-m", "eechips", "retry", "run"]
+
+    def made(words: list[str], numbers: str, **more: str) -> tuple[int, set[Path]]:
+        environment = {**os.environ, "LIST": numbers, **more}
+        completed = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True)
+        return completed.returncode, {*out.glob("*.png")}
+
+    code, first = made(command(script, demo_server), "123", FAILING="1")
+    assert code
+    assert len(first) == 2
+    code, reordered = made(retry, "231")
+    assert code
+    assert reordered == first  # another order is refused
+    code, whole = made(retry, "123")
+    assert code == 0
+    assert first < whole
+    assert len(whole) == 3
 
 
 @pytest.mark.slow
