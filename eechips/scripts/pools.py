@@ -14,15 +14,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
-from types import BuiltinFunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from eechips.errors import RecipeError
 from eechips.scripts.call_folder import Call, CallResult
 from eechips.scripts.pool_replacement import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
-from eechips.scripts.serialization import function_name, serialize
+from eechips.scripts.serialization import function_name, is_of_process
 
 _as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait
 
@@ -362,14 +359,9 @@ def default_executor(loop: asyncio.AbstractEventLoop, function: Any) -> Any:
     """Return the executor of the run for a loop of the script, in place of the one that the loop would open.
 
     Returns:
-        None for a function that cannot leave its process, or of C, as ``input``: it runs without a record.
+        None for a function of C, as ``input``, or that needs what its process has: it runs without a record.
     """
-    called = function.func if isinstance(function, partial) else function
-    if isinstance(called, BuiltinFunctionType):
-        return None
-    try:
-        serialize(function, "a function")
-    except RecipeError:
+    if is_of_process(function):
         return None
     if loop not in _default_executors:
         _default_executors[loop] = ThreadPoolExecutor()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes, synchronize
 from pathlib import Path, PurePath
-from types import CodeType
+from types import BuiltinFunctionType, CodeType, ModuleType
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -27,10 +27,18 @@ _MOST_TEXT = 2000
 """Maximum characters of a description in the ledger."""
 _LOCK = type(threading.Lock())
 _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
+_SIGNALLING = frozenset({"asyncio", "concurrent", "multiprocessing", "queue", "_queue", "subprocess", "threading"})
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
-def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, for_digest: bool = False) -> bytes:
+def serialize(
+    value: Any,
+    what: str,
+    moved: tuple[Path, Path] | None = None,
+    *,
+    for_digest: bool = False,
+    may_signal: bool = True,
+) -> bytes:
     """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 
     Args:
@@ -39,6 +47,8 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, 
         moved: a folder and its new path: paths below the first become paths below the second.
         for_digest: whether the pickle is compared, not loaded: by name are classes of the script, which cloudpickle
             gives a random id in each process. Otherwise functions keep the path of their file, for tracebacks.
+        may_signal: whether events, queues and threads of this process may be part of the value; their copies elsewhere
+            receive nothing. A lock may be part of it in each case.
 
     Raises:
         RecipeError: if a part of the value belongs to one process, such as an open file.
@@ -66,6 +76,8 @@ def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None, *, 
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
                 return type(thing), (there,)
+            if not may_signal and _is_signal(thing):
+                raise TypeError(f"{type(thing).__name__} belongs to this process")
             if (name := replaced_name(thing)) is not None:
                 return look_up, name
             if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
@@ -119,6 +131,24 @@ def describe(value: Any) -> Any:
     return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}
 
 
+def is_of_process(function: Any) -> bool:
+    """Return whether a call needs what this process has: an object of Python, such as a queue, or an event.
+
+    Calls of other processes have copies, which wait for nothing, and whose changes are lost.
+    """
+    called = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    receiver = getattr(called, "__self__", None)
+    if isinstance(called, BuiltinFunctionType) or (_is_of_python(receiver) and not isinstance(receiver, PurePath)):
+        return True
+    try:
+        serialize(function, "a function", may_signal=False)
+    except RecipeError:
+        return True
+    return False
+
+
 def function_name(function: Any) -> str:
     """Return a name for a function, a partial, or any other callable."""
     inner = function
@@ -165,6 +195,20 @@ def _digest(data: bytes) -> str:
 def _is_importable(function: Any) -> bool:
     module = sys.modules.get(function.__module__)
     return function.__module__ != "__main__" and getattr(module, function.__qualname__, None) is function
+
+
+def _is_signal(thing: Any) -> bool:
+    """Return whether threads or processes wait for an object, or share it."""
+    if isinstance(thing, (type, threading.local, managers.BaseProxy, *_LOCKS)):
+        return False
+    return any(kind.__module__.partition(".")[0] in _SIGNALLING for kind in type(thing).__mro__)
+
+
+def _is_of_python(thing: Any) -> bool:
+    """Return whether an object, which is no class or module, has a class of Python's own modules."""
+    if thing is None or isinstance(thing, (type, ModuleType)):
+        return False
+    return type(thing).__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
 
 
 def _named(module: str, name: str) -> Any:

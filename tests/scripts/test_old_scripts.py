@@ -391,6 +391,31 @@ def test_an_event_loop_awaits_calls_without_an_executor(demo_server: Server, tmp
     assert sorted(arguments) == [[0], [1], [2], [3]]
 
 
+@pytest.mark.slow
+def test_threads_of_an_event_loop_wait_for_what_its_tasks_do(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import asyncio, queue, subprocess, sys, threading\n"
+        "event, items = threading.Event(), queue.Queue()\n"
+        "def work(n):\n"
+        "    with open(f'{n}.txt', 'w') as f:\n        f.write('x')\n"
+        "def take():\n    return items.get(timeout=20)\n"
+        "async def set_soon():\n    event.set()\n    items.put(7)\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(5)'])\n"
+        "    waits = [asyncio.to_thread(event.wait, 20), asyncio.to_thread(take), asyncio.to_thread(child.wait)]\n"
+        "    waits += [loop.run_in_executor(None, lambda: event.wait(20)), asyncio.create_task(set_soon())]\n"
+        "    print(await asyncio.gather(*waits))\n"
+        "    await asyncio.to_thread(work, 1)\n"
+        "asyncio.run(main())\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "[True, 7, 5, True, None]" in result.stdout
+    assert [unit["value"]["function"] for unit in open_run(tmp_path / "run").units["unit"]] == ["work"]
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
+import http.client
+import io
+import multiprocessing
+import os
+import queue
+import subprocess
+import sys
+import threading
 import traceback
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from eechips.scripts.call_folder import variables
-from eechips.scripts.serialization import describe, deserialize, serialize
+from eechips.scripts.serialization import describe, deserialize, is_of_process, serialize
 
 SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]
 
@@ -190,3 +201,50 @@ def test_an_object_of_a_class_of_the_script_is_described_alike_in_each_process()
         tile.n, tile.kind = n, kind
         made.append(describe([tile]))
     assert made[0] == made[1] != made[2]
+
+
+def test_a_set_is_described_alike_in_each_process() -> None:
+    """The order of texts in a set depends on the seed of their hashes."""
+    code = (
+        "import types\nfrom eechips.scripts.serialization import describe\n"
+        "names = {f'name {n}' for n in range(20)}\n"
+        "test = lambda n: n in {'a', 'b', 'c', 'd'}\n"
+        "print(describe(types.SimpleNamespace(names=names, nested={frozenset(names)}, test=test)))"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1
+    assert describe(types.SimpleNamespace(a={"a"})) != describe(types.SimpleNamespace(a={"b"}))
+
+
+def test_calls_that_need_what_a_process_has() -> None:
+    event, lock, values = threading.Event(), threading.Lock(), queue.Queue[int]()
+
+    class Writer:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def write(self) -> None: ...
+
+    class Waiting(threading.Thread): ...
+
+    def save(*_: Any) -> None:
+        with lock:
+            return
+
+    needing = (
+        event.wait, functools.partial(event.wait, 8), lambda: event.wait(), values.get, functools.partial(save, values),
+        lock.acquire, Waiting().join, concurrent.futures.Future[int]().result, multiprocessing.Event().wait,
+        functools.partial(save, multiprocessing.Value("i")), io.StringIO("x").read,
+        http.client.HTTPConnection("127.0.0.1").connect,
+    )  # fmt: skip
+    others = (
+        save, functools.partial(save, 1), functools.partial(save, lock), Writer().write, Path("x").write_text,
+        requests.Session().get, requests.get, subprocess.run,
+    )  # fmt: skip
+    assert [function for function in needing if not is_of_process(function)] == []
+    assert [function for function in others if is_of_process(function)] == []
