@@ -18,7 +18,7 @@ from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
-from eechips.scripts.log_files import LogSettings
+from eechips.scripts.log_files import LogSettings, name_in_run
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
@@ -105,7 +105,7 @@ class CallExecutor:
         except (Exception, SystemExit) as error:
             if self._observer.is_stopped:
                 raise Stopped from None
-            folder.keep(position, CallResult(error=error, logged=_texts(logged)))
+            folder.keep(position, CallResult(error=error, logged=self._texts(logged)))
             known_error = classify_error(error) if self._has_raised else internal_error(error)
             if isinstance(known_error, RequestError) and self._observer.failure is not None:
                 known_error = self._observer.failure  # with the service's message, which libraries omit
@@ -116,13 +116,14 @@ class CallExecutor:
             self._has_raised = False
             sys.stdout.flush()
         if isinstance(result.value, (Chip, Table)):
+            folder.keep(position, CallResult(changes=result.changes, logged=self._texts(logged)))
             return result.value
         failure = None if files else self._caught(result)
         result = replace(
             result,
             outside=self._outside(),
             appended=self._appended(),
-            logged=_texts(logged),
+            logged=self._texts(logged),
             peculiar=tuple(self._working_folder.peculiar),
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
@@ -175,6 +176,10 @@ class CallExecutor:
                     return path.relative_to(root).as_posix()
         return None
 
+    def _texts(self, logged: Mapping[str, io.StringIO]) -> dict[str, str]:
+        out = self._place.out
+        return {name_in_run(path, out): text for path, stream in logged.items() if (text := stream.getvalue())}
+
     def _appended(self) -> dict[str, bytes]:
         paths = {name: self._working_folder.folder / name for name in self._working_folder.appended}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
@@ -189,10 +194,6 @@ class CallExecutor:
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)
         return tuple(_checked(path, name) for name, path in paths.items())
-
-
-def _texts(logged: Mapping[str, io.StringIO]) -> dict[str, str]:
-    return {path: text for path, stream in logged.items() if (text := stream.getvalue())}
 
 
 def _checked(path: Path, name: str) -> RecipeFile:

@@ -13,6 +13,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -109,18 +110,27 @@ def present_settings() -> bytes | None:
         return serialize(LogSettings(settings.levels, settings.silent, (), settings.has_terminal), "levels of logging")
 
 
-def write_logged(texts: Mapping[str, str]) -> None:
+def name_in_run(path: str, out: Path) -> str:
+    """Return a path of a log file relative to the run's folder, which may be moved; unchanged if it is elsewhere."""
+    for folder in (out, Path(os.path.realpath(out))):
+        if Path(path).is_relative_to(folder):
+            return Path(path).relative_to(folder).as_posix()
+    return path
+
+
+def write_logged(texts: Mapping[str, str], out: Path) -> None:
     """Write what a call has logged through the handlers of the script.
 
     Args:
-        texts: by path of the file.
+        texts: by :func:`name_in_run` of the file.
+        out: the run's folder.
     """
     written: set[str] = set()
     for logger in _loggers().values():
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler) or handler.baseFilename in written:
                 continue
-            text = texts.get(handler.baseFilename)
+            text = texts.get(name_in_run(handler.baseFilename, out))
             if text is None:
                 continue
             written.add(handler.baseFilename)

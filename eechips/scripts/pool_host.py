@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -23,11 +23,11 @@ from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
+from eechips.text.formatting import some_of
 
-_MOST_NAMED = 3
 _ADVICE = (
-    "If it is random, set a seed; if it leaves out folders that exist, have it look for files; otherwise choose another"
-    " folder with `out`, or remove this one"
+    "If it is random, set a seed; if it leaves out what exists, test in the script for the files of a call, not for"
+    " their folder; otherwise choose another folder with `out`, or remove this one"
 )
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
@@ -102,7 +102,7 @@ class ScriptHost:
         ]
         join_appended(folder.path / "appended", self._place.out, [result.appended for result in all_results])
         for result in all_results:
-            write_logged(result.logged)
+            write_logged(result.logged, self._place.out)
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
@@ -171,13 +171,11 @@ class ScriptHost:
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
         """Return the units of the calls of a use of a pool."""
-        is_shared = len(calls) > 1 and len({id(call.function) for call in calls}) == 1
-        bound_calls = calls if is_shared else map(_with_bound_arguments, calls)
+        bound = {id(call.function): _Bound.of(call.function) for call in calls}
         values = (
-            {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
-             **({"keywords": describe(dict(c.keywords))} if c.keywords else {})}
-            for c in bound_calls
-        )  # fmt: skip
+            {"use": number, "function": function_name(call.function), **bound[id(call.function)].describe(call)}
+            for call in calls
+        )
         return [
             WorkUnit(first + unit.position, unit.id, unit.unit, unit.name)
             for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
@@ -255,7 +253,7 @@ class ScriptHost:
                 continue
             result = folder.result(position)
             if State(state).is_failure and result.error is None and not result.has_caught_failure:
-                result = CallResult(error=RecipeError(f"{kind}: {message}"))
+                result = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
             elif not State(state).is_failure and result.error is not None:
                 result = CallResult()
             call_results.append(result)
@@ -305,23 +303,41 @@ class ScriptHost:
         return result
 
 
-def _with_bound_arguments(call: Call) -> Call:
-    """Return the same call with what its function has bound as arguments: each call may have a function of its own.
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Descriptions of what a function has bound, which each call has of its own or all calls share.
 
-    These are the arguments of ``functools.partial`` and, of a call without arguments, the object of a method or the
-    variables and defaults of a ``lambda``.
+    A use of a pool has fewer calls when it is repeated, so what identifies a call does not depend on the others.
+
+    Attributes:
+        function: without the arguments of ``functools.partial``.
     """
-    while isinstance(call.function, partial):
-        bound = call.function
-        call = Call(bound.func, (*bound.args, *call.arguments), {**bound.keywords, **call.keywords})
-    function = call.function
-    if call.arguments or call.keywords:
-        return call
-    if isinstance(function, MethodType):
-        return Call(function, (function.__self__,))
-    if isinstance(function, FunctionType):
-        return Call(function, tuple(function.__defaults__ or ()), closure(function))
-    return call
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> _Bound:
+        """Describe the arguments of ``functools.partial``."""
+        arguments: tuple[Any, ...] = ()
+        keywords: dict[str, Any] = {}
+        while isinstance(function, partial):
+            arguments, keywords = (*function.args, *arguments), {**function.keywords, **keywords}
+            function = function.func
+        return cls(function, tuple(map(describe, arguments)), {name: describe(v) for name, v in keywords.items()})
+
+    def describe(self, call: Call) -> dict[str, Any]:
+        """Describe the arguments of a call; without any, the object of a method or the variables of a ``lambda``."""
+        own, own_keywords = call.arguments, dict(call.keywords)
+        if not (own or own_keywords or self.arguments or self.keywords):
+            if isinstance(self.function, MethodType):
+                own = (self.function.__self__,)
+            elif isinstance(self.function, FunctionType):
+                own, own_keywords = tuple(self.function.__defaults__ or ()), closure(self.function)
+        arguments = [*self.arguments, *map(describe, own)] if self.arguments else describe(own)
+        keywords = {**self.keywords, **(describe(own_keywords) if own_keywords else {})}
+        return {"arguments": arguments, **({"keywords": keywords} if keywords else {})}
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
@@ -366,8 +382,3 @@ def _of_uncounted(libraries: Sequence[str]) -> Iterator[str]:
             " neither the quota nor the budget, and are not repeated. Requests by requests, urllib3.PoolManager and"
             " urllib are."
         )
-
-
-def some_of(names: Sequence[str]) -> str:
-    """Return the first of several names as text."""
-    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")

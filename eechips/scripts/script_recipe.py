@@ -37,11 +37,11 @@ from eechips.scripts.patches import (
     leave_out_signals,
     replace_pools,
 )
-from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file, some_of
+from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
-from eechips.text.formatting import format_count
+from eechips.text.formatting import format_count, some_of
 
 _RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _SEED = 0
@@ -283,7 +283,6 @@ class NotebookShell:
 
 
 _PAUSE = 0.3  # seconds between two requests for the states of all tasks
-_MOST_NAMED = 3
 _LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}
 
 
@@ -329,7 +328,7 @@ def await_tasks(folder: Path, *, quiet: bool) -> int:
 
 def _described(tasks: Sequence[Mapping[str, Any]]) -> str:
     texts = []
-    for task in tasks[:_MOST_NAMED]:
+    for task in tasks:
         name = task.get("metadata", {}).get("description") or task["name"]
         texts.append(f"{name} ({str(task['error'].get('message')).rstrip('.')})")
-    return ", ".join(texts) + (", …" if len(tasks) > _MOST_NAMED else "")
+    return some_of(texts)

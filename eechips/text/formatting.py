@@ -83,6 +83,11 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def some_of(names: Sequence[Any], most: int = 3) -> str:
+    """Return the first of several names as text, and say whether there are others: a, b, c, …."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration: 40 s, 3 min, 5.5 h."""
     if seconds < 90:

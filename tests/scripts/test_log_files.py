@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,38 @@ def test_log_files_have_the_lines_of_calls_in_the_order_of_the_plan(demo_server:
         assert result.returncode == 0, result.stderr
         assert files(tmp_path / "run") == expected
         assert "1 of 3 calls of work() wrote no file" in result.stderr + result.stdout
+
+
+CHIPS = """
+import logging
+from multiprocessing import Pool
+import ee
+import eechips
+ee.Initialize()
+
+def work(n):
+    logging.info("line %d", n)
+    return eechips.Table([{"n": n}])
+
+if __name__ == "__main__":
+    logging.basicConfig(filename="root.log", filemode="w", level="INFO", format="%(message)s")
+    with Pool(1) as pool:
+        pool.map(work, range(3))
+"""
+
+
+def test_lines_of_calls_that_return_tables_stay_in_a_moved_run(demo_server: Server, tmp_path: Path) -> None:
+    script, out = tmp_path / "chips.py", tmp_path / "run"
+    script.write_text(CHIPS)
+    assert run(script, demo_server, tmp_path).returncode == 0
+    assert (out / "root.log").read_text() == "line 0\nline 1\nline 2\n"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out.rename(elsewhere / "run")
+    subprocess.run([sys.executable, "-m", "eechips", "trust", "run"], cwd=elsewhere, check=True)
+    result = run(script, demo_server, elsewhere)
+    assert result.returncode == 0, result.stderr
+    assert (elsewhere / "run" / "root.log").read_text() == "line 0\nline 1\nline 2\n"
 
 
 def test_logs_of_calls_in_threads_of_the_script_are_written_once(demo_server: Server, tmp_path: Path) -> None:

@@ -256,5 +256,34 @@ def test_calls_that_differ_by_their_functions_only_are_told_apart(
     }
 
 
+PARTIAL = """
+import os
+from functools import partial
+from multiprocessing import Pool
+
+def save(folder, n, suffix):
+    if n == 2 and "FAILS" in os.environ:
+        raise ValueError(n)
+    with open(f"{n}{suffix}", "w") as file:
+        file.write(folder)
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(partial(save, "x", suffix=".txt"), [n for n in range(4) if not os.path.exists(f"{n}.txt")])
+"""
+
+
+def test_the_only_call_left_of_a_partial_is_found(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PARTIAL)
+    words, environment = command(script, demo_server), {**os.environ, "FAILS": "1"}
+    assert subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True).returncode
+    assert len(list((tmp_path / "run").glob("*.txt"))) == 3
+    words = [sys.executable, "-m", "eechips", "retry", "run"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "run").glob("*.txt"))) == 4
+
+
 if not hasattr(os, "killpg"):
     pytest.skip("processes are killed by their group", allow_module_level=True)
