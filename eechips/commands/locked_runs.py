@@ -46,7 +46,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
 from eechips.recipe import SupportsExtension, SupportsInteractiveRun
 from eechips.storage import is_address, local_path
-from eechips.text.formatting import format_count
+from eechips.text.formatting import format_count, some_of
 
 if TYPE_CHECKING:
     from eechips.recipe import Recipe
@@ -368,8 +368,7 @@ def describe_replaced(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     count = format_count(len(names), "asset")
-    shown = ", ".join(names[:MOST_SHOWN]) + (", …" if len(names) > MOST_SHOWN else "")
     return [
         f"{count} changed at the source after the run had fetched them, so their old versions are unknown, and"
-        f" a rebuild will find other pixels: {shown}"
+        f" a rebuild will find other pixels: {some_of(names, MOST_SHOWN)}"
     ]

@@ -19,6 +19,7 @@ from eechips.planning.separate_regions import SeparateRegions, outline_error
 from eechips.planning.zones import Zones
 from eechips.recipe import AddedUnits, ChangedUnit, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
+from eechips.text.formatting import some_of
 
 _SHOWN = 5  # regions that a message names
 
@@ -125,10 +126,9 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
     """
     missing = [region for region in before if region not in now]
     if missing:
-        shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
         raise UsageError(
-            f"{path} lacks regions of the run ({shown}): an extension adds regions and leaves none out. Add them to the"
-            " file, or choose another output folder"
+            f"{path} lacks regions of the run ({some_of(missing, _SHOWN)}): an extension adds regions and leaves none"
+            " out. Add them to the file, or choose another output folder"
         )
 
 

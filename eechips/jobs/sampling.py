@@ -38,7 +38,7 @@ from eechips.planning.sample_places import (
 from eechips.planning.samplers import MinDistance, PlaceTest, parse_distance
 from eechips.planning.strata import fetch_strata
 from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
-from eechips.text.formatting import format_count, format_extent
+from eechips.text.formatting import format_count, format_extent, some_of
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
@@ -172,7 +172,7 @@ def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[Samp
         _log.info("Places: %s", f"{len(places):,}")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
-    shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    shown = some_of(names, _NAMED)
     count = sample.count
     if options.total is not None:
         _log.info("Points: %s", f"{count:,}")

@@ -18,7 +18,7 @@ from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import planning_requests
 from eechips.planning.image_filters import PropertyCondition, PropertyFilter, resolve_conditions
 from eechips.recipe.asset_version import AssetVersion
-from eechips.text.formatting import format_count
+from eechips.text.formatting import format_count, some_of
 from eechips.text.suggestion import describe_choices
 from eechips.text.timestamps import utc_now
 
@@ -92,7 +92,7 @@ def _hint(asset_id: str, name: str, bands: list[str]) -> str:
         return f"; did you mean {meant} ({name.lower()})?"
     index = find_index(name)
     if index is not None:
-        there = ", ".join(bands[:_SHOWN_BANDS]) + (", …" if len(bands) > _SHOWN_BANDS else "")
+        there = some_of(bands, _SHOWN_BANDS)
         return f": {index.name} is a spectral index, which `index` computes from bands; there are {there}"
     return f"; {describe_choices(name, bands)}"
 

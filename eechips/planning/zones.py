@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +20,7 @@ from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.planning.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
-from eechips.text.formatting import format_count
+from eechips.text.formatting import format_count, some_of
 from eechips.text.suggestion import describe_choices
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +33,6 @@ _IDS_PER_REQUEST = 1000
 _CURE = "a table with simpler outlines, or the regions as a file (`regions`)"
 
 _MOST_FIELDS = 12  # fields that a message names
-_MOST_NAMED = 3  # regions that a message names
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
             parts.setdefault(region, []).append(index)
     if nameless:
         _log.warning("%s: %s without %s are left out", path, format_count(nameless, "region"), id_field)
-    warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
+    _warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
     geometries = [
         wrap_at_antimeridian(
             read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices])
@@ -128,15 +128,6 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     return Zones(regions, shapes)
 
 
-def warn_of_joined(path: Path, id_field: str | None, regions: Sequence[Any]) -> None:
-    """Log a warning that names the regions of several features, which have one result, not one for each feature."""
-    if regions:
-        named = ", ".join(map(str, regions[:_MOST_NAMED])) + (", …" if len(regions) > _MOST_NAMED else "")
-        verb = "joins" if len(regions) == 1 else "join"
-        count = format_count(len(regions), "region")
-        _log.warning("%s: %s %s several features with the same %s: %s", path, count, verb, id_field, named)
-
-
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
     """Fetch the ids of the regions of a table on the server. Features with the same id are one region.
 
@@ -156,8 +147,10 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     table = ee.FeatureCollection(asset)
     if box is not None:
         table = table.filterBounds(box.geometry())
-    zones = Zones(list(dict.fromkeys(table.aggregate_array(id_field).getInfo())))
+    counts = Counter(table.aggregate_array(id_field).getInfo())
+    zones = Zones(list(counts))
     _refuse_none(len(zones), asset, box)
+    _warn_of_joined(asset, id_field, [region for region, count in counts.items() if count > 1])
     _log.info("%s of %s", format_count(len(zones), "region"), asset)
     return zones
 
@@ -219,6 +212,14 @@ def _id(value: Any) -> Any:
     if value is None or value != value or isinstance(value, (str, int, float)):
         return value
     return str(value)
+
+
+def _warn_of_joined(where: object, id_field: str | None, regions: Sequence[Any]) -> None:
+    """Log a warning that names the regions of several features, which have one result, not one for each feature."""
+    if regions:
+        verb = "joins" if len(regions) == 1 else "join"
+        count, named = format_count(len(regions), "region"), some_of(regions)
+        _log.warning("%s: %s %s several features with the same %s: %s", where, count, verb, id_field, named)
 
 
 def _refuse_none(count: int, where: object, box: BoxRegion | None) -> None:

@@ -146,10 +146,10 @@ def _maker_of_names(name: str, original: Callable[..., Any]) -> Callable[..., An
             content = canonical_json([name, describe(arguments), describe(options)])
         except RecipeError:  # an argument cannot be described, so the request stays unknown
             return original(*arguments, **options)
-        made = original(*arguments, **options)
+        issued = original(*arguments, **options)
         digest = hashlib.sha256(content.encode()).hexdigest()
-        learn({str(made[key]): digest for key in _ISSUED if key in made})
-        return made
+        learn({str(issued[key]): digest for key in _ISSUED if key in issued})
+        return issued
 
     return make
 

@@ -19,7 +19,7 @@ from pyproj import Transformer
 from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.planning.regions import parse_box
-from eechips.planning.zones import measure_zones, read_zones
+from eechips.planning.zones import fetch_zones, measure_zones, read_zones
 
 SQUARE = shapely.box(10, 50, 11, 51)
 
@@ -40,6 +40,17 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(
     assert zones.ids == ["x", "y"]
     assert zones.geometries is not None
     assert zones.geometries[0].equals(shapely.box(10, 50, 12, 51))
+
+
+@pytest.mark.slow
+def test_features_of_one_id_of_a_table_are_named(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
+    asset = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
+    with caplog.at_level(logging.WARNING, logger="eechips"):
+        zones = fetch_zones(asset, "ADM2_CODE")
+        assert caplog.text == ""
+        assert 0 < len(fetch_zones(asset, "ADM0_NAME")) < len(zones)
+    assert f"{asset}: " in caplog.text
+    assert "several features with the same ADM0_NAME: " in caplog.text
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_lines_of_calls_that_return_tables_stay_in_a_moved_run(demo_server: Serv
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     out.rename(elsewhere / "run")
-    subprocess.run([sys.executable, "-m", "eechips", "trust", "run"], cwd=elsewhere, check=True)
+    subprocess.run([sys.executable, "-m", "eechips", "trust", "run", "--yes"], cwd=elsewhere, check=True)
     result = run(script, demo_server, elsewhere)
     assert result.returncode == 0, result.stderr
     assert (elsewhere / "run" / "root.log").read_text() == "line 0\nline 1\nline 2\n"
