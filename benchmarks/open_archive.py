@@ -4,7 +4,7 @@
     /opt/rivals/bin/pip install odc-stac stackstac rasterio "dask[array]" pystac async-tiff obstore
     python benchmarks/open_archive.py --rivals /opt/rivals/bin/python --chips 1000 --rounds 5
 
-Scenes are cloud-optimised GeoTIFFs of four bands of uint16 in deflated tiles of 512 x 512 pixels, with predictor and
+Scenes are cloud-optimised GeoTIFFs of four bands of uint16 in deflated tiles, with predictor and
 overviews. A host on loopback serves them with a latency and a bandwidth (``slow_host.py``). In each round,
 
 1. chips of 256 x 256 pixels are read: cold; with the headers kept; with all blocks kept that the run before has read;
@@ -63,7 +63,7 @@ OWN = ("eechips-local, cold", "eechips-local, headers kept", "eechips-local, blo
 OWN_MEDIANS = ("eechips-local median, cold", "eechips-local median, blocks kept")
 
 
-def make_scene(path: Path, side: int, seed: int) -> None:
+def make_scene(path: Path, side: int, block: int, seed: int) -> None:
     """Write fields with edges, soft relief and the noise of a sensor, about as compressible as Sentinel-2."""
     rng = np.random.default_rng(seed)
     fields = np.kron(rng.integers(300, 2500, (side // 64, side // 64)), np.ones((64, 64), np.int64))
@@ -80,7 +80,7 @@ def make_scene(path: Path, side: int, seed: int) -> None:
         with memory.open(**profile) as dataset:
             dataset.write(np.stack(bands))
         rasterio.shutil.copy(
-            memory.name, str(path), driver="COG", blocksize=512, compress="DEFLATE", predictor="YES", level=1,
+            memory.name, str(path), driver="COG", blocksize=block, compress="DEFLATE", predictor="YES", level=1,
             num_threads="ALL_CPUS",
         )  # fmt: skip
 
@@ -260,6 +260,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=40)
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--side", type=int, default=4096, help="pixels on a side of a scene")
+    parser.add_argument("--block", type=int, default=512, help="pixels on a side of a tile; Sentinel-2 has 1024")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--rate", type=float, default=100e6)
@@ -274,7 +275,7 @@ def main() -> None:
         for number in range(options.scenes):
             path, source = folder / f"scene-{number:02}.tif", folder / f"scene-{number % DIFFERENT:02}.tif"
             if not path.exists():
-                os.link(source, path) if path != source else make_scene(path, options.side, number)
+                os.link(source, path) if path != source else make_scene(path, options.side, options.block, number)
         command = [sys.executable, str(HERE / "slow_host.py"), str(folder)]
         command += ["--latency", str(options.latency), "--rate", str(options.rate)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
