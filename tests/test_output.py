@@ -17,6 +17,7 @@ OUTPUT = {
     "engine/executors/dask_cluster.py": "logging.FileHandler with a LineFormatter",
     "engine/worker_process.py": "a traceback of eechips' own thread",
     "scripts/execution.py": "the log of a script, as it sets it up",
+    "scripts/log_files.py": "lines for the script's own log files",
     "geo/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/assets/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/evaluation/request_processor.py": "a traceback in the log of the server",
