@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ def check_free(asset: AssetDestination, context: Context) -> None:
         raise InvalidError(f"Cannot overwrite asset '{asset.uri}'.")
     with changing():
         changes_of(writable_folder(context)).check_room(asset.id)
+
+
+@contextmanager
+def publishing(asset: AssetDestination, context: Context) -> Iterator[None]:
+    """Turn errors into the service's; refuse an asset that another task has made meanwhile as one that was there."""
+    # Here, since a server without folders has no use for the libraries of assets.
+    from eechips_local.assets.asset_errors import AssetExistsError
+
+    with changing():
+        try:
+            yield
+        except AssetExistsError:
+            check_free(asset, context)
+            raise
 
 
 def asset_task(asset: AssetDestination, properties: Mapping[str, Any], context: Context) -> IngestTask:
@@ -96,7 +111,7 @@ def ingest_image(
             file.close()
     names = [band.name for band in image.bands]
     task = asset_task(job.asset, _properties(image.properties, context), context)
-    with changing(), RasterFiles() as rasters:
+    with publishing(job.asset, context), RasterFiles() as rasters:
         (plan,) = ImagePlanner(rasters, names, resampling, None, None).one(paths, job.asset.id, task.facts)
         task.run("image", {plan.id: partial(task.image, rasters, plan)})
     progress.step()

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 from eechips_local.algorithms.classification import Classifier
-from eechips_local.assets.writable_assets import changing
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
-from eechips_local.exports.asset_files import asset_task, check_free
+from eechips_local.exports.asset_files import asset_task, check_free, publishing
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.functions.classifier_assets import document_of
 from eechips_local.protocol.request_errors import TypeMismatchError
@@ -34,7 +33,7 @@ def export_classifier(
     document = document_of(value)
     report(0.5)
     task = asset_task(job.asset, {}, context)
-    with changing():
+    with publishing(job.asset, context):
         task.run("classifier", {job.asset.id: partial(task.classifier, job.asset.id, document)})
     report(1.0)
     return []

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from eechips_local.assets.writable_assets import changing
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
-from eechips_local.exports.asset_files import asset_task, check_free
+from eechips_local.exports.asset_files import asset_task, check_free, publishing
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.shapefiles import write_shapefile
 from eechips_local.exports.table_columns import column, column_names, shapes
@@ -117,7 +116,7 @@ def _ingest(
     report(0.5)
     path = _parquet(job.folder / "table.parquet", rows, geometries, selectors, context)
     task = asset_task(job.asset, {}, context)
-    with changing():
+    with publishing(job.asset, context):
         task.run("table", {job.asset.id: partial(task.table, job.asset.id, partial(read_features, path), {})})
     report(1.0)
     return []

@@ -175,7 +175,8 @@ def test_of_several_exports_at_once_one_makes_the_asset(
         task.start()
     states = [finished(task) for task in one]
     assert sorted(status["state"] for status in states) == ["COMPLETED", *["FAILED"] * 3]
-    assert {status.get("error_message") for status in states} == {None, f"Cannot overwrite asset '{ROOT}/one'."}
+    name = f"projects/earthengine-legacy/assets/{ROOT}/one"  # as the client names ids of projects of this form
+    assert {status.get("error_message") for status in states} == {None, f"Cannot overwrite asset '{name}'."}
     others = [ee.batch.Export.image.toAsset(ee.Image(f"{STACK}/image_{n}"), "x", f"{ROOT}/n{n}") for n in range(4)]
     for task in others:
         task.start()
