@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import functools
 import pickle
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
-from eechips.scripts.serialization import deserialize, function_name, serialize
+from eechips.scripts.serialization import deserialize, function_name, serialize, without_partial
 from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
@@ -274,8 +273,7 @@ def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = without_partial(function)
     fields: dict[str, Any] = {}
     owner = getattr(function, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):

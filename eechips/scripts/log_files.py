@@ -145,7 +145,7 @@ def write_logged(texts: Mapping[str, str], out: Path) -> None:
 
 
 def _loggers() -> dict[str, logging.Logger]:
-    """Return all loggers but those of this package by their names, the root's empty."""
+    """Return all loggers by name, except those of this package. The name of the root is empty."""
     manager = logging.Logger.manager
     named = {name: logger for name, logger in manager.loggerDict.items() if isinstance(logger, logging.Logger)}
     own = {name for name in named if name.partition(".")[0] == _OWN}

@@ -136,9 +136,7 @@ def is_of_process(function: Any) -> bool:
 
     Calls of other processes have copies, which wait for nothing, and whose changes are lost.
     """
-    called = function
-    while isinstance(called, functools.partial):
-        called = called.func
+    called = without_partial(function)
     receiver = getattr(called, "__self__", None)
     if isinstance(called, BuiltinFunctionType) or (_is_of_python(receiver) and not isinstance(receiver, PurePath)):
         return True
@@ -147,6 +145,13 @@ def is_of_process(function: Any) -> bool:
     except RecipeError:
         return True
     return False
+
+
+def without_partial(function: Any) -> Any:
+    """Return the function that ``functools.partial`` calls; any other one unchanged."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def function_name(function: Any) -> str:
@@ -212,7 +217,7 @@ def _is_of_python(thing: Any) -> bool:
 
 
 def _named(module: str, name: str) -> Any:
-    raise NotImplementedError(f"{module}.{name} is in a pickle for comparison")
+    raise NotImplementedError(f"a pickle with {module}.{name} is made to be compared, and cannot be loaded")
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:

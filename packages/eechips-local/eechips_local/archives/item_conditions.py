@@ -120,7 +120,7 @@ def format_interval(start: float | None, end: float | None) -> str | None:
 
 
 def parse_time(text: Any) -> float | None:
-    """Return the milliseconds since 1970 of a time of RFC 3339, rounded as those of images; None if it is none."""
+    """Return an RFC 3339 time as milliseconds since 1970, rounded as times of images are; None for other values."""
     return milliseconds(text) if isinstance(text, str) else None
 
 

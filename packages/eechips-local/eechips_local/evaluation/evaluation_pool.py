@@ -336,7 +336,7 @@ class EvaluationPool:
         return {kind: self._count_reads(kind) for kind in KINDS}
 
     def archive_traffic(self) -> dict[str, int]:
-        """Return the requests of all workers to open archives, the bytes received, and those of used pixels."""
+        """Return the requests of all workers to open archives, the bytes received, and the bytes of used pixels."""
         return {name: self._count_reads(f"archive_{name}") for name in ("requests", "bytes", "used")}
 
     def _count_reads(self, kind: str) -> int:

@@ -268,7 +268,7 @@ class _Land:
         return amount * (1.0 / (after - self._when).days) if plan.is_daily else amount
 
     def _end(self, plan: BandPlan) -> date:
-        """Return the day after those of an image."""
+        """Return the first day after an image."""
         number, unit, _ = plan.interval or YEAR
         if unit not in ("month", "year"):
             return self._when + timedelta(days=number if unit == "day" else 1)

@@ -171,7 +171,7 @@ def test_assets_are_replaced_only_if_asked(ee: Any, write: Write, home: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [1588723200000, "2020-05-06T00:00:00Z"])
 def test_properties_of_manifests_may_have_times(ee: Any, write: Write, home: str, start: object) -> None:
-    """As those of github.com/samapriya/geeup, ``manifest_lib.py`` and issue 4."""
+    """The manifests of github.com/samapriya/geeup have them: ``manifest_lib.py``, and issue 4."""
     properties = {"system:time_start": start, "system:provider_url": "x", "n_1": 1}
     tilesets = [{"sources": [{"uris": [write("times.tif", values((1, 9, 9)))]}]}]
     manifest = {"name": f"{home}/image", "tilesets": tilesets, "properties": properties}

@@ -148,7 +148,7 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     ],
 )
 def test_assets_have_the_limits_of_the_service(ee: Any, asset: str, make: Callable[[Any], Any], message: str) -> None:
-    """Those of names are quoted at https://github.com/eMapR/LT-GEE/issues/25, those of tables are documented at
+    """https://github.com/eMapR/LT-GEE/issues/25 quotes the limits of names; the limits of tables are documented at
     https://developers.google.com/earth-engine/guides/exporting_tables.
     """
     what = make(ee)
