@@ -99,13 +99,14 @@ class _WatchedFunctions:
 
     def __init__(self, watcher: PathWatcher) -> None:
         self._watcher = watcher
-        self._others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        # Threads themselves: the identifier of one that has ended is another's.
+        self._others = {*threading.enumerate()} - {threading.current_thread()}
         self._open = present_function(builtins, "open")
         names = (*_MOVING, *_SEEKING, *_LISTING, "access", "chdir", "getcwd")
         self._originals = {name: present_function(os, name) for name in names}
 
     def _is_watched(self, path: Any) -> bool:
-        return isinstance(path, (str, PurePath)) and threading.get_ident() not in self._others
+        return isinstance(path, (str, PurePath)) and threading.current_thread() not in self._others
 
     def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         """Open a file as ``open`` does."""
@@ -156,7 +157,7 @@ class _WatchedFunctions:
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_globals.get("__name__", "").partition("._")[0] in _ASKING:
             frame = frame.f_back
-        if threading.get_ident() not in self._others and is_of_script(frame):
+        if threading.current_thread() not in self._others and is_of_script(frame):
             self._watcher.named_folder()
         return str(self._originals[name]())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,24 @@ def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, working_
             Path("../none/new.csv").write_text("x")
     assert (home.parent / "beside" / "new.csv").read_text() == "x"
     assert str(home.parent / "beside" / "new.csv") in working_folder.outside
+
+
+def test_a_thread_of_a_script_with_the_identifier_of_one_that_has_ended(
+    home: Path, working_folder: WorkingFolder
+) -> None:
+    """Python gives identifiers again: files that such a thread wrote were not results."""
+    is_end = threading.Event()
+    earlier = threading.Thread(target=is_end.wait)
+    earlier.start()
+    with working_folder.entered():
+        is_end.set()
+        earlier.join()
+        paths = [home.parent / "beside" / f"{number}.csv" for number in range(9)]
+        for path in paths:
+            thread = threading.Thread(target=path.write_text, args=("x",))
+            thread.start()
+            thread.join()
+    assert list(working_folder.outside) == [str(path) for path in paths]
 
 
 def test_what_a_script_has_removed_is_not_shown_again(home: Path, working_folder: WorkingFolder) -> None:
