@@ -14,7 +14,7 @@ nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
 
 FAST = "unit and not slow"
 NO_TESTS = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
-PARALLEL = ("-n", "4", "--dist", "loadfile")
+PARALLEL = ("-n", "3", "--dist", "loadfile")
 
 
 @nox.session
