@@ -32,6 +32,7 @@ from eechips_local.assets.asset_names import (
     root_of,
     split_id,
 )
+from eechips_local.assets.index_rows import hrefs_of
 from eechips_local.assets.publish import (
     ContainerPlan,
     check_vacant,
@@ -45,7 +46,7 @@ from eechips_local.assets.publish import (
 )
 from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import duplicate, locked, remove, size_of, write_json, writing
-from eechips_local.assets.store_index import StoreIndex, hrefs_of
+from eechips_local.assets.store_index import StoreIndex
 
 Properties = Mapping[str, Any]
 Update = Callable[[Properties, Sequence[str]], tuple[Properties, Sequence[str]]]

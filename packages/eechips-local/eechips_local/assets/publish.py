@@ -15,9 +15,10 @@ from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetExistsError, AssetWriteError
 from eechips_local.assets.asset_names import ancestors, folder_of, is_id, is_remote, is_root, split_id
+from eechips_local.assets.index_rows import hrefs_of
 from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import StagedDocuments, locked, remove, remove_empty, write_json, writing
-from eechips_local.assets.store_index import StoreIndex, hrefs_of, stamp_of
+from eechips_local.assets.store_index import StoreIndex, stamp_of
 
 _KEPT = "eechips:kept"
 _JOURNAL = ".move.json"

@@ -15,18 +15,16 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import shapely
 
 from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
-from eechips_local.assets.records import AssetRecord, ClassifierRecord, ContainerKind, ContainerRecord, ImageRecord
+from eechips_local.assets.index_rows import SCHEMA, IndexRow, container_key, delete_row, find_container, write_rows
+from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord
 from eechips_local.assets.store_files import commit, locked, private_folder, workspace
 from eechips_local.evaluation.model import Bounds, Query
 from eechips_local.pixels.file_source import HandlePool
@@ -35,46 +33,6 @@ _FILE = ".index.sqlite"
 _FORMAT = "2"
 _BATCH = 500
 _BUSY_SECONDS = 30.0
-
-# The R-tree has longitude, latitude, time and container as dimensions, all 32-bit and rounded outwards:
-# it narrows, the exact columns decide.
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE container (
-    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, parent INTEGER, kind TEXT NOT NULL,
-    href TEXT NOT NULL, stamp TEXT NOT NULL, properties TEXT NOT NULL
-);
-CREATE INDEX container_parent ON container (parent, id);
-CREATE TABLE layout (key INTEGER PRIMARY KEY, value TEXT NOT NULL UNIQUE);
-CREATE TABLE asset (
-    key INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, time REAL,
-    layout INTEGER NOT NULL, record TEXT NOT NULL, footprint BLOB NOT NULL
-);
-CREATE UNIQUE INDEX asset_name ON asset (parent, name);
-CREATE INDEX asset_time ON asset (parent, time);
-CREATE VIRTUAL TABLE extent USING rtree (
-    key, west, east, south, north, begin, finish, first, last
-);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """An asset as the index has it.
-
-    Attributes:
-        id: the full Earth Engine id.
-        kind: kind of its record: "image", "table" or "classifier".
-        layout: JSON of what images of a collection commonly share.
-        record: JSON of what is the asset's own.
-        footprint: WKB.
-    """
-
-    id: str
-    kind: str
-    layout: str
-    record: str
-    footprint: bytes
 
 
 class StoreIndex:
@@ -100,7 +58,7 @@ class StoreIndex:
     def container(self, asset_id: str) -> ContainerRecord | None:
         """Return the folder or collection of an id, or None."""
         with self._fresh(asset_id) as connection:
-            return _find_container(connection, asset_id)
+            return find_container(connection, asset_id)
 
     def asset(self, asset_id: str) -> IndexRow | None:
         """Return the image, table or classifier of an id, or None."""
@@ -124,7 +82,7 @@ class StoreIndex:
     def children(self, parent: str, *, images: bool = True) -> Iterator[str]:
         """Yield ids directly under a container, in order; images may be left out."""
         with self._fresh(parent) as connection:
-            key = _container_key(connection, parent)
+            key = container_key(connection, parent)
             if key is None:
                 return
             below = connection.execute("SELECT id FROM container WHERE parent = ?", (key,)).fetchall()
@@ -139,7 +97,7 @@ class StoreIndex:
     def images(self, collection: str, query: Query) -> Iterator[IndexRow]:
         """Yield images of a collection that may match, in the order of ids."""
         with self._fresh(collection) as connection:
-            key = _container_key(connection, collection)
+            key = container_key(connection, collection)
         if key is None:
             return
         if "system:index" in query.equals:
@@ -211,9 +169,9 @@ class StoreIndex:
         with contextlib.closing(_connect(str(self._path), write=True)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                _write(connection, containers, records)
+                write_rows(connection, containers, records)
                 for asset_id in removed:
-                    _delete(connection, asset_id)
+                    delete_row(connection, asset_id)
                 connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 raise AssetWriteError(f"Cannot write {self._path}: {error}.") from error
@@ -284,11 +242,11 @@ class StoreIndex:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = OFF")
                 connection.execute("PRAGMA synchronous = OFF")
-                connection.executescript(_SCHEMA)
+                connection.executescript(SCHEMA)
                 connection.execute("INSERT INTO meta VALUES ('format', ?)", (_FORMAT,))
                 connection.execute("BEGIN")
                 for container, records in _walk(self._root):
-                    _write(connection, [container], records)
+                    write_rows(connection, [container], records)
                 connection.execute("COMMIT")
             commit(path, target)
 
@@ -413,108 +371,6 @@ def _connect(path: str, *, write: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-
-
-def _container_key(connection: sqlite3.Connection, asset_id: str) -> int | None:
-    row = connection.execute("SELECT key FROM container WHERE id = ?", (asset_id,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _find_container(connection: sqlite3.Connection, asset_id: str) -> ContainerRecord | None:
-    row = connection.execute(
-        "SELECT id, kind, href, stamp, properties FROM container WHERE id = ?", (asset_id,)
-    ).fetchone()
-    if row is None:
-        return None
-    own, kind, href, stamp, properties = row
-    return ContainerRecord(own, kind, href, stamp, json.loads(properties))
-
-
-def _write(
-    connection: sqlite3.Connection, containers: Iterable[ContainerRecord], records: Iterable[AssetRecord]
-) -> None:
-    for container in containers:
-        parent = _container_key(connection, split_id(container.id)[0]) if container.id else None
-        connection.execute(
-            "INSERT INTO container (id, parent, kind, href, stamp, properties) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, href = excluded.href, stamp = excluded.stamp,"
-            " properties = excluded.properties",
-            (container.id, parent, container.kind, container.href, container.stamp, _dump(container.properties)),
-        )
-    parents: dict[str, int] = {}
-    layouts: dict[str, int] = {}
-    for record in records:
-        parent_id, name = split_id(record.id)
-        if parent_id not in parents:
-            key = _container_key(connection, parent_id)
-            if key is None:
-                raise InvalidStoreError(f"{record.id} has no container {parent_id!r} in the index")
-            parents[parent_id] = key
-        layout, own = pack(record)
-        if layout not in layouts:
-            connection.execute("INSERT OR IGNORE INTO layout (value) VALUES (?)", (layout,))
-            layouts[layout] = connection.execute("SELECT key FROM layout WHERE value = ?", (layout,)).fetchone()[0]
-        _write_asset(connection, parents[parent_id], name, layouts[layout], own, record)
-
-
-def _write_asset(
-    connection: sqlite3.Connection, parent: int, name: str, layout: int, own: str, record: AssetRecord
-) -> None:
-    time = record.time_start
-    connection.execute(
-        "INSERT INTO asset (parent, name, kind, time, layout, record, footprint) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (parent, name) DO UPDATE SET kind = excluded.kind, time = excluded.time,"
-        " layout = excluded.layout, record = excluded.record, footprint = excluded.footprint",
-        (parent, name, record.kind, time, layout, own, shapely.to_wkb(record.footprint)),
-    )
-    (key,) = connection.execute("SELECT key FROM asset WHERE parent = ? AND name = ?", (parent, name)).fetchone()
-    west, south, east, north = record.footprint.bounds if not record.footprint.is_empty else (-180, -90, 180, 90)
-    moment = time or 0.0
-    connection.execute(
-        "INSERT OR REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (key, west, east, south, north, moment, moment, parent, parent),
-    )
-
-
-def _delete(connection: sqlite3.Connection, asset_id: str) -> None:
-    parent, name = split_id(asset_id)
-    key_row = connection.execute(
-        "SELECT key FROM asset WHERE parent = (SELECT key FROM container WHERE id = ?) AND name = ?", (parent, name)
-    ).fetchone()
-    if key_row is not None:
-        connection.execute("DELETE FROM extent WHERE key = ?", key_row)
-        connection.execute("DELETE FROM asset WHERE key = ?", key_row)
-    connection.execute("DELETE FROM container WHERE id = ?", (asset_id,))
-
-
-def pack(record: AssetRecord) -> tuple[str, str]:
-    """Return a record as two JSON texts: what images of a collection commonly share, and what is its own."""
-    if isinstance(record, ImageRecord):
-        shared: Any = [
-            [[file.crs, file.dtype, list(file.levels), file.keeps_extent] for file in record.files],
-            [[band.name, band.file, band.index] for band in record.bands],
-        ]
-        own: Any = [
-            record.version,
-            dict(record.properties),
-            [[file.href, *file.transform, file.width, file.height] for file in record.files],
-        ]
-    elif isinstance(record, ClassifierRecord):
-        shared, own = {}, [record.version, dict(record.properties), record.href]
-    else:
-        shared = dict(record.columns)
-        own = [record.version, dict(record.properties), record.href, record.rows]
-    return _dump(shared), _dump(own)
-
-
-def hrefs_of(row: IndexRow) -> list[str]:
-    """Return the files of an asset, relative to the store, and the URLs of those that are elsewhere."""
-    own = json.loads(row.record)
-    return [place[0] for place in own[2]] if row.kind == "image" else [own[2]]
-
-
-def _dump(value: Mapping[str, Any] | list[Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _walk(root: Path) -> Iterator[tuple[ContainerRecord, Iterator[AssetRecord]]]:

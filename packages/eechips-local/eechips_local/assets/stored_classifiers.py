@@ -8,8 +8,8 @@ from typing import Any
 
 from eechips_local.assets import stac
 from eechips_local.assets.asset_names import resolve_href
+from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.store_files import size_of
-from eechips_local.assets.store_index import IndexRow
 from eechips_local.assets.stored_images import SIZE
 from eechips_local.evaluation.model import ClassifierAsset
 
