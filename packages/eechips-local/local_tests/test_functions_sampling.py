@@ -216,9 +216,11 @@ class TestStratifiedSample:
     def test_refusals(self) -> None:
         with pytest.raises(InvalidError, match="did not match any bands"):
             features("Image.stratifiedSample", numPoints=5, classBand="nothing", region=ALL)
-        halves = asset(np.full((30, 40), 0.5, dtype=np.float32), GRID)
-        with pytest.raises(InvalidError, match="integer typed"):
-            features("Image.stratifiedSample", halves, numPoints=5, region=ALL)
+        # Code 56155825210: whole numbers in a band of floats were refused, too, until they were cast.
+        for value in (0.5, 1.0):
+            floats = asset(np.full((30, 40), value, dtype=np.float32), GRID)
+            with pytest.raises(InvalidError, match="integer typed"):
+                features("Image.stratifiedSample", floats, numPoints=5, region=ALL)
 
 
 class TestSampleRegions:

@@ -139,6 +139,8 @@ def stratified_sample(
     if classBand is not None and classBand not in names:
         raise InvalidError(f"Band pattern '{classBand}' did not match any bands. Available bands: [{', '.join(names)}]")
     which = 0 if classBand is None else names.index(classBand)
+    if image.bands[which].type.precision != "int":
+        raise InvalidError("The class band must be integer typed.")
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
     area = region_on(region_of(image, region), lattice.projection)
     kept: Picked | None = None
@@ -191,8 +193,6 @@ def _class_sizes(values: Sequence[int] | None, points: Sequence[int] | None) -> 
 def _fewest(picked: Picked, which: int, number: int, wanted: Mapping[int, int]) -> Picked:
     """Return the pixels of each class with the least random numbers, in the order of class and number."""
     classes = picked.bands[which].values
-    if classes.dtype.kind == "f" and len(classes) and not np.equal(classes, np.floor(classes)).all():
-        raise InvalidError("The class band must be integer typed.")
     order = np.lexsort((picked.rows, picked.columns, picked.words, classes))
     ordered = classes[order]
     starts = np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])
