@@ -72,7 +72,9 @@ THREE = constant(10, 20, 40, names=["B4", "B5", "B6"])
     ],
 )
 def test_values(text: str, expected: list[float]) -> None:
-    assert result(text, THREE) == pytest.approx(expected, rel=1e-7)
+    found = result(text, THREE)
+    assert found == pytest.approx(expected, rel=1e-7)
+    assert not any(isinstance(value, bool) for value in found)
 
 
 def test_variables_are_images() -> None:

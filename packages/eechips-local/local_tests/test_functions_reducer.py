@@ -406,6 +406,26 @@ class TestRegressions:
         spearman = reduce_values(rows, r.SPEARMANS_CORRELATION)
         assert spearman == pytest.approx(frame.rank().corr().loc["x", "y"])
 
+    @pytest.mark.parametrize("value", [0.1, 0.3, 100000.1])
+    @pytest.mark.parametrize("weight", [1.0, 0.1])
+    def test_a_constant_has_no_slope_and_no_correlation(self, value: float, weight: float) -> None:
+        """The mean of seven times 0.1 is not 0.1: rounding must not become a slope."""
+        held, other = [value] * 7, [0.7 * i for i in range(7)]
+        weights = [[weight] * 7] * 2
+        flat = r.LINEAR_FIT.apply(sample_of([held, other], weights))
+        assert not any(output.valid.any() for output in flat)
+        level = r.LINEAR_FIT.apply(sample_of([other, held], weights))
+        assert [float(output.values) for output in level] == [0, pytest.approx(value)]
+        assert reduce_values([list(pair) for pair in zip(held, other, strict=True)], r.PEARSONS_CORRELATION) == {
+            "correlation": None, "p-value": None
+        }  # fmt: skip
+
+    def test_parts_of_one_whole_have_no_sample_variance(self) -> None:
+        """``reduceResolution`` weighs by parts of the pixel, whose sum is 1 but for rounding."""
+        for parts in (9, 20, 45):
+            sample = sample_of([list(range(parts))], [[1 / parts] * parts])
+            assert not any(o.valid.any() for s in (r.SAMPLE_VARIANCE, r.SAMPLE_STD_DEV) for o in s.apply(sample))
+
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12))
     def test_tau_b_by_its_definition(self, pairs: list[tuple[int, int]]) -> None:
         def sign(v: float) -> int:

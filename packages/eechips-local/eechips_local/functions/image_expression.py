@@ -111,7 +111,7 @@ def _computed(operation: FormulaCall, operands: Sequence[Image]) -> Image:
         return binary_named("multiply", operands[0], constant_image([-1]))
     if name == "^":
         first, second = operands
-        return binary(first, second, lambda a, b: (a != 0) ^ (b != 0), fixed(BOOLEAN))
+        return binary(first, second, lambda a, b: ((a != 0) ^ (b != 0)).astype(np.int64), fixed(BOOLEAN))
     known = name if operation.function else _OPERATORS[name]
     if known in BINARY_NAMES and len(operands) == 2:
         return binary_named(known, *operands)

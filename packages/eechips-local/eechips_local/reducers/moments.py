@@ -20,8 +20,16 @@ def _weighted(column: SampleColumn) -> tuple[Floats, Floats]:
     return np.where(weights > 0, numbers(column.values), 0).astype(np.float64), weights
 
 
-def _ratio(above: Floats, below: Floats, valid: Flags) -> Floats:
+def ratio(above: Floats, below: Floats, valid: Flags) -> Floats:
+    """Return quotients, 0 where they are not valid."""
     return np.divide(above, below, out=np.zeros(np.shape(below)), where=valid)
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Return means over the first axis, 0 without weight. That of equal values is exact: they deviate by 0."""
+    weight = weights.sum(axis=0)
+    mean = ratio((values * weights).sum(axis=0), weight, weight > 0)
+    return mean + ratio((np.where(weights > 0, values - mean, 0) * weights).sum(axis=0), weight, weight > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +90,7 @@ def _add_bounded_sums(parts: Sequence[_BoundedSums]) -> _BoundedSums:
 def _mean(bounded: _BoundedSums) -> list[Output]:
     """Return means, not beyond the values: rounding of fractional weights would put that of a constant beside it."""
     sums = bounded.sums
-    mean = _ratio(sums.total, sums.weight, sums.any)
+    mean = ratio(sums.total, sums.weight, sums.any)
     return [Output(np.where(sums.any, np.clip(mean, bounded.least, bounded.greatest), mean), sums.any)]
 
 
@@ -106,9 +114,7 @@ def _moments(order: int) -> Callable[[ReducerSample], _Moments]:
     def summarise(sample: ReducerSample) -> _Moments:
         values, weights = _weighted(sample.column(0))
         weight = weights.sum(axis=0)
-        mean = _ratio((values * weights).sum(axis=0), weight, weight > 0)
-        # A second pass makes the mean of equal values exact: their standard deviation is 0.
-        mean = mean + _ratio((np.where(weights > 0, values - mean, 0) * weights).sum(axis=0), weight, weight > 0)
+        mean = weighted_mean(values, weights)
         off = np.where(weights > 0, values - mean, 0)
         powers = [
             (weights * off**power).sum(axis=0) if power <= order else np.zeros(weight.shape) for power in (2, 3, 4)
@@ -127,7 +133,7 @@ def _add_moments(parts: Sequence[_Moments]) -> _Moments:
         weight = whole.weight + part.weight
         there = weight > 0
         gap = part.mean - whole.mean
-        a, b = _ratio(whole.weight, weight, there), _ratio(part.weight, weight, there)
+        a, b = ratio(whole.weight, weight, there), ratio(part.weight, weight, there)
         step = whole.weight * b
         whole = _Moments(
             weight,
@@ -146,8 +152,9 @@ def _add_moments(parts: Sequence[_Moments]) -> _Moments:
 def _spread(name: str, *, sample: bool, root: bool) -> Reducer:
     def finish(moments: _Moments) -> list[Output]:
         divisor = moments.weight - 1 if sample else moments.weight
-        valid = divisor > 0
-        variance = np.maximum(_ratio(moments.second, divisor, valid), 0)
+        # Weights that are parts of a whole have the sum 1 but for rounding: nothing is left to divide by.
+        valid = divisor > 1e-9 * moments.weight
+        variance = np.maximum(ratio(moments.second, divisor, valid), 0)
         return [Output(np.sqrt(variance) if root else variance, valid)]
 
     return Reducer((OutputSpec(name),), (True,), _moments(2), _add_moments, finish, compact=True)
@@ -161,12 +168,12 @@ SAMPLE_VARIANCE = _spread("variance", sample=True, root=False)
 
 def _skewness(moments: _Moments) -> list[Output]:
     valid = moments.second > 0
-    return [Output(_ratio(np.sqrt(moments.weight) * moments.third, moments.second**1.5, valid), valid)]
+    return [Output(ratio(np.sqrt(moments.weight) * moments.third, moments.second**1.5, valid), valid)]
 
 
 def _kurtosis(moments: _Moments) -> list[Output]:
     valid = moments.second > 0
-    return [Output(_ratio(moments.weight * moments.fourth, moments.second**2, valid) - 3.0, valid)]
+    return [Output(ratio(moments.weight * moments.fourth, moments.second**2, valid) - 3.0, valid)]
 
 
 # The population's skewness g1 and excess kurtosis g2, as the Sandia report defines them.
@@ -185,7 +192,7 @@ class _Arrow:
     @property
     def length(self) -> Floats:
         """Mean resultant length, 0 to 1."""
-        return np.minimum(_ratio(np.hypot(self.x, self.y), self.weight, self.weight > 0), 1.0)
+        return np.minimum(ratio(np.hypot(self.x, self.y), self.weight, self.weight > 0), 1.0)
 
 
 def _arrow(sample: ReducerSample) -> _Arrow:

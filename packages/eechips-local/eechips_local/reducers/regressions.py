@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.distributions import regularized_beta, two_sided
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.reducers.moments import ratio, weighted_mean
 from eechips_local.reducers.reducer_samples import Flags, ReducerSample, flat_places
 from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, directly, numbers
 
@@ -34,20 +35,14 @@ def _unweighted(sample: ReducerSample) -> tuple[Floats, Flags]:
     return np.where(inside, values, 0.0), inside
 
 
-def _ratio(above: Floats, below: Floats, valid: Flags) -> Floats:
-    return np.divide(above, below, out=np.zeros(np.shape(below)), where=valid)
-
-
 def _linear_fit(sample: ReducerSample) -> list[Output]:
     """Return weighted least squares through the weighted means."""
     (x, y), weights = _tuples(sample)
-    total = weights.sum(axis=0)
-    there = total > 0
-    mean_x, mean_y = _ratio((x * weights).sum(0), total, there), _ratio((y * weights).sum(0), total, there)
+    mean_x, mean_y = weighted_mean(x, weights), weighted_mean(y, weights)
     off = np.where(weights > 0, x - mean_x, 0)
     square = (weights * off**2).sum(axis=0)
-    valid = there & (square > 0)
-    scale = _ratio((weights * off * (y - mean_y)).sum(axis=0), square, valid)
+    valid = square > 0
+    scale = ratio((weights * off * (y - mean_y)).sum(axis=0), square, valid)
     return [Output(scale, valid), Output(mean_y - scale * mean_x, valid)]
 
 
@@ -216,13 +211,12 @@ def _regression_p(left: Floats, total: Floats, free: npt.NDArray[np.int64], used
 
 
 def _correlation(x: Floats, y: Floats, inside: Flags) -> tuple[Floats, Flags]:
-    count = inside.sum(axis=0)
-    there = count > 0
-    off_x = np.where(inside, x - _ratio(x.sum(axis=0), count, there), 0)
-    off_y = np.where(inside, y - _ratio(y.sum(axis=0), count, there), 0)
+    weights = inside.astype(np.float64)
+    off_x = np.where(inside, x - weighted_mean(x, weights), 0)
+    off_y = np.where(inside, y - weighted_mean(y, weights), 0)
     scale = np.sqrt((off_x**2).sum(axis=0)) * np.sqrt((off_y**2).sum(axis=0))
-    valid = (count > 1) & (scale > 0)
-    return np.clip(_ratio((off_x * off_y).sum(axis=0), scale, valid), -1, 1), valid
+    valid = (inside.sum(axis=0) > 1) & (scale > 0)
+    return np.clip(ratio((off_x * off_y).sum(axis=0), scale, valid), -1, 1), valid
 
 
 def _significance(correlation: Floats, count: Floats, valid: Flags) -> Output:
@@ -295,7 +289,7 @@ def kendalls_correlation(inputs: int) -> Reducer:
         pairs = count * (count - 1) / 2
         below = np.sqrt((pairs - ties_x) * (pairs - ties_y))
         valid = (count > 1) & (below > 0)
-        tau = _ratio(score, below, valid)
+        tau = ratio(score, below, valid)
         spread = np.sqrt(2.0 * (2 * count + 5) / np.maximum(9.0 * count * (count - 1), 1))
         erfc = np.vectorize(math.erfc, otypes=[np.float64])
         return [Output(tau, valid), Output(erfc(np.abs(tau) / spread / math.sqrt(2)), valid)]
@@ -353,7 +347,7 @@ def _add_co_moments(parts: Sequence[_CoMoments]) -> _CoMoments:
     for part in parts[1:]:
         weight = whole.weight + part.weight
         gap = part.mean - whole.mean
-        share = _ratio(part.weight, weight, weight > 0)
+        share = ratio(part.weight, weight, weight > 0)
         products = np.einsum("...i,...j->...ij", gap * whole.weight * share, gap)
         whole = _CoMoments(weight, whole.mean + gap * share, whole.second + part.second + products)
     return whole
@@ -371,7 +365,7 @@ def _covariance(*, centred: bool) -> Reducer:
         total = weights.sum(axis=0)
         mean = np.zeros(values.shape[1:])
         if not centred:
-            mean = _ratio((values * weights).sum(axis=0), np.broadcast_to(total, mean.shape), total > 0)
+            mean = ratio((values * weights).sum(axis=0), np.broadcast_to(total, mean.shape), total > 0)
         values = values - mean
         return _CoMoments(total, mean, np.einsum("n...i,n...j->...ij", values * weights, values))
 
