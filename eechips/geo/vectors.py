@@ -234,12 +234,14 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     if requested is not None:
         return requested
     if _is_text(path):
-        _log.warning(
-            "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s)%s",
-            path,
-            WGS84,
-            "" if option is None else f"; `{option}` names another",
-        )
+        if option is not None:  # else the run whose file it is has said so
+            _log.warning(
+                "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s); `%s`"
+                " names another",
+                path,
+                WGS84,
+                option,
+            )
         return WGS84
     hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
     cure = "store it in the file, for example with ogr2ogr -a_srs" if option is None else f"say it with `{option}`"
@@ -283,8 +285,10 @@ def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.obj
 
 def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
     """Raise RegionError, with number and attributes, for a geometry that is no polygon or is empty."""
-    for index in np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))[:1]:
-        raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry")
+    bare = np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    for index in bare[:1]:
+        cure = f"{len(bare):,} of {len(geometries):,} features have none: delete them" if len(bare) > 1 else "delete it"
+        raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry; {cure} from the file")
     others = np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))
     for index in others[:1]:
         kind = geometries[index].geom_type

@@ -97,14 +97,11 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     else:
         raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     parts: dict[Any, list[int]] = {}
-    nameless = 0
     for index, region in enumerate(ids):
-        if region is None or region != region:
-            nameless += 1
-        else:
+        if region is not None and region == region:
             parts.setdefault(region, []).append(index)
-    if nameless:
-        _log.warning("%s: %s without %s are left out", path, format_count(nameless, "region"), id_field)
+    named = set(chain.from_iterable(parts.values()))
+    _warn_of_nameless(path, id_field, [number for number in range(1, len(ids) + 1) if number - 1 not in named])
     _warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
     geometries = [
         wrap_at_antimeridian(
@@ -147,7 +144,8 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     table = ee.FeatureCollection(asset)
     if box is not None:
         table = table.filterBounds(box.geometry())
-    counts = Counter(table.aggregate_array(id_field).getInfo())
+    ids = [_id(value) for value in table.aggregate_array(id_field).getInfo()]
+    counts = Counter(region for region in ids if region is not None)
     zones = Zones(list(counts))
     _refuse_none(len(zones), asset, box)
     _warn_of_joined(asset, id_field, [region for region, count in counts.items() if count > 1])
@@ -208,10 +206,20 @@ def _whole(ids: Sequence[Any]) -> list[Any]:
 
 
 def _id(value: Any) -> Any:
-    """Return an id as JSON has it, such as a date as text; None and NaN for none."""
+    """Return an id as JSON has it, such as a date as text; None and NaN for none, as in an empty cell of a CSV."""
+    if isinstance(value, str) and not value.strip():
+        return None
     if value is None or value != value or isinstance(value, (str, int, float)):
         return value
     return str(value)
+
+
+def _warn_of_nameless(path: Path, id_field: str | None, numbers: Sequence[int]) -> None:
+    """Log a warning with the numbers, from 1, of the features that have no id."""
+    if numbers:
+        verb = "is" if len(numbers) == 1 else "are"
+        count, listed = format_count(len(numbers), "feature"), some_of(numbers)
+        _log.warning("%s: %s without %s %s left out: number %s", path, count, id_field, verb, listed)
 
 
 def _warn_of_joined(where: object, id_field: str | None, regions: Sequence[Any]) -> None:

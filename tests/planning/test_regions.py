@@ -194,7 +194,8 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "mixed.gpkg", SQUARE, shapely.Point(0, 0), shapely.Point(1, 1)): (
             "feature 2 is a Point, not a polygon; 2 of 3 features are none"
         ),
-        write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
+        write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry; delete it from",
+        write(tmp_path / "bare.gpkg", SQUARE, shapely.Polygon(), None): "geometry; 2 of 3 features have none: delete",
         lost: r"does not say what coordinate reference system it is in: lost\.prj is missing",
     }
     for path, message in cases.items():

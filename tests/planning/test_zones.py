@@ -22,6 +22,7 @@ from eechips.planning.regions import parse_box
 from eechips.planning.zones import fetch_zones, measure_zones, read_zones
 
 SQUARE = shapely.box(10, 50, 11, 51)
+_BLANK_IDS = ("007", "", "  ", "8", "")
 
 
 def write(path: Path, geometries: list[Any], **columns: Any) -> Path:
@@ -58,7 +59,18 @@ def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: p
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
     with caplog.at_level(logging.WARNING, logger="eechips"):
         assert read_zones(path, "code").ids == [7, 9]
-    assert "1 region without code are left out" in caplog.text
+    assert "1 feature without code is left out: number 2" in caplog.text
+
+
+def test_features_with_a_blank_id_are_left_out_and_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A CSV file has an empty cell where another format has no value."""
+    rows = ["code,wkt", *(f'{code},"{shapely.box(west, 0, west + 1, 1).wkt}"' for west, code in enumerate(_BLANK_IDS))]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    with caplog.at_level(logging.WARNING, logger="eechips"):
+        assert read_zones(path, "code").ids == ["007", "8"]
+    assert "3 features without code are left out: number 2, 3, 5" in caplog.text
+    assert "several features" not in caplog.text
 
 
 def test_long_integer_ids_beside_missing_ones_stay_apart(tmp_path: Path) -> None:
