@@ -14,7 +14,7 @@ import click
 
 from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED
 from eechips.cli.terminal import ask, echo, echo_lines
-from eechips.commands.command import TYPED, UNFINISHED, option_names
+from eechips.commands.command import TYPED, UNFINISHED, OptionFormatter, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import (
@@ -40,7 +40,6 @@ from eechips.manifest.run import REPORT_NAME, Run
 from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text.formatting import format_bytes, format_count, format_duration
-from eechips.text.library_log import LineFormatter
 
 _BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
 
@@ -88,17 +87,10 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.exit(FAILURES)
 
 
-class _OptionFormatter(LineFormatter):
-    """Write the names of parameters, in backquotes, as the options that are typed for them."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return option_names(super().format(record))
-
-
 def show_log(config: RunConfig) -> None:
     """Show the log of the planner on standard error, unless the run is quiet."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OptionFormatter("%(message)s"))
+    handler.setFormatter(OptionFormatter("%(message)s"))
     log = logging.getLogger("eechips")
     log.handlers = [handler]
     log.setLevel(logging.WARNING if config.quiet else logging.INFO)

@@ -7,14 +7,14 @@ import importlib
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from eechips.cli.terminal import echo_lines, open_closed_streams, show_exception
-from eechips.commands.command import as_typed, format_commands, similar_names
+from eechips.commands.command import OptionFormatter, as_typed, format_commands, similar_names
 from eechips.errors import (
     DISK_FAULTS,
     EechipsError,
@@ -25,7 +25,6 @@ from eechips.errors import (
     TooLargeError,
 )
 from eechips.processes.deferred_imports import defer_imports
-from eechips.text.library_log import LineFormatter
 from eechips.text.suggestion import suggest_option
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
@@ -138,6 +137,18 @@ class OneSentence(click.ClickException):
         echo_lines(self._lines, err=True)
 
 
+def _is_new_message(shown: set[str]) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that passes each message once: `eechips update` reads the same files for two plans."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        is_new = text not in shown
+        shown.add(text)
+        return is_new
+
+    return passes
+
+
 class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -161,7 +172,8 @@ class Verbs(click.Group):
         gc.set_threshold(10_000)  # of 700, a seventh of a short command: nearly all that is imported stays
         defer_imports()
         if logging.lastResort is not None:
-            logging.lastResort.setFormatter(LineFormatter("%(message)s"))
+            logging.lastResort.setFormatter(OptionFormatter("%(message)s"))
+            logging.lastResort.addFilter(_is_new_message(set()))
         return super().__call__(*args, **kwargs)
 
     def make_context(

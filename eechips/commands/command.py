@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from eechips.errors import EechipsError, UsageError
 from eechips.text.formatting import format_count
+from eechips.text.library_log import LineFormatter
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig
@@ -235,6 +237,14 @@ def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def option_names(text: str) -> str:
     """Return a help text with the names of options, in backquotes, as they are typed."""
     return _QUOTED.sub(lambda match: f"--{match[1].replace('_', '-')}", text).replace("`", "")
+
+
+class OptionFormatter(LineFormatter):
+    """Write the names of parameters, in backquotes, as the options that are typed for them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return option_names(super().format(record))
 
 
 def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
