@@ -137,11 +137,6 @@ class ChipPlan:
         sample = replace(self.sample, layers=layers, frames=frames)
         return replace(self, sample=sample, layers=tuple(surveyed for _, surveyed in chosen))
 
-    def is_constant(self, layer: SampleLayer) -> bool:
-        """Return whether a dataset has the same file for all frames."""
-        (kind,) = [surveyed.metadata.kind for own, surveyed in self._surveyed if own == layer]
-        return kind == "image" or not layer.is_dated
-
     def replacements(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Make units that replace others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
         places = [self.strategy.replacement(unit, number) for unit, number in wanted]

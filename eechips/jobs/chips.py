@@ -269,8 +269,6 @@ class ChipSample:
         settings = replace(settings, count=len(frames))
         for layer in self.sample.layers_of(unit):
             if self.sample.images(layer, unit).kind == "image" or not layer.is_dated:
-                if unit.get(FURTHER):  # the first unit of the place has it
-                    continue
                 chips[layer.name] = self._chip(layer, unit, grid)
                 continue
             series = [self._frame(layer, unit, grid, settings, number, frame) for number, frame in enumerate(frames)]

@@ -172,11 +172,7 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
             continue
         holders = [unit, *completing.get(identifier, ())]
         there = [{layer.name or sample.first.name for layer in sample.layers_of(holder)} for holder in holders]
-        needed = [
-            layer
-            for layer in sample.layers
-            if not any(layer.name in names for names in there) and not (unit.get(FURTHER) and plan.is_constant(layer))
-        ]
+        needed = [layer for layer in sample.layers if not any(layer.name in names for names in there)]
         datasets = tuple(layer.name for layer in needed if not layer.base)
         if datasets:
             lacking.setdefault(datasets, []).append({**unit, COMPLETES: identifier})
