@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from local_tests.support.graphs import invoke
 from local_tests.support.images import UTM, asset, evaluate, read, stored
 
@@ -104,3 +104,76 @@ def test_bands_must_be_as_many() -> None:
     two = np.stack([texture(), texture()])
     with pytest.raises(InvalidError, match="they have 1 and 2"):
         found("Image.displacement", texture(), two)
+
+
+def correlated(first: np.ndarray, second: np.ndarray, valid: np.ndarray | None = None, **options: Any) -> list[Any]:
+    options = {"maxGap": 2, "windowSize": 5, **options}
+    result = evaluate(
+        invoke("CrossCorrelation", imageA=stored("test/first"), imageB=stored("test/second"), **options),
+        asset(first, id="test/first"),
+        asset(second, id="test/second", valid=valid),
+    )
+    assert [band.name for band in result.bands][:2] == ["deltaX", "deltaY"]
+    return read(result, UTM)
+
+
+def windows(image: np.ndarray) -> np.ndarray:
+    """Five by five pixels around each pixel that has them, flat."""
+    return np.lib.stride_tricks.sliding_window_view(image.astype(float), (5, 5)).reshape(44, 60, 25)
+
+
+def test_correlations_of_two_bands_are_those_of_numpy() -> None:
+    draw = np.random.default_rng(2)
+    first, second = draw.normal(size=(2, 2, 48, 64)).astype(np.float32)
+    x, y, distance, coefficient = correlated(first, second)
+    assert np.flatnonzero(coefficient.valid.all(axis=1)).size == 0
+    assert coefficient.valid.sum() == 40 * 56  # two pixels for the window, two for the gap on each side
+    for row, column in draw.integers(4, 44, (20, 2)):
+        scores = {
+            (right, down): np.mean([
+                np.corrcoef(windows(a)[row - 2, column - 2], windows(b)[row + down - 2, column + right - 2])[0, 1]
+                for a, b in zip(first, second, strict=True)
+            ])
+            for right in range(-2, 3) for down in range(-2, 3)
+        }  # fmt: skip
+        place = max(scores, key=lambda at: scores[at])
+        assert (x.values[row, column], y.values[row, column]) == place
+        assert coefficient.values[row, column] == pytest.approx(scores[place], abs=1e-5)
+        assert distance.values[row, column] == pytest.approx(np.hypot(*place), abs=1e-6)
+
+
+def test_what_moved_is_correlated_there() -> None:
+    x, y, distance, coefficient = correlated(texture(), texture(2, -1))
+    inner = (slice(6, 42), slice(6, 58))
+    assert (x.values[inner] == 2).all()
+    assert (y.values[inner] == -1).all()
+    assert distance.values[inner] == pytest.approx(np.sqrt(5))
+    assert coefficient.values[inner] == pytest.approx(1, abs=1e-5)
+
+
+def test_correlations_where_pixels_are_masked_or_nothing_varies() -> None:
+    valid = np.ones((48, 64), dtype=bool)
+    valid[24, 32] = False
+    *_, strict = correlated(texture(), texture(), valid)
+    *_, tolerant = correlated(texture(), texture(), valid, maxMaskedFrac=1 / 25)
+    assert not strict.valid[20:29, 28:37].any()
+    assert strict.valid[20:29, 27].all()
+    assert tolerant.valid[20:29, 28:37].all()
+    assert tolerant.values[20:29, 28:37] == pytest.approx(1, abs=1e-5)
+    x, _, _, flat = correlated(np.full((48, 64), 0.1, dtype=np.float32), texture())
+    assert (flat.values[4:44, 4:60] == 0).all()
+    assert (x.values[4:44, 4:60] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maxGap": -1}, "maxGap must not be negative"),
+        ({"windowSize": 0}, "windowSize must be positive"),
+        ({"maxMaskedFrac": 1.5}, r"maxMaskedFrac must be within \[0, 1\]"),
+        ({"maxGap": 64}, "memory"),
+    ],
+)
+def test_correlations_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(EarthEngineError, match=message):
+        correlated(texture(), texture(), **options)

@@ -23,7 +23,7 @@ _REASONS: Mapping[str, str] = {
             "WrappedFeatureCollection.AggregationContainer", "PredictImage", "BetterDateRangeCollection",
             "Collection.fromColumns", "DateRangeCollection", "Element.replaceProperties", "Geometry.fromS2LatLng",
             "Geometry.fromS2LatLngRect", "Geometry.fromS2Point", "Geometry.fromS2Polygon", "Geometry.fromS2Polyline",
-            "Geometry.fromSTGeography", "Image.loadMosaic", "Reducer.histogramCombiner", "CcdcCoefficients",
+            "Geometry.fromSTGeography", "Image.loadMosaic", "Reducer.histogramCombiner", "CcdcCoefficients", "S1.dB",
         ),
         _INTERNAL,
     ),
@@ -36,7 +36,7 @@ _REASONS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "CrossCorrelation", "FMask.matchClouds", "Feature.hersDescriptor",
+            "FMask.matchClouds", "Feature.hersDescriptor",
             "Image.Segmentation.GMeans", "Image.hersDescriptor", "Image.hersFeature", "Image.hersImage",
             "Image.loadZarrV2Array", "ImageCollection.loadZarrV2Array",
             "TemporalSegmentation.VCT",
