@@ -18,6 +18,7 @@ from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.item_properties import milliseconds, times_of
 from eechips_local.archives.system_index import rule_of
 from eechips_local.evaluation.model import ImageAsset, LazySequence
+from eechips_local.geometry.overlay import on_globe
 
 _DAY = 86_400_000.0
 # The newest of several items of one image counts: by the first of these that they have.
@@ -68,7 +69,7 @@ def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str,
 
 
 def outline_of(item: Item) -> BaseGeometry:
-    """Return the outline of an item in degrees.
+    """Return the outline of an item in degrees, within -180 to 180.
 
     Raises:
         ArchiveError: if it has none, or one that cannot be understood.
@@ -76,18 +77,31 @@ def outline_of(item: Item) -> BaseGeometry:
     geometry = item.get("geometry")
     try:
         if geometry:
-            outline: BaseGeometry = shapely.geometry.shape(geometry)
+            outline: BaseGeometry = shapely.force_2d(shapely.geometry.shape(geometry))
             if not np.isfinite(shapely.get_coordinates(outline)).all():
                 raise ValueError("a coordinate is not a finite number")
             if not outline.is_empty:
-                return outline if outline.is_valid else shapely.make_valid(outline)
+                parts = [_continued(part) for part in shapely.get_parts(outline)]
+                return on_globe(outline if parts == [outline] else shapely.union_all(parts))
         box = item["bbox"]
         west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
-        if west > east:  # across the antimeridian: RFC 7946, 5.2
-            return shapely.union(shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north))
-        return shapely.box(west, south, east, north)
+        # Across the antimeridian, west is greater: RFC 7946, 5.2.
+        return on_globe(shapely.box(west, south, east + 360.0 if west > east else east, north))
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
+
+
+def _continued(part: BaseGeometry) -> BaseGeometry:
+    """Return a valid part of an outline. Where it leaps from -180 to 180 degrees, its longitudes go on instead.
+
+    RFC 7946, 3.1.9, wants two parts there; items of Landsat and of CMR have one. Holes of such a part are filled.
+    """
+    if isinstance(part, shapely.Polygon):
+        longitudes, latitudes = shapely.get_coordinates(part.exterior).T
+        turned = np.unwrap(longitudes, period=360.0)
+        if np.ptp(longitudes) > 180.0 > np.ptp(turned) > 0.0 and turned[0] == turned[-1]:
+            part = shapely.Polygon(np.column_stack([turned, latitudes]))
+    return part if part.is_valid else shapely.make_valid(part)
 
 
 def version_of(item: Item) -> int:

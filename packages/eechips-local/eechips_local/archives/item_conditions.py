@@ -75,7 +75,7 @@ def is_match(item: Item, query: ItemQuery) -> bool:
         return False
     if not all(_is_within(properties.get(name), value) for name, value in query.ranges.items()):
         return False
-    return _meets_bounds(item, query.bounds) and _meets_times(properties, query)
+    return meets_bounds(item, query.bounds) and _meets_times(properties, query)
 
 
 def encode_query(query: ItemQuery) -> str:
@@ -160,7 +160,8 @@ def _is_within(item_value: Any, bounds: Range) -> bool:
     return bounds.least <= item_value <= bounds.greatest
 
 
-def _meets_bounds(item: Item, bounds: Bounds | None) -> bool:
+def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
+    """Return whether the box of an item meets bounds; one without a box that can be understood may."""
     if bounds is None:
         return True
     boxes = tuple(_item_boxes(item))

@@ -9,7 +9,7 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.system_index import IndexSearch, rule_of
-from eechips_local.evaluation.model import Bounds, Query, Range
+from eechips_local.evaluation.model import Query, Range
 
 _DAY = 86_400_000.0
 _MOST_SEARCHED = 16  # images that are each searched by their index
@@ -126,22 +126,3 @@ def _latest(one: float | None, other: float | None) -> float | None:
 
 def _earliest(one: float | None, other: float | None) -> float | None:
     return min((value for value in (one, other) if value is not None), default=None)
-
-
-def meets(item: Item, bounds: Bounds) -> bool:
-    """Return whether the box of an item meets bounds; one without a box that can be understood may."""
-    box: Any = item.get("bbox")
-    try:
-        west, south, east, north = (
-            float(box[position]) for position in ((0, 1, 2, 3) if len(box) == 4 else (0, 1, 3, 4))
-        )
-    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
-        return True
-    if south > bounds[3] or north < bounds[1]:
-        return False
-    return any(a <= d and b >= c for a, b in _spans(west, east) for c, d in _spans(bounds[0], bounds[2]))
-
-
-def _spans(west: float, east: float) -> list[tuple[float, float]]:
-    """Return the spans of longitudes from west to east: two across the antimeridian."""
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]

@@ -16,7 +16,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item
 from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import TiledGrid
-from eechips_local.archives.item_filters import meets
+from eechips_local.archives.item_conditions import meets_bounds
 from eechips_local.evaluation.model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
@@ -83,7 +83,7 @@ class TileFinder:
             for row in range(min(rows), max(rows) + 1)
         }
         items = list(self._search(self._bounds(min(columns), min(rows), max(columns), max(rows))))
-        cell_items = {cell: tuple(item for item in items if meets(item, box)) for cell, box in boxes.items()}
+        cell_items = {cell: tuple(item for item in items if meets_bounds(item, box)) for cell, box in boxes.items()}
         with self._lock:
             self._known.update(cell_items)
             while len(self._known) > _CELLS:

@@ -13,7 +13,7 @@ import rasterio
 
 from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogHeader, Item, ItemQuery
-from eechips_local.archives.item_filters import meets
+from eechips_local.archives.item_conditions import meets_bounds
 from eechips_local.archives.item_properties import times_of
 from eechips_local.assets.raster_files import crs_of
 from eechips_local.evaluation.model import PixelWindow
@@ -51,7 +51,7 @@ def _fits(item: Item, query: ItemQuery) -> bool:
     assert end is not None
     if (query.end is not None and start >= query.end) or (query.start is not None and end < query.start):
         return False
-    return query.bounds is None or meets(item, query.bounds)
+    return query.bounds is None or meets_bounds(item, query.bounds)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rasterio.merge import merge
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_list import PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
-from eechips_local.archives.item_filters import meets
+from eechips_local.archives.item_conditions import meets_bounds
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.sample_items import stac_item, write_cog
@@ -251,12 +251,12 @@ def test_mosaics_pickle(modis: Any) -> None:
 
 @pytest.mark.parametrize("box", [None, [], ["a", 0, 1, 1], [0, 1], {"west": 1}, 7])
 def test_item_whose_box_cannot_be_understood_may_be_anywhere(box: Any) -> None:
-    assert meets({"bbox": box}, (10.0, 10.0, 11.0, 11.0))
+    assert meets_bounds({"bbox": box}, (10.0, 10.0, 11.0, 11.0))
 
 
 def test_box_across_the_antimeridian_meets_both_sides() -> None:
     item = {"bbox": [179.0, -20.0, -179.0, -10.0]}
-    assert meets(item, (179.5, -15.0, 179.6, -14.0))
-    assert meets(item, (-179.6, -15.0, -179.5, -14.0))
-    assert not meets(item, (0.0, -15.0, 1.0, -14.0))
-    assert meets({"bbox": [179.0, -20.0, 0.0, 180.0, -10.0, 9.0]}, (179.5, -15.0, -179.5, -14.0))
+    assert meets_bounds(item, (179.5, -15.0, 179.6, -14.0))
+    assert meets_bounds(item, (-179.6, -15.0, -179.5, -14.0))
+    assert not meets_bounds(item, (0.0, -15.0, 1.0, -14.0))
+    assert meets_bounds({"bbox": [179.0, -20.0, 0.0, 180.0, -10.0, 9.0]}, (179.5, -15.0, -179.5, -14.0))
