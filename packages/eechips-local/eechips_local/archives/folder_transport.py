@@ -13,6 +13,8 @@ from eechips_local.archives.file_ranges import RangeTransport
 from eechips_local.archives.host_throttle import HostCounts, sum_counts
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+# Of GDAL's ".aux.xml": what changes pixels or their places. Statistics and histograms do not.
+_DECISIVE = re.compile(rb"<(NoDataValue|GeoTransform|SRS|GCPList)\b|NODATA_VALUES")
 
 
 class FolderTransport:
@@ -45,6 +47,8 @@ class FolderTransport:
             raise ArchiveRefusedError(f"{path} is read by ranges only.")
         if not path.is_file():
             return FileResponse(404, {}, b"")
+        if asked[1] == "0":
+            _check_beside(path)
         try:
             with path.open("rb") as file:
                 status = path.stat()
@@ -60,6 +64,24 @@ class FolderTransport:
             raise ArchiveRefusedError(f"{path} cannot be read: {error.strerror}.") from error
         span = f"bytes {start}-{last}/{status.st_size}"
         return FileResponse(206, {"Content-Range": span, "Content-Length": str(len(content)), "ETag": version}, content)
+
+
+def _check_beside(path: Path) -> None:
+    """Refuse a raster that GDAL reads with a file beside it, which is not read here.
+
+    Raises:
+        ArchiveRefusedError: if there is a mask, or what says where the raster is or which values are no data.
+    """
+    mask, about = (path.with_name(f"{path.name}{suffix}") for suffix in (".msk", ".aux.xml"))
+    try:
+        is_decisive = about.is_file() and _DECISIVE.search(about.read_bytes()) is not None
+    except OSError as error:
+        raise ArchiveRefusedError(f"{about} cannot be read: {error.strerror}.") from error
+    if mask.is_file() or is_decisive:
+        raise ArchiveRefusedError(
+            f"{path} has a mask, grid or nodata values in {(about if is_decisive else mask).name}, which is not read: "
+            "copy it with gdal_translate -of COG, which puts them into one file."
+        )
 
 
 class FileResponse:

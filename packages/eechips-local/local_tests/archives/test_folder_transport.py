@@ -110,3 +110,23 @@ def test_a_changed_file_is_not_read_from_what_is_kept(tmp_path: Path) -> None:
     write_cog(path, np.full((1, 900, 900), 2, "uint8"), Affine(10, 0, 0, 0, -10, 0))
     assert raster.header.version != before
     assert (raster.read([0], PixelWindow(0, 0, 9, 9), 0)[0] == 2).all()
+
+
+def test_a_raster_that_a_file_beside_it_masks_or_places_is_refused(tmp_path: Path) -> None:
+    description = write_items(tmp_path / "mine", "B04.tif")
+    path = tmp_path / "mine" / "B04.tif"
+    write_cog(path, np.ones((1, 64, 64), "uint8"), Affine(10, 0, 0, 0, -10, 0))
+    raster = open_reader(description, tmp_path / "kept").open(find_href(description), collection="s2")
+    beside = path.with_name("B04.tif.aux.xml")
+    beside.write_text('<PAMDataset><PAMRasterBand band="1"><Metadata/></PAMRasterBand></PAMDataset>')  # of statistics
+    assert raster.read([0], PixelWindow(0, 0, 9, 9), 0)[1].all()
+    beside.write_text('<PAMDataset><PAMRasterBand band="1"><NoDataValue>1</NoDataValue></PAMRasterBand></PAMDataset>')
+    with rasterio.open(path) as dataset:
+        assert not dataset.read_masks().any()
+    with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.aux.xml, which is not read"):
+        raster.read([0], PixelWindow(0, 0, 9, 9), 0)
+    beside.unlink()
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.zeros((64, 64), "uint8"))
+    with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.msk, which is not read"):
+        raster.read([0], PixelWindow(0, 0, 9, 9), 0)
