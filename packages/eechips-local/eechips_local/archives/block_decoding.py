@@ -24,14 +24,16 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.warning_filters import ignore
 
 _LONG8 = 16
-_NODATA = 42113
 # Of georeferencing: GeoTIFF 1.1 (OGC 19-008r4); of GDAL: https://gdal.org/en/stable/drivers/raster/gtiff.html.
-_GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112})
+_GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, tiff_header.METADATA})
 _COLORS = frozenset({320, 529, 530, 531, 532})
+_NODATA_VALUES = b"NODATA_VALUES"  # of GDAL's metadata: pixels are masked where all bands have theirs
+_GREY_RGB_PALETTE = (0, 1, 2, 3)  # others are turned into these by GDAL
 # What decoding depends on; 347 is JPEGTables, 50674 LercParameters. GDAL masks by nodata.
 _DECODING = frozenset({
     tiff_header.BITS, tiff_header.COMPRESSION, tiff_header.PHOTOMETRIC, tiff_header.FILL_ORDER, tiff_header.SAMPLES,
-    tiff_header.PREDICTOR, tiff_header.EXTRA_SAMPLES, tiff_header.SAMPLE_FORMAT, 347, 50674, _NODATA,
+    tiff_header.PREDICTOR, tiff_header.EXTRA_SAMPLES, tiff_header.SAMPLE_FORMAT, 347, 50674,
+    tiff_header.NODATA,
 })  # fmt: skip
 
 
@@ -44,12 +46,14 @@ class RasterDescription:
         dtypes: numpy names, one for each band.
         nodata: nodata value of all bands, or None.
         alpha: position of the band that masks the others, or None.
+        is_masked_otherwise: whether GDAL masks values by more than these say.
     """
 
     grid: PixelGrid
     dtypes: tuple[str, ...]
     nodata: float | None
     alpha: int | None
+    is_masked_otherwise: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,12 +96,19 @@ def describe(image: TiffDirectory) -> RasterDescription:
             if any(dtype.startswith("complex") for dtype in dataset.dtypes):
                 raise ArchiveRefusedError("it has complex numbers, which no image holds")
             transform, crs = dataset.transform, crs_of(dataset, None)
-            flags = dataset.mask_flag_enums[0]
+            flags, nodata = dataset.mask_flag_enums[0], dataset.nodatavals[0]
+            if image.is_planar and (
+                (MaskFlags.nodata in flags and MaskFlags.per_dataset in flags)
+                or image.number(tiff_header.PHOTOMETRIC) not in _GREY_RGB_PALETTE
+            ):
+                raise ArchiveRefusedError("its values or masks depend on several bands, which it stores apart")
             return RasterDescription(
                 PixelGrid(crs, transform, image.width, image.height),
                 tuple(np.dtype(dtype).name for dtype in dataset.dtypes),
-                dataset.nodatavals[0],
+                nodata,
                 dataset.count - 1 if MaskFlags.alpha in flags else None,
+                # rasterio knows no nodata value of 64 bits that is out of range, and GDAL has one.
+                MaskFlags.nodata in flags and (MaskFlags.per_dataset in flags or nodata is None),
             )
     except IngestError as error:
         raise ArchiveRefusedError("it is not georeferenced by a transform and a CRS") from error
@@ -134,6 +145,9 @@ def _decode_alike(image: TiffDirectory, data: Sequence[Buffer], rows: int) -> li
         tags = _one_sample(image, tags)
     else:
         tags |= {tag: value for tag, value in image.tags.items() if tag in _COLORS}
+        metadata = image.tags.get(tiff_header.METADATA)
+        if metadata is not None and _NODATA_VALUES in metadata.data:
+            tags[tiff_header.METADATA] = metadata
     try:
         with _opened(_small_tiff(image, tags, rows, data)) as dataset:
             values: npt.NDArray[Any] = dataset.read()
@@ -150,8 +164,8 @@ def _validity(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_] |
     if flags == {MaskFlags.all_valid}:
         return None
     nodata = dataset.nodatavals[0]
-    # GDAL compares floats loosely.
-    if flags == {MaskFlags.nodata} and values.dtype.kind in "iu" and abs(nodata) < 2**53 and nodata == int(nodata):
+    is_exact = nodata is not None and values.dtype.kind in "iu" and abs(nodata) < 2**53 and nodata == int(nodata)
+    if flags == {MaskFlags.nodata} and is_exact:  # GDAL compares floats loosely
         valid: npt.NDArray[np.bool_] = np.not_equal(values, int(nodata))
     else:
         valid = np.not_equal(dataset.read_masks(), 0)

@@ -378,6 +378,8 @@ def _key(layout: RasterLayout, image: TiffDirectory, number: int) -> tuple[Any, 
 def _block_format(layout: RasterLayout, image: TiffDirectory) -> BlockFormat | None:
     """Return how blocks are read without GDAL; None if it decodes them."""
     about = layout.description
+    if about.is_masked_otherwise:
+        return None
     return format_of(image, about.dtypes[0], about.nodata, has_alpha=about.alpha is not None)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259
 STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 FILL_ORDER, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT = 266, 317, 338, 339
+METADATA, NODATA = 42112, 42113  # GDAL's: https://gdal.org/en/stable/drivers/raster/gtiff.html
+_SUB_DIRECTORIES = 330  # Adobe's technical note of 1995
 _NUMBERS = (
     SUBFILE, WIDTH, LENGTH, COMPRESSION, PHOTOMETRIC, SAMPLES, STRIP_ROWS, PLANAR, TILE_WIDTH, TILE_LENGTH, FILL_ORDER,
     PREDICTOR,
@@ -184,14 +186,19 @@ def parse_directories(header: HeaderBytes) -> tuple[TiffDirectory, ...]:
     place = int(struct.unpack(order + ("Q" if is_big else "I"), start[8:16] if is_big else start[4:8])[0])
     directories: list[TiffDirectory] = []
     seen: set[int] = set()
-    left = _MOST_HEADER
+    left, is_chained = _MOST_HEADER, True
+    below: Iterator[int] = iter(())  # directories of levels below the first, as some programs write them
     while place:
         if place in seen or len(seen) >= _MOST_DIRECTORIES:
             raise ArchiveRefusedError("its directories go in circles, or are too many")
         seen.add(place)
-        tags, place = _read_tags(header, order, place, left, is_big=is_big)
+        tags, following = _read_tags(header, order, place, left, is_big=is_big)
         left -= sum(len(tag.data) for tag in tags.values())
+        if not directories and _SUB_DIRECTORIES in tags:
+            below = iter(_numbers(tags[_SUB_DIRECTORIES], order).tolist())
         directories.append(_directory(tags, order))
+        is_chained = is_chained and following > 0
+        place = following if is_chained else next(below, 0)
     if not directories:
         raise ArchiveRefusedError("it holds no image")
     return tuple(directories)
@@ -277,26 +284,42 @@ def _values(tag: TiffTag | None, order: str, count: int) -> npt.NDArray[np.uint6
     """
     if tag is None or tag.type not in _CODES or tag.count != count:
         raise ArchiveRefusedError(f"it lists {0 if tag is None else tag.count} of {count} blocks")
-    return np.frombuffer(tag.data, order + _CODES[tag.type]).astype(np.uint64)
+    return _numbers(tag, order)
+
+
+def _numbers(tag: TiffTag, order: str) -> npt.NDArray[np.uint64]:
+    """Return the values of a tag; none for one of a type that is no whole number."""
+    data = tag.data if tag.type in _CODES else b""
+    return np.frombuffer(data, order + _CODES.get(tag.type, "u1")).astype(np.uint64)
 
 
 def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirectory, TiffDirectory | None]]:
-    """Return decimation factors, images and masks of the levels, as GDAL finds them, full resolution first.
+    """Return decimation factors, images and masks of the levels, full resolution first.
 
     Sizes of levels may be rounded up or down: GDAL's own overviews are rounded up, those of its COG driver down. What
-    follows a level that is neither, or has samples of another kind, is left out.
+    is neither, or has samples of another kind, is left out, and what has no mask where full resolution has one. What is
+    no data in full resolution is none in any level: programs write it there only, and GDAL looks for it there.
     """
     first, *others = directories
-    masks = {(d.width, d.height): d for d in others if d.is_mask}
-    levels = [(1, first, masks.get((first.width, first.height)))]
+    masks = {(d.width, d.height): d for d in reversed(others) if d.is_mask}
+    has_mask = (first.width, first.height) in masks
+    levels = {1: first}
     for image in others:
-        if not image.is_reduced or image.is_mask:
+        if not image.is_reduced or image.is_mask or _sample_kind(image) != _sample_kind(first):
             continue
         factor = _factor(first, image)
-        if factor is None or factor <= levels[-1][0] or _sample_kind(image) != _sample_kind(first):
-            break
-        levels.append((factor, image, masks.get((image.width, image.height))))
-    return levels
+        if factor is not None and (not has_mask or (image.width, image.height) in masks):
+            levels.setdefault(factor, replace(image, tags=_with_nodata(image, first)))
+    return [
+        (factor, levels[factor], masks[levels[factor].width, levels[factor].height] if has_mask else None)
+        for factor in sorted(levels)
+    ]
+
+
+def _with_nodata(image: TiffDirectory, first: TiffDirectory) -> dict[int, TiffTag]:
+    """Return the tags of a level, with those of full resolution that say which values are no data."""
+    own = {tag: value for tag, value in image.tags.items() if tag not in (METADATA, NODATA)}
+    return own | {tag: first.tags[tag] for tag in (METADATA, NODATA) if tag in first.tags}
 
 
 def _sample_kind(image: TiffDirectory) -> tuple[int, int, int]:
