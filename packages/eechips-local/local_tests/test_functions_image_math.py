@@ -265,6 +265,13 @@ def test_integer_casts_clamp() -> None:
         assert dtype_of(PixelType.of(source)) == np.dtype(source)
 
 
+def test_single_floats_clamp_as_doubles_do() -> None:
+    """The least single float above every 32-bit integer is 2**31 or 2**32: it must not turn negative."""
+    values = np.array([-np.inf, -1e10, -2.9, 2.0**31 - 128, 2.0**31, 2.0**32 - 256, 2.0**32, 1e30, np.inf], np.float32)
+    for target in INTEGERS:
+        assert np.array_equal(cast_values(values, target), cast_values(values.astype(np.float64), target)), target
+
+
 def test_union() -> None:
     assert union_type(PixelType("int", 0, 255), PixelType("int", -5, 5)) == PixelType("int", -5, 255)
     assert union_type(PixelType("int", 0, 255), PixelType("float")) == PixelType("float")

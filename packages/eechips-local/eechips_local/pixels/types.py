@@ -188,7 +188,9 @@ def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
     limits = np.iinfo(target)
     if values.dtype.kind == "f":
         if target.itemsize < 8:
-            numbers = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            # The greatest 32-bit integers are no single floats: the next one is beyond the range.
+            exact = values.astype(np.float64) if target.itemsize == 4 else values
+            numbers = np.nan_to_num(exact, nan=0.0, posinf=np.inf, neginf=-np.inf)
             cut: Numbers = np.clip(numbers, limits.min, limits.max)
             return cut.astype(target)
         # The greatest 64-bit integers are not doubles: compare before converting.
