@@ -64,6 +64,7 @@ class ScriptHost:
         self._tested: set[str] = set()
         self._uncounted: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
+        self._interrupted = self._withhold_results()
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
@@ -82,6 +83,8 @@ class ScriptHost:
         self, calls: Sequence[Call], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
         first, number = self._find_use(calls)
+        if number >= self._interrupted:
+            self._working_folder.withhold(())
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
@@ -151,11 +154,36 @@ class ScriptHost:
             names_cwd=self._working_folder.names_cwd,
         )
 
+    def _withhold_results(self) -> int:
+        """Withhold the files of the use of a pool in which the last run was killed, until the script repeats the use.
+
+        The script has not received the results of its calls. It would leave out those whose files exist, and miss what
+        they have returned.
+
+        Returns:
+            The number of the use; 0 for none.
+        """
+        ledger = self._bench.ledger
+        if OUTSIDE_FILES in ledger.meta():  # the script has ended
+            return 0
+        uses: dict[int, int] = {}
+        number, is_interrupted = 0, False
+        for rows in ledger.batches(("position", "unit", "state")):
+            for position, unit, state in rows:
+                uses[position] = json.loads(unit)["value"]["use"]
+                if uses[position] > number:
+                    number, is_interrupted = uses[position], False
+                is_interrupted |= uses[position] == number and State(state) is State.PLANNED
+        if not is_interrupted:
+            return 0
+        self._working_folder.withhold(file for position, file, _ in ledger.files() if uses.get(position) == number)
+        return number
+
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
         """Return the position in the plan, and the number, of a use of a pool.
 
-        A script that skips existing files may not repeat a completed use of a pool; its calls then belong to a later
-        use, or to a new one if it was killed before its end.
+        A script that skips what it has may not repeat a completed use of a pool; its calls then belong to a later use,
+        or to a new one if it was killed before its end.
         """
         first, number = self.calls, self._uses + 1
         while stored := list(self._stored(number, first)):
@@ -184,8 +212,8 @@ class ScriptHost:
     def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
         """Add the calls to the ledger's plan, or find them there.
 
-        A script that skips existing files makes fewer calls when it is run again; the omitted calls must be done, with
-        a file.
+        A script that skips what it has, as files or rows of a table, makes fewer calls when it is run again; the
+        omitted calls must be done.
 
         Returns:
             The calls by their positions in the plan, from ``first`` on; None for omitted calls.
@@ -232,11 +260,11 @@ class ScriptHost:
         )
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
-        """Yield position and id of the planned calls of a use of a pool, and whether they are done, with a file."""
-        for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state", "file")):
-            for position, identifier, unit, state, file in rows:
+        """Yield position and id of the planned calls of a use of a pool, and whether they are done."""
+        for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state")):
+            for position, identifier, unit, state in rows:
                 if position >= first and json.loads(unit)["value"]["use"] == number:
-                    yield position, identifier, State(state).has_result and file is not None
+                    yield position, identifier, State(state).has_result
 
     def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
         end = first + len(calls)

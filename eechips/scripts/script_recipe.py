@@ -155,6 +155,8 @@ class ScriptRecipe:
         Raises:
             RecipeError: if there are no results: it has used no pool, or its calls have left out what exists already.
         """
+        if not host.calls and context.ledger.end and not context.ledger.count_open():
+            return  # it has left out what the calls of earlier runs have done
         files = sorted(set(list_foreign_files(self._out)) - {UNUSED_EXPORTS})
         if host.outside or tasks or files:
             if not host.calls:

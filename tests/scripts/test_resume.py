@@ -39,6 +39,7 @@ def save(name):
             pass
     with open(f"out/{name}.txt", "w") as file:
         file.write(str(value))
+    return value
 
 
 if __name__ == "__main__":
@@ -46,9 +47,45 @@ if __name__ == "__main__":
     todo = [name for name in NAMES if not os.path.exists(f"out/{name}.txt")]
     print("to do:", len(todo))
     with Pool(2) as pool:
-        pool.map(save, todo)
+        print("sum:", sum(pool.map(save, todo)))
     with Pool(2) as pool:
         print("lengths:", pool.map(len, NAMES[:3]))
+"""
+
+READS_ITS_TABLE = """
+import csv
+import multiprocessing
+import os
+import signal
+
+import ee
+
+ee.Initialize()
+
+
+def save(year, n):
+    value = ee.Number(year).add(n).getInfo()
+    if value == 2023 and not os.path.exists(os.environ["MARK"]):
+        open(os.environ["MARK"], "w").close()
+        os.killpg(0, signal.SIGKILL)
+    with open("values.csv", "a", newline="") as file:
+        csv.writer(file).writerow([year, n, value])
+
+
+def rows():
+    if not os.path.exists("values.csv"):
+        return []
+    with open("values.csv", newline="") as file:
+        return [tuple(map(int, row[:2])) for row in csv.reader(file)]
+
+
+if __name__ == "__main__":
+    for year in (2010, 2020):
+        todo = [(year, n) for n in range(5) if (year, n) not in rows()]
+        print(year, "to do:", len(todo))
+        if todo:
+            with multiprocessing.get_context("spawn").Pool(processes=2, maxtasksperchild=1) as pool:
+                pool.starmap(save, todo)
 """
 
 WRITES_NOTHING = """
@@ -116,11 +153,11 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)
     with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
-        there = len(list(ledger.files()))
-    assert there < 20
+        assert len(list(ledger.files())) < 20
     done = run(tmp_path / "lists.py", demo_server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"to do: {20 - there}" in done.stdout
+    assert "to do: 20" in done.stdout  # it has not seen the results of these calls
+    assert f"sum: {sum(range(1, 21))}" in done.stdout
     assert "lengths: [7, 7, 7]" in done.stdout
     assert outputs(tmp_path) == EXPECTED
     found = open_run(tmp_path / "run")
@@ -207,6 +244,27 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
     refused = run(script, demo_server, tmp_path)
     assert refused.returncode == 2
     assert "differs from its last run" in refused.stderr
+
+
+def test_a_killed_script_that_leaves_out_rows_of_its_table_resumes(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls write no file of their own, and it makes none of those of its first pool again."""
+    script = tmp_path / "table.py"
+    script.write_text(READS_ITS_TABLE)
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    killed = subprocess.run(
+        command(script, demo_server), cwd=tmp_path, capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    for left in (5, 0):
+        done = run(script, demo_server, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"2010 to do: 0\n2020 to do: {left}\n" in done.stdout
+        assert "nothing is known" not in done.stderr
+        expected = [f"{year},{n},{year + n}" for year in (2010, 2020) for n in range(5)]
+        assert (tmp_path / "run" / "values.csv").read_text().splitlines() == expected
+    assert open_run(tmp_path / "run").counts == {"done": 10}
 
 
 @pytest.mark.exhaustive
