@@ -56,6 +56,10 @@ class FetchedRange:
         return b"".join(self.parts)
 
 
+class _WrongAnswerError(HTTPError):
+    """A host answers, but not with what was asked for."""
+
+
 class ChangedFileError(ArchiveRefusedError):
     """A file is not the one whose header was read."""
 
@@ -182,7 +186,8 @@ class FileRanges:
             except (HTTPError, OSError) as error:
                 if time.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
-                answer = type(error).__name__, 0.0
+                is_reached = is_reached or isinstance(error, _WrongAnswerError)
+                answer = str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__, 0.0
             if isinstance(answer, FetchedRange):
                 return answer
             reason, wait = answer
@@ -246,12 +251,14 @@ class FileRanges:
             raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:
             match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-            if match is None or int(match[1]) != start:
-                raise HTTPError("another range than was asked for")
+            if match is None:
+                raise _WrongAnswerError("its host sends a part without saying which, and of how many bytes")
+            if int(match[1]) != start:
+                raise _WrongAnswerError("its host sends another part than was asked for")
             first, last, size = map(int, match.groups())
             expected = min(start + length, size) - start
             if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
-                raise HTTPError("another range than was asked for")
+                raise _WrongAnswerError("its host sends another part than was asked for")
         else:
             length_match = _LENGTH.fullmatch(headers.get("Content-Length", ""))
             size = expected = int(length_match[0]) if length_match else 0
@@ -287,11 +294,11 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
     while at < length:
         part = response.read(min(_CHUNK, length - at))
         if not part:
-            raise HTTPError("fewer bytes than were announced")
+            raise _WrongAnswerError("its host sends fewer bytes than it announces")
         buffer[at : at + len(part)] = part
         at += len(part)
         if time.monotonic() > deadline and at < length:
-            raise HTTPError("too slow")
+            raise _WrongAnswerError("its host sends too slowly")
     return buffer
 
 

@@ -353,6 +353,23 @@ def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: Object
         assert raster(host, tmp_path).header
 
 
+def test_host_that_answers_without_the_size_of_a_file_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+
+    class Transport:
+        def open(self, url: str, headers: object, connect: float, silence: float) -> FileResponse:
+            return FileResponse(206, {"Content-Range": "bytes 0-9/*", "Content-Length": "10"}, bytes(10))
+
+    pauses = HostPauses(tmp_path / "pauses")
+    signer = Signer(ArchiveDescription("test", "Test", hosts=("files.example",)))
+    ranges = FileRanges(Transport(), signer, HostPermits(tmp_path / "permits", 1), pauses)
+    with pytest.raises(ArchiveError, match="without saying which, and of how many bytes"):
+        ranges.read("https://files.example/a.tif", "c", 0, 10)
+    assert not pauses.is_away("files.example")
+
+
 @pytest.mark.parametrize("has_etags", [True, False])
 def test_file_that_changes_is_refused_by_all_processes_of_a_server(
     has_etags: bool, host: ObjectHost, tmp_path: Path
