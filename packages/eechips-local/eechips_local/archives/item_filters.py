@@ -24,6 +24,9 @@ def found_items(search: ItemSearch, collection: str, query: ItemQuery) -> Iterat
     """
     for item in search.items(collection, query):
         assets = item.get("assets")
+        if isinstance(assets, Mapping) and None in assets.values():  # of programs that give all items the same keys
+            assets = {name: asset for name, asset in assets.items() if asset is not None}
+            item = {**item, "assets": assets}
         is_whole = isinstance(item.get("properties"), Mapping) and isinstance(assets, Mapping)
         if not is_whole or not all(isinstance(asset, Mapping) for asset in assets.values()):  # type: ignore[union-attr]
             raise ArchiveError(f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets.")

@@ -189,9 +189,7 @@ class ApiSearch:
         pages: list[bytes] = []
         size = matched = idle = 0
         for page in self._source.pages(collection, query, patience):
-            fresh = [
-                item for item in page if item["id"] not in seen and item.get("collection", collection) == collection
-            ]
+            fresh = [item for item in page if item["id"] not in seen and item.get("collection") in (None, collection)]
             idle = 0 if fresh else idle + 1
             if idle > _IDLE_PAGES:
                 raise ArchiveRefusedError(

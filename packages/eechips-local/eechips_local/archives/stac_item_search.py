@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urljoin
 
 from pystac_client import ItemSearch as ClientSearch
 from pystac_client.stac_api_io import StacApiIO
@@ -180,6 +181,12 @@ class _SessionIO(StacApiIO):
         self._seen.add(key)
         body = parameters if method == "POST" else None
         self._page = self._items._fetch(ArchiveRequest(method, href, body=body), self._patience)
+        for link in (
+            self._page.get("links") or ()
+        ):  # servers behind a proxy, and smaller ones, write less than addresses
+            if link.get("rel") == "next" and isinstance(link.get("href"), str):
+                link["href"] = urljoin(href, link["href"])
+                link["method"] = str(link.get("method") or "GET").upper()
         return ""
 
 

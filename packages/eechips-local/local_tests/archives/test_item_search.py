@@ -18,6 +18,7 @@ import pytest
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery, ItemSearch
+from eechips_local.archives.item_filters import found_items
 from eechips_local.archives.item_search import ApiSearch, format_age, open_search
 from eechips_local.archives.kept_searches import KeptSearches, pack_items
 from eechips_local.evaluation.model import Range
@@ -75,6 +76,30 @@ def test_links_to_further_pages_are_followed_as_archives_write_them(link: Any, t
         found = ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery())
     assert found == [item["id"] for item in days(25)]
     assert len(server.paths) == 3
+
+
+@pytest.mark.parametrize(("method", "href"), [("POST", "/search"), ("post", "./search"), (None, "?token={token}")])
+def test_links_to_further_pages_may_be_relative(method: str | None, href: str, tmp_path: Path) -> None:
+    with stac_server(days(25)) as server:
+
+        def shorten(page: dict[str, Any]) -> dict[str, Any]:
+            for link in page["links"]:
+                link.update(method=method, href=href.format(token=link["body"]["token"]))
+            return page
+
+        server.always = shorten
+        assert ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery()) == [i["id"] for i in days(25)]
+    assert len(server.paths) == 3
+
+
+def test_items_whose_collection_or_one_of_whose_assets_is_null_are_found(tmp_path: Path) -> None:
+    whole, *others = days(3)
+    given = [whole, *({**item, "collection": None, "assets": {**item["assets"], "B09": None}} for item in others)]
+    with stac_server(given) as server:
+        server.ignores = ("collections",)
+        items = list(found_items(open_search(server.describe(), tmp_path), "s2", ItemQuery()))
+    assert [item["id"] for item in items] == [item["id"] for item in days(3)]
+    assert [item["assets"] for item in items] == [item["assets"] for item in days(3)]
 
 
 def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
