@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eechips_local.algorithms.gmeans import anderson_darling, g_means
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.served_arrays import read_pixels, serve_arrays
 
@@ -20,14 +21,15 @@ NOISE = (STRIPES + RANDOM.normal(0, 6, STRIPES.shape)).astype(np.float32)
 PYSNIC_SIZES = [242, 493, 193, 193, 259, 277, 411, 186, 211, 269, 396, 258]
 """Pixels of the first clusters of the noise, by pysnic 1.0.4, for where that is not installed."""
 
-BLOBS = np.stack([ROWS // 32 % 2 * 100 + COLUMNS // 16 % 2 * 30, ROWS // 32 % 2 * 50]).astype(np.float32)
-BLOBS += RANDOM.uniform(-4, 4, BLOBS.shape).astype(np.float32)
+CENTRES = np.stack([ROWS // 32 % 2 * 100 + COLUMNS // 16 % 2 * 30, ROWS // 32 % 2 * 50]).astype(np.float32)
+BLOBS = CENTRES + RANDOM.uniform(-4, 4, CENTRES.shape).astype(np.float32)
+NORMAL = CENTRES + RANDOM.normal(0, 2, CENTRES.shape).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def ee(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Any:
     """The client, on stripes, the same with noise, and blobs."""
-    arrays = {"test/stripes": STRIPES, "test/noise": NOISE, "test/blobs": BLOBS}
+    arrays = {"test/stripes": STRIPES, "test/noise": NOISE, "test/blobs": BLOBS, "test/normal": NORMAL}
     images = {name: (values, ["B1", "B2"]) for name, values in arrays.items()}
     return serve_arrays(tmp_path_factory.mktemp("segmentation"), serve, images)
 
@@ -257,3 +259,38 @@ class TestKMeans:
             kmeans(image, 0).getInfo()
         with pytest.raises(ee.EEException, match="did not converge in 1 iterations"):
             read_pixels(ee, kmeans(image, 20, 1, forceConvergence=True), 0, 0, 64, 64)
+
+
+class TestGMeans:
+    @pytest.mark.slow
+    def test_blobs_of_normal_pixels_are_found_without_their_number(self, ee: Any) -> None:
+        gmeans = ee.Algorithms.Image.Segmentation.GMeans
+        image = gmeans(ee.Image("test/normal"))
+        assert image.bandNames().getInfo() == ["clusters"]
+        found = read_pixels(ee, image, 0, 0, SIDE, SIDE)["clusters"]
+        expected = ROWS // 32 % 2 * 2 + COLUMNS // 16 % 2
+        assert same_parts(found, expected[:SIDE, :SIDE])
+        cells = read_pixels(ee, gmeans(ee.Image("test/normal"), gridSize=64, uniqueLabels=False), 0, 0, 128, 64)
+        assert np.unique(cells["clusters"]).tolist() == [0, 1, 2, 3]
+
+    @pytest.mark.parametrize("shape", ["normal", "uniform", "exponential"])
+    def test_the_statistic_is_that_of_scipy(self, shape: str) -> None:
+        stats = pytest.importorskip("scipy.stats")
+        values = getattr(np.random.default_rng(4), shape)(size=300)
+        expected = stats.anderson(values, method="interpolate").statistic * (1 + 4 / 300 - 25 / 300**2)
+        assert anderson_darling(values) == pytest.approx(expected, rel=1e-9)
+
+    def test_what_does_not_vary_is_one_cluster(self) -> None:
+        assert g_means(np.full((40, 2), 0.1), 1.87, 10, 1024).tolist() == [0] * 40
+        assert anderson_darling(np.full(40, 0.1)) == 0
+
+    def test_there_are_no_more_clusters_than_allowed(self) -> None:
+        samples = np.random.default_rng(3).uniform(size=(400, 2))
+        assert [len(np.unique(g_means(samples, 0.5, 8, most))) for most in (1, 2, 5)] == [1, 2, 5]
+
+    def test_what_cannot_be_is_refused(self, ee: Any) -> None:
+        gmeans, image = ee.Algorithms.Image.Segmentation.GMeans, ee.Image("test/noise")
+        with pytest.raises(ee.EEException, match="numIterations must be positive"):
+            gmeans(image, 0).getInfo()
+        with pytest.raises(ee.EEException, match="mutually exclusive"):
+            gmeans(image, gridSize=10, neighborhoodSize=5).getInfo()

@@ -45,6 +45,10 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The steps of angles and distances, how votes are smoothed, how far a line goes, and its value: one degree and "
         "one pixel, means of 3 by 3, through the cell of the grid, 1."
     ),
+    "Image.Segmentation.GMeans": (
+        "What `pValue` is, and how often k-means is repeated: the critical value of the statistic of Anderson and "
+        "Darling (the paper has 1.87), and `numIterations` times. Tiles have 256 pixels."
+    ),
     "Image.Segmentation.KMeans": (
         "Where clusters begin, and which is the first: k-means++ with a fixed seed, by scikit-learn. Tiles have 256 "
         "pixels."

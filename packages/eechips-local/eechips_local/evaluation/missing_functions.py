@@ -37,7 +37,7 @@ _REASONS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "FMask.matchClouds", "Feature.hersDescriptor",
-            "Image.Segmentation.GMeans", "Image.hersDescriptor", "Image.hersFeature", "Image.hersImage",
+            "Image.hersDescriptor", "Image.hersFeature", "Image.hersImage",
             "Image.loadZarrV2Array", "ImageCollection.loadZarrV2Array",
             "TemporalSegmentation.VCT",
         ),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.classification import learner
+from eechips_local.algorithms.gmeans import g_means
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_components import CORNERS, SIDES, components
 from eechips_local.functions.registration import function
@@ -281,21 +282,60 @@ def k_means(
     https://developers.google.com/earth-engine/apidocs/ee-algorithms-image-segmentation-kmeans. Google does not say
     where clusters begin: here they do at k-means++ with a fixed seed, as scikit-learn has it.
     """
-    _check(image)
     for name, value in (("numClusters", numClusters), ("numIterations", numIterations)):
         if value < 1:
             raise InvalidError(f"The {name} must be positive; found {value}.")
     if numClusters > _MOST_CLUSTERS:
         raise MemoryLimitError()
-    cell = max(0, gridSize or 0)
-    if cell and neighborhoodSize > 0:
+
+    def cluster(samples: Floats, _: Tile) -> Labels:
+        return _clustered(samples, numClusters, numIterations, converge=forceConvergence)
+
+    return _in_cells(image, cluster, numClusters, neighborhoodSize, gridSize, unique=uniqueLabels)
+
+
+@function("Image.Segmentation.GMeans")
+def g_means_clusters(
+    image: Image, numIterations: int, pValue: float, neighborhoodSize: int, gridSize: int | None, uniqueLabels: bool
+) -> Image:
+    """Return the band "clusters": as many as it takes for the pixels of each to be normally distributed.
+
+    https://developers.google.com/earth-engine/apidocs/ee-algorithms-image-segmentation-gmeans. Google does not say what
+    ``pValue`` is, whose default of 50 is no probability: here it is the critical value of the test's statistic.
+    """
+    if numIterations < 1:
+        raise InvalidError(f"The numIterations must be positive; found {numIterations}.")
+
+    def cluster(samples: Floats, tile: Tile) -> Labels:
+        return g_means(samples, pValue, numIterations, _MOST_CLUSTERS, tile.check_time)
+
+    return _in_cells(image, cluster, _MOST_CLUSTERS, neighborhoodSize, gridSize, unique=uniqueLabels)
+
+
+def _in_cells(
+    image: Image, cluster: Callable[[Floats, Tile], Labels], most: int, neighborhood: int, grid_size: int | None,
+    *, unique: bool,
+) -> Image:  # fmt: skip
+    """Return the clusters of the pixels of each tile or cell, numbered anew in each of them or not.
+
+    Args:
+        image: what is clustered.
+        cluster: function from samples of shape (pixels, bands) to their clusters, from 0.
+        most: greatest number of clusters.
+        neighborhood: pixels by which tiles overlap.
+        grid_size: edge of cells in pixels, or tiles.
+        unique: whether clusters have other numbers in other cells.
+    """
+    _check(image)
+    cell = max(0, grid_size or 0)
+    if cell and neighborhood > 0:
         raise InvalidError("The options gridSize and neighborhoodSize are mutually exclusive.")
     if cell > _MOST_SIZE:
         raise MemoryLimitError()
     cell = cell or TILE
-    side, margin = cell * max(1, _CELLS // cell), _margin(neighborhoodSize)
+    side, margin = cell * max(1, _CELLS // cell), _margin(neighborhood)
     # Numbers begin again after so many cells in a row: the greatest that fits 31 bits.
-    span = math.isqrt((1 << 31) // numClusters)
+    span = math.isqrt((1 << 31) // most)
 
     def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
         values = np.stack([p.values.astype(np.float64) for p in pixels])
@@ -310,13 +350,13 @@ def k_means(
                 tile.check_time()
                 clusters = np.zeros(inside.shape, dtype=np.int64)
                 samples = values[(slice(None), *window)][:, inside].T
-                clusters[inside] = _clustered(samples, numClusters, numIterations, converge=forceConvergence)
-                if uniqueLabels:
+                clusters[inside] = cluster(samples, tile)
+                if unique:
                     number = (tile.row + row) // cell % span * span + (tile.column + column) // cell % span
-                    clusters += number * numClusters
+                    clusters += number * most
                 labels[row : row + cell, column : column + cell] = clusters[margin:, margin:][:cell, :cell]
         return [Pixels(labels, cropped(whole, tile.margins, tile.grid.shape))]
 
     raster = Tiled(image.bands, side, margin, compute)
-    kind = PixelType("int", 0, (1 << 31) - 1 if uniqueLabels else numClusters - 1)
+    kind = PixelType("int", 0, (1 << 31) - 1 if unique else most - 1)
     return image.computed([replace(image.bands[0], name="clusters", type=kind, raster=raster, index=0)])
