@@ -37,6 +37,7 @@ off by itself."""
 _LOCAL_POLICY = replace(_CONNECT_POLICY, delay=0.05, max_delay=0.2)
 """For services of this machine, which are started or are not: waits of less than a second in all."""
 _CHECK_NETWORK = "check the network and the proxy (HTTPS_PROXY), then repeat the command"
+_START_SERVER = "start the server of that address (`eechips serve`), or correct `endpoint`, then repeat the command"
 _CHARGED_PROJECT = re.compile(r"(?:API has not been used in|required permission to use) project ([0-9]+)\b")
 _NO_QUOTA_PROJECT = "authenticating by using local Application Default Credentials"
 _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, which it fetches without a bound
@@ -308,7 +309,8 @@ def _refusal(target: ServiceTarget, error: Exception) -> EechipsError:
     if isinstance(classified, UnreachableError) and classified.retry_after is not None:  # not the service itself
         return ConfigurationError(f"got no access token in several tries: {classified}. To resume: {_CHECK_NETWORK}")
     if isinstance(classified, TransientError) and classified.status is None:
-        return ConfigurationError(f"cannot reach {target.endpoint}: {classified}")
+        cure = _START_SERVER if is_loopback(target.endpoint) else _CHECK_NETWORK
+        return ConfigurationError(f"cannot reach {target.endpoint}: {classified}. To resume: {cure}")
     if classified is not None:
         return ConfigurationError(f"{target.endpoint} refused: {classified}")
     return ConfigurationError(f"{target.endpoint} does not answer like Earth Engine: {redact(str(error))[:200]}")

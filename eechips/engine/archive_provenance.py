@@ -98,7 +98,8 @@ class ServedArchives:
                 raise ConfigurationError(f"the open archive cannot be read: {error}") from error
             return cls(url, ())  # another service
         except OSError as error:
-            raise ConfigurationError(f"cannot reach {url}: {error}") from error
+            cure = "start that server again (`eechips serve`), then repeat the command"
+            raise ConfigurationError(f"cannot reach {url}: {error}. To resume: {cure}") from error
         except ValueError:
             return cls(url, ())
         listed = response.get("archives") if isinstance(response, dict) else None

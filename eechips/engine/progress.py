@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LINE_SECONDS = 10.0
-_MOST_SECONDS = 20.0  # between two messages on planning
+_MOST_SECONDS = 20.0  # between two messages on a wait
 _BAR_SECONDS = 0.25  # between two updates of a bar: in a notebook each is a message to the browser
 
 
@@ -177,19 +177,18 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
 
-class PlanningReport(contextlib.AbstractContextManager["PlanningReport"]):
-    """Log the requests of planning, from time to time, until it is closed; nothing if that is soon.
+class WaitReport(contextlib.AbstractContextManager["WaitReport"]):
+    """Log what a command waits for, from time to time, until it is closed; nothing if that is soon.
 
     Args:
-        throttle: counts the requests.
+        describe: returns the message, of the time so far in words.
         first: seconds until the first message. Each further one waits twice as long, at most 20 s.
     """
 
-    def __init__(self, throttle: Throttle, first: float = 5.0) -> None:
-        self._throttle, self._pause, self._began = throttle, first, time.monotonic()
-        self._before = throttle.sent, throttle.rejected
+    def __init__(self, describe: Callable[[str], str], first: float = 2.0) -> None:
+        self._describe, self._pause, self._began = describe, first, time.monotonic()
         self._is_closed = threading.Event()
-        self._thread = threading.Thread(target=self._report, daemon=True, name="eechips-planning-report")
+        self._thread = threading.Thread(target=self._report, daemon=True, name="eechips-wait-report")
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -203,11 +202,21 @@ class PlanningReport(contextlib.AbstractContextManager["PlanningReport"]):
     def _report(self) -> None:
         while not self._is_closed.wait(self._pause):
             self._pause = min(2.0 * self._pause, _MOST_SECONDS)
-            sent, rejected = self._throttle.sent - self._before[0], self._throttle.rejected - self._before[1]
+            _log.info("%s", self._describe(format_duration(time.monotonic() - self._began)))
+
+
+class PlanningReport(WaitReport):
+    """Log the requests of planning, which the throttle counts."""
+
+    def __init__(self, throttle: Throttle, first: float = 5.0) -> None:
+        sent_before, rejected_before = throttle.sent, throttle.rejected
+
+        def describe(elapsed: str) -> str:
+            sent, rejected = throttle.sent - sent_before, throttle.rejected - rejected_before
             crowded = f", {rejected:,} rejected (429)" if rejected else ""
-            elapsed = format_duration(time.monotonic() - self._began)
-            text = f"{format_count(sent, 'request')} sent, {self._throttle.in_flight:,} in flight{crowded}"
-            _log.info("Planning for %s: %s", elapsed, text)
+            return f"Planning for {elapsed}: {format_count(sent, 'request')} sent, {throttle.in_flight:,} in flight{crowded}"
+
+        super().__init__(describe, first)
 
 
 class _Terminal:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from eechips.engine.archive_provenance import ServedArchives, archive_note, serv
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
+from eechips.engine.progress import WaitReport
 from eechips.engine.quota_sharing import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import UsageError
@@ -102,7 +104,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         name = "eechips" if recipe is None else f"eechips {recipe.name}"
         sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:
-            connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
+            with WaitReport(partial(_describe_wait, target)):
+                client = connect_client(target, throttle.client(0), config.policy, config.timeouts)
+                connection = stack.enter_context(client)
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         with use_transport(connection.transport):
@@ -111,6 +115,11 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             if served is not None and server is None:
                 notes = (served_note(served.archives),)
             yield Session(connection, throttle, notes, server, sharing, served)
+
+
+def _describe_wait(target: ServiceTarget, elapsed: str) -> str:
+    failure = "" if target.shared_token is None else target.shared_token.read().failure
+    return f"Connecting to {target.endpoint} for {elapsed}: {failure or 'no answer yet'}"
 
 
 def _start_server(

@@ -1,0 +1,33 @@
+"""Connection of a run to its service, as the user sees it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from eechips.engine.config import RunConfig
+from eechips.engine.session import connect
+from local_tests.support.token_server import token_server
+from tests.support.engine_service import Service
+from tests.support.proxy import tcp_proxy
+
+
+@pytest.mark.slow
+def test_a_start_that_waits_for_a_token_says_so(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was silent for half a minute."""
+    caplog.set_level(logging.INFO, "eechips")
+    with token_server(upstream=service.url) as tokens, tcp_proxy(tokens.url, "127.0.0.2") as wire:
+        tokens.plan("token", *["502 html"] * 3)
+        config = RunConfig(
+            out=tmp_path / "out", endpoint=wire.url, credentials=tokens.key(tmp_path / "key.json"), rate=None,
+            send_credentials=True,
+        )  # fmt: skip
+        with connect(config):
+            pass
+    assert caplog.messages[0].startswith(
+        f"Connecting to {wire.url} for 2 s: could not refresh the credentials: HTTP 502"
+    )
