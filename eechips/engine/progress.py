@@ -214,7 +214,8 @@ class PlanningReport(WaitReport):
         def describe(elapsed: str) -> str:
             sent, rejected = throttle.sent - sent_before, throttle.rejected - rejected_before
             crowded = f", {rejected:,} rejected (429)" if rejected else ""
-            return f"Planning for {elapsed}: {format_count(sent, 'request')} sent, {throttle.in_flight:,} in flight{crowded}"
+            in_flight = f"{throttle.in_flight:,} in flight{crowded}"
+            return f"Planning for {elapsed}: {format_count(sent, 'request')} sent, {in_flight}"
 
         super().__init__(describe, first)
 
