@@ -33,8 +33,7 @@ from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
 from eechips.engine.result_stores import check_disk
 from eechips.engine.run_context import RecipeContext, RunContext
-from eechips.engine.run_log import RunLog
-from eechips.engine.run_parts import ConnectedParts, OpenParts, RunParts
+from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords
 from eechips.engine.session import STUBS, Session, connect, stub_note
 from eechips.engine.spread_units import seed_of
@@ -64,8 +63,8 @@ class ConnectedRun:
         is_unchanged: the run was complete, and its extension has nothing to add.
     """
 
-    def __init__(self, parts: RunParts, records: RunRecords, log: RunLog) -> None:
-        self._parts, self._records, self._log = parts, records, log
+    def __init__(self, parts: RunParts, records: RunRecords) -> None:
+        self._parts, self._records, self._log = parts, records, parts.log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
         self._ahead: PlanningSample | None = None
@@ -92,62 +91,55 @@ class ConnectedRun:
         if not is_planned or self._ledger.is_partial:
             announce_answers(config.out)
         with contextlib.ExitStack() as stack:
-            run, trial = self._connect(stack, is_planned=is_planned)
+            run = self._parts
+            trial = self._connect(stack, is_planned=is_planned)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(_make_context(run)))
-            executor = stack.enter_context(_make_executor(run))
-            compute = self._monitor_compute(stack, run.session)
+            run.executor = stack.enter_context(_make_executor(run))
+            run.compute = self._monitor_compute(stack)
             began = time.monotonic()
             plans = not is_planned or config.extend or self._ledger.is_partial
             with PlanningReport(run.session.throttle) if plans else contextlib.nullcontext():
-                planner, partial = self._make_planner(stack, run.session, is_planned=is_planned)
+                run.planner, run.partial = self._make_planner(stack, is_planned=is_planned)
                 if is_planned and config.extend:
-                    self._extend(run, is_complete=is_complete)
+                    self._extend(is_complete=is_complete)
                 if self.is_unchanged:
                     return True
-                if is_planned and planner is None and self._ledger.is_partial and not run.is_interactive:
+                if is_planned and run.planner is None and self._ledger.is_partial and not run.is_interactive:
                     self._complete_plan()
-                elif not is_planned and planner is None:
+                elif not is_planned and run.planner is None:
                     self._plan()
-                elif not is_planned and planner is not None and partial is None:
-                    planner.begin()
+                elif not is_planned and run.planner is not None and run.partial is None:
+                    run.planner.begin()
             if is_planned:
                 recover(self._ledger, run.store, run.session.throttle, self._log, run.interrupt)
             if trial is not None:
                 self._ledger.note(REQUEST_TRIAL, trial.to_json())
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
-            if not self._begins(run.session, planner_seconds=time.monotonic() - began):
+            if not self._begins(planner_seconds=time.monotonic() - began):
                 return False
             run.sweep()
-            exports = None
-            if config.export_to is not None and compute is not None:
-                monitor = ExportMonitor(self._ledger, self._log, compute.note_exports)
-                exports = stack.enter_context(contextlib.closing(monitor))
+            run.exports = None
+            if config.export_to is not None and run.compute is not None:
+                monitor = ExportMonitor(self._ledger, self._log, run.compute.note_exports)
+                run.exports = stack.enter_context(contextlib.closing(monitor))
             minutes = config.limits.minutes
-            open_run = OpenParts(
-                **run.values,
-                executor=executor,
-                deadline=time.monotonic() + 60.0 * (math.inf if minutes is None else minutes),
-                planner=planner,
-                partial=partial,
-                compute=compute,
-                exports=exports,
-            )
-            return self._settle_all(open_run)
+            run.deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
+            return self._settle_all()
 
-    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> tuple[ConnectedParts, RequestTrial | None]:
-        """Connect; return the parts of the connected run, and the trial of its requests if there was one now."""
-        config, recipe = self._config, self._recipe
+    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> RequestTrial | None:
+        """Connect; return the trial of the run's requests if there was one now."""
+        parts, config, recipe = self._parts, self._config, self._recipe
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
-        scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._parts.writer))
+        scratch = parts.scratch = stack.enter_context(scratch_folder(config.out.absolute(), parts.writer))
         config.executor_class.prepare(recipe, scratch)  # takes as long as connecting and planning
         session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
         stack.callback(release_semaphores, session.throttle)
         target = session.connection.target
-        discovery = session.connection.discovery.save(scratch / "discovery.json")
-        ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
+        parts.discovery = session.connection.discovery.save(scratch / "discovery.json")
+        ClientInit(target.endpoint, target.project, parts.discovery).save(scratch / CLIENT_INIT_NAME)
         trial = None
         if not is_planned:
             with PlanningReport(session.throttle):
@@ -157,25 +149,20 @@ class ConnectedRun:
             chosen = self._ledger.meta().get(REQUEST_TRIAL)
         if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
             self._records.describe(session, chosen)
-        if trial is not None:
-            session = replace(session, notes=(*session.notes, trial.text))
-        requests = configured_plan(config, chosen)
-        values = self._parts.values
-        run = ConnectedParts(
-            **values, log=self._log, scratch=scratch, session=session, discovery=discovery, requests=requests
-        )
-        return run, trial
+        parts.session = session if trial is None else replace(session, notes=(*session.notes, trial.text))
+        parts.requests = configured_plan(config, chosen)
+        return trial
 
-    def _settle_all(self, run: OpenParts) -> bool:
+    def _settle_all(self) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
-        config, recipe = self._config, self._recipe
+        run, config, recipe = self._parts, self._config, self._recipe
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(run, first, end)
             is_settled = open_units.settle()
-            self._note_served(run.session)
+            self._note_served()
             self.is_paused = open_units.is_paused
-            self._save_limit(run.session)
+            self._save_limit()
             if run.compute is not None and not config.is_local:
                 save_unit_compute(recipe, self._ledger, run.session, run.compute.account.sample)
             return is_settled
@@ -184,14 +171,15 @@ class ConnectedRun:
             return settle(0, None)
         try:
             has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
-            self._note_served(run.session)
+            self._note_served()
         except EechipsError:
             self._records.export(finished=False)
             raise
         return has_finished
 
-    def _note_served(self, session: Session) -> None:
+    def _note_served(self) -> None:
         """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
+        session = self._parts.session
         if session.served is not None:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
@@ -209,7 +197,7 @@ class ConnectedRun:
             self._ledger.note(STUBS, sorted([*known, *added]))
             Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))
 
-    def _begins(self, session: Session, planner_seconds: float) -> bool:
+    def _begins(self, planner_seconds: float) -> bool:
         """Show what a new run, or new units of an extended one, will cost; return whether it begins."""
         parts, config = self._parts, self._config
         has_begun = sum_totals(self._ledger.database).units > 0 and not self._has_new_units
@@ -217,7 +205,7 @@ class ConnectedRun:
             return True
         if not self._traits.needs_service:
             return True
-        foreseen = estimate_planned(self._recipe, config, session, self._ledger, planner_seconds)
+        foreseen = estimate_planned(self._recipe, config, parts.session, self._ledger, planner_seconds)
         if foreseen is None:
             return True
         self._log.write("expected", **dataclasses.asdict(foreseen))
@@ -226,7 +214,7 @@ class ConnectedRun:
         self.is_paused = config.confirm_start is not None and not config.confirm_start(foreseen)
         return not self.is_paused
 
-    def _monitor_compute(self, stack: contextlib.ExitStack, session: Session) -> ComputeMonitor | None:
+    def _monitor_compute(self, stack: contextlib.ExitStack) -> ComputeMonitor | None:
         """Begin to keep account of the compute, of planning as well."""
         config = self._config
         if not self._traits.needs_service:
@@ -234,7 +222,7 @@ class ConnectedRun:
         hours = config.limits.eecu_hours
         monitor = ComputeMonitor(
             self._ledger,
-            session.connection.transport,
+            self._parts.session.connection.transport,
             self._log,
             every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
@@ -260,7 +248,7 @@ class ConnectedRun:
         return try_plans(self._recipe, config, session, planned)
 
     def _make_planner(
-        self, stack: contextlib.ExitStack, session: Session, *, is_planned: bool
+        self, stack: contextlib.ExitStack, *, is_planned: bool
     ) -> tuple[Planner | None, PartialPlan | None]:
         """Return the planner that works while units are fetched; None if the plan is complete, or is made first.
 
@@ -269,7 +257,7 @@ class ConnectedRun:
         is_gradual = self._traits.plans_gradually and not self._parts.is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
             return None, None
-        recipe, estimated = self._recipe, self._config.estimate
+        session, recipe, estimated = self._parts.session, self._recipe, self._config.estimate
         template = name_template(recipe, self._config)
         meta = None if is_planned else self._meta
 
@@ -295,7 +283,7 @@ class ConnectedRun:
     def _meta(self) -> dict[str, Any]:
         return {**self._parts.described, "eechips": version("eechips"), "planned": utc_now()}
 
-    def _extend(self, run: ConnectedParts, *, is_complete: bool) -> None:
+    def _extend(self, *, is_complete: bool) -> None:
         """Add the units that the plan lacks, and describe the run by the new options; leave a complete one as it is."""
         with kept_answers(self._config.out):
             added = extend_plan(
@@ -304,7 +292,7 @@ class ConnectedRun:
         self._log.write("extended", units=added)
         self.is_unchanged, self._has_new_units = is_complete and not added, added > 0
         if not self.is_unchanged:
-            self._records.describe(run.session, self._ledger.meta().get(REQUEST_TRIAL))
+            self._records.describe(self._parts.session, self._ledger.meta().get(REQUEST_TRIAL))
 
     def _plan(self) -> None:
         """Make and store the whole plan."""
@@ -340,8 +328,9 @@ class ConnectedRun:
         if not self._parts.is_part and self._config.estimate is None:
             check_disk(self._recipe, self._ledger, self._parts.store, self._config.max_disk)
 
-    def _save_limit(self, session: Session) -> None:
+    def _save_limit(self) -> None:
         """Save the learned limit for the project's next run, if this one was long enough to learn it."""
+        session = self._parts.session
         throttle, target = session.throttle, session.connection.target
         is_learned = (
             self._traits.needs_service
@@ -354,7 +343,7 @@ class ConnectedRun:
             stored_limits.save_learned_limit(target.endpoint, target.project, learned)
 
 
-def _make_context(run: ConnectedParts) -> RunContext:
+def _make_context(run: RunParts) -> RunContext:
     config = run.config
     return RunContext(
         run.session.connection.transport,
@@ -367,7 +356,7 @@ def _make_context(run: ConnectedParts) -> RunContext:
     )
 
 
-def _make_executor(run: ConnectedParts) -> Executor[Any]:
+def _make_executor(run: RunParts) -> Executor[Any]:
     config = run.config
     enforces_timeout = isinstance(run.recipe, SupportsLifespan)
     return config.executor_class.create(
@@ -387,7 +376,7 @@ def _make_executor(run: ConnectedParts) -> Executor[Any]:
     )
 
 
-def _make_spec(run: ConnectedParts) -> WorkerSpec:
+def _make_spec(run: RunParts) -> WorkerSpec:
     config, target = run.config, run.session.connection.target
     return WorkerSpec(
         recipe=run.recipe,

@@ -21,7 +21,7 @@ from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
-from eechips.engine.run_parts import OpenParts
+from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import compare_compute, size_of
@@ -52,7 +52,7 @@ class OpenUnits:
         end: position after the last; None for all.
     """
 
-    def __init__(self, run: OpenParts, first: int = 0, end: int | None = None) -> None:
+    def __init__(self, run: RunParts, first: int = 0, end: int | None = None) -> None:
         self._run, self._first, self._end = run, first, end
         self._config, self._ledger, self._recipe, self._planner = run.config, run.ledger, run.recipe, run.planner
         self._left = self._count(is_open=True)

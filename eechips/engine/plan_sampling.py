@@ -17,7 +17,7 @@ from eechips.engine.planning_cost import (
     most_telling,
     plan_sample,
 )
-from eechips.engine.run_parts import OpenParts
+from eechips.engine.run_parts import RunParts
 from eechips.manifest.ledger_queries import read_first_unit
 from eechips.recipe import SupportsPreview, Unit
 
@@ -51,7 +51,7 @@ class PlanSampling:
         joining: joins units as the run does; None if they share no requests.
     """
 
-    def __init__(self, run: OpenParts, partial: PartialPlan, joining: RequestJoining | None) -> None:
+    def __init__(self, run: RunParts, partial: PartialPlan, joining: RequestJoining | None) -> None:
         assert isinstance(run.recipe, SupportsPreview)  # else all units were planned
         self._run, self._recipe, self._partial, self._joining = run, run.recipe, partial, joining
         self._samples: list[PlanningSample] = [] if partial.sample is None else [partial.sample]

@@ -161,11 +161,12 @@ class _Run:
             ObjectStore(config.export_to).check()
         is_paused = False
         with RunLog(config.out) as log:
+            parts.log = log
             log.write("started", command=command_of(parts), process=os.getpid())
             if is_settled:
                 parts.sweep()  # files of an export that was killed
             else:
-                connected = ConnectedRun(parts, self._records, log)
+                connected = ConnectedRun(parts, self._records)
                 is_settled = connected.fetch(is_planned=is_planned, is_complete=is_complete)
                 if connected.is_unchanged:
                     return Run(config.out, results=config.results)

@@ -1,9 +1,9 @@
-"""Hold the parts of a run: from the beginning, once it is connected, and once its units can be fetched."""
+"""Hold the parts of a run: one object has those of the beginning, and the others as soon as they are there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,27 @@ def present() -> datetime:
     return datetime.now(timezone.utc)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RunParts:
-    """The parts that a run has from the beginning.
+    """The parts of a run. Those that no argument gives are set once the run is connected, or its units can be fetched.
 
     Attributes:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
         writer: in the names of temporary files.
         described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
         now: the present time, UTC.
+        log: log of the run, if something is to be fetched.
+        scratch: folder of temporary files, once the run is connected.
+        session: the connection.
+        discovery: file by which workers connect.
+        requests: how chips are requested.
+        compute: keeps account of the compute; None if the recipe needs no service.
+        executor: set before planning.
+        planner: makes the rest of the plan while units are fetched; if it is not started, after the user has confirmed.
+            None if the plan is whole.
+        partial: the plan of an estimate, of which only some units are made; None if it is made at once.
+        deadline: no unit starts after this time, on the monotonic clock.
+        exports: waits for batch tasks; None if no chip is exported.
     """
 
     recipe: Recipe
@@ -51,6 +63,17 @@ class RunParts:
     writer: Writer
     described: Mapping[str, Any]
     now: Callable[[], datetime] = present
+    log: RunLog = field(init=False)
+    scratch: Path = field(init=False)
+    session: Session = field(init=False)
+    discovery: DiscoveryFile = field(init=False)
+    requests: RequestPlan = field(init=False)
+    compute: ComputeMonitor | None = field(init=False)
+    executor: Executor[Any] = field(init=False)
+    planner: Planner | None = field(init=False)
+    partial: PartialPlan | None = field(init=False)
+    deadline: float = field(init=False)
+    exports: ExportMonitor | None = field(init=False)
 
     @property
     def is_part(self) -> bool:
@@ -78,47 +101,3 @@ class RunParts:
         self.store.sweep(self.writer, own=own)
         if not (isinstance(self.store, LocalStore) and self.store.root == self.config.out.absolute()):
             LocalStore(self.config.out).sweep(self.writer)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The parts by name, of which those of the next stage are made."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectedParts(RunParts):
-    """The parts of a run that is connected.
-
-    Attributes:
-        scratch: folder of its temporary files.
-        session: connected.
-        discovery: file by which workers connect.
-        requests: how chips are requested.
-    """
-
-    log: RunLog
-    scratch: Path
-    session: Session
-    discovery: DiscoveryFile
-    requests: RequestPlan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenParts(ConnectedParts):
-    """The parts of a run whose units can be fetched.
-
-    Attributes:
-        deadline: no unit starts after this time, on the monotonic clock.
-        planner: makes the rest of the plan meanwhile; if it is not started, after the user has confirmed. None if the
-            plan is whole.
-        partial: the plan of an estimate, of which only some units are made; None if it is made at once.
-        compute: keeps account of the compute; None if the recipe needs no service.
-        exports: waits for batch tasks; None if no chip is exported.
-    """
-
-    executor: Executor[Any]
-    deadline: float
-    planner: Planner | None
-    partial: PartialPlan | None
-    compute: ComputeMonitor | None
-    exports: ExportMonitor | None
