@@ -59,11 +59,6 @@ class ComputeRange:
     low: float | None
     high: float | None
 
-    def times(self, factor: float) -> ComputeRange:
-        """Return the compute of a multiple of the work."""
-        low, high = (None if end is None else factor * end for end in (self.low, self.high))
-        return ComputeRange(factor * self.seconds, low, high)
-
 
 @dataclass(frozen=True, slots=True)
 class ComputeSample:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import (
     ComputeRange,
     ComputeSample,
@@ -21,7 +22,6 @@ from eechips.engine.compute_sample import (
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, PlanningCost
 from eechips.engine.forecast import Machine
-from eechips.engine.joined_requests import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
 from eechips.engine.progress import PlanningReport

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from eechips.engine.compute_sample import ComputeSample, half_width
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost, forecast_traffic
+from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.run_context import RunFeature
@@ -116,8 +116,12 @@ def forecast_rest(
     machine: Machine,
     config: RunConfig,
     sample: ComputeSample | None = None,
+    *,
     unplanned: int = 0,
-    rest: RestCost = RestCost(),  # noqa: B008 - it is frozen
+    planning: PlanningCost | None = None,
+    joined: JoinedRequests | None = None,
+    counted: int = 0,
+    pixels: float = 1.0,
     sizes: Sequence[int] = (),
 ) -> Forecast:
     """Extrapolate the cost of the units that are left.
@@ -127,10 +131,12 @@ def forecast_rest(
         left: units that are left.
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
-        rest: what planning them costs, the requests that units share, and their size.
+        planning: cost of planning; None if it is unknown, or if all units are planned.
+        joined: requests of units that share some; None if none does.
+        counted: requests of the tried units, without repeats, where some are shared.
+        pixels: mean pixels of the remaining units, divided by that of the tried units.
         sizes: bytes of the files of each tried unit; empty for no range of bytes.
     """
-    joined, counted = rest.joined, rest.counted
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
@@ -158,14 +164,13 @@ def forecast_rest(
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
-    compute = None if compute is None else compute.times(rest.compute)
-    seconds = _overlap(fetching, rest.planning, machine, 0.0 if compute is None else compute.seconds, left)
-    spread = half_width(left, sizes) * rest.pixels
-    size = left * rest.pixels * totals.bytes / totals.units
+    seconds = _overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds, left)
+    spread = half_width(left, sizes) * pixels
+    size = left * pixels * totals.bytes / totals.units
     profiled = 0.0
     if config.profile_every and sample is not None:
-        planning = 0.0 if rest.planning is None else rest.planning.requests * unplanned / (totals.units + left)
-        profiled = requests / config.profile_every + planning
+        planners = 0.0 if planning is None else planning.requests * unplanned / (totals.units + left)
+        profiled = requests / config.profile_every + planners
     return Forecast(
         tried=totals.units,
         left=left,
@@ -176,12 +181,12 @@ def forecast_rest(
         slots=machine.slots,
         compute=compute,
         unplanned=unplanned,
-        planning=rest.planning,
+        planning=planning,
         least_requests=round(left * ends[0]),
         most_requests=round(left * ends[1]),
         profile_requests=expect_requests(profiled, seconds),
         shares_requests=joined is not None,
-        archives=forecast_traffic(left, meter.taken, rest.pixels),
+        archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,
     )

@@ -10,12 +10,13 @@ from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
+from eechips.engine.costs import Forecast, PlanningCost
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import RequestJoining
+from eechips.engine.joined_requests import JoinedRequests, RequestJoining
 from eechips.engine.plan import name_template
-from eechips.engine.plan_sampling import PlanSampling, RestCost
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
-from eechips.engine.progress import Progress, how_to_resume
+from eechips.engine.planning_cost import PartialPlan, extrapolate_planning, most_telling, plan_sample
+from eechips.engine.progress import PlanningReport, Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
@@ -24,11 +25,11 @@ from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.spread_units import draw_spread, seed_of
-from eechips.engine.unit_costs import compare_compute, size_of
-from eechips.manifest.ledger_queries import bytes_of_units, compute_of, open_positions, sample_units, sum_totals
+from eechips.engine.unit_costs import size_of
+from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
+from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of
 
 _COMPARED = 10_000
 """Remaining units whose sizes are compared with the sizes of the tried units."""
@@ -99,12 +100,7 @@ class OpenUnits:
         served, config = self._run.session.served, self._config
         meter = Meter() if served is None else Meter(traffic=served.traffic)
         first = min(wanted - self._count(is_open=False), self._left)
-        compute, partial = self._run.compute, self._run.partial
-        joining = None
-        if self._request_window is not None:
-            slots = self._machine.slots
-            joining = RequestJoining(self._recipe, config, self._request_window, self._costs, slots)
-        sampling = PlanSampling(self._run, partial, joining) if self._unplanned and partial is not None else None
+        compute = self._run.compute
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
         is_settled = first <= 0 or self._schedule(first, meter, self._spread(first))
@@ -114,31 +110,61 @@ class OpenUnits:
             return False
         if not (left := self._left + self._unplanned):
             return True
-        units = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
-        rest = self._compare_sizes(units, meter.positions) if sampling is None else sampling.finish()
-        if joining is not None:
-            joined = joining.of_ledger(self._ledger, self._left) if sampling is None else rest.joined
-            rest = dataclasses.replace(rest, joined=joined, counted=joining.count(units))
-        sample = None if compute is None else compute.account.sample
-        totals, sizes = sum_totals(self._ledger.database), bytes_of_units(self._ledger.database)
-        forecast = forecast_rest(totals, left, meter, self._machine, config, sample, self._unplanned, rest, sizes)
+        forecast = self._forecast(meter, left)
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = config.confirm is None or not config.confirm(forecast)
         return not self.is_paused
 
-    @property
-    def _machine(self) -> Machine:
-        return Machine.of(self._config, self._run.session)
+    def _forecast(self, meter: Meter, left: int) -> Forecast:
+        """Forecast the cost of the units that are left from those that were tried."""
+        run, config, database = self._run, self._config, self._ledger.database
+        units = [json.loads(self._ledger.unit(position).unit) for position in meter.positions]
+        machine = Machine.of(config, run.session)
+        joining, joined, planning, pixels = None, None, None, 1.0
+        if (window := self._request_window) is not None:
+            joining = RequestJoining(self._recipe, config, window, self._costs, machine.slots)
+        if self._unplanned and run.partial is not None:
+            joined, planning = self._sample_plan(run.partial, joining)
+        else:
+            joined = None if joining is None else joining.of_ledger(self._ledger, self._left)
+            others = _pixels_of([json.loads(text) for text in sample_units(database, _COMPARED)])
+            pixels = fmean(others) / fmean(tried) if others and (tried := _pixels_of(units)) else 1.0
+        return forecast_rest(
+            sum_totals(database),
+            left,
+            meter,
+            machine,
+            config,
+            None if run.compute is None else run.compute.account.sample,
+            unplanned=self._unplanned,
+            planning=planning,
+            joined=joined,
+            counted=0 if joining is None else joining.count(units),
+            pixels=pixels,
+            sizes=bytes_of_units(database),
+        )
 
-    def _compare_sizes(self, units: Sequence[Unit], positions: Sequence[int]) -> RestCost:
-        """Return the size of the remaining units beside that of tried units; the same size if one is unknown."""
-        left = _pixels_of([json.loads(text) for text in sample_units(self._ledger.database, _COMPARED)])
-        tried = _pixels_of(units)
-        if not left or not tried:
-            return RestCost()
-        compute = compute_of(self._ledger.database, positions)
-        pairs = [(pixels, compute[position]) for pixels, position in zip(tried, positions, strict=True)]
-        return RestCost(pixels=fmean(left) / fmean(tried), compute=compare_compute(pairs, fmean(left)))
+    def _sample_plan(
+        self, partial: PartialPlan, joining: RequestJoining | None
+    ) -> tuple[JoinedRequests | None, PlanningCost | None]:
+        """Plan some neighbourhoods of a plan that is not whole; return shared requests and planning cost."""
+        run, recipe, first = self._run, self._recipe, read_first_unit(self._ledger.database)
+        assert isinstance(recipe, SupportsPreview)  # else all units were planned
+        samples = [] if partial.sample is None else [partial.sample]
+
+        def plan(positions: Sequence[int]) -> list[Unit]:
+            sample, units = plan_sample(recipe, run.session, positions, run.config.out)
+            samples.append(sample)
+            return units
+
+        joined = None
+        if joining is not None and first is not None:
+            with PlanningReport(run.session.throttle):
+                joined = joining.of_places(partial.preview.points, json.loads(first[1]), plan)
+        if (sample := most_telling(samples)) is None:
+            return joined, None
+        cost = extrapolate_planning(run.session, sample, partial.preview)
+        return joined, dataclasses.replace(cost, sent=sum(sample.sent for sample in samples))
 
     def _spread(self, count: int) -> Iterator[WorkUnit | None]:
         """Return some units that are like the others.

@@ -173,12 +173,6 @@ def plan_sample(
     return PlanningSample(mark, mark, SessionMark.of(session), len(units), divided), units
 
 
-def first_batch_seconds(session: Session, sample: PlanningSample, preview: PlanPreview) -> float:
-    """Return the seconds after which the first units of a plan can be fetched, by the time of a sample's requests."""
-    size = next(_sizes(len(preview.points), preview.batch))
-    return _Batch.of(sample, size, _slots(session), 0.0).seconds
-
-
 def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview | None) -> PlanningCost:
     """Return the cost of a plan of which some units were made, or all.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
@@ -198,23 +196,3 @@ def count_pixels(result: Any) -> int:
     if isinstance(result, Mapping):
         return sum(map(count_pixels, result.values()))
     return result.size[0] * result.size[1] if isinstance(result, Chip) and result.size is not None else 0
-
-
-def compare_compute(tried: Sequence[tuple[float, float | None]], pixels: float) -> float:
-    """Return the compute of units of another size, divided by the mean of the tried units.
-
-    A request takes some compute whatever its size: the line through the tried units tells how much, between no growth
-    with the pixels and proportional growth. It is the latter where they do not tell, as they have one size.
-
-    Args:
-        tried: pixels and EECU-seconds of each tried unit; None if it was not profiled.
-        pixels: mean pixels of the other units.
-    """
-    known = [(size, seconds) for size, seconds in tried if seconds is not None]
-    if not any(seconds for _, seconds in known):
-        return 1.0
-    size, mean = (fmean(column) for column in zip(*known, strict=True))
-    spread = math.fsum((one - size) ** 2 for one, _ in known)
-    slope = math.fsum((one - size) * (seconds - mean) for one, seconds in known) / spread if spread else math.inf
-    growth = min(max(0.0, slope * size / mean), 1.0)
-    return 1.0 + growth * (pixels / size - 1.0)

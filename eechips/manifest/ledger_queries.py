@@ -125,12 +125,6 @@ def sample_units(database: Connection, most: int) -> list[str]:
     return [unit for (unit,) in sampled]
 
 
-def compute_of(database: Connection, positions: Sequence[int]) -> dict[int, float | None]:
-    """Return the EECU-seconds of units by position; None for one that was not profiled."""
-    query = "SELECT eecu_seconds FROM units WHERE position = ?"
-    return {position: database.execute(query, (position,)).fetchone()[0] for position in positions}
-
-
 def open_positions(database: Connection, first: int, end: int) -> list[int]:
     """Return the positions of the open units between two positions, in order.
 

@@ -19,10 +19,9 @@ from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Outcome
-from eechips.engine.plan_sampling import RestCost
 from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.spread_units import draw_spread
-from eechips.engine.unit_costs import compare_compute, cost_of
+from eechips.engine.unit_costs import cost_of
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
 from eechips.manifest.archive_traffic import ArchiveTraffic
@@ -197,7 +196,7 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
     totals, meter = Totals(5, 5, 1, 1.0, 0), metered([1.0] * 5, 2.0)
     sample = ComputeSample().add(5, 15.0)  # 3 EECU-seconds a unit
     joined = JoinedRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
-    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, rest=RestCost(joined, 4))
+    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined, counted=4)
     assert (found.requests, found.least_requests, found.most_requests) == (62, 50, 75)
     assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))
     alone = forecast_rest(totals, 100, meter, Machine(10), config())
@@ -215,7 +214,7 @@ def test_requests_are_a_range_if_some_units_take_more_than_others() -> None:
 def test_units_are_fetched_while_the_next_ones_are_planned(planning: float, seconds: float) -> None:
     """A quarter is planned first; the last quarter is fetched at the end unless fetching takes longer."""
     totals, cost = Totals(10, 10, 1, 1.0, 0), PlanningCost(4, 1, planning, first_seconds=planning / 4)
-    found = forecast_rest(totals, 1000, metered([1.0] * 10, 1.0), Machine(10), config(), rest=RestCost(planning=cost))
+    found = forecast_rest(totals, 1000, metered([1.0] * 10, 1.0), Machine(10), config(), planning=cost)
     assert found.seconds == pytest.approx(seconds)
 
 
@@ -255,27 +254,9 @@ def test_units_are_drawn_from_each_part_of_a_plan(count: int, total: int, every:
         assert abs(halves[0] - halves[1] / 2) <= 4
 
 
-def test_a_larger_unit_has_more_bytes_and_takes_more_compute() -> None:
+def test_a_larger_unit_has_more_bytes() -> None:
     totals, sample = Totals(10, 10, 1000, 1.0, 0), ComputeSample().add(5, 20.0).add(5, 20.0)
-    found = forecast_rest(totals, 100, Meter(), Machine(4), config(), sample, rest=RestCost(pixels=1.5, compute=1.2))
+    found = forecast_rest(totals, 100, Meter(), Machine(4), config(), sample, pixels=1.5)
     assert (found.bytes, found.requests) == (15_000, 100)
     assert found.compute is not None
-    assert found.compute.seconds == pytest.approx(480.0)
-
-
-@pytest.mark.parametrize(
-    ("tried", "ratio"),
-    [
-        ([(100, 1.0), (300, 3.0)], 2.0),  # proportional
-        ([(100, 2.0), (300, 4.0)], 5 / 3),  # 1 and 0.01 for each pixel
-        ([(100, 2.0), (300, 2.0), (500, None)], 1.0),
-        ([(100, 3.0), (300, 1.0)], 1.0),
-        ([(200, 2.0), (200, 2.5)], 2.0),  # of one size
-        ([(100, None), (300, None)], 1.0),
-        ([(100, 0.0), (300, 0.0)], 1.0),
-    ],
-)
-def test_compute_grows_with_pixels_as_it_does_among_the_tried_units(
-    tried: list[tuple[float, float | None]], ratio: float
-) -> None:
-    assert compare_compute(tried, 400.0) == pytest.approx(ratio)
+    assert found.compute.seconds == pytest.approx(400.0)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.joined_requests import JoinedRequests, Neighbourhoods, RequestJoining
+from eechips.engine.joined_requests import JoinedRequests, RequestJoining
 from eechips.engine.request_costs import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Chip, PlanPreview, Unit, canonical_json
+from eechips.recipe import Chip, Unit, canonical_json
 from eechips.recipe.results import Template
 
 SIZE = 32
@@ -51,12 +51,6 @@ class Places:
     def request_window(self, unit: Unit) -> tuple[Any, Grid] | None:
         return unit["image"], Grid.from_json(unit["grid"])
 
-    def preview_plan(self) -> PlanPreview:
-        return PlanPreview(self.points, 500)
-
-    def plan_units(self, positions: Sequence[int]) -> Iterator[Unit]:
-        return map(self.unit, positions)
-
     def work_units(self) -> list[WorkUnit]:
         return [
             WorkUnit(position, f"{position:064x}", canonical_json(self.unit(position)), str(position))
@@ -69,7 +63,7 @@ def joining(recipe: Places) -> RequestJoining:
     return RequestJoining(recipe, config, recipe.request_window, RequestCosts(), 40)  # type: ignore[arg-type]
 
 
-def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests, int]:
+def of_sample(recipe: Places) -> tuple[JoinedRequests, int]:
     """The estimate from a sample, and the number of units that were planned."""
     planned: list[int] = []
 
@@ -77,10 +71,7 @@ def of_sample(recipe: Places, *, by_batch: bool = False) -> tuple[JoinedRequests
         planned.extend(positions)
         return [recipe.unit(position) for position in positions]
 
-    estimating = joining(recipe)
-    places = estimating.compare_places(recipe.preview_plan(), recipe.unit(0))
-    drawn = Neighbourhoods(places, plan, by_batch=by_batch)
-    return estimating.of_neighbourhoods(drawn, clock=lambda: 0.0), len(planned)
+    return joining(recipe).of_places(recipe.points, recipe.unit(0), plan), len(planned)
 
 
 @pytest.mark.slow
@@ -94,17 +85,6 @@ def test_a_sample_of_neighbourhoods_estimates_the_requests_of_all_units(extent: 
     assert planned <= 240
     assert found.low <= found.mean <= found.high
     assert took < 1150
-
-
-@pytest.mark.slow
-def test_batches_that_are_joined_by_themselves_take_more_requests() -> None:
-    recipe = Places(1000, 0.07)
-    took = sum(
-        joining(recipe).count([recipe.unit(position) for position in range(start, start + 500)]) for start in (0, 500)
-    )
-    found, _ = of_sample(recipe, by_batch=True)
-    assert found.mean * 1000 == pytest.approx(took, rel=0.2)
-    assert found.mean > of_sample(recipe)[0].mean
 
 
 def test_places_far_from_each_other_are_not_planned() -> None:
@@ -137,9 +117,6 @@ def test_the_error_of_a_sample_is_that_of_its_clusters() -> None:
     assert found.mixed(0.5, 1.0).mean == pytest.approx(5 / 6)
 
 
-def test_no_more_neighbourhoods_are_planned_than_a_narrow_range_needs() -> None:
-    """Places on one image share all requests alike, so that four neighbourhoods tell as much as all."""
-    recipe = Places(2000, 0.002)
-    found, planned = of_sample(recipe)
-    assert planned <= 4 * 24
+def test_places_on_one_image_share_all_requests_alike() -> None:
+    found, _ = of_sample(Places(2000, 0.002))
     assert found.high - found.mean <= 0.1 * found.mean
