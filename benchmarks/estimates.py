@@ -210,7 +210,7 @@ def measure(server: Server, folder: Path, shape: str, options: argparse.Namespac
     results, size = sum_results(out, forecast["time"])
     planning = forecast["planning"] or {"requests": 0, "sent": 0, "compute": None}
     planned = forecast["unplanned"] / max(1, forecast["tried"] + forecast["left"])
-    others = planned * planning["requests"] + forecast["profile_requests"]
+    others = planned * planning["requests"]
     eecu = (forecast["compute"] or {"seconds": 0.0})["seconds"]
     eecu += planned * (planning["compute"] or {"seconds": 0.0})["seconds"]
     pairs = {

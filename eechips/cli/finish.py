@@ -113,29 +113,24 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
 
 
 def _planning(planning: PlanningCost, units: int) -> str:
-    """Return requests and time of planning, with their ranges where they are extrapolated from some units."""
-    text = f"{format_count(planning.requests, 'request')}, {_span(planning.seconds, planning.seconds)}"
-    least, most = planning.least_requests, planning.most_requests
-    if least is None or most is None or planning.least_seconds is None or planning.most_seconds is None:
+    """Return requests and time of planning, and from how many units they are extrapolated."""
+    text = f"{format_count(planning.requests, 'request')}, {_duration(planning.seconds)}"
+    if not planning.tried:
         return text
-    ranges = f"{least:,} to {most:,} requests, {_span(planning.least_seconds, planning.most_seconds)}"
-    units_text = f"{planning.tried:,} of {format_count(units, 'unit')}"
-    return f"about {text}, extrapolated from {units_text} ({ranges})"
+    return f"about {text}, extrapolated from {planning.tried:,} of {format_count(units, 'unit')}"
 
 
-def _span(least: float, most: float) -> str:
-    """Return a duration between two: 3 s to 5 min."""
-    first, last = (format_duration(max(1.0, seconds)) for seconds in (least, most))
-    return first if first == last else f"{first} to {last}"
+def _duration(seconds: float) -> str:
+    return format_duration(max(1.0, seconds))
 
 
 def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     """Return the duration of a run: that of the computation, or that of the transfer if it is longer."""
     planning = foreseen.planning
-    duration = _span(seconds, seconds)
+    duration = _duration(seconds)
     service = f"{duration} on Earth Engine" if foreseen.requests else duration
     if planning is not None and planning.seconds >= 1.0:
-        service += f", {_span(planning.seconds, planning.seconds)} of it for planning"
+        service += f", {_duration(planning.seconds)} of it for planning"
     transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
     if transfer <= seconds:
         return f"about {service}"
@@ -189,7 +184,7 @@ def _requests(foreseen: Forecast) -> str:
         text += f" (95%: {least:,} to {most:,})"
     if foreseen.shares_requests:
         text += ": units that are near each other share some"
-    return text + (f"; {foreseen.profile_requests:,} more measure compute" if foreseen.profile_requests else "")
+    return text
 
 
 def _planned(foreseen: Forecast) -> list[str]:

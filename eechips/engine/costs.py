@@ -21,11 +21,7 @@ class PlanningCost:
         sent: those that were sent until now, by an estimate or a run.
         seconds: seconds of the whole plan, approximately; less for what the service has cached.
         compute: compute of the whole plan; None if the service does not report it.
-        least_requests: at least, if the plan is extrapolated from some of its units; None if it is not.
-        most_requests: likewise, at most.
-        least_seconds: likewise, seconds at least.
-        most_seconds: likewise, seconds at most.
-        tried: number of these units; 0 if all are planned.
+        tried: number of the units from which it is extrapolated; 0 if all are planned.
         first_seconds: seconds until the first further units can be fetched.
     """
 
@@ -33,10 +29,6 @@ class PlanningCost:
     sent: int
     seconds: float
     compute: ComputeRange | None = None
-    least_requests: int | None = None
-    most_requests: int | None = None
-    least_seconds: float | None = None
-    most_seconds: float | None = None
     tried: int = 0
     first_seconds: float = 0.0
 
@@ -117,7 +109,6 @@ class Forecast:
             command has planned the tried units, or if all units are planned.
         least_requests: lower end of the 95% confidence range of ``requests``.
         most_requests: upper end.
-        profile_requests: requests that tell the compute of others, apart from ``requests``.
         shares_requests: whether units that are near each other share requests.
         archives: what is taken from open archives; None if it is unknown, or nothing is.
     """
@@ -134,7 +125,6 @@ class Forecast:
     planning: PlanningCost | None = None
     least_requests: int | None = None
     most_requests: int | None = None
-    profile_requests: int = 0
     shares_requests: bool = False
     archives: ArchiveForecast | None = None
     least_bytes: int | None = None

@@ -6,8 +6,7 @@ import contextlib
 import json
 import math
 import random
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -29,14 +28,12 @@ from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.session import Session, connect
 from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import (
+    Range,
     UnitCost,
     cost_of,
     count_pixels,
     describe_kind,
-    join_repeats,
     list_class_bands,
-    resized,
-    size_of,
     sized_result,
 )
 from eechips.errors import EechipsError, UsageError
@@ -59,8 +56,9 @@ from eechips.text.timestamps import utc_now
 
 _SAMPLE = 3
 """Units that are planned for an estimate, or whose results a recipe of the user describes."""
-_DESCRIBED = 32
-"""Units of a whole plan whose results are described: some may have no data, as the winter months of composites."""
+_DESCRIBED = 1_000
+"""Units of a whole plan whose results are described: sizes differ, and some have no data, as the winter months of
+composites."""
 _ROUNDING = 1e-6
 """More than the error of a sum of shares, which makes 40 requests 40.00000000000001."""
 _LOOKED_AT = 10_000
@@ -112,7 +110,6 @@ def estimate_planned(
     plan = PlanSummary(
         sum(count for state, count in ledger.counts().items() if state.is_open),
         some,
-        Counter(map(size_of, planned)),
         PlanningCost(sent, sent, seconds),
     )
     preview = recipe.preview_plan() if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
@@ -154,14 +151,12 @@ class PlanSummary:
     Attributes:
         units: number of units.
         some: units drawn from the plan, with their positions.
-        sizes: width and height of the units' grids, and how many have these; of a preview, of those drawn.
         windows: pixels of the drawn units, or of all, if they may share requests.
         neighbours: units that are near enough to another one to share a request.
     """
 
     units: int
     some: list[tuple[int, Unit]]
-    sizes: Counter[tuple[int, int] | None]
     planning: PlanningCost
     windows: list[Grid] = field(default_factory=list)
     neighbours: int = 0
@@ -181,8 +176,8 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         planning = extrapolate_planning(session, sample, preview)
         windows = _list_windows(recipe, config, first)
         neighbours = _count_neighbours(preview, windows, count)
-        return PlanSummary(count, some, Counter(map(size_of, first)), planning, windows, neighbours)
-    plan = PlanSummary(0, [], Counter(), PlanningCost(0, 0, 0.0))
+        return PlanSummary(count, some, planning, windows, neighbours)
+    plan = PlanSummary(0, [], PlanningCost(0, 0, 0.0))
     draw, most = random.Random(seed_of(recipe)), _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
     for planned in units_of(recipe, name_template(recipe, config)):
         unit = _unit(planned.unit)
@@ -190,7 +185,6 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         if place < most:
             plan.some[place : place + 1] = [(plan.units, unit)]
         plan.units += 1
-        plan.sizes[size_of(unit)] += 1
         plan.windows += _list_windows(recipe, config, [unit])
     end = SessionMark.of(session)
     plan.planning = extrapolate_planning(session, PlanningSample(began, end, end, 1), None)
@@ -217,38 +211,51 @@ def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], coun
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
     """Return the estimate of a plan."""
-    results = [sized_result(recipe, position, unit) for position, unit in plan.some]
-    costs, count = _costs(results, plan, config, list_class_bands(recipe)), plan.units
-    requests = round(count * sum(cost.requests * share for cost, share in costs))
-    most = count * sum(cost.most * share for cost, share in costs)
+    results, class_bands = _describe(recipe, plan), list_class_bands(recipe)
+    costs, count = [cost_of(result, config, class_bands) for result in results], plan.units
+    total, times = sum(costs, UnitCost()), count / max(1, len(costs))
+    low, usual, most = total.requests.times(times)
+    requests = round(usual)
     # Chips of one unit may be bands of one request.
-    least = count * sum((min(1, cost.least) if plan.windows else cost.least) * share for cost, share in costs)
+    least = times * sum(min(1, cost.requests.low) for cost in costs) if plan.windows else low
     slots = Machine.of(config, session).slots
     if count:  # neighbours share requests, up to a number in each, but each slot takes units of its own
         shared = least - least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
         least = max(shared, min(least, slots))
-    in_requests = count * sum(cost.seconds * share for cost, share in costs)
-    sizes = [(cost.least_bytes, cost.bytes, cost.most_bytes, share) for cost, share in costs if cost.bytes is not None]
-    known = sum(share for *_, share in sizes)
-    ends = [count * sum(size[end] * size[3] for size in sizes) / known for end in range(3)] if known else None
+    sizes = [cost.bytes for cost in costs if cost.bytes is not None]
+    size = [round(count * sum(ends) / len(sizes)) for ends in zip(*sizes, strict=True)] if sizes else [None] * 3
     rate = config.requests_per_second
-    longest = max((cost.seconds for cost, _ in costs), default=0.0)
-    seconds = max(requests / rate if rate else 0.0, in_requests / slots, longest)
-    compute, source = _compute(recipe, config, session, plan, results, costs)
+    longest = max((cost.seconds for cost in costs), default=0.0)
+    seconds = max(requests / rate if rate else 0.0, times * total.seconds / slots, longest)
+    compute, source = _compute(recipe, config, session, plan, results, total.compute.times(times))
     return Estimate(
         units=count,
         requests=requests,
-        bytes=None if ends is None else round(ends[1]),
+        bytes=size[1],
         seconds=plan.planning.seconds + seconds,
         least_requests=max(math.floor(least + _ROUNDING), min(1, requests)),
         most_requests=math.ceil(most - _ROUNDING),
-        repeats=join_repeats(cost for cost, _ in costs),
+        repeats=total.repeats,
         planning=plan.planning,
         compute=compute,
         compute_source=source,
-        least_bytes=None if ends is None else round(ends[0]),
-        most_bytes=None if ends is None else round(ends[2]),
+        least_bytes=size[0],
+        most_bytes=size[2],
     )
+
+
+def _describe(recipe: Recipe, plan: PlanSummary) -> list[Any]:
+    """Return the results of the drawn units, without those that fail by themselves, unless all do."""
+    results: list[Any] = []
+    failure: EechipsError | None = None
+    for position, unit in plan.some:
+        try:
+            results.append(sized_result(recipe, position, unit))
+        except EechipsError as error:
+            failure = error
+    if failure is not None and not results:
+        raise failure
+    return results
 
 
 def _compute(
@@ -257,7 +264,7 @@ def _compute(
     session: Session,
     plan: PlanSummary,
     results: Sequence[Any],
-    costs: Sequence[tuple[UnitCost, float]],
+    assumed: Range,
 ) -> tuple[ComputeRange | None, str]:
     """Return the compute of a run, and where the figures come from."""
     if config.is_local or not plan.units:
@@ -270,9 +277,7 @@ def _compute(
     ):
         source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
     else:
-        low = plan.units * sum(cost.low * share for cost, share in costs)
-        high = plan.units * sum(cost.high * share for cost, share in costs)
-        range_of_compute = ComputeRange((low * high) ** 0.5, low, high)
+        range_of_compute = ComputeRange(assumed.usual, assumed.low, assumed.high)
         source = "assumed, as no run of this kind was measured here: `estimate` measures some units"
     if plan.planning.compute is None:
         return range_of_compute, source
@@ -285,22 +290,6 @@ def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:
         for one, other in ((first.low, second.low), (first.high, second.high))
     )
     return ComputeRange(first.seconds + second.seconds, low, high)
-
-
-def _costs(
-    results: Sequence[Any], plan: PlanSummary, config: RunConfig, class_bands: Collection[str]
-) -> list[tuple[UnitCost, float]]:
-    """Return the cost of units, each with the share of all units that it holds for."""
-    if None in plan.sizes or len(plan.sizes) == 1:
-        return [(cost_of(result, config, class_bands), 1 / len(results)) for result in results]
-    filled = [result for result in results if not isinstance(result, NoData)]
-    total, share = sum(plan.sizes.values()), len(filled) / max(1, len(results))
-    sized = [
-        (cost_of(resized(filled[0], size), config, class_bands), share * count / total)
-        for size, count in plan.sizes.items()
-        if filled and size is not None
-    ]
-    return [*sized, (cost_of(NoData(), config), 1.0 - share)]
 
 
 def _unit(text: str) -> dict[str, Any]:

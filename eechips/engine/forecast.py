@@ -12,7 +12,6 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost, forecast_traffic
 from eechips.engine.joined_requests import JoinedRequests
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.profile_fetcher import expect_requests
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.run_context import RunFeature
 from eechips.engine.session import Session
@@ -167,10 +166,6 @@ def forecast_rest(
     seconds = _overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds, left)
     spread = half_width(left, sizes) * pixels
     size = left * pixels * totals.bytes / totals.units
-    profiled = 0.0
-    if config.profile_every and sample is not None:
-        planners = 0.0 if planning is None else planning.requests * unplanned / (totals.units + left)
-        profiled = requests / config.profile_every + planners
     return Forecast(
         tried=totals.units,
         left=left,
@@ -184,7 +179,6 @@ def forecast_rest(
         planning=planning,
         least_requests=round(left * ends[0]),
         most_requests=round(left * ends[1]),
-        profile_requests=expect_requests(profiled, seconds),
         shares_requests=joined is not None,
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,

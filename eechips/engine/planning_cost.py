@@ -202,16 +202,11 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
     others = (repeated - filled) * least  # such as the second steps of a search
     requests = repeated * least if not filled else others + sum(batch.requests for batch in batches)
     seconds = [repeated_seconds * least / len(batches) if not filled else batch.seconds for batch in batches]
-    ends = (once_seconds + repeated_seconds * least, once_seconds + repeated_seconds * most)
     return PlanningCost(
         requests=once + round(min(max(requests, repeated * least), repeated * most)),
         sent=once + repeated,
         seconds=once_seconds + sum(seconds),
         compute=compute,
-        least_requests=once + repeated * least,
-        most_requests=once + math.ceil(repeated * most),
-        least_seconds=min(ends[0], once_seconds + sum(seconds)),
-        most_seconds=max(ends[1], once_seconds + sum(seconds)),
         tried=tried,
         first_seconds=seconds[0],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -20,18 +19,6 @@ _REPEATS = 6
 """Repeats of a request that failed after the transport's own repeats, which end when the run stops."""
 _FIRST_PAUSE = 0.25
 """Seconds before the first repeat; doubled for each further one."""
-
-
-def expect_requests(profiles: float, seconds: float) -> int:
-    """Return how many requests fetch the profiles of a run: full ones, or one whenever the oldest has waited.
-
-    Args:
-        seconds: seconds of the run, over which they come evenly.
-    """
-    if profiles <= 0:
-        return 0
-    waited = seconds / (WAIT_SECONDS + seconds / profiles)
-    return math.ceil(min(profiles, max(profiles / MOST_PROFILES, waited)))
 
 
 class ProfileFetcher:

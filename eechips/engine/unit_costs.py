@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from operator import add
+from typing import Any, NamedTuple
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.datasets import find_dataset
@@ -32,33 +33,52 @@ which composites have, whole numbers as float32 (0.2 to 0.38 of the pixels' byte
 """
 
 
+class Range(NamedTuple):
+    """A figure at least, usually, and at most."""
+
+    low: float = 0.0
+    usual: float = 0.0
+    high: float = 0.0
+
+    def plus(self, other: Range) -> Range:
+        """Return the sum with another figure."""
+        return Range(*map(add, self, other))
+
+    def times(self, factor: float) -> Range:
+        """Return the figure of a multiple."""
+        return Range(*(factor * end for end in self))
+
+
+NOTHING = Range()
+
+
 @dataclass(frozen=True, slots=True)
 class UnitCost:
-    """Cost of a unit.
+    """Cost of a unit, or of several.
 
     Attributes:
-        least: requests if all chips of the unit share one.
-        requests: without repeats; one for each chip, two by URL.
-        most: requests if all chips are computed after their stored image was read, and all tables are empty.
+        requests: at least if all chips of the unit share one; usually one for each chip, two by URL, without repeats;
+            at most if all chips are computed after their stored image was read, and all tables are empty.
         seconds: seconds that the requests take one after the other.
         bytes: number of bytes of the files; None if that is unknown.
-        least_bytes: the same for pixels that are compressed well.
-        most_bytes: the same for pixels that are not.
-        low: EECU-seconds at least, assumed.
-        high: EECU-seconds at most, assumed.
-        repeats: results that take more than ``requests``, in words.
+        compute: EECU-seconds, assumed.
+        repeats: results that take more than their usual requests, in words.
     """
 
-    least: int = 0
-    requests: int = 0
-    most: int = 0
+    requests: Range = NOTHING
     seconds: float = 0.0
-    bytes: float | None = 0.0
-    low: float = 0.0
-    high: float = 0.0
-    least_bytes: float = 0.0
-    most_bytes: float = 0.0
+    bytes: Range | None = NOTHING
+    compute: Range = NOTHING
     repeats: frozenset[str] = frozenset()
+
+    def __add__(self, other: UnitCost) -> UnitCost:
+        return UnitCost(
+            self.requests.plus(other.requests),
+            self.seconds + other.seconds,
+            None if self.bytes is None or other.bytes is None else self.bytes.plus(other.bytes),
+            self.compute.plus(other.compute),
+            self.repeats | other.repeats,
+        )
 
 
 def list_class_bands(recipe: Recipe) -> frozenset[str]:
@@ -76,65 +96,46 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -
     if isinstance(result, Chip):
         return _chip_cost(result, config, class_bands)
     if isinstance(result, FrameStack):
-        return _sum(cost_of(chip, config, class_bands) for chip in result.chips)
+        return sum((cost_of(chip, config, class_bands) for chip in result.chips), UnitCost())
     if isinstance(result, Mapping):
-        return _sum(cost_of(layer, config, class_bands) for layer in result.values())
+        return sum((cost_of(layer, config, class_bands) for layer in result.values()), UnitCost())
     if isinstance(result, Table):
         if result.has_rows:
             return UnitCost(bytes=None)
-        (low, _), (high, _) = _ASSUMED["table"]
-        return UnitCost(1, 1, 2, sum(_SECONDS["table"]), None, low, high, repeats=_EMPTY)
+        return UnitCost(Range(1, 1, 2), sum(_SECONDS["table"]), None, _assumed("table", 1, 0.0), _EMPTY)
     if result is None or isinstance(result, NoData):
-        return UnitCost(bytes=None if result is None else 0.0)
+        return UnitCost(bytes=None if result is None else NOTHING)
     size = float(getattr(result, "nbytes", len(result)))
-    return UnitCost(bytes=size, least_bytes=size, most_bytes=size)
+    return UnitCost(bytes=Range(size, size, size))
 
 
 def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str]) -> UnitCost:
-    least_bytes, size, most_bytes = _byte_range(chip, class_bands) or (0.0, None, 0.0)
+    size = _byte_range(chip, class_bands)
     if chip.empty_types and CHIP_FORMATS.get(chip.format).encode_empty is not None:
-        return UnitCost(bytes=size, most_bytes=most_bytes)
+        return UnitCost(bytes=None if size is None else size._replace(low=0.0))
     latencies = _SECONDS[config.pixel_method]
     parts = count_requests(chip, PIXEL_LIMITS[config.pixel_method])
     requests = parts * len(latencies)
     megapixels = chip.size[0] * chip.size[1] / _MEGAPIXEL if chip.size is not None else 0.0
-    low, high = (parts * part_seconds + pixels * megapixels for part_seconds, pixels in _ASSUMED["pixels"])
     is_read = config.reads_assets and chip.asset is not None and chip.grid is not None
     most, repeats = (2 * requests, _MASKED) if is_read else (requests, frozenset[str]())
-    seconds = parts * sum(latencies)
-    return UnitCost(requests, requests, most, seconds, size, low, high, least_bytes, most_bytes, repeats)
+    compute = _assumed("pixels", parts, megapixels)
+    return UnitCost(Range(requests, requests, most), parts * sum(latencies), size, compute, repeats)
 
 
-def _sum(costs: Iterable[UnitCost]) -> UnitCost:
-    unit_costs = list(costs)
-    sizes = [cost.bytes for cost in unit_costs if cost.bytes is not None]
-    return UnitCost(
-        sum(cost.least for cost in unit_costs),
-        sum(cost.requests for cost in unit_costs),
-        sum(cost.most for cost in unit_costs),
-        sum(cost.seconds for cost in unit_costs),
-        sum(sizes) if len(sizes) == len(unit_costs) else None,
-        sum(cost.low for cost in unit_costs),
-        sum(cost.high for cost in unit_costs),
-        sum(cost.least_bytes for cost in unit_costs),
-        sum(cost.most_bytes for cost in unit_costs),
-        join_repeats(unit_costs),
-    )
-
-
-def join_repeats(costs: Iterable[UnitCost]) -> frozenset[str]:
-    """Return the results of some units that take more than their requests."""
-    return frozenset[str]().union(*(cost.repeats for cost in costs))
+def _assumed(kind: str, requests: int, megapixels: float) -> Range:
+    low, high = (requests * seconds + pixels * megapixels for seconds, pixels in _ASSUMED[kind])
+    return Range(low, (low * high) ** 0.5, high)
 
 
 def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
     """Estimate the bytes of a chip's file, of a type if the chip has none; None if its size is unknown."""
     estimated = _byte_range(chip, (), dtype)
-    return None if estimated is None else estimated[1]
+    return None if estimated is None else estimated.usual
 
 
-def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str = "float32") -> tuple[float, float, float] | None:
-    """Return the bytes of a chip's file at least, usually and at most; None if the chip's size is unknown."""
+def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str = "float32") -> Range | None:
+    """Return the bytes of a chip's file; None if the chip's size is unknown."""
     import numpy as np
 
     if chip.size is None:
@@ -145,12 +146,11 @@ def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str = "float32"
     chip_format = CHIP_FORMATS.get(chip.format)
     if chip_format.compression == 1.0:
         size = float(pixels * (bands * kind.itemsize + chip_format.has_mask))  # the mask is a band of bytes
-        return size, size, size
+        return Range(size, size, size)
     is_map = chip.bands is not None and all(band in class_bands for band in chip.bands)
     shares = _SHARES["classes" if is_map else "fractions" if kind.kind == "f" else "whole"]
     size = pixels * bands * kind.itemsize * chip_format.compression
-    least, usual, most = ((0 if chip.is_picture else _HEADER) + size * share for share in shares)
-    return least, usual, most
+    return Range(*((0 if chip.is_picture else _HEADER) + size * share for share in shares))
 
 
 def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
