@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import time
@@ -28,15 +29,14 @@ from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers
-from eechips.engine.planning_cost import PartialPlan, PlanningSample, plan_ahead, plan_some_units
+from eechips.engine.planning_cost import PartialPlan, plan_some_units
 from eechips.engine.progress import PlanningReport, Progress
-from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, RequestTrial, configured_plan, try_plans
+from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
 from eechips.engine.result_stores import check_disk
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords
-from eechips.engine.session import STUBS, Session, connect, stub_note
-from eechips.engine.spread_units import seed_of
+from eechips.engine.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
@@ -44,7 +44,7 @@ from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.ledger_queries import sum_totals
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
-from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, Unit, traits_of
+from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
 from eechips.storage import LocalStore
 from eechips.text.timestamps import utc_now
 
@@ -67,7 +67,6 @@ class ConnectedRun:
         self._parts, self._records, self._log = parts, records, parts.log
         self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
         self._traits = traits_of(parts.recipe)
-        self._ahead: PlanningSample | None = None
         noted = parts.ledger.meta().get(TRAFFIC) if parts.ledger.has_plan else None
         self._earlier_traffic = ArchiveTraffic.from_json(noted)
         self.is_paused = self.is_unchanged = self._has_new_units = False
@@ -92,11 +91,15 @@ class ConnectedRun:
             announce_answers(config.out)
         with contextlib.ExitStack() as stack:
             run = self._parts
-            trial = self._connect(stack, is_planned=is_planned)
+            self._connect(stack, is_planned=is_planned)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(_make_context(run)))
-            run.executor = stack.enter_context(_make_executor(run))
+            tries = (
+                not is_planned and config.estimate is not None and config.method == "auto" and self._traits.is_builtin
+            )
+            if not tries:  # workers start while units are planned
+                run.executor = stack.enter_context(_make_executor(run))
             run.compute = self._monitor_compute(stack)
             began = time.monotonic()
             plans = not is_planned or config.extend or self._ledger.is_partial
@@ -112,10 +115,11 @@ class ConnectedRun:
                     self._plan()
                 elif not is_planned and run.planner is not None and run.partial is None:
                     run.planner.begin()
+                if tries:
+                    self._try_requests()
+                    run.executor = stack.enter_context(_make_executor(run))
             if is_planned:
                 recover(self._ledger, run.store, run.session.throttle, self._log, run.interrupt)
-            if trial is not None:
-                self._ledger.note(REQUEST_TRIAL, trial.to_json())
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             if not self._begins(planner_seconds=time.monotonic() - began):
                 return False
@@ -128,8 +132,8 @@ class ConnectedRun:
             run.deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
             return self._settle_all()
 
-    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> RequestTrial | None:
-        """Connect; return the trial of the run's requests if there was one now."""
+    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> None:
+        """Connect, and describe the run."""
         parts, config, recipe = self._parts, self._config, self._recipe
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
@@ -140,18 +144,23 @@ class ConnectedRun:
         target = session.connection.target
         parts.discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, parts.discovery).save(scratch / CLIENT_INIT_NAME)
-        trial = None
-        if not is_planned:
-            with PlanningReport(session.throttle):
-                trial = self._try_requests(session)
-        chosen: dict[str, Any] | None = None if trial is None else trial.to_json()
-        if is_planned:
-            chosen = self._ledger.meta().get(REQUEST_TRIAL)
+        chosen = self._ledger.meta().get(REQUEST_TRIAL) if is_planned else None
         if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
             self._records.describe(session, chosen)
-        parts.session = session if trial is None else replace(session, notes=(*session.notes, trial.text))
-        parts.requests = configured_plan(config, chosen)
-        return trial
+        parts.session, parts.requests = session, configured_plan(config, chosen)
+
+    def _try_requests(self) -> None:
+        """Try equivalent requests on the first units of a run with an estimate, and choose some."""
+        run = self._parts
+        units = [(unit.position, json.loads(unit.unit)) for unit in islice(self._ledger.open_units(), TRIED_UNITS)]
+        trial = try_plans(run.recipe, run.config, run.session, units)
+        if trial is None:
+            return
+        chosen = trial.to_json()
+        self._ledger.note(REQUEST_TRIAL, chosen)
+        self._records.describe(run.session, chosen)
+        run.requests = configured_plan(run.config, chosen)
+        run.session = replace(run.session, notes=(*run.session.notes, trial.text))
 
     def _settle_all(self) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
@@ -232,21 +241,6 @@ class ConnectedRun:
         stack.callback(monitor.close)
         return monitor
 
-    def _try_requests(self, session: Session) -> RequestTrial | None:
-        """Try the requests of a run with an estimate that begins; None if it has no estimate, or no choice."""
-        config = self._config
-        if config.estimate is None or config.method != "auto":
-            return None
-        planned: list[Unit] = []
-        if config.estimate >= TRIED_UNITS and isinstance(self._recipe, SupportsPreview):
-            if config.profile_every:
-                session.connection.transport.unmetered.profiles = []
-            with contextlib.suppress(EechipsError):  # the planner reports it
-                planned, self._ahead = plan_ahead(
-                    self._recipe, session, config.estimate, seed_of(self._recipe), config.out
-                )
-        return try_plans(self._recipe, config, session, planned)
-
     def _make_planner(
         self, stack: contextlib.ExitStack, *, is_planned: bool
     ) -> tuple[Planner | None, PartialPlan | None]:
@@ -273,7 +267,7 @@ class ConnectedRun:
         planner = Planner(recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
         if estimated is not None and isinstance(recipe, SupportsPreview) and planner.has_previews_only:
-            return planner, plan_some_units(planner, recipe, session, estimated, self._ahead)
+            return planner, plan_some_units(planner, recipe, session, estimated)
         planner.start()
         if estimated is not None:  # the forecast needs the whole plan
             planner.finish()

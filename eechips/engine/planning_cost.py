@@ -16,7 +16,6 @@ from eechips.engine.costs import PlanningCost
 from eechips.engine.plan import planner_errors
 from eechips.engine.planner import Planner, caching_answers
 from eechips.engine.session import Session
-from eechips.engine.spread_units import draw_spread
 from eechips.errors import RequestError
 from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
 from eechips.recipe import PlanPreview, SupportsPreview, Unit
@@ -112,30 +111,8 @@ def noting_divisions() -> Iterator[list[DividedItems]]:
         DIVIDED_ITEMS.reset(token)
 
 
-def plan_ahead(
-    recipe: SupportsPreview, session: Session, count: int, seed: int, folder: Path
-) -> tuple[list[Unit], PlanningSample]:
-    """Plan some units of a run for a trial of their requests; :func:`plan_some_units` gets the same responses.
-
-    Raises:
-        EechipsError: if planning fails.
-    """
-    with caching_answers(folder), noting_divisions() as divided:
-        total = len(recipe.preview_plan().points)
-        chosen = SessionMark.of(session)
-        divided.clear()
-        units = list(recipe.plan_units(draw_spread(range(total), count, seed)))
-        return units, PlanningSample(chosen, chosen, SessionMark.of(session), max(1, len(units)), divided)
-
-
-def plan_some_units(
-    planner: Planner, recipe: SupportsPreview, session: Session, count: int, ahead: PlanningSample | None = None
-) -> PartialPlan:
-    """Have a planner make some units of a plan only.
-
-    Args:
-        planner: not started.
-        ahead: what planning as many has taken before; None if they were not planned.
+def plan_some_units(planner: Planner, recipe: SupportsPreview, session: Session, count: int) -> PartialPlan:
+    """Have a planner, which is not started, make some units of a plan only.
 
     Raises:
         ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_some`.
@@ -148,10 +125,7 @@ def plan_some_units(
             divided.clear()
 
         preview, tried, known = planner.plan_some(recipe, count, note_chosen)
-    sample = None
-    if tried:
-        sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided)
-        sample = sample if ahead is None or known else ahead
+    sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided) if tried else None
     return PartialPlan(max(0, len(preview.points) - known - tried), sample, preview)
 
 

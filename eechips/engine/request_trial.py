@@ -11,19 +11,18 @@ from statistics import fmean
 from typing import Any
 
 from eechips.client.fetcher import Fetcher
+from eechips.client.permits import Stopped
 from eechips.client.profile_requests import fetch_all_profiles
 from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result, fetch_shared
-from eechips.engine.planner import caching_answers
 from eechips.engine.session import Session
 from eechips.engine.shared_results import chips_of
-from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.errors import EechipsError, RequestError
 from eechips.processes.parallel_map import parallel_map
-from eechips.recipe import Chip, Recipe, SupportsPreview, Unit, request_window_of, traits_of, unit_value
+from eechips.recipe import Chip, Recipe, Unit, request_window_of, unit_value
 
 REQUEST_TRIAL = "request_trial"
 """In meta and in run.json: the costs of the plans that were tried."""
@@ -121,30 +120,28 @@ def configured_plan(config: RunConfig, chosen: Mapping[str, Any] | None) -> Requ
     )
 
 
-def try_plans(recipe: Recipe, config: RunConfig, session: Session, planned: Sequence[Unit] = ()) -> RequestTrial | None:
+def try_plans(
+    recipe: Recipe, config: RunConfig, session: Session, units: Sequence[tuple[int, Unit]]
+) -> RequestTrial | None:
     """Fetch the chips of some units by each plan, twice, and keep none of them.
 
     The requests of all plans are one stream, so that few rounds of them follow each other.
 
-    Responses to the planner are kept for the plan of the run, which chooses the same places.
-
     Args:
-        planned: these units, or more; they are planned here if there are none.
+        recipe: one of eechips.
+        units: the units, with their positions.
 
     Returns:
         The trial; None if there is one plan only, or a request fails.
     """
-    if not traits_of(recipe).is_builtin:
-        return None
     try:
-        with caching_answers(config.out):
-            chips = list(_chips(recipe, planned))
+        chips = list(_chips(recipe, units))
         plans = list(_plans(recipe, config, chips))
         if len(plans) < 2:
             return None
         order = [*plans, *reversed(plans)]  # a service that becomes faster meanwhile favours none
         costs = _measure(order, chips, config, session)
-    except EechipsError:  # planning, or the units themselves, report it
+    except (EechipsError, Stopped):  # the units themselves report it
         return None
     return RequestTrial(tuple(_mean([cost for cost in costs if cost.plan == plan], len(chips)) for plan in plans))
 
@@ -157,17 +154,10 @@ def _plans(recipe: Recipe, config: RunConfig, chips: Sequence[Chip]) -> Iterator
         yield RequestPlan(*choice)
 
 
-def _chips(recipe: Recipe, planned: Sequence[Unit]) -> Iterator[Chip]:
+def _chips(recipe: Recipe, units: Sequence[tuple[int, Unit]]) -> Iterator[Chip]:
     """Yield the chips of some units."""
-    if planned:
-        units = list(planned[:TRIED_UNITS])
-    elif isinstance(recipe, SupportsPreview):
-        total = len(recipe.preview_plan().points)
-        units = list(recipe.plan_units(draw_spread(range(total), TRIED_UNITS, seed_of(recipe))))
-    else:
-        units = list(islice(recipe.get_requests(), TRIED_UNITS))
     count = 0
-    for position, unit in enumerate(units):
+    for position, unit in units:
         if count >= _CHIPS:
             return
         chips = list(chips_of(recipe.get_result(position, unit_value(unit))))

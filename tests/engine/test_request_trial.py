@@ -157,10 +157,10 @@ def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
 
 @pytest.mark.slow
 def test_chips_of_a_plan_are_tried_several_at_once(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
-    """One unit is planned and fetched alone: what is in flight at once are the chips of the trial, of both plans."""
+    """Four units are fetched at once: what is in flight beside are the chips of the trial, of all plans."""
     values = np.ones((1, 200, 200), np.uint16)
     write(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
     ingest(tmp_path / "a.tif", tmp_path / "store", f"{L8}/a", bands=["SR_B4"], time_start="2020-05-01")
     server = serve_briefly("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none", "--latency", "0.3")
-    assert sample(server, tmp_path / "run", estimate=1).paused
+    assert sample(server, tmp_path / "run", estimate=4).paused
     assert requests.get(f"{server.url}/_stats", timeout=30).json()["in_flight"]["peak"] > 4
