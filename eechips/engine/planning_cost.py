@@ -171,18 +171,18 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
         return PlanningCost(once + repeated, once + repeated, whole_seconds, compute, first_seconds=whole_seconds)
     compute = _planning_compute(session, sample, fewest, most)
     own = 0.0 if compute is None or compute.high is None else compute.high / _FACTOR / count
-    batches = [_Batch.of(sample, size, _slots(session), own) for size in _sizes(count, preview.batch)]
+    size = min(count, preview.batch)
     filled = sum(len(division.timings) for division in sample.divided)
-    others = (repeated - filled) * least  # such as the second steps of a search
-    requests = repeated * least if not filled else others + sum(batch.requests for batch in batches)
-    seconds = [repeated_seconds * least / len(batches) if not filled else batch.seconds for batch in batches]
+    full, seconds = _extrapolate_batch(sample, size, _slots(session), own) if filled else (0, repeated_seconds)
+    # Others are such as the second steps of a search.
+    requests = (repeated - filled) * least + full * count / size
     return PlanningCost(
         requests=once + round(min(max(requests, repeated * least), repeated * most)),
         sent=once + repeated,
-        seconds=once_seconds + sum(seconds),
+        seconds=once_seconds + seconds * count / size,
         compute=compute,
         tried=tried,
-        first_seconds=seconds[0],
+        first_seconds=seconds,
     )
 
 
@@ -190,44 +190,30 @@ def _slots(session: Session) -> int:
     return min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
 
 
-def _sizes(count: int, batch: int) -> Iterator[int]:
-    """Yield the numbers of units that are planned by the same requests."""
-    for first in range(0, count, batch):
-        yield min(batch, count - first)
+def _extrapolate_batch(sample: PlanningSample, size: int, slots: int, compute: float) -> tuple[int, float]:
+    """Return requests, and seconds, of units that are planned together.
 
+    A request that is full takes longer than one for a few items by as much as it has more of them, or computes more.
+    What every request takes is at most what the shortest has taken.
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Requests, and seconds, of units that are planned together."""
-
-    requests: int
-    seconds: float
-
-    @classmethod
-    def of(cls, sample: PlanningSample, size: int, slots: int, compute: float) -> _Batch:
-        """Extrapolate from a sample.
-
-        A request that is full takes longer than one for a few items by as much as it has more of them, or computes
-        more. What every request takes is at most what the shortest has taken.
-
-        Args:
-            sample: units that were planned.
-            size: number of units of the batch.
-            slots: requests in flight.
-            compute: EECU-seconds of each unit at most; 0 if they are unknown.
-        """
-        shortest = min((seconds for division in sample.divided for _, seconds in division.timings), default=0.0)
-        requests, total, rounds, parallel = 0, 0.0, 0, 1
-        for division in sample.divided:
-            if not division.timings:
-                continue
-            filled = size / sample.tried * division.requests
-            count = math.ceil(filled - 1e-9)
-            items, seconds = (sum(column) / len(division.timings) for column in zip(*division.timings, strict=True))
-            full = division.items / division.requests * min(1.0, filled)
-            requests, rounds, parallel = requests + count, rounds + math.ceil(count / slots), max(parallel, count)
-            total += math.ceil(count / slots) * (shortest + (seconds - shortest) * max(1.0, full / items))
-        return cls(requests, max(total, rounds * shortest + compute * size / min(slots, parallel)))
+    Args:
+        sample: units that were planned.
+        size: number of units.
+        slots: requests in flight.
+        compute: EECU-seconds of each unit at most; 0 if they are unknown.
+    """
+    shortest = min((seconds for division in sample.divided for _, seconds in division.timings), default=0.0)
+    requests, total, rounds, parallel = 0, 0.0, 0, 1
+    for division in sample.divided:
+        if not division.timings:
+            continue
+        filled = size / sample.tried * division.requests
+        count = math.ceil(filled - 1e-9)
+        items, seconds = (sum(column) / len(division.timings) for column in zip(*division.timings, strict=True))
+        full = division.items / division.requests * min(1.0, filled)
+        requests, rounds, parallel = requests + count, rounds + math.ceil(count / slots), max(parallel, count)
+        total += math.ceil(count / slots) * (shortest + (seconds - shortest) * max(1.0, full / items))
+    return requests, max(total, rounds * shortest + compute * size / min(slots, parallel))
 
 
 def _planning_compute(session: Session, sample: PlanningSample, least: float, most: float) -> ComputeRange | None:
