@@ -113,11 +113,13 @@ def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:
 
 
 def _planning(planning: PlanningCost, units: int) -> str:
-    """Return requests and time of planning, and from how many units they are extrapolated."""
-    text = f"{format_count(planning.requests, 'request')}, {_duration(planning.seconds)}"
-    if not planning.tried:
+    """Return requests and time of planning, the latter with its range where it is extrapolated from some units."""
+    text, least, most = format_count(planning.requests, "request"), planning.least_seconds, planning.most_seconds
+    text += f", {_duration(planning.seconds)}"
+    if least is None or most is None:
         return text
-    return f"about {text}, extrapolated from {planning.tried:,} of {format_count(units, 'unit')}"
+    ends = " to ".join(dict.fromkeys(map(_duration, (least, most))))
+    return f"about {text} ({ends}), extrapolated from {planning.tried:,} of {format_count(units, 'unit')}"
 
 
 def _duration(seconds: float) -> str:

@@ -21,7 +21,9 @@ class PlanningCost:
         sent: those that were sent until now, by an estimate or a run.
         seconds: seconds of the whole plan, approximately; less for what the service has cached.
         compute: compute of the whole plan; None if the service does not report it.
-        tried: number of the units from which it is extrapolated; 0 if all are planned.
+        least_seconds: at least, if the plan is extrapolated from some of its units; None if it is not.
+        most_seconds: likewise, at most.
+        tried: number of these units; 0 if all are planned.
         first_seconds: seconds until the first further units can be fetched.
     """
 
@@ -29,6 +31,8 @@ class PlanningCost:
     sent: int
     seconds: float
     compute: ComputeRange | None = None
+    least_seconds: float | None = None
+    most_seconds: float | None = None
     tried: int = 0
     first_seconds: float = 0.0
 

@@ -176,11 +176,14 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
     full, seconds = _extrapolate_batch(sample, size, _slots(session), own) if filled else (0, repeated_seconds)
     # Others are such as the second steps of a search.
     requests = (repeated - filled) * least + full * count / size
+    whole_seconds = once_seconds + seconds * count / size
     return PlanningCost(
         requests=once + round(min(max(requests, repeated * least), repeated * most)),
         sent=once + repeated,
-        seconds=once_seconds + seconds * count / size,
+        seconds=whole_seconds,
         compute=compute,
+        least_seconds=min(once_seconds + repeated_seconds * least, whole_seconds),
+        most_seconds=max(once_seconds + repeated_seconds * most, whole_seconds),
         tried=tried,
         first_seconds=seconds,
     )

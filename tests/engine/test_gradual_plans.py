@@ -90,6 +90,8 @@ def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Serv
     assert planning is not None
     assert planning.tried == 10
     assert planning.sent * COUNT // SIZE <= planning.requests <= planning.sent * COUNT // 10
+    assert planning.most_seconds is not None
+    assert planning.most_seconds > planning.seconds
     assert seen[1].planning is None  # nothing was planned, so nothing is known
     finished = run_gradual(Previewed(COUNT), tmp_path / "out", service.url, executor="threads")
     assert finished.counts == {"done": COUNT}
