@@ -108,7 +108,9 @@ def datasets_command(ctx: click.Context, search: str | None, as_json: bool, is_l
 @datasets_command.command("show", cls=VerbCommand, context_settings=HELP)
 @click.argument("name", metavar="NAME|ID|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--archive", metavar="NAME", help="Of open archives, only this one; an error if it lacks the dataset.")
+@click.option(
+    "--archive", metavar="NAME|URL|FILE", help="Of open archives, only this one; an error if it lacks the dataset."
+)
 def show_command(name: str, as_json: bool, archive: str | None) -> None:
     """Show all that is known of a dataset: names, dates, bands, classes, masks, licence, citation, and the archives.
 
@@ -291,7 +293,7 @@ def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:
     """Return how open archives have a dataset, or one of them: those of the local Earth Engine, if it is installed.
 
     Raises:
-        OneSentence: if that one is not known.
+        OneSentence: if that one is not known, or does not say what it has.
         UnknownDatasetError: if it has nothing of the dataset.
     """
     try:
@@ -305,17 +307,15 @@ def _archives_of(dataset: str, archive: str | None) -> list[dict[str, Any]]:
     if archive is None:
         return archives
     try:
-        description = find_archive(archive)
+        own = describe_dataset(dataset, find_archive(archive))
     except ArchiveChoiceError as error:
         raise OneSentence(str(error)) from error
-    wanted = description.like or description.name
-    own = [details for details in archives if details["archive"] == wanted]
     if not own:
         having = [f"--archive {details['archive']}" for details in archives if not details["reason"]]
         if having:
-            raise UnknownDatasetError(f"{wanted} does not have {dataset}; {' or '.join(having)} does")
+            raise UnknownDatasetError(f"{archive} does not have {dataset}; {' or '.join(having)} does")
         raise UnknownDatasetError(f"no open archive has {dataset}{_demo_clause(dataset)}")
-    return own
+    return [{**details, "archive": archive} for details in own]
 
 
 def _demo_clause(dataset: str) -> str:

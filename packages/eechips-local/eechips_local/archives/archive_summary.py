@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_list import ARCHIVES
 from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.archive_opening import open_archive
 from eechips_local.archives.archive_record import ArchiveRecord, list_records
+from eechips_local.archives.named_archive import ArchiveChoiceError
 
 
 def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveRecord]) -> dict[str, Any]:
@@ -24,9 +27,23 @@ def describe_archive(archive: ArchiveDescription, records: Mapping[str, ArchiveR
     }
 
 
-def describe_dataset(dataset: str) -> list[dict[str, Any]]:
-    """Return how the known archives have a dataset, as JSON: its terms and differences, or why it is refused."""
-    records = [record for archive in ARCHIVES for record in list_records(archive.name) if record.dataset == dataset]
+def describe_dataset(dataset: str, archive: ArchiveDescription | None = None) -> list[dict[str, Any]]:
+    """Return how archives have a dataset, as JSON: its terms and differences, or why it is refused.
+
+    Args:
+        dataset: Earth Engine's id.
+        archive: the one to describe; all that are known by default. One without records is asked for its collections.
+
+    Raises:
+        ArchiveChoiceError: if it does not say what it has.
+    """
+    try:
+        if archive is None:
+            records = [record for known in ARCHIVES for record in list_records(known.name)]
+        else:
+            records = list(open_archive(archive).records.values())
+    except (ArchiveError, ArchiveRefusedError) as error:
+        raise ArchiveChoiceError(str(error)) from error
     return [
         {
             **describe_record(archive_record),
@@ -35,6 +52,7 @@ def describe_dataset(dataset: str) -> list[dict[str, Any]]:
             "instead": archive_record.instead,
         }
         for archive_record in records
+        if archive_record.dataset == dataset
     ]
 
 

@@ -13,9 +13,11 @@ from eechips_local.archives.archive_list import ARCHIVES, CDSE, EARTH_SEARCH, LA
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_record import RecordError, list_records, parse_record
 from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
+from eechips_local.archives.archive_summary import describe_dataset
+from eechips_local.archives.named_archive import find_archive
 from eechips_local.evaluation.model import ImageAsset, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
-from local_tests.archives.sample_items import earth_sentinel2, planetary_sentinel2
+from local_tests.archives.sample_items import earth_sentinel2, planetary_sentinel2, write_folder_archive
 
 pytestmark = pytest.mark.unit
 
@@ -122,3 +124,10 @@ def test_record_with_an_unknown_key_is_refused() -> None:
         parse_record({"dataset": "A/B", "title": "t", "colour": "red"}, "here")
     with pytest.raises(RecordError, match="KeyError"):
         parse_record({"dataset": "A/B", "title": "t", "bands": {"B1": {"asset": "a", "value": "none"}}}, "here")
+
+
+def test_what_an_archive_without_records_has_is_told_by_its_collections(tmp_path: Path) -> None:
+    items = write_folder_archive(tmp_path / "mine").with_name("items.json")
+    (own,) = describe_dataset("COPERNICUS/S2_SR_HARMONIZED", find_archive(str(items)))
+    assert (own["archive"], own["collection"], own["reason"]) == ("items", "sentinel-2-l2a", "")
+    assert describe_dataset("USDA/NAIP/DOQQ", find_archive(str(items))) == []
