@@ -74,7 +74,6 @@ def test_references_change_nothing(pair):
     ("content", "expected"),
     [
         ({"constantValue": None}, None),
-        ({}, None),
         ({"constantValue": [1, {"a": [True]}]}, [1, {"a": [True]}]),
         ({"constantValue": 5.0}, 5),
         ({"constantValue": [5.5, -2.0]}, [5.5, -2]),
@@ -94,6 +93,7 @@ malformed = [
     None,
     5,
     [],
+    {},
     {"unknownValue": 1},
     {"constantValue": 1, "arrayValue": {}},
     {"constantValue": float("nan")},

@@ -83,8 +83,8 @@ def open_node(node: Any) -> tuple[str, Any]:
     """
     if not isinstance(node, _OBJECT):
         raise invalid_graph("each value must have exactly one kind.")
-    if not node:
-        return "constantValue", None
+    if not node:  # a null is {"constantValue": null}
+        raise complete_error(InvalidError("ValueNode is empty"))
     kinds = _KINDS.intersection(node)
     if len(kinds) != 1:
         raise invalid_graph("each value must have exactly one kind.")
