@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+import mmap
+import re
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_NESTED = 64  # levels of nested lists and objects
 _MOST_BYTES = 64 << 20  # of a JSON document
 _EXACT = 1 << 53  # below which float64 has all integers
+_LEADING_ZERO = re.compile(rb'(?:^|[\n",])-?0[0-9]')
 _MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of some bytes can claim to have
 
 
@@ -138,14 +142,24 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 
 def read_frame(
-    source: Path | bytes, suffix: str, *, columns: Sequence[str] | None = None, rows: int | None = None, name: str = ""
+    source: Path | bytes,
+    suffix: str,
+    *,
+    columns: Sequence[str] | None = None,
+    rows: int | None = None,
+    texts: Collection[str] = (),
+    name: str = "",
 ) -> pd.DataFrame:
-    """Read a table of results, CSV or Parquet. Columns of long integers with missing values have Python's integers.
+    """Read a table of results, CSV or Parquet.
+
+    Columns of long integers with missing values have Python's integers. In CSV, a column of digits of which one begins
+    with a zero, such as 08013, has texts: an id, not a number.
 
     Args:
         suffix: ``csv`` or ``parquet``.
         columns: names; None for all.
         rows: number of first rows; None for all.
+        texts: columns of CSV that are texts in any case.
         name: name of the content, for messages.
 
     Raises:
@@ -160,15 +174,13 @@ def read_frame(
     with translate_read_errors(name or str(source)):
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
-            csv_frame: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
-            if rounded := rounded_columns(csv_frame):
+            read = partial(pd.read_csv, usecols=usecols, nrows=rows)
+            csv_frame: pd.DataFrame = read(buffer, dtype=dict.fromkeys(texts, str))
+            rounded = rounded_columns(csv_frame)
+            if rounded or _has_leading_zeros(source):
                 if isinstance(buffer, io.BytesIO):
                     buffer.seek(0)
-                texts = pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=str)
-                for column in rounded:
-                    if texts[column].dropna().str.fullmatch(r"-?[0-9]+").all():
-                        whole = [int(text) if isinstance(text, str) else None for text in texts[column]]
-                        csv_frame[column] = pd.Series(whole, csv_frame.index, dtype=object)
+                _mend_numbers(csv_frame, read(buffer, dtype=str), rounded)
             return csv_frame
         with pq.ParquetFile(buffer) as file:
             _check_size(file)
@@ -180,6 +192,35 @@ def read_frame(
             for column in rounded_columns(frame):
                 frame[column] = table.column(column).to_pandas(integer_object_nulls=True)
             return frame
+
+
+def _has_leading_zeros(source: Path | bytes) -> bool:
+    """Return whether a cell of a CSV, perhaps of a row that is not read, begins with a zero and another digit."""
+    if isinstance(source, bytes):
+        return _LEADING_ZERO.search(source) is not None
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _LEADING_ZERO.search(content) is not None
+
+
+def _mend_numbers(frame: pd.DataFrame, cells: pd.DataFrame, rounded: Sequence[str]) -> None:
+    """Replace columns whose numbers are not what the file has.
+
+    Args:
+        frame: table of a CSV.
+        cells: its cells as texts.
+        rounded: see :func:`rounded_columns`.
+    """
+    import pandas as pd
+
+    for position, column in enumerate(frame.columns):
+        texts = cells.iloc[:, position]
+        if not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[position]):
+            continue
+        if texts.str.match(r"-?0[0-9]").any():
+            frame[column] = texts
+        elif column in rounded and texts.dropna().str.fullmatch(r"-?[0-9]+").all():
+            whole = [int(text) if isinstance(text, str) else None for text in texts]
+            frame[column] = pd.Series(whole, frame.index, dtype=object)
 
 
 def rounded_columns(frame: pd.DataFrame) -> list[str]:

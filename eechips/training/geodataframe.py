@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -186,10 +186,17 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
         units = run.units
         table_names, store = [file for file in units["file"] if not _is_missing(file)], run.store
         digests = dict(zip(units["file"], units["sha256"], strict=True))
-    parts = [_read(store, name, digests.get(name)) for name in table_names if _suffix(name) in _TABLES]
-    if not parts:
+    table_names = [name for name in table_names if _suffix(name) in _TABLES]
+    if not table_names:
         raise UsageError(f"{run.path} has no tables among its results")
-    table = pd.concat(parts, ignore_index=True)
+    tables = {name: _read(store, name, digests.get(name)) for name in table_names}
+    parts = {name: part for name, part in tables.items() if len(part)} or tables  # without rows, columns have no type
+    # A region's own file has its id alone: digits in one, letters or leading zeros in another.
+    texts = {name for part in parts.values() for name in part.columns if not pd.api.types.is_numeric_dtype(part[name])}
+    for name, part in parts.items():
+        if _suffix(name) == "csv" and texts.intersection(part.select_dtypes("number").columns):
+            parts[name] = _read(store, name, digests.get(name), texts)
+    table = pd.concat(parts.values(), ignore_index=True)
     if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
         with translate_read_errors(run.path):
             moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
@@ -211,14 +218,14 @@ def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoD
     return geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table[lon], table[lat], crs=_WGS84))
 
 
-def _read(store: Store, name: str, digest: str | None) -> pd.DataFrame:
+def _read(store: Store, name: str, digest: str | None, texts: Collection[str] = ()) -> pd.DataFrame:
     try:
         data = store.read(name)
     except FileNotFoundError as error:
         raise UsageError(f"{name} is missing: eechips verify lists missing and damaged files") from error
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise UsageError(f"{name} has changed since it was fetched: eechips verify lists such files")
-    return read_frame(data, _suffix(name), name=name)
+    return read_frame(data, _suffix(name), texts=texts, name=name)
 
 
 def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:

@@ -272,6 +272,16 @@ def test_a_card_of_a_table_has_its_rows(series: eechips.Run) -> None:
     np.testing.assert_array_equal(found["rows/LST_Day_1km_max"].astype(float), stored["LST_Day_1km_max"])
 
 
+def test_ids_of_tables_keep_their_zeros(tmp_path: Path) -> None:
+    """Codes such as FIPS are digits; each file has one region's."""
+    tables = [f"code,date,value\n{code},2020-01-01,1\n".encode() for code in ("08013", "10001", "A1")]
+    tables.append(b"code,date,value\n")
+    units = [({"kind": "region", "id": number}, {"": ("csv", table)}) for number, table in enumerate(tables)]
+    table = eechips.load(write_run(tmp_path, units), rows="table")
+    assert table["code"].tolist() == ["08013", "10001", "A1"]
+    assert table["value"].dtype == np.int64
+
+
 def test_a_table_that_is_missing_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path, [({"kind": "region", "id": 1}, {"": ("csv", b"date,value\n2020-01-01,1\n")})])
     (run.path / run.units["file"][0]).unlink()
