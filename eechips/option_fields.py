@@ -6,9 +6,10 @@ import dataclasses
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from eechips.errors import UsageError
 from eechips.text.suggestion import did_you_mean_option
@@ -209,6 +210,49 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
         return function
 
     return decorate
+
+
+_KINDS: Mapping[type, str] = {str: "a text, as on the command line", int: "a whole number", float: "a number"}
+
+
+def check_types(config: type, options: Mapping[str, Any]) -> None:
+    """Check the options that have a plain type: texts, numbers, yes or no. The others are checked where they are read.
+
+    Args:
+        config: a dataclass.
+        options: by name. A path is a text; numbers are taken for each other if no fraction is lost.
+
+    Raises:
+        UsageError: if one has another type; the message names the option.
+    """
+    for name, hint in get_type_hints(config).items():
+        kinds = get_args(hint) or (hint,)
+        value = options.get(name)
+        if value is None or not set(kinds) <= {str, int, float, bool, Path, type(None)}:
+            continue
+        if not _is_one_of(value, kinds):
+            raise type_error(name, value, kinds)
+
+
+def _is_one_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, kinds):
+        return True
+    if isinstance(value, Path):
+        return str in kinds
+    return (
+        float in kinds if isinstance(value, int) else int in kinds and isinstance(value, float) and value.is_integer()
+    )
+
+
+def type_error(name: str, value: Any, kinds: Collection[type]) -> UsageError:
+    """Return an error that names an option, its value, and what it must be."""
+    kind = type(value).__name__
+    if hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
+        given = f"{kind}. Write it to a file, as with `to_file` or `to_parquet`, and give the file's path"
+    else:
+        given = f"{kind}: {' '.join(repr(value).split()):.60}"
+    wanted = next((text for of, text in _KINDS.items() if of in kinds), "True or False")
+    return UsageError(f"`{name}` must be {wanted}, not {given}")
 
 
 def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> ConfigT:

@@ -372,7 +372,7 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
     make = partial(ChipSample, on_empty=options.get("on_empty", "keep"))  # which decides on missing frames as well
-    recipe, config = split_options(make, _OPTIONS, options, _folder)
+    recipe, config = split_options(make, _OPTIONS, options, _folder, SampleOptions)
     chosen = recipe.sample.options
     strategy = next((name for name in ("cells", "points", "regions") if getattr(chosen, name) is not None), None)
     if config.on_empty == "redraw" and strategy is not None:

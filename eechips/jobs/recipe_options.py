@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.errors import UsageError
-from eechips.option_fields import chosen_options
+from eechips.option_fields import check_types, chosen_options, type_error
 from eechips.option_fields import takes as takes
 from eechips.storage import NameTemplate, is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean_option
@@ -28,7 +29,7 @@ RecipeT = TypeVar("RecipeT")
 OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "gtiff": "tif", "jpeg": "jpg"}
-_TEXTS = frozenset({"roi", "bbox", "start", "end"})
+_TEXTS = frozenset({"roi", "regions", "cells", "bbox", "start", "end"})
 """Options of recipes that are texts, and for which Python has types of its own."""
 
 
@@ -81,7 +82,7 @@ def make_recipe(kind: type[BuiltinT], options: Mapping[str, Any]) -> tuple[Built
         RegionError: if a file of places or regions cannot be used.
     """
     names = option_names(kind.options_class)
-    recipe, config = split_options(kind, names, options, lambda recipe: recipe.default_folder)
+    recipe, config = split_options(kind, names, options, lambda recipe: recipe.default_folder, kind.options_class)
     recipe.receive_config(config)
     return recipe, config
 
@@ -91,6 +92,7 @@ def split_options(
     names: frozenset[str],
     options: Mapping[str, Any],
     out: Callable[[RecipeT], str],
+    options_class: type | None = None,
 ) -> tuple[RecipeT, RunConfig]:
     """Make a recipe and the config of its run from one set of options.
 
@@ -98,15 +100,20 @@ def split_options(
         names: options of the recipe; all others belong to the run.
         options: by name.
         out: returns the default folder of the recipe's run, in ``outputs``.
+        options_class: declares the options of the recipe, whose types are checked; None for none.
 
     Raises:
-        UsageError: if an option is unknown; the message suggests a similar one.
+        UsageError: if an option is unknown, and the message suggests a similar one; or if it has another type.
     """
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
             raise UsageError(f"there is no option {option!r}{did_you_mean_option(option, names | RUN_OPTIONS)}")
+    options = {name: _number(value) for name, value in options.items()}
     own = {name: value for name, value in options.items() if name in names}
-    job_recipe = recipe(**own | {name: format_text(name, own[name]) for name in _TEXTS & own.keys()})
+    own |= {name: format_text(name, own[name]) for name in _TEXTS & own.keys()}
+    if options_class is not None:
+        check_types(options_class, own)
+    job_recipe = recipe(**own)
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
@@ -121,6 +128,17 @@ def split_options(
     return job_recipe, RunConfig(
         out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
     )
+
+
+def _number(value: Any) -> Any:
+    """Return a number of numpy, such as the sum of a column, or several, as those of Python, which JSON takes."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_number, value))
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def format_text(name: str, value: Any) -> str | None:
@@ -140,7 +158,7 @@ def format_text(name: str, value: Any) -> str | None:
     except (TypeError, ValueError):
         bounds = []
     if len(bounds) != 4:
-        raise UsageError(f"`{name}` must be a text, as on the command line, not {type(value).__name__}: {value!r:.60}")
+        raise type_error(name, value, (str,))
     return ",".join(map(repr, bounds))
 
 

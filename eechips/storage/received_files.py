@@ -8,7 +8,6 @@ import json
 import mmap
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,13 +173,12 @@ def read_frame(
     with translate_read_errors(name or str(source)):
         if suffix == "csv":
             usecols = None if columns is None else list(columns)
-            read = partial(pd.read_csv, usecols=usecols, nrows=rows)
-            csv_frame: pd.DataFrame = read(buffer, dtype=dict.fromkeys(texts, str))
+            csv_frame = pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=dict.fromkeys(texts, str))
             rounded = rounded_columns(csv_frame)
             if rounded or _has_leading_zeros(source):
                 if isinstance(buffer, io.BytesIO):
                     buffer.seek(0)
-                _mend_numbers(csv_frame, read(buffer, dtype=str), rounded)
+                _mend_numbers(csv_frame, pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=str), rounded)
             return csv_frame
         with pq.ParquetFile(buffer) as file:
             _check_size(file)

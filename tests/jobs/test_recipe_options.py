@@ -205,6 +205,9 @@ def test_dates_and_bounds_may_be_those_of_python() -> None:
     assert recipe.options == texts.options
     sample, _ = sample_recipe({"dataset": "NAIP", "total": 1, "roi": (-105.3, 39, -105.2, 40.0)})
     assert sample.sample.options.roi == "-105.3,39.0,-105.2,40.0"
+    numbers = {"total": np.int64(3), "seed": np.uint8(7), "scale": np.float32(20), "size": (np.int64(8), np.int32(9))}
+    sample, _ = sample_recipe({"dataset": "NAIP", "roi": "0,0,1,1", "grid": "native", **numbers})
+    json.dumps(sample.parameters)
 
 
 def test_scripts_take_json_or_text(tmp_path: Path) -> None:
@@ -225,6 +228,12 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: chips(format="gif"), "unknown format 'gif'"),
         (lambda: chips(grid="utm"), "unknown grid 'utm'"),
         (lambda: made_series(start=5), "`start` must be a text, as on the command line, not int: 5"),
+        (lambda: made_series(crs=32613), "`crs` must be a text, as on the command line, not int: 32613"),
+        (lambda: made_series(regions=gpd.GeoSeries()), "not GeoSeries. Write it to a file, as with `to_file`"),
+        (lambda: sample_recipe({"dataset": "NAIP", "points": pd.DataFrame()}), "`points` must be a text"),
+        (lambda: sample_recipe({"dataset": "NAIP", "total": "3"}), "`total` must be a whole number, not str: '3'"),
+        (lambda: sample_recipe({"dataset": "NAIP", "total": 2.5}), "`total` must be a whole number"),
+        (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "clip": "yes"}), "`clip` must be True or False"),
         (lambda: made_series(bbox=(0, 1)), "`bbox` must be a text"),
         (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "roi": {"type": "Point"}}), "`roi` must be a text"),
     ],
