@@ -204,7 +204,9 @@ def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expressi
     box = schema.field("bbox").type if "bbox" in schema.names else None
     if query.bounds is not None and box is not None and pa.types.is_struct(box) and set(_BOX) <= {f.name for f in box}:
         west, south, east, north = (pc.field("bbox", name) for name in _BOX)
-        meets = pc.field("bbox").is_null() | (west > east)  # across the antimeridian
+        # Across the antimeridian, in each way in which boxes are written; the items are looked at afterwards.
+        is_across = (west > east) | (west < -180.0) | (east > 180.0) | (east - west > 180.0)
+        meets = pc.field("bbox").is_null() | is_across
         for part in split_bounds(query.bounds):
             meets |= (west <= part[2]) & (east >= part[0]) & (south <= part[3]) & (north >= part[1])
         condition &= meets

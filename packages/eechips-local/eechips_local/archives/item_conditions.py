@@ -183,7 +183,9 @@ def _item_boxes(item: Item) -> Iterator[Bounds]:
         except OverflowError:
             return
         if all(map(math.isfinite, corners)) and corners[1] <= corners[3]:
-            yield from split_bounds(corners)
+            # One that reaches around the Earth may be made of the corners of an outline that is not cut at 180 degrees.
+            is_around = corners[2] - corners[0] > 180.0
+            yield from split_bounds((-180.0, corners[1], 180.0, corners[3]) if is_around else corners)
 
 
 def _meets_times(properties: Mapping[str, Any], query: ItemQuery) -> bool:

@@ -120,6 +120,20 @@ def test_image_is_found_by_its_own_time_which_was_rounded_up(
     assert found(search, ItemQuery(start=taken - 1.0, end=taken)) == []
 
 
+@pytest.mark.parametrize("write", [write_list, write_parquet])
+@pytest.mark.parametrize("box", [(179.5, -179.5), (179.5, 180.5), (-180.5, -179.5), (-179.5, 179.5)])
+def test_item_across_180_degrees_is_found_on_both_sides(
+    box: tuple[float, float], write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last box is that of the corners of an outline which is not cut."""
+    scene = make_item(1)
+    scene["bbox"] = [box[0], -17.6, box[1], -17.4]
+    monkeypatch.setattr("local_tests.archives.test_file_items.items", lambda: [scene])
+    search = open_items(write(tmp_path))
+    for west in (179.8, -179.9):
+        assert found(search, ItemQuery(bounds=(west, -17.5, west + 0.1, -17.5))) == [scene["id"]]
+
+
 def test_a_catalogue_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     path = write_list(tmp_path)
     search = open_items(path)

@@ -45,8 +45,8 @@ def test_item_that_crosses_180_degrees_lies_on_both_sides(way: str) -> None:
     outline = outline_of(item)
     expected = shapely.union(shapely.box(179.5, SOUTH, 180.0, NORTH), shapely.box(-180.0, SOUTH, -179.5, NORTH))
     assert shapely.symmetric_difference(outline, expected).area < 1e-9
-    assert meets_bounds(item, (-179.6, SOUTH, -179.5, NORTH))
-    assert meets_bounds(item, (179.5, SOUTH, 179.6, NORTH))
+    assert meets_bounds(item, (-179.9, SOUTH, -179.8, NORTH))
+    assert meets_bounds(item, (179.8, SOUTH, 179.9, NORTH))
 
 
 @pytest.mark.parametrize(
