@@ -81,8 +81,7 @@ def outline_of(item: Item) -> BaseGeometry:
             if not np.isfinite(shapely.get_coordinates(outline)).all():
                 raise ValueError("a coordinate is not a finite number")
             if not outline.is_empty:
-                parts = [_continued(part) for part in shapely.get_parts(outline)]
-                return on_globe(outline if parts == [outline] else shapely.union_all(parts))
+                return cut_outline(outline)
         box = item["bbox"]
         west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
         # Across the antimeridian, west is greater: RFC 7946, 5.2.
@@ -91,10 +90,16 @@ def outline_of(item: Item) -> BaseGeometry:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
 
 
+def cut_outline(outline: BaseGeometry) -> BaseGeometry:
+    """Return an outline in degrees, valid and cut at 180 degrees; see RFC 7946, 3.1.9."""
+    parts = [_continued(part) for part in shapely.get_parts(outline)]
+    return on_globe(outline if parts == [outline] else shapely.union_all(parts))
+
+
 def _continued(part: BaseGeometry) -> BaseGeometry:
     """Return a valid part of an outline. Where it leaps from -180 to 180 degrees, its longitudes go on instead.
 
-    RFC 7946, 3.1.9, wants two parts there; items of Landsat and of CMR have one. Holes of such a part are filled.
+    Items of Landsat and of CMR have one part where the RFC wants two. Holes of such a part are filled.
     """
     if isinstance(part, shapely.Polygon):
         longitudes, latitudes = shapely.get_coordinates(part.exterior).T

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_images import cut_outline
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.item_conditions import is_match, split_bounds
 from eechips_local.pixels.pixel_grid import transformer
@@ -103,7 +105,11 @@ class EmbeddingFiles:
         if (east - west, north - south) != (_SIDE * _STEP, _SIDE * _STEP) or not _YEARS[0] < year < _YEARS[1]:
             return None
         down, right = int(match[3]), int(match[4])
-        outline = _outline(crs, (west, south, east, north)).intersection(shapely.box(*bounds[4:]))
+        own_west, own_south, own_east, own_north = bounds[4:]
+        if not 0.0 <= own_east - own_west <= 180.0:  # across the antimeridian
+            own_west, own_east = -180.0, 180.0
+        box = shapely.box(own_west, own_south, own_east, own_north)
+        outline = _outline(crs, (west, south, east, north)).intersection(box)
         return {
             "type": "Feature",
             "id": match[2],
@@ -152,6 +158,8 @@ def _choose(table: pa.Table, query: ItemQuery) -> pa.ChunkedArray:
 def _meets(table: pa.Table, box: tuple[float, float, float, float]) -> Any:
     west, south, east, north = (table[name] for name in COLUMNS[8:])
     across = pc.and_(pc.less_equal(west, box[2]), pc.greater_equal(east, box[0]))
+    width = pc.subtract(east, west)  # across the antimeridian, west is greater, or the box reaches around the Earth
+    across = pc.or_(across, pc.or_(pc.less(width, 0.0), pc.greater(width, 180.0)))
     return pc.and_(across, pc.and_(pc.less_equal(south, box[3]), pc.greater_equal(north, box[1])))
 
 
@@ -162,9 +170,8 @@ def _year(milliseconds: float | None, otherwise: int) -> int:
 
 
 @lru_cache(4096)
-def _outline(crs: str, bounds: tuple[float, float, float, float]) -> shapely.Polygon:
+def _outline(crs: str, bounds: tuple[float, float, float, float]) -> BaseGeometry:
     """Return the outline in degrees of a rectangle, whose edges are curves there."""
     ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / _CURVE)
     to_degrees = transformer(crs, "EPSG:4326").transform
-    outline: shapely.Polygon = shapely.transform(ring, lambda points: np.column_stack(to_degrees(*points.T)))
-    return outline
+    return cut_outline(shapely.transform(ring, lambda points: np.column_stack(to_degrees(*points.T))))

@@ -15,12 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import shapely
 from affine import Affine
+from pyproj import Transformer
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_images import outline_of
 from eechips_local.archives.archive_list import AEF
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
 from eechips_local.archives.archive_opening import open_archive
@@ -208,6 +211,22 @@ def test_search_of_files(folder: Path) -> None:
     outline = named[0]["geometry"]["coordinates"][0]
     assert len(outline) > 16  # its edges are curves
     assert not list(files.items(COLLECTION, ItemQuery(bounds=(10.0, 36.6, 11.0, 36.7))))
+
+
+@pytest.mark.parametrize("box", [(179.2, -179.8), (-179.8, 179.2), (-180.0, 180.0)])
+def test_file_across_180_degrees_lies_on_both_sides(box: tuple[float, float], tmp_path: Path) -> None:
+    """Its square reaches into zone 60 of UTM; how the table writes boxes of such files is not documented."""
+    (row, *_) = rows_of(IMAGE, 2020)
+    west, south = 2 * 81_920.0, 24 * 163_840.0  # from 179.3 E to 179.8 W
+    row |= {"crs": "EPSG:32601", "utm_west": west, "utm_east": west + SIDE, "wgs84_west": box[0], "wgs84_east": box[1]}
+    write_table(tmp_path / "aef_index.parquet", [row])
+    search = EmbeddingFiles(tmp_path / "aef_index.parquet", "https://files.example")
+    to_degrees = Transformer.from_crs("EPSG:32601", "EPSG:4326", always_xy=True)
+    for column in (0.05, 0.95):
+        longitude, latitude = to_degrees.transform(west + column * SIDE, south + SIDE / 2)
+        (item,) = search.items(COLLECTION, ItemQuery(bounds=(longitude, latitude, longitude, latitude)))
+        assert outline_of(item).contains(shapely.Point(longitude, latitude))
+        assert not outline_of(item).intersects(shapely.Point(0.0, latitude))
 
 
 @pytest.mark.parametrize(
