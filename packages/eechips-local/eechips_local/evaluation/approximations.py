@@ -116,6 +116,8 @@ _APPROXIMATIONS: Mapping[str, str] = {
     "Reducer.robustLinearRegression": (
         "What `beta` is: the greatest residual of the tuples that count; without it Talwar's."
     ),
+    "Reducer.sampleStdDev": "See `Reducer.sampleVariance`.",
+    "Reducer.sampleVariance": "How weights count: only their ratios, as `aweights` of NumPy's `cov`.",
     "Reducer.sensSlope": "The offset: the median of what the slope leaves of y.",
     "Sentinel2.CDI": "How `B8` becomes as coarse as the others: by the mean of its pixels.",
     "TemporalSegmentation.C2c": (

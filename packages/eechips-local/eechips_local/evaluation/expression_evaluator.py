@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from eechips_local.evaluation.call_description import described
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import (
+    NULL_NODE,
     Node,
     child_nodes,
     complete_error,
@@ -288,7 +289,7 @@ class Evaluator:
             where = f"{signature.name}, argument '{argument.name}'"
             name = f"{argument.name}_" if keyword.iskeyword(argument.name) else argument.name
             if argument.name in implementation.lazy:
-                arguments[name] = self._later(argument_nodes.get(argument.name, {}), scope)
+                arguments[name] = self._later(argument_nodes.get(argument.name, NULL_NODE), scope)
                 continue
             value = self._node(argument_nodes[argument.name], scope) if argument.name in argument_nodes else None
             if value is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
@@ -29,6 +30,9 @@ _KINDS = frozenset(
 # dict comes first: JSON is decoded to it, and the check is several times as fast.
 _OBJECT = (dict, Mapping)
 
+
+NULL_NODE: Node = MappingProxyType({"constantValue": None})
+"""What stands for an argument that is absent."""
 
 _EXACT = 2**53  # doubles do not hold every integer beyond it
 _INT64 = 2**63

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
-from eechips_local.evaluation.graph_nodes import open_node
+from eechips_local.evaluation.graph_nodes import NULL_NODE, open_node
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.values.element_properties import FOOTPRINT, GEOMETRY, is_system
 from eechips_local.values.elementwise import BINARY, CASTS, SPELLINGS, UNARY
@@ -157,7 +157,7 @@ class BodyTracer:
             return _unknown
         kind, content = self._opened(node)
         if kind == "functionInvocationValue" and content.get("functionName") == "Image.constant":
-            kind, content = self._opened((content.get("arguments") or {}).get("value") or {})
+            kind, content = self._opened((content.get("arguments") or {}).get("value") or NULL_NODE)
         if kind in ("constantValue", "integerValue"):
             return _nothing
         return self.trace(node)
@@ -188,7 +188,7 @@ class BodyTracer:
 
     def _is_own(self, node: Any, name: str) -> bool:
         """Return whether a node gets the element's own value of a property."""
-        kind, content = self._opened(node or {})
+        kind, content = self._opened(node or NULL_NODE)
         if kind != "functionInvocationValue" or content.get("functionName") != "Element.get":
             return False
         arguments = content.get("arguments") or {}
@@ -216,7 +216,7 @@ class BodyTracer:
         names, left_out = (self._constant(arguments.get(key)) for key in ("properties", "exclude"))
         if isinstance(names, list):
             return lambda name: name in names
-        kind, content = self._opened(arguments.get("properties") or {})
+        kind, content = self._opened(arguments.get("properties") or NULL_NODE)
         if kind == "functionInvocationValue" and content.get("functionName") == "Element.propertyNames":
             named = self.trace((content.get("arguments") or {}).get("element"))
             return lambda name: True if named(GEOMETRY if name == FOOTPRINT else name) is Origin.KEPT else None
@@ -226,7 +226,7 @@ class BodyTracer:
 
     def _constant(self, node: Any) -> Any:
         """Return a constant, or a list of constants; None for anything else."""
-        kind, content = self._opened(node or {})
+        kind, content = self._opened(node or NULL_NODE)
         if kind == "arrayValue":
             items = [self._constant(item) for item in content.get("values", ())]
             return None if None in items else items
