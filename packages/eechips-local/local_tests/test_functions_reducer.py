@@ -420,11 +420,22 @@ class TestRegressions:
             "correlation": None, "p-value": None
         }  # fmt: skip
 
-    def test_parts_of_one_whole_have_no_sample_variance(self) -> None:
-        """``reduceResolution`` weighs by parts of the pixel, whose sum is 1 but for rounding."""
-        for parts in (9, 20, 45):
-            sample = sample_of([list(range(parts))], [[1 / parts] * parts])
-            assert not any(o.valid.any() for s in (r.SAMPLE_VARIANCE, r.SAMPLE_STD_DEV) for o in s.apply(sample))
+    @pytest.mark.parametrize("parts", [9, 20, 45])
+    @pytest.mark.parametrize("weigh", [lambda i: 1, lambda i: i + 0.5], ids=["equal", "unequal"])
+    def test_the_scale_of_weights_does_not_change_the_sample_variance(self, parts: int, weigh: Any) -> None:
+        """Parts of one pixel have the sum 1, so do the weights of normalized kernels. numpy's ``aweights`` are such."""
+        values, weights = np.arange(parts) ** 2.0, np.array([weigh(i) for i in range(parts)], dtype=float)
+        expected = np.cov(values, aweights=weights)
+        for scaled in (weights, weights / weights.sum(), weights * 7):
+            sample = sample_of([values.tolist()], [scaled.tolist()])
+            (variance,), (deviation,) = r.SAMPLE_VARIANCE.apply(sample), r.SAMPLE_STD_DEV.apply(sample)
+            assert float(variance.values) == pytest.approx(expected)
+            assert float(deviation.values) == pytest.approx(math.sqrt(expected))
+
+    def test_one_value_has_no_sample_variance(self) -> None:
+        for weight in (0.1, 1.0, 3.0):
+            (variance,) = r.SAMPLE_VARIANCE.apply(sample_of([[0.3]], [[weight]]))
+            assert not variance.valid.any()
 
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12))
     def test_tau_b_by_its_definition(self, pairs: list[tuple[int, int]]) -> None:

@@ -101,9 +101,12 @@ MEAN = Reducer((OutputSpec("mean", "within"),), (True,), _bounded_sums, _add_bou
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moments:
-    """Weight, mean, and the weighted sums of the second, third and fourth powers of deviations from the mean."""
+    """Weight, sum of squared weights, mean, and the weighted sums of the second, third and fourth powers of deviations
+    from the mean.
+    """
 
     weight: Floats
+    squares: Floats
     mean: Floats
     second: Floats
     third: Floats
@@ -119,7 +122,7 @@ def _moments(order: int) -> Callable[[ReducerSample], _Moments]:
         powers = [
             (weights * off**power).sum(axis=0) if power <= order else np.zeros(weight.shape) for power in (2, 3, 4)
         ]
-        return _Moments(weight, mean, *powers)
+        return _Moments(weight, (weights**2).sum(axis=0), mean, *powers)
 
     return summarise
 
@@ -137,6 +140,7 @@ def _add_moments(parts: Sequence[_Moments]) -> _Moments:
         step = whole.weight * b
         whole = _Moments(
             weight,
+            whole.squares + part.squares,
             whole.mean + gap * b,
             whole.second + part.second + gap**2 * step,
             whole.third + part.third + gap**3 * step * (a - b) + 3 * gap * (a * part.second - b * whole.second),
@@ -150,10 +154,17 @@ def _add_moments(parts: Sequence[_Moments]) -> _Moments:
 
 
 def _spread(name: str, *, sample: bool, root: bool) -> Reducer:
+    """Return a reducer to the variance, of a sample by the unbiased estimate for weights of any scale.
+
+    The weights of normalized kernels and of ``reduceResolution`` have the sum 1, so one less than their sum is no
+    divisor: a published script takes sample deviations under ``Kernel.circle`` (code 3683878964).
+    """
+
     def finish(moments: _Moments) -> list[Output]:
-        divisor = moments.weight - 1 if sample else moments.weight
-        # Weights that are parts of a whole have the sum 1 but for rounding: nothing is left to divide by.
-        valid = divisor > 1e-9 * moments.weight
+        divisor = moments.weight
+        if sample:
+            divisor = divisor - ratio(moments.squares, divisor, divisor > 0)
+        valid = divisor > 1e-9 * moments.weight  # of one value, rounding is left
         variance = np.maximum(ratio(moments.second, divisor, valid), 0)
         return [Output(np.sqrt(variance) if root else variance, valid)]
 
