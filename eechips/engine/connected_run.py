@@ -179,7 +179,8 @@ class ConnectedRun:
         if not run.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
             return settle(0, None)
         try:
-            has_finished = recipe.run_interactively(RecipeContext(config, self._ledger, self._log, settle))
+            context = RecipeContext(config, self._ledger, self._log, settle, run.session.connection)
+            has_finished = recipe.run_interactively(context)
             self._note_served()
         except EechipsError:
             self._records.export(finished=False)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eechips.client.connection import Connection
 from eechips.client.http_messages import Timeouts
 from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
@@ -230,12 +231,14 @@ class RecipeContext:
     Attributes:
         ledger: ledger of the run, with a plan that is empty at first.
         settle: fetches the open units between two positions of the plan; returns False if the run was stopped.
+        connection: connection of this process.
     """
 
     config: RunConfig
     ledger: Ledger
     log: RunLog
     settle: Callable[[int, int], bool]
+    connection: Connection
 
     def say(self, text: str) -> None:
         """Show a line to the user."""

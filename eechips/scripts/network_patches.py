@@ -144,9 +144,15 @@ def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection
         discovery: file of the API description that its client was initialised with.
         imports: packages that the script imports.
     """
-    observer = RequestObserver(connection)
     target = connection.target
+    observer = observe_libraries(connection, imports)
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
+    return observer
+
+
+def observe_libraries(connection: Connection, imports: Collection[str]) -> RequestObserver:
+    """Put an observer between the service and the libraries of this process, except the client, until it is closed."""
+    observer = RequestObserver(connection)
     _attach_requests(observer)
     _attach_urllib3(observer)
     _note_other_libraries(observer, {name for name in imports if find_spec(name) is not None})

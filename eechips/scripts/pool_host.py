@@ -45,6 +45,7 @@ class ScriptHost:
 
     Attributes:
         calls: number of completed calls, including those of earlier runs.
+        uncounted: libraries that have sent requests to Earth Engine past the quota.
 
     Args:
         place: folders and settings of the calls; the folders that the script makes are added.
@@ -62,7 +63,7 @@ class ScriptHost:
         self._outside: set[str] = set()
         self._peculiar: set[str] = set()
         self._tested: set[str] = set()
-        self._uncounted: set[str] = set()
+        self.uncounted: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
         self._interrupted = self._withhold_results()
 
@@ -142,7 +143,7 @@ class ScriptHost:
             " manifest."
             for name, (count, total) in self._without.items()
         )
-        return [*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self._uncounted)), *without]
+        return [*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self.uncounted)), *without]
 
     def _present_place(self) -> CallContext:
         new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
@@ -327,7 +328,7 @@ class ScriptHost:
         self._outside.update(result.outside)
         self._peculiar.update(result.peculiar)
         self._tested.update(result.tested)
-        self._uncounted.update(result.uncounted)
+        self.uncounted.update(result.uncounted)
         return result
 
 

@@ -75,7 +75,7 @@ class ScriptRecipe:
         self._executor: tuple[Path, CallExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_source": None}
+        return {**self.__dict__, "_source": None, "_observer": None}
 
     def continuing(self, identity: str) -> ScriptRecipe:
         """Return the recipe for calls of another version; see :class:`eechips.recipe.SupportsCodeChanges`."""
@@ -109,6 +109,8 @@ class ScriptRecipe:
         place = CallContext(self._out, self._out / CALLS_FOLDER, self._home, imports, inputs, folders)
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
+        if self._observer is None:  # else one of threads that make the calls
+            self._observer = network_patches.observe_libraries(context.connection, self.imports)
         try:
             with (
                 keep_client(),
@@ -128,8 +130,8 @@ class ScriptRecipe:
         except KeyboardInterrupt:
             return False
         finally:
-            if self._observer is not None:
-                self._observer.close()
+            self._observer.close()
+            host.uncounted |= self._observer.uncounted
             working_folder.remove_links()
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
@@ -177,7 +179,7 @@ class ScriptRecipe:
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Connect a worker's copy of the recipe."""
-        if self._observer is not None:  # of threads that made the calls of an earlier pool
+        if self._observer is not None:  # of the script's own requests, or of threads that made calls of an earlier pool
             self._observer.close()
         self._observer = network_patches.attach(connection, discovery, self.imports)
 

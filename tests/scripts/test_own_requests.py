@@ -1,0 +1,65 @@
+"""Requests that a script sends outside of its pools: retried and checked as those of calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.scripts.test_old_scripts import files, run
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import threading
+import urllib.request
+
+import ee
+import requests
+
+ee.Initialize()
+
+
+def address(n):
+    region = ee.Geometry.Point([-105.2 + 0.01 * n, 40.0]).buffer(500).bounds()
+    options = {"region": region, "dimensions": 32, "min": 0, "max": 4000, "format": "png"}
+    return ee.Image("USGS/SRTMGL1_003").getThumbURL(options)
+
+
+def save(n):
+    with open(f"{n}.png", "wb") as file:
+        file.write(requests.get(address(n)).content)
+
+
+for n in range(3):
+    save(n)
+threads = [threading.Thread(target=save, args=(n,)) for n in range(3, 6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+urllib.request.urlretrieve(address(6), "6.png")
+"""
+
+
+def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "sequence.py"
+    script.write_text(SCRIPT)
+    assert run(script, demo_server, tmp_path, "--out", "good").returncode == 0
+    pixels = {"on": "thumbnails:getPixels", "probability": 1.0, "times": 1}
+    kinds = ("status", "truncate", "truncate-silently", "reset", "gzip")
+    plan = tmp_path / "faults.json"
+    plan.write_text(json.dumps({"seed": 1, "faults": [{"type": kind, **pixels} for kind in kinds]}))
+    server = start_server("--rate", "none", "--concurrency", "none", "--faults", str(plan))
+    try:
+        result = run(script, server, tmp_path)
+        with urlopen(f"{server.url}/_faults") as response:
+            assert json.load(response)["consumed"]
+    finally:
+        stop_server(server)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == files(tmp_path / "good")
+    assert len(files(tmp_path / "run")) == 7
