@@ -321,7 +321,7 @@ class ConnectedRun:
     def _check_disk(self) -> None:
         # An estimate measures real sizes, and asks the user.
         if not self._parts.is_part and self._config.estimate is None:
-            check_disk(self._recipe, self._ledger, self._parts.store, self._config.max_disk)
+            check_disk(self._recipe, self._ledger, self._parts.store, self._config)
 
     def _save_limit(self) -> None:
         """Save the learned limit for the project's next run, if this one was long enough to learn it."""

@@ -33,6 +33,7 @@ from eechips.engine.unit_costs import (
     cost_of,
     count_pixels,
     describe_kind,
+    describe_results,
     list_class_bands,
     sized_result,
 )
@@ -56,7 +57,7 @@ from eechips.text.timestamps import utc_now
 
 _SAMPLE = 3
 """Units that are planned for an estimate, or whose results a recipe of the user describes."""
-_DESCRIBED = 1_000
+_DESCRIBED = 200
 """Units of a whole plan whose results are described: sizes differ, and some have no data, as the winter months of
 composites."""
 _ROUNDING = 1e-6
@@ -211,7 +212,7 @@ def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], coun
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
     """Return the estimate of a plan."""
-    results, class_bands = _describe(recipe, plan), list_class_bands(recipe)
+    results, class_bands = describe_results(recipe, plan.some), list_class_bands(recipe)
     costs, count = [cost_of(result, config, class_bands) for result in results], plan.units
     total, times = sum(costs, UnitCost()), count / max(1, len(costs))
     low, usual, most = total.requests.times(times)
@@ -242,20 +243,6 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
         least_bytes=size[0],
         most_bytes=size[2],
     )
-
-
-def _describe(recipe: Recipe, plan: PlanSummary) -> list[Any]:
-    """Return the results of the drawn units, without those that fail by themselves, unless all do."""
-    results: list[Any] = []
-    failure: EechipsError | None = None
-    for position, unit in plan.some:
-        try:
-            results.append(sized_result(recipe, position, unit))
-        except EechipsError as error:
-            failure = error
-    if failure is not None and not results:
-        raise failure
-    return results
 
 
 def _compute(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from eechips.engine.config import RunConfig
-from eechips.engine.unit_costs import chip_bytes, resized, size_of
+from eechips.engine.unit_costs import cost_of, describe_results
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import sample_units, sum_totals
-from eechips.recipe import Chip, FrameStack, Recipe, SupportsSize, Unit, unit_value
+from eechips.recipe import Recipe, SupportsSize
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, is_address
 from eechips.text.formatting import format_bytes
 
@@ -52,7 +50,7 @@ def store_of(config: RunConfig) -> Store:
     return ImmediateStore(folder) if config.executor_class.is_detached else LocalStore(folder)
 
 
-_LOOKED_AT = 1000
+_LOOKED_AT = 200
 """Open units, spread over the plan, whose sizes are extrapolated."""
 
 _LEAST_DTYPE = "uint8"
@@ -77,11 +75,8 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
         )
 
 
-def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = None) -> None:
+def check_disk(recipe: Recipe, ledger: Ledger, store: Store, config: RunConfig) -> None:
     """Raise an error if the results of a run are known not to fit on the disk.
-
-    Args:
-        most: bytes of the results that are kept at a time; None for all.
 
     Raises:
         StorageError: if less space is free.
@@ -91,7 +86,7 @@ def check_disk(recipe: Recipe, ledger: Ledger, store: Store, most: int | None = 
             "choose another output folder, fewer results, or a coarser scale. To measure the real size of 20 results"
             " first, give `estimate` 20"
         )
-        need = left_bytes(recipe, ledger)
+        need, most = left_bytes(recipe, ledger, config), config.max_disk
         if most is not None:
             need = min(need, max(0, most - sum_totals(ledger.database).bytes))
             advice = f"free some space, or give a smaller `max_disk` than {format_bytes(most)}"
@@ -108,24 +103,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing_folder(folder)).free
 
 
-def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
+def left_bytes(recipe: Recipe, ledger: Ledger, config: RunConfig) -> int:
     """Estimate the bytes that the open units of a run will take, from completed units or from their pixels."""
     totals, left = sum_totals(ledger.database), ledger.count_open()
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
-    units: list[Unit] = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]
-    if not units:
-        return 0
-    first = recipe.sized_result(0, unit_value(units[0]))
-    sizes = [size_of(unit) for unit in units]
-    byte_counts = [_bytes(first if size is None else resized(first, size)) for size in sizes]
-    return round(left * sum(byte_counts) / len(byte_counts))
-
-
-def _bytes(result: Any) -> float:
-    """Return the bytes of the files of a result; 0 for what is unknown."""
-    if isinstance(result, Mapping):
-        return sum(map(_bytes, result.values()))
-    if isinstance(result, FrameStack):
-        return sum(map(_bytes, result.chips))
-    return (chip_bytes(result, _LEAST_DTYPE) or 0.0) if isinstance(result, Chip) else 0.0
+    units = [(0, json.loads(text)) for text in sample_units(ledger.database, _LOOKED_AT)]
+    sizes = [cost_of(result, config, dtype=_LEAST_DTYPE).bytes for result in describe_results(recipe, units)]
+    return round(left * sum(size.usual for size in sizes if size is not None) / max(1, len(sizes)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from operator import add
 from typing import Any, NamedTuple
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
+from eechips.errors import EechipsError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, traits_of, unit_value
 
@@ -87,18 +88,18 @@ def list_class_bands(recipe: Recipe) -> frozenset[str]:
     return frozenset(band.name for record in records if record is not None for band in record.bands if band.classes)
 
 
-def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -> UnitCost:
+def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = (), dtype: str = "float32") -> UnitCost:
     """Estimate the cost of a result.
 
     Args:
         class_bands: names of bands that are maps of classes.
+        dtype: type of pixels whose type is unknown.
     """
     if isinstance(result, Chip):
-        return _chip_cost(result, config, class_bands)
-    if isinstance(result, FrameStack):
-        return sum((cost_of(chip, config, class_bands) for chip in result.chips), UnitCost())
-    if isinstance(result, Mapping):
-        return sum((cost_of(layer, config, class_bands) for layer in result.values()), UnitCost())
+        return _chip_cost(result, config, class_bands, dtype)
+    if isinstance(result, (FrameStack, Mapping)):
+        parts = result.chips if isinstance(result, FrameStack) else result.values()
+        return sum((cost_of(part, config, class_bands, dtype) for part in parts), UnitCost())
     if isinstance(result, Table):
         if result.has_rows:
             return UnitCost(bytes=None)
@@ -109,8 +110,8 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = ()) -
     return UnitCost(bytes=Range(size, size, size))
 
 
-def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str]) -> UnitCost:
-    size = _byte_range(chip, class_bands)
+def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str], dtype: str) -> UnitCost:
+    size = _byte_range(chip, class_bands, dtype)
     if chip.empty_types and CHIP_FORMATS.get(chip.format).encode_empty is not None:
         return UnitCost(bytes=None if size is None else size._replace(low=0.0))
     latencies = _SECONDS[config.pixel_method]
@@ -128,13 +129,7 @@ def _assumed(kind: str, requests: int, megapixels: float) -> Range:
     return Range(low, (low * high) ** 0.5, high)
 
 
-def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
-    """Estimate the bytes of a chip's file, of a type if the chip has none; None if its size is unknown."""
-    estimated = _byte_range(chip, (), dtype)
-    return None if estimated is None else estimated.usual
-
-
-def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str = "float32") -> Range | None:
+def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str) -> Range | None:
     """Return the bytes of a chip's file; None if the chip's size is unknown."""
     import numpy as np
 
@@ -160,21 +155,28 @@ def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
     return recipe.get_result(position, unit_value(unit))
 
 
+def describe_results(recipe: Recipe, units: Iterable[tuple[int, Unit]]) -> list[Any]:
+    """Return the results of units, with their positions, but those that fail by themselves in a worker.
+
+    Raises:
+        EechipsError: if all fail.
+    """
+    results: list[Any] = []
+    failure: EechipsError | None = None
+    for position, unit in units:
+        try:
+            results.append(sized_result(recipe, position, unit))
+        except EechipsError as error:
+            failure = error
+    if failure is not None and not results:
+        raise failure
+    return results
+
+
 def size_of(unit: Unit) -> tuple[int, int] | None:
     """Return width and height of a unit's grid in pixels, or of a window of a mosaic; None if it has none."""
     grid = unit if unit.get("kind") == "tile" else unit.get("grid")
     return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
-
-
-def resized(result: Any, size: tuple[int, int]) -> Any:
-    """Return a result of which every chip with a grid has another size."""
-    if isinstance(result, Mapping):
-        return {name: resized(layer, size) for name, layer in result.items()}
-    if isinstance(result, FrameStack):
-        return FrameStack(tuple(resized(chip, size) for chip in result.chips))
-    if isinstance(result, Chip) and result.grid is not None:
-        return replace(result, grid=replace(result.grid, width=size[0], height=size[1]))
-    return result
 
 
 def describe_kind(result: Any) -> str:
