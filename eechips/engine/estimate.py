@@ -57,15 +57,13 @@ from eechips.text.timestamps import utc_now
 
 _SAMPLE = 3
 """Units that are planned for an estimate, or whose results a recipe of the user describes."""
-_DESCRIBED = 200
+_DESCRIBED = 1_000
 """Units of a whole plan whose results are described: sizes differ, and some have no data, as the winter months of
 composites."""
 _ROUNDING = 1e-6
 """More than the error of a sum of shares, which makes 40 requests 40.00000000000001."""
 _LOOKED_AT = 10_000
 """Units of a plan in the ledger that are compared with each other."""
-USUAL_IN_FLIGHT = 40
-"""Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
 
 def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
@@ -120,8 +118,7 @@ def estimate_planned(
         plan.units = len(preview.points)
         whole = seconds * batches / max(1, batches - left)
         plan.planning = PlanningCost(sent + max(0, left), sent, whole)
-    plan.windows = _list_windows(recipe, config, planned)
-    plan.neighbours = _count_neighbours(preview, plan.windows, plan.units)
+    plan.windows, plan.preview = _list_windows(recipe, config, planned), preview
     try:
         return _combine(recipe, config, session, plan)
     except EechipsError:  # a unit without a result fails by itself
@@ -153,14 +150,14 @@ class PlanSummary:
         units: number of units.
         some: units drawn from the plan, with their positions.
         windows: pixels of the drawn units, or of all, if they may share requests.
-        neighbours: units that are near enough to another one to share a request.
+        preview: places of all units; None if all units were made.
     """
 
     units: int
     some: list[tuple[int, Unit]]
     planning: PlanningCost
     windows: list[Grid] = field(default_factory=list)
-    neighbours: int = 0
+    preview: PlanPreview | None = None
 
 
 def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
@@ -175,9 +172,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(some), divided)
         first = [unit for _, unit in some]
         planning = extrapolate_planning(session, sample, preview)
-        windows = _list_windows(recipe, config, first)
-        neighbours = _count_neighbours(preview, windows, count)
-        return PlanSummary(count, some, planning, windows, neighbours)
+        return PlanSummary(count, some, planning, _list_windows(recipe, config, first), preview)
     plan = PlanSummary(0, [], PlanningCost(0, 0, 0.0))
     draw, most = random.Random(seed_of(recipe)), _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
     for planned in units_of(recipe, name_template(recipe, config)):
@@ -189,7 +184,6 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
         plan.windows += _list_windows(recipe, config, [unit])
     end = SessionMark.of(session)
     plan.planning = extrapolate_planning(session, PlanningSample(began, end, end, 1), None)
-    plan.neighbours = _count_neighbours(None, plan.windows, plan.units)
     return plan
 
 
@@ -202,12 +196,13 @@ def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> l
     return [window[1] for window in windows if window is not None]
 
 
-def _count_neighbours(preview: PlanPreview | None, windows: Sequence[Grid], count: int) -> int:
+def _count_neighbours(plan: PlanSummary) -> int:
     """Count the units that may share requests: by the places of all, or by the pixels of some."""
-    if not windows:
+    if not plan.windows:
         return 0
-    boxes = list(map(ChipBox.of, windows)) if preview is None else list(place_boxes(preview.points, windows[0]))
-    return round(len(ChipNeighbours(boxes).list_neighbours()) * count / len(boxes))
+    places = () if plan.preview is None else place_boxes(plan.preview.points, plan.windows[0])
+    boxes = list(places) or list(map(ChipBox.of, plan.windows))
+    return round(len(ChipNeighbours(boxes).list_neighbours()) * plan.units / len(boxes))
 
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:
@@ -221,7 +216,8 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
     least = times * sum(min(1, cost.requests.low) for cost in costs) if plan.windows else low
     slots = Machine.of(config, session).slots
     if count:  # neighbours share requests, up to a number in each, but each slot takes units of its own
-        shared = least - least / count * (plan.neighbours - math.ceil(plan.neighbours / MOST_UNITS))
+        neighbours = _count_neighbours(plan)
+        shared = least - least / count * (neighbours - math.ceil(neighbours / MOST_UNITS))
         least = max(shared, min(least, slots))
     sizes = [cost.bytes for cost in costs if cost.bytes is not None]
     size = [round(count * sum(ends) / len(sizes)) for ends in zip(*sizes, strict=True)] if sizes else [None] * 3

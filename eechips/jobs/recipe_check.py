@@ -13,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast
-from eechips.engine.estimate import USUAL_IN_FLIGHT
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run
@@ -258,7 +258,7 @@ class CheckedRecipe:
     def _slots(self) -> int:
         """Return the concurrent requests; a local Earth Engine is limited by the cores of this machine."""
         config = self._config
-        most = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
+        most = int(USUAL) if config.in_flight == "auto" else config.in_flight
         return min(most, os.cpu_count() or 1) if config.is_local else most
 
 
