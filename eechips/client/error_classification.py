@@ -336,7 +336,8 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
     )
     if any(isinstance(e, (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError)) for e in chain):
         return ResponseTimeoutError(f"time-out: {_name(error)}")
-    if isinstance(error, timeouts):
+    # A refused connection is a kind of time-out for urllib3.
+    if isinstance(error, timeouts) and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return TransientError(f"time-out: {_name(error)}")
     if isinstance(error, transport):
         return TransientError(f"connection failed: {_name(error)}")
