@@ -136,7 +136,8 @@ def _summary(rebuild: Rebuild) -> list[str]:
     for kind, title in titles.items():
         files = [rebuilt_file for rebuilt_file in rebuild.differences if rebuilt_file.difference is kind]
         if files:
-            lines.append(f"{format_count(len(files), 'file')} {title}:")
+            said = title if len(files) > 1 else title.replace("have", "has", 1).replace("are new", "is new")
+            lines.append(f"{format_count(len(files), 'file')} {said}:")
             lines += [f"  {_described(rebuilt_file)}" for rebuilt_file in files[:MOST_SHOWN]]
             if len(files) > MOST_SHOWN:
                 lines.append(f"  … and {len(files) - MOST_SHOWN:,} more")
