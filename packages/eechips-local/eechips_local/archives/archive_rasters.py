@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogFile, CogReader, Item
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
+from eechips_local.assets.item_metadata import bands_of as declared_bands
 from eechips_local.assets.item_metadata import grid_of, is_jpeg2000
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.pixel_grid import PixelGrid, apply
@@ -126,6 +127,7 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
 
     Raises:
         ArchiveError: if an address is none that the archive's description allows.
+        ArchiveRefusedError: if an item does not say whether an offset is to be subtracted, or contradicts itself.
     """
     assets, properties = item["assets"], item["properties"]
     groups: dict[tuple[str, ValueRule], list[BandRecord]] = {}
@@ -137,14 +139,20 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
     files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
     band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
-    for (key, rule), own in groups.items():
+    for (key, declared_rule), own in groups.items():
+        rule = declared_rule.for_item(properties)
+        if rule.offset and any(_offset(assets[key], band.number) == 0 for band in own):
+            raise ArchiveRefusedError(
+                f"Item {item['id']}: by its properties, {-rule.offset:g} is to be subtracted from the numbers of asset "
+                f"{key}, but the asset declares the offset 0, as if that were done. Leave the image out."
+            )
         raster = ArchiveRaster(
             str(item["id"]),
             key,
             hrefs[key],
             files[key],
             tuple(band.number for band in own),
-            rule.for_item(properties),
+            rule,
             grid_of(assets[key], properties),
         )
         band_sources.update({band.name: (raster, position) for position, band in enumerate(own)})
@@ -185,6 +193,13 @@ def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:
     """Return the address of an asset, or its alternate address of a name."""
     own = asset.get("alternate", {}).get(alternate, asset) if alternate else asset
     return str(own.get("href") or "")
+
+
+def _offset(asset: Mapping[str, Any], number: int) -> Any:
+    """Return the offset that an asset declares for a band, of STAC 1.0 or 1.1; None if it declares none."""
+    bands = declared_bands(asset)
+    band = bands[number - 1] if number <= len(bands) else {}
+    return band.get("offset", band.get("raster:offset", asset.get("raster:offset")))
 
 
 def _count(asset: Mapping[str, Any]) -> int:
