@@ -19,7 +19,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -208,8 +208,8 @@ class EarthEngineSession:
         environment.setenv("EECHIPS_PROJECT", engine.project)
         engine._server.initialize()
         self._connection.callback(ee.Reset)
-        for name in ("Initialize", "Reset"):
-            environment.setattr(ee, name, _do_nothing)
+        environment.setattr(ee, "Initialize", _initialize_only(engine.url, ee.Initialize))
+        environment.setattr(ee, "Reset", _do_nothing)
         _keep_credentials(environment)
         _redirect_catalogue(environment, f"{engine.url}/catalog")
 
@@ -341,7 +341,17 @@ def earth_engine_session(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:
-    """Take the place of ``ee.Initialize``."""
+    """Take the place of ``ee.Reset``."""
+
+
+def _initialize_only(url: str, initialize: Callable[..., None]) -> Callable[..., None]:
+    """Return what replaces ``ee.Initialize``: it initialises only a transport of the caller to this server."""
+
+    def take_place(*arguments: Any, **options: Any) -> None:
+        if options.get("url") == url and options.get("http_transport") is not None:
+            initialize(*arguments, **options)
+
+    return take_place
 
 
 def _keep_credentials(environment: pytest.MonkeyPatch) -> None:
