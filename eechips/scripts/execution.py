@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
-from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
+from eechips.errors import EechipsError, RecipeError, RequestError, UsageError, ValidationError
 from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
@@ -24,6 +24,7 @@ from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.serialization import deserialize
 from eechips.scripts.working_folder import WorkingFolder
+from eechips.text.formatting import some_of
 
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""
@@ -84,7 +85,7 @@ class CallExecutor:
 
         Raises:
             Stopped: if the run is stopping.
-            EechipsError: for an exception of a request.
+            EechipsError: for an exception of a request, and files beside a returned chip or table.
             Exception: what the script's own code raises, unchanged.
         """
         self._working_folder.clear()
@@ -115,20 +116,29 @@ class CallExecutor:
         finally:
             self._has_raised = False
             sys.stdout.flush()
-        if isinstance(result.value, (Chip, Table)):
-            folder.keep(position, CallResult(changes=result.changes, logged=self._texts(logged)))
-            return result.value
-        failure = None if files else self._caught(result)
         result = replace(
             result,
             outside=self._outside(),
             appended=self._appended(),
             logged=self._texts(logged),
             peculiar=tuple(self._working_folder.peculiar),
+            uncounted=tuple(sorted(self._observer.uncounted)),
+        )
+        if isinstance(result.value, (Chip, Table)):
+            folder.keep(position, replace(result, value=None))
+            if files:
+                names = some_of([file.name for file in files])
+                raise RecipeError(
+                    f"the call returns a {type(result.value).__name__} and has written {names}, which cannot be kept"
+                    " beside it: return the one, or write the other"
+                )
+            return result.value
+        failure = None if files else self._caught(result)
+        result = replace(
+            result,
             has_caught_failure=failure is not None,
             caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
             tested=() if files else tuple(self._working_folder.tested),
-            uncounted=tuple(sorted(self._observer.uncounted)),
         )
         folder.keep(position, result, self._working_folder.folder, self._place.out)
         if failure is not None:

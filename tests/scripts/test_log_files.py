@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips import open_run
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, plain, run
 
@@ -65,6 +66,7 @@ def test_log_files_have_the_lines_of_calls_in_the_order_of_the_plan(demo_server:
 
 CHIPS = """
 import logging
+import sys
 from multiprocessing import Pool
 import ee
 import eechips
@@ -72,6 +74,10 @@ ee.Initialize()
 
 def work(n):
     logging.info("line %d", n)
+    with open("rows.txt", "a") as file:
+        print(n, file=file)
+    if "write" in sys.argv:
+        open("beside.txt", "w").close()
     return eechips.Table([{"n": n}])
 
 if __name__ == "__main__":
@@ -86,6 +92,11 @@ def test_lines_of_calls_that_return_tables_stay_in_a_moved_run(demo_server: Serv
     script.write_text(CHIPS)
     assert run(script, demo_server, tmp_path).returncode == 0
     assert (out / "root.log").read_text() == "line 0\nline 1\nline 2\n"
+    assert (out / "rows.txt").read_text() == "0\n1\n2\n"
+    refused = run(script, demo_server, tmp_path, "--out", "beside", "--", "write")
+    assert refused.returncode != 0
+    failures = open_run(tmp_path / "beside").failures
+    assert "returns a Table and has written beside.txt, which cannot be kept" in failures["error"].iloc[0]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     out.rename(elsewhere / "run")
