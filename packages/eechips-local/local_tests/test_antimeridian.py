@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
+from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.values.values import Geometry
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import asset, constant, evaluate, read, stored, values_of
 
@@ -313,3 +315,11 @@ def test_places_on_the_antimeridian_lie_in_regions_across_it(longitude: int, geo
             inside = invoke("Filter.isContained", leftField=".geo", rightValue=area)
             places = invoke("Collection.filter", collection=invoke("Collection", features=[feature]), filter=inside)
             assert evaluate(invoke("Collection.size", collection=places)) == count
+
+
+def test_a_shape_that_clips_many_images_is_projected_once() -> None:
+    ring = [(95.0 + 20.0 * math.cos(n / 50.0), 5.0 * math.sin(n / 50.0)) for n in range(314)]
+    lattice = Projection("EPSG:32647", Affine(1000.0, 0.0, 0.0, 0.0, -1000.0, 0.0))
+    first, second = (Geometry(shapely.Polygon(ring), geodesic=True).within(lattice, 0.01) for _ in range(2))
+    assert first is second
+    assert first is not Geometry(shapely.Polygon(ring), geodesic=True).within(lattice, 0.1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -40,6 +41,8 @@ _QUARTER = 90.0
 _SNAP = 1e-3  # of the tolerance
 # Pixels beyond a grid from which wide lines and markers may reach into it.
 _REACH = 64.0
+# Shapes of no more points are kept as they were projected: 64 of them take 40 MB.
+_KEPT_POINTS = 20_000
 
 
 def project_shape(
@@ -59,6 +62,13 @@ def project_shape(
     """
     if shape.is_empty:
         return shape
+    project = _project_once if shapely.get_num_coordinates(shape) <= _KEPT_POINTS else _project
+    return project(shape, source, target, geodesic, tolerance)
+
+
+def _project(
+    shape: BaseGeometry, source: Projection, target: Projection, geodesic: bool, tolerance: float
+) -> BaseGeometry:
     seam = seam_of(target.crs)
     if not parse_crs(source.crs).is_geographic:
         return _from_map(shape, source, target, seam, tolerance)
@@ -76,6 +86,10 @@ def project_shape(
         )
 
     return _lay(rebuild_shape(shape, line), target, seam, tolerance)
+
+
+# The images of a collection are clipped by one shape, most of them in one projection or a few.
+_project_once = lru_cache(maxsize=64)(_project)
 
 
 def meets_seam(shape: BaseGeometry, source: Projection, target: Projection) -> bool:
