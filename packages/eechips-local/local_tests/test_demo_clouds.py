@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore, climate, cloud_cover, landsat, mercator, tessellation
+from eechips_local.demo import DemoStore, climate, cloud_cover, landsat, mercator, noise, tessellation
 from eechips_local.demo.mercator import EQUATOR_UNIT, Rect, cosine_of
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 
@@ -226,3 +226,11 @@ def test_pixels_that_are_corrected_by_too_much_lack_their_blue() -> None:
                 found.append(1.0 - valid[0][cloudy == part].mean())
     assert 0.0002 < np.mean(shares[False]) < 0.001 < 0.002 < np.mean(shares[True]) < 0.005
     assert landsat.LandsatOverpass(date(2018, 6, 1), 42.0).paint(place, bands)[1] is None
+
+
+def test_noise_is_the_same_where_columns_and_rows_cross_and_at_single_places() -> None:
+    octaves = [(k, 77 + k) for k in (24, 18, 12, 9, 7)]
+    x = 31_000_000.0 + 200.0 * np.arange(150)[None, :]
+    y = 12_345_678.0 + 180.0 * np.arange(90)[:, None]
+    crossed, single = noise.gradient(x, y, octaves), noise.gradient(*np.broadcast_arrays(x, y), octaves)
+    assert crossed.tobytes() == single.tobytes()
