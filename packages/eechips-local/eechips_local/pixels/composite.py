@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,17 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.model import Bounds, PixelWindow
-from eechips_local.geometry.map_projection import WGS84, Projection
-from eechips_local.geometry.projection_seam import WHOLE, seam_of
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips_local.geometry.map_projection import WGS84
+from eechips_local.pixels.image_windows import (
+    PIXEL_BYTES,
+    part_under,
+    reach_of,
+    read_grouped,
+    read_grouped_apart,
+    stacked_tiles,
+    windows_of,
+)
+from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.protocol.request_errors import InvalidError
 
@@ -27,9 +36,7 @@ Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt
 
 # Bytes of stacked values that a reduction holds at a time.
 _STACK = 256 << 20
-_PIXEL = 5  # bytes of a pixel and its mask that are held until they are stacked
 _AHEAD = 16  # images whose pixels are fetched while others are read
-_FOOTPRINT_ERROR = 0.02  # degrees of latitude
 
 
 def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
@@ -60,22 +67,10 @@ def globe_box(bounds: Bounds) -> BaseGeometry:
     return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)])
 
 
-def _reach(bounds: Bounds) -> Bounds:
-    """Return bounds in degrees, widened by the distance at which pixels may lie outside of their image's footprint.
-
-    The edges of a footprint and of its pixels are straight in different projections. For an image 185 km wide at 60
-    degrees of latitude, they are up to a kilometre apart.
-    """
-    west, south, east, north = bounds
-    across = _FOOTPRINT_ERROR / max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
-    low, high = max(south - _FOOTPRINT_ERROR, -90.0), min(north + _FOOTPRINT_ERROR, 90.0)
-    return west - across, low, east + across + (360.0 if east < west else 0.0), high
-
-
 def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
-    bounds = None if bounds is None else on_circle(*_reach(bounds))
+    bounds = None if bounds is None else on_circle(*reach_of(bounds))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
 
@@ -105,7 +100,7 @@ class MosaicRaster:
                 ahead = [(images[n], left.bands_reached_by(images[n])) for n in range(max(begun, position), end)]
                 begun = max(begun, end)
                 render.prefetch([other.bands[bands[i]] for other, some in ahead for i in some], grid)
-            window = _part_under(image, grid)
+            window = part_under(image, grid)
             chosen = [image.bands[bands[i]] for i in lacking]
             if window is None:
                 read = render.read(chosen, grid)
@@ -121,28 +116,6 @@ class MosaicRaster:
                 left.update(done, lacking)
         empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
         return [pixels or empty for pixels in done]
-
-
-def _part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
-    """Return the part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
-    if image.footprint is None or image.footprint.unbounded:
-        return None
-    west, south, east, north = _reach(image.footprint.bounds)
-    seam, reach = seam_of(grid.crs), grid.bounds
-    if east - west > WHOLE / 2.0:
-        return None
-    if seam is not None and not (seam.west < west and east < seam.west + WHOLE and seam.shows(reach[0], reach[2])):
-        return None
-    bounds = transformer("EPSG:4326", grid.crs).transform_bounds(west, south, east, north, densify_pts=5)
-    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
-        return None
-    columns, rows = apply(~grid.transform, np.array(bounds)[[0, 2, 0, 2]], np.array(bounds)[[1, 1, 3, 3]])
-    left, right = max(0, math.floor(columns.min()) - 1), min(grid.width, math.ceil(columns.max()) + 1)
-    top, bottom = max(0, math.floor(rows.min()) - 1), min(grid.height, math.ceil(rows.max()) + 1)
-    width, height = max(right - left, 1), max(bottom - top, 1)
-    if width * height * 4 > grid.width * grid.height:
-        return None
-    return PixelWindow(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
 
 
 def _slices(window: PixelWindow) -> tuple[slice, slice]:
@@ -212,7 +185,7 @@ def _pixel_bounds(image: Image, footprint: Bounds) -> Bounds:
     """Return bounds in degrees of all pixels of an image: of pixels in degrees, one more than its footprint's."""
     projection = image.bands[0].projection if image.bands else None
     if projection is None or projection.crs != WGS84.crs:
-        return _reach(footprint)
+        return reach_of(footprint)
     west, south, east, north = footprint
     edge = max(abs(projection.transform.a), abs(projection.transform.e))
     return west - edge, south - edge, east + edge + (360.0 if east < west else 0.0), north + edge
@@ -288,11 +261,18 @@ class Reduced:
         stack = [[image.bands[band] for band in inputs] for image in images]
         per_row = max(1, len(images) * max((len(self.inputs[call]) for call in calls), default=1) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
-        if rows >= grid.height:
-            layers = _read_grouped(stack, lambda some: list(render.read_each(some, grid)))
+        windows = windows_of(images, inputs, grid) if rows < grid.height else None
+        if windows is not None:
+            tiles = [
+                (tile, self._reduce(calls, inputs, layers, grid.window(tile.column, tile.row, tile.width, tile.height)))
+                for tile, layers in stacked_tiles(stack, windows, grid, render)
+            ]
+            reduced = _tiled(tiles)
+        elif rows >= grid.height:
+            layers = read_grouped(stack, lambda order: list(render.read_each([stack[n] for n in order], grid)))
             reduced = self._reduce(calls, inputs, layers, grid)
-        elif len(images) * len(inputs) * grid.width * grid.height * _PIXEL <= render.budget // 2:
-            layers = _read_grouped(stack, lambda some: _read_apart(some, grid, render))
+        elif len(images) * len(inputs) * grid.width * grid.height * PIXEL_BYTES <= render.budget // 2:
+            layers = read_grouped_apart(stack, [grid] * len(stack), render)
             reduced = self._reduce(calls, inputs, layers, grid, rows)
         else:
             parts = [
@@ -340,44 +320,19 @@ class Reduced:
         return [Pixels(v, m) for v, m in self.reduction(values, weights)]
 
 
-def _read_grouped(
-    stack: Sequence[Sequence[ImageBand]], read: Callable[[Sequence[Sequence[ImageBand]]], list[list[Pixels]]]
-) -> list[list[Pixels]]:
-    """Read many images, those of one projection after each other; return their pixels in the images' order.
-
-    Images of a place on many dates share where pixels lie, and what is kept of the place.
-    """
-    groups: dict[Projection | None, list[int]] = {}
-    for position, bands in enumerate(stack):
-        groups.setdefault(_projection(bands), []).append(position)
-    order = [position for group in groups.values() for position in group]
-    layers = dict(zip(order, read([stack[position] for position in order]), strict=True))
-    return [layers[position] for position in range(len(stack))]
+def _tiled(tiles: Sequence[tuple[PixelWindow, dict[int, list[Pixels]]]]) -> dict[int, list[Pixels]]:
+    """Return results of tiles that come row by row, put together."""
+    rows = [list(row) for _, row in groupby(tiles, key=lambda tile: tile[0].row)]
+    return _joined([_joined([reduced for _, reduced in row], axis=1) for row in rows])
 
 
-def _projection(bands: Sequence[ImageBand]) -> Projection | None:
-    return bands[0].projection if bands else None
-
-
-def _read_apart(stack: Sequence[Sequence[ImageBand]], grid: PixelGrid, render: Render) -> list[list[Pixels]]:
-    """Read many images, and keep no more of each than the bands themselves, and where the pixels of the last lie."""
-    layers = []
-    own = Render(render.budget, render.check_time)
-    for position, bands in enumerate(stack):
-        render.prefetch([band for some in stack[position : position + _AHEAD] for band in some], grid)
-        is_alike = position > 0 and _projection(bands) == _projection(stack[position - 1])
-        own = own.emptied("location" if is_alike else None)
-        layers.append(own.read(bands, grid))
-    return layers
-
-
-def _joined(parts: Sequence[dict[int, list[Pixels]]]) -> dict[int, list[Pixels]]:
-    """Return results of parts of a grid, one below the other."""
+def _joined(parts: Sequence[dict[int, list[Pixels]]], axis: int = 0) -> dict[int, list[Pixels]]:
+    """Return results of parts of a grid, one below the other, or to the right of it along axis 1."""
     if len(parts) == 1:
         return parts[0]
     return {
         call: [
-            Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
+            Pixels(np.concatenate([p.values for p in column], axis), np.concatenate([p.mask for p in column], axis))
             for column in zip(*(part[call] for part in parts), strict=True)
         ]
         for call in parts[0]
