@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -396,6 +396,7 @@ def _registration(scene: WrsScene, when: date) -> Mapping[str, float]:
     return dict(zip(names, (round(math.hypot(x, y), 3), x, y), strict=True))
 
 
+@cache
 def _stored(name: str) -> tuple[str, bool]:
     """Return the dtype of a band, and whether it is read smoothly."""
     if name in _REFLECTANCE or name == "ST_B10":

@@ -152,7 +152,14 @@ class PaintedSource:
         values: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_],
     ) -> None:
-        """Paint the pixels at columns and rows, which broadcast to each other, into arrays."""
+        """Paint the pixels at columns and rows, which broadcast to each other, into arrays; of an outline, its box."""
+        if self.outline is not None:
+            valid &= _within(self.outline, grid, columns, rows)
+            place = _box(valid[0])
+            part = (slice(None), *place)
+            values, valid, columns, rows = values[part], valid[part], _part(columns, place), _part(rows, place)
+            if not valid.size:
+                return
         x, y = positions(grid, columns, rows)
         rect = around(x, y, pitch_of(grid, int(rows.min())))
         painted, mask = self.scene.paint(rect, bands)
@@ -162,9 +169,15 @@ class PaintedSource:
         read = between if self.smooth else inside
         values[...] = self.scene.encode(read(painted, rect, x, y), bands)
         if mask is not None:
-            valid[...] = inside(mask, rect, x, y)
-        if self.outline is not None:
-            valid &= _within(self.outline, grid, columns, rows)
+            valid &= inside(mask, rect, x, y)
+
+
+def _box(shown: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns between which there is anything."""
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -39,13 +40,17 @@ class PixelType:
     @classmethod
     def of(cls, dtype: npt.DTypeLike) -> PixelType:
         """Return the type that holds every value of a numpy dtype."""
-        dtype = np.dtype(dtype)
-        if dtype.kind == "b":
-            return cls("int", 0, 1)
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            return cls("int", int(info.min), int(info.max))
-        return cls("float") if dtype.itemsize <= 4 else cls("double")
+        return _pixel_type(np.dtype(dtype))
+
+
+@cache
+def _pixel_type(dtype: np.dtype[Any]) -> PixelType:
+    if dtype.kind == "b":
+        return PixelType("int", 0, 1)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return PixelType("int", int(info.min), int(info.max))
+    return PixelType("float") if dtype.itemsize <= 4 else PixelType("double")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Protocol, runtime_checkable
@@ -106,8 +106,9 @@ class Stored:
         source = infos[0].source
         level, extent, location = self._locate(infos[0], grid, render)
         indices = [info.index for info in infos]
-        if self.method == "nearest" and isinstance(source, PixelSource):
-            picked = pick_lattice(lambda c, r: source.pick(indices, c, r, level), location, extent, grid.shape)
+        pick = getattr(source, "pick", None)  # of a PixelSource; quicker than isinstance: asked of all
+        if self.method == "nearest" and pick is not None:
+            picked = pick_lattice(lambda c, r: pick(indices, c, r, level), location, extent, grid.shape)
             if picked is not None:
                 return picked
         parts = []
@@ -150,29 +151,20 @@ def stored_image(asset: ImageAsset) -> Image:
 
 
 def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:
-    first = asset.bands[0] if asset.bands else None
-    if first is not None and all(info.source is first.source and info.grid is first.grid for info in asset.bands):
-        # The usual case, without the hashes of grids: a search looks at dozens of images.
-        raster, projection = Stored(tuple(asset.bands)), Projection(first.grid.crs, first.grid.transform)
-        whole = PixelWindow(0, 0, first.grid.width, first.grid.height)
-        return tuple(
-            ImageBand(info.name, info.pixel_type, projection, raster, index, whole)
-            for index, info in enumerate(asset.bands)
-        )
-    groups: dict[tuple[int, PixelGrid], list[BandInfo]] = {}
+    groups: dict[tuple[int, int], list[BandInfo]] = {}  # without the hashes of grids: a search looks at many images
     for info in asset.bands:
-        groups.setdefault((id(info.source), info.grid), []).append(info)
-    rasters = {key: Stored(tuple(infos)) for key, infos in groups.items()}
-    counts: dict[tuple[int, PixelGrid], Iterator[int]] = {key: count() for key in groups}
-    return tuple(
-        ImageBand(
-            info.name,
-            info.pixel_type,
-            WGS84 if info.is_unbounded else Projection(info.grid.crs, info.grid.transform),
-            rasters[id(info.source), info.grid],
-            next(counts[id(info.source), info.grid]),
-            None if info.is_unbounded else PixelWindow(0, 0, info.grid.width, info.grid.height),
-            not info.is_unbounded,
-        )
-        for info in asset.bands
-    )
+        groups.setdefault((id(info.source), id(info.grid)), []).append(info)
+    shared = {key: (Stored(tuple(infos)), *_lattice(infos[0].grid), count()) for key, infos in groups.items()}
+    bands = []
+    for info in asset.bands:
+        raster, projection, whole, position = shared[id(info.source), id(info.grid)]
+        if info.is_unbounded:
+            band = ImageBand(info.name, info.pixel_type, WGS84, raster, next(position), None, False)
+        else:
+            band = ImageBand(info.name, info.pixel_type, projection, raster, next(position), whole)
+        bands.append(band)
+    return tuple(bands)
+
+
+def _lattice(grid: PixelGrid) -> tuple[Projection, PixelWindow]:
+    return Projection(grid.crs, grid.transform), PixelWindow(0, 0, grid.width, grid.height)
