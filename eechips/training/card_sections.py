@@ -80,7 +80,8 @@ def describe(summary: Summary) -> str:
     titles = [escape(per_sample.get("title") or per_sample["id"]) for per_sample in _shown(summary)]
     of = f" of {_list(titles)}" if titles else ""
     if _has_pixels(summary):
-        per_sample = f" of {len(summary.layers)} files each" if len(summary.layers) > 1 else ""
+        up_to = "" if all(layer.files == summary.samples for layer in summary.layers) else "up to "
+        per_sample = f" of {up_to}{len(summary.layers)} files each" if len(summary.layers) > 1 else ""
         what = f"{format_count(summary.samples, 'sample')}{per_sample}"
     else:
         rows = sum(layer.rows for layer in summary.layers)

@@ -205,6 +205,13 @@ def test_croissant_reads_layers(tmp_path: Path) -> None:
     assert [record["class"] for record in records(run, "units")] == [unit["class"] for unit in run.units["unit"]]
 
 
+def test_samples_may_have_different_numbers_of_files(tmp_path: Path) -> None:
+    *others, (unit, files) = layered(3)
+    assert files is not None
+    run = finished(tmp_path / "run", [*others, (unit, dict(list(files.items())[:2]))])
+    assert "3 samples of up to 3 files each" in card(run).readme.read_text()
+
+
 def test_the_counts_of_the_readme_are_right(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", [*layered(7), ({"kind": "point", "number": 99}, None)])
     split_up(run)
