@@ -208,7 +208,7 @@ class WaitReport(contextlib.AbstractContextManager["WaitReport"]):
 class PlanningReport(WaitReport):
     """Log the requests of planning, which the throttle counts."""
 
-    def __init__(self, throttle: Throttle, first: float = 5.0) -> None:
+    def __init__(self, throttle: Throttle, first: float = 2.0) -> None:
         sent_before, rejected_before = throttle.sent, throttle.rejected
 
         def describe(elapsed: str) -> str:
