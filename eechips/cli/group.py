@@ -7,7 +7,7 @@ import importlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from eechips.errors import (
     TooLargeError,
 )
 from eechips.processes.deferred_imports import defer_imports
+from eechips.text.library_log import LineFormatter
 from eechips.text.suggestion import suggest_option
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
@@ -137,16 +138,20 @@ class OneSentence(click.ClickException):
         echo_lines(self._lines, err=True)
 
 
-def _is_new_message(shown: set[str]) -> Callable[[logging.LogRecord], bool]:
-    """Return a filter that passes each message once: `eechips update` reads the same files for two plans."""
+def _show_warnings() -> None:
+    """Show warnings on standard error before a run does, each text once: `eechips update` reads files for two plans."""
+    shown: set[str] = set()
 
-    def passes(record: logging.LogRecord) -> bool:
+    def is_new(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        is_new = text not in shown
+        is_first = text not in shown
         shown.add(text)
-        return is_new
+        return is_first
 
-    return passes
+    handler = logging.StreamHandler()
+    handler.setFormatter(OptionFormatter("%(message)s"))
+    handler.addFilter(is_new)
+    logging.getLogger("eechips").handlers = [handler]
 
 
 class Verbs(click.Group):
@@ -172,8 +177,8 @@ class Verbs(click.Group):
         gc.set_threshold(10_000)  # of 700, a seventh of a short command: nearly all that is imported stays
         defer_imports()
         if logging.lastResort is not None:
-            logging.lastResort.setFormatter(OptionFormatter("%(message)s"))
-            logging.lastResort.addFilter(_is_new_message(set()))
+            logging.lastResort.setFormatter(LineFormatter("%(message)s"))
+        _show_warnings()
         return super().__call__(*args, **kwargs)
 
     def make_context(

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -155,3 +156,17 @@ def test_the_preview_of_a_notebook_is_clean(place: Path) -> None:
     from eechips import open_run
 
     assert not UNSAFE.search(html.unescape(open_run(place / "run")._repr_html_()))
+
+
+def test_warnings_name_options_once_and_those_of_others_stay_as_they_are() -> None:
+    """A script's own log lost lines that it had shown before, and backquotes, in a command that runs it."""
+    program = (
+        "import logging\n"
+        "from eechips.cli.group import main\n"
+        "main(['--version'], standalone_mode=False)\n"
+        "for _ in range(2):\n"
+        "    for name in ('eechips.geo', 'other'):\n"
+        "        logging.getLogger(name).warning('say `id_field`')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stderr.splitlines() == ["say --id-field", "say `id_field`", "say `id_field`"]
