@@ -95,9 +95,7 @@ class ConnectedRun:
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(_make_context(run)))
-            tries = (
-                not is_planned and config.estimate is not None and config.method == "auto" and self._traits.is_builtin
-            )
+            tries = self._tries_requests(is_planned=is_planned)
             if not tries:  # workers start while units are planned
                 run.executor = stack.enter_context(_make_executor(run))
             run.compute = self._monitor_compute(stack)
@@ -148,6 +146,15 @@ class ConnectedRun:
         if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
             self._records.describe(session, chosen)
         parts.session, parts.requests = session, configured_plan(config, chosen)
+
+    def _tries_requests(self, *, is_planned: bool) -> bool:
+        """Return whether to try equivalent requests: before the first units, also after a command that was killed."""
+        config = self._config
+        if config.estimate is None or config.method != "auto" or not self._traits.is_builtin or self._parts.is_part:
+            return False
+        return not is_planned or (
+            REQUEST_TRIAL not in self._ledger.meta() and sum_totals(self._ledger.database).units == 0
+        )
 
     def _try_requests(self) -> None:
         """Try equivalent requests on the first units of a run with an estimate, and choose some."""

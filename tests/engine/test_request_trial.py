@@ -87,6 +87,16 @@ def test_a_paused_run_resumes_with_its_choice(server: Server, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_a_run_that_is_stopped_in_its_trial_makes_it_again(server: Server, tmp_path: Path) -> None:
+    stopped = sample(server, tmp_path, estimate=2, budget="requests=6")
+    description = json.loads((tmp_path / "run.json").read_text())
+    assert set(stopped.units["state"]) == {"planned"}
+    assert description["request_trial"] is None
+    sample(server, tmp_path, estimate=2)
+    assert json.loads((tmp_path / "run.json").read_text())["request_trial"] is not None
+
+
+@pytest.mark.slow
 def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
     requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
     for options in ({"estimate": 2}, {"estimate": 4, "confirm": lambda _: True}):
