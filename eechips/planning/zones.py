@@ -101,7 +101,8 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         if region is not None and region == region:
             parts.setdefault(region, []).append(index)
     named = set(chain.from_iterable(parts.values()))
-    _warn_of_nameless(path, id_field, [number for number in range(1, len(ids) + 1) if number - 1 not in named])
+    nameless = [number for number in range(1, len(ids) + 1) if number - 1 not in named]
+    _warn_of_nameless(path, id_field, len(nameless), f": number {some_of(nameless)}")
     _warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
     geometries = [
         wrap_at_antimeridian(
@@ -144,8 +145,9 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     table = ee.FeatureCollection(asset)
     if box is not None:
         table = table.filterBounds(box.geometry())
-    ids = [_id(value) for value in table.aggregate_array(id_field).getInfo()]
-    counts = Counter(region for region in ids if region is not None)
+    ids = table.aggregate_array(id_field).getInfo()
+    counts = Counter(region for region in map(_id, ids) if region is not None)
+    _warn_of_nameless(asset, id_field, len(ids) - counts.total())
     zones = Zones(list(counts))
     _refuse_none(len(zones), asset, box)
     _warn_of_joined(asset, id_field, [region for region, count in counts.items() if count > 1])
@@ -214,12 +216,11 @@ def _id(value: Any) -> Any:
     return str(value)
 
 
-def _warn_of_nameless(path: Path, id_field: str | None, numbers: Sequence[int]) -> None:
-    """Log a warning with the numbers, from 1, of the features that have no id."""
-    if numbers:
-        verb = "is" if len(numbers) == 1 else "are"
-        count, listed = format_count(len(numbers), "feature"), some_of(numbers)
-        _log.warning("%s: %s without %s %s left out: number %s", path, count, id_field, verb, listed)
+def _warn_of_nameless(where: object, id_field: str | None, number: int, which: str = "") -> None:
+    """Log a warning with the number of the features that have no id."""
+    if number:
+        verb = "is" if number == 1 else "are"
+        _log.warning("%s: %s without %s %s left out%s", where, format_count(number, "feature"), id_field, verb, which)
 
 
 def _warn_of_joined(where: object, id_field: str | None, regions: Sequence[Any]) -> None:

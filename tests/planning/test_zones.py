@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.planning.regions import parse_box
 from eechips.planning.zones import fetch_zones, measure_zones, read_zones
+from eechips_local.assets import ingest
+from local_tests.support.local_earth_engine import Server, initialize
 
 SQUARE = shapely.box(10, 50, 11, 51)
 _BLANK_IDS = ("007", "", "  ", "8", "")
@@ -52,6 +55,19 @@ def test_features_of_one_id_of_a_table_are_named(demo_ee: Any, caplog: pytest.Lo
         assert 0 < len(fetch_zones(asset, "ADM0_NAME")) < len(zones)
     assert f"{asset}: " in caplog.text
     assert "several features with the same ADM0_NAME: " in caplog.text
+
+
+@pytest.mark.slow
+def test_features_of_a_table_with_a_blank_id_are_left_out(
+    tmp_path: Path, serve_briefly: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    squares = [shapely.box(west, 0, west + 1, 1) for west in range(len(_BLANK_IDS))]
+    path = write(tmp_path / "a.gpkg", squares, code=_BLANK_IDS)
+    ingest(path, tmp_path / "store", "projects/local/assets/fields")
+    initialize(serve_briefly("--no-demo", "--assets", str(tmp_path / "store")))
+    with caplog.at_level(logging.WARNING, logger="eechips"):
+        assert fetch_zones("projects/local/assets/fields", "code").ids == ["007", "8"]
+    assert "3 features without code are left out" in caplog.text
 
 
 @pytest.mark.slow
