@@ -113,7 +113,7 @@ def correlated(first: np.ndarray, second: np.ndarray, valid: np.ndarray | None =
         asset(first, id="test/first"),
         asset(second, id="test/second", valid=valid),
     )
-    assert [band.name for band in result.bands][:2] == ["deltaX", "deltaY"]
+    assert [band.name for band in result.bands] == ["deltaX", "deltaY", "distance", "correlationCoeff"]
     return read(result, UTM)
 
 
@@ -148,6 +148,18 @@ def test_what_moved_is_correlated_there() -> None:
     assert (x.values[inner] == 2).all()
     assert (y.values[inner] == -1).all()
     assert distance.values[inner] == pytest.approx(np.sqrt(5))
+    assert coefficient.values[inner] == pytest.approx(1, abs=1e-5)
+
+
+def test_bright_pixels_far_away_do_not_make_dim_ones_flat() -> None:
+    dim = np.round(np.random.default_rng(2).normal(300, 0.8, (48, 64))).astype(np.uint16)
+    moved = np.roll(dim, (1, 2), (0, 1))
+    for image in (dim, moved):
+        image[:3, :3] = 65535
+    x, y, _, coefficient = correlated(dim, moved)
+    inner = (slice(10, 42), slice(10, 58))
+    assert (x.values[inner] == 2).all()
+    assert (y.values[inner] == 1).all()
     assert coefficient.values[inner] == pytest.approx(1, abs=1e-5)
 
 

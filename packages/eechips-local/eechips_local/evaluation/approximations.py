@@ -28,8 +28,8 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The sphere on which distances are measured: here the ellipsoid, from which a sphere differs by some 0.2%."
     ),
     "CrossCorrelation": (
-        "The unit of distances, the sign, several bands, ties, and the names of the last two bands: pixels to the "
-        "right and downwards in `imageB`, the mean of the bands' coefficients, the nearest, `distance` and `coeff`."
+        "The unit of distances, the sign, several bands, ties, and the name of the third band: pixels to the "
+        "right and downwards in `imageB`, the mean of the bands' coefficients, the nearest, and `distance`."
     ),
     "FMask.fillMinima": "How far minima are looked for: a tile and the neighborhood. Pixels touch at corners, too.",
     "FeatureCollection.inverseDistance": (

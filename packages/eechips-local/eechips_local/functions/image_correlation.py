@@ -20,10 +20,10 @@ from eechips_local.values.values import Weights
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_NAMES = ("deltaX", "deltaY", "distance", "coeff")
+_NAMES = ("deltaX", "deltaY", "distance", "correlationCoeff")
 _MOST_OFFSETS = 1 << 14
 _FLAT = 1e-9
-"""Part of the greatest sum of squares below which deviations are rounding."""
+"""Part of the sum of squares of a window below which its deviations are rounding."""
 _BETTER = 1e-9
 """By how much a coefficient must exceed that of a nearer place."""
 
@@ -84,7 +84,7 @@ class _Correlated:
                 weighted_sum(part, self.window, count.shape) for part in (a, b, a * a, b * b, a * b)
             )
             spread_a, spread_b = aa - sum_a**2 / number, bb - sum_b**2 / number
-            varied = (spread_a > _FLAT * aa.max()) & (spread_b > _FLAT * bb.max())
+            varied = (spread_a > _FLAT * aa) & (spread_b > _FLAT * bb)
             norm = np.sqrt(np.where(varied, spread_a * spread_b, 1.0))
             total += np.where(varied, (ab - sum_a * sum_b / number) / norm, 0.0)
         return np.clip(total / len(first), -1.0, 1.0)
@@ -108,7 +108,8 @@ def cross_correlation(imageA: Image, imageB: Image, maxGap: int, windowSize: int
     """Return how far to the right and below, in pixels, imageB is most like the surroundings of each pixel of imageA.
 
     https://developers.google.com/earth-engine/apidocs/ee-algorithms-crosscorrelation. Bands: ``deltaX``, ``deltaY``
-    (so scripts select them), their Euclidean distance, and the coefficient of correlation, from -1 to 1.
+    (so scripts select them), their Euclidean distance, and ``correlationCoeff``, from -1 to 1
+    (https://developers.google.com/earth-engine/docs/release-notes, 31 March 2016).
     """
     if len(imageA.bands) != len(imageB.bands):
         raise InvalidError(
