@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogFile, CogReader, Item
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
+from eechips_local.archives.item_properties import number_of
 from eechips_local.assets.item_metadata import bands_of as declared_bands
 from eechips_local.assets.item_metadata import grid_of, is_jpeg2000
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
@@ -141,7 +142,7 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
     for (key, declared_rule), own in groups.items():
         rule = declared_rule.for_item(properties)
-        if rule.offset and any(_offset(assets[key], band.number) == 0 for band in own):
+        if rule.offset and any(number_of(_offset(assets[key], band.number)) == 0.0 for band in own):
             raise ArchiveRefusedError(
                 f"Item {item['id']}: by its properties, {-rule.offset:g} is to be subtracted from the numbers of asset "
                 f"{key}, but the asset declares the offset 0, as if that were done. Leave the image out."

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.item_properties import PropertyRule
+from eechips_local.archives.item_properties import PropertyRule, number_of
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 if sys.version_info >= (3, 11):
@@ -58,10 +58,8 @@ class Condition:
             return bool(value != self.differs)
         if self.at_least is None:
             return True
-        try:
-            return float(value) >= self.at_least  # type: ignore[arg-type]  # what is no number is an error
-        except (TypeError, ValueError, OverflowError):
-            return None
+        number = number_of(value)
+        return None if number is None else number >= self.at_least
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from eechips_local.archives.archive_model import Item, ItemQuery
-from eechips_local.archives.item_properties import milliseconds
+from eechips_local.archives.item_properties import milliseconds, number_of
 from eechips_local.evaluation.model import Bounds, Range
 
 _CELL = 0.25  # degrees
@@ -71,7 +71,7 @@ def is_match(item: Item, query: ItemQuery) -> bool:
     properties = item.get("properties")
     if not isinstance(properties, Mapping):
         properties = {}
-    if not all(_is_same(properties.get(name), value) for name, value in query.equals.items()):
+    if not all(_is_equal(properties.get(name), value) for name, value in query.equals.items()):
         return False
     if not all(_is_within(properties.get(name), value) for name, value in query.ranges.items()):
         return False
@@ -154,10 +154,15 @@ def _is_same(item_value: Any, value: Any) -> bool:
     return isinstance(item_value, bool) is isinstance(value, bool) and bool(item_value == value)
 
 
+def _is_equal(item_value: Any, value: Any) -> bool:
+    """Compare an item's value, which may be a number as text, with that of a search."""
+    is_written = isinstance(item_value, str) and not isinstance(value, (bool, str))
+    return number_of(item_value) == value if is_written else _is_same(item_value, value)
+
+
 def _is_within(item_value: Any, bounds: Range) -> bool:
-    if isinstance(item_value, bool) or not isinstance(item_value, (int, float)):
-        return bounds.others
-    return bounds.least <= item_value <= bounds.greatest
+    number = number_of(item_value)
+    return bounds.others if number is None else bounds.least <= number <= bounds.greatest
 
 
 def meets_bounds(item: Item, bounds: Bounds | None) -> bool:

@@ -13,6 +13,10 @@ from typing import Any, Literal
 from eechips_local.evaluation.model import Range
 
 _LARGEST = sys.float_info.max
+_NUMBERS = re.compile(  # of the extensions EO, View Geometry, Satellite, Landsat and Sentinel-2
+    r"(eo:(cloud|snow)_cover|view:.+|sat:(absolute|relative)_orbit|landsat:cloud_cover_land|gsd"
+    r"|s2:(.+_percentage|mean_solar_.+|reflectance_conversion_factor))"
+)
 
 Conversion = Literal["", "number", "text", "time", "upper", "title", "baseline", "complement"]
 """``number``: a text or number as a number; ``text``: a number as text; ``time``: a date and time as milliseconds since
@@ -103,7 +107,8 @@ class PropertyRule:
         return self.name, Range(span.least - self.tolerance, span.greatest + self.tolerance)
 
     def _converted(self, value: Any) -> Any:
-        match self.convert:
+        is_written = isinstance(value, str) and not self.convert and _NUMBERS.fullmatch(self.name)
+        match "number" if is_written else self.convert:
             case "number":
                 number = float(value)
                 return int(number) if number.is_integer() else number
@@ -126,6 +131,17 @@ class PropertyRule:
 def _is_plain(value: Any) -> bool:
     """Return whether a value is a text or a finite number, as properties of images are."""
     return isinstance(value, str) or (isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST)
+
+
+def number_of(value: Any) -> float | None:
+    """Return the finite number of an item's property, which some archives write as text; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def milliseconds(text: str) -> float | None:

@@ -319,11 +319,12 @@ def test_store_lists_its_datasets(files: Any) -> None:
     assert store.get("NOBODY/HAS/THIS") is None
 
 
-def test_scene_whose_baseline_is_no_number_is_refused(files: Any) -> None:
+@pytest.mark.parametrize("baseline", ["new", "nan"])
+def test_scene_whose_baseline_is_no_number_is_refused(baseline: str, files: Any) -> None:
     """Whether 1000 is to be subtracted is unknown then."""
-    store, _ = planetary(files, planetary_item(files, **{"s2:processing_baseline": "new"}))
+    store, _ = planetary(files, planetary_item(files, **{"s2:processing_baseline": baseline}))
     image = image_of(store, NEW_INDEX)
-    with pytest.raises(ArchiveRefusedError, match="s2:processing_baseline = 'new', which is no number"):
+    with pytest.raises(ArchiveRefusedError, match=f"s2:processing_baseline = '{baseline}', which is no number"):
         window_of(image, "B4")
     assert "PROCESSING_BASELINE" not in image.properties
     unsaid = earth_item(files, "sentinel-2-l2a", **{"s2:processing_baseline": None})
@@ -337,6 +338,7 @@ def test_scene_whose_baseline_is_no_number_is_refused(files: Any) -> None:
         {"raster:bands": [{"scale": 0.0001, "offset": 0}]},
         {"bands": [{"name": "B04", "raster:offset": 0.0}]},
         {"raster:offset": 0},
+        {"raster:offset": "0.0"},
     ],
 )
 def test_scene_whose_asset_says_that_no_offset_is_left_is_refused(files: Any, declared: dict[str, Any]) -> None:

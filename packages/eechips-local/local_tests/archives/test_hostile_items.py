@@ -12,8 +12,10 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_images import outline_of
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.item_conditions import is_match
+from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.assets.item_metadata import grid_of
+from eechips_local.evaluation.model import Range
 
 HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")
 GRID = {"proj:code": "EPSG:32632", "proj:shape": [64, 64], "proj:transform": [10.0, 0, 0, 0, -10, 0]}
@@ -21,6 +23,27 @@ GRID = {"proj:code": "EPSG:32632", "proj:shape": [64, 64], "proj:transform": [10
 
 def test_box_of_numbers_that_no_float_holds_may_match() -> None:
     assert is_match({"id": "a", "bbox": [HUGE, 0, 1, 1]}, ItemQuery(bounds=(0.0, 0.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize("cloud", ["12.5", " 12.50", "1.25e1", 12.5])
+def test_numbers_that_are_written_as_text_are_filtered_as_numbers(cloud: Any) -> None:
+    item = {"id": "a", "properties": {"eo:cloud_cover": cloud, "sat:relative_orbit": "8", "platform": "8"}}
+    assert PropertyRule.of("eo:cloud_cover").value(item["properties"]) == 12.5
+    assert PropertyRule.of("platform").value(item["properties"]) == "8"
+    orbit = PropertyRule.of("sat:relative_orbit")
+    assert orbit.value(item["properties"]) == 8
+    assert is_match(item, ItemQuery(equals=dict([orbit.equal(8)])))  # type: ignore[list-item]
+    assert not is_match(item, ItemQuery(equals={"sat:relative_orbit": 9}))
+    assert is_match(item, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0)}))
+    assert not is_match(item, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=12.0)}))
+
+
+@pytest.mark.parametrize("cloud", ["unknown", "nan", "1e999", "", True, HUGE, NAN])
+def test_what_is_no_number_is_left_out_of_images_and_filters(cloud: Any) -> None:
+    item = {"id": "a", "properties": {"eo:cloud_cover": cloud}}
+    assert PropertyRule.of("eo:cloud_cover").value(item["properties"]) in (None, True)
+    assert not is_match(item, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0)}))
+    assert is_match(item, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0, others=True)}))
 
 
 @pytest.mark.parametrize(
