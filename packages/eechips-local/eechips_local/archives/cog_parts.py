@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.block_parts import BlockPart, grouped
-from eechips_local.archives.file_ranges import ChangedFileError, FileRanges, changed_file
+from eechips_local.archives.file_ranges import ChangedFileError, FileRanges, changed_file, is_same_version
 from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.shared_fetches import SharedFetches
@@ -348,7 +348,7 @@ class CogParts:
             fetched = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
         except ArchiveAwayError:  # there is no network
             return kept, False
-        return (replace(kept, checked=now) if fetched.version == kept.version else None), True
+        return (replace(kept, checked=now) if is_same_version(fetched.version, kept.version) else None), True
 
     def _keep_header(self, address: RasterAddress, kept: _KeptHeader) -> None:
         """Keep a header for all processes.
@@ -357,7 +357,8 @@ class CogParts:
             ChangedFileError: if another process has just read another version.
         """
         other = None if address.is_local else _unpacked(self._headers.get(address.href))
-        if other is not None and other.checked >= self._since and other.version != kept.version:
+        is_recent = other is not None and other.checked >= self._since
+        if other is not None and is_recent and not is_same_version(other.version, kept.version):
             raise changed_file(address.shown)
         self._headers.put(address.href, _packed(kept))
 

@@ -20,7 +20,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
-from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
+from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport, etag_of
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import HostCounts, sum_counts
@@ -209,7 +209,7 @@ class CogRaster:
         except ArchiveError:
             layout = self._layout
         description = layout.description
-        return CogHeader(description.grid, self.levels, description.dtypes, description.nodata, layout.version)
+        return CogHeader(description.grid, self.levels, description.dtypes, description.nodata, etag_of(layout.version))
 
     @property
     def levels(self) -> tuple[int, ...]:

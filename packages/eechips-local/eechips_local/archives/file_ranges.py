@@ -30,6 +30,7 @@ _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for
 _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_VERSION = re.compile(r'(W/)?("[^"]*")(.*)')
 
 
 Span = tuple[int, int]
@@ -43,7 +44,7 @@ class FetchedRange:
     Attributes:
         parts: the bytes of each span that was asked for.
         size: size of the whole file.
-        version: version of the file: its ETag, or what else tells versions apart.
+        version: version of the file: what its host says of it; see :func:`is_same_version`.
     """
 
     parts: tuple[memoryview, ...]
@@ -176,8 +177,6 @@ class FileRanges:
         for attempt in range(_ATTEMPTS):
             signed = self._signer.sign(href, collection, refused)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-            if version.startswith('"'):  # weak ETags match nothing: RFC 9110, 13.1.1
-                headers["If-Match"] = version
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
                 with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
@@ -240,8 +239,6 @@ class FileRanges:
         """Return the bytes of a response, if they are those that were asked for."""
         shown, status = shown_url(href), response.status
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
-        if status == 412:
-            raise changed_file(shown)
         if status in (301, 302, 303, 307, 308):
             raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
         if status not in (200, 206):
@@ -264,8 +261,8 @@ class FileRanges:
             size = expected = int(length_match[0]) if length_match else 0
             if start or not 0 < size <= length:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
-        actual = headers.get("ETag") or f"{headers.get('Last-Modified', '')} {size}".strip()
-        if version and actual != version:
+        actual = " ".join(filter(None, (headers.get("ETag"), headers.get("Last-Modified"), str(size))))
+        if version and not is_same_version(actual, version):
             raise changed_file(shown)
         return FetchedRange(self._body(response, spans, expected), size, actual)
 
@@ -302,9 +299,30 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
     return buffer
 
 
+def is_same_version(one: str, other: str) -> bool:
+    """Return whether two versions of a file are the same bytes.
+
+    Versions are an ETag, a time (Last-Modified) and a size, without those that the host does not send. Two strong ETags
+    tell it alone: servers of one host may differ in times. A weak one does not (RFC 9110, 8.8.1): time and size must
+    agree, too. Servers that give a file different ETags say that its bytes differ, whatever else agrees.
+    """
+    matches = _VERSION.fullmatch(one), _VERSION.fullmatch(other)
+    if one == other or matches[0] is None or matches[1] is None:
+        return one == other
+    (is_weak, tag, rest), (is_other_weak, other_tag, other_rest) = matches[0].groups(), matches[1].groups()
+    return tag == other_tag and (rest == other_rest or not (is_weak or is_other_weak))
+
+
+def etag_of(version: str) -> str:
+    """Return the ETag of a version, without the sign of a weak one; the version itself if it has none."""
+    match = _VERSION.fullmatch(version)
+    return version if match is None else match[2]
+
+
 def changed_file(shown: str) -> ChangedFileError:
     """Return the error of a file that has changed, by the address that messages may show."""
     return ChangedFileError(
         f"{shown} has changed since it was first read: nothing of it is mixed with what was read before. Start again "
-        "to read the new file."
+        "to read the new file. If it then fails likewise, its host's servers name its versions (ETags) differently: "
+        "read it from another archive, or a copy of it from a folder."
     )

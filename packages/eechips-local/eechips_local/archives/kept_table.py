@@ -19,7 +19,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.embedding_files import EmbeddingFiles
-from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.file_ranges import FileRanges, is_same_version
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import HostCounts
@@ -98,7 +98,7 @@ class KeptTable:
         try:
             patience = _IMPATIENCE if is_kept else _FIRST_PATIENCE
             first = self._ranges.read(self._url, "", 0, 1 if is_kept else _PART, patience=patience)
-            if is_kept and mark.read_text(encoding="utf-8") == first.version:
+            if is_kept and is_same_version(mark.read_text(encoding="utf-8"), first.version):
                 os.utime(mark, (self._now(), self._now()))
                 return
             self._fetch(first.size, first.version, path)

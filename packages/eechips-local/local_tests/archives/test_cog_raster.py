@@ -232,7 +232,6 @@ def test_header_and_blocks_are_kept_for_other_readers(host: ObjectHost, tmp_path
     assert host.requests() == 2
     check(content, raster(host, tmp_path, since=since), [0], PixelWindow(300, 300, 400, 400))
     assert host.requests() == 3
-    assert host.matches == 2
 
 
 def test_what_is_kept_is_checked_once_by_the_processes_of_a_later_server(host: ObjectHost, tmp_path: Path) -> None:

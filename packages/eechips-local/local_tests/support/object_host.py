@@ -45,7 +45,7 @@ class ObjectHost:
         busy: requests in work.
         most_busy: greatest number that were in work at a time.
         has_etags: whether answers have them.
-        matches: how many requests had ``If-Match``.
+        headers: other headers of the next answers, one after the other.
         gate: answers wait for it.
     """
 
@@ -56,7 +56,7 @@ class ObjectHost:
     busy: int = 0
     most_busy: int = 0
     has_etags: bool = True
-    matches: int = 0
+    headers: list[dict[str, str]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -104,12 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         if start >= len(content):
             return self._send(416, b"", {})
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        match = self.headers.get("If-Match")
-        self.host.matches += match is not None
-        if match not in (None, etag):
-            return self._send(412, b"", {})
         headers = {"Content-Range": f"bytes {start}-{stop - 1}/{self.host.sizes.get(name, len(content))}"}
         headers |= {"ETag": etag} if self.host.has_etags else {}
+        with self.host.lock:
+            headers |= self.host.headers.pop(0) if self.host.headers else {}
         return self._send_range(fault, content, start, stop, headers)
 
     def _send_range(self, fault: Fault | None, content: bytes, start: int, stop: int, headers: dict[str, str]) -> None:

@@ -1,0 +1,78 @@
+"""Parts of one version of a file are read together, whatever its host's servers call it; those of two never are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.evaluation.model import PixelWindow
+from local_tests.archives.test_cog_raster import check, raster, tiff
+from local_tests.support.object_host import ObjectHost, object_host
+
+AREAS = [PixelWindow(10, 10, 20, 20), PixelWindow(900, 900, 20, 20), PixelWindow(400, 10, 20, 20)]
+OLD, NEW = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+STRONG, WEAK = {"ETag": '"x"', "Last-Modified": OLD}, {"ETag": 'W/"x"', "Last-Modified": OLD}
+
+
+@pytest.fixture
+def host() -> Iterator[ObjectHost]:
+    with object_host() as host:
+        host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+        yield host
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [STRONG, WEAK, STRONG, WEAK],
+        [WEAK, STRONG, WEAK, STRONG],
+        [WEAK, WEAK, WEAK, WEAK],
+        [STRONG, {**STRONG, "Last-Modified": NEW}, STRONG, STRONG],
+    ],
+)
+def test_servers_of_a_host_that_name_one_version_otherwise_are_read_together(
+    answers: list[dict[str, str]], host: ObjectHost, tmp_path: Path
+) -> None:
+    host.headers = [*answers, answers[0]]
+    found = raster(host, tmp_path)
+    for area in AREAS:
+        check(host.objects["a.tif"], found, [0], area)
+    assert found.header.version == '"x"'
+    later = raster(host, tmp_path)  # it asks for the version of what is kept
+    check(host.objects["a.tif"], later, [0], AREAS[0])
+    assert host.requests() == 5
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (STRONG, {"ETag": '"y"', "Last-Modified": OLD}),  # size and time agree, as of a copy of a file
+        (WEAK, {"ETag": 'W/"y"', "Last-Modified": OLD}),
+        (WEAK, {"ETag": 'W/"x"', "Last-Modified": NEW}),
+        (WEAK, {"ETag": '"x"', "Last-Modified": NEW}),
+    ],
+)
+def test_parts_of_versions_that_may_differ_are_refused_with_what_to_do(
+    first: dict[str, str], second: dict[str, str], host: ObjectHost, tmp_path: Path
+) -> None:
+    host.headers = [first, first, second]
+    found = raster(host, tmp_path)
+    check(host.objects["a.tif"], found, [0], AREAS[0])
+    with pytest.raises(ArchiveRefusedError, match=r"has changed since.*Start again.*read it from another archive"):
+        found.read([0], AREAS[1], 0)
+    assert host.requests() == 3
+    with pytest.raises(ArchiveRefusedError, match="has changed since"):
+        found.read([0], AREAS[2], 0)
+    assert host.requests() == 3  # its host is not asked again
+
+
+def test_a_weak_version_of_another_size_is_refused(host: ObjectHost, tmp_path: Path) -> None:
+    host.headers = [WEAK, WEAK, WEAK]
+    found = raster(host, tmp_path)
+    check(host.objects["a.tif"], found, [0], AREAS[0])
+    host.objects["a.tif"] += b"\0"
+    with pytest.raises(ArchiveRefusedError, match="has changed since"):
+        found.read([0], AREAS[1], 0)
