@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -126,18 +126,21 @@ class _OneTable:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self.id_column = _id_column(_read(paths[0], rows=0), paths[0])
+        ids = (_ids_in(path, self.id_column) for path in paths if len(paths) > 1 and path.suffix == ".csv")
+        self._texts = _texts(self.id_column, chain.from_iterable(ids))
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
-        return {str(value): value for path in self._paths for value in _ids_in(path, self.id_column)}
+        return {str(value): value for path in self._paths for value in _ids_in(path, self.id_column, self._texts)}
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
-        return pd.concat([_rows(path, self.id_column, region) for path in self._paths], ignore_index=True)
+        rows = [_rows(path, self.id_column, region, self._texts) for path in self._paths]
+        return pd.concat(rows, ignore_index=True)
 
     def regions(self) -> Iterator[tuple[Any, pd.DataFrame]]:
         """Yield the rows of each region, in the order of their ids, in which the rows of each file are."""
-        parts = heapq.merge(*(_parts(path, self.id_column) for path in self._paths), key=itemgetter(0))
+        parts = heapq.merge(*(_parts(path, self.id_column, self._texts) for path in self._paths), key=itemgetter(0))
         for region, some in groupby(parts, key=itemgetter(0)):
             yield region, pd.concat([rows for _, rows in some], ignore_index=True)
 
@@ -152,9 +155,13 @@ class _Tables:
     def __init__(self, paths: Sequence[tuple[Path, Any]]) -> None:
         self.id_column = _id_column(_read(paths[0][0], rows=0), paths[0][0])
         self._paths: dict[str, list[Path]] = {}
+        ids: list[Any] = []
         for path, region in paths:
-            for value in [region] if region is not None else _ids_in(path, self.id_column):
+            own = [region] if region is not None else _ids_in(path, self.id_column)
+            ids += own
+            for value in own:
                 self._paths.setdefault(str(value), []).append(path)
+        self._texts = _texts(self.id_column, ids)
 
     def ids(self) -> dict[str, Any]:
         """Regions by their ids as text."""
@@ -162,7 +169,7 @@ class _Tables:
 
     def read(self, region: Any) -> pd.DataFrame:
         """Return the rows of a region."""
-        table = pd.concat([_read(path) for path in self._paths[region]], ignore_index=True)
+        table = pd.concat([_read(path, texts=self._texts) for path in self._paths[region]], ignore_index=True)
         region_rows: pd.DataFrame = table[table[self.id_column].astype(str) == region]
         return region_rows
 
@@ -173,17 +180,17 @@ class _Tables:
             groups.setdefault(tuple(own), set()).add(name)
         shared = Counter(path for paths in groups for path in paths)
         for paths, names in groups.items():
-            table = pd.concat([_read(path) for path in paths], ignore_index=True)
+            table = pd.concat([_read(path, texts=self._texts) for path in paths], ignore_index=True)
             has_others = any(shared[path] > 1 for path in paths)
             for region, rows in table.groupby(self.id_column, sort=False):
                 if not has_others or str(region) in names:
                     yield region, rows
 
 
-def _parts(path: Path, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+def _parts(path: Path, column: str, texts: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Yield the rows of each region of a file, in its order; a region may come in several parts."""
     if path.suffix != ".parquet":
-        yield from _read(path).groupby(column, sort=False)
+        yield from _read(path, texts=texts).groupby(column, sort=False)
         return
     with open_parquet(path) as file:
         for batch in file.iter_batches(_BATCH):
@@ -219,20 +226,27 @@ def _id_column(table: pd.DataFrame, path: Path) -> str:
     return others[0]
 
 
-def _read(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pd.DataFrame:
-    return read_frame(path, path.suffix[1:], columns=columns, rows=rows)
+def _texts(column: str, ids: Iterable[Any]) -> Sequence[str]:
+    """Return the column of the ids if it is read as text: one file may have the digits 10001, another 08013."""
+    return (column,) if any(isinstance(value, str) for value in ids) else ()
 
 
-def _ids_in(path: Path, column: str) -> list[Any]:
+def _read(
+    path: Path, columns: list[str] | None = None, rows: int | None = None, texts: Sequence[str] = ()
+) -> pd.DataFrame:
+    return read_frame(path, path.suffix[1:], columns=columns, rows=rows, texts=texts)
+
+
+def _ids_in(path: Path, column: str, texts: Sequence[str] = ()) -> list[Any]:
     """Return the ids of the regions in a file."""
-    return _read(path, columns=[column])[column].drop_duplicates().tolist()
+    return _read(path, columns=[column], texts=texts)[column].drop_duplicates().tolist()
 
 
-def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
+def _rows(path: Path, column: str, region: Any, texts: Sequence[str]) -> pd.DataFrame:
     if path.suffix == ".parquet":
         with open_parquet(path):
             return pd.read_parquet(path, filters=[(column, "==", region)])
-    table = _read(path)
+    table = _read(path, texts=texts)
     region_rows: pd.DataFrame = table[table[column] == region]
     return region_rows
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
+from eechips.reports.region_series import read_curves
 from eechips.reports.smoothing import Smoothing, smooth_series, whittaker
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
@@ -174,6 +175,22 @@ def test_an_extended_run_has_all_of_its_dates(
         for name, each in (("extended", run), ("one", one))
     )
     pd.testing.assert_frame_equal(found.reset_index(drop=True), whole.reset_index(drop=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["region", "year"])
+def test_ids_of_digits_are_texts_in_all_files_of_a_run(output: str, demo_server: Server, tmp_path: Path) -> None:
+    """Each file was read by itself: 10001 was a number, and 08013 of another file a text."""
+    boxes = [shapely.box(x, 39.6, x + 0.01, 39.61) for x in (-105.4, -105.2, -105.0)]
+    path = tmp_path / "counties.gpkg"
+    places = ["08013", "10001", "20001"]
+    gpd.GeoDataFrame({"place": places}, geometry=boxes, crs="EPSG:4326").to_file(path)
+    run = fetch_series(demo_server, path, tmp_path / "run", output, end="2020-02-01", format="csv")
+    found = pd.read_parquet(eechips.smooth(run))
+    assert sorted(set(found["place"])) == places
+    curves = read_curves(run, ["08013"], most=9).curves
+    assert [curve.region for curve in curves] == ["08013"]
+    assert len(read_curves(run, most=9).curves) == 3
 
 
 def test_rows_in_steps_and_how_the_table_was_made(one: eechips.Run) -> None:
