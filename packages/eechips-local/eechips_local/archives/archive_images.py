@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
+from pyproj.exceptions import ProjError
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
@@ -15,12 +18,19 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogReader, Item
 from eechips_local.archives.archive_rasters import bands_of
 from eechips_local.archives.archive_record import ArchiveRecord
+from eechips_local.archives.item_conditions import item_boxes
 from eechips_local.archives.item_properties import milliseconds, times_of
 from eechips_local.archives.system_index import rule_of
+from eechips_local.assets.footprint import outline as outline_of_grid
+from eechips_local.assets.item_metadata import grid_of
 from eechips_local.evaluation.model import ImageAsset, LazySequence
 from eechips_local.geometry.overlay import on_globe
+from eechips_local.geometry.shapes import unwrapped
+from eechips_local.pixels.pixel_grid import PixelGrid
 
 _DAY = 86_400_000.0
+_SIDE = 1024  # pixels of a grid over a box
+_MOST_SCENE, _MOST_RATIO = 30.0, 20.0  # degrees of the equator; height by width
 # The newest of several items of one image counts: by the first of these that they have.
 _MADE = ("s2:generation_time", "updated", "created", "datetime")
 
@@ -81,32 +91,70 @@ def outline_of(item: Item) -> BaseGeometry:
             if not np.isfinite(shapely.get_coordinates(outline)).all():
                 raise ValueError("a coordinate is not a finite number")
             if not outline.is_empty:
-                return cut_outline(outline)
+                parts = [_on_its_side(part, item) for part in shapely.get_parts(outline)]
+                return on_globe(outline if parts == [outline] else shapely.union_all(parts))
         box = item["bbox"]
         west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
         # Across the antimeridian, west is greater: RFC 7946, 5.2.
         return on_globe(shapely.box(west, south, east + 360.0 if west > east else east, north))
-    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError, ProjError) as error:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
 
 
-def cut_outline(outline: BaseGeometry) -> BaseGeometry:
-    """Return an outline in degrees, valid and cut at 180 degrees; see RFC 7946, 3.1.9."""
-    parts = [_continued(part) for part in shapely.get_parts(outline)]
-    return on_globe(outline if parts == [outline] else shapely.union_all(parts))
+def _on_its_side(part: BaseGeometry, item: Item) -> BaseGeometry:
+    """Return a valid part of an item's outline; of one that crosses 180 degrees uncut, the longitudes go on there.
 
-
-def _continued(part: BaseGeometry) -> BaseGeometry:
-    """Return a valid part of an outline. Where it leaps from -180 to 180 degrees, its longitudes go on instead.
-
-    Items of Landsat and of CMR have one part where the RFC wants two. Holes of such a part are filled.
+    Items of Landsat and of CMR have one part where RFC 7946 (3.1.9) wants two. Such a part leaps by more than 180
+    degrees, but so does that of a grid that covers more than half of the Earth; what else the item says decides.
+    Holes of a part that crosses are filled.
     """
-    if isinstance(part, shapely.Polygon):
-        longitudes, latitudes = shapely.get_coordinates(part.exterior).T
-        turned = np.unwrap(longitudes, period=360.0)
-        if np.ptp(longitudes) > 180.0 > np.ptp(turned) > 0.0 and turned[0] == turned[-1]:
-            part = shapely.Polygon(np.column_stack([turned, latitudes]))
-    return part if part.is_valid else shapely.make_valid(part)
+    valid = part if part.is_valid else shapely.make_valid(part)
+    if not isinstance(part, shapely.Polygon):
+        return valid
+    corners = shapely.get_coordinates(part.exterior)
+    turned = unwrapped(corners)
+    if not (np.ptp(corners[:, 0]) > 180.0 > np.ptp(turned[:, 0]) > 0.0 and turned[0, 0] == turned[-1, 0]):
+        return valid
+    ring = shapely.Polygon(turned)
+    across = ring if ring.is_valid else shapely.make_valid(ring)
+    place = _declared_place(item)
+    if place is None:
+        return across if _may_be_scene(turned) else valid
+    return min((valid, across), key=lambda shape: shapely.symmetric_difference(on_globe(shape), place).area)
+
+
+def _declared_place(item: Item) -> BaseGeometry | None:
+    """Return where an item lies by its box, or else by its grid; None if it has none of these.
+
+    A box of more than 180 degrees does not count: it may be made of the corners of an outline that is not cut.
+    """
+    boxes = shapely.union_all([shapely.box(*box) for box in item_boxes(item)])
+    if 0.0 < sum(part.bounds[2] - part.bounds[0] for part in shapely.get_parts(boxes)) <= 180.0:
+        return boxes
+    properties: Mapping[str, Any] = item.get("properties") or {}
+    grids = (grid_of(asset, properties) for asset in ({}, *(item.get("assets") or {}).values()))
+    grid = next((grid for grid in grids if grid is not None), None) or _grid_of_box(properties)
+    return None if grid is None else shapely.make_valid(outline_of_grid(grid))
+
+
+def _grid_of_box(properties: Mapping[str, Any]) -> PixelGrid | None:
+    """Return a grid over the box that an item declares in its CRS; None if it declares none."""
+    box = properties.get("proj:bbox")
+    if not isinstance(box, (list, tuple)) or len(box) not in (4, 6):
+        return None
+    west, south, east, north = box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]
+    transform = [(east - west) / _SIDE, 0.0, west, 0.0, (south - north) / _SIDE, north]
+    return grid_of({"proj:shape": [_SIDE, _SIDE], "proj:transform": transform}, properties)
+
+
+def _may_be_scene(corners: npt.NDArray[np.float64]) -> bool:
+    """Return whether an outline has the size of a scene if it crosses 180 degrees: else it would be a sliver or a half.
+
+    Swaths of MODIS are 2,330 km wide, some 21 degrees.
+    """
+    width, height = np.ptp(corners, axis=0).tolist()
+    width *= math.cos(math.radians(float(corners[:, 1].mean())))
+    return bool(height / _MOST_RATIO <= width <= _MOST_SCENE >= height)
 
 
 def version_of(item: Item) -> int:

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
+from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_images import cut_outline
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.item_conditions import is_match, split_bounds
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.assets.footprint import outline
+from eechips_local.pixels.pixel_grid import PixelGrid
 
 COLLECTION = "satellite-embedding-v1-annual"
 """Id under which the files are searched: the table has none."""
@@ -38,7 +39,6 @@ COLUMNS = (
 _FILE = re.compile(r"(\d{4}/\d{1,2}[NS]/)([A-Za-z0-9]+-(\d{10})-(\d{10}))\.(?:tiff?|vrt)$")
 _STEP = 10.0  # metres
 _SIDE, _IMAGE_SIDE = 8192, 16384  # pixels of a file, and of an image
-_CURVE = 8  # points on an edge of an outline
 _YEARS = 1970, 9999
 
 
@@ -109,13 +109,13 @@ class EmbeddingFiles:
         if not 0.0 <= own_east - own_west <= 180.0:  # across the antimeridian
             own_west, own_east = -180.0, 180.0
         box = shapely.box(own_west, own_south, own_east, own_north)
-        outline = _outline(crs, (west, south, east, north)).intersection(box)
+        shape = _outline(crs, west, south).intersection(box)
         return {
             "type": "Feature",
             "id": match[2],
             "collection": COLLECTION,
             "bbox": bounds[4:],
-            "geometry": None if outline.is_empty else shapely.geometry.mapping(outline),
+            "geometry": None if shape.is_empty else shapely.geometry.mapping(shape),
             "properties": {
                 "datetime": None,
                 "start_datetime": f"{year}-01-01T00:00:00Z",
@@ -170,8 +170,6 @@ def _year(milliseconds: float | None, otherwise: int) -> int:
 
 
 @lru_cache(4096)
-def _outline(crs: str, bounds: tuple[float, float, float, float]) -> BaseGeometry:
-    """Return the outline in degrees of a rectangle, whose edges are curves there."""
-    ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / _CURVE)
-    to_degrees = transformer(crs, "EPSG:4326").transform
-    return cut_outline(shapely.transform(ring, lambda points: np.column_stack(to_degrees(*points.T))))
+def _outline(crs: str, west: float, south: float) -> BaseGeometry:
+    """Return the outline in degrees of a file from its corner; its edges are curves there."""
+    return outline(PixelGrid(crs, Affine(_STEP, 0.0, west, 0.0, _STEP, south), _SIDE, _SIDE))

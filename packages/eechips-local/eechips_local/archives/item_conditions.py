@@ -169,7 +169,7 @@ def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
     """Return whether the box of an item meets bounds; one without a box that can be understood may."""
     if bounds is None:
         return True
-    boxes = tuple(_item_boxes(item))
+    boxes = tuple(item_boxes(item))
     if not boxes:
         return True
     return any(
@@ -179,7 +179,8 @@ def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
     )
 
 
-def _item_boxes(item: Item) -> Iterator[Bounds]:
+def item_boxes(item: Item) -> Iterator[Bounds]:
+    """Yield the box of an item within -180 to 180 degrees; its two parts, if it crosses the antimeridian."""
     box = item.get("bbox")
     if isinstance(box, (list, tuple)) and len(box) in (4, 6) and all(isinstance(part, (int, float)) for part in box):
         half = len(box) // 2
