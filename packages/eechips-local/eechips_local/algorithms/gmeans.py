@@ -62,7 +62,8 @@ def anderson_darling(values: Floats) -> float:
     Args:
         values: shape (samples,).
     """
-    count, spread = len(values), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    # The spread of equal values may be above 0, as their mean is rounded; that of others may be too small for a float.
+    count, spread = len(values), float(values.std(ddof=1)) if (values != values[:1]).any() else 0.0
     if not spread > 0:
         return 0.0
     z = np.sort((values - values.mean()) / spread)
