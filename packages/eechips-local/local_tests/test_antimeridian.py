@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
-from eechips_local.geometry.map_projection import Projection
+from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.geometry.projected_shapes import _kept_shapes, project_shape
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.values.values import Geometry
@@ -320,6 +321,20 @@ def test_places_on_the_antimeridian_lie_in_regions_across_it(longitude: int, geo
 def test_a_shape_that_clips_many_images_is_projected_once() -> None:
     ring = [(95.0 + 20.0 * math.cos(n / 50.0), 5.0 * math.sin(n / 50.0)) for n in range(314)]
     lattice = Projection("EPSG:32647", Affine(1000.0, 0.0, 0.0, 0.0, -1000.0, 0.0))
+    hits = _kept_shapes.cache_info().hits
     first, second = (Geometry(shapely.Polygon(ring), geodesic=True).within(lattice, 0.01) for _ in range(2))
-    assert first is second
-    assert first is not Geometry(shapely.Polygon(ring), geodesic=True).within(lattice, 0.1)
+    assert _kept_shapes.cache_info().hits == hits + 1
+    assert shapely.equals_identical(first, second)
+    shapely.prepare(first)  # two threads that build the index of one shape end the process
+    assert first is not second
+    assert not shapely.is_prepared(second)
+    assert not shapely.is_prepared(Geometry(shapely.Polygon(ring), geodesic=True).within(lattice, 0.01))
+
+
+def test_a_shape_that_becomes_large_is_not_kept() -> None:
+    corners = [(-150.0 + 40.0 * (n % 8), 20.0 + 40.0 * (n // 8)) for n in (0, 1, 2, 3, 4, 5, 6, 7, 15, 14, 13, 12, 8)]
+    lattice = Projection("EPSG:3857", Affine(10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
+    shape = shapely.Polygon(corners)
+    projected = project_shape(shape, WGS84, lattice, geodesic=True, tolerance=0.01)
+    assert shapely.get_num_coordinates(projected) > 20_000
+    assert not _kept_shapes(shape, WGS84, lattice, True, 0.01)

@@ -7,7 +7,7 @@ Every region becomes pixels or rings of a projection here. Longitudes are a circ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,7 +41,7 @@ _QUARTER = 90.0
 _SNAP = 1e-3  # of the tolerance
 # Pixels beyond a grid from which wide lines and markers may reach into it.
 _REACH = 64.0
-# Shapes of no more points are kept as they were projected: 64 of them take 40 MB.
+# Shapes are kept that have no more points before and after they are projected: 64 of them take 40 MB.
 _KEPT_POINTS = 20_000
 
 
@@ -62,8 +62,21 @@ def project_shape(
     """
     if shape.is_empty:
         return shape
-    project = _project_once if shapely.get_num_coordinates(shape) <= _KEPT_POINTS else _project
-    return project(shape, source, target, geodesic, tolerance)
+    if shapely.get_num_coordinates(shape) > _KEPT_POINTS:
+        return _project(shape, source, target, geodesic, tolerance)
+    kept = _kept_shapes(shape, source, target, geodesic, tolerance)
+    projected = kept[0] if kept else _project(shape, source, target, geodesic, tolerance)
+    if not kept and shapely.get_num_coordinates(projected) <= _KEPT_POINTS:
+        kept.append(projected)
+    # A copy: callers prepare shapes, and GEOS builds the index of a prepared shape without a lock.
+    return shapely.transform(projected, lambda points: points) if kept else projected
+
+
+# The images of a collection are clipped by one shape, most of them in one projection or a few.
+@lru_cache(maxsize=64)
+def _kept_shapes(*parameters: Hashable) -> list[BaseGeometry]:
+    """Return the list in which the shape of these parameters of ``_project`` is kept."""
+    return []
 
 
 def _project(
@@ -86,10 +99,6 @@ def _project(
         )
 
     return _lay(rebuild_shape(shape, line), target, seam, tolerance)
-
-
-# The images of a collection are clipped by one shape, most of them in one projection or a few.
-_project_once = lru_cache(maxsize=64)(_project)
 
 
 def meets_seam(shape: BaseGeometry, source: Projection, target: Projection) -> bool:
