@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urljoin
 
@@ -19,7 +21,9 @@ from eechips_local.archives.item_conditions import format_interval, split_bounds
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.evaluation.model import Bounds, Range
 
+_LOG = logging.getLogger("eechips_local.archives")
 _PAGES = 2_000  # of one search
+_REPEATS = 3  # of a search whose items become fewer while its pages are read
 _PAGE_ITEMS = 10_000  # the most that the STAC API's specification lets a client ask for
 _ASSETS = 2_000  # of an item; those of known archives have at most some dozens
 _CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
@@ -69,11 +73,16 @@ class StacItemSearch:
     def _pages(
         self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, patience: float | None
     ) -> Iterator[Sequence[Item]]:
-        """Yield the pages of one search; smaller ones, or unfiltered, where the archive cannot otherwise."""
+        """Yield the pages of one search; smaller ones, or unfiltered, where the archive cannot otherwise.
+
+        Where items are removed meanwhile, others may shift to a page that was read already: all is read again.
+        """
         size = self._description.page_items
         if query.limit is not None:
             size = min(size, max(query.limit, _LARGE_LIMIT))
         conditions = self._conditions(query, patience) if ids is None else {}
+        seen: set[str] = set()
+        repeats = 0
         while True:
             search = ClientSearch(
                 f"{self._api}/search",
@@ -86,7 +95,8 @@ class StacItemSearch:
                 datetime=None if ids is not None else format_interval(query.start, query.end),
                 **conditions,
             )
-            began = False
+            began, received = False, 0
+            totals: list[int] = []
             try:
                 for page in self._read_pages(search.url, "POST", search.get_parameters(), patience):
                     halves = () if began or ids is not None else _halve(query, page)
@@ -95,7 +105,23 @@ class StacItemSearch:
                     if halves:
                         return
                     began = True
-                    yield _objects(page, "features", self._api)
+                    totals += _matched(page)
+                    items = _objects(page, "features", self._api)
+                    received += len(items)
+                    if not repeats or any(item["id"] not in seen for item in items):
+                        seen.update(item["id"] for item in items)
+                        yield items
+                is_steady = all(before <= after for before, after in pairwise(totals))
+                if not is_steady and repeats < _REPEATS:
+                    repeats += 1
+                    continue
+                if totals and (not is_steady or received < totals[-1]):
+                    _LOG.warning(
+                        "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates "
+                        "or its region",
+                        shown_url(self._api), totals[0], collection, received,
+                        "" if is_steady else ", of which some are removed meanwhile",
+                    )  # fmt: skip
                 return
             except ArchiveStatusError as error:
                 # Earth Search answers 500, gateways 413, to a page of more bytes than they pass on.
@@ -235,13 +261,18 @@ def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
 
 def _halve(query: ItemQuery, page: Mapping[str, Any]) -> tuple[ItemQuery, ...]:
     """Return the two halves of the time of a search whose pages would lead deeper than archives follow, or nothing."""
-    context = page.get("context")
-    matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
-    is_deep = isinstance(matched, int) and matched > _DEEPEST and query.limit is None
+    is_deep = any(matched > _DEEPEST for matched in _matched(page)) and query.limit is None
     if not is_deep or query.start is None or query.end is None or query.end - query.start < 2 * _LEAST_SPAN:
         return ()
     middle = math.floor((query.start + query.end) / 2.0)
     return replace(query, end=middle), replace(query, start=middle)
+
+
+def _matched(page: Mapping[str, Any]) -> list[int]:
+    """Return the number of items that a search has, if its page tells it."""
+    context = page.get("context")
+    matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
+    return [matched] if isinstance(matched, int) else []
 
 
 def _chunks(ids: tuple[str, ...] | None) -> Iterator[list[str] | None]:

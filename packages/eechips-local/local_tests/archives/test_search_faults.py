@@ -308,3 +308,24 @@ def test_no_more_requests_are_on_their_way_than_a_host_bears() -> None:
         thread.join()
     assert most == 3
     assert throttle.counts.requests == 200
+
+
+def test_items_that_shift_between_pages_as_others_are_removed_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    def remove(page: dict[str, Any]) -> dict[str, Any]:
+        server.items = server.items[1:]
+        return page
+
+    with stac_server(items(25)) as server:
+        server.faults.append(remove)
+        assert sorted(item["id"] for item in found(server)) == [item["id"] for item in items(25)]
+        assert len(server.searches) == 6  # once more from the first page on
+        assert not caplog.messages
+        server.always = remove
+        assert len(found(server)) == 24
+        assert "of which some are removed meanwhile: some may be missing" in caplog.text
+
+
+def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with stac_server(items(25), deepest=20) as server:
+        assert len(found(server)) == 20
+    assert "counts 25 items of a search of s2, and gives 20: some may be missing" in caplog.text
