@@ -41,6 +41,7 @@ from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.withheld_files import restore
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
 
@@ -146,6 +147,8 @@ class _Run:
         is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, addable))
         self._check_store(is_planned=is_planned)
         if ledger.has_plan:
+            if parts.is_interactive:
+                restore(config.out, replaces=False)  # files of a script that was killed
             remove_excluded_files(ledger, parts.store)
             remove_uncommitted_files(ledger, parts.store)
         is_settled = is_planned and self._is_settled()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
 import glob
 import io
 import os
@@ -37,9 +36,6 @@ class PathWatcher(Protocol):
 
     def is_hidden(self, path: str) -> bool:
         """Return whether a path is not the script's, and is left out when its folder is listed."""
-
-    def is_withheld(self, path: str) -> bool:
-        """Return whether a path exists, but not yet for the script."""
 
     def entered_folder(self, path: str) -> str:
         """Receive a folder before it becomes the working directory."""
@@ -126,13 +122,10 @@ class _WatchedFunctions:
     def seek(self, name: str, path: Any, *args: Any, **options: Any) -> Any:
         """Return the status of a file, or of what the watcher has in its place if it does not exist."""
         original = self._originals[name]
-        is_watched = self._is_watched(path) and options.get("dir_fd") is None
-        if is_watched and self._watcher.is_withheld(str(path)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         try:
             return original(path, *args, **options)
         except FileNotFoundError:
-            if not is_watched:
+            if not self._is_watched(path) or options.get("dir_fd") is not None:
                 raise
             with contextlib.suppress(FileNotFoundError):
                 return original(self._watcher.sought(str(path)), *args, **options)
@@ -141,12 +134,9 @@ class _WatchedFunctions:
     def access(self, name: str, path: Any, *args: Any, **options: Any) -> bool:
         """Return whether a file, or what the watcher has in its place, may be accessed."""
         original = self._originals[name]
-        is_watched = self._is_watched(path)
-        if is_watched and self._watcher.is_withheld(str(path)):
-            return False
         if original(path, *args, **options):
             return True
-        return is_watched and bool(original(self._watcher.sought(str(path)), *args, **options))
+        return self._is_watched(path) and bool(original(self._watcher.sought(str(path)), *args, **options))
 
     def list(self, name: str, path: Any = ".") -> Any:
         """List a folder without hidden files."""

@@ -16,6 +16,7 @@ from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.unit_record import State, WorkUnit
+from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
 from eechips.scripts.execution import CallContext
@@ -23,12 +24,15 @@ from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
-from eechips.text.formatting import some_of
+from eechips.text.formatting import format_count, some_of
 
 _ADVICE = (
     "If it is random, set a seed; if it leaves out what exists, test in the script for the files of a call, not for"
     " their folder; otherwise choose another folder with `out`, or remove this one"
 )
+_USE_UNDER_WAY = "use_under_way"
+"""In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
+
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
@@ -65,6 +69,8 @@ class ScriptHost:
         self._tested: set[str] = set()
         self.uncounted: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
+        self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
+        self._received: set[int] = set()
         self._interrupted = self._withhold_results()
 
     def execute(
@@ -84,8 +90,9 @@ class ScriptHost:
         self, calls: Sequence[Call], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
     ) -> list[CallResult]:
         first, number = self._find_use(calls)
-        if number >= self._interrupted:
-            self._working_folder.withhold(())
+        if 0 < self._interrupted <= number:
+            restore(self._place.out, replaces=True)
+            self._interrupted = 0
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
@@ -93,6 +100,7 @@ class ScriptHost:
         folder.store(Program(first, functions, initializer, initargs, shares), slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
+        self._bench.ledger.note(_USE_UNDER_WAY, number)
         try:
             is_settled = self._bench.settle(first, self.calls)
         except EechipsError as error:  # it ends the run without the script's handlers
@@ -107,6 +115,8 @@ class ScriptHost:
         join_appended(folder.path / "appended", self._place.out, [result.appended for result in all_results])
         for result in all_results:
             write_logged(result.logged, self._place.out)
+        self._received.update(position for position, call in enumerate(slots, first) if call is not None)
+        self._bench.ledger.note(_USE_UNDER_WAY, None)
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
@@ -143,7 +153,24 @@ class ScriptHost:
             " manifest."
             for name, (count, total) in self._without.items()
         )
-        return [*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self.uncounted)), *without]
+        of_files = (*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self.uncounted)))
+        return [*of_files, *without, *self._of_values()]
+
+    def _of_values(self) -> Iterator[str]:
+        """Yield notes on values that the script lacks: it was interrupted, and has left out the calls since."""
+        counts: Counter[str] = Counter()
+        for rows in () if self._has_ended else self._bench.ledger.batches(("position", "unit", "state")):
+            for position, unit, state in rows:
+                if position not in self._received and State(state).has_result:
+                    value = json.loads(unit)["value"]
+                    result = CallFolder(self._place.calls / f"{value['use']:04d}", self._key).result(position)
+                    counts[value["function"]] += result.value is not None or bool(result.changes)
+        for name, count in (+counts).items():
+            yield (
+                f"The script was interrupted, and has left out {format_count(count, 'call')} of {name}() since, as it"
+                " found their results: it has not received what they returned. If it needs these values, choose another"
+                " folder with `out`."
+            )
 
     def _present_place(self) -> CallContext:
         new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
@@ -156,29 +183,17 @@ class ScriptHost:
         )
 
     def _withhold_results(self) -> int:
-        """Withhold the files of the use of a pool in which the last run was killed, until the script repeats the use.
-
-        The script has not received the results of its calls. It would leave out those whose files exist, and miss what
-        they have returned.
+        """Withhold the files of the use of a pool that was interrupted, until the script repeats it, or a later use.
 
         Returns:
             The number of the use; 0 for none.
         """
         ledger = self._bench.ledger
-        if OUTSIDE_FILES in ledger.meta():  # the script has ended
-            return 0
-        uses: dict[int, int] = {}
-        number, is_interrupted = 0, False
-        for rows in ledger.batches(("position", "unit", "state")):
-            for position, unit, state in rows:
-                uses[position] = json.loads(unit)["value"]["use"]
-                if uses[position] > number:
-                    number, is_interrupted = uses[position], False
-                is_interrupted |= uses[position] == number and State(state) is State.PLANNED
-        if not is_interrupted:
-            return 0
-        self._working_folder.withhold(file for position, file, _ in ledger.files() if uses.get(position) == number)
-        return number
+        number = ledger.meta().get(_USE_UNDER_WAY) or 0
+        if number:
+            positions = {position for position, _, _ in self._stored(number, 0)}
+            withhold(self._place.out, [file for position, file, _ in ledger.files() if position in positions])
+        return int(number)
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
         """Return the position in the plan, and the number, of a use of a pool.
@@ -248,17 +263,18 @@ class ScriptHost:
         return [by_position.get(position) for position, _, _ in stored]
 
     def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
-        """Make completed calls again whose results are names that Earth Engine issued: these may have expired."""
+        """Make completed calls again whose file the script has removed, or that returned names of Earth Engine.
+
+        These names may have expired.
+        """
+        ledger = self._bench.ledger
         without_file = (
-            position
-            for rows in self._bench.ledger.batches(("position", "file"))
-            for position, file in rows
-            if file is None
+            position for rows in ledger.batches(("position", "file")) for position, file in rows if file is None
         )
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
-        self._bench.ledger.reopen(
-            position for position in without_file if position in wanted and folder.has_issued_names(position)
-        )
+        expired = [n for n in without_file if n in wanted and folder.has_issued_names(n)]
+        removed = [n for n, file, _ in ledger.files() if n in wanted and not (self._place.out / file).is_file()]
+        ledger.reopen((*expired, *removed))
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
         """Yield position and id of the planned calls of a use of a pool, and whether they are done."""

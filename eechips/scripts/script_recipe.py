@@ -25,6 +25,7 @@ from eechips.files.removal import LockedFolder, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
+from eechips.manifest.withheld_files import restore
 from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
 from eechips.scripts import network_patches
@@ -133,6 +134,7 @@ class ScriptRecipe:
             self._observer.close()
             host.uncounted |= self._observer.uncounted
             working_folder.remove_links()
+            restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
         context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})

@@ -67,7 +67,6 @@ class WorkingFolder:
         self._shown: set[str] = set()
         self._made: list[Path] = []
         self._suspensions = 0
-        self._withheld: frozenset[str] = frozenset()
         self._busy = threading.local()
 
     @contextlib.contextmanager
@@ -224,7 +223,6 @@ class WorkingFolder:
             elif not is_written:
                 self._link(relative)
             else:
-                self._withheld -= {relative}
                 self._detach(relative, mode)
                 if "a" in mode:
                     self.appended[relative] = None
@@ -233,10 +231,8 @@ class WorkingFolder:
     def moved(self, path: str) -> None:
         """Note a file that was moved out of the folder."""
         with self._watching() as is_watching:
-            relative = self._relative(path) if is_watching else "."
-            if relative is None:
+            if is_watching and self._relative(path) is None:
                 self.outside[str(Path(path).absolute())] = None
-            self._withheld -= {relative}
 
     def sought(self, path: str) -> str:
         """Show a file or folder of the sources whose existence is tested."""
@@ -270,21 +266,10 @@ class WorkingFolder:
             return path
 
     def is_hidden(self, path: str) -> bool:
-        """Return whether a path is that of a file of the run itself, or is withheld."""
+        """Return whether a path is that of a file of the run itself."""
         with self._watching() as is_watching:
             relative = self._relative(path)
-            return is_watching and relative is not None and (relative in self._withheld or _is_of_run(relative))
-
-    def is_withheld(self, path: str) -> bool:
-        """Return whether a path is that of a result of a call that the script has not made yet."""
-        if not self._withheld:
-            return False
-        with self._watching() as is_watching:
-            return is_watching and self._relative(path) in self._withheld
-
-    def withhold(self, names: Iterable[str]) -> None:
-        """Let these files, and no others, not exist for the script, whether it tests for them or lists their folder."""
-        self._withheld = frozenset(names)
+            return is_watching and relative is not None and _is_of_run(relative)
 
     def entered_folder(self, path: str) -> str:
         """Return the folder below this one that stands for a folder of a source: what is written there is a result."""

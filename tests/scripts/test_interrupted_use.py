@@ -1,0 +1,145 @@
+"""Scripts that were killed before they received what their calls returned, and are run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import command, run
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import glob, os, shutil, signal
+from multiprocessing import Pool
+import ee
+import pyarrow
+
+ee.Initialize()
+STOPS = os.environ.get("STOPS_AT", "")
+
+def save(n):
+    value = ee.Number(n).add(1).getInfo()
+    if STOPS == str(n):
+        os.killpg(0, signal.SIGKILL)
+    os.makedirs("o", exist_ok=True)
+    with open(f"o/{n}.txt", "w") as file:
+        file.write(str(value))
+    return value
+
+def opens(n, opened):
+    try:
+        with opened(f"o/{n}.txt") as file:
+            file.read()
+        return True
+    except FileNotFoundError:
+        return False
+
+def main():
+    BEGIN
+    if STOPS == "begin":
+        os.killpg(0, signal.SIGKILL)
+    values = []
+    for numbers in (range(4), range(4, 10)):
+        with Pool(2) as pool:
+            values += pool.map(save, [n for n in numbers if not has(n)])
+    print("sum:", sum(values))
+
+def has(n):
+    return HAS
+
+if __name__ == "__main__":
+    main()
+"""
+EXPECTED = {f"{n}.txt": str(n + 1) for n in range(10)}
+
+
+def killed(words: list[str], folder: Path, **variables: str) -> None:
+    """Run a command that kills itself and its processes."""
+    done = subprocess.run(
+        words, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, start_new_session=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (folder / "run" / "o").iterdir()}
+
+
+def written(folder: Path, begin: str = "pass", has: str = "False") -> Path:
+    script = folder / "script.py"
+    script.write_text(SCRIPT.replace("BEGIN", begin).replace("HAS", has))
+    return script
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("has", "begin"),
+    [
+        ("os.path.exists(f'o/{n}.txt')", "pass"),
+        ("f'o/{n}.txt' in glob.glob('o/*')", "pass"),
+        ("opens(n, open)", "pass"),
+        ("opens(n, pyarrow.OSFile)", "pass"),
+        ("False", "[os.remove(path) for n in range(4, 10) if opens(n, open) for path in [f'o/{n}.txt']]"),
+        ("False", "os.path.exists('o') and (os.rename('o', 'p'), shutil.rmtree('p'))"),
+        ("False", "shutil.rmtree('o', ignore_errors=True)"),
+    ],
+)
+def test_results_equal_those_of_an_uninterrupted_run(demo_server: Server, tmp_path: Path, has: str, begin: str) -> None:
+    """It is killed in its second pool, then before it opens its first one."""
+    script = written(tmp_path, begin, has)
+    words = command(script, demo_server)
+    killed(words, tmp_path, STOPS_AT="8")
+    before = set(outputs(tmp_path))
+    assert before > {f"{n}.txt" for n in range(4)}
+    killed(words, tmp_path, STOPS_AT="begin")
+    done = run(script, demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outputs(tmp_path) == EXPECTED
+    assert open_run(tmp_path / "run").verify() == []
+    if has == "False":
+        assert "sum: 55" in done.stdout
+    else:
+        assert "sum: 45" in done.stdout  # the first pool had passed its values to the script, which has left it out now
+        assert "has left out 4 calls of save() since" in done.stdout + done.stderr
+    again = run(script, demo_server, tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "has left out" not in again.stdout + again.stderr
+    assert outputs(tmp_path) == EXPECTED
+
+
+def test_values_that_were_complete_but_not_received_are_given_again(demo_server: Server, tmp_path: Path) -> None:
+    """It is killed after the last call of a pool, before ``map`` returns."""
+    script = written(tmp_path, has="os.path.exists(f'o/{n}.txt')")
+    code = """
+import os, signal
+from eechips.manifest.ledger import Ledger
+note, left = Ledger.note, 1
+def killing(self, key, value):
+    global left
+    left -= key == "use_under_way" and value is None
+    if left < 0:
+        os.killpg(0, signal.SIGKILL)
+    note(self, key, value)
+Ledger.note = killing
+from eechips.cli import main
+main()
+"""
+    _, _, _, *words = command(script, demo_server)
+    killed([sys.executable, "-c", code, *words], tmp_path)
+    assert outputs(tmp_path) == EXPECTED
+    done = run(script, demo_server, tmp_path)
+    assert "sum: 45" in done.stdout, done.stdout + done.stderr
+    assert outputs(tmp_path) == EXPECTED
+
+
+if not hasattr(os, "killpg"):
+    pytest.skip("processes are killed by their group", allow_module_level=True)
