@@ -18,7 +18,7 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogReader, Item
 from eechips_local.archives.archive_rasters import bands_of
 from eechips_local.archives.archive_record import ArchiveRecord
-from eechips_local.archives.item_conditions import item_boxes
+from eechips_local.archives.item_conditions import is_decisive, item_box
 from eechips_local.archives.item_properties import milliseconds, times_of
 from eechips_local.archives.system_index import rule_of
 from eechips_local.assets.footprint import outline as outline_of_grid
@@ -93,10 +93,10 @@ def outline_of(item: Item) -> BaseGeometry:
             if not outline.is_empty:
                 parts = [_on_its_side(part, item) for part in shapely.get_parts(outline)]
                 return on_globe(outline if parts == [outline] else shapely.union_all(parts))
-        box = item["bbox"]
-        west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
-        # Across the antimeridian, west is greater: RFC 7946, 5.2.
-        return on_globe(shapely.box(west, south, east + 360.0 if west > east else east, north))
+        box = item_box(item)
+        if box is None:
+            raise ValueError("it has no box")
+        return on_globe(shapely.box(*box))
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError, ProjError) as error:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
 
@@ -124,13 +124,10 @@ def _on_its_side(part: BaseGeometry, item: Item) -> BaseGeometry:
 
 
 def _declared_place(item: Item) -> BaseGeometry | None:
-    """Return where an item lies by its box, or else by its grid; None if it has none of these.
-
-    A box of more than 180 degrees does not count: it may be made of the corners of an outline that is not cut.
-    """
-    boxes = shapely.union_all([shapely.box(*box) for box in item_boxes(item)])
-    if 0.0 < sum(part.bounds[2] - part.bounds[0] for part in shapely.get_parts(boxes)) <= 180.0:
-        return boxes
+    """Return where an item lies by its box, or else by its grid; None if neither tells."""
+    box = item_box(item)
+    if box is not None and is_decisive(box):
+        return on_globe(shapely.box(*box))
     properties: Mapping[str, Any] = item.get("properties") or {}
     grids = (grid_of(asset, properties) for asset in ({}, *(item.get("assets") or {}).values()))
     grid = next((grid for grid in grids if grid is not None), None) or _grid_of_box(properties)

@@ -169,7 +169,7 @@ def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
     """Return whether the box of an item meets bounds; one without a box that can be understood may."""
     if bounds is None:
         return True
-    boxes = tuple(item_boxes(item))
+    boxes = tuple(_item_boxes(item))
     if not boxes:
         return True
     return any(
@@ -179,19 +179,38 @@ def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
     )
 
 
-def item_boxes(item: Item) -> Iterator[Bounds]:
-    """Yield the box of an item within -180 to 180 degrees; its two parts, if it crosses the antimeridian."""
+def item_box(item: Item) -> Bounds | None:
+    """Return the box of an item in degrees; None if it has none that can be understood.
+
+    East is beyond 180 for a box across the antimeridian, whose west is greater (RFC 7946, 5.2).
+    """
     box = item.get("bbox")
-    if isinstance(box, (list, tuple)) and len(box) in (4, 6) and all(isinstance(part, (int, float)) for part in box):
-        half = len(box) // 2
-        try:
-            corners = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
-        except OverflowError:
-            return
-        if all(map(math.isfinite, corners)) and corners[1] <= corners[3]:
-            # One that reaches around the Earth may be made of the corners of an outline that is not cut at 180 degrees.
-            is_around = corners[2] - corners[0] > 180.0
-            yield from split_bounds((-180.0, corners[1], 180.0, corners[3]) if is_around else corners)
+    if not isinstance(box, (list, tuple)) or len(box) not in (4, 6):
+        return None
+    if not all(isinstance(part, (int, float)) for part in box):
+        return None
+    half = len(box) // 2
+    try:
+        west, south, east, north = float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])
+    except OverflowError:
+        return None
+    if not all(map(math.isfinite, (west, south, east, north))):
+        return None
+    return west, south, east + 360.0 if west > east else east, north
+
+
+def is_decisive(box: Bounds) -> bool:
+    """Return whether a box tells on which side of the Earth an item lies.
+
+    One that reaches around more than half of it may be made of the corners of an outline that crosses 180 degrees.
+    """
+    return box[2] - box[0] <= 180.0
+
+
+def _item_boxes(item: Item) -> Iterator[Bounds]:
+    box = item_box(item)
+    if box is not None and box[1] <= box[3]:
+        yield from split_bounds(box if is_decisive(box) else (-180.0, box[1], 180.0, box[3]))
 
 
 def _meets_times(properties: Mapping[str, Any], query: ItemQuery) -> bool:
