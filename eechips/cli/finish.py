@@ -118,8 +118,9 @@ def _planning(planning: PlanningCost, units: int) -> str:
     text += f", {_duration(planning.seconds)}"
     if least is None or most is None:
         return text
-    ends = " to ".join(dict.fromkeys(map(_duration, (least, most))))
-    return f"about {text} ({ends}), extrapolated from {planning.tried:,} of {format_count(units, 'unit')}"
+    ends = [_duration(seconds) for seconds in (least, most)]
+    text += f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    return f"about {text}, extrapolated from {planning.tried:,} of {format_count(units, 'unit')}"
 
 
 def _duration(seconds: float) -> str:

@@ -54,9 +54,6 @@ class ChipNeighbours:
         for number, box in enumerate(boxes):
             self._cells.setdefault(_cell(box), []).append(number)
 
-    def __len__(self) -> int:
-        return len(self._boxes)
-
     def list_neighbours(self) -> list[int]:
         """Return the numbers of the units that have a neighbour."""
         return [number for number in range(len(self._boxes)) if self._has_neighbour(number)]

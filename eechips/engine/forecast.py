@@ -179,7 +179,7 @@ def forecast_rest(
         planning=planning,
         least_requests=round(left * ends[0]),
         most_requests=round(left * ends[1]),
-        shares_requests=joined is not None,
+        shares_requests=units > 1.0,
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,

@@ -12,7 +12,7 @@ from eechips.client.transport import Transport
 from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, TransientError
 
-WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 5.0
 """Seconds for which profiles are collected before they are fetched by one request."""
 _NAP = 0.5
 _REPEATS = 6
@@ -113,7 +113,7 @@ class ProfileFetcher:
         if oldest is None:
             self._is_urgent = False
             return []
-        is_due = self._is_urgent or len(self._waiting) >= MOST_PROFILES or time.monotonic() - oldest >= WAIT_SECONDS
+        is_due = self._is_urgent or len(self._waiting) >= MOST_PROFILES or time.monotonic() - oldest >= _WAIT_SECONDS
         batch = list(self._waiting)[:MOST_PROFILES] if is_due else []
         for profile in batch:
             del self._waiting[profile]

@@ -385,10 +385,16 @@ def wait(fs: Iterable[Any], timeout: float | None = None, return_when: str = con
     return _wait(_forced(fs), timeout, return_when)
 
 
-def pool_of_context(context: Any, *args: Any, **options: Any) -> Any:
-    """Replace ``multiprocessing.get_context(...).Pool``; arguments are those of :class:`Pool`."""
+def pool_of_context(
+    context: Any,
+    processes: int | None = None,
+    initializer: Any = None,
+    initargs: Iterable[Any] = (),
+    maxtasksperchild: int | None = None,
+) -> Any:
+    """Replace ``multiprocessing.get_context(...).Pool``."""
     kind = Pool if is_of_script(sys._getframe(1)) else ORIGINALS["Pool"]
-    return kind(*args, **options)
+    return kind(processes, initializer, initargs, maxtasksperchild, context=context.get_context())
 
 
 def _forced(futures: Iterable[Any]) -> list[Any]:

@@ -169,7 +169,7 @@ def test_the_compute_of_a_script_is_printed(demo_server: Server, tmp_path: Path)
 def test_one_unit_in_n_is_profiled_by_one_request(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips.engine.profile_fetcher.WAIT_SECONDS", 600.0)  # however long the run takes
+    monkeypatch.setattr("eechips.engine.profile_fetcher._WAIT_SECONDS", 600.0)  # however long the run takes
     server = demo_server
     before = server.requests().get("value:compute", 0)
     done = run(recipe(20), config(server, tmp_path / "out", profile_every=5, workload_tag="one-in-five"))

@@ -212,6 +212,23 @@ def test_a_pool_is_of_the_script_unless_an_installer_has_recorded_its_module(
     assert (kind is ThreadPool) == (record is not None and record.startswith("helper"))
 
 
+def test_a_pool_of_a_library_starts_processes_as_its_context_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was of the default context, which forks a process with threads."""
+    (tmp_path / "spawning.py").write_text(
+        "import multiprocessing\n\ndef opened():\n    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        return pool._ctx.get_start_method()\n"
+    )
+    (tmp_path / "spawning-1.dist-info").mkdir()
+    (tmp_path / "spawning-1.dist-info" / "RECORD").write_text("spawning.py,sha256=x,1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with replaced(tmp_path / "run"):
+        method = importlib.import_module("spawning").opened()
+    monkeypatch.delitem(sys.modules, "spawning")
+    assert method == "spawn"
+
+
 SCRIPT = """
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from glob import glob
