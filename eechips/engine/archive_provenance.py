@@ -78,11 +78,13 @@ class ServedArchives:
         url: address of the server.
         archives: as it describes them.
         before: what the server has taken from them for others; None if it does not say.
+        instance: tells the server that took it from one that is started anew.
     """
 
     url: str
     archives: tuple[dict[str, Any], ...]
     before: ArchiveTraffic | None = field(default_factory=ArchiveTraffic)
+    instance: str | None = None
 
     @classmethod
     def ask(cls, url: str) -> ServedArchives:
@@ -107,22 +109,30 @@ class ServedArchives:
 
     def shared(self) -> ServedArchives:
         """Return the archives of a server that others use, too: what it has taken until now is not this run's."""
-        return replace(self, before=self.traffic())
+        traffic, instance = self._stats()
+        return replace(self, before=traffic, instance=instance)
 
     def traffic(self) -> ArchiveTraffic | None:
         """Return what the server has taken from the archives since :meth:`shared`.
 
-        None if it does not say, now or then, or says less than then: it has been started anew.
+        None if it does not say, now or then, or has been started anew since then: what it took before is not known.
         """
+        counts, instance = self._stats()
+        if self.before is None or counts is None or (self.instance is not None and instance != self.instance):
+            return None
+        taken = counts - self.before
+        return None if min(taken.requests, taken.bytes, taken.used) < 0 else taken
+
+    def _stats(self) -> tuple[ArchiveTraffic | None, str | None]:
+        """Return what the server has taken since its start, and what tells it from others; None for what is unsaid."""
         try:
             response = send_control(self.url, "_stats")
         except (OSError, ValueError):
-            return None
-        counts = response.get("archives") if isinstance(response, dict) else None
-        if self.before is None or not isinstance(counts, dict):
-            return None
-        taken = ArchiveTraffic.from_json(counts) - self.before
-        return None if min(taken.requests, taken.bytes, taken.used) < 0 else taken
+            return None, None
+        stats = response if isinstance(response, dict) else {}
+        counts, instance = stats.get("archives"), stats.get("instance")
+        traffic = ArchiveTraffic.from_json(counts) if isinstance(counts, dict) else None
+        return traffic, instance if isinstance(instance, str) else None
 
     def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
         """Return the files from which images are read, by the ids of the images.

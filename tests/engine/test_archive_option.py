@@ -85,6 +85,11 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
         ((b'{"requests": 500, "bytes": 9000}', None), None),
         ((None, b'{"requests": 503, "bytes": 9900}'), None),  # others may have taken all of it
         ((b"5", b"5"), None),
+        (
+            (b'{"requests": 5, "bytes": 9}, "instance": "a"', b'{"requests": 7, "bytes": 19}, "instance": "a"'),
+            ArchiveTraffic(2, 10),
+        ),
+        ((b'{"requests": 5, "bytes": 9}, "instance": "a"', b'{"requests": 7, "bytes": 19}, "instance": "b"'), None),
     ],
 )
 def test_traffic_that_a_shared_server_does_not_tell_is_unknown(

@@ -20,10 +20,11 @@ _MOST_TASKS = 50
 
 async def statistics(service: Service, request: Request) -> Response:
     """Return counts of requests, responses, rejections, reads of catalogues and what was taken from open archives, the
-    account of compute, the datasets whose stubs were loaded, and the server's clock.
+    account of compute, the datasets whose stubs were loaded, the server's clock, and what tells it from a later one.
     """
     report = {
         **service.quota.report(),
+        "instance": service.instance,
         "catalogs": service.workers.reads(),
         "archives": service.workers.archive_traffic(),
         "compute": service.account.report(),

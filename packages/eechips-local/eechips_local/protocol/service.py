@@ -143,6 +143,7 @@ class Service:
         log: the latest requests with their bodies, for tests.
         latest: the latest requests without them, for the page.
         tokens: issues and checks access tokens; None without a service account: authorization is not looked at.
+        instance: tells this server from one that is started anew at its address, whose counts begin at 0.
     """
 
     workers: EvaluationPool
@@ -157,6 +158,7 @@ class Service:
     log: RequestLog = field(default_factory=RequestLog)
     latest: LatestRequests = field(default_factory=LatestRequests)
     tokens: TokenIssuer | None = None
+    instance: str = field(default_factory=partial(secrets.token_hex, 8))
 
     async def body(self, request: Request) -> bytes:
         """Return a request's body.
