@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.file_items import resolve_path
 from eechips_local.archives.file_ranges import RangeTransport
 from eechips_local.archives.host_throttle import HostCounts, sum_counts
+from eechips_local.warning_filters import ignore
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
-# Of GDAL's ".aux.xml": what changes pixels or their places. Statistics and histograms do not.
-_DECISIVE = re.compile(rb"<(NoDataValue|GeoTransform|SRS|GCPList)\b|NODATA_VALUES")
 
 
 class FolderTransport:
@@ -72,14 +74,22 @@ def _check_beside(path: Path) -> None:
     """
     mask, about = (path.with_name(f"{path.name}{suffix}") for suffix in (".msk", ".aux.xml"))
     try:
-        is_decisive = about.is_file() and _DECISIVE.search(about.read_bytes()) is not None
-    except OSError as error:
-        raise ArchiveRefusedError(f"{about} cannot be read: {error.strerror}.") from error
+        is_decisive = about.is_file() and _seen_by_gdal(path, beside=True) != _seen_by_gdal(path, beside=False)
+    except RasterioError as error:
+        raise ArchiveRefusedError(f"{path} cannot be read beside {about.name}: {error}") from error
     if mask.is_file() or is_decisive:
         raise ArchiveRefusedError(
             f"{path} has a mask, grid or nodata values in {(about if is_decisive else mask).name}, which is not read: "
             "copy it with gdal_translate -of COG, which puts them into one file."
         )
+
+
+def _seen_by_gdal(path: Path, *, beside: bool) -> str:
+    """Return what decides places and masks of a TIFF's pixels, with or without its ``.aux.xml``."""
+    ignore(NotGeoreferencedWarning)
+    with rasterio.Env(GDAL_PAM_ENABLED=beside), rasterio.open(path, driver="GTiff") as dataset:
+        points = [(point.row, point.col, point.x, point.y, point.z) for point in dataset.gcps[0]]
+        return repr((dataset.transform, dataset.crs, points, dataset.nodatavals, dataset.mask_flag_enums))
 
 
 class FileResponse:

@@ -118,8 +118,6 @@ def test_a_raster_that_a_file_beside_it_masks_or_places_is_refused(tmp_path: Pat
     write_cog(path, np.ones((1, 64, 64), "uint8"), Affine(10, 0, 0, 0, -10, 0))
     raster = open_reader(description, tmp_path / "kept").open(find_href(description), collection="s2")
     beside = path.with_name("B04.tif.aux.xml")
-    beside.write_text('<PAMDataset><PAMRasterBand band="1"><Metadata/></PAMRasterBand></PAMDataset>')  # of statistics
-    assert raster.read([0], PixelWindow(0, 0, 9, 9), 0)[1].all()
     beside.write_text('<PAMDataset><PAMRasterBand band="1"><NoDataValue>1</NoDataValue></PAMRasterBand></PAMDataset>')
     with rasterio.open(path) as dataset:
         assert not dataset.read_masks().any()
@@ -130,3 +128,36 @@ def test_a_raster_that_a_file_beside_it_masks_or_places_is_refused(tmp_path: Pat
         dataset.write_mask(np.zeros((64, 64), "uint8"))
     with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.msk, which is not read"):
         raster.read([0], PixelWindow(0, 0, 9, 9), 0)
+
+
+BAND = '<PAMRasterBand band="{}">{}</PAMRasterBand>'
+# As ArcGIS and gdalinfo -stats write them beside good files; and what gives the pixels other places or another mask.
+SAME = [
+    BAND.format(1, '<Metadata><MDI key="STATISTICS_MAXIMUM">1</MDI></Metadata>'),
+    BAND.format(1, "<NoDataValue>nan</NoDataValue>"),
+    "<SRS>EPSG:32632</SRS>",
+    "<GeoTransform>0, 10, 0, 0, 0, -10</GeoTransform>",
+]
+OTHER = [
+    BAND.format(1, "<NoDataValue>1</NoDataValue>"),
+    BAND.format(2, "<ColorInterp>Alpha</ColorInterp>"),
+    '<Metadata><MDI key="NODATA_VALUES">1 1</MDI></Metadata>',
+    "<SRS>EPSG:32633</SRS>",
+    "<GeoTransform>5, 10, 0, 0, 0, -10</GeoTransform>",
+]
+
+
+@pytest.mark.parametrize("content", [*SAME, *OTHER])
+def test_a_file_beside_a_raster_counts_where_gdal_sees_other_pixels_by_it(content: str, tmp_path: Path) -> None:
+    description = write_items(tmp_path / "mine", "B04.tif")
+    path = tmp_path / "mine" / "B04.tif"
+    # GDAL masks by a band of transparency where there is no nodata value, and numbers are bytes.
+    dtype, nodata = ("float32", float("nan")) if content in SAME else ("uint8", None)
+    write_cog(path, np.ones((2, 64, 64), dtype), Affine(10, 0, 0, 0, -10, 0), nodata=nodata)
+    raster = open_reader(description, tmp_path / "kept").open(find_href(description), collection="s2")
+    path.with_name("B04.tif.aux.xml").write_text(f"<PAMDataset>{content}</PAMDataset>")
+    if content in SAME:
+        assert raster.read([0], PixelWindow(0, 0, 9, 9), 0)[1].all()
+    else:
+        with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.aux.xml, which is not read"):
+            raster.read([0], PixelWindow(0, 0, 9, 9), 0)
