@@ -77,3 +77,9 @@ def test_a_stack_too_large_to_hold_gives_what_numpy_gives_and_reads_each_image_w
     assert 0.5 < read.mask.mean() < 1.0
     assert_array_equal(read.mask, ~values.mask.all(axis=0))
     assert_array_equal(read.values[read.mask], np.ma.median(values, axis=0)[read.mask])
+
+
+def test_a_stack_without_images_is_masked_when_it_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reduced = Reduced(lambda _: iter(()), ((0,),), _median, 1)
+    monkeypatch.setattr(composite, "_STACK", 1)
+    assert not reduced.read([0], GRID, Render())[0].mask.any()

@@ -59,14 +59,14 @@ def part_under(image: Image, grid: PixelGrid) -> PixelWindow | None:
 
 
 def windows_of(images: Sequence[Image], inputs: Sequence[int], grid: PixelGrid) -> list[PixelWindow] | None:
-    """Return the parts of a grid that images can reach; None unless they are few of all pixels, and none are arrays.
+    """Return the parts of a grid that images can reach; None unless these are few of all pixels, and no band an array.
 
     Args:
         images: images of a stack.
         inputs: positions of the bands that are stacked.
         grid: grid of the result.
     """
-    if any(image.bands[band].type.dimensions for image in images[:1] for band in inputs):
+    if not images or any(images[0].bands[band].type.dimensions for band in inputs):
         return None
     whole = PixelWindow(0, 0, grid.width, grid.height)
     known: dict[int, PixelWindow] = {}  # images of a place share their footprint
