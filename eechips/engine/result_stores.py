@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eechips.engine.config import RunConfig
-from eechips.engine.unit_costs import cost_of, describe_results
+from eechips.engine.unit_costs import cost_of, describe_results, list_class_bands
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import Ledger
@@ -109,5 +109,6 @@ def left_bytes(recipe: Recipe, ledger: Ledger, config: RunConfig) -> int:
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
     units = [(0, json.loads(text)) for text in sample_units(ledger.database, _LOOKED_AT)]
-    sizes = [cost_of(result, config, dtype=_LEAST_DTYPE).bytes for result in describe_results(recipe, units)]
+    results, class_bands = describe_results(recipe, units), list_class_bands(recipe)
+    sizes = [cost_of(result, config, class_bands, _LEAST_DTYPE).bytes for result in results]
     return round(left * sum(size.usual for size in sizes if size is not None) / max(1, len(sizes)))

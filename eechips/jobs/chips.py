@@ -234,12 +234,14 @@ class ChipSample:
     def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
         result = self.get_result(index, unit)
-        if self._plan is None or self.is_picture or isinstance(result, NoData):
+        if self.is_picture or isinstance(result, NoData):
             return result
-        types = {
-            layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
-            for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
-        }
+        types = {layer.name: layer.expected_dtype for layer in self.sample.layers}
+        if self._plan is not None:  # a resumed run surveys no images
+            types = {
+                layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
+                for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
+            }
         types.setdefault("", types[self.sample.first.name])
         if isinstance(result, dict):
             return {name: _with_dtypes(layer_result, name, types) for name, layer_result in result.items()}
@@ -355,7 +357,7 @@ class ChipSample:
         return f"{layer.dataset_id}/{unit['image']}" if "image" in unit else None
 
 
-def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str]) -> Chip | FrameStack:
+def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str | None]) -> Chip | FrameStack:
     """Return a result whose chips have the types of their layer, where they have none."""
     if isinstance(result, FrameStack):
         return FrameStack(tuple(replace(chip, dtype=chip.dtype or types[layer]) for chip in result.chips))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
 from eechips.jobs.recipe_options import check_bands, check_values, find_formulas, find_indices, split_list, split_names
@@ -82,6 +84,16 @@ class ChosenDataset:
             is_quantized=self.quantized,
         )
         return replace(selection, speckle=self.speckle)
+
+    @property
+    def expected_dtype(self) -> str | None:
+        """The numpy name of the type that holds all bands, by the record; None if the record does not say it."""
+        selection = self.selection
+        if selection.quantization is not None:
+            return selection.quantization.dtype
+        stored = {band.name: band.dtype for band in (self.known.bands if self.known else ())}
+        types = [*map(stored.get, selection.copied), *([] if selection.has_stored_values else ["float32"])]
+        return str(np.result_type(*filter(None, types))) if types and all(types) else None
 
     @property
     def has_stored_pixels(self) -> bool:

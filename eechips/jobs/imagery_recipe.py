@@ -155,9 +155,11 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
         result = self.get_result(index, unit)
         if self.is_picture or isinstance(result, NoData):
             return result
+        types = {"": self.imagery.source.expected_dtype}  # a resumed run surveys no images
+        types |= {layer.name: layer.expected_dtype for layer in self.imagery.layers} | self._dtypes
         if isinstance(result, Chip):
-            return replace(result, dtype=result.dtype or self._dtypes.get(""))
-        return {name: replace(chip, dtype=chip.dtype or self._dtypes.get(name)) for name, chip in result.items()}
+            return replace(result, dtype=result.dtype or types[""])
+        return {name: replace(chip, dtype=chip.dtype or types.get(name)) for name, chip in result.items()}
 
     def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
         """Return the part of a unit that depends on its bands, and note their type."""

@@ -51,13 +51,25 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
     demo_server: Server, tmp_path: Path, free: list[int], verb: str
 ) -> None:
     before = demo_server.requests().get("image:computePixels", 0)
-    with pytest.raises(StorageError, match=r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another"):
+    refusal = r"has 10 bytes free, and this takes about \d.* (kB|bytes): choose another"
+    with pytest.raises(StorageError, match=refusal) as first:
         fetch(verb, demo_server, tmp_path / "out")
+    with pytest.raises(StorageError, match=refusal) as again:  # the plan is there, and no image is surveyed
+        fetch(verb, demo_server, tmp_path / "out")
+    assert str(again.value) == str(first.value)
     assert demo_server.requests().get("image:computePixels", 0) == before
     free[0] = 10**9
     assert fetch(verb, demo_server, tmp_path / "out").is_complete  # the plan is kept
     free[0] = 0
     assert fetch(verb, demo_server, tmp_path / "out").is_complete  # nothing is left to fetch
+
+
+@pytest.mark.slow
+def test_maps_of_classes_are_expected_to_be_small(demo_server: Server, tmp_path: Path, free: list[int]) -> None:
+    free[0] = 3 * 64 * 64 // 2  # half of the pixels' bytes
+    run = fetch("sample", demo_server, tmp_path / "out", dataset="WORLDCOVER")
+    assert run.is_complete
+    assert run.status().bytes < free[0]
 
 
 @pytest.mark.slow
