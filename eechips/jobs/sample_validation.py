@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
@@ -150,6 +151,8 @@ def _check_strategy(options: SampleOptions) -> None:
     (strategy,) = chosen
     if strategy in RANDOM:
         count, of = divide_count(_option(strategy), getattr(options, strategy))
+        if strategy == "per_ecoregion" and of is not None:
+            _check_table(count, of)
         if strategy == "per_class" and of is None:
             raise UsageError("`per_class` needs the map of classes, as in 100:ESA/WorldCover/v200:Map")
         if strategy == "per_class" and of is not None:
@@ -180,6 +183,17 @@ def _check_strategy(options: SampleOptions) -> None:
         parse_distance("`min_distance`", options.min_distance)
     if options.mask_image is not None:
         parse_map("`mask_image`", options.mask_image)
+
+
+def _check_table(count: int, text: str) -> None:
+    """Check that the text after the number names no file: the service reads its own tables only."""
+    table = text.partition(":")[0]
+    if Path(table).is_file():
+        raise UsageError(
+            f"`per_ecoregion` {count}:{text}: {table} is a file, and only tables on the server have strata. Upload it"
+            " as an asset (for `local` with a folder: `eechips-local assets ingest`) and give its id; or draw points in"
+            f" all its polygons together, with `total` {count} and `roi` {table}"
+        )
 
 
 def _option(name: str) -> str:
