@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eechips.errors import UsageError
 from eechips.text.suggestion import did_you_mean_option
@@ -216,35 +217,53 @@ _KINDS: Mapping[type, str] = {str: "a text, as on the command line", int: "a who
 
 
 def check_types(config: type, options: Mapping[str, Any]) -> None:
-    """Check the options that have a plain type: texts, numbers, yes or no. The others are checked where they are read.
+    """Check the types of options. Choices of words are checked where they are read.
 
     Args:
         config: a dataclass.
-        options: by name. A path is a text; numbers are taken for each other if no fraction is lost.
+        options: by name. A path is a text; numbers are taken for each other if no fraction is lost. None stands for the
+            default of a field that has one.
 
     Raises:
         UsageError: if one has another type; the message names the option.
     """
-    for name, hint in get_type_hints(config).items():
-        kinds = get_args(hint) or (hint,)
-        value = options.get(name)
-        if value is None or not set(kinds) <= {str, int, float, bool, Path, type(None)}:
+    hints = get_type_hints(config)
+    for field in dataclasses.fields(config):
+        if field.name not in options:
             continue
-        if not _is_one_of(value, kinds):
-            raise type_error(name, value, kinds)
+        value, kinds = options[field.name], _divide(hints[field.name])
+        value = str(value) if isinstance(value, Path) else value
+        is_default = value is None and field.default is not dataclasses.MISSING
+        if not is_default and not _is_one_of(value, kinds):
+            raise type_error(field.name, value, kinds)
 
 
-def _is_one_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    if isinstance(value, kinds):
+def _divide(hint: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the only one."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_one_of(value: Any, kinds: Collection[Any]) -> bool:
+    return any(_is_of(value, kind) for kind in kinds)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
         return True
-    if isinstance(value, Path):
-        return str in kinds
-    return (
-        float in kinds if isinstance(value, int) else int in kinds and isinstance(value, float) and value.is_integer()
-    )
+    if origin is None:
+        is_whole = isinstance(value, float) and value.is_integer()
+        return isinstance(value, kind) or (kind is float and isinstance(value, int)) or (kind is int and is_whole)
+    if issubclass(origin, Mapping):
+        has_names = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+        return has_names and all(_is_one_of(element, _divide(arguments[1])) for element in value.values())
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return False
+    is_long = origin is not tuple or arguments[-1] is Ellipsis or len(value) == len(arguments)
+    return is_long and all(_is_one_of(element, _divide(arguments[0])) for element in value)
 
 
-def type_error(name: str, value: Any, kinds: Collection[type]) -> UsageError:
+def type_error(name: str, value: Any, kinds: Collection[Any]) -> UsageError:
     """Return an error that names an option, its value, and what it must be."""
     kind = type(value).__name__
     if hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
@@ -252,6 +271,10 @@ def type_error(name: str, value: Any, kinds: Collection[type]) -> UsageError:
     else:
         given = f"{kind}: {' '.join(repr(value).split()):.60}"
     wanted = next((text for of, text in _KINDS.items() if of in kinds), "True or False")
+    if tuple in (origins := [get_origin(kind) for kind in kinds]):
+        wanted += " or a pair of them"
+    elif Sequence in origins:
+        wanted += " or a list"
     return UsageError(f"`{name}` must be {wanted}, not {given}")
 
 

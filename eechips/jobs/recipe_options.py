@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import math
-import numbers
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -31,7 +31,7 @@ OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "gtiff": "tif", "jpeg": "jpg"}
 _TEXTS = frozenset({"roi", "regions", "cells", "bbox", "start", "end"})
 """Options of recipes that are texts, and for which Python has types of its own."""
-
+_DIGEST_LENGTH = 8  # hexadecimal digits, at the end of a folder's name
 
 RUN_OPTIONS = frozenset(
     {field.name for field in (*dataclasses.fields(RunConfig), *dataclasses.fields(LedgerOptions))}
@@ -108,9 +108,10 @@ def split_options(
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
             raise UsageError(f"there is no option {option!r}{did_you_mean_option(option, names | RUN_OPTIONS)}")
-    options = {name: _number(value) for name, value in options.items()}
+    options = {name: _plain(value) for name, value in options.items()}
     own = {name: value for name, value in options.items() if name in names}
     own |= {name: format_text(name, own[name]) for name in _TEXTS & own.keys()}
+    own |= {name: str(value) for name, value in own.items() if isinstance(value, Path)}
     if options_class is not None:
         check_types(options_class, own)
     job_recipe = recipe(**own)
@@ -130,15 +131,17 @@ def split_options(
     )
 
 
-def _number(value: Any) -> Any:
-    """Return a number of numpy, such as the sum of a column, or several, as those of Python, which JSON takes."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(_number, value))
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    return float(value) if isinstance(value, numbers.Real) else value
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy and pandas, such as the sum of a column, as values of Python: JSON has these.
+
+    Named tuples, such as the bounds that rasterio returns, become tuples.
+    """
+    if isinstance(value, (tuple, KeysView, ValuesView)):
+        return tuple(map(_plain, value))
+    if isinstance(value, list):
+        return list(map(_plain, value))
+    is_array = hasattr(value, "tolist") and not hasattr(value, "__geo_interface__")  # geometries belong in a file
+    return _plain(value.tolist()) if is_array else value
 
 
 def format_text(name: str, value: Any) -> str | None:
@@ -176,8 +179,12 @@ def option_names(config: type) -> frozenset[str]:
 
 
 def slug(text: str) -> str:
-    """Convert a text to a folder's name: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Convert a text to a folder's name: lower-case letters, digits and dashes, and a digest if others are replaced."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if name and text.isascii():
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{name}-{digest}".lstrip("-")
 
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:

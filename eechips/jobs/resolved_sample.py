@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     chosen = parse_grid_mode(options.grid)
     alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)
     size = DEFAULT_SIZE if options.size is None else options.size
-    width, height = (size, size) if isinstance(size, int) else size
+    width, height = map(int, size if isinstance(size, Sequence) else (size, size))
     frames = parse_frames(options, layers)
     is_thumb = style.is_picture and alignment.is_native and frames is None and options.regions is None
     grid_mode = chosen or ("thumb" if is_thumb else "native")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import pickle
+import re
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,16 @@ from eechips.jobs.render_style import parse_stretch
 from eechips.jobs.timeseries import TimeSeries
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
+
+WRONG_TYPES: list[tuple[str, str, list[Any]]] = [
+    ("size", "a whole number or a pair of them, not", ["16", 16.5, (16,), ("16", "16"), {"width": 16}]),
+    ("bands", "a text, as on the command line or a list, not", [3, [1, 2], {"R", "G"}, {"NAIP": 3}]),
+    ("index", "a text, as on the command line or a list, not", [3.7, [None]]),
+    ("where", "a text, as on the command line or a list, not", [3.7, [None]]),
+    ("dataset", "a text, as on the command line or a list, not", [None, 3, ["NAIP", None], [Path("NAIP")]]),
+    ("columns", "a text, as on the command line, not", [3, {"lon": 1}]),
+]
+"""Options of a sample, what the error says, and values of other types."""
 
 
 def chips(**options: Any) -> ChipSample:
@@ -210,6 +222,20 @@ def test_dates_and_bounds_may_be_those_of_python() -> None:
     json.dumps(sample.parameters)
 
 
+@pytest.mark.parametrize("kind", [np.array, pd.Series, pd.Index, list, lambda names: dict.fromkeys(names).keys()])
+def test_names_and_numbers_may_be_arrays(kind: Callable[[list[Any]], Any]) -> None:
+    names = {"bands": kind(["R", "N"]), "index": kind(["NDVI"]), "dataset": kind(["NAIP"])}
+    sample, _ = sample_recipe({**names, "total": 1, "size": kind([8, 9]), "format": "tif"})
+    texts, _ = sample_recipe(
+        {"dataset": "NAIP", "bands": "R,N", "index": "NDVI", "total": 1, "size": (8, 9), "format": "tif"}
+    )
+    assert json.dumps(sample.parameters) == json.dumps(texts.parameters)
+    assert sample.identity == texts.identity
+    json.dumps(sample.call)
+    sample, _ = sample_recipe({"dataset": Path("NAIP"), "total": 1, "size": 16.0})
+    assert (sample.sample.first.dataset, sample.sample.dimensions) == ("NAIP", (16, 16))
+
+
 def test_scripts_take_json_or_text(tmp_path: Path) -> None:
     script = tmp_path / "My Recipe.py"
     script.write_text("def get_requests(n=1, name='a', flags=[]): return []\ndef get_result(index, unit): pass\n")
@@ -235,6 +261,15 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: sample_recipe({"dataset": "NAIP", "total": 2.5}), "`total` must be a whole number"),
         (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "clip": "yes"}), "`clip` must be True or False"),
         (lambda: made_series(bbox=(0, 1)), "`bbox` must be a text"),
+        (
+            lambda: chips(per_ecoregion=f"5:{__file__}:name"),
+            r"options\.py is a file, and only tables on",
+        ),
+        *(
+            (partial(sample_recipe, {"dataset": "NAIP", "total": 1, name: value}), f"`{name}` must be {wanted}")
+            for name, wanted, values in WRONG_TYPES
+            for value in values
+        ),
         (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "roi": {"type": "Point"}}), "`roi` must be a text"),
     ],
 )
@@ -250,6 +285,16 @@ def test_a_missing_file_of_regions_is_refused() -> None:
 
 def test_slugs_are_lower_case_with_hyphens() -> None:
     assert slug("MODIS/061/MOD11A2") == "modis-061-mod11a2"
+
+
+def test_texts_of_other_letters_have_folders_of_their_own() -> None:
+    ledgers = [
+        sample_recipe({"dataset": "NAIP", "total": 1, "out": f"s3://bucket/{folder}"})[1].out
+        for folder in ("a", "ä", "ö", "é", "e\u0301", "数", "")
+    ]
+    assert ledgers[0] == Path("outputs/s3-bucket-a")
+    assert len(set(ledgers)) == len(ledgers)
+    assert re.fullmatch(r"[0-9a-f]{8}", slug("数"))  # of a script's name, without which its folder would be "outputs"
 
 
 @pytest.mark.parametrize("name", ["NAIPP", "SENTINAL2", "FOO"])
