@@ -14,6 +14,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.file_items import resolve_path
 from eechips_local.archives.file_ranges import RangeTransport
 from eechips_local.archives.host_throttle import HostCounts, sum_counts
+from eechips_local.pixels.file_source import open_file
 from eechips_local.warning_filters import ignore
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -87,7 +88,7 @@ def _check_beside(path: Path) -> None:
 def _seen_by_gdal(path: Path, *, beside: bool) -> str:
     """Return what decides places and masks of a TIFF's pixels, with or without its ``.aux.xml``."""
     ignore(NotGeoreferencedWarning)
-    with rasterio.Env(GDAL_PAM_ENABLED=beside), rasterio.open(path, driver="GTiff") as dataset:
+    with rasterio.Env(GDAL_PAM_ENABLED=beside), open_file(str(path)) as dataset:
         points = [(point.row, point.col, point.x, point.y, point.z) for point in dataset.gcps[0]]
         return repr((dataset.transform, dataset.crs, points, dataset.nodatavals, dataset.mask_flag_enums))
 
