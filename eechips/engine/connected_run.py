@@ -102,17 +102,9 @@ class ConnectedRun:
             began = time.monotonic()
             plans = not is_planned or config.extend or self._ledger.is_partial
             with PlanningReport(run.session.throttle) if plans else contextlib.nullcontext():
-                run.planner, run.partial = self._make_planner(stack, is_planned=is_planned)
-                if is_planned and config.extend:
-                    self._extend(is_complete=is_complete)
+                self._make_plan(stack, is_planned=is_planned, is_complete=is_complete)
                 if self.is_unchanged:
                     return True
-                if is_planned and run.planner is None and self._ledger.is_partial and not run.is_interactive:
-                    self._complete_plan()
-                elif not is_planned and run.planner is None:
-                    self._plan()
-                elif not is_planned and run.planner is not None and run.partial is None:
-                    run.planner.begin()
                 if tries:
                     self._try_requests()
                     run.executor = stack.enter_context(_make_executor(run))
@@ -129,6 +121,21 @@ class ConnectedRun:
             minutes = config.limits.minutes
             run.deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
             return self._settle_all()
+
+    def _make_plan(self, stack: contextlib.ExitStack, *, is_planned: bool, is_complete: bool) -> None:
+        """Plan, extend or complete the plan; a planner that works while units are fetched begins here."""
+        run = self._parts
+        run.planner, run.partial = self._make_planner(stack, is_planned=is_planned)
+        if is_planned and self._config.extend:
+            self._extend(is_complete=is_complete)
+        if self.is_unchanged:
+            return
+        if is_planned and run.planner is None and self._ledger.is_partial and not run.is_interactive:
+            self._complete_plan()
+        elif not is_planned and run.planner is None:
+            self._plan()
+        elif not is_planned and run.planner is not None and run.partial is None:
+            run.planner.begin()
 
     def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> None:
         """Connect, and describe the run."""

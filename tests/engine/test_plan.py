@@ -250,7 +250,8 @@ def test_planning_that_takes_long_is_reported() -> None:
     with throttle.client(0).permit() as permit:
         permit.status = 200  # to connect
     logger.addHandler(handler)
-    before, logger.level = logger.level, logging.INFO
+    before = logger.level
+    logger.setLevel(logging.INFO)  # forgets what was disabled before
     try:
         with throttle.client(0).permit() as permit, PlanningReport(throttle, first=0.001) as report:
             assert reported.wait(60.0)
