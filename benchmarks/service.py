@@ -95,6 +95,10 @@ class NoWorkers:
         """Return no reads of catalogues."""
         return {}
 
+    def archive_traffic(self) -> dict[str, int]:
+        """Return no traffic of open archives."""
+        return {"requests": 0, "bytes": 0, "used": 0}
+
 
 class ReadyService(Service):
     """Has a picture ready where a worker would evaluate."""
