@@ -39,6 +39,7 @@ _PASSING = (408, 425, 429, 502, 503, 504)
 _FIRST_WAIT, _HIGHEST_WAIT = 0.25, 8.0  # seconds between attempts
 _TRY_AGAIN = re.compile(rb"(?i)try again in (\d{1,4}) seconds")
 _ATTEMPTS_AT_ERROR = 2  # of a request that the host answers with 500
+_UNREAD = {"br", "zstd", "compress"} - set(urllib3.HTTPResponse.CONTENT_DECODERS)  # asked for where they are installed
 _AWAY = 30.0  # seconds for which a host that was not reached is taken to be still away
 
 
@@ -215,6 +216,11 @@ class _CheckedAdapter(HTTPAdapter):
 
 def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[[], float]) -> bytes:
     """Return the body, decompressed, bounded in size and time."""
+    unread = _UNREAD.intersection(re.split(r"[,\s]+", response.headers.get("Content-Encoding", "").lower()))
+    if unread:
+        raise ArchiveRefusedError(
+            f"{shown_url(request.url)} answers compressed by {min(unread)}, which was not asked for: a proxy may do it."
+        )
     end = clock() + _LONGEST
     parts, size = [], 0
     for part in response.iter_content(_CHUNK):

@@ -35,6 +35,7 @@ class StacServer:
             that would be sent, which returns another; "ok" for none.
         always: the fault of every request, while it is there.
         headers: headers of responses with an error.
+        encoding: compression that pages claim to have.
         most: items of a page, for which larger limits are answered with ``too_large``.
         too_large: status of such a response.
         deepest: items after which there is no further page, as with OpenSearch.
@@ -51,6 +52,7 @@ class StacServer:
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    encoding: str = ""
     most: int = 10_000
     too_large: int = 500
     deepest: int = 1_000_000
@@ -143,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = page if isinstance(page, bytes) else json.dumps(page).encode()
         if fault == "garbage":
             content = content[: len(content) // 2]
-        return self._send(200, content, {}, is_short=fault == "truncated")
+        headers = {"Content-Encoding": api.encoding} if api.encoding else {}
+        return self._send(200, content, headers, is_short=fault == "truncated")
 
     def _send(self, status: int, content: bytes, headers: Mapping[str, str], *, is_short: bool = False) -> None:
         if "gzip" in self.headers.get("Accept-Encoding", "") and len(content) > 1000:

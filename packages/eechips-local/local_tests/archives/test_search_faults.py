@@ -329,3 +329,11 @@ def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCap
     with stac_server(items(25), deepest=20) as server:
         assert len(found(server)) == 20
     assert "counts 25 items of a search of s2, and gives 20: some may be missing" in caplog.text
+
+
+def test_a_page_compressed_as_was_not_asked_for_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips_local.archives.archive_session._UNREAD", {"br"})  # brotli may be installed
+    with stac_server(encoding="BR") as server:
+        with pytest.raises(ArchiveRefusedError, match="answers compressed by br, which was not asked for"):
+            found(server)
+        assert len(server.paths) == 1
