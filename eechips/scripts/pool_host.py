@@ -69,6 +69,7 @@ class ScriptHost:
         self._tested: set[str] = set()
         self.uncounted: set[str] = set()
         self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
+        self._planned_before = bench.ledger.end
         self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
         self._received: set[int] = set()
         self._interrupted = self._withhold_results()
@@ -96,7 +97,8 @@ class ScriptHost:
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
-        self._reopen(folder, first, slots)
+        if first < self._planned_before:
+            self._reopen(folder, first, slots)
         folder.store(Program(first, functions, initializer, initargs, shares), slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
