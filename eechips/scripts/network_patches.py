@@ -78,6 +78,20 @@ class RequestObserver:
         self._is_closed = True
         self._patches.close()
 
+    def stop(self) -> None:
+        """Stop the run in every process: no thread of the script sends anything more."""
+        self._transport.quota.throttle.stop()
+
+    @property
+    def has_stopped(self) -> bool:
+        """Return whether the run stops, as a request was not sent or for another reason."""
+        return self._transport.quota.throttle.is_stopped
+
+    @property
+    def is_spent(self) -> bool:
+        """Return whether the budget of the run is spent."""
+        return self._transport.is_spent
+
     def reset(self) -> None:
         """Reset all attributes."""
         self.failure, self.has_answer, self.is_stopped = None, False, False
@@ -147,6 +161,26 @@ def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection
     target = connection.target
     observer = observe_libraries(connection, imports)
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
+    return observer
+
+
+def observe_script(connection: Connection, imports: Collection[str]) -> RequestObserver:
+    """Observe the libraries of a script's own process; a request that is not sent stops the run.
+
+    A script may catch what it raises, or have sent it from a thread or a fork.
+    """
+    observer, transport = observe_libraries(connection, imports), connection.transport
+    request = transport.request
+
+    def send(*args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
+        try:
+            transport.pause(0.0)  # a run that stops lets units finish, but a script may have any number of requests
+            return request(*args, **options)
+        except Stopped:
+            observer.stop()
+            raise
+
+    observer.replace(transport, "request", send)
     return observer
 
 

@@ -11,19 +11,21 @@ import multiprocessing.process
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import util
 from typing import Any
 
+from eechips.client.permits import Stopped
 from eechips.errors import RecipeError
 from eechips.processes.child_processes import end_with_parent
 from eechips.recipe import canonical_json
 from eechips.scripts import pool_replacement, pools
 from eechips.scripts.call_folder import Call
 from eechips.scripts.issued_names import learn
-from eechips.scripts.pool_replacement import is_hosted
+from eechips.scripts.pool_replacement import ScriptStopped, is_hosted
 from eechips.scripts.pools import make_calls
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 from eechips.scripts.serialization import describe
@@ -239,10 +241,32 @@ def leave_out_signals() -> Iterator[None]:
         yield
 
 
+_GRACE = 10.0
+"""Seconds for the threads and processes of a script that is stopped; Python itself waits longer, at exit."""
+
+_GLANCE = 0.02  # seconds between two looks at them
+
+
 @contextlib.contextmanager
-def await_threads() -> Iterator[None]:
-    """Wait at the end of the block for threads and processes that the script has started, as Python does at exit."""
+def await_threads(stop: Callable[[], None]) -> Iterator[None]:
+    """Wait at the end of the block for threads and processes that the script has started, as Python does at exit.
+
+    A thread that the end of the run stops ends without a traceback, and stops the script, which may wait for it.
+
+    Args:
+        stop: stops the requests of the threads, once the script itself is stopped.
+    """
     started: list[Any] = []
+    report, main = threading.excepthook, threading.main_thread()
+    is_script_in_main, is_ending = threading.current_thread() is main, threading.Event()
+
+    def report_error(error: Any) -> None:
+        if not issubclass(error.exc_type, (Stopped, ScriptStopped)):
+            report(error)
+        elif is_script_in_main and not is_ending.is_set():
+            is_ending.set()
+            assert main.ident is not None
+            signal.pthread_kill(main.ident, signal.SIGINT)
 
     def starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
         def started_by_script(self: Any) -> None:
@@ -255,6 +279,21 @@ def await_threads() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for kind in (threading.Thread, multiprocessing.process.BaseProcess):
             stack.enter_context(replace_names(kind, start=starting(kind.start)))
-        yield
-        for thread in started:  # which may start others
-            thread.join()
+        stack.enter_context(replace_names(threading, excepthook=report_error))
+        try:
+            yield
+            for thread in started:  # which may start others
+                thread.join()
+        except (KeyboardInterrupt, Stopped, ScriptStopped):
+            is_ending.set()
+            stop()
+            end = time.monotonic() + _GRACE
+            # Python 3.11 takes a thread for ended if a signal has interrupted its join; these lists do not.
+            while time.monotonic() < end and not _running().isdisjoint(started):
+                time.sleep(_GLANCE)
+            raise
+
+
+def _running() -> set[Any]:
+    """Return the threads and processes of this process that have not ended."""
+    return {*threading.enumerate(), *multiprocessing.active_children()}

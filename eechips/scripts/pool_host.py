@@ -21,6 +21,7 @@ from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
+from eechips.scripts.pool_replacement import ScriptStopped
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
@@ -34,14 +35,6 @@ _USE_UNDER_WAY = "use_under_way"
 """In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
 
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
-
-
-class ScriptStopped(BaseException):
-    """Stop the script: the run has stopped, by an error or the user, and a requested result is not available."""
-
-    def __init__(self, error: EechipsError | None = None) -> None:
-        super().__init__()
-        self.error = error
 
 
 class ScriptHost:
@@ -62,6 +55,7 @@ class ScriptHost:
         self._bench, self._identity, self._place, self._key = bench, identity, place, key
         self._working_folder = working_folder
         self._uses = 0
+        self._stop: ScriptStopped | None = None
         self.calls = 0
         self._raised: list[BaseException] = []
         self._outside: set[str] = set()
@@ -84,8 +78,18 @@ class ScriptHost:
             RunMismatchError: if the calls differ from those of the last run.
             ScriptStopped: if the user stops the run.
         """
-        with self._working_folder.suspended():
-            return self._execute(calls, initializer, initargs, shares)
+        self.check()
+        try:
+            with self._working_folder.suspended():
+                return self._execute(calls, initializer, initargs, shares)
+        except ScriptStopped as stop:
+            self._stop = stop
+            raise
+
+    def check(self) -> None:
+        """Raise ScriptStopped again if it was raised before: the script may have caught it."""
+        if self._stop is not None:
+            raise self._stop
 
     def _execute(
         self, calls: Sequence[Call], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool

@@ -15,6 +15,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
 
+from eechips.errors import EechipsError
 from eechips.scripts.call_folder import Call, CallResult
 
 ORIGINALS: dict[str, Any] = {
@@ -31,6 +32,14 @@ _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
+class ScriptStopped(BaseException):
+    """Stop the script: the run has stopped, by an error or the user, and a requested result is not available."""
+
+    def __init__(self, error: EechipsError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
 class PoolHost(Protocol):
     """Make the calls of pools."""
 
@@ -43,6 +52,9 @@ class PoolHost(Protocol):
             calls: in the order of the plan.
             initializer: called once in every process before its first call.
             shares: whether the pool has threads.
+
+        Raises:
+            ScriptStopped: if the run stops before all calls are made.
         """
 
 

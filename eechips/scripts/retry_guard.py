@@ -69,7 +69,8 @@ def guard_retries(
         handled = sys.exc_info()[1]
         if isinstance(handled, Exception) and not may_help(handled):
             raise RetryAborted(handled)
-        (wait or original)(seconds)
+        is_of_run = str(sys._getframe(2).f_globals.get("__name__")).startswith("eechips.")
+        (original if wait is None or is_of_run else wait)(seconds)
 
     try:
         with replace_names(time, sleep=stand_in(time, "sleep", sleep)), _tenacity(may_help):

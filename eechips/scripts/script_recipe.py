@@ -17,7 +17,9 @@ from typing import Any, NoReturn
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
+from eechips.client.permits import Stopped
 from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
+from eechips.engine.open_units import stop_message
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
@@ -38,7 +40,8 @@ from eechips.scripts.patches import (
     leave_out_signals,
     replace_pools,
 )
-from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file
+from eechips.scripts.pool_host import ScriptHost, lacks_file
+from eechips.scripts.pool_replacement import ScriptStopped
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
@@ -111,7 +114,7 @@ class ScriptRecipe:
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
-            self._observer = network_patches.observe_libraries(context.connection, self.imports)
+            self._observer = network_patches.observe_script(context.connection, self.imports)
         try:
             with (
                 keep_client(),
@@ -120,15 +123,22 @@ class ScriptRecipe:
                 working_folder.entered(),
                 self._as_main() as main,
             ):
-                with end_processes_with_run(), await_threads():
+                with end_processes_with_run(), await_threads(self._observer.stop):
                     self._execute(main, host)
+                host.check()
+                if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
+                    raise Stopped
                 with working_folder.suspended():
                     tasks = self._await_exports(context)
         except ScriptStopped as stop:
             if stop.error is not None:
                 raise stop.error from None
             return False
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):  # outside of its pools, which say so themselves
+            if self._observer.is_spent:
+                context.log.write("budget exhausted")
+                context.say("Stopping: the limit of requests or bytes is reached.")
+            context.say(stop_message(context.config))
             return False
         finally:
             self._observer.close()
@@ -205,7 +215,7 @@ class ScriptRecipe:
     def _execute(self, main: ModuleType, host: ScriptHost) -> None:
         assert self._source is not None
         try:
-            with guard_retries():
+            with guard_retries(wait=self._wait):
                 exec(compile(self._source.tree, str(self.path), "exec"), main.__dict__)
                 if self._source.is_recipe:
                     self._use_functions(main, host, *(self._source.functions or ()))
@@ -228,6 +238,11 @@ class ScriptRecipe:
             raise RecipeError(f"{where}: {type(error).__name__}: {error}{hint}", traceback=text) from error
         finally:
             sys.stdout.flush()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait in the script's own process, until the run stops."""
+        assert self._observer is not None
+        self._observer.pause(seconds)
 
     @property
     def _hint(self) -> str:
