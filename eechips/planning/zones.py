@@ -97,11 +97,12 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     else:
         raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     parts: dict[Any, list[int]] = {}
+    nameless: list[int] = []
     for index, region in enumerate(ids):
-        if region is not None and region == region:
+        if region is None or region != region:
+            nameless.append(index + 1)
+        else:
             parts.setdefault(region, []).append(index)
-    named = set(chain.from_iterable(parts.values()))
-    nameless = [number for number in range(1, len(ids) + 1) if number - 1 not in named]
     _warn_of_nameless(path, id_field, len(nameless), f": number {some_of(nameless)}")
     _warn_of_joined(path, id_field, [region for region, indices in parts.items() if len(indices) > 1])
     geometries = [
