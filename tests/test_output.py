@@ -11,7 +11,6 @@ from tests.support.source_tree import source_files
 
 OUTPUT = {
     "cli/terminal.py": "prints all that the command line prints",
-    "cli/finish.py": "logging.StreamHandler with a LineFormatter",
     "cli/group.py": "logging.StreamHandler with a LineFormatter",
     "engine/progress.py": "shows the progress, in lines of its own",
     "engine/executors/threads.py": "a traceback of eechips' own thread",

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED
+from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages
 from eechips.cli.terminal import ask, echo, echo_lines
-from eechips.commands.command import TYPED, UNFINISHED, OptionFormatter, option_names
+from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import (
@@ -89,11 +89,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
 
 def show_log(config: RunConfig) -> None:
     """Show the log of the planner on standard error, unless the run is quiet."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(OptionFormatter("%(message)s"))
-    log = logging.getLogger("eechips")
-    log.handlers = [handler]
-    log.setLevel(logging.WARNING if config.quiet else logging.INFO)
+    show_messages()
+    logging.getLogger("eechips").setLevel(logging.WARNING if config.quiet else logging.INFO)
 
 
 def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:

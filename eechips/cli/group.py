@@ -7,7 +7,7 @@ import importlib
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,8 +138,20 @@ class OneSentence(click.ClickException):
         echo_lines(self._lines, err=True)
 
 
+def show_messages(is_shown: Callable[[logging.LogRecord], bool] = lambda _: True) -> None:
+    """Show messages of eechips on standard error, with options as they are typed; an earlier handler is replaced.
+
+    Args:
+        is_shown: whether a message is shown.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(OptionFormatter("%(message)s"))
+    handler.addFilter(is_shown)
+    logging.getLogger("eechips").handlers = [handler]
+
+
 def _show_warnings() -> None:
-    """Show warnings on standard error before a run does, each text once: `eechips update` reads files for two plans."""
+    """Show warnings before a run shows its messages, each text once: `eechips update` reads files for two plans."""
     shown: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -148,10 +160,7 @@ def _show_warnings() -> None:
         shown.add(text)
         return is_first
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(OptionFormatter("%(message)s"))
-    handler.addFilter(is_new)
-    logging.getLogger("eechips").handlers = [handler]
+    show_messages(is_new)
 
 
 class Verbs(click.Group):
