@@ -126,18 +126,18 @@ def _summary(rebuild: Rebuild) -> list[str]:
     if rebuild.empty:
         lines.append(f"{format_count(rebuild.empty, 'unit')} without data, as before")
     titles = {
-        Difference.VALUES: "have other values",
-        Difference.ENCODING: "have the same values in other bytes",
-        Difference.UNKNOWN: "have other bytes; values of such files are not compared",
-        Difference.MISSING: "have no data now",
-        Difference.NEW: "are new",
+        Difference.VALUES: "{have} other values",
+        Difference.ENCODING: "{have} the same values in other bytes",
+        Difference.UNKNOWN: "{have} other bytes; values of such files are not compared",
+        Difference.MISSING: "{have} no data now",
+        Difference.NEW: "{are} new",
         Difference.FAILED: "could not be fetched; to try again, repeat the command",
     }
     for kind, title in titles.items():
         files = [rebuilt_file for rebuilt_file in rebuild.differences if rebuilt_file.difference is kind]
         if files:
-            said = title if len(files) > 1 else title.replace("have", "has", 1).replace("are new", "is new")
-            lines.append(f"{format_count(len(files), 'file')} {said}:")
+            verbs = {"have": "has", "are": "is"} if len(files) == 1 else {"have": "have", "are": "are"}
+            lines.append(f"{format_count(len(files), 'file')} {title.format_map(verbs)}:")
             lines += [f"  {_described(rebuilt_file)}" for rebuilt_file in files[:MOST_SHOWN]]
             if len(files) > MOST_SHOWN:
                 lines.append(f"  … and {len(files) - MOST_SHOWN:,} more")
