@@ -8,7 +8,6 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -221,7 +220,7 @@ def check_types(config: type, options: Mapping[str, Any]) -> None:
 
     Args:
         config: a dataclass.
-        options: by name. A path is a text; numbers are taken for each other if no fraction is lost. None stands for the
+        options: by name. Numbers are taken for each other if no fraction is lost. None stands for the
             default of a field that has one.
 
     Raises:
@@ -232,7 +231,6 @@ def check_types(config: type, options: Mapping[str, Any]) -> None:
         if field.name not in options:
             continue
         value, kinds = options[field.name], _divide(hints[field.name])
-        value = str(value) if isinstance(value, Path) else value
         is_default = value is None and field.default is not dataclasses.MISSING
         if not is_default and not _is_one_of(value, kinds):
             raise type_error(field.name, value, kinds)
