@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -45,6 +46,20 @@ def plain(script: Path, server: Server, cwd: Path, *arguments: str) -> subproces
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS / "plain"), "LOCAL_EARTH_ENGINE": server.url}
     words = [sys.executable, str(script), *arguments]
     return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def run_with_faults(script: Path, cwd: Path, faults: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """Run a script over a server that makes the faults, and check that it has made some."""
+    plan = cwd / "faults.json"
+    plan.write_text(json.dumps({"seed": 1, "faults": faults}))
+    server = start_server("--rate", "none", "--concurrency", "none", "--faults", str(plan))
+    try:
+        result = run(script, server, cwd)
+        with urlopen(f"{server.url}/_faults") as response:
+            assert json.load(response)["consumed"]
+    finally:
+        stop_server(server)
+    return result
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -251,16 +266,8 @@ def test_network_faults_do_not_reach_the_files(scripts: Path, demo_server: Serve
     """The script copies response.raw into a file: half an image, or its gzip, if nobody looked after it."""
     pixels = {"on": "thumbnails:getPixels", "probability": 1.0, "times": 1}
     kinds = ("truncate", "truncate-silently", "gzip", "reset", "status")
-    plan = tmp_path / "faults.json"
-    plan.write_text(json.dumps({"seed": 1, "faults": [{"type": kind, **pixels} for kind in kinds]}))
     assert run(scripts / "naip.py", demo_server, tmp_path, "-q", "--out", "good").returncode == 0
-    server = start_server("--rate", "none", "--concurrency", "none", "--faults", str(plan))
-    try:
-        result = run(scripts / "naip.py", server, tmp_path)
-        with urlopen(f"{server.url}/_faults") as response:
-            assert json.load(response)["consumed"]
-    finally:
-        stop_server(server)
+    result = run_with_faults(scripts / "naip.py", tmp_path, [{"type": kind, **pixels} for kind in kinds])
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == files(tmp_path / "good")
 

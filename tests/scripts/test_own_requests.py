@@ -1,15 +1,13 @@
-"""Requests that a script sends outside of its pools: retried and checked as those of calls."""
+"""Requests that a script sends outside of its pools are retried and checked, as requests of calls are."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
-from local_tests.support.local_earth_engine import Server, start_server, stop_server
-from tests.scripts.test_old_scripts import files, run
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import files, run, run_with_faults
 
 pytestmark = pytest.mark.slow
 
@@ -51,15 +49,7 @@ def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: S
     assert run(script, demo_server, tmp_path, "--out", "good").returncode == 0
     pixels = {"on": "thumbnails:getPixels", "probability": 1.0, "times": 1}
     kinds = ("status", "truncate", "truncate-silently", "reset", "gzip")
-    plan = tmp_path / "faults.json"
-    plan.write_text(json.dumps({"seed": 1, "faults": [{"type": kind, **pixels} for kind in kinds]}))
-    server = start_server("--rate", "none", "--concurrency", "none", "--faults", str(plan))
-    try:
-        result = run(script, server, tmp_path)
-        with urlopen(f"{server.url}/_faults") as response:
-            assert json.load(response)["consumed"]
-    finally:
-        stop_server(server)
+    result = run_with_faults(script, tmp_path, [{"type": kind, **pixels} for kind in kinds])
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == files(tmp_path / "good")
     assert len(files(tmp_path / "run")) == 7
