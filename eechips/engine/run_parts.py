@@ -1,4 +1,4 @@
-"""Hold the parts of a run: one object has those of the beginning, and the others as soon as they are there."""
+"""Hold the parts of a run in one object, which is filled while the run connects, plans and opens its units."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def withhold(out: Path, names: Iterable[str]) -> None:
 
 
 def restore(out: Path, *, replaces: bool) -> None:
-    """Move withheld files back, also those of a process that was killed.
+    """Move withheld files back, also files that a killed process has left.
 
     Args:
         out: the run's folder, absolute.

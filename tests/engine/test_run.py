@@ -311,8 +311,8 @@ def test_a_run_starts_from_another_thread(service: Service, tmp_path: Path) -> N
 
 
 def test_an_unreachable_endpoint_is_a_configuration_error(tmp_path: Path) -> None:
-    told = r"cannot reach http://127.0.0.1:9: connection failed: .*refused\. To resume: start the server"
-    with pytest.raises(ConfigurationError, match=told):
+    message = r"cannot reach http://127.0.0.1:9: connection failed: .*refused\. To resume: start the server"
+    with pytest.raises(ConfigurationError, match=message):
         run_chips(tmp_path, "http://127.0.0.1:9")
 
 

@@ -29,5 +29,5 @@ def test_a_start_that_waits_for_a_token_says_so(
         )  # fmt: skip
         with connect(config):
             pass
-    told = re.compile(rf"Connecting to {re.escape(wire.url)} for \d+ s: could not refresh the credentials: HTTP 502.*")
-    assert any(told.fullmatch(message) for message in caplog.messages), caplog.messages
+    wait = re.compile(rf"Connecting to {re.escape(wire.url)} for \d+ s: could not refresh the credentials: HTTP 502.*")
+    assert any(wait.fullmatch(text) for text in caplog.messages), caplog.messages

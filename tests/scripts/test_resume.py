@@ -249,7 +249,7 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
 def test_a_killed_script_that_leaves_out_rows_of_its_table_resumes(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its calls write no file of their own, and it makes none of those of its first pool again."""
+    """Its calls write no file of their own, and it repeats no call of its first pool."""
     script = tmp_path / "table.py"
     script.write_text(READS_ITS_TABLE)
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))

@@ -317,7 +317,7 @@ def pyramid(directories: Iterable[TiffDirectory]) -> list[tuple[int, TiffDirecto
 
 
 def _with_nodata(image: TiffDirectory, first: TiffDirectory) -> dict[int, TiffTag]:
-    """Return the tags of a level, with those of full resolution that say which values are no data."""
+    """Return the tags of a level, and the tags of full resolution that say which values are nodata."""
     own = {tag: value for tag, value in image.tags.items() if tag not in (METADATA, NODATA)}
     return own | {tag: first.tags[tag] for tag in (METADATA, NODATA) if tag in first.tags}
 

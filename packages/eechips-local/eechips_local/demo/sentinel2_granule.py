@@ -17,7 +17,7 @@ from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
 from eechips_local.evaluation.model import Query
 
 _STRIP = timedelta(minutes=8)
-"""Length of a datastrip. A real datatake begins another one where the ground station changes."""
+"""Length of a datastrip. A real datatake begins another datastrip where the ground station changes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -130,7 +130,7 @@ def _common(window: PixelWindow, other: PixelWindow) -> PixelWindow | None:
 
 
 def _laid(pixels: Pixels, window: PixelWindow, tile: PixelWindow) -> Pixels:
-    """Return pixels of a window as those of a tile that it meets, masked where it does not reach."""
+    """Return the pixels of a window on the grid of a tile that it meets, masked outside the window."""
     part = _common(window, tile)
     assert part is not None
     rows = slice(part.row - window.row, part.row - window.row + part.height)
@@ -150,7 +150,7 @@ def _laid(pixels: Pixels, window: PixelWindow, tile: PixelWindow) -> Pixels:
 def read_grouped(
     stack: Sequence[Sequence[ImageBand]], read: Callable[[Sequence[int]], list[list[Pixels]]]
 ) -> list[list[Pixels]]:
-    """Read many images, those of one projection after each other; return their pixels in the images' order.
+    """Read many images, grouped by projection; return their pixels in the images' order.
 
     Images of a place on many dates share where pixels lie, and what is kept of the place.
 

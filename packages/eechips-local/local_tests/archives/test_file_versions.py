@@ -1,4 +1,4 @@
-"""Parts of one version of a file are read together, whatever its host's servers call it; those of two never are."""
+"""Parts of one version of a file are read together, whatever its servers call it; parts of two versions never are."""
 
 from __future__ import annotations
 
