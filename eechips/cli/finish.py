@@ -36,7 +36,8 @@ from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures
-from eechips.manifest.run import REPORT_NAME, Run
+from eechips.manifest.reserved_names import REPORT_NAME
+from eechips.manifest.run import Run
 from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text.formatting import format_bytes, format_count, format_duration

@@ -193,7 +193,7 @@ class ConnectedRun:
         if not run.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
             return settle(0, None)
         try:
-            context = RecipeContext(config, self._ledger, self._log, settle, run.session.connection)
+            context = RecipeContext(config, self._ledger, self._log, settle, run.session.connection, run.deadline)
             has_finished = recipe.run_interactively(context)
             self._note_served()
         except EechipsError:

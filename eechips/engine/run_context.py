@@ -232,6 +232,7 @@ class RecipeContext:
         ledger: ledger of the run, with a plan that is empty at first.
         settle: fetches the open units between two positions of the plan; returns False if the run was stopped.
         connection: connection of this process.
+        deadline: no request of the recipe's own is sent after this time, on the monotonic clock.
     """
 
     config: RunConfig
@@ -239,6 +240,7 @@ class RecipeContext:
     log: RunLog
     settle: Callable[[int, int], bool]
     connection: Connection
+    deadline: float
 
     def say(self, text: str) -> None:
         """Show a line to the user."""

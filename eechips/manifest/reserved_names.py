@@ -13,10 +13,12 @@ from eechips.files.temporary_names import SCRATCH_PREFIX, is_temporary
 from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import LOCK_NAME
 from eechips.manifest.ledger import LEDGER_NAME
-from eechips.manifest.run import INFO_NAME, REPORT_NAME
+from eechips.manifest.received_run import INFO_NAME
 from eechips.manifest.run_history import LOG_NAME
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.storage import check_name
+
+REPORT_NAME = "report.html"
 
 _SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
 _OF_COMMANDS = (

@@ -39,6 +39,7 @@ from eechips.manifest.run_history import read_history
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status
 from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
+from eechips.manifest.withheld_files import is_withheld
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.text.formatting import escape_html, format_bytes
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
     import eechips
 
-REPORT_NAME = "report.html"
 PLANS_GRADUALLY = "plans_gradually"
 """In the ledger: the recipe is a script, which plans while it runs and writes its files itself."""
 
@@ -277,6 +277,8 @@ class Run:
                 identifier, name, digest = file
                 whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
                 reason = _check(store, name, digest, None if whole else check)
+                if reason is not None and is_withheld(self.path, name):
+                    reason = "set aside until the script goes on: repeat the command of the run"
                 return None if reason is None else Problem(identifier, name, reason)
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))

@@ -19,6 +19,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import ASSEMBLED, Problem, Run
+from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.received_files import open_parquet
 
 MANIFEST = "manifest"
@@ -101,7 +102,11 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
     """
     if not problems:
         return Repair()
-    of_files = {problem.file for problem in problems if problem.id not in (ASSEMBLED, MANIFEST)}
+    of_files = {
+        problem.file
+        for problem in problems
+        if problem.id not in (ASSEMBLED, MANIFEST) and not is_withheld(run.path, problem.file)
+    }
     assembled_count = sum(problem.id == ASSEMBLED for problem in problems)
     with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
         positions = {position for position, file, _ in ledger.files() if file in of_files}

@@ -36,6 +36,11 @@ def withhold(out: Path, names: Iterable[str]) -> None:
             replace(out / name, target)
 
 
+def is_withheld(out: Path, name: str) -> bool:
+    """Return whether a file of the run is set aside, as a script was killed before it made its calls again."""
+    return os.path.lexists(out / _WITHHELD / name)
+
+
 def restore(out: Path, *, replaces: bool) -> None:
     """Move withheld files back, also files that a killed process has left.
 

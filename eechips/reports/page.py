@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.manifest.run import REPORT_NAME, Run, open_run
+from eechips.manifest.reserved_names import REPORT_NAME
+from eechips.manifest.run import Run, open_run
 from eechips.reports import chart_sections, report_sections
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.markup import Markup, element, join

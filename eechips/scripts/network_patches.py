@@ -13,6 +13,7 @@ import email.message
 import http.client
 import importlib
 import io
+import time
 import urllib.error
 import urllib.request
 import urllib.response
@@ -164,16 +165,21 @@ def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection
     return observer
 
 
-def observe_script(connection: Connection, imports: Collection[str]) -> RequestObserver:
+def observe_script(connection: Connection, imports: Collection[str], deadline: float) -> RequestObserver:
     """Observe the libraries of a script's own process; a request that is not sent stops the run.
 
     A script may catch what it raises, or have sent it from a thread or a fork.
+
+    Args:
+        deadline: no request is sent after this time, on the monotonic clock.
     """
     observer, transport = observe_libraries(connection, imports), connection.transport
     request = transport.request
 
     def send(*args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
         try:
+            if time.monotonic() >= deadline:
+                raise Stopped
             transport.pause(0.0)  # a run that stops lets units finish, but a script may have any number of requests
             return request(*args, **options)
         except Stopped:

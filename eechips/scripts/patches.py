@@ -200,12 +200,27 @@ class _OpenBlock:
 def end_processes_with_run() -> Iterator[None]:
     """End processes that the script forks inside the block, as managers are, when the run is killed.
 
-    They hold the lock of the run's folder and the pipes of its workers and server open, as all forks do.
+    They hold the lock of the run's folder and the pipes of its workers and server open, as all forks do. One that the
+    end of the run stops has the status of an exception, without its traceback.
     """
     block = _OpenBlock()
-    util.register_after_fork(block, lambda _: end_with_parent())
+    util.register_after_fork(block, _prepare_fork)
     yield
     del block
+
+
+def _prepare_fork(_: _OpenBlock) -> None:
+    process = multiprocessing.process.current_process()
+    work = process.run
+
+    def run() -> None:
+        try:
+            work()
+        except (KeyboardInterrupt, Stopped, ScriptStopped):
+            sys.exit(1)
+
+    process.run = run  # type: ignore[method-assign]
+    end_with_parent()
 
 
 @contextlib.contextmanager

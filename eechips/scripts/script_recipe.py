@@ -114,7 +114,7 @@ class ScriptRecipe:
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
-            self._observer = network_patches.observe_script(context.connection, self.imports)
+            self._observer = network_patches.observe_script(context.connection, self.imports, context.deadline)
         try:
             with (
                 keep_client(),
@@ -138,6 +138,9 @@ class ScriptRecipe:
             if self._observer.is_spent:
                 context.log.write("budget exhausted")
                 context.say("Stopping: the limit of requests or bytes is reached.")
+            elif time.monotonic() >= context.deadline:
+                context.log.write("time limit reached")
+                context.say("Stopping: the time limit is reached.")
             context.say(stop_message(context.config))
             return False
         finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips import open_run
+from eechips import open_run, verify
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
 
@@ -114,6 +114,26 @@ def test_results_equal_those_of_an_uninterrupted_run(demo_server: Server, tmp_pa
     assert again.returncode == 0, again.stdout + again.stderr
     assert "has left out" not in again.stdout + again.stderr
     assert outputs(tmp_path) == EXPECTED
+
+
+def test_verify_says_that_results_are_set_aside(demo_server: Server, tmp_path: Path) -> None:
+    """It is killed in its second pool, then before it opens its first one."""
+    script = written(tmp_path)
+    words = command(script, demo_server)
+    killed(words, tmp_path, STOPS_AT="8")
+    assert open_run(tmp_path / "run").verify() == []
+    killed(words, tmp_path, STOPS_AT="begin")
+    problems = verify(tmp_path / "run", reopen=True)  # nothing is fetched again for it
+    assert problems
+    assert {problem.reason for problem in problems} == {
+        "set aside until the script goes on: repeat the command of the run"
+    }
+    done = run(script, demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert outputs(tmp_path) == EXPECTED
+    units = open_run(tmp_path / "run").units
+    assert units["attempts"].max() == 1
+    assert verify(tmp_path / "run") == []
 
 
 def test_values_that_were_complete_but_not_received_are_given_again(demo_server: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -97,6 +98,54 @@ def test_a_signal_stops_the_threads_of_a_script(number: int, demo_server: Server
     assert "Traceback" not in said
     assert "completed results are kept" in said
     assert _last_event(tmp_path / "run") == "interrupted"
+
+
+IN_CHILDREN = """
+import multiprocessing
+
+def work():
+    for n in range(10**6):
+        ee.Number(n).getInfo()
+        open(MARKER, "w").close()
+
+class Worker(multiprocessing.Process):
+    def run(self):
+        work()
+
+children = [multiprocessing.Process(target=work), Worker()]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+"""
+
+
+def test_the_time_limit_stops_a_script_without_a_pool(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(START + "open('begun', 'w').close()\nfor n in range(10**6):\n    ee.Number(n).getInfo()\n")
+    stopped = run(script, demo_server, tmp_path, "--budget", "minutes=0.01")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert "Stopping: the time limit is reached." in stopped.stderr
+    assert "completed results are kept" in stopped.stderr
+    assert "time limit reached" in (tmp_path / "run" / "run.log").read_text()
+
+
+@pytest.mark.parametrize("is_of_group", [True, False])
+def test_children_of_a_script_stop_without_a_traceback(demo_server: Server, tmp_path: Path, is_of_group: bool) -> None:
+    """A terminal sends Ctrl-C to all of them, ``kill`` to one."""
+    script, marker = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(START + IN_CHILDREN.replace("MARKER", repr(str(marker))))
+    words = command(script, demo_server)
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not marker.exists():
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    (os.killpg if is_of_group else os.kill)(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "completed results are kept" in said
 
 
 def _last_event(folder: Path) -> str:
