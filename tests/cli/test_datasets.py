@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.datasets import find_dataset
 from eechips_local.archives.archive_record import list_records
 from eechips_local.demo import dataset_list
+from tests.support.commands import run_command
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
@@ -29,15 +28,14 @@ def test_the_documented_list_of_the_demo_planet_is_current() -> None:
 
 @pytest.mark.slow
 def test_the_demo_planet_is_listed_with_dates_and_bands() -> None:
-    result = CliRunner().invoke(main, ["datasets", "--local"])
-    assert result.exit_code == 0
+    result = run_command("datasets", "--local", status=0)
     lines = {line.split()[0]: line for line in result.output.splitlines()}
     assert lines["USDA/NASS/CDL"].split()[1:] == ["collection", "2008-01-01", "-", "cropland,cultivated,confidence"]
     assert "2020-01-01 - 2020-12-31" in lines["ESA/WorldCover/v100"]
 
 
 def test_the_list_is_available_as_json() -> None:
-    found = json.loads(CliRunner().invoke(main, ["datasets", "--local", "--json"]).output)
+    found = json.loads(run_command("datasets", "--local", "--json").output)
     assert {entry["kind"] for entry in found} == {"image", "collection", "table"}
     assert all(entry["names"] and entry["title"] for entry in found if entry["id"] != "RESOLVE/ECOREGIONS/2017")
     # Some of the first images lack these bands.
@@ -88,13 +86,12 @@ def aliases(output: str) -> list[str]:
     ],
 )
 def test_words_are_found_in_names_titles_providers_and_bands(words: str, first: list[str]) -> None:
-    found = CliRunner().invoke(main, ["datasets", "--search", words])
-    assert found.exit_code == 0
+    found = run_command("datasets", "--search", words, status=0)
     assert aliases(found.output)[: len(first)] == first
 
 
 def test_all_words_must_be_there() -> None:
-    both = CliRunner().invoke(main, ["datasets", "--search", "landsat toa"])
+    both = run_command("datasets", "--search", "landsat toa")
     assert aliases(both.output) == ["L8_TOA", "L9_TOA", "HLSL30"]
 
 
@@ -106,7 +103,7 @@ def test_words_that_are_nowhere_end_with_a_suggestion() -> None:
 
 
 def test_found_datasets_are_there_as_json() -> None:
-    found = json.loads(CliRunner().invoke(main, ["datasets", "--search", "corine", "--json"]).output)
+    found = json.loads(run_command("datasets", "--search", "corine", "--json").output)
     assert [each["alias"] for each in found] == ["CORINE"]
     assert found[0]["bands"][0]["classes"]["111"] == "Continuous urban fabric"
 
@@ -172,7 +169,7 @@ def test_a_file_is_shown_and_its_mistakes_are_named(tmp_path: Path) -> None:
     record = (Path(__file__).parents[2] / "eechips" / "datasets" / "records" / "gsw.toml").read_text()
     (tmp_path / "water.toml").write_text(record.replace('"GSW"', '"WATER"'))
     (tmp_path / "wrong.toml").write_text(record.replace("pixel_size = 30.0", 'pixel_size = "30 m"'))
-    shown = json.loads(CliRunner().invoke(main, ["datasets", "show", str(tmp_path / "water.toml"), "--json"]).output)
+    shown = json.loads(run_command("datasets", "show", tmp_path / "water.toml", "--json").output)
     assert (shown["alias"], shown["id"]) == ("WATER", "JRC/GSW1_4/GlobalSurfaceWater")
     wrong = eechips("show", str(tmp_path / "wrong.toml"))
     assert wrong.returncode == 2
@@ -180,10 +177,9 @@ def test_a_file_is_shown_and_its_mistakes_are_named(tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_dataset_is_no_command() -> None:
-    result = CliRunner().invoke(main, ["datasets", "SNOW"])
-    assert result.exit_code == 2
+    result = run_command("datasets", "SNOW", status=2)
     assert "To search: main datasets --search SNOW; to show one: main datasets show SNOW" in result.output
-    assert CliRunner().invoke(main, ["datasets", "show", "S2"]).exit_code == 0
+    run_command("datasets", "show", "S2", status=0)
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 import eechips
 from eechips.cli import main
 from eechips.commands.parameters import command_words
 from eechips.engine.local_server import LocalServer
 from eechips.errors import EechipsError, MissingResultsError, UsageError
+from tests.support.commands import run_command
 
 SAMPLE: dict[str, Any] = {
     "total": 4,
@@ -98,8 +98,7 @@ def test_a_recipe_is_planned_with_its_parameters(
 @pytest.mark.slow
 def test_the_command_line_fetches_lines_that_python_planned(lines: list[str], tmp_path: Path) -> None:
     words = ["work", "--units", "-", "--out", str(tmp_path / "out"), "-q"]
-    ended = CliRunner().invoke(main, words, input="\n".join(lines))
-    assert ended.exit_code == 0, ended.output
+    ended = run_command(*words, given="\n".join(lines), status=0)
     assert {json.loads(line)["state"] for line in ended.stdout.splitlines()} == {"done"}
 
 

@@ -10,11 +10,11 @@ import sys
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.group import VERBS as GROUPS
 from eechips.datasets import list_datasets
+from tests.support.commands import run_command
 
 VERBS = [name for group in GROUPS.values() for name in group]
 
@@ -41,7 +41,7 @@ def test_every_verb_of_the_help_has_a_command() -> None:
 
 def test_every_command_has_help_with_examples() -> None:
     for path, _ in ALL:
-        texts = [CliRunner().invoke(main, [*path, flag]) for flag in ("-h", "--help")]
+        texts = [run_command(*path, flag) for flag in ("-h", "--help")]
         assert [result.exit_code for result in texts] == [0, 0], path
         short, long = (result.output for result in texts)
         assert short == long, path
@@ -58,7 +58,7 @@ def test_every_option_has_help() -> None:
 
 def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
     for arguments in (["-h"], ["--help"]):
-        output = CliRunner().invoke(main, arguments).output
+        output = run_command(*arguments).output
         assert all(f"\n  {verb} " in output for verb in VERBS)
         assert all(f"\n{heading}:\n" in output for heading in GROUPS)
         assert "130 interrupted" in output
@@ -73,14 +73,12 @@ def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
     ],
 )
 def test_a_mistyped_command_is_answered_with_similar_names(typed: str, message: str) -> None:
-    result = CliRunner().invoke(main, [typed])
-    assert result.exit_code == 2
+    result = run_command(typed, status=2)
     assert message in result.stderr
 
 
 def test_version_is_printed() -> None:
-    result = CliRunner().invoke(main, ["--version"])
-    assert result.exit_code == 0
+    result = run_command("--version", status=0)
     assert result.output.startswith("eechips, version ")
 
 
@@ -112,7 +110,7 @@ def test_help_imports_no_library_that_takes_long() -> None:
 
 
 def test_datasets_are_listed() -> None:
-    output = CliRunner().invoke(main, ["datasets"]).output
+    output = run_command("datasets").output
     lines = output.splitlines()
     assert lines[0].split() == ["ALIAS", "ID", "BANDS", "SCALE", "DATES", "SYNONYMS", "LICENCE"]
     assert len(lines) == len(list_datasets()) + 1
@@ -121,6 +119,6 @@ def test_datasets_are_listed() -> None:
 
 
 def test_datasets_as_json() -> None:
-    found = json.loads(CliRunner().invoke(main, ["datasets", "--json"]).output)
+    found = json.loads(run_command("datasets", "--json").output)
     assert [record["alias"] for record in found] == [dataset.alias for dataset in list_datasets()]
     assert all(record["source"].startswith("https://") and record["citation"] for record in found)

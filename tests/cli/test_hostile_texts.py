@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, write_run
 from tests.support.hostile_texts import FORGED, HOSTILE_TEXTS, UNSAFE, unsafe_parts
 from tests.support.terminal import run_on_terminal
@@ -124,12 +123,12 @@ def test_nothing_unsafe_reaches_a_terminal(place: Path) -> None:
 )
 def test_nothing_unsafe_is_printed(command: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    assert unsafe_parts(CliRunner().invoke(main, command).output) == []
+    assert unsafe_parts(run_command(*command).output) == []
 
 
 def test_a_command_of_a_stranger_is_shown_whole_and_marked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    lines = CliRunner().invoke(main, ["retry", "run"]).output.splitlines()
+    lines = run_command("retry", "run").output.splitlines()
     marked = [line.removeprefix("  | ") for line in lines if line.startswith("  | ")]
     assert "".join(marked).count(FORGED) == 2
     assert all(len(line) < 80 for line in lines if line.startswith("  | "))
@@ -137,7 +136,7 @@ def test_a_command_of_a_stranger_is_shown_whole_and_marked(place: Path, monkeypa
 
 def test_csv_for_people_has_no_formula(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    printed = CliRunner().invoke(main, ["failures", "run", "--csv", "--traceback"]).output
+    printed = run_command("failures", "run", "--csv", "--traceback").output
     for text in (printed, (place / "run" / "failures.csv").read_text(encoding="utf-8")):
         rows = list(csv.reader(io.StringIO(text, newline="")))
         assert len(rows) == 1 + len(HOSTILE_TEXTS)
@@ -148,7 +147,7 @@ def test_csv_for_people_has_no_formula(place: Path, monkeypatch: pytest.MonkeyPa
 
 def test_json_for_programs_keeps_the_texts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    units = json.loads(CliRunner().invoke(main, ["failures", "run", "--json"]).output)["units"]
+    units = json.loads(run_command("failures", "run", "--json").output)["units"]
     assert [unit["unit"]["class"] for unit in units] == list(HOSTILE_TEXTS)
 
 

@@ -7,22 +7,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import rasterio
-from click.testing import CliRunner, Result
 
 import eechips
-from eechips.cli import main
 from eechips.cli.setup_commands import KINDS
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def command(*words: str) -> Result:
-    return CliRunner().invoke(main, [*words])
 
 
 # Fewer units than by default, where there are many.
@@ -37,8 +32,7 @@ FEW = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_starter_recipe_runs(kind: str, demo_server: Server, folder: Path) -> None:
-    written = command("init", "--kind", kind)
-    assert written.exit_code == 0, written.output
+    written = run_command("init", "--kind", kind, status=0)
     assert written.output.splitlines() == [
         f"Written: {kind}.py ({KINDS[kind]})",
         f"Try it:  eechips run {kind}.py --local --check",
@@ -48,8 +42,7 @@ def test_every_starter_recipe_runs(kind: str, demo_server: Server, folder: Path)
     assert f"eechips run {kind}.py --local --check" in text
     assert "recipe.py" not in text
     assert len(text.splitlines()) < 60
-    ran = command("run", f"{kind}.py", *FEW[kind], "--endpoint", demo_server.url, "--rate", "none", "-q")
-    assert ran.exit_code == 0, ran.output
+    run_command("run", f"{kind}.py", *FEW[kind], "--endpoint", demo_server.url, "--rate", "none", "-q", status=0)
     run = eechips.open_run(folder / "outputs" / kind)
     assert run.is_complete
     assert run.verify() == []
@@ -95,49 +88,45 @@ checks = {"chips": _chips, "series": _series, "images": _images, "points": _poin
 def test_a_starter_recipe_reads_the_users_table(demo_server: Server, folder: Path) -> None:
     frame = pd.DataFrame({"name": ["a", "b"], "lon": [-105.5, -105.4], "lat": [39.5, 39.6]})
     frame.to_csv(folder / "mine.csv", index=False)
-    command("init", "mine.py", "--kind", "points")
+    run_command("init", "mine.py", "--kind", "points")
     words = ["run", "mine.py", "-p", "file=mine.csv", "--endpoint", demo_server.url, "--rate", "none", "-q"]
-    assert command(*words).exit_code == 0
+    run_command(*words, status=0)
     table = pd.read_csv(folder / "outputs" / "mine" / "points.csv")
     assert table[["row", "lon", "lat"]].to_numpy().tolist() == [[0, -105.5, 39.5], [1, -105.4, 39.6]]
 
 
 def test_nothing_is_overwritten(folder: Path) -> None:
     (folder / "chips.py").write_text("mine")
-    refused = command("init")
-    assert refused.exit_code == 2
+    refused = run_command("init", status=2)
     assert refused.output == "Error: chips.py exists: choose another name, or overwrite it with --force\n"
     assert (folder / "chips.py").read_text() == "mine"
-    assert command("init", "--force").exit_code == 0
+    run_command("init", "--force", status=0)
     assert "def get_requests" in (folder / "chips.py").read_text()
 
 
 def test_file_names_are_quoted_and_kinds_are_checked(folder: Path) -> None:
     assert (
-        command("init", "below/my recipe").output.splitlines()[-1]
+        run_command("init", "below/my recipe").output.splitlines()[-1]
         == "Run it:  eechips run 'below/my recipe.py' --local"
     )
     assert "eechips run 'below/my recipe.py' --local" in (folder / "below" / "my recipe.py").read_text()
     (folder / "there.py").mkdir()
-    refused = command("init", "there.py")
+    refused = run_command("init", "there.py")
     assert (refused.exit_code, refused.output) == (2, "Error: there.py is a folder: name a file\n")
-    refused = command("init", "--kind", "chip")
-    assert refused.exit_code == 2
+    refused = run_command("init", "--kind", "chip", status=2)
     assert "'chips', 'series', 'images', 'points'" in refused.output
 
 
 def test_examples_are_the_recipes_of_the_project(folder: Path) -> None:
     recipes = Path(__file__).resolve().parents[2] / "recipes"
-    done = command("init", "--examples")
-    assert done.exit_code == 0, done.output
+    done = run_command("init", "--examples", status=0)
     wanted = {path.name: path.read_bytes() for path in recipes.iterdir() if path.suffix in (".py", ".csv")}
     assert {path.name: path.read_bytes() for path in (folder / "recipes").iterdir()} == wanted
     assert f"{len(wanted)} files to recipes" in done.output
-    again = command("init", "--examples")
-    assert again.exit_code == 2
+    again = run_command("init", "--examples", status=2)
     assert "exists: choose another folder, or overwrite it with --force" in again.stderr
-    assert command("init", "--examples", "--force").exit_code == 0
-    assert command("init", "others", "--examples").exit_code == 0
+    run_command("init", "--examples", "--force", status=0)
+    run_command("init", "others", "--examples", status=0)
     assert (folder / "others" / "naip_chips.py").is_file()
 
 
@@ -162,20 +151,18 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_an_old_script_gets_a_run_file_that_runs(demo_server: Server, folder: Path) -> None:
     (folder / "old script.py").write_text(SCRIPT)
-    written = command("init", "--from", "old script.py")
-    assert written.exit_code == 0, written.output
+    written = run_command("init", "--from", "old script.py", status=0)
     assert written.output.splitlines() == [
         "Written: old script.toml",
         "Try it:  eechips run 'old script.toml' --local",
         "Run it:  eechips run 'old script.toml'",
     ]
     assert 'project = "my-old-project"' in (folder / "old script.toml").read_text()
-    ran = command("run", "old script.toml", "--endpoint", demo_server.url, "--rate", "none", "-q")
-    assert ran.exit_code == 0, ran.output
+    run_command("run", "old script.toml", "--endpoint", demo_server.url, "--rate", "none", "-q", status=0)
     run = eechips.open_run(folder / "outputs" / "old script")
     assert run.counts == {"done": 3}
     assert [(run.path / file).read_text() for file in run.units["file"]] == ["2001", "2002", "2003"]
-    again = command("init", "--from", "old script.py")
+    again = run_command("init", "--from", "old script.py")
     assert (again.exit_code, "exists: choose another name" in again.output) == (2, True)
 
 
@@ -189,7 +176,6 @@ def test_an_old_script_gets_a_run_file_that_runs(demo_server: Server, folder: Pa
 )
 def test_scripts_without_calls_of_a_pool_are_refused(folder: Path, text: str, message: str) -> None:
     (folder / "old.py").write_text(text)
-    refused = command("init", "--from", "old.py")
-    assert refused.exit_code == 2
+    refused = run_command("init", "--from", "old.py", status=2)
     assert message in refused.output
     assert not (folder / "old.toml").exists()

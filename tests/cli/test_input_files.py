@@ -12,10 +12,8 @@ import pandas as pd
 import pytest
 import rasterio.features
 import shapely
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.errors import RegionError
 from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
@@ -25,6 +23,7 @@ from eechips.planning.cell_grids import parse_cells
 from eechips.planning.places import read_places
 from eechips.planning.regions import parse_region
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 SQUARE = [[-105.1, 39.9], [-105.09, 39.9], [-105.09, 39.91], [-105.1, 39.91], [-105.1, 39.9]]
 BOW = [[-105.12, 39.9], [-105.11, 39.91], [-105.11, 39.9], [-105.12, 39.91], [-105.12, 39.9]]
@@ -77,8 +76,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     write(tmp_path / "flat.geojson", SQUARE, FLAT)
     write(tmp_path / "good.geojson", SQUARE)
     Path("plots.csv").write_text("species,lon,lat\noak,-105.1,39.9\n")
-    found = CliRunner().invoke(main, [*command.split(), "--local", "--out", "out"])
-    assert found.exit_code == 2
+    found = run_command(*command.split(), "--local", "--out", "out", status=2)
     assert message in found.output
     assert "Starting" not in found.output
     assert not Path("out").exists()
@@ -288,13 +286,13 @@ def test_a_command_names_its_table_and_the_ids_of_regions(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "good.geojson", SQUARE)
     usual = ["--endpoint", demo_server.url, "--executor", "threads", "--rate", "none"]
-    found = CliRunner().invoke(
-        main, [*["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual]
+    found = run_command(
+        *["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual
     )
     assert "Made from all results: a/points.csv" in found.output
     days = "--start 2019-06-01 --end 2019-06-20"
     words = f"timeseries --dataset MODIS_LST --regions good.geojson {days} --output one --out b".split()
-    found = CliRunner().invoke(main, [*words, *usual])
+    found = run_command(*words, *usual)
     assert (
         "Regions are numbered from 1 in the file's order; --columns id=NAME takes ids of a column: plot" in found.output
     )

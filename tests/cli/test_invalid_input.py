@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.commands.parameters import command_words
+from eechips.errors import UsageError
+from tests.support.commands import run_command
 
 SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
 SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--columns", "id=X", "--local"]
@@ -28,7 +29,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse(*arguments: str) -> str:
     """Runs a command that must be refused; returns its sentence."""
-    result = CliRunner().invoke(main, list(arguments))
+    result = run_command(*arguments)
     assert not list(Path().iterdir()), "something was written"
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
@@ -163,21 +164,18 @@ def test_invalid_recipes_are_refused(tmp_path: Path, text: str, sentence: str) -
 
 
 def test_tracebacks_are_shown_on_request() -> None:
-    result = CliRunner().invoke(main, ["--debug", *SAMPLE, "--scale", "0"])
-    assert result.exit_code == 1
-    assert type(result.exception).__name__ == "UsageError"
+    with pytest.raises(UsageError):
+        run_command("--debug", *SAMPLE, "--scale", "0")
 
 
 def test_an_argument_after_local_is_not_taken_for_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text("x = 1\n")
-    assert "recipe.py is not a recipe" in " ".join(
-        CliRunner().invoke(main, ["run", "--local", "recipe.py"]).output.split()
-    )
+    assert "recipe.py is not a recipe" in " ".join(run_command("run", "--local", "recipe.py").output.split())
     Path("assets").mkdir()
-    refused = " ".join(CliRunner().invoke(main, ["run", "--local=assets", "recipe.py"]).output.split())
+    refused = " ".join(run_command("run", "--local=assets", "recipe.py").output.split())
     assert "recipe.py is not a recipe" in refused
-    said = CliRunner().invoke(main, [*SAMPLE, "--local", "nowhere"]).output
+    said = run_command(*SAMPLE, "--local", "nowhere").output
     assert "there is no folder of assets nowhere; for the demo planet, give --local alone" in " ".join(said.split())
 
 

@@ -15,6 +15,7 @@ from eechips.cli import main
 from eechips.commands.command import FetchCommand, as_typed
 from eechips.engine.config import RunConfig
 from eechips.option_fields import options_of
+from tests.support.commands import run_command
 
 VERBS = ["sample", "images", "composites", "mosaic", "timeseries", "points", "scenes"]
 
@@ -73,15 +74,14 @@ def test_python_has_the_options_of_the_command_line_documented(verb: str) -> Non
 
 
 def test_ranges_and_choices_of_numbers_are_shown_and_enforced() -> None:
-    output = CliRunner().invoke(main, ["check", "--help"]).output
+    output = run_command("check", "--help").output
     assert "--least-valid 0-1 " in output
     assert "--bits 0-32 " in output
     for words, message in (
         (["--bits", "40"], "40 is not in the range 0<=x<=32"),
         (["--least-valid", "2"], "2.0 is not in the range 0.0<=x<=1.0"),
     ):
-        ended = CliRunner().invoke(main, ["check", "run", *words])
-        assert ended.exit_code == 2
+        ended = run_command("check", "run", *words, status=2)
         assert message in ended.output
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from eechips import open_run
-from eechips.cli import main
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.failures import reopen_failures
 from tests.cli.test_commands import eechips, one_sentence
 from tests.cli.test_status import on_a_terminal
+from tests.support.commands import run_command
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
 
@@ -74,12 +74,11 @@ def typed(*arguments: str, cwd: Path) -> Result:
     before, words = Path.cwd(), list(sys.argv)
     os.chdir(cwd)
     try:
-        result = CliRunner().invoke(main, arguments)
+        result = run_command(*arguments)
         assert Path.cwd() == cwd.resolve()
     finally:
         os.chdir(before)
     assert sys.argv == words
-    assert isinstance(result.exception, SystemExit | None), result.exception
     return result
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.jobs.recipe_check import spread
 from eechips.text.formatting import format_count
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 RECIPE = """
 import numpy as np
@@ -54,8 +54,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def check(server: Server, *words: str) -> Result:
-    return CliRunner().invoke(main, ["run", "recipe.py", "--check", "--endpoint", server.url, "--rate", "none", *words])
+def check(server: Server, *words: str, status: int | None = None) -> Result:
+    return run_command("run", "recipe.py", "--check", "--endpoint", server.url, "--rate", "none", *words, status=status)
 
 
 def left(folder: Path) -> list[str]:
@@ -71,8 +71,7 @@ def test_every_file_of_a_unit_is_shown(demo_server: Server, folder: Path) -> Non
         "def get_result(index, unit):\n"
         "    return {'first': np.zeros((4, 5)), 'second': np.zeros((2, 3)), 'third': Table([{'a': 1}])}\n"
     )
-    done = check(demo_server)
-    assert done.exit_code == 0, done.output
+    done = check(demo_server, status=0)
     shown = [line for line in done.output.splitlines() if line.startswith("  file: ")]
     assert len(shown) == 3
     assert [name in line for name, line in zip(("first", "second", "third"), shown, strict=True)] == [True] * 3
@@ -80,8 +79,7 @@ def test_every_file_of_a_unit_is_shown(demo_server: Server, folder: Path) -> Non
 
 @pytest.mark.slow
 def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
-    done = check(demo_server)
-    assert done.exit_code == 0, done.output
+    done = check(demo_server, status=0)
     lines = done.output.splitlines()
     assert lines[0] == "recipe: 1,000 units; tested: 3"
     assert [line for line in lines if line.startswith("unit")] == [
@@ -99,8 +97,7 @@ def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_failures_have_the_traceback_of_the_recipe(demo_server: Server, folder: Path) -> None:
-    done = check(demo_server, "-p", "bad=999")
-    assert done.exit_code == 1
+    done = check(demo_server, "-p", "bad=999", status=1)
     shown = done.output[done.output.index("unit 999") :].splitlines()
     assert shown[1].startswith("  failed permanent: ")
     assert shown[2] == "  RecipeError: ValueError: 999 is bad"
@@ -114,14 +111,13 @@ def test_failures_have_the_traceback_of_the_recipe(demo_server: Server, folder: 
 
 @pytest.mark.slow
 def test_files_are_kept_beside_the_run_if_it_has_a_folder(demo_server: Server, folder: Path) -> None:
-    done = check(demo_server, "--out", "results", "-p", "count=5")
-    assert done.exit_code == 0, done.output
+    done = check(demo_server, "--out", "results", "-p", "count=5", status=0)
     assert "files      kept in results/check" in done.output
     first = sorted((folder / "results" / "check" / "chips").glob("*.npy"))
     assert len(first) == 1
     assert sorted(p.name for p in (folder / "results" / "check" / "tables").iterdir()) == ["2.csv", "4.csv"]
     words = ["run", "recipe.py", "--endpoint", demo_server.url, "--out", "results", "-p", "count=5", "-q"]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    run_command(*words, status=0)
     run = eechips.open_run(folder / "results")
     assert run.verify() == []
     # The run has the same units, and gives them the same names and content.
@@ -156,8 +152,7 @@ def test_an_empty_plan_and_contradictions(demo_server: Server) -> None:
     done = check(demo_server, "-p", "count=0")
     assert (done.exit_code, done.output) == (2, "Error: recipe asked for nothing: there is no unit to try\n")
     for words in (["--dry-run"], ["--estimate", "3"]):
-        done = check(demo_server, *words)
-        assert done.exit_code == 2
+        done = check(demo_server, *words, status=2)
         assert "--check takes neither --dry-run nor --estimate" in done.output
 
 
@@ -209,8 +204,7 @@ def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> N
     """Of what a script gives its pool, three calls are made; then it is stopped."""
     (folder / "script.py").write_text(SCRIPT)
     words = ["run", "script.py", "--check", "--endpoint", demo_server.url, "--out", "kept", "--", "7"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
+    done = run_command(*words, status=0)
     assert "script: 100 units so far (it plans as it goes); tested: 3" in done.output
     assert "sum" not in done.output
     kept = {path.name: path.read_text() for path in (folder / "kept" / "check").iterdir()}
@@ -221,8 +215,7 @@ def test_scripts_with_a_pool_are_checked(demo_server: Server, folder: Path) -> N
 def test_a_dry_run_of_a_script_names_the_check(folder: Path) -> None:
     """A script has no plan before it runs, so that nothing is started and no folder is made."""
     (folder / "script.py").write_text(SCRIPT)
-    done = CliRunner().invoke(main, ["run", "script.py", "--local", "--dry-run", "--", "2"])
-    assert done.exit_code == 2
+    done = run_command("run", "script.py", "--local", "--dry-run", "--", "2", status=2)
     assert "script is a script, whose units are unknown before it runs: --check makes three" in done.output
     assert not (folder / "outputs").exists()
 

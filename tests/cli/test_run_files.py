@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.run_file import FETCHING, FOLLOWING, _Reader, read_run_file
@@ -29,6 +28,7 @@ from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
+from tests.support.commands import run_command
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
 SAMPLE = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\n'
@@ -54,8 +54,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def mistakes_of(path: Path) -> list[str]:
     """The lines that a run file with mistakes is refused with."""
-    done = CliRunner().invoke(main, ["run", str(path)])
-    assert done.exit_code == 2
+    done = run_command("run", path, status=2)
     return done.stderr.splitlines()
 
 
@@ -169,8 +168,7 @@ def test_wrong_numbers_of_places_hide_no_other_mistake(places: str, mistake: str
     ],
 )
 def test_a_file_that_is_no_run_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    done = CliRunner().invoke(main, ["run", str(write(tmp_path / "job.toml", text))])
-    assert done.exit_code == 2
+    done = run_command("run", write(tmp_path / "job.toml", text), status=2)
     assert re.search(message, done.stderr), done.stderr
 
 
@@ -180,8 +178,7 @@ def test_a_file_of_an_editor_on_windows_is_read(tmp_path: Path, root: click.Cont
     path.write_bytes(text.encode("utf-8-sig"))
     assert read_run_file(path, root)[0].words[:2] == ("--dataset=NAIP", "--total=1")
     path.write_bytes(text.encode("utf-16"))
-    done = CliRunner().invoke(main, ["run", str(path)])
-    assert done.exit_code == 2
+    done = run_command("run", path, status=2)
     assert "it is not UTF-8 text" in done.stderr
 
 
@@ -242,8 +239,7 @@ def test_typed_options_concern_the_tables_that_have_them(tmp_path: Path, root: c
 
 def test_a_run_file_has_no_plan(tmp_path: Path) -> None:
     path = write(tmp_path / "job.toml", f"{SAMPLE}[verify]\n")
-    done = CliRunner().invoke(main, ["plan", "run", str(path)])
-    assert done.exit_code == 2
+    done = run_command("plan", "run", path, status=2)
     assert "is a run file, which has no units of its own" in done.stderr
 
 
@@ -305,8 +301,7 @@ def test_every_option_is_the_same_in_a_run_file(verb: str, tmp_path: Path, root:
 
 def test_options_of_a_recipe_are_refused_beside_a_run_file(tmp_path: Path) -> None:
     path = write(tmp_path / "job.toml", "[sample]")
-    done = CliRunner().invoke(main, ["run", str(path), "-p", "a=1"])
-    assert done.exit_code == 2
+    done = run_command("run", path, "-p", "a=1", status=2)
     assert "is for a recipe: write it into" in done.stderr
 
 
@@ -405,8 +400,7 @@ def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
     path = write(tmp_path / "job.toml", "# mine\n")
     (tmp_path / "run").mkdir()
     words = ["init", str(path), "--from", str(tmp_path / "run")]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 2
+    done = run_command(*words, status=2)
     assert f"{path} exists: choose another name" in done.stderr
     assert path.read_text() == "# mine\n"
 
@@ -422,7 +416,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     typed = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32",
              "--format", "tif", "--out", "typed", *service]  # fmt: skip
     for words in (typed, ["split", "typed", "--by", "random", "--ratios", "a=0.6,b=0.4"], ["stats", "typed"]):
-        assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+        run_command(*words, status=0)
     text = f"""
     [sample]
     dataset = "NAIP"
@@ -437,15 +431,12 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     """
     path = write(tmp_path / "job.toml", text)
     for _ in range(2):
-        done = CliRunner().invoke(main, ["run", str(path), "--out", "filed", *service], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
+        done = run_command("run", path, "--out", "filed", *service, status=0)
     assert "3 of 3 results" in done.stdout
-    done = CliRunner().invoke(main, ["run", str(path), "--out", "dry", "--dry-run", *service])
-    assert done.exit_code == 0, done.output
+    done = run_command("run", path, "--out", "dry", "--dry-run", *service, status=0)
     assert "eechips stats is left out: there is no run yet" in done.stderr
     assert not Path("dry").exists()
-    done = CliRunner().invoke(main, ["run", str(path), "--out", "part", "--estimate", "1", *service])
-    assert done.exit_code == 0, done.output
+    done = run_command("run", path, "--out", "part", "--estimate", "1", *service, status=0)
     assert "Not run: split, stats. To run all: repeat the run file with --yes" in done.stderr
     assert not Path("part/splits.parquet").exists()
     files = sorted(each.name for each in Path("typed/chips").iterdir())
@@ -455,8 +446,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
         assert Path("typed/chips", name).read_bytes() == Path("filed/chips", name).read_bytes()
     assert Path("typed/splits.parquet").read_bytes() == Path("filed/splits.parquet").read_bytes()
     assert json.loads(Path("typed/stats.json").read_text()) == json.loads(Path("filed/stats.json").read_text())
-    saved = CliRunner().invoke(main, ["init", "again.toml", "--from", "filed"], catch_exceptions=False)
-    assert saved.exit_code == 0, saved.output
+    run_command("init", "again.toml", "--from", "filed", status=0)
     assert load(Path("again.toml"))["sample"]["total"] == 3
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
 
@@ -473,11 +463,10 @@ def test_a_pipeline_has_an_output_folder_of_any_name(
     text = f'{SAMPLE}size = 16\nformat = "tif"\nout = "{name}"\n[check]\n[stats]\n[card]\n'
     path = write(tmp_path / "job.toml", text)
     words = ["run", str(path), "--endpoint", demo_server.url, "--project", "local"]
-    done = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    run_command(*words, status=0)
     folder = Path(name.replace("~/", "home/"))
     assert {"manifest.parquet", "quality.parquet", "stats.json", "README.md"} <= {p.name for p in folder.iterdir()}
-    assert CliRunner().invoke(main, ["verify", name], catch_exceptions=False).exit_code == 0
+    run_command("verify", name, status=0)
 
 
 MISTAKES = """
@@ -513,7 +502,7 @@ def programs() -> list[list[str]]:
 def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path: Path) -> None:
     if not programs():
         pytest.skip("neither taplo nor check-jsonschema is installed")
-    schema = write(tmp_path / "schema.json", CliRunner().invoke(main, ["run", "--schema"]).stdout)
+    schema = write(tmp_path / "schema.json", run_command("run", "--schema").stdout)
     page = (ROOT / "docs" / "how-to" / "run-files.md").read_text(encoding="utf-8")
     (shown,) = [block.text for block in read_blocks(page) if block.title == "chips.toml"]
     for text, is_right in ((shown, True), (MISTAKES, False)):
@@ -522,8 +511,7 @@ def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path:
             typed = [word.format(schema=schema, file=path) for word in words]
             done = subprocess.run(typed, capture_output=True, text=True, check=False)
             assert (done.returncode == 0) == is_right, done.stdout + done.stderr
-    own = CliRunner().invoke(main, ["run", str(path)])
-    assert own.exit_code == 2
+    own = run_command("run", path, status=2)
     assert own.stderr.splitlines()[0].endswith("has 5 mistakes:")
     for key in ("total", "on_empty", "siz", "by", "pak"):
         assert re.search(rf"^  .*\b{key}\b", own.stderr, re.MULTILINE), key
@@ -625,8 +613,7 @@ def test_a_pipeline_resumes_at_the_step_that_failed(
     (tmp_path / "packed").mkdir()
     for split in ("train", "test"):
         (tmp_path / "packed" / f"{split}-000000.tar").write_text("in the way")
-    failed = CliRunner().invoke(main, words)
-    assert failed.exit_code == 2
+    failed = run_command(*words, status=2)
     assert "packed" in failed.stderr
     steps = [line.split()[2] for line in failed.stderr.splitlines() if line.startswith("[")]
     assert steps == ["sample", "check", "split", "pack"]
@@ -634,15 +621,13 @@ def test_a_pipeline_resumes_at_the_step_that_failed(
     shutil.rmtree(tmp_path / "packed")
     times = {each: each.stat().st_mtime_ns for each in Path("chips/chips").iterdir()}
     requests = demo_server.requests()
-    resumed = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert resumed.exit_code == 0, resumed.output
+    run_command(*words, status=0)
     assert demo_server.requests() == requests  # nothing was fetched or planned again
     assert {each: each.stat().st_mtime_ns for each in Path("chips/chips").iterdir()} == times
     files = [*Path("packed").rglob("*.tar"), Path("chips/README.md"), Path("chips/croissant.json")]
     before = {each: each.read_bytes() for each in files}
     assert len(before) >= 4
     packed = {each: each.stat().st_mtime_ns for each in Path("packed").rglob("*.tar")}
-    again = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert again.exit_code == 0, again.output
+    run_command(*words, status=0)
     assert {each: each.read_bytes() for each in files} == before
     assert {each: each.stat().st_mtime_ns for each in packed} == packed

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from eechips.cli import main
+from tests.support.commands import run_command
 from tests.support.engine_service import Service
 
 RECIPE = """
@@ -55,8 +55,8 @@ def write_job(folder: Path, url: str) -> None:
     (folder / "My Squares.toml").write_text("\n".join(lines))
 
 
-def submit(*words: str) -> Result:
-    return CliRunner().invoke(main, ["submit", "My Squares.toml", *words])
+def submit(*words: str, status: int | None = None) -> Result:
+    return run_command("submit", "My Squares.toml", *words, status=status)
 
 
 def shell_words(folder: Path) -> list[str]:
@@ -80,8 +80,7 @@ def shell_words(folder: Path) -> list[str]:
 
 
 def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
-    done = submit("--slurm", "--tasks", "3", "--partition", "transfer", "--to", "jo b")
-    assert done.exit_code == 0, done.output
+    done = submit("--slurm", "--tasks", "3", "--partition", "transfer", "--to", "jo b", status=0)
     names = ["join.sh", "part.sh", "plan.sh", "submit.sh", "work.sh"]
     assert sorted(path.name for path in (folder / "jo b").iterdir()) == names
     for name in names:
@@ -98,8 +97,7 @@ def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_scripts_for_slurm_do_the_whole_job(folder: Path, service: Service) -> None:
     write_job(folder, service.url)
-    done = submit("--slurm", "--tasks", "3", "--to", "jo b")
-    assert done.exit_code == 0, done.output
+    submit("--slurm", "--tasks", "3", "--to", "jo b", status=0)
     environment = {
         **os.environ, "PATH": f"{shell_words(folder)[0]}:{os.environ['PATH']}", "SUBMITTED_FROM": str(folder),
         "EECHIPS_CACHE": str(folder / "cache"),
@@ -131,8 +129,7 @@ def test_slurm_runs_the_scripts_in_folders_of_any_name(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "eechips").write_text(f'#!/bin/bash\nexec {sys.executable} -m eechips "$@"\n')
     (tmp_path / "bin" / "eechips").chmod(0o755)
-    done = submit("--slurm", "--tasks", "2", "--to", "jo b")
-    assert done.exit_code == 0, done.output
+    submit("--slurm", "--tasks", "2", "--to", "jo b", status=0)
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     # The paths of SLURM's sockets must be short.
@@ -157,16 +154,14 @@ def wait_for_jobs(cluster: Any) -> None:
 
 @pytest.mark.parametrize(("name", "reason"), [("a\nb", "has a line break"), ("a\\b", "has a backslash")])
 def test_folders_that_scripts_of_slurm_cannot_name_are_refused(name: str, reason: str, folder: Path) -> None:
-    done = submit("--slurm", "--to", name)
-    assert done.exit_code == 2
+    done = submit("--slurm", "--to", name, status=2)
     assert reason in done.stderr
     assert not (folder / name).exists()
 
 
 def test_manifests_for_kubernetes_match_the_schema_of_the_api(folder: Path) -> None:
     validate = pytest.importorskip("kubernetes_validate")
-    done = submit(*KUBERNETES, "--tasks", "40", "--service-account", "fetcher")
-    assert done.exit_code == 0, done.output
+    submit(*KUBERNETES, "--tasks", "40", "--service-account", "fetcher", status=0)
     place = folder / "outputs" / "My Squares-job"
     for step in ("plan", "work", "join"):
         manifest = json.loads((place / f"{step}.json").read_text())
@@ -195,8 +190,7 @@ def container_commands(place: Path, step: str) -> list[str]:
 def test_words_with_signs_of_the_shell_reach_the_commands_of_pods(folder: Path) -> None:
     out = "a$(EECHIPS_CACHE) $$ $HOME `id` it's"
     (folder / "My Squares.toml").write_text(f'[run]\nrecipe = "squares.py"\nout = "{out}"\n')
-    done = submit(*KUBERNETES, "--to", "job")
-    assert done.exit_code == 0, done.output
+    submit(*KUBERNETES, "--to", "job", status=0)
     (folder / "bin").mkdir()
     (folder / "bin" / "eechips").write_text(f"#!/bin/bash\nprintf '%s\\0' \"$@\" >> {folder}/calls\n")
     (folder / "bin" / "eechips").chmod(0o755)
@@ -208,7 +202,7 @@ def test_words_with_signs_of_the_shell_reach_the_commands_of_pods(folder: Path) 
 
 
 def test_results_are_joined_whatever_tasks_have_left(folder: Path) -> None:
-    assert submit("--slurm", "--to", "jo b").exit_code == 0
+    submit("--slurm", "--to", "jo b", status=0)
     (folder / "bin").mkdir()
     (folder / "bin" / "eechips").write_text('#!/bin/bash\necho "$1" >> calls\n')
     (folder / "bin" / "eechips").chmod(0o755)
@@ -228,7 +222,7 @@ def test_results_are_joined_whatever_tasks_have_left(folder: Path) -> None:
 def test_the_script_for_kubernetes_waits_for_jobs_that_fail(
     folder: Path, failed: str, status: int, applied: list[str]
 ) -> None:
-    assert submit(*KUBERNETES, "--to", "jo b").exit_code == 0
+    submit(*KUBERNETES, "--to", "jo b", status=0)
     (folder / "bin").mkdir()
     (folder / "bin" / "kubectl").write_text(
         '#!/bin/bash\necho "$*" >> calls\n'
@@ -259,8 +253,7 @@ def test_the_script_for_kubernetes_waits_for_jobs_that_fail(
     ],
 )
 def test_options_that_do_not_fit_are_refused(folder: Path, words: tuple[str, ...], message: str) -> None:
-    done = submit(*words)
-    assert done.exit_code == 2
+    done = submit(*words, status=2)
     assert message in done.output
     assert not (folder / "outputs").exists()
 
@@ -268,6 +261,5 @@ def test_options_that_do_not_fit_are_refused(folder: Path, words: tuple[str, ...
 def test_a_job_has_one_table_that_fetches(folder: Path) -> None:
     table = '[[run]]\nrecipe = "squares.py"\nout = "{}"\n'
     (folder / "My Squares.toml").write_text(table.format("x") + table.format("y"))
-    done = submit("--slurm")
-    assert done.exit_code == 2
+    done = submit("--slurm", status=2)
     assert "has 2 tables that fetch: a job has one" in done.output

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
+from tests.support.commands import run_command
 from tests.support.finished_run import move_results, pictures, write_run
 
 
@@ -21,16 +20,15 @@ def test_results_at_an_address_are_used_once_the_run_is_trusted(
     for name in run.units["file"]:
         files.pipe_file(f"/trusted/{name}", (run.path / name).read_bytes())
     move_results(run, "memory://trusted")
-    call = CliRunner().invoke
-    assert call(main, ["verify", str(run.path)]).exit_code == 0
+    run_command("verify", run.path, status=0)
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "mine"))
-    assert "eechips trust" in call(main, ["verify", str(run.path)]).output
-    asked = call(main, ["trust", str(run.path)])
+    assert "eechips trust" in run_command("verify", run.path).output
+    asked = run_command("trust", run.path)
     assert (asked.exit_code, "memory://trusted" in asked.output) == (2, True)
-    assert call(main, ["verify", str(run.path)]).exit_code == 2
-    assert call(main, ["trust", str(run.path), "--yes"]).exit_code == 0
-    assert "all present and intact" in call(main, ["verify", str(run.path)]).output
-    assert "is yours already" in call(main, ["trust", str(run.path)]).output
+    run_command("verify", run.path, status=2)
+    run_command("trust", run.path, "--yes", status=0)
+    assert "all present and intact" in run_command("verify", run.path).output
+    assert "is yours already" in run_command("trust", run.path).output
     files.rm("trusted", recursive=True)
 
 
@@ -38,5 +36,5 @@ def test_trust_requires_a_writable_key_folder(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "file").touch()
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
     run = write_run(tmp_path / "run", pictures(1), command="eechips run x.py")
-    result = CliRunner().invoke(main, ["trust", str(run.path), "--yes"])
+    result = run_command("trust", run.path, "--yes")
     assert (result.exit_code, "EECHIPS_CACHE" in result.output) == (2, True)

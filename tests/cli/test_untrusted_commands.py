@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.cli.run_file import read_run_file
 from eechips.commands.command import FetchCommand, VerbOption
 from eechips.commands.untrusted_commands import hash_files, refused_values, refused_words
 from eechips.errors import UsageError
+from tests.support.commands import run_command
 
 FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run")
 RECIPE = """
@@ -149,15 +149,14 @@ def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
     (tmp_path / "at").mkdir()
     monkeypatch.chdir(tmp_path / "at")
     Path("recipe.py").write_text(RECIPE)
-    planned = CliRunner().invoke(main, ["plan", "run", "recipe.py"])
-    assert planned.exit_code == 0, planned.output
+    planned = run_command("plan", "run", "recipe.py", status=0)
     Path("executed").unlink()
     return [json.loads(line) for line in planned.stdout.splitlines()]
 
 
 def work(*lines: dict[str, Any], out: str = "out") -> tuple[int, str]:
     words = ["work", "--units", "-", "--out", out, "--executor", "threads", "-q"]
-    done = CliRunner().invoke(main, words, input="\n".join(map(json.dumps, lines)))
+    done = run_command(*words, given="\n".join(map(json.dumps, lines)))
     return done.exit_code, done.output
 
 
@@ -193,8 +192,7 @@ def test_a_line_with_the_signature_of_another_line_is_refused(lines: list[dict[s
     status, said = work({**lines[0], "signature": lines[1]["signature"]})
     assert (status, "Give --trust to execute the command as it is" in said) == (2, True), said
     twice = json.dumps(lines[0])[:-1] + ', "name": "another"}'  # the last of two keys of a name counts
-    done = CliRunner().invoke(main, ["work", "--units", "-", "--out", "out"], input=twice)
-    assert done.exit_code == 2
+    run_command("work", "--units", "-", "--out", "out", given=twice, status=2)
     assert not Path("executed").exists()
 
 

@@ -18,14 +18,13 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from click.testing import CliRunner, Result
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.training.samples import read_samples
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 COLLECTION = "users/someone/daily"
 CRS, TRANSFORM = "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000)
@@ -83,12 +82,6 @@ def archive(tmp_path: Path, serve_briefly: Callable[..., Server], monkeypatch: p
     return Archive(tmp_path / "archive", serve_briefly)
 
 
-def typed(*words: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    return result
-
-
 def begin(archive: Archive, command: str, *words: str) -> Path:
     words = (
         command, "--dataset", COLLECTION, "--endpoint", archive.server.url, "--executor", "threads", "-q",
@@ -96,14 +89,13 @@ def begin(archive: Archive, command: str, *words: str) -> Path:
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["eechips", *words])  # run.json records them
-        result = typed(*words)
+        result = run_command(*words)
     assert result.exit_code == 0, result.output
     return Path("run")
 
 
 def update(folder: Path, until: str, *words: str, status: int = 0) -> str:
-    result = typed("update", folder, "--until", until, *words)
-    assert result.exit_code == status, result.output
+    result = run_command("update", folder, "--until", until, *words, status=status)
     (line,) = result.stdout.splitlines()
     assert line.startswith(f"{folder}: ")
     return line.removeprefix(f"{folder}: ")
@@ -143,7 +135,7 @@ def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     assert archive.sent() - sent <= 2
     assert images(run) == ["image_001", "image_003", "image_002"]
     assert digests(run).items() >= before.items()
-    assert typed("verify", run).exit_code == 0
+    run_command("verify", run, status=0)
     assert json.loads((run / "stats.json").read_text())["samples"] == {"all": 3}
     info = eechips.open_run(run).info
     assert info["command"].startswith("eechips images --end 2024-06-04 --dataset")
@@ -161,7 +153,7 @@ def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Arc
     before = digests(run)
     archive.put(FIRST, 1)
     archive.put(dt.date(2024, 6, 3))
-    result = typed("update", run, "--until", "2024-06-05")
+    result = run_command("update", run, "--until", "2024-06-05")
     assert result.stdout == f"{run}: 1 new unit until 2024-06-05; 1 image with a new version: --refetch fetches them\n"
     assert result.stderr == f"New version: {COLLECTION}/image_001\n"
     assert digests(run).items() >= before.items()
@@ -194,7 +186,7 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     assert update(series, "2024-06-30", "--trust") == "1 new unit until 2024-06-12"
     archive.put(dt.date(2024, 6, 9))  # of a composite that is there
     archive.put(dt.date(2024, 6, 25))
-    result = typed("update", composites, "--until", "2024-06-30", "--trust")
+    result = run_command("update", composites, "--until", "2024-06-30", "--trust")
     assert result.stdout == "composites: 1 new unit until 2024-06-20; 1 composite kept that would have other images\n"
     told = [text for text in caplog.messages if text.startswith("The composite")]
     assert told == ["The composite from 2024-05-31 to 2024-06-10 would have 3 images now, not 2: its file is kept"]
@@ -205,7 +197,7 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     assert update(composites, "2024-06-30", "--trust") == "nothing new until 2024-06-20"
     unit = eechips.open_run(composites).units["unit"].iloc[-2]
     assert (unit["start"], unit["images"]) == ("2024-05-31", 3)
-    assert typed("verify", composites).exit_code == 0
+    run_command("verify", composites, status=0)
     tables = sorted((series / "series").glob("*.csv"))
     rows = pd.concat([pd.read_csv(table) for table in tables])
     assert rows["date"].tolist() == ["2024-05-30", "2024-06-01", "2024-06-09"]
@@ -229,7 +221,7 @@ def test_composites_with_added_bands_are_fetched_again_with_them(archive: Archiv
     assert digests(run).items() >= before.items()
     assert update(run, "2024-06-30", "--trust", "--refetch") == "nothing new until 2024-06-20"
     assert update(run, "2024-06-30", "--trust") == "nothing new until 2024-06-20"
-    assert typed("verify", run).exit_code == 0
+    run_command("verify", run, status=0)
     samples = read_samples(run)
     assert [[unit.unit["start"], len(unit.sources), len(unit.files)] for unit in samples] == [
         ["2024-05-21", 2, 2],
@@ -244,12 +236,11 @@ def test_composites_with_added_bands_are_fetched_again_with_them(archive: Archiv
 def test_what_cannot_be_updated_says_why(archive: Archive, tmp_path: Path) -> None:
     regions = write_regions(tmp_path / "fields.gpkg")
     run = begin(archive, "timeseries", "--regions", regions)
-    result = typed("update", run)
-    assert result.exit_code == 2
+    result = run_command("update", run, status=2)
     assert "the run has no --end, so its results have all images up to the day when they were fetched" in result.stderr
     for wrong in ("June", "20240601", "2024-W23-1"):  # Python takes the last two for days, from 3.11 on
         message = f"Error: --until is a day (YYYY-MM-DD), not '{wrong}'"
-        assert typed("update", run, "--until", wrong).stderr.strip() == message
+        assert run_command("update", run, "--until", wrong).stderr.strip() == message
     options: dict[str, Any] = {"endpoint": archive.server.url, "executor": "threads", "quiet": True}
     made = eechips.images(COLLECTION, roi=ROI, out="made", **options)
     with pytest.raises(
@@ -258,7 +249,7 @@ def test_what_cannot_be_updated_says_why(archive: Archive, tmp_path: Path) -> No
         eechips.update(made)
     run.rename("series")
     begin(archive, "mosaic", "--roi=" + ROI)
-    assert "eechips mosaic has no dates that grow" in typed("update", "run").stderr
+    assert "eechips mosaic has no dates that grow" in run_command("update", "run").stderr
 
 
 @pytest.mark.exhaustive

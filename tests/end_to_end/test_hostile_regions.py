@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.files.hashes import hash_file
 from eechips.geo import vectors
 from eechips.geo.untrusted_vectors import read_layer
@@ -20,6 +18,7 @@ from eechips.manifest.region_file import find_region_file, read_region_file
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
 from eechips.reports.region_outlines import region_rings
+from tests.support.commands import run_command
 from tests.support.finished_run import pictures, write_run
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, geojson, set_trap
 
@@ -60,7 +59,7 @@ def check_refusal(trap: Trap, output: str, status: int) -> None:
 def refuse(trap: Trap, option: str, name: str) -> None:
     path = HOSTILE[name][0](trap.place)
     trap.watched.touched()
-    found = CliRunner().invoke(main, [*COMMANDS[option].split(), str(path), "--local", "--out", "out"])
+    found = run_command(*COMMANDS[option].split(), path, "--local", "--out", "out")
     check_refusal(trap, found.output, found.exit_code)
     assert "Starting" not in found.output or not path.is_file()  # other texts name tables of Earth Engine
     assert not Path("out").exists()
@@ -94,7 +93,7 @@ def look_at(trap: Trap, run: Path) -> str:
     """Check and report a run; return what was said."""
     said = ""
     for verb in ("check", "report"):
-        found = CliRunner().invoke(main, [verb, str(run)])
+        found = run_command(verb, run)
         assert found.exit_code in (0, 1), found.output
         assert "Traceback" not in found.output
         said += found.output

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from eechips.cli import main
 from eechips.engine.run_records import encode_info
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import seal
+from tests.support.commands import run_command
 
 pytestmark = pytest.mark.integration
 
@@ -67,13 +66,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "at"
 
 
-def call(*words: str, given: str | None = None) -> Result:
-    result = CliRunner().invoke(main, [*words], input=given)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def somebody_else(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("EECHIPS_CACHE", str(folder.parent / "mine"))
 
@@ -95,22 +87,20 @@ def sealed_by_an_other(data: bytes) -> bytes:
 def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) -> None:
     """The folder was handed back: run.json is as this user has signed it."""
     words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q")
-    assert call(*words).exit_code == 0
+    run_command(*words, status=0)
     calls = folder / "out" / ".calls" / "0001"
     for name, change in PLANTED:
         path = calls / name
         before = path.read_bytes()
         path.write_bytes(change(path, pickle.dumps(Canary(folder / "unpickled"))))
-        refused = call(*words)
-        assert refused.exit_code == 2, refused.output
+        refused = run_command(*words, status=2)
         assert f"{name} was not written by a run of yours" in refused.output.replace("\n", " "), refused.output
         assert not (folder / "unpickled").exists()
         path.write_bytes(before)
     (folder / "out" / "2.txt").unlink()
     for planted in ("program.pickle", "arguments.pickle", "place.pickle"):  # written again before they are read
         (calls / planted).write_bytes(pickle.dumps(Canary(folder / "unpickled")))
-    done = call(*words)
-    assert done.exit_code == 0, done.output
+    run_command(*words, status=0)
     assert (folder / "out" / "2.txt").exists()
     assert not (folder / "unpickled").exists()
 
@@ -119,32 +109,31 @@ def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) ->
 @pytest.mark.slow
 def test_results_stored_by_another_user_are_not_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q")
-    assert call(*words).exit_code == 0
+    run_command(*words, status=0)
     (kept,) = folder.glob("out/.calls/0001/results/*/000000000.pickle")
     kept.write_bytes(pickle.dumps(Canary(folder / "unpickled")))
     somebody_else(monkeypatch, folder)
     (folder / "out" / "2.txt").unlink()
-    refused = call(*words)
+    refused = run_command(*words)
     assert (refused.exit_code, "eechips trust out" in refused.output) == (2, True), refused.output
     assert not (folder / "unpickled").exists()
-    assert call("trust", "out", "--yes").exit_code == 0
-    call(*words)
+    run_command("trust", "out", "--yes", status=0)
+    run_command(*words)
     (folder / "unpickled").rmdir()  # it would have been made
     (folder / "out" / INFO_NAME).write_text("{}")
     (folder / "out" / "manifest.sqlite").unlink()
-    assert call(*words).exit_code == 2
+    run_command(*words, status=2)
     for name in (INFO_NAME, "manifest.parquet", "layers.parquet", "report.html"):
         (folder / "out" / name).unlink(missing_ok=True)
-    refused = call(*words)  # nothing but the pickles is left
+    refused = run_command(*words)  # nothing but the pickles is left
     assert (refused.exit_code, "eechips trust out" in refused.output) == (2, True), refused.output
     assert not (folder / "unpickled").exists()
 
 
 def test_a_queued_recipe_runs_for_its_planner_or_with_trust(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = call("plan", "run", "recipe.py").output
+    lines = run_command("plan", "run", "recipe.py").output
     assert len(lines.splitlines()) == 3
-    own = call("work", "--units", "-", "--out", "res", "--executor", "threads", "-q", given=lines)
-    assert own.exit_code == 0, own.output
+    run_command("work", "--units", "-", "--out", "res", "--executor", "threads", "-q", given=lines, status=0)
     (folder / "executed").unlink()
     somebody_else(monkeypatch, folder)
     (folder / "units.jsonl").write_text(lines)
@@ -152,7 +141,7 @@ def test_a_queued_recipe_runs_for_its_planner_or_with_trust(folder: Path, monkey
         ("work", "--units", "units.jsonl", "--out", "res"),
         ("join", "--units", "units.jsonl", "--out", "res"),
     ):
-        refused = call(*words, "--executor", "threads", "-q")
+        refused = run_command(*words, "--executor", "threads", "-q")
         assert (refused.exit_code, "Give --trust" in refused.output) == (2, True), refused.output
         assert "eechips run recipe.py" in refused.output
         assert not (folder / "executed").exists()
@@ -160,8 +149,7 @@ def test_a_queued_recipe_runs_for_its_planner_or_with_trust(folder: Path, monkey
         ("work", "--units", "units.jsonl", "--out", "res"),
         ("join", "--units", "units.jsonl", "--out", "res"),
     ):
-        trusted = call(*words, "--trust", "--executor", "threads", "-q")
-        assert trusted.exit_code == 0, trusted.output
+        run_command(*words, "--trust", "--executor", "threads", "-q", status=0)
     assert (folder / "executed").exists()
 
 
@@ -180,8 +168,7 @@ def test_work_items_with_an_endpoint_or_credentials_are_refused(folder: Path, wo
     line = json.dumps(
         {"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {"kind": "call"}, "name": "n"}
     )
-    refused = call("work", "--units", "-", "--out", "res", given=line)
-    assert refused.exit_code == 2
+    refused = run_command("work", "--units", "-", "--out", "res", given=line, status=2)
     assert "Give --trust" in refused.output or "it fetches nothing" in refused.output, refused.output
 
 
@@ -190,8 +177,7 @@ def test_a_first_run_overwrites_no_foreign_file(folder: Path, name: str) -> None
     (folder / "out").mkdir()
     (folder / "out" / name).write_text('{"by": "somebody else"}')
     words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
-    refused = call(*words)
-    assert refused.exit_code == 2
+    refused = run_command(*words, status=2)
     assert f"out has {name}, which no run of yours has written" in refused.output
     assert sorted(path.name for path in (folder / "out").iterdir()) in ([name], sorted([".eechips.lock", name]))
     assert (folder / "out" / name).read_text() == '{"by": "somebody else"}'
@@ -199,10 +185,10 @@ def test_a_first_run_overwrites_no_foreign_file(folder: Path, name: str) -> None
 
 def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
     words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
-    assert call(*words).exit_code == 0
+    run_command(*words, status=0)
     (folder / "out" / "manifest.sqlite").unlink()
     shutil.rmtree(folder / "out" / "chips")
-    assert call(*words).exit_code == 0
+    run_command(*words, status=0)
     assert (folder / "out" / "report.html").exists()
 
 
@@ -210,21 +196,20 @@ def test_the_run_of_another_user_resumes_by_the_users_own_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
-    assert call(*words).exit_code == 0
+    run_command(*words, status=0)
     somebody_else(monkeypatch, folder)
     (lost, *_) = sorted((folder / "out" / "chips").iterdir())
     lost.unlink()
-    again = call(*words)
-    assert again.exit_code == 0, again.output
+    run_command(*words, status=0)
     assert lost.exists()
 
 
 def test_reading_does_not_sign_the_run_json_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call("run", "recipe.py", "--out", "out", "--executor", "threads", "-q").exit_code == 0
+    run_command("run", "recipe.py", "--out", "out", "--executor", "threads", "-q", status=0)
     somebody_else(monkeypatch, folder)
     before = (folder / "out" / INFO_NAME).read_bytes()
     for verb in ("status", "verify", "failures", "report"):
-        assert call(verb, "out").exit_code == 0
+        run_command(verb, "out", status=0)
     assert (folder / "out" / INFO_NAME).read_bytes() == before
     assert encode_info(json.loads(before)) != before
     shutil.rmtree(folder / "out")

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run import INFO_NAME
 from eechips.storage import LocalStore
+from tests.support.commands import run_command
 from tests.support.finished_run import pictures, png_of, write_run
 from tests.support.watched_folder import WatchedFolder, watch_folder
 
@@ -78,9 +77,7 @@ def invoke(verb: str, run: Path, out: Path) -> tuple[int, str]:
     """Exit status and output of a verb; whatever is no error of eechips is raised."""
     words, options = verb.split(), [option.format(out=out) for option in VERBS[verb]]
     count = 2 if words[0] == "catalog" else 1
-    result = CliRunner().invoke(main, [*words[:count], str(run), *words[count:], *options])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = run_command(*words[:count], run, *words[count:], *options)
     return result.exit_code, result.output
 
 

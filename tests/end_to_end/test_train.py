@@ -17,13 +17,12 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.formats import geotiff
 from eechips.manifest.run import Run
 from eechips.training import split_table
 from tests.docs.blocks import list_commands, read_blocks
+from tests.support.commands import run_command
 from tests.support.finished_run import write_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")]
@@ -105,8 +104,7 @@ def test_order_place_and_name_are_not_learned(tmp_path: Path) -> None:
 @pytest.mark.exhaustive
 def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
-    done = CliRunner().invoke(main, ["pack", str(run.path), "--to", "webdataset", "--quiet"])
-    assert done.exit_code == 0, done.output
+    run_command("pack", run.path, "--to", "webdataset", "--quiet", status=0)
     pack = run.path / "packs" / "webdataset"
     first, second = (re.sub(r"\d+ s of", "", train(pack, "--epochs", "2", "--seed", "1")) for _ in range(2))
     assert first == second

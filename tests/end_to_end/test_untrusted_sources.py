@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.recipe import unit_id
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.loopback import QuietServer
 from tests.docs.pages import read_page, read_table
+from tests.support.commands import run_command
 from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = [
@@ -122,7 +121,7 @@ class World:
         typed = [str(word) for word in words]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["eechips", *typed])  # the command that run.json records
-            done = CliRunner().invoke(main, typed, input=given)
+            done = run_command(*typed, given=given)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert SECRET not in done.output

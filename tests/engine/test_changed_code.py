@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import eechips
-from eechips.cli import main
 from eechips.recipe import load_recipe
+from tests.support.commands import run_command
 
 RECIPE = '''"""Write a table for each number."""
 from pathlib import Path
@@ -35,13 +35,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words))
-
-
 def run(text: str, *words: str) -> Result:
     Path("recipe.py").write_text(text)
-    return told("run", "recipe.py", "--out", "out", "-q", "--name", "{index}", "--executor", "threads", *words)
+    return run_command("run", "recipe.py", "--out", "out", "-q", "--name", "{index}", "--executor", "threads", *words)
 
 
 def versions() -> list[str]:
@@ -79,9 +75,9 @@ def test_a_change_is_refused_unless_it_is_accepted_and_recorded_then() -> None:
     said = (
         f"{before[:16]} to {change['after'][:16]}): 2 units were left for the changed code, from no. 2 ({third[:16]})"
     )
-    assert said in told("status", "out").stdout
-    assert json.loads(told("status", "out", "--json").stdout)["code_changes"] == [change]
-    assert told("report", "out").exit_code == 0
+    assert said in run_command("status", "out").stdout
+    assert json.loads(run_command("status", "out", "--json").stdout)["code_changes"] == [change]
+    run_command("report", "out", status=0)
     assert said in Path("out/report.html").read_text()
 
 
@@ -142,7 +138,7 @@ def test_scripts_may_change(here: Path) -> None:
 
     def execute(text: str, *words: str) -> Result:
         Path("script.py").write_text(text)
-        return told("run", "script.py", "--out", "out", "-q", "--local", "--executor", "threads", *words)
+        return run_command("run", "script.py", "--out", "out", "-q", "--local", "--executor", "threads", *words)
 
     assert execute(script).exit_code != 0
     Path("may").touch()

@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 from tests.support.engine_recipes import run_script
 
 EMPTY = """
@@ -75,8 +74,7 @@ def test_a_chip_that_is_known_to_be_empty_has_the_same_file_without_a_request(
 def test_a_run_without_data_says_so(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(EMPTY)
     words = ["run", str(tmp_path / "recipe.py"), "--out", str(tmp_path / "out"), "--endpoint", demo_server.url]
-    done = CliRunner().invoke(main, [*words, "--executor", "threads"])
-    assert done.exit_code == 0, done.output
+    done = run_command(*words, "--executor", "threads", status=0)
     assert "No result has data: the dataset may have none at these places" in done.output
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import eechips
-from eechips.cli import main
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.unit_record import Record, State
 from eechips.storage import LocalStore, ObjectStore
 from local_tests.support.object_server import missing_packages, serving_objects
 from local_tests.support.parameters import slow_except
+from tests.support.commands import run_command
 from tests.support.engine_service import Service
 
 RECIPE = """
@@ -54,7 +54,7 @@ class Place:
         return self.folder / "out"
 
     def told(self, *words: object, given: str = "") -> Result:
-        return CliRunner().invoke(main, [str(word) for word in words], input=given)
+        return run_command(*words, given=given)
 
     def words(self, *parameters: str, local: bool = True) -> list[object]:
         recipe = self.folder / "recipe.py"

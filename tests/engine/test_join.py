@@ -11,42 +11,38 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import rasterio
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import eechips
-from eechips.cli import main
 from eechips.engine.reported_outcomes import ReportedOutcome
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import RECIPE, check, write_scene
+from tests.support.commands import run_command
 from tests.support.engine_service import Service
 
 WIDTH, HEIGHT = 300, 600
 MEMORY = "150MB"  # little, for several windows
 
 
-def told(*words: object, given: str = "") -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words], input=given)
-
-
 def plan_of(scene: Path, recipe: Path = RECIPE) -> list[str]:
-    done = told("plan", "run", recipe, "-p", f"href={scene}", "--max-memory", MEMORY)
-    assert done.exit_code == 0, done.output
+    done = run_command("plan", "run", recipe, "-p", f"href={scene}", "--max-memory", MEMORY, status=0)
     lines = done.stdout.splitlines()
     assert len(lines) > 3
     return lines
 
 
 def make(lines: list[str], out: Path | str) -> list[str]:
-    done = told("work", "--units", "-", "--out", out, "--executor", "threads", "-q", given="\n".join(lines))
-    assert done.exit_code == 0, done.output
+    done = run_command(
+        "work", "--units", "-", "--out", out, "--executor", "threads", "-q", given="\n".join(lines), status=0
+    )
     return done.stdout.splitlines()
 
 
 def join(lines: list[str], out: Path | str, *words: object) -> Result:
-    return told("join", "--units", "-", "--out", out, "-q", *words, given="\n".join(lines))
+    return run_command("join", "--units", "-", "--out", out, "-q", *words, given="\n".join(lines))
 
 
 @pytest.fixture
@@ -101,7 +97,7 @@ def test_the_command_of_the_plan_fetches_missing_results(tmp_path: Path, scene: 
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
     done = join(lines, out)
     command = done.stderr.strip().splitlines()[-1].partition("fetch them here: eechips ")[2].split()
-    assert told(*command, "--executor", "threads").exit_code == 0
+    run_command(*command, "--executor", "threads", status=0)
     check(eechips.open_run(out), scene)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
@@ -140,8 +136,9 @@ def test_a_window_at_another_place_is_refused(tmp_path: Path, scene: Path) -> No
 def test_failures_of_workers_are_reported(tmp_path: Path, scene: Path) -> None:
     lines = plan_of(scene)
     scene.unlink()
-    done = told("work", "--units", "-", "--out", tmp_path / "out", "--executor", "threads", "-q", given=lines[0])
-    assert done.exit_code == 1
+    done = run_command(
+        "work", "--units", "-", "--out", tmp_path / "out", "--executor", "threads", "-q", given=lines[0], status=1
+    )
     (tmp_path / "outcomes.jsonl").write_text(done.stdout)
     done = join(lines, tmp_path / "out", "--outcomes", tmp_path / "outcomes.jsonl")
     assert done.exit_code == 1
@@ -222,8 +219,7 @@ def get_result(index, number):
 def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
     (tmp_path / "layers.py").write_text(text)
     words = ("plan", "run", tmp_path / "layers.py", "--endpoint", service.url, "--executor", "processes:2")
-    done = told(*words)
-    assert done.exit_code == 0, done.output
+    done = run_command(*words, status=0)
     return done.stdout.splitlines()
 
 

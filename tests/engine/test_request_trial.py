@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import requests
 from affine import Affine
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write
+from tests.support.commands import run_command
 
 L8 = "LANDSAT/LC08/C02/T1_L2"
 READ, COMPUTED = RequestPlan(True, True), RequestPlan(False, True)
@@ -155,7 +154,7 @@ def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
     total = paused.status().total + (paused.status().unplanned or 0)
     assert total > 3
     tried = set(paused.units.index)
-    shown = CliRunner().invoke(main, ["status", str(paused.path)], catch_exceptions=False).output
+    shown = run_command("status", paused.path).output
     assert f"{total}, of which {total - 3} are not planned yet" in shown
     add("second", "2020-06-01")
     run = sample(server, tmp_path / "out")

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from eechips.cli import main
 from eechips.commands.command import FetchCommand
@@ -24,6 +23,7 @@ from eechips.errors import RunLockedError
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from tests.docs.blocks import read_blocks
+from tests.support.commands import run_command
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
 
@@ -330,8 +330,7 @@ def test_a_line_makes_a_worker_do_nothing_but_fetch(
 ) -> None:
     """Lines come from where others may write: none of their words may start a server or write a file of its own."""
     monkeypatch.chdir(tmp_path)
-    ended = CliRunner().invoke(main, ["work", "--units", "-", "--out", "res"], input=ticket(*job))
-    assert ended.exit_code == 2
+    ended = run_command("work", "--units", "-", "--out", "res", given=ticket(*job), status=2)
     assert "please report it" not in ended.output
     assert not list(tmp_path.iterdir())
 

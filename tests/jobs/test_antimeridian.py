@@ -15,13 +15,12 @@ import rasterio
 import rasterio.warp
 import shapely
 from affine import Affine
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support import coded_store
+from tests.support.commands import run_command
 
 WORLD = "users/someone/worlds/{}"
 # Where the rasters begin: they go around the Earth, or lie across 180.
@@ -181,7 +180,6 @@ def test_an_ingestion_says_how_longitudes_beyond_180_are_read(tmp_path: Path, wo
     path = tmp_path / "raster.tif"
     coded_store.write(path, "EPSG:4326", Affine(1, 0, west, 0, -1, 90), np.ones((1, 180, width), dtype=np.uint8))
     words = ["assets", "ingest", str(path), "--into", str(tmp_path / "store"), "--id", "users/me/raster"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
+    done = run_command(*words, status=0)
     assert ("Note: longitudes of users/me/raster are" in done.output) == is_noted
     assert ("shift the raster to -180 to 180" in done.output) == is_noted

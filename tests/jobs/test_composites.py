@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.jobs.composites import MOST_SOURCES, Composites
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 ROI = "-105.3,39.9,-105.29,39.91"
 SUMMER: dict[str, Any] = {"roi": ROI, "start": "2020-06-01", "end": "2020-08-01", "bands": "B4,B8", "mask": "scl"}
@@ -110,8 +109,7 @@ def test_seasons_and_the_command_line(demo_server: Server, tmp_path: Path) -> No
         "--out",
         str(tmp_path / "out"),
     ]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    run_command(*arguments, status=0)
     run = eechips.open_run(tmp_path / "out")
     assert [unit["start"] for unit in run.units["unit"]] == ["2019-12-01", "2020-03-01", "2020-06-01", "2020-09-01"]
     assert set(run.units["dtype"]) == {"float32"}

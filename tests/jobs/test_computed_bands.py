@@ -11,10 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import rasterio
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.jobs.chips import ChipSample
 from eechips.jobs.composites import Composites
@@ -25,6 +23,7 @@ from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.display_styles import display_styles
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
+from tests.support.commands import run_command
 
 Array = npt.NDArray[Any]
 
@@ -323,13 +322,11 @@ def test_the_command_line_takes_several_expressions(demo_server: Server, tmp_pat
         "--out",
         str(tmp_path),
     ]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    run_command(*arguments, status=0)
     run = eechips.open_run(tmp_path)
     assert list(read(run.path / run.units["file"][0])[0]) == ["NDVI", "NBR", "a", "b"]
     assert [each["name"] for each in run.info["parameters"]["computed"]] == ["NDVI", "NBR", "a", "b"]
-    wrong = CliRunner().invoke(main, [*arguments[:7], "--index", "NDMI", "--dataset", "NAIP"])
-    assert wrong.exit_code == 2
+    run_command(*arguments[:7], "--index", "NDMI", "--dataset", "NAIP", status=2)
 
 
 CHIPS: dict[str, Any] = {

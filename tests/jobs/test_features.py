@@ -20,16 +20,15 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 import shapely
-from click.testing import CliRunner
 from geopandas.testing import assert_geodataframe_equal
 
 import eechips
-from eechips.cli.group import main
 from eechips.errors import EechipsError, UnknownDatasetError, UsageError, ValidationError
 from eechips.jobs.feature_files import CellRows
 from eechips.planning.feature_cells import FeatureCell
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
+from tests.support.commands import run_command
 
 PLOTS, SHAPES, DATE_LINE = "projects/p/assets/plots", "projects/p/assets/shapes", "projects/p/assets/dateline"
 INDEX = "LARSE/GEDI/GEDI02_A_002_INDEX"
@@ -365,8 +364,7 @@ def test_wrong_options(
 @pytest.mark.slow
 def test_the_command(start: Callable[..., Server], tmp_path: Path) -> None:
     words = ["features", "--dataset", DATE_LINE, "--endpoint", start().url, "--out", str(tmp_path / "out"), "-q"]
-    result = CliRunner().invoke(main, words)
-    assert result.exit_code == 0, result.output
+    run_command(*words, status=0)
     assert len(geopandas.read_parquet(tmp_path / "out" / "features" / "part-00000.parquet")) == 8
 
 

@@ -11,12 +11,10 @@ import numpy.typing as npt
 import pytest
 import rasterio
 import shapely
-from click.testing import CliRunner
 from PIL import Image
 from rasterio.features import geometry_mask
 
 import eechips
-from eechips.cli import main
 from eechips.client.chip_parameters import rendered
 from eechips.client.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateRequests
@@ -26,6 +24,7 @@ from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.recipe import Chip
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 
 ROI = "-105.3,40.15,-105.29,40.16"
 JUNE = {"roi": ROI, "start": "2020-06-01", "end": "2020-07-01"}
@@ -264,8 +263,7 @@ def test_the_command_fetches_images(demo_server: Server, tmp_path: Path) -> None
         str(tmp_path / "out"),
     ]
     arguments += ["--name", "{date}/{image}", "--crs", "utm", "--scale", "60", "-q"]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    run_command(*arguments, status=0)
     run = eechips.open_run(tmp_path / "out")
     assert len(run.units) > 0
     assert set(run.units["crs"]) == {"EPSG:32613"}

@@ -24,15 +24,14 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from click.testing import CliRunner
 from rio_cogeo import cog_validate
 
 import eechips
-from eechips.cli import main
 from eechips.errors import EechipsError, RegionError, RunMismatchError, StorageError, UnknownDatasetError, UsageError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
+from tests.support.commands import run_command
 
 IMAGE = f"{STACK}/image_0"
 WHOLE = "-105.001,39.72,-104.96,39.751"  # holds all images
@@ -194,8 +193,7 @@ def test_a_mosaic_crosses_the_antimeridian(demo_ee: Any, demo_server: Server, tm
 def test_a_dry_run_estimates_the_requests(stack_server: Server, tmp_path: Path) -> None:
     before = stack_server.requests().get("image:computePixels", 0)
     words = ["--dataset", IMAGE, "--window", "64", "--endpoint", stack_server.url, "--out", str(tmp_path / "o")]
-    done = CliRunner().invoke(main, ["mosaic", "--dry-run", *words])
-    assert done.exit_code == 0, done.output
+    done = run_command("mosaic", "--dry-run", *words, status=0)
     assert "units     20" in done.output
     assert "requests  20" in done.output
     assert "Mosaic: 300x200 pixels, 2 x uint16, EPSG:32613" in done.output

@@ -18,16 +18,16 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from click.testing import CliRunner, Result
+from click.testing import Result
 from exactextract import exact_extract
 from pyproj import Transformer
 
 import eechips
-from eechips.cli.group import main
 from eechips.errors import RegionError, UsageError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, wait_until
 from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
+from tests.support.commands import run_command
 
 MOMENTS = pd.to_datetime(list(DATES), utc=True)
 
@@ -316,8 +316,8 @@ def test_a_killed_run_resumes(stack: Stack, tmp_path: Path, serve: Callable[...,
     assert json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]["points_sha256"]
 
 
-def command(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["points", *arguments])
+def command(*arguments: str, status: int | None = None) -> Result:
+    return run_command("points", *arguments, status=status)
 
 
 @pytest.mark.parametrize(

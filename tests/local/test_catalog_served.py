@@ -17,13 +17,11 @@ import rasterio
 import rasterio.shutil
 import shapely
 from affine import Affine
-from click.testing import CliRunner
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 import eechips
 from eechips.archive.catalogs.layout import Layout, choose_grid
-from eechips.cli import main
 from eechips_local.catalogs.catalog_schema import PENDING
 from local_tests.support.ingested_rasters import UTM, noise, raster
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
@@ -31,6 +29,7 @@ from local_tests.support.object_server import missing_packages, serving_objects
 from local_tests.support.range_server import Files, range_server
 from tests.local.test_catalog_store import COUNT, Scenes, scenes, start
 from tests.support.catalog_items import item, put
+from tests.support.commands import run_command
 
 pytestmark = pytest.mark.slow
 
@@ -572,7 +571,7 @@ def test_a_run_s_chips_are_a_collection(tmp_path: Path) -> None:
         "S2", total=4, size=32, bands="B4,B8", format="tif", roi="-105.3,39.9,-105.2,40.0", start="2020-06-01",
         end="2020-07-01", local=True, quiet=True, out=tmp_path / "chips",
     )  # fmt: skip
-    assert CliRunner().invoke(main, ["catalog", str(tmp_path / "chips")]).exit_code == 0
+    run_command("catalog", tmp_path / "chips", status=0)
     taken = eechips.images(
         "chips", roi="-105.3,39.9,-105.2,40.0", bands="B4,B8",
         local=tmp_path / "chips" / "catalog", quiet=True, out=tmp_path / "taken",
@@ -612,8 +611,7 @@ def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, 
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, tmp_path: Path) -> None:
-    refused = CliRunner().invoke(main, ["serve", "--catalog", str(tmp_path)])
-    assert refused.exit_code == 2
+    refused = run_command("serve", "--catalog", tmp_path, status=2)
     assert "is not a catalogue, it has no _schema.json" in refused.output
     process = subprocess.Popen(
         [sys.executable, "-c", "from eechips.cli import main\nif __name__ == '__main__': main()",

@@ -16,12 +16,10 @@ from typing import Any
 
 import pytest
 import requests
-from click.testing import CliRunner
 from google.auth.compute_engine import _metadata
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eechips_local.cli import main
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.applications import create_recorder_app
 from eechips_local.recording.google_credentials import open_upstream
@@ -36,6 +34,7 @@ from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, g
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
 from local_tests.support.recorders import post, sum_of
 from local_tests.support.token_server import TokenServer, token_server
+from tests.support.commands import run_command
 
 REFRESH = "1//the-refresh-token-of-the-user"
 OF_THE_CLIENT = "ya29.of-the-client"
@@ -244,8 +243,7 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
         google.server.outages["token"] = "400 invalid_grant"
     else:
         (google.home / ".config" / "earthengine" / "credentials").unlink()
-    ended = CliRunner().invoke(main, ["record", str(tmp_path / "recording"), "--port", "0"])
-    assert ended.exit_code == 2
+    ended = run_command("record", tmp_path / "recording", "--port", "0", status=2)
     assert message in " ".join(ended.stderr.split())
     assert "`earthengine authenticate" in ended.stderr
     assert google.front.sent_to(HIGH_VOLUME) == []

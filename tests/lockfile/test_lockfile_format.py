@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.commands.run_service import service_of_source
 from eechips.errors import EechipsError, RunMismatchError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.lockfile.lockfile_format import Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import FORMAT
 from eechips.manifest import run_signature
+from tests.support.commands import run_command
 
 IDENTITY = "a" * 64
 HEADER: dict[str, Any] = {
@@ -244,8 +243,7 @@ def test_a_lockfile_names_no_files_services_and_folders_of_this_machine(kind: st
     given = json.loads(json.dumps(OPTIONS[kind]).replace("{file}", str(secret)))
     path = write(tmp_path / "a.lock", given)
     out = tmp_path / "out"
-    done = CliRunner().invoke(main, ["rebuild", str(path), str(out)])
-    assert done.exit_code == 2, done.output
+    done = run_command("rebuild", path, out, status=2)
     assert "bug in eechips" not in done.stderr
     assert not list(out.rglob("*"))
     with pytest.raises(EechipsError):
@@ -296,8 +294,7 @@ def test_a_recipe_of_others_is_not_executed(
     header = {"command": "run", "options": {"path": "recipe.py"}, "inputs": [locked], "source": "",
               "signature": signature}  # fmt: skip
     path = write(tmp_path / "a.lock", header, **{f"inputs/{digest}": RECIPE})
-    done = CliRunner().invoke(main, ["rebuild", str(path), "out"])
-    assert done.exit_code == 2
+    done = run_command("rebuild", path, "out", status=2)
     assert "executes code: read recipe.py in it, then give --trust" in done.stderr
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists()

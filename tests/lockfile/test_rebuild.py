@@ -20,10 +20,8 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner, Result
 
 import eechips
-from eechips.cli import main
 from eechips.commands.fetching import find_command
 from eechips.errors import EechipsError, StorageError, UsageError
 from eechips.lockfile.rebuild import Rebuild
@@ -33,6 +31,7 @@ from local_tests.support.local_earth_engine import Host, Server
 from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK
 from tests.lockfile.test_lockfile_format import UNIT, write
+from tests.support.commands import run_command
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
@@ -119,13 +118,6 @@ def options(source: Server, **more: Any) -> dict[str, Any]:
     return {"endpoint": source.url, "project": "local", "quiet": True, "executor": "threads", **more}
 
 
-def call(*words: str | Path) -> Result:
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
-
-
 def pixels_of(data: bytes) -> np.ndarray:
     with rasterio.MemoryFile(data) as memory, memory.open() as file:
         return np.asarray(file.read())
@@ -193,13 +185,15 @@ def test_chips_are_the_same_to_the_byte_and_changed_images_are_found(
     with (tmp_path / "again" / "rebuild.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [each.file for each in found.differences]
-    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
-    assert done.exit_code == 1
+    done = run_command("rebuild", lockfile, tmp_path / "again", *at(source.server), status=1)
     count = len(found.differences)
     assert f"{found.same:,} of {found.files:,} files are the same to the byte" in done.stdout
     assert f"{count} files have other values:" in done.stdout
-    done = call("rebuild", lockfile, tmp_path / "same", "--endpoint", source.server.url, "--project", "local", "-q")
-    assert done.exit_code == 0
+    run_command("rebuild", lockfile, tmp_path / "same", *at(source.server), status=0)
+
+
+def at(server: Server) -> tuple[str, ...]:
+    return ("--endpoint", server.url, "--project", "local", "-q")
 
 
 def rebuilt(run: Run, folder: Path, server: Server, **more: Any) -> Rebuild:
@@ -396,9 +390,8 @@ def test_replaced_images_are_named_with_their_chips_and_the_exact_share_of_pixel
     with (tmp_path / "again" / "rebuild-assets.csv").open() as file:
         assert [row["asset"] for row in csv.DictReader(file)] == [each.id for each in found.replaced]
 
-    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q",
-                "--compare-with", run.path)  # fmt: skip
-    assert done.exit_code == 1
+    done = run_command("rebuild", lockfile, tmp_path / "again", *at(source.server),
+                "--compare-with", run.path, status=1)  # fmt: skip
     assert "4 assets changed at the source:" in done.stdout
     assert "no pixel of 3 files has changed" in done.stdout
     estimated = eechips.rebuild(lockfile, tmp_path / "again", **options(source.server))
@@ -414,8 +407,7 @@ def test_a_version_that_changed_without_a_pixel_leaves_the_files_the_same(
     run = source.sample(2, 16, tmp_path / "run")
     lockfile = eechips.lock(run, tmp_path / "a.lock")
     source.put(1)
-    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
-    assert done.exit_code == 0
+    done = run_command("rebuild", lockfile, tmp_path / "again", *at(source.server), status=0)
     assert "4 of 4 files are the same to the byte" in done.stdout
     assert "1 asset changed at the source:" in done.stdout
     assert "no pixel of 2 files has changed" in done.stdout
@@ -428,8 +420,7 @@ def test_an_image_that_was_replaced_before_the_run_was_locked_has_no_version(
     source = make_source(2)
     run = source.sample(2, 16, tmp_path / "run")
     source.put(0)
-    done = call("lock", run.path, "-o", tmp_path / "a.lock", "-q")
-    assert done.exit_code == 0
+    done = run_command("lock", run.path, "-o", tmp_path / "a.lock", "-q", status=0)
     assert "1 asset changed at the source after the run had fetched them" in done.stderr
     assert f"{COLLECTION}/image_0" in done.stderr
     assert ["version" in each for each in members(tmp_path / "a.lock", "assets.jsonl")] == [False, True]
@@ -440,7 +431,7 @@ def test_a_lockfile_without_versions_asks_no_service(make_source: Callable[[int]
     source = make_source(2)
     run = source.sample(2, 16, tmp_path / "run")
     requests = source.server.requests()
-    assert call("lock", run.path, "-o", tmp_path / "a.lock", "-q", "--no-versions").exit_code == 0
+    run_command("lock", run.path, "-o", tmp_path / "a.lock", "-q", "--no-versions", status=0)
     assert source.server.requests() == requests
     assert [each.keys() for each in members(tmp_path / "a.lock", "assets.jsonl")] == [{"id"}, {"id"}]
     assert eechips.rebuild(tmp_path / "a.lock", tmp_path / "again", **options(source.server)).is_same
@@ -461,8 +452,7 @@ def test_units_that_this_version_requests_by_another_expression_are_counted(
     with zipfile.ZipFile(lockfile, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
             archive.writestr(name, data)
-    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q")
-    assert done.exit_code == 0
+    done = run_command("rebuild", lockfile, tmp_path / "again", *at(source.server), status=0)
     assert "1 unit: this version of eechips requests another expression" in done.stdout
 
 
@@ -479,9 +469,8 @@ def test_images_that_are_gone_are_named(make_source: Callable[[int], Source], ho
     content["links"] = [link for link in content["links"] if "image_1" not in link["href"]]
     document.write_text(json.dumps(content))
     source.start()
-    done = call("rebuild", lockfile, tmp_path / "again", "--endpoint", source.server.url, "--project", "local", "-q",
-                "--retries", "1")  # fmt: skip
-    assert done.exit_code == 1
+    done = run_command("rebuild", lockfile, tmp_path / "again", *at(source.server),
+                "--retries", "1", status=1)  # fmt: skip
     assert "2 of 4 files are the same to the byte" in done.stdout
     assert "2 files could not be fetched" in done.stdout
     assert f"{COLLECTION}/image_1: it is gone; 2 of 2 files changed" in done.stdout
@@ -508,15 +497,14 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
     service = ("--executor", "threads", "-q")
-    assert call("run", "recipe.py", "-p", "count=4", "--out", "run", *service).exit_code == 0
-    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    run_command("run", "recipe.py", "-p", "count=4", "--out", "run", *service, status=0)
+    run_command("lock", "run", "-o", "r.lock", "-q", status=0)
     Path("recipe.py").unlink()
-    done = call("rebuild", "r.lock", "again", "--executor", "threads", "-q")
-    assert done.exit_code == 0, done.output
+    done = run_command("rebuild", "r.lock", "again", "--executor", "threads", "-q", status=0)
     assert "4 of 4 files are the same to the byte, in again" in done.stdout
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "another user's"))
-    assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q").exit_code == 2
-    assert call("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust").exit_code == 0
+    run_command("rebuild", "r.lock", "third", "--executor", "threads", "-q", status=2)
+    run_command("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust", status=0)
 
 
 def test_a_rebuilt_run_is_retried_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,7 +513,7 @@ def test_a_rebuilt_run_is_retried_in_python(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "recipe.py").write_text(text)
     lockfile = eechips.lock(eechips.run("recipe.py", out="run"), "a.lock")
     Path("bad").touch()
-    done = call("rebuild", lockfile, "again", "-q")
+    done = run_command("rebuild", lockfile, "again", "-q")
     assert (done.exit_code, eechips.open_run("again").counts) == (1, {"failed_permanent": 3}), done.output
     Path("bad").unlink()
     assert eechips.retry("again").counts == {"done": 3}
@@ -535,28 +523,26 @@ def test_a_run_whose_recipe_has_changed_is_not_locked(tmp_path: Path, monkeypatc
     """The lockfile would have code that did not make the run, and could not be rebuilt."""
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
-    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q").exit_code == 0
+    run_command("run", "recipe.py", "--out", "run", "--executor", "threads", "-q", status=0)
     Path("recipe.py").write_text(RECIPE + "\nopen('executed', 'w').close()\n")
-    done = call("lock", "run", "-o", "r.lock", "-q")
-    assert done.exit_code == 2
+    done = run_command("lock", "run", "-o", "r.lock", "-q", status=2)
     assert "recipe.py has changed since the run" in done.stderr
     assert not Path("r.lock").exists()
     assert not Path("executed").exists()
     Path("recipe.py").write_text(RECIPE + "\n# the same\n")
-    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    run_command("lock", "run", "-o", "r.lock", "-q", status=0)
 
 
 def test_a_rebuild_takes_no_file_of_another_run_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(RECIPE)
     words = ("--executor", "threads", "-q", "--name", "{n}")
-    assert call("run", "recipe.py", "--out", "run", *words).exit_code == 0
-    assert call("run", "recipe.py", "-p", "count=4", "--out", "other", *words).exit_code == 0
-    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
-    assert call("rebuild", "r.lock", "again", "--executor", "threads", "-q").exit_code == 0
+    run_command("run", "recipe.py", "--out", "run", *words, status=0)
+    run_command("run", "recipe.py", "-p", "count=4", "--out", "other", *words, status=0)
+    run_command("lock", "run", "-o", "r.lock", "-q", status=0)
+    run_command("rebuild", "r.lock", "again", "--executor", "threads", "-q", status=0)
     shutil.copy2("other/1.csv", "again/1.csv")  # of the same name and size
-    done = call("rebuild", "r.lock", "again", "--executor", "threads", "-q")
-    assert done.exit_code == 0, done.output
+    done = run_command("rebuild", "r.lock", "again", "--executor", "threads", "-q", status=0)
     assert "1.csv is not what this run wrote for unit" in done.stderr
     assert "3 of 3 files are the same to the byte" in done.stdout
     assert Path("again/1.csv").read_bytes() == Path("run/1.csv").read_bytes()
@@ -584,14 +570,13 @@ def test_replaced_images_of_a_recipe_are_named(
     source = make_source(2)
     Path("recipe.py").write_text(SOURCES)
     service = ("--endpoint", source.server.url, "--project", "local", "--executor", "threads", "-q")
-    assert call("run", "recipe.py", "--out", "run", *service).exit_code == 0
-    assert call("lock", "run", "-o", "r.lock", "-q").exit_code == 0
+    run_command("run", "recipe.py", "--out", "run", *service, status=0)
+    run_command("lock", "run", "-o", "r.lock", "-q", status=0)
     assert ["version" in each for each in members(Path("r.lock"), "assets.jsonl")] == [True, True]
     assert [each["expression"] for each in members(Path("r.lock"), "units.jsonl")] == [None, None]
     source.pixels[1][:] += 1
     source.put(1)
-    done = call("rebuild", "r.lock", "again", *service)
-    assert done.exit_code == 1, done.output
+    done = run_command("rebuild", "r.lock", "again", *service, status=1)
     assert "1 of 2 files are the same to the byte" in done.stdout
     assert f"{COLLECTION}/image_1: version" in done.stdout
     assert "1 of 1 file changed, about 100.0% of their pixels" in done.stdout
@@ -620,8 +605,8 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
         "if __name__ == '__main__':\n    with Pool(2) as pool:\n        pool.map(work, [1, 2])\n"
     )
     service = ("--endpoint", stack_server.url, "--executor", "threads", "-q")
-    assert call("run", "script.py", "--out", "script", *service).exit_code == 0
-    refusal = call("lock", "script").stderr
+    run_command("run", "script.py", "--out", "script", *service, status=0)
+    refusal = run_command("lock", "script").stderr
     assert "a script made it" in refusal
     assert "Write a recipe of two functions" in refusal
     assert "eechips verify script" in refusal
@@ -630,17 +615,17 @@ def test_runs_that_cannot_be_locked_say_why(tmp_path: Path, stack_server: Server
     (file,) = (run.path / name for name in run.units["file"])
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b"x")
-    assert "has changed since it was recorded" in call("lock", "chips").stderr
+    assert "has changed since it was recorded" in run_command("lock", "chips").stderr
     file.unlink()
-    assert "No such file" in call("lock", "chips").stderr
+    assert "No such file" in run_command("lock", "chips").stderr
     file.write_bytes(whole)
     info = json.loads(Path("chips/run.json").read_text())
     Path("chips/run.json").write_text(json.dumps({**info, "call": None}))
-    refusal = call("lock", "chips").stderr
+    refusal = run_command("lock", "chips").stderr
     assert "has no command that makes it again" in refusal
     assert "Put the functions into a file" in refusal
     Path("chips/run.json").write_text(json.dumps({**info, "call": {**info["call"], "x": 1}}))
-    assert "eechips trust chips" in call("lock", "chips").stderr  # it names a file, and was changed
+    assert "eechips trust chips" in run_command("lock", "chips").stderr  # it names a file, and was changed
     assert not list(tmp_path.glob("*.lock"))
 
 
@@ -681,8 +666,7 @@ def test_a_lockfile_replaces_only_an_earlier_one_of_the_same_run(tmp_path: Path,
     assert lockfile.read_bytes() == before
     table = tmp_path / "plots.csv"
     table.write_text("id,lon,lat\n")
-    done = call("lock", runs[1].path, "-o", table)
-    assert done.exit_code == 2
+    done = run_command("lock", runs[1].path, "-o", table, status=2)
     assert "plots.csv is not a lockfile and is not replaced: choose another --out" in done.output
     assert table.read_text() == "id,lon,lat\n"
 
@@ -694,17 +678,17 @@ def test_a_run_that_somebody_has_changed_is_locked_or_refused(tmp_path: Path, mo
         "from eechips import Table\nNEEDS_SERVICE = False\ndef get_requests():\n    return [1]\n"
         "def get_result(index, unit):\n    return Table([{'value': unit}])\n"
     )
-    assert call("run", "recipe.py", "--out", "run", "--executor", "threads", "-q").exit_code == 0
+    run_command("run", "recipe.py", "--out", "run", "--executor", "threads", "-q", status=0)
     info = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps({**info, "call": {"command": "run"}}))
-    assert "has no command that makes it again" in call("lock", "run").stderr
+    assert "has no command that makes it again" in run_command("lock", "run").stderr
     long = {"command": "sample", "options": {"dataset": "NAIP", "total": 1, "roi": "x" * 5000}}
     Path("run/run.json").write_text(json.dumps({**info, "call": long}))
-    assert call("lock", "run", "-o", "long.lock").exit_code == 0
+    run_command("lock", "run", "-o", "long.lock", status=0)
     Path("run/run.json").write_text(json.dumps(info))
     with sqlite3.connect("run/manifest.sqlite") as ledger:
         ledger.execute("INSERT OR REPLACE INTO meta VALUES ('assembled', '5')")
-    assert "manifest.sqlite is damaged: assembled is 5" in call("lock", "run").stderr
+    assert "manifest.sqlite is damaged: assembled is 5" in run_command("lock", "run").stderr
 
 
 @pytest.mark.slow
@@ -742,10 +726,9 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Serv
 def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32"]
-    assert call(*words, "--local", "--out", "run", "-q").exit_code == 0
-    assert call("lock", "run", "-q").exit_code == 0
-    done = call("rebuild", "chips.lock", "again", "-q")
-    assert done.exit_code == 0, done.output
+    run_command(*words, "--local", "--out", "run", "-q", status=0)
+    run_command("lock", "run", "-q", status=0)
+    run_command("rebuild", "chips.lock", "again", "-q", status=0)
     assert files_of(eechips.open_run("again")) == files_of(eechips.open_run("run"))
 
 

@@ -10,15 +10,14 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.datasets import find_dataset, list_datasets
 from eechips.formats import npy
 from eechips.manifest.chip_pictures import describe_colours, render_chip, render_sheet
 from eechips.manifest.display_styles import DisplayStyle, choose_style, display_styles
 from eechips.reports.page import report
 from eechips.reports.thumbnails import swatch
+from tests.support.commands import run_command
 from tests.support.finished_run import write_run
 
 SIZE = 16
@@ -159,5 +158,5 @@ def test_report_and_contact_sheet_say_how_chips_are_painted(tmp_path: Path) -> N
     assert "S2: B4, B3, B2 as red, green and blue, 0 to 3,000." in page
     assert "Tree cover" in page
     assert swatch("006400") in page
-    found = CliRunner().invoke(main, ["preview", str(run.path)])
+    found = run_command("preview", run.path)
     assert "rendered: B4, B3, B2 as red, green and blue, 0 to 3,000" in found.output

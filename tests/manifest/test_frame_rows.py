@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.frame_rows import FrameRow, read_frame_rows
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, npy_of, write_run
 
 DAYS = ("2019-01-05", "2019-04-09", "2019-07-02")
@@ -90,8 +89,7 @@ def test_a_frame_without_data_says_so_and_runs_without_frames_have_no_rows(tmp_p
 def test_the_preview_has_one_stretch_and_the_dates_in_order(tmp_path: Path) -> None:
     """January's snow is the brightest of all frames; each by itself would be grey."""
     run = write_run(tmp_path, units(2), frames=frames())
-    result = CliRunner().invoke(main, ["preview", str(run.path), "--edge", str(EDGE)])
-    assert result.exit_code == 0, result.output
+    result = run_command("preview", run.path, "--edge", EDGE, status=0)
     assert result.output.splitlines()[-2:] == [
         f"row {number + 1}: Müller {number}: 2019-01-05 to 2019-07-02" for number in range(2)
     ]

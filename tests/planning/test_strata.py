@@ -12,9 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import shapely
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.datasets import ECOREGIONS
 from eechips.errors import RegionError, TooLargeError
 from eechips.planning.regions import parse_region
@@ -22,6 +20,7 @@ from eechips.planning.samplers import Stratum, interleave
 from eechips.planning.strata import fetch_strata
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
+from tests.support.commands import run_command
 from tests.support.ecoregion_outlines import write_outlines
 
 WEST = "-125,31,-102,49"
@@ -168,7 +167,7 @@ def test_a_refused_plan_ends_with_one_sentence(demo_server: Server, tmp_path: Pa
         ("value:compute", ""),
     ):
         with refusing(demo_server, {"on": refused, "message": MEMORY}):
-            result = CliRunner().invoke(main, command)
+            result = run_command(*command)
         assert result.exit_code == 2
         (line,) = result.output.splitlines()[-1:]
         assert line.startswith("Error: a planning request was rejected: User memory limit exceeded.")

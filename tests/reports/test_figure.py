@@ -12,16 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.reports.figure import with_gaps
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
+from tests.support.commands import run_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,8 +144,7 @@ def test_all_regions_are_shown_or_counted(tmp_path: Path, monkeypatch: pytest.Mo
         run = finished_run.write_run(tmp_path / f"{count}", units)
         figure = eechips.plot(run)
         assert len([panel for panel in figure.axes if panel.get_visible()]) == shown
-        result = CliRunner().invoke(main, ["plot", str(run.path)])
-        assert result.exit_code == 0, result.output
+        result = run_command("plot", run.path, status=0)
         assert result.stderr == message
 
 
@@ -183,8 +181,7 @@ def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
 
     for name in ("lst.png", "deep/er/lst.svg", "lst.pdf"):
         path = tmp_path / name
-        result = CliRunner().invoke(main, ["plot", str(alone.path), "--region", "7", "--out", str(path)])
-        assert result.exit_code == 0, result.output
+        result = run_command("plot", alone.path, "--region", "7", "--out", path, status=0)
         assert result.output == f"{path}\n"
         assert [other.name for other in path.parent.iterdir() if other.is_file()].count(path.name) == 1
     pixels = imread(tmp_path / "lst.png")
@@ -198,10 +195,10 @@ def test_plots_have_their_own_files_and_replacements_are_reported(alone: eechips
     choices = {"plot.png": [], "plot-7,Boulder.png": ["--region", "7", "--region", "Boulder"],
                "plot-Åland_west,LST_Day_1km.png": ["--region", "Åland/west", "--band", BAND]}  # fmt: skip
     for name, choice in choices.items():
-        result = CliRunner().invoke(main, ["plot", str(alone.path), *choice])
+        result = run_command("plot", alone.path, *choice)
         assert (result.stdout, result.stderr) == (f"{alone.path / name}\n", "")
     assert len({(alone.path / name).read_bytes() for name in choices}) == 3
-    again = CliRunner().invoke(main, ["plot", str(alone.path)])
+    again = run_command("plot", alone.path)
     assert again.stdout == f"{alone.path / 'plot.png'}\n"
     assert again.stderr == "Replaced the earlier plot.png.\n"
     result = alone.path / alone.units["file"].iloc[0]

@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.reports.contact_sheet import layout
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
+from tests.support.commands import run_command
 
 HOSTILE = "</script><script>alert('x')</script><!--"
 ZONES = ["Alps & co", HOSTILE]
@@ -333,20 +332,19 @@ def arguments(server: Server, out: Path, *more: str) -> list[str]:
 
 def test_runs_write_the_page_at_their_end(demo_server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = CliRunner().invoke(main, arguments(demo_server, out))
-    assert result.exit_code == 0, result.output
+    run_command(*arguments(demo_server, out), status=0)
     (out / "report.html").unlink()
-    result = CliRunner().invoke(main, arguments(demo_server, out))  # everything is there but that
+    result = run_command(*arguments(demo_server, out))  # everything is there but that
     assert result.exit_code == 0, result.output
     assert f"{out / 'report.html'}" in result.output
     page = out / "report.html"
     before = page.stat().st_mtime_ns
     assert Page(page).data["count"] == 4
-    assert CliRunner().invoke(main, arguments(demo_server, out)).exit_code == 0
+    run_command(*arguments(demo_server, out), status=0)
     assert page.stat().st_mtime_ns == before  # nothing has changed since
     manifest = out / "manifest.parquet"
     os.utime(manifest, ns=(before + 10**9, before + 10**9))
-    assert CliRunner().invoke(main, [*arguments(demo_server, out), "--quiet"]).output == ""
+    assert run_command(*arguments(demo_server, out), "--quiet").output == ""
     assert page.stat().st_mtime_ns != before
 
 
@@ -354,18 +352,16 @@ def test_a_failing_page_does_not_fail_the_run(demo_server: Server, tmp_path: Pat
     out = tmp_path / "out"
     (out / "report.html").mkdir(parents=True)
     os.utime(out / "report.html", (1, 1))
-    result = CliRunner().invoke(main, arguments(demo_server, out))
-    assert result.exit_code == 0, result.output
+    result = run_command(*arguments(demo_server, out), status=0)
     assert "No report was made: UsageError" in result.output
     assert eechips.open_run(out).is_complete
 
 
 def test_the_command_writes_the_page(run: eechips.Run, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["report", str(run.path), "--thumbnails", "4", "--out", str(tmp_path / "x.html")])
+    result = run_command("report", run.path, "--thumbnails", "4", "--out", tmp_path / "x.html")
     assert result.output == f"{tmp_path / 'x.html'}\n"
     assert len(Page(tmp_path / "x.html").data["pictures"]) == 4
-    result = CliRunner().invoke(main, ["report", str(tmp_path)])
-    assert result.exit_code == 2
+    result = run_command("report", tmp_path, status=2)
     assert "holds no run" in result.output
 
 
@@ -412,8 +408,7 @@ def test_a_large_page_lists_fewer_units(tmp_path: Path) -> None:
 
 class TestPreview:
     def test_contact_sheets_have_a_row_for_each_stratum(self, run: eechips.Run) -> None:
-        result = CliRunner().invoke(main, ["preview", str(run.path), "--columns", "5", "--edge", "16"])
-        assert result.exit_code == 0, result.output
+        result = run_command("preview", run.path, "--columns", "5", "--edge", "16", status=0)
         path, *names = result.output.splitlines()
         assert path == str(run.path / "preview.png")
         assert names == [f"row {number}: {zone}, 5 of 12" for number, zone in enumerate(sorted(ZONES), start=1)]

@@ -13,17 +13,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.reports.region_series import read_curves
 from eechips.reports.smoothing import Smoothing, smooth_series, whittaker
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
+from tests.support.commands import run_command
 
 pytest.importorskip("scipy")
 
@@ -236,5 +235,5 @@ def test_the_suffix_chooses_csv(one: eechips.Run, tmp_path: Path) -> None:
 
 def test_the_command_prints_the_path(one: eechips.Run) -> None:
     words = ["smooth", str(one.path), "--method", "savgol", "--days", "91", "--band", "LST_Day_1km"]
-    done = CliRunner().invoke(main, words)
+    done = run_command(*words)
     assert (done.exit_code, done.output.strip()) == (0, str(one.path / "smoothed.parquet")), done.output

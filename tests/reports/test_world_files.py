@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from click.testing import CliRunner
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 from tests.support.finished_run import pictures, write_run
 
 
@@ -27,7 +26,7 @@ def run(demo_server: Server, tmp_path: Path) -> eechips.Run:
 
 @pytest.mark.slow
 def test_gdal_finds_pictures_where_the_manifest_says(run: eechips.Run) -> None:
-    result = CliRunner().invoke(main, ["georeference", str(run.path)])
+    result = run_command("georeference", run.path)
     assert (result.exit_code, result.output) == (0, "Written beside 2 pictures: .aux.xml, and world files\n")
     for _, unit in run.units.iterrows():
         path = run.path / unit["file"]

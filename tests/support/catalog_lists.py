@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from eechips.cli import main
 from tests.support.catalog_items import DAYS, item
+from tests.support.commands import run_command
 
 
 class HostLimiter:
@@ -94,8 +94,8 @@ def scene(number: int, **fields: Any) -> dict[str, Any]:
     return {**item(f"scene-{number}", box, when=DAYS[number % 6], updated=DAYS[0], collection=collection), **fields}
 
 
-def cli(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["catalog", "ingest", *map(str, arguments)])
+def cli(*arguments: object, status: int | None = None) -> Result:
+    return run_command("catalog", "ingest", *arguments, status=status)
 
 
 def write(path: Path, values: list[Any]) -> Path:

@@ -15,12 +15,11 @@ from urllib.request import Request, urlopen
 
 import fsspec
 import pytest
-from click.testing import CliRunner
 
-from eechips.cli import main
 from eechips.engine import export_monitor
 from eechips.manifest import open_run
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.commands import run_command
 
 BUCKET = "my-bucket"
 PLACE = f"gs://{BUCKET}/exported"
@@ -97,9 +96,7 @@ class ExportService:
             patch.setattr(export_monitor, "_FIRST_WAIT", 0.05)
             arguments = self._arguments(words)
             patch.setattr("sys.argv", ["eechips", *arguments])  # which the run keeps for another command
-            done = CliRunner().invoke(main, arguments)
-        assert done.exit_code == status, done.output
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+            done = run_command(*arguments, status=status)
         assert "Traceback" not in done.output, done.output
         return done.output
 

@@ -13,16 +13,15 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from click.testing import CliRunner, Result
 from pyproj import Geod, Transformer
 
 import eechips
-from eechips.cli import main
 from eechips.errors import LeakageError, RegionError, UsageError
 from eechips.formats import geotiff
 from eechips.training import split_table
 from eechips.training.samples import read_samples
 from eechips.training.splitting import check_splits
+from tests.support.commands import run_command
 from tests.support.finished_run import Files, pictures, write_run
 
 Unit = tuple[dict[str, object], Files]
@@ -91,10 +90,6 @@ def write_footprints(path: Path) -> Path:
     return path
 
 
-def ask(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 def left_out(folder: Path) -> set[int]:
     table = split_table.table(folder)
     return set(np.flatnonzero(table["split"] == "none").tolist())
@@ -104,8 +99,7 @@ def left_out(folder: Path) -> set[int]:
 @pytest.mark.parametrize("suffix", [".parquet", ".geojson", ".gpkg"])
 def test_chips_that_overlap_other_footprints_are_left_out_and_counted(run: Path, suffix: str) -> None:
     path = write_footprints(run.parent / f"other{suffix}")
-    done = ask("split", run, "--by", "random", "--away-from", path, "--near", "drop")
-    assert done.exit_code == 0, done.output
+    done = run_command("split", run, "--by", "random", "--away-from", path, "--near", "drop", status=0)
     wanted = overlapping()
     assert 10 < len(wanted) < 100
     assert f"Near the footprints of other data: {len(wanted)} chips, left out" in done.output
@@ -140,11 +134,11 @@ def test_the_footprints_may_be_those_of_another_run(run: Path) -> None:
 @pytest.mark.slow
 def test_blocks_near_the_footprints_may_be_in_the_training_split(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
-    done = ask(
+    done = run_command(
         *("split", run, "--block-size", "4km", "--ratios", "a=1,train=2", "--near", "drop"),
         *("--away-from", path, "--distance", "500m", "--away", "train"),
+        status=0,
     )
-    assert done.exit_code == 0, done.output
     table = split_table.table(run)
     wanted = near(500.0)
     assert f"Near the footprints of other data: {len(wanted)} chips, left out, or in train" in done.output
@@ -190,13 +184,12 @@ def test_the_antimeridian_is_no_border(tmp_path: Path) -> None:
 def test_an_existing_split_can_be_checked_against_footprints(run: Path) -> None:
     path = write_footprints(run.parent / "other.parquet")
     eechips.split(run, by="random", near="drop")
-    done = ask("split", run, "--check", "--away-from", path)
-    assert done.exit_code == 1
+    done = run_command("split", run, "--check", "--away-from", path, status=1)
     assert re.search(r"Leakage: \d+ chips of test, validation overlap footprints of the other data set", done.output)
     with pytest.raises(LeakageError, match="lie nearer than 1km to footprints of the other data set"):
         check_splits(run, away_from=path, distance="1km")
     eechips.split(run, by="random", near="drop", away_from=path, fresh=True)
-    assert ask("split", run, "--check", "--away-from", path).exit_code == 0
+    run_command("split", run, "--check", "--away-from", path, status=0)
 
 
 @pytest.mark.slow
@@ -206,8 +199,7 @@ def test_several_data_sets_are_joined(run: Path) -> None:
     frame = gpd.read_parquet(path)
     frame[:30].to_parquet(first)
     frame[30:].to_parquet(second)
-    done = ask("split", run, "--by", "random", "--near", "drop", "--away-from", first, "--away-from", second)
-    assert done.exit_code == 0, done.output
+    run_command("split", run, "--by", "random", "--near", "drop", "--away-from", first, "--away-from", second, status=0)
     assert set(np.flatnonzero(split_table.table(run)["near_footprints"]).tolist()) == overlapping()
 
 

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.engine import bounded_units
 from eechips.engine.bounded_units import BoundedUnits
 from eechips.engine.config import RunConfig
@@ -41,6 +39,7 @@ from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 from tests.support.engine_service import Service
 from tests.support.finished_run import pictures, write_run
 from tests.training.test_sample_stream import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
@@ -139,8 +138,7 @@ def test_the_status_of_a_bounded_stream_tells_its_epoch_in_place_of_a_speed(tmp_
 
 
 def _facts(folder: Path) -> dict[str, str]:
-    shown = CliRunner().invoke(main, ["status", str(folder)])
-    assert shown.exit_code == 0, shown.output
+    shown = run_command("status", folder, status=0)
     return {line.partition(" ")[0]: line.partition(" ")[2].strip() for line in shown.output.splitlines()}
 
 

@@ -14,12 +14,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eechips
-from eechips.cli import main
 from eechips.datasets import find_dataset
 from eechips.errors import StorageError, UsageError
 from eechips.geo.grid import Grid
@@ -34,6 +32,7 @@ from eechips.training.dataset_card import card
 from eechips.training.quality_check import check
 from eechips.training.samples import read_samples
 from eechips.training.summary import bounds_of, summarize
+from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, png_of, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
@@ -368,8 +367,7 @@ def test_unfinished_and_empty_runs_are_refused(tmp_path: Path) -> None:
 
 def test_the_command_writes_the_card(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
-    result = CliRunner().invoke(main, ["card", str(run.path), "--title", "It"])
-    assert result.exit_code == 0, result.output
+    result = run_command("card", run.path, "--title", "It", status=0)
     assert [Path(line).name for line in result.output.splitlines()] == [
         "README.md",
         "croissant.json",

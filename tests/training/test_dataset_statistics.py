@@ -15,14 +15,12 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rasterio.io import MemoryFile
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.formats import geotiff
 from eechips.manifest.run import Run
@@ -31,6 +29,7 @@ from eechips.training.band_statistics import PERCENTILES, BandTotals, count_fine
 from eechips.training.chip_pixels import BandPixels
 from eechips.training.dataset_statistics import DatasetStatistics
 from eechips.training.samples import read_samples
+from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, write_run
 
 SIZE = 16
@@ -238,8 +237,7 @@ def test_a_file_without_valid_pixels_counts_only_in_the_share(tmp_path: Path) ->
     [only] = eechips.stats(run, quiet=True).layers["image"].overall
     assert (only.pixels, only.valid, only.mean, only.percentiles[50]) == (SIZE * SIZE, 0, None, None)
     assert json.loads((run.path / "stats.json").read_text())["means"] == [None]
-    shown = CliRunner().invoke(main, ["stats", str(run.path)])
-    assert shown.exit_code == 0, shown.output
+    run_command("stats", run.path, status=0)
 
 
 FLOATS = arrays.arrays(
@@ -344,8 +342,7 @@ def test_a_run_that_grew_after_its_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_bands_and_classes(run: Run, tmp_path: Path) -> None:
-    shown = CliRunner().invoke(main, ["stats", str(run.path), "--out", str(tmp_path / "s.json"), "-q"])
-    assert shown.exit_code == 0, shown.output
+    shown = run_command("stats", run.path, "--out", tmp_path / "s.json", "-q", status=0)
     assert "train: 8 samples" in shown.output
     assert "left out: 3 samples" in shown.output
     assert "WORLDCOVER (train)" in shown.output

@@ -26,13 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
 import eechips
-from eechips.cli import main
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.manifest.folder_lock import lock_run
@@ -43,6 +41,7 @@ from eechips.training.formats.zarr import dimensions
 from eechips.training.samples import read_samples
 from eechips.training.shard_index import FileContent, PackIndex, PackLayer, metadata_of, read_index
 from eechips.training.sharding import shard_sizes
+from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the readers that we compare with
@@ -713,19 +712,16 @@ def test_layers_that_readers_cannot_tell_apart(tmp_path: Path) -> None:
 
 def test_the_command_packs_a_run(run: Run, tmp_path: Path) -> None:
     arguments = ["pack", str(run.path), "--to", "parquet", "--out", str(tmp_path), "--shard-count", "5"]
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.output
+    done = run_command(*arguments, status=0)
     lines = done.output.splitlines()
     assert lines[0].startswith("test: 6 samples in 2 shards, ")
     assert lines[1].startswith("train: 12 samples in 3 shards, ")
     assert lines[2] == "left out: 5 samples of split none"
     assert lines[3].startswith("18 samples, ")
     assert lines[3].endswith(f"in {tmp_path}")
-    again = CliRunner().invoke(main, [*arguments, "--seed", "1"])
-    assert again.exit_code == 2
+    again = run_command(*arguments, "--seed", "1", status=2)
     assert "was made with --seed 0" in again.output
-    wrong = CliRunner().invoke(main, ["pack", str(run.path), "--to", "zip"])
-    assert wrong.exit_code == 2
+    run_command("pack", run.path, "--to", "zip", status=2)
 
 
 def test_results_in_an_object_store_are_packed(tmp_path: Path) -> None:

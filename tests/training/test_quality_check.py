@@ -22,10 +22,8 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner, Result
 
 import eechips
-from eechips.cli import main
 from eechips.errors import RegionError, StorageError, UsageError
 from eechips.formats import geotiff
 from eechips.geo.grid import Grid
@@ -38,6 +36,7 @@ from eechips.training.quality_check import QualityReport
 from eechips.training.quality_flags import FLAGS, lattice_of
 from eechips.training.samples import read_samples
 from tests.cli.test_commands import eechips as typed
+from tests.support.commands import run_command
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import Service
 from tests.support.finished_run import Files, move_results, pictures, png_of, write_run
@@ -138,10 +137,6 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "run"))
 
 
-def ask(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 def found_in(found: QualityReport) -> list[str]:
     return [",".join(own) for own in found.files["flags"]]
 
@@ -230,26 +225,24 @@ def test_the_same_check_writes_the_same_bytes(folder: Path) -> None:
 
 
 def test_the_command_prints_a_line_for_each_flag(folder: Path) -> None:
-    done = ask("check", folder)
-    assert done.exit_code == 0, done.output
+    done = run_command("check", folder, status=0)
     for flag in FLAGS:
         count = sum(each == flag for each, _ in planted())
         assert re.search(rf"^{flag} +{count}  {re.escape(FLAGS[flag])}$", done.output, flags=re.M)
     assert "14 of 21 units flagged; 21 of 21 files read" in done.output
-    assert ask("check", folder, "--strict").exit_code == 1
+    run_command("check", folder, "--strict", status=1)
     everything = ",".join(FLAGS)
-    clean = ask("check", folder, "--strict", "--ignore", everything)
-    assert clean.exit_code == 0
+    clean = run_command("check", folder, "--strict", "--ignore", everything, status=0)
     assert "0 of 21 units flagged" in clean.output
 
 
 def test_unknown_properties_are_reported(tmp_path: Path) -> None:
     write_run(tmp_path, pictures(3, size=16), parameters={"roi": "FAO/GAUL/2015/level1:ADM1_NAME=Colorado"})
-    done = ask("check", tmp_path)
+    done = run_command("check", tmp_path)
     assert "Not checked: cloudy: no file has a quality band" in done.output
     assert "Not checked: outside: only Earth Engine knows FAO/GAUL" in done.output
     assert "Not checked: shifted: files of this kind say nothing of their place" in done.output
-    assert "the location of the files is unknown" in ask("check", tmp_path, "--roi", ROI).output
+    assert "the location of the files is unknown" in run_command("check", tmp_path, "--roi", ROI).output
 
 
 @pytest.mark.slow
@@ -284,7 +277,7 @@ def test_a_map_of_classes_may_have_one_class(tmp_path: Path) -> None:
     units = layered([0, 255, 3])
     units[1][1]["image"] = ("tif", tif(np.zeros((3, SIZE, SIZE), dtype=np.uint8), grid(1)))  # type: ignore[index]
     write_run(tmp_path / "dark", units)
-    done = ask("check", tmp_path / "dark")
+    done = run_command("check", tmp_path / "dark")
     assert re.search(r"^flag +image\n", done.output, flags=re.M)
     assert found_in(eechips.check(tmp_path / "dark")) == ["", "", "constant,black", "", "", ""]
     assert found_in(eechips.check(tmp_path / "dark", ignore="black,constant:image")) == [""] * 6
@@ -338,8 +331,7 @@ def test_the_source_decides_where_pixels_lie(info: dict[str, Any]) -> None:
     ],
 )
 def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) -> None:
-    done = ask("check", folder, *words)
-    assert done.exit_code == 2, done.output
+    done = run_command("check", folder, *words, status=2)
     assert re.search(says, done.output)
     assert not (folder / "quality.parquet").exists()
 
@@ -482,7 +474,7 @@ def test_damaged_files_are_fetched_again_and_no_other_is_drawn(service: Service,
     first = fetch(tmp_path, service)
     (first.path / first.units.loc[0, "file"]).unlink()
     (first.path / first.units.loc[2, "file"]).write_bytes(png_of(np.full((3, 8, 8), 9, dtype=np.uint8)))
-    done = ask("check", first.path, "--drop", "unreadable,changed,masked")
+    done = run_command("check", first.path, "--drop", "unreadable,changed,masked")
     assert "Dropped: 2 units" in done.output
     assert "To be fetched again, because of damaged files: 2 units" in done.output
     found = fetch(tmp_path, service)

@@ -12,14 +12,13 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner, Result
 
 import eechips
-from eechips.cli import main
 from eechips.errors import LeakageError, UsageError
 from eechips.formats import geotiff
 from eechips.training import split_table
 from eechips.training.samples import read_samples
+from tests.support.commands import run_command
 from tests.support.finished_run import Files, pictures, write_run
 
 Unit = tuple[dict[str, object], Files]
@@ -39,10 +38,6 @@ def spread(count: int, seed: int = 0, *, reach: float = 200_000.0) -> list[Unit]
     return [chip(x, y, eco_name=f"zone {n % 4}", date=f"20{10 + n % 10}-06-01") for n, (x, y) in enumerate(places)]
 
 
-def ask(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("original")
@@ -57,8 +52,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 
 def test_splits_are_written_and_reported(folder: Path) -> None:
-    done = ask("split", folder, "--block-size", "20km", "--near", "drop")
-    assert done.exit_code == 0, done.output
+    done = run_command("split", folder, "--block-size", "20km", "--near", "drop", status=0)
     assert re.search(r"^train +1\d\d +(6[89]|7[01])\.\d% +70\.0% +\d+$", done.output, flags=re.M)
     assert len(re.findall(r"^zone \d +", done.output, flags=re.M)) == 4
     assert "No two chips of different splits overlap" in done.output
@@ -73,15 +67,15 @@ def test_splits_are_written_and_reported(folder: Path) -> None:
 
 
 def test_the_same_options_give_the_same_bytes(folder: Path) -> None:
-    assert ask("split", folder, "--near", "drop").exit_code == 0
+    run_command("split", folder, "--near", "drop", status=0)
     before = (folder / "splits.parquet").read_bytes()
-    again = ask("split", folder, "--near", "drop")
+    again = run_command("split", folder, "--near", "drop")
     assert "Blocks that kept their earlier split" in again.output
     assert (folder / "splits.parquet").read_bytes() == before
     (folder / "splits.parquet").unlink()
-    assert ask("split", folder, "--near", "drop").exit_code == 0
+    run_command("split", folder, "--near", "drop", status=0)
     assert (folder / "splits.parquet").read_bytes() == before
-    assert ask("split", folder, "--near", "drop", "--seed", "1").exit_code == 0
+    run_command("split", folder, "--near", "drop", "--seed", "1", status=0)
     assert (folder / "splits.parquet").read_bytes() != before
 
 
@@ -106,17 +100,17 @@ def test_chips_that_come_later_move_no_others(tmp_path: Path, by: str) -> None:
 def test_a_planted_overlap_is_refused_with_the_pair(tmp_path: Path) -> None:
     units = [chip(50_000.0 * n, 0.0, site="ab"[n % 2]) for n in range(8)]
     write_run(tmp_path / "clean", units)
-    assert ask("split", tmp_path / "clean", "--by", "column:site", "--ratios", "1,1").exit_code == 0
+    run_command("split", tmp_path / "clean", "--by", "column:site", "--ratios", "1,1", status=0)
     write_run(tmp_path / "planted", [*units, chip(50_320.0, 160.0, site="a")])
     samples = read_samples(tmp_path / "planted")
-    done = ask("split", tmp_path / "planted", "--by", "column:site", "--ratios", "1,1")
-    assert done.exit_code == 1
+    done = run_command("split", tmp_path / "planted", "--by", "column:site", "--ratios", "1,1", status=1)
     assert "Leakage: 2 chips overlap chips of another split; nothing was written" in done.output
     assert all(identifier[:16] in done.output for identifier in (samples.ids[1], samples.ids[8]))
     assert "  overlap" in done.output
     assert not (tmp_path / "planted" / "splits.parquet").exists()
-    dropped = ask("split", tmp_path / "planted", "--by", "column:site", "--ratios", "1,1", "--near", "drop")
-    assert dropped.exit_code == 0
+    dropped = run_command(
+        "split", tmp_path / "planted", "--by", "column:site", "--ratios", "1,1", "--near", "drop", status=0
+    )
     assert "Left out, in no split: 1" in dropped.output
     assert (split_table.read(tmp_path / "planted") == "none").sum() == 1
 
@@ -124,10 +118,9 @@ def test_a_planted_overlap_is_refused_with_the_pair(tmp_path: Path) -> None:
 def test_the_buffer_is_measured_between_edges(tmp_path: Path) -> None:
     """Two chips of 640 m whose corners are 5,640 m apart have 5 km between them; UTM's are 0.1% too long there."""
     write_run(tmp_path, [chip(0, 0, site="a"), chip(5_640, 0, site="b"), chip(60_000, 0, site="b")])
-    ask("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
+    run_command("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
     for buffer, status in (("4.99km", 0), ("5.01km", 1)):
-        done = ask("split", tmp_path, "--check", "--buffer", buffer)
-        assert done.exit_code == status, done.output
+        done = run_command("split", tmp_path, "--check", "--buffer", buffer, status=status)
     assert re.search(r"  \w+ \w{16}  \w+ \w{16}  [45],\d\d\d\.\d m apart", done.output)
     with pytest.raises(LeakageError) as raised:
         eechips.split(tmp_path, by="column:site", ratios="1,1", buffer="6km")
@@ -140,12 +133,11 @@ def test_splits_that_somebody_edited_are_checked(folder: Path) -> None:
     write_run(folder.parent / "edited", units)
     place = folder.parent / "edited"
     eechips.split(place, ratios="1,1")
-    assert ask("split", place, "--check").exit_code == 0
+    run_command("split", place, "--check", status=0)
     table = pd.read_parquet(place / "splits.parquet")
     table.loc[[0, 1], "split"] = ["train", "test"]
     split_table.write(place, table, split_table.options(place))
-    done = ask("split", place, "--check")
-    assert done.exit_code == 1
+    done = run_command("split", place, "--check", status=1)
     assert "Leakage: 2 chips overlap chips of another split; the splits are too close" in done.output
 
 
@@ -154,16 +146,15 @@ def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
     write_run(tmp_path, [chip(0, 0), chip(320, 0), chip(9000, 0)])
     table = pd.DataFrame({"id": read_samples(tmp_path).ids, "split": ["fit", "fit", "look"]})
     table.to_parquet(tmp_path / "splits.parquet")
-    assert ask("split", tmp_path, "--check").exit_code == 0
+    run_command("split", tmp_path, "--check", status=0)
     with pytest.raises(UsageError, match="was not written by eechips split"):
         eechips.split(tmp_path, ratios="1,1", block_size="2km")
     (tmp_path / "splits.parquet").unlink()
     assert eechips.split(tmp_path, ratios="1,1", block_size="2km").kept == 0
     table.assign(split=["fit", "look", "look"]).to_parquet(tmp_path / "splits.parquet")
-    assert ask("split", tmp_path, "--check").exit_code == 1
+    run_command("split", tmp_path, "--check", status=1)
     table[["split"]].to_parquet(tmp_path / "splits.parquet")
-    refused = ask("split", tmp_path, "--check")
-    assert refused.exit_code == 2
+    refused = run_command("split", tmp_path, "--check", status=2)
     assert "has no columns id and split" in refused.output
 
 
@@ -180,27 +171,26 @@ def test_duplicates_in_another_split_are_reported(tmp_path: Path) -> None:
     write_run(tmp_path, units)
     assert eechips.split(tmp_path, by="column:site", ratios="1,1").doubled == 0  # nobody has looked
     eechips.check(tmp_path)
-    done = ask("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
+    done = run_command("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
     assert "Chips that duplicate one of another split: 1 " in done.output
 
 
 def test_splits_by_time_are_in_order_of_time(folder: Path) -> None:
-    done = ask("split", folder, "--by", "time", "--date-field", "date", "--ratios", "0.6,0.2,0.2")
-    assert done.exit_code == 0, done.output
+    done = run_command("split", folder, "--by", "time", "--date-field", "date", "--ratios", "0.6,0.2,0.2", status=0)
     assert "Not measured: the distance between splits" in done.output
     assert split_table.options(folder)["cuts"] == ["2016-06-01", "2018-06-01"]
     dates = pd.Series(read_samples(folder).field("date"), index=read_samples(folder).ids)
     spans = dates.groupby(split_table.read(folder)).agg(["min", "max"])
     assert spans.loc["train", "max"] < spans.loc["validation", "min"]
     assert spans.loc["validation", "max"] < spans.loc["test", "min"]
-    cut = ask("split", folder, "--by", "time", "--cuts", "2012-01-01", "--ratios", "1,1")
+    cut = run_command("split", folder, "--by", "time", "--cuts", "2012-01-01", "--ratios", "1,1")
     assert re.search(r"^train +40 +20\.0%", cut.output, flags=re.M)
 
 
 def test_a_composite_over_a_cut_is_in_no_split(tmp_path: Path) -> None:
     periods = [("2020-01-01", "2020-02-01"), ("2020-02-01", "2020-03-01"), ("2020-01-15", "2020-02-15")]
     write_run(tmp_path, [chip(9000.0 * n, 0, start=start, end=end) for n, (start, end) in enumerate(periods)])
-    assert ask("split", tmp_path, "--by", "time", "--cuts", "2020-02-01", "--ratios", "1,1").exit_code == 0
+    run_command("split", tmp_path, "--by", "time", "--cuts", "2020-02-01", "--ratios", "1,1", status=0)
     assert split_table.read(tmp_path).tolist() == ["train", "test", "none"]
 
 
@@ -221,13 +211,11 @@ def test_chips_of_several_dates_stay_together(tmp_path: Path) -> None:
 
 def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> None:
     write_run(tmp_path, pictures(30))
-    refused = ask("split", tmp_path)
-    assert refused.exit_code == 2
+    refused = run_command("split", tmp_path, status=2)
     assert "30 of 30 results have no crs and transform" in refused.output
-    done = ask("split", tmp_path, "--by", "random")
-    assert done.exit_code == 0
+    done = run_command("split", tmp_path, "--by", "random", status=0)
     assert "Not measured: 30 results without crs and transform" in done.output
-    assert ask("split", tmp_path, "--by", "random", "--buffer", "1km").exit_code == 2
+    run_command("split", tmp_path, "--by", "random", "--buffer", "1km", status=2)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +238,7 @@ def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> 
     ],
 )
 def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) -> None:
-    done = ask("split", folder, *words)
-    assert done.exit_code == 2, done.output
+    done = run_command("split", folder, *words, status=2)
     assert re.search(says, done.output)
     assert not (folder / "splits.parquet").exists()
 

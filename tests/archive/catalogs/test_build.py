@@ -15,18 +15,18 @@ import pystac
 import pytest
 import rasterio
 import shapely
-from click.testing import CliRunner, Result
+from click.testing import Result
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from rasterio.warp import transform, transform_bounds
 from stac_geoparquet.arrow import stac_table_to_items
 
 import eechips
-from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import write_run
+from tests.support.commands import run_command
 
 UTM = {"crs": "EPSG:32613", "width": 64, "height": 32, "dtype": "uint16", "bands": ["B4", "B3"]}
 NAIP = {
@@ -53,15 +53,14 @@ def chip(number: int, **columns: Any) -> dict[str, Any]:
     }
 
 
-def cli(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["catalog", *map(str, arguments)])
+def cli(*arguments: object, status: int | None = None) -> Result:
+    return run_command("catalog", *arguments, status=status)
 
 
 def catalogued(folder: Path, chips: list[dict[str, Any]], *options: str, **info: Any) -> list[pystac.Item]:
     """The items of a run, all of them valid."""
     write_run(folder, chips, **info)
-    result = cli(folder, *options)
-    assert result.exit_code == 0, result.output
+    cli(folder, *options, status=0)
     found = [pystac.Item.from_dict(value) for value in eechips.open_catalog(folder / "catalog").items()]
     for value in found:
         assert_valid(value.to_dict(transform_hrefs=False))
@@ -137,11 +136,10 @@ def test_the_dates_of_a_dataset_of_one_time_are_known(tmp_path: Path) -> None:
 
 def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0), chip(1, dates=None)])
-    result = cli(tmp_path / "run")
-    assert result.exit_code == 2
+    result = cli(tmp_path / "run", status=2)
     assert "1 of 2 chips has no date, which STAC requires: set --date" in result.output
     assert not (tmp_path / "run/catalog").exists()
-    assert cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31").exit_code == 0
+    cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31", status=0)
     found = {v["properties"]["end_datetime"][:19] for v in eechips.open_catalog(tmp_path / "run/catalog").items()}
     assert found == {"2020-01-15T17:30:00", "2021-12-31T23:59:59"}
     for date, told in (("soon", "not a date such as"), ("2021-01-02/2021-01-01", "ends before it begins")):
@@ -173,25 +171,22 @@ def test_items_lie_across_the_antimeridian_and_around_poles(tmp_path: Path) -> N
 def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     table = {"crs": None, "transform": None, "width": None, "height": None, "rows": 3}
     write_run(tmp_path / "run", [chip(0), chip(1, **table)])
-    result = cli(tmp_path / "run")
-    assert result.exit_code == 0
+    result = cli(tmp_path / "run", status=0)
     assert "1 result without a location left out" in result.output
     write_run(tmp_path / "tables", [chip(1, **table)])
-    result = cli(tmp_path / "tables")
-    assert result.exit_code == 2
+    result = cli(tmp_path / "tables", status=2)
     assert "no chips for a catalogue: none of 1 result has a location" in result.output
     write_run(tmp_path / "none", [chip(1, file=None, state="failed_permanent")])
     assert "there are no results" in cli(tmp_path / "none").output
     assert not any((tmp_path / name / "catalog").exists() for name in ("none", "tables"))
     (tmp_path / "tables/catalog").mkdir()
-    assert cli(tmp_path / "tables").exit_code == 2
+    cli(tmp_path / "tables", status=2)
     assert (tmp_path / "tables/catalog").exists()  # somebody else made it
 
 
 def test_catalogues_are_not_written_to_object_stores(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [chip(0)])
-    result = cli(tmp_path / "run", "--out", "s3://bucket/catalog")
-    assert result.exit_code == 2
+    result = cli(tmp_path / "run", "--out", "s3://bucket/catalog", status=2)
     assert "written to a local folder, not to s3://bucket/catalog" in result.output
 
 
@@ -205,8 +200,7 @@ def test_runs_share_a_catalogue(tmp_path: Path) -> None:
     assert "8 items in 8 partitions" in cli(tmp_path / "two", "--out", out, "--base", "s3://b/two").output
     hrefs = {value["assets"]["image"]["href"] for value in eechips.open_catalog(out).items(collections="two")}
     assert all(href.startswith("s3://b/two/chips/") for href in hrefs)
-    result = cli(tmp_path / "one", "--out", out, "--resolution", 5)
-    assert result.exit_code == 2
+    result = cli(tmp_path / "one", "--out", out, "--resolution", 5, status=2)
     assert "has another layout: h3 resolution 2, period month, most cells 10, not h3 resolution 5" in result.output
 
 
@@ -218,7 +212,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(place / "naip", [chip(n) for n in range(24)])
     write_run(place / "pairs", [chip(n, layers=layers) for n in range(4)])
     for name in ("naip", "pairs"):
-        assert cli(place / name, "--out", place / "catalog").exit_code == 0
+        cli(place / name, "--out", place / "catalog", status=0)
     return place / "catalog"
 
 
@@ -291,8 +285,7 @@ def test_partitions_are_listed(shared: Path) -> None:
     ],
 )
 def test_queries_that_make_no_sense_are_refused(shared: Path, arguments: list[str], told: str) -> None:
-    result = cli("partitions", shared, *arguments)
-    assert result.exit_code == 2
+    result = cli("partitions", shared, *arguments, status=2)
     assert told in result.output
 
 
@@ -301,13 +294,11 @@ def test_an_unreadable_partition_is_reported_with_exit_status_1(tmp_path: Path) 
     cli(tmp_path / "run")
     broken = sorted((tmp_path / "run/catalog").rglob("*.parquet"))[0]
     broken.write_bytes(b"PAR1PAR1")
-    result = cli(tmp_path / "run")
-    assert result.exit_code == 1
+    result = cli(tmp_path / "run", status=1)
     assert "cannot be read and is left unchanged" in result.output
     assert "1 item could not be added: restore these files and repeat the command" in result.output
     assert broken.read_bytes() == b"PAR1PAR1"
-    result = cli(tmp_path / "run", "--give-up-unreadable")
-    assert result.exit_code == 0
+    result = cli(tmp_path / "run", "--give-up-unreadable", status=0)
     assert "was removed" in result.output
     assert len(eechips.open_catalog(tmp_path / "run/catalog")) == 4
 

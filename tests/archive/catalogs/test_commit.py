@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from eechips.archive.catalogs import commit
 from eechips.archive.catalogs.catalog import open_catalog
 from eechips.archive.catalogs.update import repair
-from eechips.cli import main
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.files.removal import NotOwnedError
 from eechips.manifest.folder_lock import lock_run
 from tests.support.catalog_items import contents, digests, item, put
+from tests.support.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[3]
 PLACES = [(lon, 10.0, lon + 0.01, 10.01) for lon in (0.0, 20.0, 40.0, 60.0)]
@@ -170,12 +169,12 @@ def test_reading_never_completes_an_interrupted_change(tmp_path: Path) -> None:
     was = tree(tmp_path)
     with pytest.raises(StorageError, match="eechips catalog repair"):
         open_catalog(out)
-    done = CliRunner().invoke(main, ["catalog", "partitions", str(out)])
+    done = run_command("catalog", "partitions", out)
     assert (done.exit_code, tree(tmp_path)) == (2, was)
-    done = CliRunner().invoke(main, ["catalog", "repair", str(out)])
+    done = run_command("catalog", "repair", out)
     assert (done.exit_code, "Completed an interrupted change." in done.output) == (0, True)
     assert (out / "collection=test/_collection.json").read_text() == "#!/bin/sh"
-    assert "Nothing to repair." in CliRunner().invoke(main, ["catalog", "repair", str(out)]).output
+    assert "Nothing to repair." in run_command("catalog", "repair", out).output
 
 
 HOSTILE_LISTS: list[Any] = [

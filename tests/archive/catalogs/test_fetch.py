@@ -20,15 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 import eechips
 from eechips.archive.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
 from eechips.archive.catalogs.ingest import ingest
-from eechips.cli import main
 from eechips.web.network import is_metadata_address
 from local_tests.support.loopback import QuietServer
 from tests.support.catalog_items import contents, item
+from tests.support.commands import run_command
 
 QUICK = FetchConfig(retries=1, first_wait=0.01, timeout=5.0)
 
@@ -380,8 +379,7 @@ def test_secrets_of_urls_are_never_stored(server: Server, tmp_path: Path) -> Non
     server.paths["/list.txt"] = lambda handler: send(handler, "\n".join(urls).encode())
     out = tmp_path / "catalog"
     command = ["catalog", "ingest", f"{server.url}/list.txt?token=s3cret", "--out", str(out), "--retries", "0"]
-    result = CliRunner().invoke(main, command)
-    assert result.exit_code == 1
+    result = run_command(*command, status=1)
     assert "s3cret" not in result.output
     assert sorted(path.name for path in out.iterdir() if "s3cret" in path.read_text(errors="replace")) == []
     with (out / "_failures.csv").open(newline="") as file:
@@ -465,6 +463,5 @@ def test_remote_lists_are_read_in_any_encoding(server: Server, tmp_path: Path) -
         found = ingest(f"{server.url}{path}?sig=x.y", tmp_path / path.strip("/"), resolution=0, quiet=True)
         assert found.counts.items == 1200, path
     server.paths["/short.ndjson"] = lambda handler: send(handler, text[:-1000], length=len(text))
-    result = CliRunner().invoke(main, ["catalog", "ingest", f"{server.url}/short.ndjson", "--out", str(tmp_path / "x")])
-    assert result.exit_code == 2
+    result = run_command("catalog", "ingest", f"{server.url}/short.ndjson", "--out", tmp_path / "x", status=2)
     assert "cannot be read" in result.output

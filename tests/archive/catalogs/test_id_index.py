@@ -11,16 +11,15 @@ from typing import Any
 
 import fsspec
 import pytest
-from click.testing import CliRunner
 
 from eechips.archive.catalogs import id_index, id_segments, partition_versions
 from eechips.archive.catalogs.catalog import Catalog, open_catalog
 from eechips.archive.catalogs.id_index import IdIndex
 from eechips.archive.catalogs.schema import Schema
 from eechips.archive.catalogs.update import repair
-from eechips.cli import main
 from eechips.errors import StorageError, UsageError
 from tests.support.catalog_items import DAYS, contents, item, put
+from tests.support.commands import run_command
 
 PLACES = [(lon, 10.0, lon + 0.01, 10.01) for lon in (0.0, 20.0, 40.0, 60.0)]
 WANTED = [f"{number}" for number in range(12)]
@@ -103,9 +102,9 @@ def test_repair_checks_and_completes_the_index(tmp_path: Path) -> None:
     data = segment.read_bytes()
     segment.write_bytes(b"\0" * 20 + data[20:])
     arguments = ["catalog", "repair", str(tmp_path)]
-    assert "Completed the index of ids." in CliRunner().invoke(main, arguments).output
+    assert "Completed the index of ids." in run_command(*arguments).output
     assert [path.read_bytes() for path in segments(tmp_path)] == [data]
-    assert "Nothing to repair." in CliRunner().invoke(main, arguments).output
+    assert "Nothing to repair." in run_command(*arguments).output
     assert not (tmp_path / ".scratch-merge").exists()
 
 
@@ -192,5 +191,5 @@ def test_copies_in_a_store_are_searched(tmp_path: Path, warned: pytest.LogCaptur
 
 def test_the_command_lists_new_ids(tmp_path: Path) -> None:
     put(tmp_path, items_of(range(8)))
-    done = CliRunner().invoke(main, ["catalog", "new", str(tmp_path), "-"], input="\n".join(["x", *WANTED, "ü", "x"]))
+    done = run_command("catalog", "new", tmp_path, "-", given="\n".join(["x", *WANTED, "ü", "x"]))
     assert (done.exit_code, done.output) == (0, "x\n8\n9\n10\n11\nü\nx\n")

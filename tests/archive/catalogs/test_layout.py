@@ -12,16 +12,15 @@ import duckdb
 import geopandas
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 import eechips
 from eechips.archive.catalogs.grid_systems import H3, S2
 from eechips.archive.catalogs.ingest import ingest
 from eechips.archive.catalogs.layout import Layout, fields, owner
 from eechips.archive.catalogs.options import CatalogOptions
-from eechips.cli import main
 from eechips.errors import UsageError
 from tests.support.catalog_items import DAYS, contents, item, put
+from tests.support.commands import run_command
 
 HERE, THERE = (8.0, 50.0, 8.01, 50.01), (-105.0, 40.0, -104.99, 40.01)
 BY_MISSION = Layout(H3(2), by="mission")
@@ -87,14 +86,12 @@ def test_a_catalogue_stays_by_what_it_was_made(tmp_path: Path) -> None:
 
 def test_the_command_knows_missions(tmp_path: Path) -> None:
     (tmp_path / "list.ndjson").write_text("".join(json.dumps(value) + "\n" for value in mixed()))
-    out, run = tmp_path / "catalog", CliRunner().invoke
-    assert (
-        run(main, ["catalog", "ingest", f"{tmp_path}/list.ndjson", "--out", f"{out}", "--by", "mission"]).exit_code == 0
-    )
-    listed = run(main, ["catalog", "partitions", f"{out}", "--mission", "sentinel-2", "--point=8.005,50.005"])
+    out = tmp_path / "catalog"
+    run_command("catalog", "ingest", f"{tmp_path}/list.ndjson", "--out", out, "--by", "mission", status=0)
+    listed = run_command("catalog", "partitions", out, "--mission", "sentinel-2", "--point=8.005,50.005")
     assert [Path(line).relative_to(out).parts[0] for line in listed.output.splitlines()] == ["mission=sentinel-2"]
-    run(main, ["catalog", "ingest", f"{tmp_path}/list.ndjson", "--out", f"{tmp_path}/other"])
-    refused = run(main, ["catalog", "partitions", f"{tmp_path}/other", "--mission", "sentinel-2"])
+    run_command("catalog", "ingest", f"{tmp_path}/list.ndjson", "--out", tmp_path / "other")
+    refused = run_command("catalog", "partitions", tmp_path / "other", "--mission", "sentinel-2")
     assert (refused.exit_code, "are by collection, not by mission" in refused.output) == (2, True)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import duckdb
 import pytest
 import shapely
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm
 from eechips.archive.catalogs.layout import CellGrid, Layout
-from eechips.cli import main
 from tests.support.catalog_items import boxes, item, put
+from tests.support.commands import run_command
 
 TILES = Tiles((
     ("ring", "POLYGON ((-60 -60, 60 -60, 60 60, -60 60, -60 -60), (-10 -10, 10 -10, 10 10, -10 10, -10 -10))"),
@@ -83,8 +82,7 @@ def test_no_partition_that_holds_a_match_is_missing(
             own = [value for value in values if value["collection"] == name]
             if own:
                 put(Path(folder), own, layout=layout)
-        result = CliRunner().invoke(main, ["catalog", "partitions", folder, *options])
-        assert result.exit_code == 0, result.output
+        result = run_command("catalog", "partitions", folder, *options, status=0)
         listed = set(result.output.split())
         # What is really in the files, by an engine that knows nothing of catalogues.
         every = f"read_parquet('{folder}/**/*.parquet', filename = true, union_by_name = true)"
@@ -112,6 +110,6 @@ def test_queries_by_point_include_global_items(tmp_path: Path) -> None:
         [item("wide", (-100, -60, 100, 60)), item("edge", (179, 0, -179, 1)), item("pole", (-180, 89, 180, 90))],
     )
     for place, count in (("0,0", 1), ("100,60", 1), ("180,0.5", 1), ("-180,0.5", 1), ("33,90", 1), ("150,80", 0)):
-        result = CliRunner().invoke(main, ["catalog", "partitions", str(tmp_path), f"--point={place}"])
+        result = run_command("catalog", "partitions", tmp_path, f"--point={place}")
         assert len(result.output.split()) == count, place
         assert ("cell=global" in result.output) == (place in ("0,0", "100,60"))

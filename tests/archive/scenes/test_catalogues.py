@@ -15,15 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from click.testing import CliRunner
 
 import eechips
 from eechips.archive.catalogs.ingest import ingest
 from eechips.archive.downloads.token_signers import Auth
-from eechips.cli import main
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.manifest import open_run
 from local_tests.support.function_server import Answer, serve_function
+from tests.support.commands import run_command
 from tests.support.scene_runs import TIFF, catalogue, write
 from tests.support.scene_servers import FileServer, item
 from tests.support.stac_search import MANY, as_json, feature, planned, search
@@ -254,8 +253,7 @@ def test_unreadable_items_are_reported_and_recorded(tmp_path: Path) -> None:
     words = ["scenes", "--stac", str(tmp_path / "top/catalog.json"), "--collection", "old", "--out"]
     words += [str(tmp_path / "out"), "--max-items", "2"]
     # Of four documents that cannot be read, some come before the second item, and some after it.
-    first = CliRunner().invoke(main, words)
-    assert first.exit_code == 1, first.output  # the files are none
+    run_command(*words, status=1)  # the files are none
     log = [json.loads(line) for line in (tmp_path / "out/run.log").read_text().splitlines()]
     unread = [line["address"] for line in log if line["event"] == "unread"]
     kept = pq.read_table(tmp_path / "out/items.parquet").to_pylist()
@@ -284,8 +282,7 @@ def test_items_with_values_of_any_kind_fail_alone(tmp_path: Path, monkeypatch: p
     listed = [{**each, "assets": own} for each in listed] + [{**feature("store"), "assets": nowhere}]
     (tmp_path / "list.json").write_text(json.dumps(listed))
     words = ["scenes", "--stac", str(tmp_path / "list.json"), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 1, done.output
+    run_command(*words, status=1)
     run = open_run(tmp_path / "out")
     assert run.counts == {"done": 6, "failed_permanent": 1}
     assert list(run.failures["error"]) == ["s3: names no object of S3, as s3://bucket/key does"]
@@ -297,8 +294,7 @@ def test_empty_search_results_are_not_cached(tmp_path: Path) -> None:
     write_static(tmp_path / "top")
     words = ["scenes", "--stac", str(tmp_path / "top/catalog.json"), "--where", "eo:cloud_cover < 5"]
     for _ in range(2):
-        done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
-        assert done.exit_code == 2
+        done = run_command(*words, "--out", tmp_path / "out", status=2)
         assert "has no matching items; 4 documents of the catalogue" in done.output
     assert not (tmp_path / "out/items.parquet").exists()
 
@@ -373,10 +369,10 @@ def test_a_catalogue_made_by_eechips_is_searched(tmp_path: Path) -> None:
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
     ingest(str(tmp_path / "list.ndjson"), tmp_path / "catalog")
     words = ["scenes", "--stac", str(tmp_path / "catalog"), "--dry-run", "--out", str(tmp_path / "out")]
-    assert "units     46" in CliRunner().invoke(main, words).output
-    assert "units     1\n" in CliRunner().invoke(main, [*words, "--roi=9,0,12,1"]).output
-    assert "units     5\n" in CliRunner().invoke(main, [*words, "--where", "eo:cloud_cover < 5"]).output
-    assert "no matching items" in CliRunner().invoke(main, [*words, "--start", "2021-01-01"]).output
+    assert "units     46" in run_command(*words).output
+    assert "units     1\n" in run_command(*words, "--roi=9,0,12,1").output
+    assert "units     5\n" in run_command(*words, "--where", "eo:cloud_cover < 5").output
+    assert "no matching items" in run_command(*words, "--start", "2021-01-01").output
 
 
 def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
@@ -391,16 +387,15 @@ def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
 
         out, stac = tmp_path / "out", catalogue(tmp_path, [of(0), of(1), of(2)])
         words = ["scenes", "--stac", str(stac), "--out", str(out), "--refresh"]
-        assert "3 of 3 results" in CliRunner().invoke(main, words).output  # there is nothing yet to be added to
+        assert "3 of 3 results" in run_command(*words).output  # there is nothing yet to be added to
         catalogue(tmp_path, [of(4), of(1), of(2, **{"file:size": 7}), of(3)])
-        assert CliRunner().invoke(main, [word for word in words if word != "--refresh"]).exit_code == 0
+        run_command(*([word for word in words if word != "--refresh"]), status=0)
         assert server.requests.total() == 3  # nobody was asked
-        done = CliRunner().invoke(main, words)
-        assert done.exit_code == 0, done.output
+        done = run_command(*words, status=0)
         assert "2 new; 1 changed, with the old file kept: use another folder" in done.output
         assert "5 of 5 results" in done.output
         assert server.requests == {f"s{number}.tif": 1 for number in range(5)}
-        again = CliRunner().invoke(main, words)
+        again = run_command(*words)
         assert "0 new" in again.output
         assert server.requests.total() == 5
         run = eechips.open_run(out)
@@ -429,11 +424,10 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
 
         out, stac = tmp_path / "out", catalogue(tmp_path, [of(0, "s0"), of(1, "s1", **{"file:size": 7}), of(2, "gone")])
         words = ["scenes", "--stac", str(stac), "--out", str(out), "--retries", "0"]
-        assert CliRunner().invoke(main, words).exit_code == 1
+        run_command(*words, status=1)
         assert list((out / "quarantine").glob("*.tif"))
         catalogue(tmp_path, [of(0, "s0"), of(1, "s1"), of(2, "s2")])
-        done = CliRunner().invoke(main, [*words, "--refresh"])
-        assert done.exit_code == 0, done.output
+        done = run_command(*words, "--refresh", status=0)
         assert "0 new; 2 changed without a file, planned again" in done.output
         assert server.requests == {"s0.tif": 1, "s1.tif": 4, "gone.tif": 1, "s2.tif": 1}
     run = eechips.open_run(out)

@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 import rasterio
-from click.testing import CliRunner
 from rasterio.transform import from_origin
 from rasterio.warp import transform_bounds
 
 import eechips
-from eechips.cli import main
 from local_tests.support.function_server import serve_function
 from local_tests.support.local_earth_engine import Server
+from tests.support.commands import run_command
 from tests.support.scene_runs import TIFF, catalogue, chips_are_windows, write
 from tests.support.scene_servers import FileServer, item, multihash
 
@@ -30,7 +29,7 @@ LOSSLESS = {"driver": "JP2OpenJPEG", "tiled": False, "QUALITY": "100", "REVERSIB
 def command(stac: Path, folder: Path, *more: str) -> tuple[int, str]:
     """Status and output of a command that puts scenes into a store."""
     words = ["scenes", "--stac", str(stac), "--out", str(folder / "out"), "--ingest", str(folder / "assets"), *more]
-    done = CliRunner().invoke(main, words)
+    done = run_command(*words)
     return done.exit_code, done.output
 
 

@@ -16,15 +16,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-from click.testing import CliRunner
 from rasterio.env import get_gdal_config
 from rasterio.errors import NotGeoreferencedWarning
 
 import eechips
 from eechips.archive.windows import plan_windows, read_window
-from eechips.cli import main
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError
+from tests.support.commands import run_command
 from tests.support.raster_server import Bucket, serving_bucket
 from tests.support.raw_server import raw_server
 from tests.support.scene_runs import write
@@ -300,7 +299,7 @@ def test_results_have_their_own_type_and_bands(tmp_path: Path, made: str, locati
 def test_a_worker_of_a_queue_loads_nothing_that_windows_do_not_need(tmp_path: Path) -> None:
     """A function has as much memory as its windows were planned for, and no room for pandas and the like."""
     scene = write_scene(tmp_path / "scene.tif")
-    plan = CliRunner().invoke(main, ["plan", "run", str(RECIPE), "-p", f"href={scene}", "--max-memory", MEMORY])
+    plan = run_command("plan", "run", RECIPE, "-p", f"href={scene}", "--max-memory", MEMORY)
     words = [sys.executable, "-X", "importtime", "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
     lines = "\n".join(plan.stdout.splitlines()[:2])
     done = subprocess.run(
@@ -316,9 +315,8 @@ def test_memory_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     scene = write_scene(tmp_path / "scene.tif")
     monkeypatch.chdir(tmp_path)
     words = ["plan", "run", str(RECIPE), "-p", f"href={scene}", "--max-memory"]
-    few, many = (CliRunner().invoke(main, [*words, memory]).stdout.splitlines() for memory in ("256MB", MEMORY))
+    few, many = (run_command(*words, memory).stdout.splitlines() for memory in ("256MB", MEMORY))
     assert 0 < len(few) < len(many)
     other = ["run", str(ROOT / "recipes/naip_chips.py"), "--local", "--max-memory", "1GB"]
-    done = CliRunner().invoke(main, other)
-    assert done.exit_code == 2
+    done = run_command(*other, status=2)
     assert "has no parameter '--max-memory'" in done.stderr

@@ -18,13 +18,11 @@ import fsspec
 import numpy as np
 import pytest
 import rasterio
-from click.testing import CliRunner
 from rasterio._env import del_gdal_config
 from rasterio.windows import Window
 
 import eechips
 from eechips.archive.windows import plan_windows, read_window
-from eechips.cli import main
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits, Stopped
 from eechips.client.retry import RetryPolicy
@@ -34,6 +32,7 @@ from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
+from tests.support.commands import run_command
 from tests.support.raster_server import Bucket, serving_bucket
 
 pytestmark = pytest.mark.slow
@@ -180,8 +179,7 @@ def test_the_endpoint_variable_of_gdal_is_used(bucket: Bucket, monkeypatch: pyte
 def test_secrets_in_addresses_are_refused_and_kept_nowhere(tmp_path: Path, secret: str) -> None:
     (tmp_path / "out").mkdir()  # a folder that was there before stays, with what the run wrote
     words = ["run", str(RECIPE), "-p", f"href={secret}", "--executor", "threads", "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 2
+    done = run_command(*words, status=2)
     assert "contains a signature or a password" in done.stderr
     assert "5ec1e7" not in done.output
     written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
