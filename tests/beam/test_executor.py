@@ -31,6 +31,7 @@ from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import NameTemplate
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
@@ -289,10 +290,7 @@ def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_pa
         process.kill()
         process.wait()
     assert len(workers) == 2
-    end = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)  # they have ended with their parent
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))  # they have ended with their parent
     asked = service.count("compute")
     service.latency = 0.0
     ended = subprocess.run(command(tmp_path, service), env=environment(), capture_output=True, text=True, timeout=90)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import is_running, pipeline_kinds
-from tests.engine.test_kills import assert_whole, done, ended, kill, start, wait_until
+from tests.engine.test_kills import assert_whole, done, ended, kill, start
 from tests.support.engine_service import Service
 
 if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
@@ -68,10 +68,7 @@ def test_no_process_outlives_a_parent_killed_after_its_runner(service: Service, 
     kill(there["runner"])
     process.kill()
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 60
-    while any(map(is_running, everybody)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(is_running, everybody)))
     status, output = ended(begin(tmp_path, service))
     assert status == 0, output
     assert_whole(tmp_path)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -30,6 +30,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import EechipsError
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import kinds
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_recipes import CHIPS
@@ -301,13 +302,6 @@ class Running:
     def workers(self) -> list[int]:
         return kinds(self.process.pid)["workers"]
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Waits until something is the case while it runs."""
-        while not condition():
-            assert self.process.poll() is None, self.process.communicate()
-            assert self.seconds < 120
-            time.sleep(0.01)
-
     def ended(self) -> tuple[int, str]:
         """Exit status and output, which has no secret and no traceback."""
         output, _ = self.process.communicate(timeout=240)
@@ -347,7 +341,7 @@ def guarded(service: Service) -> Iterator[TokenServer]:
 @pytest.mark.slow
 def test_a_run_with_several_workers_refreshes_one_token_per_expiry(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
-        run.wait_until(lambda: len(run.workers) == COUNT)
+        wait_until(lambda: len(run.workers) == COUNT, run.process)
         for pid in run.workers:
             for about in ("environ", "cmdline"):
                 assert b"ya29." not in Path(f"/proc/{pid}/{about}").read_bytes()
@@ -363,9 +357,9 @@ def test_a_run_with_several_workers_refreshes_one_token_per_expiry(guarded: Toke
 @pytest.mark.slow
 def test_a_run_survives_the_death_of_all_workers_during_a_refresh(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=900) as run:
-        run.wait_until(lambda: len(run.workers) == COUNT)
+        wait_until(lambda: len(run.workers) == COUNT, run.process)
         guarded.plan("token", "hold")
-        run.wait_until(lambda: guarded.held == 1)
+        wait_until(lambda: guarded.held == 1, run.process)
         for pid in run.workers:
             os.kill(pid, signal.SIGKILL)
         status, output = run.ended()
@@ -379,7 +373,7 @@ def test_a_run_survives_the_death_of_all_workers_during_a_refresh(guarded: Token
 @pytest.mark.slow
 def test_a_run_whose_credentials_are_revoked_ends_with_one_sentence(guarded: TokenServer, tmp_path: Path) -> None:
     with running(tmp_path, guarded, count=5000) as run:
-        run.wait_until(lambda: len(run.workers) == COUNT)
+        wait_until(lambda: len(run.workers) == COUNT, run.process)
         guarded.outages["token"] = "400 invalid_grant"
         before = guarded.requests["token"]
         status, output = run.ended()

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
@@ -19,6 +18,7 @@ import pytest
 from eechips.client.permits import Permit, QuotaLimits, Stopped
 from eechips.client.throttle import QuotaClient, Throttle
 from eechips.errors import StorageError
+from local_tests.support.local_earth_engine import wait_until
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
@@ -176,18 +176,11 @@ def test_requests_of_started_units_have_priority() -> None:
     with throttle.client(2).permit():
         for thread in (*first, then):
             thread.start()
-        _until(lambda: throttle._sum("waiting") + throttle._sum("waiting_next") == 4)
+        wait_until(lambda: throttle._sum("waiting") + throttle._sum("waiting_next") == 4)
     for thread in (*first, then):
         thread.join(60)
     assert order[0] == "next"
     assert len(order) == 4
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_the_limit_grows_while_requests_wait_and_nothing_is_rejected() -> None:
@@ -308,7 +301,7 @@ def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> 
     with throttle.client(2).permit():
         child.start()
         assert ours.poll(60)
-        _until(lambda: throttle._sum("waiting_next") == 1)
+        wait_until(lambda: throttle._sum("waiting_next") == 1)
         os.kill(child.pid or 0, signal.SIGSTOP)
     if throttle._sum("waiting_next") == 0:  # it was paused between two waits
         return

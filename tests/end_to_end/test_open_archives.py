@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ import eechips
 from local_tests.archives.archive_host import ArchiveHost, archive_host
 from local_tests.archives.real_items import RAW_OFFSET, Archive, RealItems
 from local_tests.support.command_server import serving_command
-from local_tests.support.local_earth_engine import initialize
+from local_tests.support.local_earth_engine import initialize, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -383,11 +382,7 @@ def test_a_killed_run_resumes(served: Served, tmp_path: Path) -> None:
     ]  # fmt: skip
     subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, timeout=120)
     process = subprocess.Popen([*words, "--out", str(tmp_path / "run")], start_new_session=True)
-    end = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("chips/*.tif")):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: list((tmp_path / "run").glob("chips/*.tif")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "run" / "manifest.parquet").exists()

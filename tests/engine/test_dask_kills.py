@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import named
-from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, start, wait_until
+from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, start
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_service import Service, serving
 from tests.support.proxy import tcp_proxy

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest import Run, open_run
+from local_tests.support.local_earth_engine import wait_until
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_script, script
 from tests.support.engine_service import Service
@@ -269,11 +269,7 @@ def test_a_run_stopped_during_replacement_resumes_to_the_same_result(
     with subprocess.Popen(
         [sys.executable, str(main), str(tmp_path / "cut"), service.url], env={**os.environ, "PYTHONPATH": str(root)}
     ) as process:
-        deadline = time.monotonic() + 60
-        while service.count("compute") < after:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.002)
+        wait_until(lambda: service.count("compute") >= after, process)
         process.send_signal(number)
     service.latency = 0.0
     left = open_run(tmp_path / "cut" / "out")

@@ -15,6 +15,8 @@ import pytest
 
 from eechips.errors import ConfigurationError, RecipeError, StorageError
 from eechips.manifest import Run, open_run
+from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.process_tree import descendants, is_running
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, serving
 from tests.support.proxy import tcp_proxy
@@ -221,12 +223,9 @@ def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd:
     with tcp_proxy(service.url) as wire:
 
         def interrupt() -> None:
-            wait_for(service, 10)
+            wait_until(lambda: service.count("pixels") >= 10)
             wire.cut()
-            deadline = time.monotonic() + 30
-            while '"offline"' not in (tmp_path / "out" / "run.log").read_text():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: '"offline"' in (tmp_path / "out" / "run.log").read_text())
             wire.restore()
 
         cutter = threading.Thread(target=interrupt)
@@ -244,7 +243,7 @@ def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd:
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
     service.latency = 1.0  # so that it is not through before it hears of it
     process = start(tmp_path, service)
-    wait_for(service, 5)
+    wait_until(lambda: service.count("pixels") >= 5)
     assert process.stderr is not None
     process.stderr.close()
     process.send_signal(signal.SIGHUP)
@@ -305,13 +304,6 @@ def start(tmp_path: Path, service: Service) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(service: Service, pixels: int) -> None:
-    deadline = time.monotonic() + 60
-    while service.count("pixels") < pixels:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Sha256 by unit of a run that nothing disturbed."""
@@ -339,7 +331,7 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
 def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     service.latency = 0.2
     process = start(tmp_path, service)
-    wait_for(service, 20)
+    wait_until(lambda: service.count("pixels") >= 20)
     service.latency = 60.0  # so that it is not through before it is killed
     while not open_run(tmp_path / "out").counts.get("done"):
         assert process.poll() is None
@@ -359,34 +351,11 @@ def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> No
     service.latency = 0.05
     process = start(tmp_path, service)
     with process:
-        wait_for(service, 4)
-        group = set(_descendants(process.pid))
+        wait_until(lambda: service.count("pixels") >= 4)
+        group = set(descendants(process.pid))
         assert len(group) >= 3
         process.kill()
-    deadline = time.monotonic() + 60
-    while any(_is_running(pid) for pid in group):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        if parent == pid:
-            child = int(path.parent.name)
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_until(lambda: not any(map(is_running, group)))
 
 
 @pytest.mark.slow
@@ -395,7 +364,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
 ) -> None:
     service.latency = 0.5  # so that it is not through before it hears of it
     process = start(tmp_path, service)
-    wait_for(service, 10)
+    wait_until(lambda: service.count("pixels") >= 10)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -414,7 +383,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
 @pytest.mark.slow
 def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     process = start(tmp_path, service)
-    wait_for(service, 4)
+    wait_until(lambda: service.count("pixels") >= 4)
     service.latency = 120.0
     asked = len(service.requests)
     while len(service.requests) == asked:  # none of which is answered
@@ -435,7 +404,7 @@ def test_a_folder_in_use_is_refused(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
     process = start(tmp_path, service)
     with process:
-        wait_for(service, 1)
+        wait_until(lambda: service.count("pixels") >= 1)
         with pytest.raises(Exception, match=f"process {process.pid} is running"):
             run_chips(tmp_path, service.url, parameters={"count": 60})
         process.kill()

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import children, is_running, kinds
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
@@ -30,15 +30,6 @@ def start(folder: Path, *options: str, count: int = COUNT) -> subprocess.Popen[s
     return subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits until something is the case while a command runs."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def done(folder: Path) -> int:
@@ -140,10 +131,7 @@ def test_no_process_outlives_a_parent_killed_after_its_fork_server(service: Serv
     kill(there["fork server"])
     process.kill()
     process.communicate(timeout=60)  # whoever is left holds the pipe
-    deadline = time.monotonic() + 60
-    while any(map(is_running, everybody)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(is_running, everybody)))
     service.latency = 0.0
     assert ended(start(tmp_path, "--endpoint", service.url))[0] == 0
     assert_whole(tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +248,7 @@ def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_s
     for count in (50, 80):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            wait_until(partial(_has_files, run, count, process))
-            assert process.poll() is None, process.communicate()
+            wait_until(lambda count=count: len(list((run / "chips").glob("*.tif"))) >= count, process)
         finally:
             process.kill()
             process.communicate()
@@ -305,8 +303,3 @@ def _added_to(run: eechips.Run, identifier: str) -> str:
     """The id of the unit that completes another one."""
     manifest = pd.read_parquet(run.path / "manifest.parquet").set_index("completes")
     return str(manifest.loc[identifier, "id"])
-
-
-def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
-    """Say whether a run has so many results, or its process has ended."""
-    return len(list((folder / "chips").glob("*.tif"))) >= count or process.poll() is not None

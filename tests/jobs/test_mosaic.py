@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from rio_cogeo import cog_validate
 import eechips
 from eechips.errors import EechipsError, RegionError, RunMismatchError, StorageError, UnknownDatasetError, UsageError
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from local_tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 from tests.support.commands import run_command
 
@@ -328,14 +327,6 @@ def settled(out: Path) -> int:
     return 0
 
 
-def wait_for(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -347,9 +338,9 @@ def test_a_killed_mosaic_resumes(
     out = tmp_path / "out"
     process = start(large_server, out)
     if phase == "windows":
-        wait_for(lambda: settled(out) >= 5, process)
+        wait_until(lambda: settled(out) >= 5, process)
     else:
-        wait_for(lambda: any(path.stat().st_size > 0 for path in out.glob(".mosaic.tif.*.part")), process)
+        wait_until(lambda: any(path.stat().st_size > 0 for path in out.glob(".mosaic.tif.*.part")), process)
     os.kill(process.pid, number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)

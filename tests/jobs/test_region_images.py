@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server, initialize
+from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support import coded_store
 from tests.support.field_scenes import (
     BANDS,
@@ -309,11 +308,7 @@ def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Pa
         "--executor", "threads", "--in-flight", "1", "--rate", "3", "-q", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     process = subprocess.Popen(words, start_new_session=True)
-    end = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("images/*/*.tif")):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: list((tmp_path / "run").glob("images/*/*.tif")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "run" / "manifest.parquet").exists()

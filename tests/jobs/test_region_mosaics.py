@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.jobs.mosaic import MosaicRecipe
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.field_scenes import (
     DATES,
     SCENES,
@@ -268,11 +267,7 @@ def test_a_failed_window_leaves_out_its_region_only(
 def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Path, tmp_path: Path) -> None:
     words = _words(server, folder, tmp_path / "run", "--in-flight", "1", "--rate", "3", "-q")
     process = subprocess.Popen(words, start_new_session=True)
-    end = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("windows/*/*.tif")):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: list((tmp_path / "run").glob("windows/*/*.tif")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert _mosaics(tmp_path / "run") == {}

@@ -8,7 +8,6 @@ import random
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +177,7 @@ def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, 
     for count in (120, 170):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            wait_until(partial(_has_files, run, count, process))
-            assert process.poll() is None, process.communicate()
+            wait_until(lambda count=count: len(list((run / "chips").glob("*.tif"))) >= count, process)
         finally:
             process.kill()
             process.communicate()
@@ -194,11 +192,6 @@ def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, 
     assert [part["units"] for part in found.info["extensions"]] == [50, 60]
     one = sample(demo_server, tmp_path / "one", points=table, every="month", end="2020-09-01")
     assert _frames(found) == _frames(one)
-
-
-def _has_files(folder: Path, count: int, process: subprocess.Popen[bytes]) -> bool:
-    """Say whether a run has so many results, or its process has ended."""
-    return len(list((folder / "chips").glob("*.tif"))) >= count or process.poll() is not None
 
 
 @pytest.mark.slow

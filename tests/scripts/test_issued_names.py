@@ -18,9 +18,8 @@ from eechips.scripts.call_folder import CallFolder, CallResult
 from eechips.scripts.issued_names import learn
 from eechips.scripts.patches import keep_client
 from eechips.scripts.serialization import describe
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from tests.scripts.test_old_scripts import command
-from tests.scripts.test_resume import wait_until
 
 ADDRESSES = """
 import os, sys

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from eechips import open_run
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from tests.scripts.test_old_scripts import command, run
 
 pytestmark = pytest.mark.slow
@@ -120,14 +118,6 @@ if __name__ == "__main__":
 """
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def interrupted(folder: Path, server: Server) -> None:
     """A run of the script that is killed, with all its processes, while one call is under way."""
     mark = folder / "mark"
@@ -185,10 +175,7 @@ def test_a_manager_of_a_killed_script_ends_with_it(demo_server: Server, tmp_path
     process.kill()
     process.wait()
     mark.with_suffix(".go").touch()
-    deadline = time.monotonic() + 60
-    while is_held(tmp_path / "run"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_held(tmp_path / "run"))
     done = run(script, demo_server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert outputs(tmp_path) == EXPECTED

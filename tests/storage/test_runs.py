@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import open_run
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.support.engine_service import Service, serving
 
@@ -221,10 +221,7 @@ def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectS
         command(tmp_path, service, objects, "-p", "count=200"),
         env=environment(objects), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(objects.puts) < 60 or not open_run(tmp_path / "ledger").counts.get("done"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(objects.puts) >= 60 and open_run(tmp_path / "ledger").counts.get("done"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     units = open_run(tmp_path / "ledger").units

@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import is_running, named
 
 _PATIENCE = 120.0  # seconds for a process to start or to end
@@ -53,7 +53,7 @@ class DaskCluster:
         port = self.address.rpartition(":")[2] or "0"
         words = ["--host", "127.0.0.1", "--port", port, "--no-dashboard", "--scheduler-file", str(self._file)]
         self._scheduler = self._start("dask_scheduler", [*words, *self._scheduler_options])
-        _wait(self._has_address)
+        wait_until(self._has_address)
 
     def add_worker(self, address: str | None = None) -> None:
         """Starts a nanny, which starts a worker.
@@ -94,7 +94,7 @@ class DaskCluster:
         """Ends all processes."""
         workers = self.worker_pids
         self.kill(*self.nanny_pids, self.scheduler_pid)
-        _wait(lambda: not any(map(is_running, workers)))  # a worker ends when its nanny is gone
+        wait_until(lambda: not any(map(is_running, workers)))  # a worker ends when its nanny is gone
 
     def _has_address(self) -> bool:
         assert self._scheduler is not None
@@ -115,13 +115,6 @@ class DaskCluster:
                 stderr=log,
                 env=self._environment,
             )
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,6 +40,7 @@ from eechips.training.formats.zarr import dimensions
 from eechips.training.samples import read_samples
 from eechips.training.shard_index import FileContent, PackIndex, PackLayer, metadata_of, read_index
 from eechips.training.sharding import shard_sizes
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
@@ -503,10 +503,7 @@ def test_a_killed_pack_resumes(tmp_path: Path, to: str) -> None:
 def kill_after(program: str, journal: Path, shards: int) -> int:
     """Kills a program when its journal has a head and so many lines; returns how many it had in the end."""
     process = subprocess.Popen([sys.executable, "-c", program])
-    deadline = time.monotonic() + 60
-    while not journal.exists() or journal.read_text().count("\n") <= shards:
-        assert process.poll() is None, "it was too quick"
-        assert time.monotonic() < deadline
+    wait_until(lambda: journal.exists() and journal.read_text().count("\n") > shards, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     return journal.read_text().count("\n") - 1

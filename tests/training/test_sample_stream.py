@@ -25,6 +25,7 @@ from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training.sample_stream import SampleStream
 from eechips.training.samples import read_samples, read_some_samples
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
 from tests.support.finished_run import layered, pictures, write_run
@@ -93,18 +94,9 @@ def order_of(seed: int, epoch: int = 0, count: int = COUNT) -> list[int]:
     return (1 + np.random.default_rng([seed, epoch]).permutation(count)).tolist()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits until something is the case."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def wait_for(training: subprocess.Popen[str], folder: Path, count: int) -> None:
     """Waits until a training has seen so many samples."""
-    wait_until(lambda: len(seen(folder)) >= count or training.poll() is not None)
-    assert training.poll() is None, training.communicate()
+    wait_until(lambda: len(seen(folder)) >= count, training)
 
 
 @pytest.mark.slow

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,6 +17,7 @@ import pytest
 import eechips
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
 from tests.support.finished_run import layered, write_run
@@ -294,11 +293,3 @@ def wait_for(ranks: list[subprocess.Popen[str]], folder: Path, count: int) -> No
     )
     for each in ranks:
         assert each.poll() is None, each.communicate()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits until something is the case."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -15,6 +15,8 @@ import pytest
 from eechips.archive.catalogs.fetch import FetchConfig, FetchedItem, fetch
 from eechips.archive.catalogs.item_hooks import parse_hook
 from eechips.errors import UsageError
+from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.process_tree import is_running
 
 HOOKS = """
 import json, os, sys, threading, time
@@ -107,17 +109,7 @@ def test_commands_that_hang_are_killed_with_all_that_they_have_started(made: Any
     assert (kind, told) == ("hook", "TimeoutError: not done after 4 seconds")
     assert time.monotonic() - began < 500
     child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 10
-    while is_running(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    wait_until(lambda: not is_running(child))
 
 
 def test_commands_have_no_input(made: Any) -> None:
@@ -135,10 +127,7 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "began").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until((tmp_path / "began").exists)
     maker.stop()
     thread.join(20)
     assert [str(error) for error in raised] == ["exit status -9: "]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from eechips.archive.catalogs.ingest import ingest
 from eechips.archive.catalogs.sorting import SMALL, choose_processes, workers
 from eechips.errors import ConfigurationError
+from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import cli, scene, write
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,15 +69,10 @@ def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: P
     )
     assert (whole.returncode, whole.stdout) == (0, "started\n"), whole.stderr
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while len(list((tmp_path / "catalog/.scratch-ingest").glob("*.shard"))) < 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert process.poll() is None
+        wait_until(lambda: list((tmp_path / "catalog/.scratch-ingest").glob("*.shard")), process)
         process.kill()
         process.wait()
-        while members(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert members(process.pid) == []
+        wait_until(lambda: members(process.pid) == [])
     assert len(ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True).catalog) == 4000
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from rasterio.warp import transform_bounds
 
 import eechips
 from eechips.errors import ConfigurationError, UsageError
-from local_tests.support.local_earth_engine import Server
+from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.commands import run_command
 from tests.support.scene_runs import EDGE, TIFF, assert_same, catalogue, chips_are_windows, fetch, items, steps, write
 from tests.support.scene_servers import Faults, FileServer, item, multihash, stac_api
@@ -202,9 +201,7 @@ def test_a_killed_run_resumes_its_downloads(tmp_path: Path) -> None:
         words = [sys.executable, "-m", "eechips", "scenes", "--stac", str(stac), "--out", str(out), "-q"]
         for share in (0.3, 0.6):
             process = subprocess.Popen(words)
-            end = time.monotonic() + 60.0
-            while server.stats()["sent"] < share * total and time.monotonic() < end:
-                time.sleep(0.01)
+            wait_until(lambda share=share: server.stats()["sent"] >= share * total)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
         server.faults.rate = None

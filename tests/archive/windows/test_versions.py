@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -30,6 +30,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport, use_transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
+from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
 from tests.support.commands import run_command
@@ -280,17 +281,10 @@ def test_a_window_that_waits_ends_with_the_run(bucket: Bucket) -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    await_that(lambda: bucket.refused > 0)
+    wait_until(lambda: bucket.refused > 0)
     run.throttle.stop()
     thread.join(20)
     assert [type(error) for error in ended] == [Stopped]
-
-
-def await_that(holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.exhaustive
@@ -319,7 +313,7 @@ def test_a_stopped_run_resumes(bucket: Bucket, tmp_path: Path, number: int) -> N
     bucket.between = between
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([*words], cwd=ROOT, stdout=log, stderr=log)
-        await_that(lambda: bucket.refused > 0 and any(out.rglob("*.tif")))
+        wait_until(lambda: bucket.refused > 0 and any(out.rglob("*.tif")))
         process.send_signal(number)
         status = process.wait(60)
     assert status == (130 if number == signal.SIGINT else -signal.SIGKILL), (tmp_path / "log").read_text()

@@ -143,13 +143,19 @@ def computations_in_flight(server: Server, count: int) -> Iterator[None]:
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition, for a minute at most."""
+def wait_until(holds: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait for a condition, for two minutes at most.
+
+    Args:
+        process: brings it about; it must not end before.
+    """
     start = time.monotonic()
     while not holds():
+        assert process is None or process.poll() is None, process.communicate()
         waited = time.monotonic() - start
-        assert waited < 60
-        time.sleep(min(0.01 + waited / 10, 0.1))  # a condition may be a request, which takes as long
+        assert waited < 120
+        # A condition may be a request, which takes as long. A process may soon be past what it is waited for.
+        time.sleep(min(0.01 + waited / 100, 0.1) if process is None else 0.01)
 
 
 @dataclass
