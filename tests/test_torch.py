@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -23,6 +22,7 @@ from eechips.recipe.results import MASK_SUFFIX, RESERVED_LAYERS
 from eechips.training import formats, split_table
 from eechips.training.samples import read_samples
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
+from tests.support.programs import run_program
 
 torch = pytest.importorskip("torch")
 
@@ -309,7 +309,7 @@ def test_datasets_are_serialisable(run: Run, packs: dict[str, Path]) -> None:
 
 def test_missing_pytorch_is_reported() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips.torch"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = run_program(sys.executable, "-c", program)
     assert done.returncode != 0
     assert "eechips.torch needs PyTorch: pip install 'eechips[torch]'" in done.stderr
 

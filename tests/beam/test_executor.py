@@ -35,6 +35,7 @@ from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 
 if importlib.util.find_spec("apache_beam") is None:  # importing it would take seconds in every process
     pytest.skip("Apache Beam is not installed", allow_module_level=True)
@@ -293,8 +294,7 @@ def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_pa
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))  # they have ended with their parent
     asked = service.count("compute")
     service.latency = 0.0
-    ended = subprocess.run(command(tmp_path, service), env=environment(), capture_output=True, text=True, timeout=90)
-    assert ended.returncode == 0, ended.stderr
+    run_program(*command(tmp_path, service), status=0, env=environment(), timeout=90)
     run = open_run(tmp_path / "out")
     assert run.counts == {"done": 200}
     assert run.verify() == []
@@ -334,8 +334,7 @@ def test_results_and_queue_may_be_in_an_object_store(service: Service, tmp_path:
     words = [*command(tmp_path, service), *place, "--executor", "beam", "--", *TWO["pipeline_options"]]
     with serving_objects(BUCKET) as objects:
         variables = {**environment(), **objects.environment}
-        ended = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=90)
-        assert ended.returncode == 0, ended.stderr
+        run_program(*words, status=0, env=variables, timeout=90)
         keys = set(objects.puts)
     assert open_run(tmp_path / "ledger").counts == {"done": 200}
     assert sum("chips/" in key for key in keys) == 200
@@ -404,7 +403,7 @@ def test_beam_requires_its_extra(service: Service, tmp_path: Path, monkeypatch: 
         "try: b.FetchUnits\n"
         "except b.ConfigurationError as error: print(error)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60)
+    ended = run_program(sys.executable, "-c", code, env=environment(), timeout=60)
     assert ended.stdout.strip() == "eechips.beam.FetchUnits needs Apache Beam: pip install 'eechips[beam]'", (
         ended.stderr
     )

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from local_tests.support.local_earth_engine import Server
+from tests.support.programs import EECHIPS, run_program
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -23,14 +24,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 def eechips(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a command; nothing of the caller's EECHIPS_ variables is seen."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EECHIPS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "eechips", *arguments],
-        cwd=cwd,
-        env={**clean, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    return run_program(*EECHIPS, *arguments, cwd=cwd, env={**clean, **environment}, timeout=240)
 
 
 def one_sentence(result: subprocess.CompletedProcess[str], status: int = 2) -> str:

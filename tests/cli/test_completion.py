@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.programs import run_program
 
 
 def completed(line: str) -> list[str]:
@@ -14,9 +15,7 @@ def completed(line: str) -> list[str]:
     words = line.split(" ")
     asked = {"_EECHIPS_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     code = "from eechips.cli import main; main(prog_name='eechips')"
-    found = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, timeout=120
-    )
+    found = run_program(sys.executable, "-c", code, env={**os.environ, **asked}, timeout=120)
     return [each.partition(",")[2] for each in found.stdout.splitlines()]
 
 

@@ -16,6 +16,7 @@ from eechips.datasets import find_dataset
 from eechips_local.archives.archive_record import list_records
 from eechips_local.demo import dataset_list
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
@@ -45,7 +46,7 @@ def test_the_list_is_available_as_json() -> None:
 
 def eechips(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "eechips", "datasets", *arguments]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return run_program(*command, env={**os.environ, **environment})
 
 
 def show_on_terminal(columns: int, *arguments: str, **environment: str) -> str:

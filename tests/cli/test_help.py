@@ -15,6 +15,7 @@ from eechips.cli import main
 from eechips.cli.group import VERBS as GROUPS
 from eechips.datasets import list_datasets
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 
 VERBS = [name for group in GROUPS.values() for name in group]
 
@@ -101,7 +102,7 @@ def test_help_imports_no_library_that_takes_long() -> None:
         "    result = CliRunner().invoke(main, [*words.split(), '--help'], prog_name='eechips')\n"
         "    print(result.output.splitlines()[0], sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_program(sys.executable, "-c", code, status=0)
     lines = done.stdout.splitlines()
     assert len(lines) == len(commands)
     for words, line in zip(commands, lines, strict=True):

@@ -17,6 +17,7 @@ import pytest
 
 from eechips.cli import main
 from eechips_local.cli import main as local_main
+from tests.support.programs import run_program
 
 SECONDS = 60
 RUN = "outputs/sample-naip"
@@ -123,8 +124,6 @@ def test_an_example_without_an_account_runs_within_a_minute(line: str, place: Pa
     (commands / "eechips").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m eechips "$@"\n')
     (commands / "eechips").chmod(0o755)
     environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}"}
-    ended = subprocess.run(
-        ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    ended = run_program("sh", "-c", line, cwd=tmp_path, env=environment, timeout=SECONDS)
     assert "a bug in eechips" not in ended.stderr
     assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # 1: chips that a check has flagged

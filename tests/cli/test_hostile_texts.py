@@ -7,7 +7,6 @@ import html
 import io
 import json
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, write_run
 from tests.support.hostile_texts import FORGED, HOSTILE_TEXTS, UNSAFE, unsafe_parts
+from tests.support.programs import run_program
 from tests.support.terminal import run_on_terminal
 
 SHORT = [text for text in HOSTILE_TEXTS if len(text) < 1000]
@@ -167,5 +167,5 @@ def test_warnings_name_options_once_and_those_of_others_stay_as_they_are() -> No
         "    for name in ('eechips.geo', 'other'):\n"
         "        logging.getLogger(name).warning('say `id_field`')\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = run_program(sys.executable, "-c", program, status=0)
     assert result.stderr.splitlines() == ["say --id-field", "say `id_field`", "say `id_field`"]

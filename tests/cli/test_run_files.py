@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
 from tests.docs.blocks import ROOT, list_commands, list_pages, name_page, prepare_folder, read_blocks, write_file
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 
 REGION = "roi = [-105.1, 40.0, -104.9, 40.2]"
 SAMPLE = f'[sample]\ndataset = "NAIP"\ntotal = 1\n{REGION}\n'
@@ -509,7 +509,7 @@ def test_validators_of_others_accept_a_run_file_and_find_five_mistakes(tmp_path:
         path = write(tmp_path / "job.toml", text)
         for words in programs():
             typed = [word.format(schema=schema, file=path) for word in words]
-            done = subprocess.run(typed, capture_output=True, text=True, check=False)
+            done = run_program(*typed)
             assert (done.returncode == 0) == is_right, done.stdout + done.stderr
     own = run_command("run", path, status=2)
     assert own.stderr.splitlines()[0].endswith("has 5 mistakes:")
@@ -571,8 +571,7 @@ def test_commands_of_a_tutorial_give_the_same_bytes_as_run_files(
             for command in commands:
                 typed = [sys.executable, "-m", "eechips", *command]
                 environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-                done = subprocess.run(typed, capture_output=True, text=True, check=False, env=environment)
-                assert done.returncode == 0, (command, done.stderr)
+                run_program(*typed, status=0, env=environment)
             made = [results(open_run(f"{kind}-{number}")) for kind in ("typed", "filed")]
             assert made[0]
             assert made[0] == made[1], line

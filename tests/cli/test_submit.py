@@ -17,6 +17,7 @@ from click.testing import Result
 
 from tests.support.commands import run_command
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 
 RECIPE = """
 import ee
@@ -102,10 +103,7 @@ def test_the_scripts_for_slurm_do_the_whole_job(folder: Path, service: Service) 
         **os.environ, "PATH": f"{shell_words(folder)[0]}:{os.environ['PATH']}", "SUBMITTED_FROM": str(folder),
         "EECHIPS_CACHE": str(folder / "cache"),
     }  # fmt: skip
-    ended = subprocess.run(
-        ["bash", folder / "jo b" / "submit.sh"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
+    run_program("bash", folder / "jo b" / "submit.sh", status=0, env=environment)
     assert sorted(path.name for path in (folder / "res ults").glob("*.png")) == sorted(
         f"tile_{n}.png" for n in range(12)
     )
@@ -208,10 +206,7 @@ def test_results_are_joined_whatever_tasks_have_left(folder: Path) -> None:
     (folder / "bin" / "eechips").chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     for _ in range(2):
-        done = subprocess.run(
-            ["bash", folder / "jo b" / "join.sh"], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        run_program("bash", folder / "jo b" / "join.sh", status=0, env=environment)
     assert (folder / "calls").read_text().split() == ["join", "verify"] * 2
 
 
@@ -233,10 +228,7 @@ def test_the_script_for_kubernetes_waits_for_jobs_that_fail(
     )
     (folder / "bin" / "kubectl").chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "POLL_SECONDS": "0"}
-    done = subprocess.run(
-        ["bash", folder / "jo b" / "submit.sh"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == status, done.stderr
+    done = run_program("bash", folder / "jo b" / "submit.sh", status=status, env=environment)
     assert ("Job my-squares" in done.stderr) == bool(failed)
     calls = (folder / "calls").read_text().splitlines()
     assert [Path(call).stem for call in calls if call.startswith("apply")] == applied

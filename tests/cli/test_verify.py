@@ -7,8 +7,6 @@ import json
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from tests.cli.test_retry import typed
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
 from tests.support.finished_run import layered, pictures, write_run
+from tests.support.programs import name_ended_writer
 
 RECIPE = """
 import ee
@@ -316,8 +315,7 @@ def test_an_audit_says_which_units_could_not_be_fetched_again(project: Path, sha
 def test_files_that_a_killed_process_has_left_are_told_and_removed_by_the_command(
     project: Path, shared_service: Service
 ) -> None:
-    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
-    token = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    token = name_ended_writer()
     left = project / OUT / temporary_name("chips/a.png", token)
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"half")

@@ -16,6 +16,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from eechips_local.assets import ingest
+from tests.support.programs import run_program
 
 COLLECTION = "projects/fields/assets/harvest"
 CRS, EDGE, PIXEL = "EPSG:32613", 64, 10
@@ -103,7 +104,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def eechips(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-m", "eechips", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return run_program(*command, cwd=cwd, env=environment)
 
 
 @pytest.mark.exhaustive

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import run_program
 
 CHAOS = Path(__file__).resolve().parents[2] / "benchmarks" / "open_archive_chaos.py"
 
@@ -23,8 +24,7 @@ pytestmark = [
 def test_an_open_archive_that_fails_in_many_ways_loses_nothing_and_is_not_hammered() -> None:
     words = [sys.executable, str(CHAOS), "--units", "40", "--columns", "3", "--rows", "1", "--side", "512"]
     words += ["--outage", "6", "--kill-share", "0.2", "--only", "kills", "--only", "outage", "--only", "change"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=880, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = run_program(*words, status=0, timeout=880)
     *table, problems = ended.stdout.splitlines()
     assert [row.split()[0] for row in table[1:]] == ["calm", "kills", "outage", "change"]
     assert json.loads(problems) == {"problems": 0}

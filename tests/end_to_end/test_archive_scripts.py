@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from rasterio.warp import transform_geom
 import eechips
 from eechips_local.assets import ingest
 from local_tests.archives.real_items import COG, Raster, write_cog
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +55,7 @@ def run_script(name: str, archive: Path, cwd: Path, *options: str) -> eechips.Ru
     shutil.copy(SCRIPTS / name, cwd)
     words = [sys.executable, "-m", "eechips", "run", name, "--archive", str(archive), "--executor", "processes:2"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "caches")}
-    done = subprocess.run(
-        [*words, "--out", "run", *options], cwd=cwd, env=environment, capture_output=True, text=True, timeout=150
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_program(*words, "--out", "run", *options, status=0, cwd=cwd, env=environment, timeout=150)
     run = eechips.open_run(cwd / "run")
     assert set(run.counts) == {"done"}
     assert run.verify() == []

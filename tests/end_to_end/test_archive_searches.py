@@ -21,6 +21,7 @@ from affine import Affine
 
 from local_tests.archives.archive_host import ArchiveHost, ArchiveListener, listening_host
 from local_tests.archives.real_items import ItemMaker, Raster, SentinelProduct, sentinel_item
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ class YearArchive:
         words = [sys.executable, "-m", "eechips", *command, *CHIPS, *options]
         words += ["--archive", str(self.toml), "--out", str(self.folder / out)]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=280, check=False)
+        return run_program(*words, env=environment, timeout=280)
 
     def note_first(self) -> None:
         """Note what was sent until now."""

@@ -18,6 +18,7 @@ import requests
 from PIL import Image
 
 from local_tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
+from tests.support.programs import run_program
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -188,7 +189,7 @@ print(ended.status, ended.cpu >= 0.4, ended.orphans)
 @pytest.mark.slow
 def test_no_process_is_lost_from_sight() -> None:
     command = [sys.executable, "-c", OBSERVES, LEAVES]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=BENCHMARKS)
+    done = run_program(*command, status=0, timeout=60, cwd=BENCHMARKS)
     assert done.stdout == "0 True ('sleep 61 ',)\n"
 
 
@@ -198,8 +199,7 @@ def test_a_run_under_random_faults_loses_nothing(tmp_path: Path, method: str) ->
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(BENCHMARKS / "chaos.py"), "--units", "300", "--kill-every", "3", "--seed", "7"]
     command += ["--unit-timeout", "10", "--method", method, "--json", str(figures)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_program(*command, status=0, timeout=280)
     (story,) = json.loads(figures.read_text())
     assert story["problems"] == []
     assert story["killed"] >= 2
@@ -215,5 +215,4 @@ def test_killed_processes_and_refused_credentials_lose_nothing() -> None:
         "--seed",
         "4",
     ]  # of processes, with a key of the environment
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_program(*command, status=0, timeout=280)

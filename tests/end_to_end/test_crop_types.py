@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import list_commands, read_blocks
+from tests.support.programs import run_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")]
 
@@ -28,10 +28,7 @@ FEWER = {
 def output_of(line: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "EECHIPS_DEMO_UNTIL": "2025-01-01"}
-    done = subprocess.run(
-        ["bash", "-euc", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    done = run_program("bash", "-euc", line, status=0, cwd=folder, env=environment, timeout=600)
     return done.stdout
 
 

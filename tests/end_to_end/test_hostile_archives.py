@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import subprocess
 import sys
 import threading
 import zlib
@@ -28,6 +27,7 @@ from local_tests.support.command_server import serving_command
 from local_tests.support.local_earth_engine import initialize
 from local_tests.support.loopback import QuietServer
 from local_tests.support.process_tree import descendants
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -193,10 +193,7 @@ def test_a_run_tells_of_each_file_why_it_is_refused(hostile: HostileArchive) -> 
         "--end", "2023-08-01", "--bands", "B4", "--size", "32", "--format", "tif", "--archive", str(hostile.toml),
         "--out", str(out), "--name", "{case}", "--executor", "processes:1", "--quiet",
     ]  # fmt: skip
-    ended = subprocess.run(
-        words, env=hostile.environment("run"), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 1, ended.stderr
+    ended = run_program(*words, status=1, env=hostile.environment("run"), timeout=300)
     units = pd.read_parquet(out / "manifest.parquet")
     assert len(units) == len(hostile.cases)
     for unit in units.itertuples():

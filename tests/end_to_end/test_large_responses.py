@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from eechips.archive.downloads.document_reader import LARGEST_DOCUMENT
 from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.errors import EechipsError, StorageError
 from tests.archive.scenes.test_transfers import served
+from tests.support.programs import run_program
 from tests.support.raw_server import RawAnswer, chunked, message, raw_server
 from tests.support.scene_runs import fetch, write
 
@@ -84,7 +84,7 @@ def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> N
         server.answers.update(answers)
         names = ("gzip", "file", "zstd", "long", "error", "nested")
         words = [sys.executable, "-c", WITHIN, server.url, str(tmp_path), *names]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        done = run_program(*words, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.keys() == {f"{what} {name}" for what in ("document", "token", "item") for name in names}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import run_program
+
 LIBRARY = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -53,8 +55,7 @@ def without_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def told(environment: dict[str, str], code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run_program(sys.executable, "-c", code, status=0, env=environment)
     return done.stdout.strip()
 
 
@@ -75,8 +76,7 @@ def test_a_run_in_a_folder_without_locks_ends_with_one_sentence(without_locks: d
         "def get_requests():\n    return [1]\n\ndef get_result(i, u):\n    return b'1'\n"
     )
     command = [sys.executable, "-m", "eechips", "run", "recipe.py", "--out", "out", "--local"]
-    done = subprocess.run(command, cwd=tmp_path, env=without_locks, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = run_program(*command, status=2, cwd=tmp_path, env=without_locks)
     assert "its file system has no working flock" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -8,8 +8,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
 from tests.support.engine_recipes import with_workers
 from tests.support.engine_service import Service, serving
+from tests.support.programs import EECHIPS, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "chips/{what}"
@@ -334,11 +333,7 @@ def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tm
     content |= {"reserved": {"Failures.csv": b"a\n1\n"}, "raises": {}}
     (tmp_path / "old.py").write_text(SCRIPT.format(content=content))
     words = ["run", "old.py", "--endpoint", service.url, "--executor", "processes:2", "--out", "out", "-q"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "eechips", *words],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert ended.returncode == 1, ended.stderr
+    run_program(*EECHIPS, *words, status=1, cwd=tmp_path, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)})
     done = eechips.open_run(tmp_path / "out")
     assert done.units["state"].tolist() == ["done"] * 6 + ["failed_permanent"] * 2
     assert done.units["error_class"].tolist()[6:] == ["UsageError", "RecipeError"]

@@ -20,6 +20,7 @@ from rasterio.windows import from_bounds
 import eechips
 from local_tests.archives.archive_host import SECRET, ArchiveHost, archive_host
 from local_tests.archives.real_items import RealItems
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ class SignedArchive:
             "--executor", "processes:1", "--archive", str(self.toml), "--out", str(out),
         ]  # fmt: skip
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.caches)}
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
+        return run_program(*words, env=environment, timeout=200)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from eechips.training import split_table
 from tests.docs.blocks import list_commands, read_blocks
 from tests.support.commands import run_command
 from tests.support.finished_run import write_run
+from tests.support.programs import run_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")]
 
@@ -35,15 +35,7 @@ TUTORIAL = ROOT / "docs" / "tutorials" / "training-set.md"
 def in_folder(line: str, folder: Path) -> str:
     """Return the output of a command."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euc", line],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    done = run_program("bash", "-euc", line, status=0, cwd=folder, env={**os.environ, "PATH": path}, timeout=600)
     return done.stdout
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -16,6 +17,5 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "twelve_hours.py"
 @pytest.mark.exhaustive
 def test_a_long_run_survives_tokens_outages_and_a_daily_quota() -> None:
     command = [sys.executable, str(BENCHMARK), "--seconds", "30"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+    result = run_program(*command, status=0, timeout=280)
     assert "next day" in result.stdout

@@ -31,6 +31,7 @@ from local_tests.support.local_earth_engine import Server
 from local_tests.support.loopback import QuietServer
 from tests.docs.pages import read_page, read_table
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 from tests.support.watched_folder import WatchedFolder, watch_folder
 
 pytestmark = [
@@ -289,7 +290,7 @@ def test_a_worker_process_refuses_what_its_user_may_type(world: World) -> None:
     assert any(SECRET in each for each in world.seen())
     for job in (words, ("run", "evil.py"), (*NAIP, "--endpoint", world.listener.url, "--send-credentials")):
         worker = [*command, "work", "--units", "-", "--out", "out"]
-        ended = subprocess.run(worker, input=line(*job), capture_output=True, text=True, check=False)
+        ended = run_program(*worker, input=line(*job))
         assert (ended.returncode, MORE in ended.stderr) == (2, True), ended.stderr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -28,6 +27,7 @@ from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
 from tests.cli.test_commands import eechips as eechips_command
 from tests.support.engine_recipes import with_workers
+from tests.support.programs import run_program
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=timezone.utc)
 DECEMBER = datetime(2026, 12, 1, 8, 0, tzinfo=timezone.utc)  # midnight Pacific time
@@ -145,8 +145,7 @@ def test_requests_of_a_script_have_the_tag_and_profiles(demo_server: Server, tmp
         "profile_every": 1,
     }
     code = f"import eechips; eechips.run('script.py', out='out', **{options!r})"
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    run_program(sys.executable, "-c", code, status=0, cwd=tmp_path)
     found = demo_server.stats()["compute"]["workload_tags"]["script"]
     assert found["requests"] == 4, "two thumbnails and two values"
     units = eechips.open_run(tmp_path / "out").units

@@ -17,6 +17,7 @@ from local_tests.support.token_server import TokenServer, token_server
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 from tests.support.proxy import tcp_proxy
 
 pytestmark = [
@@ -51,13 +52,8 @@ def run(folder: Path, source: str, *options: str, **variables: str) -> subproces
     """Runs a recipe on a Dask cluster."""
     (folder / "recipe.py").write_text(source)
     command = [sys.executable, "-m", "eechips", "run", "recipe.py", "--out", "out", "-p", "count=4", "--rate", "none"]
-    return subprocess.run(
-        [*command, "--executor", "dask:2", *options],
-        cwd=folder,
-        env={**environment(folder), **variables},
-        capture_output=True,
-        text=True,
-        timeout=200,
+    return run_program(
+        *command, "--executor", "dask:2", *options, cwd=folder, env={**environment(folder), **variables}, timeout=200
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES
 from tests.support.engine_service import Service, serving
+from tests.support.programs import run_program
 
 TOKEN = "ya29.this-is-the-secret-token"
 
@@ -252,10 +252,7 @@ def test_missing_and_old_packages_are_reported(tmp_path: Path) -> None:
         "from eechips.engine.doctor import check_packages, check_python;"
         "print(check_python().state); found = check_packages(local=False); print(found.state); print(found.detail)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = run_program(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}", status=0)
     old = f"click is {version('click')}, older than 99.1; nobody-has-this is missing"
     assert done.stdout.splitlines() == ["failed", "failed", old]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from tests.support.engine_recipes import CHIPS, script
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 
 POOL = """
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -82,8 +82,7 @@ def test_a_package_adds_an_executor(service: Service, tmp_path: Path, package: P
     root = Path(eechips.__file__).parent.parent
     code = f"import sys; sys.path[:0] = [{str(package)!r}, {str(root)!r}]\n{RUN}"
     words = [sys.executable, "-c", code, str(recipe.path), str(tmp_path / "out"), service.url]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stderr
+    ended = run_program(*words, status=0, timeout=120)
     assert ended.stdout.splitlines() == ["a pool of threads was made", "{'done': 20}"]
     assert len(list((tmp_path / "out" / "chips").iterdir())) == 20
 

@@ -243,7 +243,7 @@ def test_a_run_waits_for_a_lost_network(service: Service, tmp_path: Path, capfd:
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
     service.latency = 1.0  # so that it is not through before it hears of it
     process = start(tmp_path, service)
-    wait_until(lambda: service.count("pixels") >= 5)
+    wait_until(lambda: service.count("pixels") >= 5, process)
     assert process.stderr is not None
     process.stderr.close()
     process.send_signal(signal.SIGHUP)
@@ -331,7 +331,7 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
 def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     service.latency = 0.2
     process = start(tmp_path, service)
-    wait_until(lambda: service.count("pixels") >= 20)
+    wait_until(lambda: service.count("pixels") >= 20, process)
     service.latency = 60.0  # so that it is not through before it is killed
     while not open_run(tmp_path / "out").counts.get("done"):
         assert process.poll() is None
@@ -351,7 +351,7 @@ def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> No
     service.latency = 0.05
     process = start(tmp_path, service)
     with process:
-        wait_until(lambda: service.count("pixels") >= 4)
+        wait_until(lambda: service.count("pixels") >= 4, process)
         group = set(descendants(process.pid))
         assert len(group) >= 3
         process.kill()
@@ -364,7 +364,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
 ) -> None:
     service.latency = 0.5  # so that it is not through before it hears of it
     process = start(tmp_path, service)
-    wait_until(lambda: service.count("pixels") >= 10)
+    wait_until(lambda: service.count("pixels") >= 10, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -383,7 +383,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
 @pytest.mark.slow
 def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     process = start(tmp_path, service)
-    wait_until(lambda: service.count("pixels") >= 4)
+    wait_until(lambda: service.count("pixels") >= 4, process)
     service.latency = 120.0
     asked = len(service.requests)
     while len(service.requests) == asked:  # none of which is answered
@@ -404,7 +404,7 @@ def test_a_folder_in_use_is_refused(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
     process = start(tmp_path, service)
     with process:
-        wait_until(lambda: service.count("pixels") >= 1)
+        wait_until(lambda: service.count("pixels") >= 1, process)
         with pytest.raises(Exception, match=f"process {process.pid} is running"):
             run_chips(tmp_path, service.url, parameters={"count": 60})
         process.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from eechips.errors import InternalError, StorageError
 from eechips.manifest import open_run
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import Service, serving
+from tests.support.programs import run_program
 
 ARRAYS = """
 import resource
@@ -189,5 +189,4 @@ def test_warnings_that_are_errors_fail_no_unit(service: Service, tmp_path: Path,
     words = [sys.executable, "-c", STRICT, str(tmp_path), service.url, executor]
     root = Path(__file__).parents[2]
     strict = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": str(root)}
-    ended = subprocess.run(words, env=strict, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    run_program(*words, status=0, env=strict, cwd=tmp_path, timeout=120)

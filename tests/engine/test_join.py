@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import RECIPE, check, write_scene
 from tests.support.commands import run_command
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 
 WIDTH, HEIGHT = 300, 600
 MEMORY = "150MB"  # little, for several windows
@@ -187,7 +187,7 @@ def test_results_in_an_object_store_are_joined_in_place(
         work = [sys.executable, "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
         for part in (lines[:2], lines[2:]):  # two workers that know nothing of each other
             words = [*work, "--out", "s3://bucket/ndvi"]
-            subprocess.run(words, input="\n".join(part), text=True, check=True, capture_output=True, timeout=120)
+            run_program(*words, status=0, input="\n".join(part), timeout=120)
         done = join(lines, "s3://bucket/ndvi", "--ledger", tmp_path / "ledger")
         assert done.exit_code == 0, done.output
         store = boto3.client("s3")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from local_tests.support.object_server import missing_packages
+from tests.support.programs import run_program
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "queue_workers.py"
 
@@ -32,5 +32,4 @@ def test_killed_workers_lose_nothing_and_touch_no_file_of_others(store: str, ser
         pytest.skip(str(missing_packages("s3")))
     words = ["--units", "60", "--workers", "3", "--kills", "1", "--store", store]
     words += ["--server", server] if server else []
-    ended = subprocess.run([sys.executable, BENCHMARK, *words], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    run_program(sys.executable, BENCHMARK, *words, status=0)

@@ -21,6 +21,7 @@ from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.files.temporary_names import new_writer
 from local_tests.support.object_server import missing_packages
 from tests.support.engine_service import Service
+from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARK = ROOT / "benchmarks" / "shared_quota.py"
@@ -154,8 +155,7 @@ def share_tasks(*words: str) -> None:
     if not BENCHMARK.is_file():
         pytest.skip("the benchmarks are not beside the tests")
     command = [sys.executable, BENCHMARK, "array", *words]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    run_program(*command, status=0)
 
 
 @pytest.mark.exhaustive

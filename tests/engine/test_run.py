@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -37,6 +36,7 @@ from eechips.manifest.ledger import Ledger
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, picture, serving
+from tests.support.programs import name_ended_writer, run_program
 
 
 def files_of(finished: Run) -> dict[str, bytes]:
@@ -109,8 +109,7 @@ def test_a_repeated_command_sends_no_request(service: Service, tmp_path: Path) -
 def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url)
     (finished.path / "manifest.parquet").unlink()
-    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    ended = name_ended_writer()
     left = finished.path / temporary_name("manifest.parquet", ended)
     left.write_text("killed")
     asked = len(service.requests)
@@ -415,6 +414,5 @@ def test_a_temporary_folder_of_any_length_will_do(service: Service, tmp_path: Pa
     )
     command = [sys.executable, "-m", "eechips", "run", str(script), "--endpoint", service.url, "--out", "out"]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    run_program(*command, status=0, cwd=tmp_path, env=environment, timeout=60)
     assert list(folder.iterdir()) == []

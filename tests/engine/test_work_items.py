@@ -26,6 +26,7 @@ from tests.docs.blocks import read_blocks
 from tests.support.commands import run_command
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
+from tests.support.programs import EECHIPS, run_program
 
 pytestmark = pytest.mark.slow
 
@@ -45,11 +46,9 @@ def get_result(index, number):
 
 
 def eechips(tmp_path: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "eechips", *words],
-        cwd=tmp_path, input=given, capture_output=True, text=True, timeout=90,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    return run_program(
+        *EECHIPS, *words, cwd=tmp_path, input=given, timeout=90, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
 
 
 def plan(tmp_path: Path, service: Service) -> list[str]:

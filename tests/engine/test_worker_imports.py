@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -14,14 +13,14 @@ import pytest
 from eechips.engine import worker_preload
 from eechips.engine.worker_preload import encode_instructions
 from eechips.jobs.points import PointValues
+from tests.support.programs import run_program
 
 CHIPS = "import eechips.jobs.chips, eechips.engine.run, eechips.engine.worker_process"
 
 
 @pytest.mark.slow
 def test_chips_are_planned_and_fetched_without_pandas() -> None:
-    shown = subprocess.run([sys.executable, "-c", f"import sys; {CHIPS}; print('pandas' in sys.modules)"], text=True,
-                           capture_output=True, check=True)  # fmt: skip
+    shown = run_program(sys.executable, "-c", f"import sys; {CHIPS}; print('pandas' in sys.modules)", status=0)
     assert shown.stdout == "False\n"
 
 
@@ -36,8 +35,7 @@ def test_workers_of_tables_load_pandas_before_they_are_forked(tmp_path: Path) ->
 def test_a_variable_of_a_user_loads_nothing() -> None:
     """Only the fork server acts on it, with a value of the run."""
     code = "import eechips.engine.executors.processes, gc; print(gc.isenabled())"
-    shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
-                           env={**os.environ, "EECHIPS_PRELOAD": "x"})  # fmt: skip
+    shown = run_program(sys.executable, "-c", code, status=0, env={**os.environ, "EECHIPS_PRELOAD": "x"})
     assert shown.stdout == "True\n"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -34,6 +33,7 @@ from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, te
 from eechips.manifest.folder_lock import LOCK_NAME, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import LocalStore
+from tests.support.programs import run_program
 from tests.support.source_tree import source_files
 
 ELSEWHERE = "0123456789ab"
@@ -42,7 +42,7 @@ ELSEWHERE = "0123456789ab"
 def ended_writer() -> Writer:
     """The writer of a process that has ended."""
     code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
-    return Writer.parse(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
+    return Writer.parse(run_program(sys.executable, "-c", code).stdout.strip())
 
 
 ENDED = ended_writer()

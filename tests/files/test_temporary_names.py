@@ -25,6 +25,7 @@ from eechips.files.temporary_names import (
     temporary_name,
 )
 from eechips.storage import LocalStore, ObjectStore, Store
+from tests.support.programs import run_program
 
 RUN = "a run"
 ELSEWHERE = "0123456789ab"
@@ -34,7 +35,7 @@ AGE = int(ABANDONED_AFTER) + 60
 def ended_writer(run: str | None = None) -> Writer:
     """A writer of a process that has ended."""
     code = f"from eechips.files.temporary_names import new_writer; print(new_writer({run!r}))"
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    text = run_program(sys.executable, "-c", code, status=0).stdout.strip()
     run_part, place, pid, started, number = text.split("-")
     return Writer(run_part, place, int(pid), int(started), number)
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from eechips.formats.raster import decoding
 from local_tests.support.local_earth_engine import Server
+from tests.support.programs import EECHIPS, run_program
 
 MODULE = '''
 """WebP pictures, compressed without loss."""
@@ -78,12 +78,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def eechips(package: Path, server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, "-m", "eechips", *arguments],
+    return run_program(
+        *EECHIPS,
+        *arguments,
         env={**os.environ, "PYTHONPATH": paths, "EECHIPS_ENDPOINT": server.url, "EECHIPS_PROJECT": "local"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.programs import run_program
 
 SCRIPT = """
 import sys
@@ -50,8 +51,5 @@ print(len(importers), "thread imported rasterio")
 @pytest.mark.slow
 @pytest.mark.integration
 def test_one_thread_imports_rasterio_for_all() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(sys.executable, "-W", "ignore", "-c", SCRIPT, status=0, timeout=120)
     assert done.stdout == "1 thread imported rasterio\n"

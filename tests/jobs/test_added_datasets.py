@@ -20,6 +20,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import Samples, read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.jobs.test_sample_extensions import ROI, digests, sample, sent
+from tests.support.programs import run_program
 
 BOTH: dict[str, Any] = {"dataset": ["S2", "SRTM"], "bands": ["S2:B4"]}
 MONTHLY: dict[str, Any] = {"total": 3, "roi": ROI, "every": "month"}
@@ -252,8 +253,7 @@ def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_s
         finally:
             process.kill()
             process.communicate()
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    run_program(*command, status=0)
     found = eechips.open_run(run)
     assert found.verify() == []
     assert digests(run).items() >= files.items()

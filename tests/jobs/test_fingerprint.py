@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from eechips.jobs.function_recipe import fingerprint
+from tests.support.programs import run_program
 
 CODE = """
 import dataclasses, functools, math
@@ -111,13 +111,8 @@ def test_the_fingerprint_is_the_same_in_another_process(tmp_path: Path) -> None:
     program = f"{CODE}\n{imported}\nprint(fingerprint([work], {{'a': {{'x', 'y'}}}}))"
     (tmp_path / "program.py").write_text(program)
     found = {
-        subprocess.run(
-            [sys.executable, "program.py"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
+        run_program(
+            sys.executable, "program.py", status=0, cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": seed}
         ).stdout
         for seed in ("0", "1", "2")
     }

@@ -31,6 +31,7 @@ from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, wait_until
 from local_tests.support.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 from tests.support.commands import run_command
+from tests.support.programs import EECHIPS, run_program
 
 IMAGE = f"{STACK}/image_0"
 WHOLE = "-105.001,39.72,-104.96,39.751"  # holds all images
@@ -299,7 +300,7 @@ def large_server(large: tuple[Path, np.ndarray], serve: Callable[..., Server]) -
 
 def typed(*words: str) -> subprocess.CompletedProcess[str]:
     """A command."""
-    return subprocess.run([sys.executable, "-m", "eechips", *words], capture_output=True, text=True, timeout=60)
+    return run_program(*EECHIPS, *words, timeout=60)
 
 
 def start(server: Server, out: Path) -> subprocess.Popen[str]:

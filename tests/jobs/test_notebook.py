@@ -7,7 +7,6 @@ import io
 import json
 import queue
 import re
-import subprocess
 import sys
 import textwrap
 import time
@@ -25,6 +24,7 @@ from PIL import Image
 import eechips
 from eechips.errors import RunMismatchError, UsageError
 from local_tests.support.local_earth_engine import Server
+from tests.support.programs import EECHIPS, run_program
 
 pytestmark = pytest.mark.slow
 
@@ -330,9 +330,7 @@ def test_a_program_without_a_main_guard_runs(demo_server: Server, tmp_path: Path
     (tmp_path / "program.py").write_text(PROGRAM)
     expected = "once\n<eechips run in outputs/program: 4 done> program ['0', '2', '4', '6']\n"
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "program.py", demo_server.url], cwd=tmp_path, capture_output=True, text=True, timeout=90
-        )
+        done = run_program(sys.executable, "program.py", demo_server.url, cwd=tmp_path, timeout=90)
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
@@ -343,23 +341,14 @@ def test_a_recipe_runs_at_the_python_prompt(demo_server: Server, tmp_path: Path)
     lines = PROGRAM.replace("\n\ndef ", "\n\n\ndef ").replace("\nprint", "\n\nprint").replace("sys.argv[1]", "URL")
     lines = re.sub(r"\n\n    def", "\n    def", f"URL = {demo_server.url!r}\n{lines}")
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-i", "-q"], cwd=tmp_path, input=lines, capture_output=True, text=True, timeout=90
-        )
+        done = run_program(sys.executable, "-i", "-q", cwd=tmp_path, input=lines, timeout=90)
         assert "<eechips run in outputs/notebook: 4 done> notebook ['0', '2', '4', '6']" in done.stdout, done.stderr
         assert "Error" not in done.stderr
 
 
 def test_a_program_that_calls_run_itself_is_refused_with_advice(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM.replace("sys.argv[1]", repr(demo_server.url)))
-    done = subprocess.run(
-        [sys.executable, "-m", "eechips", "run", "program.py", "--endpoint", demo_server.url],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert done.returncode == 2
+    done = run_program(*EECHIPS, "run", "program.py", "--endpoint", demo_server.url, status=2, cwd=tmp_path, timeout=90)
     assert "program.py calls eechips.run itself: run it with python" in done.stderr
 
 

@@ -39,6 +39,7 @@ from tests.support.field_scenes import (
     write_fields,
     write_scenes,
 )  # fmt: skip
+from tests.support.programs import run_program
 
 ZONE_31 = {"start": "2020-05-02"}  # without the image of the next zone
 REGIONS = sorted(field_shapes())
@@ -252,8 +253,7 @@ def test_a_failed_window_leaves_out_its_region_only(
     with urlopen(Request(f"{server.url}/_faults", body, {"Content-Type": "application/json"})):
         pass
     words = _words(server, folder, tmp_path / "run", "--in-flight", "1")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
+    done = run_program(*words, status=1, timeout=120)
     (failed,) = eechips.open_run(tmp_path / "run").failures["unit"]
     assert f"No mosaic of {failed['region']}: one of its windows failed" in done.stderr
     assert _mosaics(tmp_path / "run").keys() == set(REGIONS) - {failed["region"]}

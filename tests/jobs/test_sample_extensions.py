@@ -21,6 +21,7 @@ from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
 from eechips.training.samples import read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
+from tests.support.programs import run_program
 
 ROI = "-105.3,39.9,-105.2,40.0"
 PIXELS = "image:computePixels"
@@ -181,8 +182,7 @@ def test_an_extension_that_is_killed_twice_ends_as_one_run(demo_server: Server, 
         finally:
             process.kill()
             process.communicate()
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    run_program(*command, status=0)
     found = eechips.open_run(run)
     assert found.verify() == []
     assert len(digests(run)) == 60 * 4

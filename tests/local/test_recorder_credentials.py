@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from local_tests.support.local_earth_engine import Server, start_server, stop_se
 from local_tests.support.recorders import post, sum_of
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 
 REFRESH = "1//the-refresh-token-of-the-user"
 OF_THE_CLIENT = "ya29.of-the-client"
@@ -132,7 +132,7 @@ def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
     with serving_command("record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
         if recorder is not None:
             command += ["--endpoint", recorder.url]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        ended = run_program(*command, timeout=300)
     assert ended.returncode == 0, ended.stderr
     sent = google.front.sent_to(HIGH_VOLUME)
     tokens = {each.headers.get("authorization", "").removeprefix("Bearer ") for each in sent}

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from local_tests.support.command_server import serving_command
 from local_tests.support.local_earth_engine import initialize, start_server, stop_server
 from tests.docs.pages import DOCS
 from tests.support.client_suite import Results, call_client, run_commands
+from tests.support.programs import run_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -51,7 +51,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def compare(folder: Path) -> tuple[int, dict[str, Any]]:
     """Return the exit status of a comparison, and its JSON."""
     command = [sys.executable, "-m", "eechips_local", "compare", str(folder), "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run_program(*command)
     assert result.stdout, result.stderr
     return result.returncode, json.loads(result.stdout)
 
@@ -73,7 +73,7 @@ def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
     # The options are those of tests/conftest.py, which is not above the files.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
     words = [*command, *map(str, arguments), *files]
-    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=DOCS.parent)
+    result = run_program(*words, cwd=DOCS.parent)
     last = result.stdout.strip().rpartition("\n")[2]
     return {word: int(count) for count, word in re.findall(r"(\d+) (\w+)", last.partition(" in ")[0])}, result.stdout
 

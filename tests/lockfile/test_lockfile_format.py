@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from eechips.lockfile.lockfile_format import Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import FORMAT
 from eechips.manifest import run_signature
 from tests.support.commands import run_command
+from tests.support.programs import name_ended_writer
 
 IDENTITY = "a" * 64
 HEADER: dict[str, Any] = {
@@ -331,8 +330,7 @@ def test_equal_runs_have_equal_lockfiles(tmp_path: Path) -> None:
 
 
 def test_a_lockfile_replaces_what_a_killed_process_has_left_of_it(tmp_path: Path) -> None:
-    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
-    token = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    token = name_ended_writer()
     left = {name: tmp_path / temporary_name(name, token) for name in ("run.lock", "other.lock")}
     for path in left.values():
         path.write_bytes(b"half")

@@ -32,6 +32,7 @@ from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK
 from tests.lockfile.test_lockfile_format import UNIT, write
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_runs import items as scene_items
@@ -752,8 +753,7 @@ def test_a_killed_rebuild_resumes(make_source: Callable[[int], Source], tmp_path
                 break
         process.wait()
     assert kills >= 1
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run_program(*words, status=0)
     assert "120 of 120 files are the same to the byte" in done.stdout
     assert files_of(eechips.open_run(tmp_path / "again")) == files_of(run)
 

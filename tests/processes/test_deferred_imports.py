@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 import eechips
 import eechips_local
+from tests.support.programs import run_program
 
 MODULE = "deferred_imports.py"
 DEFERRED = "from eechips.processes.deferred_imports import defer_imports; defer_imports(); "
@@ -17,8 +17,7 @@ DEFERRED = "from eechips.processes.deferred_imports import defer_imports; defer_
 
 def run(code: str) -> str:
     """Return what a process prints."""
-    ended = subprocess.run([sys.executable, "-c", f"import sys; {code}"], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    ended = run_program(sys.executable, "-c", f"import sys; {code}", status=0)
     return ended.stdout.strip()
 
 

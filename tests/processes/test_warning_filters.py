@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+
+from tests.support.programs import run_program
 
 SCRIPT = """
 import sys
@@ -36,8 +37,7 @@ except UserWarning:
 def output_of(module: str, function: str, call: str) -> str:
     script = SCRIPT.format(module=module, function=function, call=call)
     command = [sys.executable, "-W", "error::UserWarning", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run_program(*command, status=0, timeout=120)
     return done.stdout
 
 

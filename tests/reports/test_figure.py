@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from eechips.reports.figure import with_gaps
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,7 +171,7 @@ def test_notebooks_display_figures(alone: eechips.Run) -> None:
         "print(data['image/png'][1:4])"
     )
     pytest.importorskip("IPython")
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    found = run_program(sys.executable, "-c", code)
     assert found.stdout == "b'PNG'\n", found.stderr
 
 
@@ -253,8 +253,7 @@ def test_without_matplotlib_it_says_what_to_install(alone: eechips.Run) -> None:
         "import sys; sys.modules['matplotlib'] = None\n"
         f"from eechips.cli import main; main(['plot', {str(alone.path)!r}])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 2
+    found = run_program(sys.executable, "-c", code, status=2)
     assert found.stderr.strip() == "Error: plots need matplotlib: pip install 'eechips[report]'"
 
 

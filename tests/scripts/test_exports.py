@@ -11,6 +11,7 @@ import pytest
 
 from eechips import open_run
 from tests.scripts.test_old_scripts import ROOT
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def run_local(script: Path) -> subprocess.CompletedProcess[str]:
     words = ["run", str(script), "--local", "--executor", "processes:1", "--out", "run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "eechips", *words]
-    return subprocess.run(command, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=200)
+    return run_program(*command, cwd=script.parent, env=environment, timeout=200)
 
 
 @pytest.mark.exhaustive

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from eechips import open_run, verify
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -63,11 +63,7 @@ EXPECTED = {f"{n}.txt": str(n + 1) for n in range(10)}
 
 def killed(words: list[str], folder: Path, **variables: str) -> None:
     """Run a command that kills itself and its processes."""
-    done = subprocess.run(
-        words, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, start_new_session=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    run_program(*words, status=-signal.SIGKILL, cwd=folder, env={**os.environ, **variables}, start_new_session=True)
 
 
 def outputs(folder: Path) -> dict[str, str]:

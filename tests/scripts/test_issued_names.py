@@ -20,6 +20,7 @@ from eechips.scripts.patches import keep_client
 from eechips.scripts.serialization import describe
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.scripts.test_old_scripts import command
+from tests.support.programs import run_program
 
 ADDRESSES = """
 import os, sys
@@ -151,8 +152,7 @@ def test_a_killed_script_has_new_addresses_when_it_is_run_again(arguments: list[
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
-    again = subprocess.run([*words, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    run_program(*words, *arguments, status=0, cwd=tmp_path)
     assert sorted(path.name for path in out.glob("*.png")) == [f"{n}.png" for n in range(6)]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert open_run(out).verify() == []

@@ -19,6 +19,7 @@ import pytest
 from eechips import open_run
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +40,13 @@ def command(script: Path, server: Server, *arguments: str) -> list[str]:
 def run(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = command(script, server, *arguments)
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    return run_program(*words, cwd=cwd, env=environment, timeout=240)
 
 
 def plain(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS / "plain"), "LOCAL_EARTH_ENGINE": server.url}
     words = [sys.executable, str(script), *arguments]
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+    return run_program(*words, cwd=cwd, env=environment, timeout=100)
 
 
 def run_with_faults(script: Path, cwd: Path, faults: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:

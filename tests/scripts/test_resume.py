@@ -15,6 +15,7 @@ from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.scripts.test_old_scripts import command, run
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -202,11 +203,7 @@ from eechips.cli import main
 main()
 """
     _, _, _, *words = command(tmp_path / "lists.py", demo_server)
-    killed = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, start_new_session=True,
-        check=False,
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_program(sys.executable, "-c", code, *words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
     with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
         recorded = {file for _, file, _ in ledger.files()}
     unrecorded = {f"out/{name}" for name in outputs(tmp_path)} - recorded
@@ -240,10 +237,7 @@ def test_a_killed_script_that_leaves_out_rows_of_its_table_resumes(
     script = tmp_path / "table.py"
     script.write_text(READS_ITS_TABLE)
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
-    killed = subprocess.run(
-        command(script, demo_server), cwd=tmp_path, capture_output=True, text=True, start_new_session=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    run_program(*command(script, demo_server), status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
     for left in (5, 0):
         done = run(script, demo_server, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -325,8 +319,7 @@ def test_the_only_call_left_of_a_partial_is_found(demo_server: Server, tmp_path:
     assert subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True).returncode
     assert len(list((tmp_path / "run").glob("*.txt"))) == 3
     words = [sys.executable, "-m", "eechips", "retry", "run"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    run_program(*words, status=0, cwd=tmp_path)
     assert len(list((tmp_path / "run").glob("*.txt"))) == 4
 
 

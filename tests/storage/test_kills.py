@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from local_tests.support.object_server import missing_packages
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,5 @@ def test_nothing_is_lost_or_uploaded_again_without_a_cause() -> None:
     if reason is not None:
         pytest.skip(reason)
     arguments = [sys.executable, str(ROOT / "benchmarks" / "objects.py"), "--units", "1200", "--kills", "2", "--verify"]
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=280)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = run_program(*arguments, status=0, timeout=280)
     assert "all as it should be" in ended.stdout

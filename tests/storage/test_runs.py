@@ -19,6 +19,7 @@ from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.support.engine_service import Service, serving
+from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = f"bucket-{uuid.uuid4().hex[:8]}"
@@ -96,18 +97,14 @@ def environment(objects: ObjectServer) -> dict[str, str]:
 def run(
     tmp_path: Path, service: Service, objects: ObjectServer, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(tmp_path, service, objects, *options),
-        env={**environment(objects), **variables},
-        capture_output=True,
-        text=True,
-        timeout=90,
+    return run_program(
+        *command(tmp_path, service, objects, *options), env={**environment(objects), **variables}, timeout=90
     )
 
 
 def verify(tmp_path: Path, objects: ObjectServer) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", "eechips", "verify", str(tmp_path / "ledger")]
-    return subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
+    return run_program(*arguments, env=environment(objects), timeout=90)
 
 
 @pytest.mark.exhaustive
@@ -276,7 +273,7 @@ def test_a_missing_bucket_is_reported(tmp_path: Path, service: Service, objects:
         "--ledger",
         str(tmp_path / "ledger"),
     ]
-    ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
+    ended = run_program(*arguments, env=environment(objects), timeout=90)
     assert ended.returncode in (1, 2)
     assert "Traceback" not in ended.stderr
     assert f"no-{BUCKET}" in ended.stderr
@@ -290,8 +287,7 @@ MOSAIC = ["mosaic", "--dataset", "NAIP", "--roi=-105.1,40,-105.09,40.01", "--sca
 def test_assembled_results_are_downloaded_once_and_uploaded(tmp_path: Path, objects: ObjectServer) -> None:
     arguments = [sys.executable, "-m", "eechips", *MOSAIC]
     away = [*arguments, "--out", f"s3://{BUCKET}/mosaic", "--ledger", str(tmp_path / "ledger")]
-    ended = subprocess.run(away, env=environment(objects), capture_output=True, text=True, timeout=90)
-    assert ended.returncode == 0, ended.stderr
+    run_program(*away, status=0, env=environment(objects), timeout=90)
     found = open_run(tmp_path / "ledger")
     windows = found.counts["done"]
     assert windows > 2
@@ -318,8 +314,7 @@ def test_scripts_that_write_files_themselves_need_a_folder(tmp_path: Path, objec
     script.write_text(OLD_SCRIPT)
     arguments = [sys.executable, "-m", "eechips", "run", str(script), "--local", "--out", f"s3://{BUCKET}/old"]
     arguments += ["--ledger", str(tmp_path / "ledger")]
-    ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
-    assert ended.returncode == 2
+    ended = run_program(*arguments, status=2, env=environment(objects), timeout=90)
     assert "writes its files itself, to folders of this machine: name one as --out" in " ".join(ended.stderr.split())
 
 
@@ -330,8 +325,7 @@ def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, ob
     assert json.loads((tmp_path / "ledger" / "run.json").read_text())["results"] == f"s3://{BUCKET}/run"
     other = command(tmp_path, service, objects)
     other[other.index("--out") + 1] = f"s3://{BUCKET}/other"
-    ended = subprocess.run(other, env=environment(objects), capture_output=True, text=True, timeout=90)
-    assert ended.returncode == 2
+    ended = run_program(*other, status=2, env=environment(objects), timeout=90)
     assert "results" in ended.stderr
 
 
@@ -342,8 +336,7 @@ def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: S
     assert run(tmp_path, service, objects).returncode == 1
     assert b"failed_permanent" in (objects.content("run/failures.csv") or b"")
     arguments = [sys.executable, "-m", "eechips", "retry", str(tmp_path / "ledger")]
-    ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
-    assert ended.returncode == 0, ended.stderr
+    run_program(*arguments, status=0, env=environment(objects), timeout=90)
     assert open_run(tmp_path / "ledger").counts == {"done": 40}
     assert {objects.puts[key] for key in objects.puts if key.endswith(".png")} == {1}
     assert objects.content("run/failures.csv") is None
@@ -355,9 +348,7 @@ def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: S
 def test_the_doctor_tries_the_store(tmp_path: Path, objects: ObjectServer) -> None:
     def doctor(place: str) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, "-m", "eechips", "doctor", "--local", "--out", place]
-        return subprocess.run(
-            arguments, cwd=tmp_path, env=environment(objects), capture_output=True, text=True, timeout=90
-        )
+        return run_program(*arguments, cwd=tmp_path, env=environment(objects), timeout=90)
 
     ended = doctor(f"{objects.bucket}/run")
     assert ended.returncode == 0, ended.stdout

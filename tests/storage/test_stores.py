@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from eechips.processes.parallel_map import parallel_map
 from eechips.storage import ObjectStore, is_address
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
+from tests.support.programs import run_program
 
 MEGABYTES = Random(0).randbytes(6_400_000)
 
@@ -201,7 +201,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
         "try: ObjectStore('az://container/run').check()\n"
         "except ConfigurationError as error: print(error)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    ended = run_program(sys.executable, "-c", program, status=0, timeout=60)
     assert "az://container/run needs a package that is not installed: pip install 'eechips[azure]'" in ended.stdout
 
 

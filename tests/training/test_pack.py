@@ -43,6 +43,7 @@ from eechips.training.sharding import shard_sizes
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
+from tests.support.programs import EECHIPS, name_ended_writer, run_program
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the readers that we compare with
 
@@ -517,8 +518,7 @@ def test_a_truncated_index_line_is_ignored(run: Run, tmp_path: Path) -> None:
         name: getattr(index, name) for name in ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
     }
     lines = [json.dumps(head), *(json.dumps(stored.to_json()) for stored in index.shards[:2])]
-    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    ended = name_ended_writer()
     for end in (len("\n".join(lines)) - 20, len(lines[0]) - 3, 0):
         shutil.copytree(tmp_path / "whole", tmp_path / "cut")
         (tmp_path / "cut" / temporary_name("shards.jsonl", ended)).write_text("killed")
@@ -609,11 +609,7 @@ def test_a_full_disk_stops_the_pack(run: Run, tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "eechips", "pack", str(run.path), "--to", "webdataset", "--out", str(tmp_path)],
-        preexec_fn=limit, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2
+    done = run_program(*EECHIPS, "pack", run.path, "--to", "webdataset", "--out", tmp_path, status=2, preexec_fn=limit)
     assert f"could not write into {tmp_path}" in done.stderr
     assert not list(tmp_path.glob("*.tar"))
     assert not (tmp_path / "shards.json").exists()
@@ -645,10 +641,7 @@ def test_a_full_disk_does_not_end_the_process_in_libhdf5(run: Run, tmp_path: Pat
     eechips.pack(run, "hdf5", out=whole)
     size = max(path.stat().st_size for path in whole.glob("*.h5"))
     full = tmp_path / "full"
-    done = subprocess.run(
-        [sys.executable, "-c", FILL, str(run.path), str(full), str(size)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(sys.executable, "-c", FILL, run.path, full, size, status=0)
     assert done.stdout.splitlines() == [f"could not write into {full}: File too large"] * 9
     assert eechips.pack(run, "hdf5", out=full).samples == 18
     assert contents(full) == contents(whole)
@@ -816,8 +809,7 @@ def test_an_installed_package_adds_a_format_in_one_file(run: Run, tmp_path: Path
     (info / "entry_points.txt").write_text("[eechips.pack_formats]\njsonlines = json_lines_pack\n")
     command = [sys.executable, "-m", "eechips", "pack", str(run.path), "--to", "jsonlines", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{Path(eechips.__file__).parent.parent}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_program(*command, status=0, env=environment)
     index = read_index(out)
     assert index.format == "jsonlines"
     lines = [json.loads(line) for path in sorted(out.rglob("*.jsonl")) for line in path.read_text().splitlines()]

@@ -29,6 +29,7 @@ from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
 from tests.support.finished_run import layered, pictures, write_run
+from tests.support.programs import run_program
 
 COUNT = 30
 
@@ -265,7 +266,7 @@ def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
 
 def test_a_stream_needs_no_pytorch() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips; print(eechips.stream.__name__)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_program(sys.executable, "-c", program, status=0)
     assert done.stdout == "stream\n"
 
 

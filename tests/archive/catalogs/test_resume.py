@@ -21,6 +21,7 @@ from eechips.archive.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError
 from tests.support.catalog_items import contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
+from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -171,11 +172,9 @@ def test_an_ingestion_killed_at_any_file_change_makes_the_same_catalogue(tmp_pat
         (tmp_path / f"{n}.json").write_text(json.dumps(far))
         entries.append(str(tmp_path / f"{n}.json") if n % 3 == 0 else far)
     write(tmp_path / "list.ndjson", entries)
-    done = subprocess.run(
-        [sys.executable, "-c", SWEPT, str(tmp_path), str(stride), str(random.randrange(stride))],
-        cwd=ROOT, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_program(
+        sys.executable, "-c", SWEPT, tmp_path, stride, random.randrange(stride), status=0, cwd=ROOT, timeout=280
+    )
     assert int(done.stdout) > 50
 
 
@@ -192,10 +191,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, limit: int) -
         "import sys; from eechips.cli import main; main(['catalog', 'ingest', *sys.argv[1:]])"
     )
     arguments = [str(tmp_path / "list.ndjson"), "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90
-    )
-    assert done.returncode == 2
+    done = run_program(sys.executable, "-c", program, *arguments, status=2, cwd=ROOT, timeout=90)
     assert "could not write" in done.stderr
     assert digests(out) == before
     assert len(eechips.open_catalog(out)) == 5

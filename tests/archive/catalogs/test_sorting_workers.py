@@ -16,6 +16,7 @@ from eechips.archive.catalogs.sorting import SMALL, choose_processes, workers
 from eechips.errors import ConfigurationError
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import cli, scene, write
+from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,9 +65,7 @@ def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: P
         "ingest(sys.argv[1], sys.argv[2], processes=2, quiet=True)\n"
     )
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "list.ndjson"), str(tmp_path / "catalog")]
-    whole = subprocess.run(
-        [*command[:3], str(tmp_path / "whole")], cwd=ROOT, capture_output=True, text=True, timeout=90
-    )
+    whole = run_program(*command[:3], tmp_path / "whole", cwd=ROOT, timeout=90)
     assert (whole.returncode, whole.stdout) == (0, "started\n"), whole.stderr
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         wait_until(lambda: list((tmp_path / "catalog/.scratch-ingest").glob("*.shard")), process)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ import pytest
 from eechips.archive.downloads.assets import make_unit
 from eechips.errors import UsageError
 from local_tests.support.function_server import Answer, serve_function
+from tests.support.programs import run_program
 from tests.support.scene_runs import TIFF, assert_same, catalogue, fetch, items, write
 from tests.support.scene_servers import Faults, FileServer, item
 
@@ -454,7 +454,7 @@ def test_no_secret_is_shown_or_kept(folder: Path, tmp_path: Path, words: list[st
         if "--auth" in words:
             own += ["--auth-host", "127.0.0.1"]
         command += [*own, "--secrets", str(secrets), "--out", str(tmp_path / "out"), "--retries", "1"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_program(*command)
     assert done.returncode == status, done.stderr
     assert SECRET not in done.stdout + done.stderr
     assert base64.b64encode(f"{SECRET}:{SECRET}".encode()).decode() not in done.stdout + done.stderr

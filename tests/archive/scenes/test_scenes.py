@@ -23,6 +23,7 @@ import eechips
 from eechips.errors import ConfigurationError, UsageError
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 from tests.support.scene_runs import EDGE, TIFF, assert_same, catalogue, chips_are_windows, fetch, items, steps, write
 from tests.support.scene_servers import Faults, FileServer, item, multihash, stac_api
 
@@ -164,8 +165,7 @@ def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> N
         stac, out = catalogue(tmp_path, items(server)), tmp_path / "out"
         # The command is kept in run.json, and typed again by `retry`.
         words = ["eechips", "scenes", "--stac", str(stac), "--out", str(out), "--quiet"]
-        first = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-        assert first.returncode == 1, first.stderr
+        run_program(sys.executable, "-m", *words, status=1)
         assert list((out / "quarantine").iterdir())
         shown = run_command("failures", out)
         assert "QuarantinedError" in shown.output

@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import rasterio
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.archive.windows.test_results import RECIPE, ROOT, index_of, write_scene
 from tests.docs.blocks import read_blocks
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
 WIDTH, HEIGHT = 300, 260
@@ -151,8 +151,7 @@ def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeyp
             assert [each["Body"] for each in letters] == [lines[0]]
             assert results() == made
             words = ["eechips", "work", "--units", "-", "--out", "s3://bucket/ndvi", "--executor", "threads", "-q"]
-            done = subprocess.run(words, input=letters[0]["Body"], capture_output=True, text=True)
-            assert done.returncode == 1
+            done = run_program(*words, status=1, input=letters[0]["Body"])
             assert "was replaced" in json.loads(done.stdout)["error"]
 
 
@@ -168,7 +167,7 @@ class Context:
 def test_invalid_messages_do_not_block_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
     words = ["eechips", "plan", "run", "recipes/cog_ndvi.py", "--max-memory", MEMORY, "-p", f"href={scene}"]
-    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = run_program(*words, status=0).stdout.splitlines()
     first = json.loads(lines[0])
     others = {
         "version": json.dumps({**first, "identity": "0" * 64, "id": "1" * 64}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import subprocess
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -24,6 +23,7 @@ from eechips.archive.windows import plan_windows, read_window
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError
 from tests.support.commands import run_command
+from tests.support.programs import run_program
 from tests.support.raster_server import Bucket, serving_bucket
 from tests.support.raw_server import raw_server
 from tests.support.scene_runs import write
@@ -302,9 +302,7 @@ def test_a_worker_of_a_queue_loads_nothing_that_windows_do_not_need(tmp_path: Pa
     plan = run_command("plan", "run", RECIPE, "-p", f"href={scene}", "--max-memory", MEMORY)
     words = [sys.executable, "-X", "importtime", "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
     lines = "\n".join(plan.stdout.splitlines()[:2])
-    done = subprocess.run(
-        [*words, "--out", str(tmp_path / "out")], input=lines, capture_output=True, text=True, timeout=120, check=True
-    )
+    done = run_program(*words, "--out", tmp_path / "out", status=0, input=lines, timeout=120)
     assert len(list((tmp_path / "out").rglob("*.tif"))) == 2
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert {"numpy", "rasterio"} <= loaded

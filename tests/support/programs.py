@@ -1,0 +1,29 @@
+"""Programs in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+EECHIPS = (sys.executable, "-m", "eechips")
+"""First words of a command of eechips."""
+
+
+def run_program(*words: object, status: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end.
+
+    Args:
+        words: the program and its arguments.
+        status: exit status that it must have, negative for a signal; None for any.
+        **options: options of ``subprocess.run``.
+    """
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, **options)
+    assert status is None or done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def name_ended_writer() -> str:
+    """Return the name by which temporary files tell of a process that has ended."""
+    code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
+    return run_program(sys.executable, "-c", code, status=0).stdout.strip()
