@@ -15,6 +15,7 @@ from affine import Affine
 import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from tests.support.coded_store import write_geotiff
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/sentinel2_evi.py"
 BOX = "-105.3,39.9,-105.29,39.91"
@@ -68,11 +69,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[
     )
     bands = bands.astype("uint16")
     file = folder / "bands.tif"
-    with rasterio.open(
-        file, "w", driver="GTiff", width=40, height=30, count=3, dtype="uint16", crs="EPSG:32613",
-        transform=Affine(10, 0, 474_400, 0, -10, 4_418_900),
-    ) as target:  # fmt: skip
-        target.write(bands)
+    write_geotiff(file, "EPSG:32613", Affine(10, 0, 474_400, 0, -10, 4_418_900), bands, dtype="uint16")
     for index, baseline in (("20210619T173256_20210619T174934_T13TDE", "03.01"),
                             ("20220619T173256_20220619T174934_T13TDE", "04.00")):  # fmt: skip
         properties = {"PROCESSING_BASELINE": baseline}

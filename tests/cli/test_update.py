@@ -24,6 +24,7 @@ from eechips.errors import UsageError
 from eechips.training.samples import read_samples
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
+from tests.support.coded_store import write_geotiff
 from tests.support.commands import run_command
 
 COLLECTION = "users/someone/daily"
@@ -56,18 +57,7 @@ class Archive:
         path = self._folder / "image.tif"
         count = len(self.bands)
         pixels = np.full((count, EDGE, EDGE), number, dtype=np.uint16)
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            width=EDGE,
-            height=EDGE,
-            count=count,
-            dtype="uint16",
-            crs=CRS,
-            transform=TRANSFORM,
-        ) as file:
-            file.write(pixels)
+        write_geotiff(path, CRS, TRANSFORM, pixels, dtype="uint16")
         index = f"image_{number:03}"
         ingest(path, self._folder / "store", f"{COLLECTION}/{index}", time_start=day.isoformat(), bands=self.bands)
         return index

@@ -15,7 +15,7 @@ import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 S2, SRTM = "COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003"
 CRS, SHAPE = "EPSG:32613", (160, 160)
@@ -33,20 +33,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fine[70:76] = 0
         coarse = fine[::2, ::2] + 500
         corner = Affine(10, 0, 500_000 + 10 * first, 0, -10, 4_400_000)
-        write(
+        write_geotiff(
             folder / f"fine{number}.tif",
             CRS,
             corner,
             np.stack([fine, fine + 7 * (fine > 0).astype(np.uint16)]),
             nodata=0,
         )
-        write(folder / f"coarse{number}.tif", CRS, corner @ Affine.scale(2), coarse[None], nodata=500)
+        write_geotiff(folder / f"coarse{number}.tif", CRS, corner @ Affine.scale(2), coarse[None], nodata=500)
         paths = [folder / f"fine{number}.tif", folder / f"coarse{number}.tif"]
         image = {"one_image": True, "bands": ["B4", "B3", "B11"], "time_start": f"2020-05-0{number + 1}"}
         ingest(paths, folder / "store", f"{S2}/s{number}", **image)
     heights = (numbers[:80, :80] % 300).astype(np.int16) + 1
     heights[40:43, 5] = 0
-    write(folder / "srtm.tif", "EPSG:4326", Affine(1 / 3600, 0, -105.002, 0, -1 / 3600, 39.752), heights[None])
+    write_geotiff(folder / "srtm.tif", "EPSG:4326", Affine(1 / 3600, 0, -105.002, 0, -1 / 3600, 39.752), heights[None])
     ingest(folder / "srtm.tif", folder / "store", SRTM, bands=["elevation"])
     return folder / "store"
 

@@ -16,6 +16,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from eechips_local.assets import ingest
+from tests.support.coded_store import write_geotiff
 from tests.support.programs import run_program
 
 COLLECTION = "projects/fields/assets/harvest"
@@ -92,11 +93,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = np.zeros_like(VALUES)
     flags[:, : EDGE // 2] = 4
     path = folder / "field.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", width=EDGE, height=EDGE, count=2, dtype="uint16", crs=CRS,
-        transform=Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH),
-    ) as file:  # fmt: skip
-        file.write(np.stack([VALUES, flags]))
+    write_geotiff(path, CRS, Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH), np.stack([VALUES, flags]), dtype="uint16")
     ingest(path, folder / "store", f"{COLLECTION}/field", time_start="2020-06-01", bands=["mass", "flags"])
     return folder / "store"
 

@@ -16,6 +16,7 @@ import rasterio
 import shapely
 
 from local_tests.support.local_earth_engine import Server
+from tests.support.coded_store import write_geotiff
 from tests.support.embedding_images import BANDS
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "field_embeddings.py"
@@ -68,11 +69,7 @@ def write_map(path: Path) -> Path:
     """A map with two large fields side by side, a meadow, and a field that is too small."""
     codes = np.full((60, 60), 176, np.uint8)
     codes[5:30, 5:30], codes[5:30, 30:55], codes[40:45, 5:10] = 1, 24, 5
-    with rasterio.open(
-        path, "w", driver="GTiff", width=60, height=60, count=1, dtype="uint8", crs="EPSG:32614",
-        transform=rasterio.Affine(30.0, 0.0, 6e5, 0.0, -30.0, 42e5),
-    ) as file:  # fmt: skip
-        file.write(codes, 1)
+    write_geotiff(path, "EPSG:32614", rasterio.Affine(30.0, 0.0, 6e5, 0.0, -30.0, 42e5), codes[None], dtype="uint8")
     return path
 
 

@@ -18,7 +18,7 @@ import eechips
 from eechips_local.assets import ingest
 from local_tests.support.demo_images import images
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 Array = npt.NDArray[Any]
 
@@ -143,7 +143,7 @@ def burned(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     folder = tmp_path_factory.mktemp("burned")
     for number, (day, values) in enumerate(zip(("2020-07-01", "2020-08-20"), burned_values(), strict=True)):
         path = folder / f"{number}.tif"
-        write(path, "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), values, nodata=0)
+        write_geotiff(path, "EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), values, nodata=0)
         ingest(path, folder / "store", f"{S2}/scene_{number}", bands=["B8", "B12", "SCL"], time_start=day)
     store = str(folder / "store")
     return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")

@@ -17,7 +17,7 @@ import eechips
 from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 from tests.support.commands import run_command
 
 L8 = "LANDSAT/LC08/C02/T1_L2"
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     """Scenes without a masked pixel."""
     folder = tmp_path_factory.mktemp("trial")
     values = (np.arange(40_000, dtype=np.uint16) + 1).reshape(1, 200, 200)
-    write(folder / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
+    write_geotiff(folder / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
     ingest(folder / "a.tif", folder / "store", f"{L8}/a", bands=["SR_B4"], time_start="2020-05-01")
     assets = ("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--concurrency", "none")
     return serve(*assets, "--workers", "1")
@@ -141,7 +141,7 @@ def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
     tmp_path: Path, serve_briefly: Callable[..., Server]
 ) -> None:
     values = np.ones((1, 200, 200), np.uint16)
-    write(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
+    write_geotiff(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
 
     def add(name: str, date: str) -> None:
         ingest(tmp_path / "a.tif", tmp_path / "store", f"{L8}/{name}", bands=["SR_B4"], time_start=date)
@@ -168,7 +168,7 @@ def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
 def test_chips_of_a_plan_are_tried_several_at_once(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
     """Four units are fetched at once: what is in flight beside are the chips of the trial, of all plans."""
     values = np.ones((1, 200, 200), np.uint16)
-    write(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
+    write_geotiff(tmp_path / "a.tif", "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), values)
     ingest(tmp_path / "a.tif", tmp_path / "store", f"{L8}/a", bands=["SR_B4"], time_start="2020-05-01")
     server = serve_briefly("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none", "--latency", "0.3")
     assert sample(server, tmp_path / "run", estimate=4).paused

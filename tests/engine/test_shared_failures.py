@@ -16,7 +16,7 @@ from eechips.errors import PermanentError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 from tests.support.refusing_proxy import refusing_proxy
 
 CRS, TRANSFORM, SIDE, CHIP = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), 10, 16
@@ -65,7 +65,7 @@ def get_result(index, asset):
 def server(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Server:
     folder = tmp_path_factory.mktemp("soil")
     values = np.arange(160 * 160, dtype=np.float32).reshape(1, 160, 160) / 3
-    write(folder / "soil.tif", CRS, TRANSFORM, values)
+    write_geotiff(folder / "soil.tif", CRS, TRANSFORM, values)
     ingest(folder / "soil.tif", folder / "store", SOIL, bands=["clay"])
     found: Server = serve("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--workers", "1")
     return found

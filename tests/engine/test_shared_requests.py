@@ -28,7 +28,7 @@ from eechips.recipe import Chip
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 L8, SOIL = "LANDSAT/LC08/C02/T1_L2", "users/someone/soil"
 CRS, TRANSFORM, SHAPE = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000), (200, 200)
@@ -45,9 +45,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = values[:, first:] + number
         part[20 + number : 25, :] = 0
         path = folder / f"{number}.tif"
-        write(path, CRS, TRANSFORM @ Affine.translation(first, 0), np.stack([part, part + 7]), nodata=0)
+        write_geotiff(path, CRS, TRANSFORM @ Affine.translation(first, 0), np.stack([part, part + 7]), nodata=0)
         ingest(path, folder / "store", f"{L8}/s{number}", bands=["SR_B4", "SR_B5"], time_start=f"2020-05-0{number + 1}")
-    write(folder / "soil.tif", CRS, TRANSFORM, values[None].astype(np.float32) / 3)
+    write_geotiff(folder / "soil.tif", CRS, TRANSFORM, values[None].astype(np.float32) / 3)
     ingest(folder / "soil.tif", folder / "store", SOIL, bands=["clay"])
     return folder / "store"
 

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         longitudes, latitudes = west + np.arange(width) + 0.5, 90.0 - np.arange(180) - 0.5
         path = folder / f"{name}.tif"
         transform = Affine(1, 0, west, 0, -1, 90)
-        coded_store.write(path, "EPSG:4326", transform, _values(longitudes[None, :], latitudes[:, None])[None])
+        coded_store.write_geotiff(path, "EPSG:4326", transform, _values(longitudes[None, :], latitudes[:, None])[None])
         asset = f"{WORLD.format(name)}/one"
         ingest(path, folder / "store", asset, bands=["value"], time_start="2020-06-15")
     return serve("--assets", str(folder / "store"), "--no-demo", "--rate", "none", "--concurrency", "none")
@@ -178,7 +178,9 @@ def test_series_and_points_are_those_of_the_circle(server: Server, tmp_path: Pat
 def test_an_ingestion_says_how_longitudes_beyond_180_are_read(tmp_path: Path, world: str, is_noted: bool) -> None:
     west, width = WESTS[world]
     path = tmp_path / "raster.tif"
-    coded_store.write(path, "EPSG:4326", Affine(1, 0, west, 0, -1, 90), np.ones((1, 180, width), dtype=np.uint8))
+    coded_store.write_geotiff(
+        path, "EPSG:4326", Affine(1, 0, west, 0, -1, 90), np.ones((1, 180, width), dtype=np.uint8)
+    )
     words = ["assets", "ingest", str(path), "--into", str(tmp_path / "store"), "--id", "users/me/raster"]
     done = run_command(*words, status=0)
     assert ("Note: longitudes of users/me/raster are" in done.output) == is_noted

@@ -25,7 +25,7 @@ from eechips.manifest.unit_record import LAYERS, schema_of
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 Array = npt.NDArray[Any]
 
@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     store, bands = folder / "store", scenes()
     for number, time in enumerate(TIMES):
         path = folder / f"{number}.tif"
-        write(path, CRS, TRANSFORM, np.stack([each[number] for each in bands.values()]))
+        write_geotiff(path, CRS, TRANSFORM, np.stack([each[number] for each in bands.values()]))
         properties = {"SPACECRAFT_ID": "LANDSAT_8"}
         properties |= {"CLOUD_COVER": CLOUD_COVER[number]} if number in CLOUD_COVER else {}
         names = ["SR_B4", "SR_B5", "QA_PIXEL"]
@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         ingest(path, store, f"{OWN}/scene_{number}", bands=names, time_start=time, properties=properties)
         path = folder / f"photograph_{number}.tif"
         photograph = (np.stack([bands["red"][number]] * 3 + [bands["nir"][number]]) // 100).astype(np.uint8)
-        write(path, CRS, TRANSFORM, photograph)
+        write_geotiff(path, CRS, TRANSFORM, photograph)
         ingest(path, store, f"{NAIP}/scene_{number}", bands=["R", "G", "B", "N"], time_start=time)
     return serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
 

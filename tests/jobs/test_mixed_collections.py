@@ -19,6 +19,7 @@ import eechips
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
+from tests.support.coded_store import write_geotiff
 
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
 EDGE = 64
@@ -33,10 +34,7 @@ SURVEYED = 50
 
 def add(folder: Path, name: str, index: int, dtype: str, value: int) -> None:
     path = folder / f"{name.rpartition('/')[2]}_{index}.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", width=EDGE, height=EDGE, count=1, dtype=dtype, crs="EPSG:32613", transform=TRANSFORM
-    ) as file:
-        file.write(np.full((1, EDGE, EDGE), value, dtype))
+    write_geotiff(path, "EPSG:32613", TRANSFORM, np.full((1, EDGE, EDGE), value, dtype))
     day = dt.date(2020, 1, 1) + dt.timedelta(days=index)
     ingest(path, folder / "store", f"{name}/image_{index:02}", time_start=day.isoformat(), bands=["red"])
 

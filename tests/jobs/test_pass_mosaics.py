@@ -19,7 +19,7 @@ import eechips
 from eechips.errors import UsageError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 S2, OWN = "COPERNICUS/S2_SR_HARMONIZED", "users/someone/tiles"
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 4_400_000)
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiles")
     for number, (name, *_) in enumerate(IMAGES):
         transform = TRANSFORM * Affine.translation(COLUMNS[name], 0)
-        write(path_of(folder, number), "EPSG:32613", transform, tile(number), nodata=0)
+        write_geotiff(path_of(folder, number), "EPSG:32613", transform, tile(number), nodata=0)
     return folder
 
 
@@ -161,7 +161,7 @@ def test_tiles_of_two_utm_zones_are_on_the_pixels_of_most(
     west, store = path_of(folder, 0), tmp_path / "store"
     other = Affine(10, 0, -13_403, 0, -10, 4_417_004)  # of zone 14, over the east
     path, values = tmp_path / "other.tif", np.arange(1, 400 * 300 + 1, dtype=np.int64).reshape(1, 300, 400) % 60_000 + 1
-    write(path, "EPSG:32614", other, values.astype(np.uint16))
+    write_geotiff(path, "EPSG:32614", other, values.astype(np.uint16))
     for name, file, second in (("a", path, 10), ("b", west, 20), ("c", path_of(folder, 1), 30)):
         time = f"2020-06-04T17:50:{second}"
         ingest(file, store, f"{OWN}/{name}", bands=["B4"], time_start=time)

@@ -15,7 +15,6 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
-import rasterio
 import shapely
 from affine import Affine
 from click.testing import Result
@@ -27,6 +26,7 @@ from eechips.errors import RegionError, UsageError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, wait_until
 from local_tests.support.stack_store import CRS, DATES, SHAPE, STACK, TRANSFORM, Stack
+from tests.support.coded_store import write_geotiff
 from tests.support.commands import run_command
 
 MOMENTS = pd.to_datetime(list(DATES), utc=True)
@@ -162,9 +162,7 @@ def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, s
     store = tmp_path / "store"
     for day, value in [("2020-03-01", 7), ("2020-03-10", 0), ("2020-03-20", 9)]:
         path = tmp_path / f"{day}.tif"
-        with rasterio.open(path, "w", driver="GTiff", width=4, height=4, count=1, dtype="int16", crs=CRS,
-                           transform=TRANSFORM, nodata=0) as file:  # fmt: skip
-            file.write(np.full((1, 4, 4), value, dtype=np.int16))
+        write_geotiff(path, CRS, TRANSFORM, np.full((1, 4, 4), value, dtype=np.int16), dtype="int16", nodata=0)
         ingest(path, store, f"users/me/gaps/{day}", time_start=day, bands=["v"])
     server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
     lon, lat = lonlat(500_015, 4_399_985)
@@ -189,9 +187,7 @@ def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callabl
         pixels = (np.arange(40 * 80).reshape(40, 80) + 1 + 10_000 * number).astype(np.int32)
         pixels[:, -20:] = 0 if number else pixels[:, -20:]
         path = folder / f"{number}.tif"
-        with rasterio.open(path, "w", driver="GTiff", width=80, height=40, count=1, dtype="int32", crs=crs,
-                           transform=transform, nodata=0) as file:  # fmt: skip
-            file.write(pixels, 1)
+        write_geotiff(path, crs, transform, pixels[None], dtype="int32", nodata=0)
         ingest(path, store, f"users/me/zones/z{number}", time_start=f"2020-01-0{number + 1}", bands=["n"])
         images[number] = (crs, transform, pixels)
     random = np.random.default_rng(3)

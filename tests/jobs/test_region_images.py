@@ -323,7 +323,9 @@ def test_a_region_that_is_too_large_for_a_request_comes_in_parts(folder: Path, s
     size = 4_600  # of two bands of 16 bits: more than 48 MB
     store = folder / "large"
     row, column = np.mgrid[:size, :size].astype(np.uint16)
-    coded_store.write(folder / "large.tif", "EPSG:32631", Affine(10, 0, LEFT, 0, -10, TOP), np.stack([row, column]) + 1)
+    coded_store.write_geotiff(
+        folder / "large.tif", "EPSG:32631", Affine(10, 0, LEFT, 0, -10, TOP), np.stack([row, column]) + 1
+    )
     ingest(folder / "large.tif", store, f"{LARGE}/one", bands=BANDS, time_start="2020-05-03")
     server = serve("--assets", str(store), "--no-demo", "--rate", "none", "--concurrency", "none")
     edge = size * 10.0

@@ -19,7 +19,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.frame_rows import read_frame_rows
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 Array = npt.NDArray[Any]
 
@@ -53,12 +53,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     folder = tmp_path_factory.mktemp("series")
     for number, (time, *bands) in enumerate(zip(TIMES, *scenes(), strict=True)):
         path = folder / f"{number}.tif"
-        write(path, CRS, TRANSFORM, np.stack(bands))
+        write_geotiff(path, CRS, TRANSFORM, np.stack(bands))
         options: dict[str, Any] = {"bands": ["SR_B4", "QA_PIXEL"], "time_start": time}
         ingest(path, folder / "store", f"{L8}/scene_{number}", **options)
     for number, time in enumerate(RADAR_TIMES):
         path = folder / f"radar_{number}.tif"
-        write(path, CRS, TRANSFORM, np.full((1, *SHAPE), number + 1, dtype=np.float32))
+        write_geotiff(path, CRS, TRANSFORM, np.full((1, *SHAPE), number + 1, dtype=np.float32))
         ingest(path, folder / "store", f"{RADAR}/pass_{number}", bands=["VV"], time_start=time)
     store = str(folder / "store")
     return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")

@@ -289,7 +289,7 @@ def test_samples_of_three_landsats_are_aligned_to_the_pixel(
     for name in MONTANA:
         ingest(real_data / name, tmp_path / "store", real_id(name), bands=real_bands(name))
     world = np.arange(180 * 360, dtype=np.float32).reshape(1, 180, 360)
-    coded_store.write(tmp_path / "world.tif", "EPSG:4326", Affine(1, 0, -180, 0, -1, 90), world)
+    coded_store.write_geotiff(tmp_path / "world.tif", "EPSG:4326", Affine(1, 0, -180, 0, -1, 90), world)
     ingest(tmp_path / "world.tif", tmp_path / "store", "users/someone/world", bands=["n"])
     server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none")
     rasters = [coded_store.read(real_data / name, real_id(name), tuple(real_bands(name))[:3]) for name in MONTANA]

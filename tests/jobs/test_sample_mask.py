@@ -18,7 +18,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 L8, L9, S2 = "LANDSAT/LC08/C02/T1_L2", "LANDSAT/LC09/C02/T1_L2", "COPERNICUS/S2_SR_HARMONIZED"
 CRS, TRANSFORM = "EPSG:32613", Affine(30, 0, 500_000, 0, -30, 4_400_000)
@@ -47,12 +47,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     folder = tmp_path_factory.mktemp("cloudy")
     for day, *bands in zip(DAYS, *scenes(), strict=True):
         path = folder / f"{day}.tif"
-        write(path, CRS, TRANSFORM, np.stack(bands))
+        write_geotiff(path, CRS, TRANSFORM, np.stack(bands))
         options: dict[str, Any] = {"bands": ["SR_B4", "QA_PIXEL"], "time_start": f"{day[:4]}-{day[4:6]}-{day[6:]}"}
         ingest(path, folder / "store", f"{L8}/LC08_033032_{day}", **options)
-    write(folder / "dem.tif", CRS, TRANSFORM, np.ones((1, *SHAPE), dtype=np.int16))
+    write_geotiff(folder / "dem.tif", CRS, TRANSFORM, np.ones((1, *SHAPE), dtype=np.int16))
     ingest(folder / "dem.tif", folder / "store", "users/someone/dem", bands=["height"])
-    write(folder / "bare.tif", CRS, TRANSFORM, scenes()[0][:1])
+    write_geotiff(folder / "bare.tif", CRS, TRANSFORM, scenes()[0][:1])
     ingest(
         folder / "bare.tif", folder / "store", f"{L9}/LC09_033032_20200105", bands=["SR_B4"], time_start="2020-01-05"
     )

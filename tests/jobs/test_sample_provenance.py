@@ -14,7 +14,7 @@ import eechips
 from eechips.geo.grid import Grid
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 pytestmark = pytest.mark.slow
 
@@ -40,9 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     folder = tmp_path_factory.mktemp("scenes")
     for number, (day, values) in enumerate(zip(DAYS, scenes(), strict=True)):
         path = folder / f"s{number}.tif"
-        write(path, CRS, TRANSFORM, values, nodata=0)
+        write_geotiff(path, CRS, TRANSFORM, values, nodata=0)
         ingest(path, folder / "store", f"{ROOT}/s{number}", bands=["a", "b"], time_start=day)
-    write(folder / "dem.tif", CRS, TRANSFORM, np.ones((1, *SHAPE), dtype=np.int16))
+    write_geotiff(folder / "dem.tif", CRS, TRANSFORM, np.ones((1, *SHAPE), dtype=np.int16))
     ingest(folder / "dem.tif", folder / "store", "users/someone/dem", bands=["height"])
     store = str(folder / "store")
     return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")

@@ -17,7 +17,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
-from tests.support.coded_store import write
+from tests.support.coded_store import write_geotiff
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
     def add(asset: str, day: str, bands: list[str], values: Array, **properties: Any) -> None:
         path = folder / f"{asset.replace('/', '_')}_{day}.tif"
-        write(path, CRS, TRANSFORM, values)
+        write_geotiff(path, CRS, TRANSFORM, values)
         time = f"{day[:4]}-{day[4:6]}-{day[6:]}"
         ingest(path, folder / "store", f"{asset}/at_{day}", bands=bands, time_start=time, properties=properties)
 

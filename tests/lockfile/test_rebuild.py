@@ -31,6 +31,7 @@ from local_tests.support.local_earth_engine import Host, Server
 from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK
 from tests.lockfile.test_lockfile_format import UNIT, write
+from tests.support.coded_store import write_geotiff
 from tests.support.commands import run_command
 from tests.support.programs import run_program
 from tests.support.scene_runs import catalogue
@@ -70,10 +71,7 @@ class Source:
         row, column = divmod(number, WIDTH)
         place = Affine(10, 0, 500_000 + 10 * EDGE * column, 0, -10, 4_400_000 - 10 * EDGE * row)
         path = self._folder / f"image_{number}.tif"
-        with rasterio.open(
-            path, "w", driver="GTiff", width=EDGE, height=EDGE, count=2, dtype="uint8", crs=CRS, transform=place
-        ) as file:
-            file.write(self.pixels[number])
+        write_geotiff(path, CRS, place, self.pixels[number], dtype="uint8")
         ingest(path, self._folder / "store", f"{COLLECTION}/image_{number}", time_start="2020-06-01", bands=["a", "b"])
 
     def points(self, per_image: int, size: int, seed: int = 5) -> Path:

@@ -12,7 +12,6 @@ import ee
 import numpy as np
 import numpy.typing as npt
 import pytest
-import rasterio
 from affine import Affine
 
 from eechips.datasets import Dataset, find_dataset, read_dataset
@@ -22,6 +21,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
+from tests.support.coded_store import write_geotiff
 
 Array = npt.NDArray[Any]
 
@@ -74,11 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stored: Mapping[str, Array]
     for part in (COMMON, RADAR):
         bands = np.stack([values for name, values in stored.items() if (name in RADAR) == (part is RADAR)])
         files.append(made / f"{len(files)}.tif")
-        with rasterio.open(
-            files[-1], "w", driver="GTiff", width=EDGE, height=EDGE, count=len(bands), dtype=bands.dtype, crs=CRS,
-            transform=Affine(10, 0, CORNER[0], 0, -10, CORNER[1]),
-        ) as file:  # fmt: skip
-            file.write(bands)
+        write_geotiff(files[-1], CRS, Affine(10, 0, CORNER[0], 0, -10, CORNER[1]), bands)
     ingest(files, made / "store", ID, time_start="2020-06-01", bands=list(stored), one_image=True)
     return made
 

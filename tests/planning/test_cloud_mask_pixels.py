@@ -17,6 +17,7 @@ from eechips.errors import UsageError
 from eechips.planning.cloud_masks import parse_mask
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
+from tests.support.coded_store import write_geotiff
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 
     def write(name: str, *bands: Array, edge: int = 10) -> Path:
         path = folder / f"{name}.tif"
-        count, (height, width) = len(bands), bands[0].shape
-        with rasterio.open(
-            path, "w", driver="GTiff", width=width, height=height, count=count, dtype=bands[0].dtype, crs=CRS,
-            transform=Affine(edge, 0, CORNER[0], 0, -edge, CORNER[1]),
-        ) as file:  # fmt: skip
-            file.write(np.stack(bands))
+        write_geotiff(path, CRS, Affine(edge, 0, CORNER[0], 0, -edge, CORNER[1]), np.stack(bands))
         return path
 
     def add(asset: str, path: Path | list[Path], bands: list[str], **options: Any) -> None:

@@ -47,13 +47,12 @@ class Raster:
     bands: tuple[str, ...]
 
 
-def write(path: Path, crs: str, transform: Affine, values: npt.NDArray[Any], nodata: float | None = None) -> None:
-    """A GeoTIFF of an array (band, row, column)."""
+def write_geotiff(path: Path, crs: str, transform: Affine, values: npt.NDArray[Any], **profile: Any) -> None:
+    """A GeoTIFF of an array (band, row, column); ``profile`` has further options of rasterio."""
     count, height, width = values.shape
-    with rasterio.open(
-        path, "w", driver="GTiff", width=width, height=height, count=count, dtype=values.dtype, crs=crs,
-        transform=transform, nodata=nodata,
-    ) as file:  # fmt: skip
+    shape = {"count": count, "height": height, "width": width}
+    profile = {"driver": "GTiff", "dtype": values.dtype, "crs": crs, "transform": transform, **shape, **profile}
+    with rasterio.open(path, "w", **profile) as file:
         file.write(values)
 
 
@@ -86,18 +85,20 @@ def fill(folder: Path) -> Path:
     """Makes the store in a folder that is empty; returns it."""
     store = folder / "store"
     for name, (crs, transform) in PLACES.items():
-        write(folder / f"{name}.tif", crs, transform, coded())
+        write_geotiff(folder / f"{name}.tif", crs, transform, coded())
         for asset in [f"{ROOT}/{name}", *([f"{EDGES}/{name}"] if name in ("dateline", "pole") else [])]:
             ingest(folder / f"{name}.tif", store, asset, bands=["row", "column"], time_start="2020-06-15")
     crs, transform = PLACES["utm"]
     maps = {"classes": classes()[None], "mask": (coded()[1:] % 2).astype(np.uint8)}
     for name, values in maps.items():
-        write(folder / f"{name}.tif", crs, transform, values, 0 if name == "classes" else None)
+        write_geotiff(folder / f"{name}.tif", crs, transform, values, nodata=0 if name == "classes" else None)
         ingest(folder / f"{name}.tif", store, f"{ROOT}/{name}", bands=["value"], resampling="mode")
-    write(folder / "large.tif", crs, transform, large_classes()[None])
+    write_geotiff(folder / "large.tif", crs, transform, large_classes()[None])
     ingest(folder / "large.tif", store, LARGE, bands=["value"], resampling="mode")
     for day in ("2020-01-10", "2020-02-10", "2020-03-10", "2020-12-31"):
-        write(folder / f"d{day}.tif", crs, transform, np.full((1, HEIGHT, WIDTH), int(day[5:7]), dtype=np.uint8))
+        write_geotiff(
+            folder / f"d{day}.tif", crs, transform, np.full((1, HEIGHT, WIDTH), int(day[5:7]), dtype=np.uint8)
+        )
         ingest(folder / f"d{day}.tif", store, f"{YEARS}/d{day.replace('-', '')}", bands=["month"], time_start=day)
     return store
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from affine import Affine
 
 from eechips_local.demo import embedding
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.pixels.pixel_grid import transformer
 from local_tests.support.demo_images import images
+from tests.support.coded_store import write_geotiff
 
 FIELDS = (-98.0, 38.0)
 """A place among fields, longitude and latitude in degrees."""
@@ -38,12 +38,7 @@ class EmbeddingPixels:
 
     def write(self, path: Path) -> None:
         """Write a GeoTIFF of doubles."""
-        bands, height, width = self.values.shape
-        with rasterio.open(
-            path, "w", driver="GTiff", width=width, height=height, count=bands, dtype="float64", crs=self.crs,
-            transform=self.transform,
-        ) as file:  # fmt: skip
-            file.write(self.values)
+        write_geotiff(path, self.crs, self.transform, self.values, dtype="float64")
 
 
 def embedding_pixels(place: tuple[float, float] = FIELDS, year: int = 2021, size: int = 64) -> EmbeddingPixels:

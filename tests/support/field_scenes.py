@@ -63,12 +63,12 @@ def write_scenes(folder: Path) -> None:
     for name, date in DATES.items():
         values = rng.integers(1, 9_000, (2, SIZE, SIZE)).astype(np.uint16)
         values[:, 40:60, 30:50] = 0
-        coded_store.write(folder / f"{name}.tif", "EPSG:32631", transform, values, 0)
+        coded_store.write_geotiff(folder / f"{name}.tif", "EPSG:32631", transform, values, nodata=0)
         ingest(folder / f"{name}.tif", folder / "store", f"{SCENES}/{name}", bands=BANDS, time_start=date)
     west, north = rasterio.warp.transform("EPSG:32631", "EPSG:32632", [LEFT - 300], [TOP + 300])
     place = Affine(10, 0, round(west[0], -1), 0, -10, round(north[0], -1))
     values = rng.integers(1, 9_000, (2, SIZE + 60, SIZE + 60)).astype(np.uint16)
-    coded_store.write(folder / f"{OTHER}.tif", "EPSG:32632", place, values)
+    coded_store.write_geotiff(folder / f"{OTHER}.tif", "EPSG:32632", place, values)
     ingest(folder / f"{OTHER}.tif", folder / "store", f"{SCENES}/{OTHER}", bands=BANDS, time_start=OTHER_DATE)
     write_fields(folder / "fields.gpkg", field_shapes())
 
