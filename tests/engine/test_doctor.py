@@ -26,16 +26,10 @@ from eechips.engine.doctor import Finding, check_disk, check_packages, check_pyt
 from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES
-from tests.support.engine_service import Service, serving
+from tests.support.engine_service import Service
 from tests.support.programs import run_program
 
 TOKEN = "ya29.this-is-the-secret-token"
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
 
 
 def findings(out: Path, url: str, **options: Any) -> dict[str, Finding]:

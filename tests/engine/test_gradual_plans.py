@@ -31,12 +31,6 @@ from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
 COUNT = 2000
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
-
-
 def rows(run: Run) -> list[tuple[object, ...]]:
     units = run.units.reset_index()
     columns = ("position", "id", "name", "state", "file", "sha256")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,13 +10,7 @@ import pytest
 from eechips.errors import ProjectUnavailableError
 from eechips.manifest import open_run
 from tests.support.engine_recipes import run_chips, with_workers
-from tests.support.engine_service import Service, serving
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
+from tests.support.engine_service import Service
 
 
 @pytest.mark.slow

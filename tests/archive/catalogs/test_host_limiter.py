@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -13,13 +12,6 @@ from eechips.archive.catalogs.fetch import FetchConfig, fetch
 from eechips.errors import UsageError
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import HostLimiter
-
-
-@pytest.fixture
-def host() -> Iterator[HostLimiter]:
-    found = HostLimiter()
-    yield found
-    found.close()
 
 
 @pytest.mark.slow

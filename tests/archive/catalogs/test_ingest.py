@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,13 +15,6 @@ from eechips.archive.catalogs.ingest import ingest
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import DAYS, contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
-
-
-@pytest.fixture
-def host() -> Iterator[HostLimiter]:
-    found = HostLimiter()
-    yield found
-    found.close()
 
 
 @pytest.mark.slow

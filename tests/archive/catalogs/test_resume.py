@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
 from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def host() -> Iterator[HostLimiter]:
-    found = HostLimiter()
-    yield found
-    found.close()
 
 
 # Kills itself as a file gets its name for which a test is true.

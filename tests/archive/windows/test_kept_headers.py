@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffEr
 from eechips.geo.grid import Window as GridWindow
 from local_tests.support.parameters import slow_except
 from tests.archive.windows.test_rasters import elsewhere
-from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raster_server import Bucket
 from tests.support.raw_server import message, raw_server
 
 CRS, EDGE = "EPSG:32614", 300
@@ -117,15 +116,6 @@ def assert_same(found: Any, wanted: Any) -> None:
     mask = np.ma.getmaskarray(wanted)
     np.testing.assert_array_equal(np.ma.getmaskarray(found), mask)
     np.testing.assert_array_equal(found.data[~mask], wanted.data[~mask])
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    (tmp_path / "bucket").mkdir()
-    with serving_bucket(tmp_path / "bucket") as found:
-        for name, value in found.environment.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 def url_of(bucket: Bucket, name: str) -> str:

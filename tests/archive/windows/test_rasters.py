@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import eechips
 from eechips.archive.windows import describe, plan_windows, read_window
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError, ValidationError
-from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raster_server import Bucket
 
 pytestmark = pytest.mark.slow
 
@@ -27,16 +27,6 @@ MEMORY = "160MB"
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 T = TypeVar("T")
 PLACE = Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    with serving_bucket(folder) as served:
-        for name, value in served.environment.items():
-            monkeypatch.setenv(name, value)
-        yield served
 
 
 def noise(dtype: str, shape: tuple[int, int, int]) -> Any:

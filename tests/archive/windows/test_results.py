@@ -7,7 +7,6 @@ import shutil
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError
 from tests.support.commands import run_command
 from tests.support.programs import run_program
-from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raster_server import Bucket
 from tests.support.raw_server import raw_server
 from tests.support.scene_runs import write
 
@@ -58,14 +57,9 @@ def index_of(path: Path) -> np.ma.MaskedArray[Any, Any]:
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    write_scene(folder / "scene.tif")
-    with serving_bucket(folder) as served:
-        for name, value in served.environment.items():
-            monkeypatch.setenv(name, value)
-        yield served
+def bucket(bucket: Bucket) -> Bucket:
+    write_scene(bucket.folder / "scene.tif")
+    return bucket
 
 
 def compute(out: Path, href: str, **options: Any) -> eechips.Run:

@@ -34,7 +34,7 @@ from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
 from tests.support.commands import run_command
-from tests.support.raster_server import Bucket, serving_bucket
+from tests.support.raster_server import Bucket
 
 pytestmark = pytest.mark.slow
 
@@ -44,14 +44,9 @@ CHANGED = "was replaced after its windows were planned"
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    write_scene(folder / "scene.tif")
-    with serving_bucket(folder) as served:
-        for name, value in served.environment.items():
-            monkeypatch.setenv(name, value)
-        yield served
+def bucket(bucket: Bucket) -> Bucket:
+    write_scene(bucket.folder / "scene.tif")
+    return bucket
 
 
 def replace(path: Path) -> None:
