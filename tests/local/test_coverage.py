@@ -9,7 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from eechips_local.cli import main
 from eechips_local.evaluation import function_coverage, missing_functions
 from eechips_local.evaluation.approximations import approximations
 from eechips_local.evaluation.signatures import client_file, load_signatures
@@ -17,7 +19,6 @@ from eechips_local.functions import load_functions
 from eechips_local.protocol.discovery_document import described
 from eechips_local.protocol.request_errors import UnknownFunctionError
 from local_tests.support.graphs import call
-from tests.support.commands import run_command
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"
 
@@ -84,7 +85,8 @@ def test_the_document_is_up_to_date() -> None:
 
 
 def test_the_command_line_prints_the_counts() -> None:
-    result = run_command("serve", "--coverage", status=0)
+    result = CliRunner().invoke(main, ["serve", "--coverage"])
+    assert result.exit_code == 0
     assert result.output == function_coverage.summary(function_coverage.coverage())
     assert result.output.splitlines()[-1].split()[-1] == str(len(load_signatures()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 from google.auth.compute_engine import _metadata
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from eechips_local.cli import main
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.applications import create_recorder_app
 from eechips_local.recording.google_credentials import open_upstream
@@ -33,8 +36,6 @@ from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, g
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
 from local_tests.support.recorders import post, sum_of
 from local_tests.support.token_server import TokenServer, token_server
-from tests.support.commands import run_command
-from tests.support.programs import run_program
 
 REFRESH = "1//the-refresh-token-of-the-user"
 OF_THE_CLIENT = "ya29.of-the-client"
@@ -132,7 +133,7 @@ def test_the_requests_of_a_run_are_authorised_and_no_file_has_a_secret(
     with serving_command("record", tmp_path / "recording") if is_recorded else nullcontext() as recorder:
         if recorder is not None:
             command += ["--endpoint", recorder.url]
-        ended = run_program(*command, timeout=300)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     sent = google.front.sent_to(HIGH_VOLUME)
     tokens = {each.headers.get("authorization", "").removeprefix("Bearer ") for each in sent}
@@ -243,7 +244,8 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
         google.server.outages["token"] = "400 invalid_grant"
     else:
         (google.home / ".config" / "earthengine" / "credentials").unlink()
-    ended = run_command("record", tmp_path / "recording", "--port", "0", status=2)
+    ended = CliRunner().invoke(main, ["record", str(tmp_path / "recording"), "--port", "0"])
+    assert ended.exit_code == 2
     assert message in " ".join(ended.stderr.split())
     assert "`earthengine authenticate" in ended.stderr
     assert google.front.sent_to(HIGH_VOLUME) == []
