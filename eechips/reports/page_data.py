@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from eechips.geo.polygons import wrap_longitudes
 from eechips.reports.region_outlines import Ring
+from eechips.reports.section_markup import read_file
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 from eechips.text.formatting import replace_control_characters
@@ -28,14 +28,8 @@ def load_basemap() -> dict[str, Any]:
         ``source``; ``step``, the resolution of the coordinates in degrees; ``shapes``, each with a ``name`` and
         ``rings`` of integers: the first vertex, then the difference of each vertex from the previous one.
     """
-    borders: dict[str, Any] = json.loads(text())
+    borders: dict[str, Any] = json.loads(read_file("basemap.json"))
     return borders
-
-
-@cache
-def text() -> str:
-    """Return the text of basemap.json, on one line."""
-    return (files("eechips.reports") / "basemap.json").read_text(encoding="utf-8").strip()
 
 
 def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:

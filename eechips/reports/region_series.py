@@ -66,46 +66,31 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
         StorageError: if a table is damaged.
     """
     with translate_read_errors(run.path):
-        return _curves(run, _one_table(run) or _tables(run), regions, bands, most)
+        tables = open_series(run)
+        names = list(dict.fromkeys(str(region) for region in regions))
+        known = tables.ids()
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
+        if not known:
+            raise UsageError(f"{run.path} has no time series: no region has a row")
+        chosen = names or list(known)[:most]
+        curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
+        return Curves(tables.id_column, curves, len(known))
 
 
-def _curves(run: Run, tables: _OneTable | _Tables, regions: Sequence[Any], bands: Sequence[str], most: int) -> Curves:
-    names = list(dict.fromkeys(str(region) for region in regions))
-    known = tables.ids()
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
-    if not known:
-        raise UsageError(f"{run.path} has no time series: no region has a row")
-    chosen = names or list(known)[:most]
-    curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
-    return Curves(tables.id_column, curves, len(known))
+def iterate_curves(run: Run, tables: SeriesTables, bands: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield the id of each region, and its values by date as :class:`Curve` has them, without loading all tables.
 
+    ``bands`` is as in :func:`read_curves`.
 
-@dataclass(frozen=True, slots=True)
-class SeriesTables:
-    """The tables of time series of a run.
-
-    Attributes:
-        id_column: name of the column with the region's id.
+    Raises:
+        UsageError: if there is no such column; the message lists columns.
+        StorageError: if a table is damaged.
     """
-
-    id_column: str
-    _tables: _OneTable | _Tables
-    _path: Path
-
-    def curves(self, bands: Sequence[str] = ()) -> Iterator[tuple[Any, pd.DataFrame]]:
-        """Yield the id of each region, and its values by date as :class:`Curve` has them, without loading all tables.
-
-        ``bands`` is as in :func:`read_curves`.
-
-        Raises:
-            UsageError: if there is no such column; the message lists columns.
-            StorageError: if a table is damaged.
-        """
-        with translate_read_errors(self._path):
-            for region, rows in self._tables.regions():
-                yield region, _curve(rows, bands)
+    with translate_read_errors(run.path):
+        for region, rows in tables.regions():
+            yield region, _curve(rows, bands)
 
 
 def open_series(run: Run) -> SeriesTables:
@@ -116,8 +101,8 @@ def open_series(run: Run) -> SeriesTables:
         StorageError: if a table is damaged.
     """
     with translate_read_errors(run.path):
-        tables = _one_table(run) or _tables(run)
-        return SeriesTables(tables.id_column, tables, run.path)
+        paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
+        return _OneTable(paths) if paths else _tables(run)
 
 
 class _OneTable:
@@ -187,6 +172,10 @@ class _Tables:
                     yield region, rows
 
 
+SeriesTables = _OneTable | _Tables
+"""The tables of time series of a run: ``id_column`` is the name of the column with the region's id."""
+
+
 def _parts(path: Path, column: str, texts: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Yield the rows of each region of a file, in its order; a region may come in several parts."""
     if path.suffix != ".parquet":
@@ -195,11 +184,6 @@ def _parts(path: Path, column: str, texts: Sequence[str]) -> Iterator[tuple[Any,
     with open_parquet(path) as file:
         for batch in file.iter_batches(_BATCH):
             yield from batch.to_pandas().groupby(column, sort=False)
-
-
-def _one_table(run: Run) -> _OneTable | None:
-    paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
-    return _OneTable(paths) if paths else None
 
 
 def _tables(run: Run) -> _Tables:

@@ -19,7 +19,7 @@ from eechips.manifest.export import write_table
 from eechips.manifest.run import Run, open_run
 from eechips.reports.limits import SMOOTHING_METHODS
 from eechips.reports.output_path import output_path
-from eechips.reports.region_series import SeriesTables, open_series
+from eechips.reports.region_series import SeriesTables, iterate_curves, open_series
 from eechips.storage import open_atomic
 from eechips.storage.received_files import has_metadata
 
@@ -112,10 +112,9 @@ def smooth(
         raise UsageError(f"`out` must end in .csv or .parquet, not {path.name}")
     if path.exists() and not (_has_columns(path) if is_csv else has_metadata(path, _KEY)):
         raise UsageError(f"{path} was not written by eechips smooth and is not replaced: choose another `out`")
-    tables = open_series(run)
     chosen = [bands] if isinstance(bands, str) else list(bands)
     path.parent.mkdir(parents=True, exist_ok=True)
-    frames = _smoothed(tables, chosen, smoothing)
+    frames = _smoothed(run, open_series(run), chosen, smoothing)
     first = next(frames, None)
     if first is None:
         raise UsageError("there is nothing to smooth: no region has a row")
@@ -158,9 +157,9 @@ def _write_parquet(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFram
     return write_table(path, schema, batches())
 
 
-def _smoothed(tables: SeriesTables, bands: Sequence[str], smoothing: Smoothing) -> Iterator[pd.DataFrame]:
+def _smoothed(run: Run, tables: SeriesTables, bands: Sequence[str], smoothing: Smoothing) -> Iterator[pd.DataFrame]:
     """Yield the rows of each region."""
-    for region, values in tables.curves(bands):
+    for region, values in iterate_curves(run, tables, bands):
         dates = _dates(values.index, smoothing.step)
         columns: dict[str, Any] = {tables.id_column: [region] * len(dates), "date": dates.strftime("%Y-%m-%d")}
         for name in values.columns:

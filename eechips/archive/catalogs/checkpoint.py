@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +29,29 @@ class IngestCounts:
         entries: lines or rows.
         addresses: entries that are URLs.
         items: merged items, the newest of each id.
+        bytes: number of bytes of the items as received.
         failures: entries without an item, by kind.
         mended: repaired items, by repair.
         requests: by host.
-        bytes: number of bytes of the items as received.
     """
 
     entries: int = 0
     addresses: int = 0
     items: int = 0
+    bytes: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
-    bytes: int = 0
 
     def add(self, other: IngestCounts) -> None:
         """Add the counts of further entries."""
-        self.entries += other.entries
-        self.addresses += other.addresses
-        self.items += other.items
-        self.bytes += other.bytes
-        self.failures.update(other.failures)
-        self.mended.update(other.mended)
-        self.requests.update(other.requests)
+        for counted in fields(self):
+            setattr(self, counted.name, getattr(self, counted.name) + getattr(other, counted.name))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value for :meth:`from_json`; most frequent first."""
         counters = {name: dict(getattr(self, name).most_common()) for name in ("failures", "mended", "requests")}
-        return {
-            "entries": self.entries, "addresses": self.addresses, "items": self.items, "bytes": self.bytes, **counters
-        }  # fmt: skip
+        return {counted.name: getattr(self, counted.name) for counted in fields(self)} | counters
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> IngestCounts:

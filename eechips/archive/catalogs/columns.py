@@ -110,15 +110,13 @@ def check_columns(schema: pa.Schema) -> None:
     Raises:
         pa.ArrowInvalid: naming the column.
     """
-    for name, is_right in _WRITTEN.items():
+    for name, is_right in (_WRITTEN | dict.fromkeys(TIMES, pa.types.is_timestamp) | {REST: _is_text}).items():
         index = schema.get_field_index(name)
-        if index < 0 or not is_right(schema.field(index).type):
-            actual_type = "missing" if index < 0 else str(schema.field(index).type)
-            raise pa.ArrowInvalid(f"its column {name} is {actual_type[:60]}, as no item has it")
-    for name in (*TIMES, REST):
-        index = schema.get_field_index(name)
-        if index >= 0 and not (_is_text if name == REST else pa.types.is_timestamp)(schema.field(index).type):
-            raise pa.ArrowInvalid(f"its column {name} is {str(schema.field(index).type)[:60]}, as no item has it")
+        if index < 0 and name not in _WRITTEN:
+            continue
+        actual_type = "missing" if index < 0 else schema.field(index).type
+        if index < 0 or not is_right(actual_type):
+            raise pa.ArrowInvalid(f"its column {name} is {str(actual_type)[:60]}, as no item has it")
 
 
 def check_values(table: pa.Table) -> None:
@@ -151,7 +149,7 @@ def _is_box(type: pa.DataType) -> bool:
     )
 
 
-_WRITTEN: Mapping[str, Callable[[pa.DataType], bool]] = {
+_WRITTEN: dict[str, Callable[[pa.DataType], bool]] = {
     "id": _is_text,
     "geometry": lambda kind: bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind)),
     "bbox": _is_box,
