@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,7 @@ from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.storage.received_files import read_frame, rounded_columns, translate_read_errors
 from eechips.training import quality_table, split_table
 from eechips.training.sample import Sample, SampleFile, fields_of
-from eechips.training.samples import read_samples
+from eechips.training.samples import read_recorded, read_samples
 
 if TYPE_CHECKING:
     import geopandas
@@ -189,13 +188,13 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
     table_names = [name for name in table_names if _suffix(name) in _TABLES]
     if not table_names:
         raise UsageError(f"{run.path} has no tables among its results")
-    tables = {name: _read(store, name, digests.get(name)) for name in table_names}
+    tables = {name: _read(run, store, name, digests.get(name)) for name in table_names}
     parts = {name: part for name, part in tables.items() if len(part)} or tables  # without rows, columns have no type
     # A region's own file has its id alone: digits in one, letters or leading zeros in another.
     texts = {name for part in parts.values() for name in part.columns if not pd.api.types.is_numeric_dtype(part[name])}
     for name, part in parts.items():
         if _suffix(name) == "csv" and texts.intersection(part.select_dtypes("number").columns):
-            parts[name] = _read(store, name, digests.get(name), texts)
+            parts[name] = _read(run, store, name, digests.get(name), texts)
     table = pd.concat(parts.values(), ignore_index=True)
     if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
         with translate_read_errors(run.path):
@@ -218,14 +217,8 @@ def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoD
     return geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table[lon], table[lat], crs=_WGS84))
 
 
-def _read(store: Store, name: str, digest: str | None, texts: Collection[str] = ()) -> pd.DataFrame:
-    try:
-        data = store.read(name)
-    except FileNotFoundError as error:
-        raise UsageError(f"{name} is missing: eechips verify lists missing and damaged files") from error
-    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise UsageError(f"{name} has changed since it was fetched: eechips verify lists such files")
-    return read_frame(data, _suffix(name), texts=texts, name=name)
+def _read(run: Run, store: Store, name: str, digest: str | None, texts: Collection[str] = ()) -> pd.DataFrame:
+    return read_frame(read_recorded(run, store, name, digest), _suffix(name), texts=texts, name=name)
 
 
 def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:

@@ -176,7 +176,7 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.
         """
-        return read_file(self.run, self.store, file)
+        return read_recorded(self.run, self.store, file.name, file.sha256)
 
     def _made(self, numbers: range) -> Iterator[Sample]:
         first, end = self._starts[numbers.start], self._starts[numbers.stop]
@@ -226,19 +226,19 @@ def read_some_samples(
     }
 
 
-def read_file(run: Run, store: Store, file: SampleFile) -> bytes:
-    """Read a file of a run and compare it with its recorded checksum. Safe to call from threads.
+def read_recorded(run: Run, store: Store, name: str, sha256: str | None) -> bytes:
+    """Read a file of a run and compare it with its recorded checksum, if it has one. Safe to call from threads.
 
     Raises:
         UsageError: if it is missing, cannot be read, or has changed.
     """
     try:
-        data = store.read(file.name)
+        data = store.read(name)
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise UsageError(f"{file.name} {reason}: eechips verify {run.path} lists missing and damaged files") from error
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise UsageError(f"{file.name} has changed since it was fetched: eechips verify {run.path} lists such files")
+        raise UsageError(f"{name} {reason}: eechips verify {run.path} lists missing and damaged files") from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise UsageError(f"{name} has changed since it was fetched: eechips verify {run.path} lists such files")
     return data
 
 

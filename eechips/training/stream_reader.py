@@ -38,7 +38,7 @@ from eechips.text.formatting import format_count
 from eechips.training.background_run import has_whole_plan, read_log
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.sample import Sample, SampleFile
-from eechips.training.samples import read_file, read_some_samples
+from eechips.training.samples import read_recorded, read_some_samples
 
 _AHEAD = 32  # units that are looked up at a time
 _LOOK = 0.05  # seconds between two looks at the ledger
@@ -119,7 +119,11 @@ class StreamItem:
         Raises:
             UsageError: if it is missing, cannot be read, or has changed.
         """
-        return read_file(self._run, self._store, file) if self._contents is None else self._contents[file.name]
+        return (
+            read_recorded(self._run, self._store, file.name, file.sha256)
+            if self._contents is None
+            else self._contents[file.name]
+        )
 
     @property
     def pixels(self) -> dict[str, ChipPixels | FramePixels]:
