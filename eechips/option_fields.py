@@ -8,7 +8,8 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import UnionType
+from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eechips.errors import UsageError
@@ -212,16 +213,22 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
     return decorate
 
 
-_KINDS: Mapping[type, str] = {str: "a text, as on the command line", int: "a whole number", float: "a number"}
+_KINDS: Mapping[Any, str] = {
+    str: "a text, as on the command line",
+    Path: "a path",
+    int: "a whole number",
+    float: "a number",
+    Callable: "a function",
+}
 
 
-def check_types(config: type, options: Mapping[str, Any]) -> None:
+def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool = True) -> None:
     """Check the types of options. Choices of words are checked where they are read.
 
     Args:
         config: a dataclass.
-        options: by name. Numbers are taken for each other if no fraction is lost. None stands for the
-            default of a field that has one.
+        options: by name. Numbers are taken for each other if no fraction is lost.
+        allows_none: whether None stands for the default of a field that has one.
 
     Raises:
         UsageError: if one has another type; the message names the option.
@@ -231,8 +238,9 @@ def check_types(config: type, options: Mapping[str, Any]) -> None:
         if field.name not in options:
             continue
         value, kinds = options[field.name], _divide(hints[field.name])
-        is_default = value is None and field.default is not dataclasses.MISSING
-        if not is_default and not _is_one_of(value, kinds):
+        is_default = allows_none and value is None and field.default is not dataclasses.MISSING
+        is_choice = all(get_origin(kind) is Literal or kind is NoneType for kind in kinds)
+        if not is_default and not is_choice and not _is_one_of(value, kinds):
             raise type_error(field.name, value, kinds)
 
 
@@ -248,7 +256,9 @@ def _is_one_of(value: Any, kinds: Collection[Any]) -> bool:
 def _is_of(value: Any, kind: Any) -> bool:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return True
+        return value in arguments
+    if origin is Callable:
+        return callable(value)
     if origin is None:
         is_whole = isinstance(value, float) and value.is_integer()
         return isinstance(value, kind) or (kind is float and isinstance(value, int)) or (kind is int and is_whole)
@@ -268,8 +278,11 @@ def type_error(name: str, value: Any, kinds: Collection[Any]) -> UsageError:
         given = f"{kind}. Write it to a file, as with `to_file` or `to_parquet`, and give the file's path"
     else:
         given = f"{kind}: {' '.join(repr(value).split()):.60}"
-    wanted = next((text for of, text in _KINDS.items() if of in kinds), "True or False")
-    if tuple in (origins := [get_origin(kind) for kind in kinds]):
+    origins = [get_origin(kind) for kind in kinds]
+    wanted = next((text for of, text in _KINDS.items() if of in kinds or of in origins), "True or False")
+    words = [f"{word!r}" for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    wanted = " or ".join([wanted, *words])
+    if tuple in origins:
         wanted += " or a pair of them"
     elif Sequence in origins:
         wanted += " or a list"

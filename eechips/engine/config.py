@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
-from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
+from eechips.engine.config_checks import METHODS, ON_EMPTY, check_config
 from eechips.engine.executors import EXECUTORS, ExecutorChoice, find_executor
 from eechips.engine.run_budget import RunBudget
-from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
 from eechips.option_fields import data_field, documented, option, option_field
 from eechips.storage import local_path
@@ -24,12 +23,9 @@ from eechips.web.urls import display_url, is_http, strip_signature
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method
-    from eechips.engine.costs import Estimate, Forecast
     from eechips.engine.executors.executor import Executor
 
 OnEmpty = Literal["keep", "skip", "redraw"]
-ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
-METHODS = ("auto", "url", "pixels")
 
 DEMO = "demo"
 """``local`` without a folder: the demo planet."""
@@ -49,10 +45,6 @@ _LOCAL_IN_FLIGHT = 40
 """Slots of the local Earth Engine, which has the cores of this machine and no more."""
 _OFFLINE = 7 * 86400.0
 """Seconds to wait for a network that is down. The user can stop the run, and resume it later."""
-_LEAST_RATE = 0.001
-"""Requests a second. Fewer are a mistake; systems cannot wait as long as the least numbers demand."""
-_LONGEST_WAIT = 86400.0
-"""Seconds of a time-out of a connection, and between repeats."""
 _ARCHIVE_NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -101,7 +93,7 @@ class RunConfig:
     """Options of every run: where results go, which service is asked, how requests are limited and repeated.
 
     Raises:
-        UsageError: if a value is out of range, or options contradict each other.
+        UsageError: see :func:`eechips.engine.config_checks.check_config`.
     """
 
     out: Path = field(
@@ -140,7 +132,7 @@ class RunConfig:
         bare_value=DEMO,
         decides="network",
     )
-    archive: str | Path | tuple[str, ...] = option_field(
+    archive: str | Path | Sequence[str | Path] = option_field(
         (),
         "Start a local Earth Engine for this run that reads the public Cloud Optimized GeoTIFFs of an open archive;"
         " needs no account. earth-search, planetary-computer, landsatlook, lpcloud or aef; the URL of a STAC API;"
@@ -232,14 +224,14 @@ class RunConfig:
         least=1,
         decides="run",
     )
-    confirm: Callable[[Forecast], bool] | None = option_field(
+    confirm: Callable[[Any], bool] | None = option_field(
         None,
         "With `estimate`: function that receives the forecast and returns whether to continue; None to stop.",
         RUN,
         is_listed=False,
         decides="code",
     )
-    confirm_start: Callable[[Estimate], bool] | None = option_field(
+    confirm_start: Callable[[Any], bool] | None = option_field(
         None,
         "Function that receives the estimate of a new run and returns whether to begin; None to begin.",
         RUN,
@@ -344,73 +336,7 @@ class RunConfig:
     command: str = option_field("", "The command as typed, for run.json.", RUN, is_listed=False, decides="run")
 
     def __post_init__(self) -> None:
-        chosen = "`archive`" if self.archives else "`local`"
-        if self.is_local and self.endpoint is not None:
-            raise UsageError(f"{chosen} starts a server of its own and excludes `endpoint`")
-        if self.is_local and self.send_credentials:
-            raise UsageError(f"{chosen} needs no credentials of Earth Engine and excludes `send_credentials`")
-        if self.archives and self.local and self.local_assets is None:
-            raise UsageError(
-                "`local` without a folder serves the demo planet, which is synthetic, and `archive` serves real pixels:"
-                " give only one of them. With a folder, `local` serves its assets beside the archive"
-            )
-        if self.local_assets is not None and not self.local_assets.is_dir():
-            raise UsageError(
-                f"there is no folder of assets {self.local_assets}; for the demo planet, give `local` alone"
-            )
-        if self.extend and self.dry_run:
-            raise UsageError("`dry_run` estimates whole runs: leave it or `extend` out")
-        if self.method not in ("auto", "url", "pixels"):
-            raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
-        self._check_executor()
-        self._check_exports()
-        if self.on_empty not in ON_EMPTY:
-            raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
-        if self.workload_tag is not None:
-            check_workload_tag(self.workload_tag)
-        if self.estimate is not None and self.estimate < 1:
-            raise UsageError("estimate must be at least 1")
-        if self.estimate is not None and self.max_disk is not None:
-            raise UsageError("`max_disk` removes files that were read: leave it or `estimate` out")
-        RunBudget.parse(self.budget)
-        least = {"in_flight": 1, "retries": 0, "profile_every": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value not in (None, "auto") and value < bound:
-                raise UsageError(f"{name} must be at least {bound}")
-        if isinstance(self.rate, (int, float)) and not self.rate >= _LEAST_RATE:
-            raise UsageError(f"rate must be at least {_LEAST_RATE:g} a second, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "retry_delay"):
-            if not 0 < getattr(self, name) <= _LONGEST_WAIT:
-                raise UsageError(f"{name} must be above 0 and at most {_LONGEST_WAIT:,.0f} seconds")
-        if not self.unit_timeout > 0:
-            raise UsageError("unit_timeout must be above 0")
-        if self.endpoint is not None:
-            check_endpoint(self.endpoint)
-
-    def _check_executor(self) -> None:
-        executor = self.chosen_executor  # raises what is wrong with the option
-        if self.pipeline_options and executor.name != "beam":
-            word = self.pipeline_options[0]
-            hint = "; options of Beam need executor='beam'" if word.startswith("--") else ""
-            raise UsageError(f"unexpected argument {word!r}{hint}")
-        if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
-            raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
-
-    def _check_exports(self) -> None:
-        if self.export_to is None:
-            return
-        ExportPlace.parse(self.export_to)
-        if self.is_local:
-            raise UsageError(
-                f"{'`archive`' if self.archives else '`local`'} has no buckets to export to: start eechips serve with"
-                " --buckets, and name it as `endpoint`"
-            )
-        if self.executor_class.is_detached:
-            raise UsageError(
-                f"`export_to` is not for executor={self.executor!r}, whose workers cannot receive a unit again when its"
-                " export has ended: take processes, threads or dask"
-            )
+        check_config(self)
 
     @property
     def is_local(self) -> bool:
@@ -421,8 +347,6 @@ class RunConfig:
     def archives(self) -> tuple[str, ...]:
         """The open archives of the local Earth Engine: names, addresses, and absolute paths."""
         requested = (self.archive,) if isinstance(self.archive, (str, Path)) else self.archive
-        if not isinstance(requested, Sequence) or not all(isinstance(source, (str, Path)) for source in requested):
-            raise UsageError("`archive` must be a name, an address or a file, or a list of these")
         return tuple(dict.fromkeys(map(archive_text, requested)))
 
     @property

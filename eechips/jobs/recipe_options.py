@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.errors import UsageError
 from eechips.option_fields import check_types, chosen_options, type_error
 from eechips.option_fields import takes as takes
-from eechips.storage import NameTemplate, is_address, local_path
+from eechips.storage import is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
 
@@ -116,6 +117,9 @@ def split_options(
         check_types(options_class, own)
     job_recipe = recipe(**own)
     rest = {name: value for name, value in options.items() if name not in names}
+    for name in ("out", "ledger", "credentials"):
+        if not isinstance(rest.get(name), (str, Path, NoneType)):
+            raise type_error(name, rest[name], (Path,))
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
     if folder is not None and is_address(str(folder)):
         rest["results"] = str(folder).rstrip("/")
@@ -124,8 +128,6 @@ def split_options(
         raise UsageError("`ledger` is for results in an object store: `out` s3://bucket/folder")
     if rest.get("credentials") is not None:
         rest["credentials"] = local_path(rest["credentials"])
-    if rest.get("name"):
-        NameTemplate(rest["name"])  # raises errors before the folder is made
     return job_recipe, RunConfig(
         out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
     )

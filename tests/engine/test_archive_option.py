@@ -34,7 +34,7 @@ def test_what_an_archive_excludes_is_told(tmp_path: Path, options: dict[str, Any
 
 @pytest.mark.parametrize("wrong", [None, 5, ("earth-search", None)])
 def test_an_archive_that_is_no_text_is_refused(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(UsageError, match="`archive` must be a name, an address or a file, or a list of these"):
+    with pytest.raises(UsageError, match="`archive` must be a text, as on the command line or a list, not"):
         RunConfig(out=tmp_path, archive=wrong)
 
 

@@ -1,0 +1,42 @@
+"""Options of a run are checked before anything starts; messages name the option, its value, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import eechips
+from eechips.engine.config import RunConfig
+from eechips.errors import UsageError
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "in_flight": ("16", "`in_flight` must be a whole number or 'auto', not str: '16'"),
+    "retries": (2.5, "`retries` must be a whole number, not float: 2.5"),
+    "rate": ("fast", "`rate` must be a number or 'auto', not str: 'fast'"),
+    "unit_timeout": (None, "`unit_timeout` must be a number, not NoneType: None"),
+    "dry_run": ("no", "`dry_run` must be True or False, not str: 'no'"),
+    "executor": (4, "`executor` must be a text, as on the command line, not int: 4"),
+    "credentials": (5, "`credentials` must be a path, not int: 5"),
+    "confirm": (3, "`confirm` must be a function, not int: 3"),
+    "name": (5, "`name` must be a text, as on the command line, not int: 5"),
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_an_option_of_another_type_is_named(tmp_path: Path, option: str) -> None:
+    value, message = WRONG[option]
+    with pytest.raises(UsageError) as caught:
+        eechips.sample("NAIP", total=1, out=tmp_path / "out", local=True, **{option: value})  # type: ignore[call-overload]
+    assert str(caught.value) == message
+
+
+def test_every_option_of_a_run_has_a_type_that_can_be_checked() -> None:
+    assert {field.name for field in fields(RunConfig)} <= get_type_hints(RunConfig).keys()
+
+
+def test_numbers_are_taken_for_each_other(tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path, retry_delay=1, in_flight=16, rate=None, budget={"requests": 10})
+    assert config.most_in_flight == 16
