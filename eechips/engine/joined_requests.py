@@ -18,7 +18,7 @@ from eechips.engine.compute_sample import student_quantile
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import empty_file
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.request_sharing import UnitJoiner
+from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.shared_results import chips_of
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import Ledger
@@ -165,7 +165,7 @@ class RequestJoining:
 
     def _join(self, units: Sequence[WorkUnit], left: int, costs: RequestCosts) -> list[tuple[WorkUnit, ...]]:
         """Return the units of each assignment; the costs learn from each, as in a run, whose later ones are larger."""
-        joiner = UnitJoiner(self._request_window, iter(units), costs)
+        joiner = RequestSharing(self._request_window, costs, iter(units))
         assignments: list[tuple[WorkUnit, ...]] = []
         under_way: deque[WorkUnit] = deque()
         while True:

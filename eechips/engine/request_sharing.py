@@ -63,18 +63,18 @@ class _Division:
     failures: int = 0
 
 
-class UnitJoiner:
-    """Joins the units of a plan: those that lie on the same pixels near each other are one assignment.
+class RequestSharing(RunFeature):
+    """Join the units of a plan: those that lie on the same pixels near each other are one assignment.
 
     Args:
-        units: open units in the order of the plan; None while the next one is not planned yet.
+        costs: costs of requests, as far as they are measured; further ones are noted here.
+        units: open units in the order of the plan; None while the next one is not planned yet. A run gives its own.
     """
 
     def __init__(
-        self, request_window: RequestWindow, units: Iterator[WorkUnit | None], costs: RequestCosts | None = None
+        self, request_window: RequestWindow, costs: RequestCosts, units: Iterable[WorkUnit | None] = ()
     ) -> None:
-        self._request_window, self._units = request_window, units
-        self._costs = RequestCosts() if costs is None else costs
+        self._request_window, self._costs, self._units = request_window, costs, iter(units)
         self._assignments: deque[_Assignment] = deque()
         self._held = 0  # units of these
         self._joined = 0  # units of these when they were joined
@@ -83,6 +83,15 @@ class UnitJoiner:
         self._divisions: dict[int, _Division] = {}  # of assignments under way that are halves of others
         self._is_exhausted = False
         self._received = 0
+
+    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
+        """Yield assignments of neighbouring units."""
+        self._units = units
+        while True:
+            try:
+                yield self.take(max(1, self.run.throttle.expected_limit), self.run.left)
+            except StopIteration:
+                return
 
     def take(self, slots: int, left: int) -> WorkUnit | None:
         """Return the next assignment; None while the next unit is not planned yet.
@@ -143,8 +152,10 @@ class UnitJoiner:
         pixels = self._pixels.pop(assignment.position)
         self._costs.note(pixels, self._costs.estimate_seconds(pixels))
 
-    def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
-        """Return assignments of two halves of the units of a request that failed, by their place."""
+    def divide(self, units: Sequence[WorkUnit]) -> list[WorkUnit] | None:
+        """Return assignments of two halves of the units of a request that failed, by their place; None for one."""
+        if len(units) == 1:
+            return None
         placed = [self._place(unit) for unit in units]
         grids = [member.grid for member in placed if member.grid is not None]
         assert len(grids) == len(placed), "only units with pixels share requests"
@@ -200,36 +211,3 @@ class UnitJoiner:
                 pixels = max(group.grid.width * group.grid.height, sum(placed_unit.pixels for placed_unit in members))
                 assignments.append(_Assignment(members, pixels))
         return sorted(assignments, key=lambda assignment: assignment.members[0].number)
-
-
-class RequestSharing(RunFeature):
-    """Units that lie on the same pixels near each other share requests.
-
-    Args:
-        costs: costs of requests, as far as they are measured; further ones are noted here.
-    """
-
-    _joiner: UnitJoiner
-
-    def __init__(self, request_window: RequestWindow, costs: RequestCosts) -> None:
-        self._request_window, self._costs = request_window, costs
-
-    def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
-        """Yield assignments of neighbouring units."""
-        self._joiner = UnitJoiner(self._request_window, units, self._costs)
-        return self._assignments()
-
-    def note(self, events: Sequence[Finished | Lost]) -> None:
-        """Learn how large requests may be."""
-        self._joiner.note(events)
-
-    def divide(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit] | None:
-        """Return two assignments of the halves of a request."""
-        return self._joiner.divide(units) if len(units) > 1 else None
-
-    def _assignments(self) -> Iterator[WorkUnit | None]:
-        while True:
-            try:
-                yield self._joiner.take(max(1, self.run.throttle.expected_limit), self.run.left)
-            except StopIteration:
-                return

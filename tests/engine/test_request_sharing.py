@@ -14,7 +14,7 @@ from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.request_sharing import UnitJoiner
+from eechips.engine.request_sharing import RequestSharing
 from eechips.geo.grid import Grid
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import canonical_json, to_unit
@@ -33,7 +33,7 @@ def window(unit: int) -> tuple[str, Grid]:
     return "image", Grid("EPSG:32613", (1.0, 0.0, 64.0 * column, 0.0, -1.0, -64.0 * row), 64, 64)
 
 
-def take_all(joiner: UnitJoiner, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
+def take_all(joiner: RequestSharing, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
     """Take the assignments of a run whose requests take so many seconds for their units; return the units of each."""
     sizes: list[int] = []
     seen: set[int] = set()
@@ -53,7 +53,9 @@ def take_all(joiner: UnitJoiner, count: int, slots: int, seconds: Callable[[int]
 
 @pytest.mark.slow
 def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
-    sizes = take_all(UnitJoiner(window, planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64)
+    sizes = take_all(
+        RequestSharing(window, RequestCosts(), planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64
+    )
     assert len(sizes) <= 200
     assert max(sizes) <= 256
 
@@ -61,7 +63,7 @@ def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
 def test_assignments_come_in_the_order_in_which_their_first_units_were_received() -> None:
     positions = random.Random(3).sample(range(400), 400)
     units = list(planned(400))
-    joiner = UnitJoiner(window, (units[position] for position in positions))
+    joiner = RequestSharing(window, RequestCosts(), (units[position] for position in positions))
     assignments: list[list[int]] = []
     while sum(map(len, assignments)) < 400:
         assignment = joiner.take(4, 400)
@@ -74,7 +76,9 @@ def test_assignments_come_in_the_order_in_which_their_first_units_were_received(
 
 def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
     """The most units a second have requests whose squared part takes as long as the fixed part: of 20 units."""
-    sizes = take_all(UnitJoiner(window, planned(5_000)), 5_000, 40, lambda units: 0.4 + 0.001 * units**2)
+    sizes = take_all(
+        RequestSharing(window, RequestCosts(), planned(5_000)), 5_000, 40, lambda units: 0.4 + 0.001 * units**2
+    )
     later = sizes[40:]
     assert 5 <= sum(later) / len(later) <= 40
     assert max(later) <= 100
@@ -82,7 +86,7 @@ def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
 
 def simulate(count: int, slots: int, seconds: Callable[[int], float]) -> float:
     """Return when the last of the assignments of a run ends, whose slots are busy as long as there are assignments."""
-    joiner = UnitJoiner(window, planned(count))
+    joiner = RequestSharing(window, RequestCosts(), planned(count))
     busy: list[tuple[float, int, WorkUnit]] = []
     now, left, is_exhausted = 0.0, count, False
     while busy or not is_exhausted:
@@ -116,7 +120,7 @@ def test_requests_that_save_nothing_delay_nothing(count: int, slots: int, second
 
 
 def test_the_end_of_a_run_is_shared_among_the_slots() -> None:
-    sizes = take_all(UnitJoiner(window, planned(3_000)), 3_000, 40, lambda units: 1.0 + units / 16)
+    sizes = take_all(RequestSharing(window, RequestCosts(), planned(3_000)), 3_000, 40, lambda units: 1.0 + units / 16)
     assert max(sizes[-10:]) <= 30
 
 
@@ -125,7 +129,7 @@ FAILED = Outcome(0, None, failed_request=FailedRequest(0, "HTTP 504: it took too
 
 @pytest.mark.parametrize("outcome", [Outcome(0, None, pixels_that_worked=8 * PIXELS), FAILED])
 def test_a_request_that_was_too_large_makes_later_ones_smaller(outcome: Outcome) -> None:
-    joiner = UnitJoiner(window, planned(4_000))
+    joiner = RequestSharing(window, RequestCosts(), planned(4_000))
     first = joiner.take(2, 4_000)
     assert first is not None
     assert len(first.units) > 32
@@ -159,7 +163,7 @@ def test_requests_that_were_sent_before_the_size_was_lowered_do_not_delay_its_ri
 
 
 def test_halves_of_a_assignment_lie_side_by_side_and_lower_the_size_only_if_both_fail() -> None:
-    joiner = UnitJoiner(window, planned(4_000))
+    joiner = RequestSharing(window, RequestCosts(), planned(4_000))
     assignment = joiner.take(2, 4_000)
     assert assignment is not None
     joiner.note([Finished(assignment, FAILED)])
@@ -182,7 +186,7 @@ def test_halves_of_a_assignment_lie_side_by_side_and_lower_the_size_only_if_both
 
 
 def test_a_assignment_whose_worker_was_lost_teaches_nothing() -> None:
-    joiner = UnitJoiner(window, planned(500))
+    joiner = RequestSharing(window, RequestCosts(), planned(500))
     assignment = joiner.take(1, 500)
     assert assignment is not None
     joiner.note([Lost(assignment, "it died", blame=True), Finished(assignment, Outcome(0, None, request_seconds=1e9))])
@@ -193,7 +197,7 @@ def test_a_assignment_whose_worker_was_lost_teaches_nothing() -> None:
 
 def test_units_that_are_not_planned_yet_are_awaited() -> None:
     units = iter([*list(planned(3)), None, *list(planned(5))[3:]])
-    joiner = UnitJoiner(window, units)
+    joiner = RequestSharing(window, RequestCosts(), units)
     first = joiner.take(1, 3)
     assert first is not None
     taken = [*first.units]
@@ -244,7 +248,7 @@ class Reporting(Waiting):
 
 
 def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
-    joiner = UnitJoiner(window, planned(8))
+    joiner = RequestSharing(window, RequestCosts(), planned(8))
     assignment, alone = joiner.take(1, 8), next(planned(1))
     assert assignment is not None
     assert alone is not None
