@@ -109,7 +109,7 @@ class ConnectedRun:
                     self._try_requests()
                     run.executor = stack.enter_context(_make_executor(run))
             if is_planned:
-                recover(self._ledger, run.store, run.session.throttle, self._log, run.interrupt)
+                recover(self._ledger, run.store, self._log)
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             if not self._begins(planner_seconds=time.monotonic() - began):
                 return False

@@ -12,11 +12,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
-from eechips.engine.resumed_options import PLAN, differences, plan_identity
+from eechips.engine.resumed_options import IDENTIFYING, PLAN, differences, plan_identity
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger_queries import RecordedResult
@@ -30,7 +31,6 @@ from eechips.text.timestamps import parse_timestamp
 _SUFFIX = ".jsonl"
 _STORED = tuple(column for column in RECORD if column.name in ("file", "bytes", "sha256"))
 _READERS = 8  # files that are read at once
-_DESCRIBED = ("recipe", "identity", "parameters", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def write_outcomes(
     settled = [outcome for outcome in outcomes if not State(outcome["state"]).is_open]
     if not settled:
         return
-    plan = {PLAN: plan_identity(described), **{name: described[name] for name in _DESCRIBED}}
+    plan = {PLAN: plan_identity(described), **{name: described[name] for name in IDENTIFYING}}
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in (plan, *settled))
     parts = (str(plan[PLAN]), *sorted(str(outcome["id"]) for outcome in settled))
     name = f"{OUTCOMES_FOLDER}/{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:32]}{_SUFFIX}"
@@ -216,14 +216,6 @@ def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, An
 
 _SHOWN = 3  # differences of two plans
 _DIGITS = 16  # of an id or a digest
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """The unit whose outcome has a content."""
-
-    unit: str
-    plan: str
 
 
 def describe_change(result: RecordedResult, size: int | None, sha256: str | None) -> str:
@@ -313,25 +305,20 @@ class ResultOwners:
         )
 
     @cached_property
-    def _contents(self) -> dict[str, _Owner]:
-        """The unit that each content is the result of, by SHA-256; made when the first result is refused."""
-        own = (outcome for outcomes in self._own.values() for outcome in outcomes)
-        return {
-            file.sha256: _Owner(outcome.unit, outcome.plan)
-            for outcomes in (self._others, own)
-            for outcome in outcomes
-            for file in outcome.files
-        }
+    def _contents(self) -> dict[str, ReportedOutcome]:
+        """The outcome that each content belongs to, by SHA-256; made when the first result is refused."""
+        outcomes = chain(self._others, chain.from_iterable(self._own.values()))
+        return {file.sha256: outcome for outcome in outcomes for file in outcome.files}
 
     @cached_property
-    def _unknown_plans(self) -> dict[str, _Owner]:
-        """The units of other plans whose results have each name, by path."""
-        return {file.name: _Owner(outcome.unit, outcome.plan) for outcome in self._others for file in outcome.files}
+    def _unknown_plans(self) -> dict[str, ReportedOutcome]:
+        """The outcomes of other plans whose results have each name, by path."""
+        return {file.name: outcome for outcome in self._others for file in outcome.files}
 
     def _difference(self, plan: str) -> str:
         if not plan:
             return ", which its outcome does not name"
         known = self._plans.get(plan)
-        wanted = {name: self._described[name] for name in ("recipe", "identity", "parameters", "source")}
+        wanted = {name: self._described[name] for name in IDENTIFYING}
         mismatches = [] if known is None else list(differences(known, wanted))
         return f" ({'; '.join(mismatches[:_SHOWN])})" if mismatches else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -18,6 +18,8 @@ from eechips.recipe import Recipe, SupportsCodeChanges, canonical_json, traits_o
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import REDACTED, redact_json
 
+IDENTIFYING = ("recipe", "identity", "parameters", "source")
+"""Of the description of a run: what tells its results from those of another plan."""
 PLAN = "plan"
 """Key of an outcome: the identity of the plan that the unit belongs to."""
 
@@ -73,19 +75,14 @@ def check_same(
     if not any(state.has_result for state in ledger.counts()):
         return False
     shown = "; ".join(mismatches[:8])
-    accept = (
-        ", or give `accept_changed_code` to fetch what is left with the changed code" if _is_code(mismatches) else ""
-    )
+    accept = ""
+    if len(mismatches) == 1 and mismatches[0].startswith(_CODE) and mismatches[0].endswith(_CHANGED):
+        accept = ", or give `accept_changed_code` to fetch what is left with the changed code"
     if growing and all(mismatch.partition(":")[0] in growing for mismatch in mismatches):
         accept = ", or give `extend` to add what is new to it"
     raise RunMismatchError(
         f"{folder} holds another run ({shown}): choose another output folder, or remove this one{accept}"
     )
-
-
-def _is_code(mismatches: Sequence[str]) -> bool:
-    """Return whether code is all in which two runs differ."""
-    return len(mismatches) == 1 and mismatches[0].startswith(_CODE) and mismatches[0].endswith(_CHANGED)
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
@@ -99,8 +96,7 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
     Raises:
         RunMismatchError: if it is another one; the message shows the difference.
     """
-    names = ("recipe", "identity", "parameters", "source")
-    mismatches = list(differences(stored, {name: described[name] for name in names if name in described}))
+    mismatches = list(differences(stored, {name: described[name] for name in IDENTIFYING if name in described}))
     if mismatches:
         shown = "; ".join(mismatches[:8])
         raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")

@@ -167,7 +167,7 @@ def test_a_foreign_ledger_removes_no_folder(tmp_path: Path, token: object) -> No
         ledger.store_plan({}, ())
         ledger.note(BEAM_QUEUES, [token])
         with pytest.raises(StorageError, match="damaged or belongs to another user"):
-            recover(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
+            recover(ledger, LocalStore(out), None)  # type: ignore[arg-type]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 
 
