@@ -139,12 +139,7 @@ class Transport:
         self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
         self._local = _ThreadMode()
-        self._retry = functools.partial(
-            retry.call,
-            pause=self.pause,
-            await_service=quota.await_service,
-            clock=lambda: clock() - quota.throttle.asked_so_far,
-        )
+        self._clock = clock
 
     @property
     def discovery(self) -> Discovery | None:
@@ -259,7 +254,7 @@ class Transport:
             with self.acquire_permit() as permit:
                 return attempt(permit)
 
-        return self._retry(self._numbered(permitted_attempt), policy or self.policy)
+        return self._repeat(permitted_attempt, policy or self.policy)
 
     @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
@@ -334,7 +329,7 @@ class Transport:
             return response
 
         try:
-            response = self._retry(self._numbered(attempt), self._policy)
+            response = self._repeat(attempt, self._policy)
         except TooLargeError:
             if not too_large:  # the response itself was
                 raise
@@ -394,10 +389,10 @@ class Transport:
             response.refuse_page()
             return accept(response.body)
 
-        return self._retry(self._numbered(attempt), self._policy)
+        return self._repeat(attempt, self._policy)
 
-    def _numbered(self, attempt: Callable[[int], T]) -> Callable[[], T]:
-        """Return a function that passes an attempt its number, from 1, and counts repeats.
+    def _repeat(self, attempt: Callable[[int], T], policy: RetryPolicy) -> T:
+        """Call an attempt with its number, from 1, until it succeeds or fails for good; count repeats.
 
         Exceptions that are no EechipsErrors become InternalErrors, as the recipe is not to blame for them.
         """
@@ -414,7 +409,13 @@ class Transport:
             except Exception as error:
                 raise internal_error(error) from error
 
-        return numbered_attempt
+        return retry.call(
+            numbered_attempt,
+            policy,
+            pause=self.pause,
+            await_service=self.quota.await_service,
+            clock=lambda: self._clock() - self.quota.throttle.asked_so_far,
+        )
 
     @property
     def _policy(self) -> RetryPolicy:

@@ -171,9 +171,9 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
         return PlanningCost(once + repeated, once + repeated, whole_seconds, compute, first_seconds=whole_seconds)
     compute = _planning_compute(session, sample, fewest, most)
     own = 0.0 if compute is None or compute.high is None else compute.high / _FACTOR / count
-    size = min(count, preview.batch)
+    size, slots = min(count, preview.batch), min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
     filled = sum(len(division.timings) for division in sample.divided)
-    full, seconds = _extrapolate_batch(sample, size, _slots(session), own) if filled else (0, repeated_seconds)
+    full, seconds = _extrapolate_batch(sample, size, slots, own) if filled else (0, repeated_seconds)
     # Others are such as the second steps of a search.
     requests = (repeated - filled) * least + full * count / size
     whole_seconds = once_seconds + seconds * count / size
@@ -187,10 +187,6 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
         tried=tried,
         first_seconds=seconds,
     )
-
-
-def _slots(session: Session) -> int:
-    return min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
 
 
 def _extrapolate_batch(sample: PlanningSample, size: int, slots: int, compute: float) -> tuple[int, float]:

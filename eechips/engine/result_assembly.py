@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,11 @@ class Results:
         layers = FilesAhead(row for row in read_unit_files(self._ledger.database) if row[2])
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
-                records = [(unit, name, _record(values)) for unit, name, *values in rows]
-                units = [_RecordedUnit(*row, _by_layer(layers.of(row[2].position))) for row in records]
+                units = []
+                for unit, name, *values in rows:
+                    record = Record.of_row(values)
+                    files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in layers.of(record.position)}
+                    units.append(_RecordedUnit(unit, name, record, files))
                 for recorded_unit in self._download_all(units):
                     file = recorded_unit.record.file
                     yield CompletedUnit(
@@ -234,16 +237,6 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
     """
     parts = LocalStore(folder / _PARTS)
     parts.commit(parts.stage(file, data, str(new_writer())))
-
-
-def _record(values: Sequence[Any]) -> Record:
-    fields = dict(zip(Record.__slots__, values, strict=True))
-    return Record(**{**fields, "state": State(fields["state"])})
-
-
-def _by_layer(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str]]:
-    """Return path and SHA-256 of each file by layer, from rows of :meth:`Ledger.layers`."""
-    return {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in rows}
 
 
 def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumeCheck) -> bool:

@@ -208,15 +208,11 @@ def add_composites(earlier: Iterable[Unit], planned: Iterator[Unit]) -> AddedUni
         if key not in known.images:
             added.append(unit)
         elif known.images[key].images != (now := _images(unit)):
-            before = known.images[key]
-            changed.append(ChangedUnit(before.number, unit, _describe_change(unit, before.images[0], now[0])))
+            before, what = known.images[key], f"composite{_of_region(unit)} from {unit['start']} to {unit['end']}"
+            changed.append(ChangedUnit(before.number, unit, _describe_images(what, before.images[0], now[0])))
     again = {key[0] for key in planned_keys}
     check_periods_stay((key for key in known.images if key[0] in again), planned_keys, "file")
     return AddedUnits(added, tuple(changed))
-
-
-def _describe_change(unit: Unit, before: int, now: int) -> str:
-    return _describe_images(f"composite{_of_region(unit)} from {unit['start']} to {unit['end']}", before, now)
 
 
 def _of_region(unit: Unit) -> str:
@@ -325,7 +321,7 @@ def add_series(
         if key in seen:  # further dates of the same regions
             continue
         seen.add(key)
-        regions |= {part["region"]: _outline(part) for part in parts}
+        regions |= {p["region"]: canonical_json(p["geometry"]) if "geometry" in p else None for p in parts}
         for start, end in spans:
             yield {**unit, "start": start, "end": end}
     if zones is None:
@@ -349,7 +345,3 @@ def _further(regions: Mapping[Any, str | None], zones: Zones, options: TimeSerie
         elif regions[region] != canonical_json(shapely.geometry.mapping(geometry)):
             raise outline_error(region, "table")
     return further
-
-
-def _outline(part: Mapping[str, Any]) -> str | None:
-    return canonical_json(part["geometry"]) if "geometry" in part else None

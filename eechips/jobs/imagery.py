@@ -139,14 +139,9 @@ class ResolvedImagery:
             **source.selection.parameters,
             "mask": source.mask.text if source.mask else "none",
             "format": self.style.format,
-            "clip": self._clip,
+            "clip": region_content(self.region) if self.options.clip else None,
             "visualization": self.visualization(source.selection.names),
         }
-
-    @property
-    def _clip(self) -> dict[str, Any] | None:
-        """The region that results are clipped to: of a file its content, wherever it is; None if they are not."""
-        return region_content(self.region) if self.options.clip else None
 
     @property
     def parameters(self) -> dict[str, Any]:

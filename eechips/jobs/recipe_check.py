@@ -24,7 +24,7 @@ from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.ledger_queries import read_unit_files, sum_totals
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.unit_record import Record
 from eechips.recipe import (
     Recipe,
     SupportsInteractiveRun,
@@ -42,7 +42,6 @@ FOLDER = "check"
 _TRIED = 3
 _BATCH = 10_000  # units of the plan in one transaction
 _MOST_TEXT = 300  # characters of a unit in the output
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +276,9 @@ def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[Checked
     for position, _, layer, file, size, *_ in read_unit_files(context.ledger.database):
         words = file if layer is None else f"{file} ({layer})"
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
-    for rows in context.ledger.batches(("unit", *_COLUMNS)):
+    for rows in context.ledger.batches(("unit", *Record.__slots__)):
         for unit, *values in rows:
-            fields = dict(zip(_COLUMNS, values, strict=True))
-            if fields["position"] in positions:
-                record = Record(**{**fields, "state": State(fields["state"])})
+            if (record := Record.of_row(values)).position in positions:
                 alone = [] if record.file is None else [record.file]
                 yield CheckedUnit(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
 

@@ -257,14 +257,10 @@ def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:
     (first, *others), record = layers, layers[0].known
     if others or options.frames is not None or options.every is not None:
         return "tif"
-    has_colours = options.stretch is not None
-    is_natural = record is not None and record.is_photographic and _has_default_bands(first)
-    return "png" if has_colours or is_natural else "tif"
-
-
-def _has_default_bands(layer: SampleLayer) -> bool:
-    """Return whether the bands are the default ones as they are stored, by any name and in any order."""
-    return layer.stretched is not None and set(layer.selection.stored) == set(layer.known_bands)
+    # The default bands as they are stored, by any name and in any order.
+    has_default = first.stretched is not None and set(first.selection.stored) == set(first.known_bands)
+    is_natural = record is not None and record.is_photographic and has_default
+    return "png" if options.stretch is not None or is_natural else "tif"
 
 
 def _region(

@@ -120,7 +120,8 @@ class SeriesPlan:
         scale = self.options.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
         cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
         most = None if self.options.batch == "auto" else self.options.batch
-        return divide_regions(shapes, cost, imagery, groups=[_key(base_grid) for base_grid in base_grids], most=most)
+        groups = [None if grid is None else (grid.crs, grid.transform) for grid in base_grids]
+        return divide_regions(shapes, cost, imagery, groups=groups, most=most)
 
 
 def single_image_error(dataset_id: str) -> UsageError:
@@ -138,7 +139,3 @@ def _region(zones: Zones, index: int) -> dict[str, Any]:
 
 def _placed(base_grid: Grid | None) -> dict[str, Any]:
     return {} if base_grid is None else {"crs": base_grid.crs, "transform": list(base_grid.transform)}
-
-
-def _key(base_grid: Grid | None) -> Any:
-    return None if base_grid is None else (base_grid.crs, base_grid.transform)

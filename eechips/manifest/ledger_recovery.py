@@ -148,7 +148,8 @@ def _of_manifest(folder: Path, meta: dict[str, Any]) -> _Rows:
     units = []
     for row in _parquet_rows(folder / PARQUET_NAME, _UNIT):
         row["id"] = bytes.fromhex(row["id"])
-        units.append(tuple(_encoded(name, row[name]) for name in _UNIT))
+        row |= {name: json.dumps(row[name]) for name in LISTS if row[name] is not None}
+        units.append(tuple(row[name] for name in _UNIT))
     further, layers = [], []
     if (folder / LAYERS_NAME).exists():
         first = {unit[0]: unit[_UNIT.index("file")] for unit in units}
@@ -184,10 +185,6 @@ def _metadata(frames: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **shared,
         "frames": [{name: own_frame[name] for name in _OF_FRAMES if name in own_frame} for own_frame in own],
     }
-
-
-def _encoded(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in LISTS and value is not None else value
 
 
 def _of_ledger(folder: Path, meta: dict[str, Any]) -> _Rows:

@@ -369,15 +369,11 @@ def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
     frame = pd.DataFrame(
         {
-            name: pd.Series([_parsed(v) for v in column], dtype=object) if name in _JSON else list(column)
+            name: pd.Series([v and json.loads(v) for v in column], dtype=object) if name in _JSON else list(column)
             for name, column in values.items()
         }
     )
     return frame.set_index("position")
-
-
-def _parsed(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
 
 
 def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object] | None) -> str | None:

@@ -65,7 +65,8 @@ def _settled(database: Connection) -> list[tuple[int, int, int]]:
         "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
         " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
     )
-    return [(int(_seconds(text)), count, failed) for text, count, failed in database.execute(query)]
+    rows = ((_moment(text), count, failed) for text, count, failed in database.execute(query))
+    return [(int(moment), count, failed) for moment, count, failed in rows if moment is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +233,12 @@ def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
 def _moment(text: object) -> float | None:
     """Convert a timestamp to seconds since 1970; None if the text is not a timestamp."""
     try:
-        return _seconds(str(text))
-    except (ValueError, OverflowError):
+        moment = parse_timestamp(str(text))
+        return None if moment is None else moment.timestamp()
+    except OverflowError:
         return None
 
 
 def _number(value: object) -> float:
     """Return a number of a line of the log; 0 if the value is not a number."""
     return float(value) if isinstance(value, (int, float)) and abs(value) < _GREATEST else 0.0
-
-
-def _seconds(text: str) -> float:
-    """Convert a timestamp to seconds since 1970."""
-    moment = parse_timestamp(text)
-    if moment is None:
-        raise ValueError(f"{text!r} is not a timestamp")
-    return moment.timestamp()

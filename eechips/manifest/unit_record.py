@@ -313,8 +313,14 @@ class Record:
     ] = None
     finished: Annotated[str | None, Column("Time of the last attempt, ISO 8601, UTC.")] = None
 
+    @classmethod
+    def of_row(cls, values: Iterable[Any]) -> Record:
+        """Return the record with the values of all its fields, in their order, as the ledger or a pickle has them."""
+        fields = dict(zip(cls.__slots__, values, strict=True))
+        return cls(**{**fields, "state": State(fields["state"])})
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _record, tuple(getattr(self, name) for name in self.__slots__)
+        return self.of_row, (tuple(getattr(self, name) for name in self.__slots__),)
 
 
 PLAN = columns_of(WorkUnit)
@@ -382,7 +388,3 @@ LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
 
 LISTS = frozenset(column.name for column in MANIFEST if column.element_type is not None)
 """Names of columns that hold JSON lists."""
-
-
-def _record(*values: Any) -> Record:
-    return Record(**dict(zip(Record.__slots__, values, strict=True)))

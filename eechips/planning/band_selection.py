@@ -315,7 +315,8 @@ def _index_band(index: SpectralIndex, record: Dataset) -> ComputedBand:
 
 def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled: bool) -> ComputedBand:
     label, equals, formula_text = (part.strip() for part in text.partition("="))
-    if not equals or not formula_text or formula_text.startswith("=") or not _is_band_name(label):
+    is_name = label.isidentifier() and label.isascii()  # of a band and of a column
+    if not equals or not formula_text or formula_text.startswith("=") or not is_name:
         raise UsageError(f"index={text!r} is not NAME=FORMULA, such as ndvi=(B8-B4)/(B8+B4)")
     formula = parse_formula(formula_text)
     if record is None:
@@ -327,11 +328,6 @@ def _expression_band(text: str, name: str, record: Dataset | None, *, is_scaled:
         for variable, band in zip(formula.names, bands, strict=True)
     )
     return ComputedBand(label, formula, inputs, (), _finest(bands, record))
-
-
-def _is_band_name(text: str) -> bool:
-    """Return whether a text can be the name of a band and of a column."""
-    return text.isidentifier() and text.isascii()
 
 
 def _required_band(variable: str, text: str, name: str, record: Dataset) -> DatasetBand:

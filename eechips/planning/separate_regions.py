@@ -59,9 +59,8 @@ class SeparateRegions:
         """The boxes around the regions of the western and of the eastern hemisphere, in longitude and latitude."""
         bounds = shapely.bounds(self.zones.geometries)
         is_west = bounds[:, 0] + bounds[:, 2] < 0.0
-        return shapely.union_all(
-            [shapely.box(*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)) for boxes in _both(bounds, is_west)]
-        )
+        halves = [half for half in (bounds[is_west], bounds[~is_west]) if len(half)]
+        return shapely.union_all([shapely.box(*h[:, :2].min(axis=0), *h[:, 2:].max(axis=0)) for h in halves])
 
     @cached_property
     def _polygons(self) -> dict[Any, BaseGeometry]:
@@ -123,10 +122,6 @@ def outline_error(region: Any, changed: str = "files") -> UsageError:
         f"the outline of {where} is not that of the run, whose {changed} would change: give it another id, or choose"
         " another output folder"
     )
-
-
-def _both(bounds: Any, is_west: Any) -> list[Any]:
-    return [some for some in (bounds[is_west], bounds[~is_west]) if len(some)]
 
 
 def choose_region(
