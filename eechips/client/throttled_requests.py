@@ -9,7 +9,8 @@ from typing import Any
 import requests
 
 from eechips.client.http_sessions import SEND_OF_REQUESTS
-from eechips.client.transport import Transport, current_transport
+from eechips.client.request_mode import current_transport
+from eechips.client.transport import Transport
 from eechips.web.urls import origin
 
 _THROTTLED: list[Transport] = []

@@ -16,8 +16,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts, requested_asset
 from eechips.client.marked_requests import MarkedRequest
 from eechips.client.permits import Permit, Stopped
+from eechips.client.request_mode import RequestMode, ThreadMode, current_transport, use_transport
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
@@ -47,47 +47,6 @@ T = TypeVar("T")
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
 _CAPTURED = b'{"name": "captured"}'
 """Response to a captured request that the client accepts."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestMode:
-    """How the requests of a thread are sent.
-
-    Attributes:
-        usage: counts the requests; None outside of :meth:`Transport.metered`.
-        policy: policy of retries; None for that of the transport.
-        accept: checks the bodies of responses to the client; None outside of :meth:`Transport.checking`.
-        captured: receives requests of the client, which are not sent; None to send them.
-    """
-
-    usage: Usage | None = None
-    policy: RetryPolicy | None = None
-    accept: Callable[[bytes], object] | None = None
-    captured: list[HttpRequest] | None = None
-
-
-class _ThreadMode(threading.local):
-    """The mode of each thread."""
-
-    mode = RequestMode()
-
-
-_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
-
-
-@contextlib.contextmanager
-def use_transport(transport: Transport) -> Iterator[None]:
-    """Make :func:`current_transport` return a transport in this thread, inside the block."""
-    token = _TRANSPORT.set(transport)
-    try:
-        yield
-    finally:
-        _TRANSPORT.reset(token)
-
-
-def current_transport() -> Transport | None:
-    """Return the transport of the run that this is part of; None outside of one."""
-    return _TRANSPORT.get()
 
 
 class Transport:
@@ -138,7 +97,7 @@ class Transport:
         self._seen: dict[str, bytes] = {}
         self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
-        self._local = _ThreadMode()
+        self._local = ThreadMode()
         self._clock = clock
 
     @property
@@ -295,14 +254,23 @@ class Transport:
         document = self._document(uri)
         cache = RESPONSE_CACHE.get() if method == "POST" else None
         key = "" if cache is None else f"{uri}\n{request.text}"
-        too_large: list[HttpResponse] = []
         known = self._answer_locally(request, document)
         if known is None and cache is not None:
             known = cache.find(key)
         if known is not None:
             return httplib2.Response({"status": "200", "content-type": "application/json"}), known
+        response = self._answer(request, is_planning=cache is not None)
+        if document and response.status == 200:
+            self._seen[document] = response.body
+        if cache is not None and response.status == 200:
+            cache.keep(key, response.body)
+        return httplib2.Response({**response.headers, "status": str(response.status)}), response.body
+
+    def _answer(self, request: HttpRequest, *, is_planning: bool) -> HttpResponse:
+        """Send a request of the client until its response is accepted, or repeating cannot change it."""
+        too_large: list[HttpResponse] = []
         accept = self._local.mode.accept
-        marked = MarkedRequest.of(request, is_planning=cache is not None)
+        marked = MarkedRequest.of(request, is_planning=is_planning)
 
         def send(sent: HttpRequest, number: int) -> HttpResponse:
             response = self._send(sent, number)
@@ -329,16 +297,11 @@ class Transport:
             return response
 
         try:
-            response = self._repeat(attempt, self._policy)
+            return self._repeat(attempt, self._policy)
         except TooLargeError:
             if not too_large:  # the response itself was
                 raise
-            response = too_large[-1]
-        if document and response.status == 200:
-            self._seen[document] = response.body
-        if cache is not None and response.status == 200:
-            cache.keep(key, response.body)
-        return httplib2.Response({**response.headers, "status": str(response.status)}), response.body
+            return too_large[-1]
 
     def get(self, url: str, accept: Callable[[bytes], T]) -> T:
         """Fetch the file of a thumbnail or download URL, without credentials: the URL is the permission.

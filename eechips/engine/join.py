@@ -97,8 +97,8 @@ def join_results(
             check_paths(ledger)
             if not is_own(read_info(config.out), config.out):
                 check_values(ledger)
-        stored = read_outcomes(store, config.policy)
-        owners = ResultOwners(described, (*stored.outcomes, *further_outcomes), stored.plans)
+        stored_outcomes, plans = read_outcomes(store, config.policy)
+        owners = ResultOwners(described, (*stored_outcomes, *further_outcomes), plans)
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:
             meta = {**described, "eechips": version("eechips"), "planned": utc_now()}

@@ -140,18 +140,6 @@ def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
     return files
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOutcomes:
-    """The outcomes beside results.
-
-    Attributes:
-        plans: what identifies each plan, by its identity.
-    """
-
-    outcomes: tuple[ReportedOutcome, ...]
-    plans: Mapping[str, Mapping[str, Any]]
-
-
 def write_outcomes(
     store: Store, described: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]], policy: RetryPolicy
 ) -> None:
@@ -178,8 +166,8 @@ def write_outcomes(
     retry.call(write, policy)
 
 
-def read_outcomes(store: Store, policy: RetryPolicy) -> StoredOutcomes:
-    """Read the outcomes beside results.
+def read_outcomes(store: Store, policy: RetryPolicy) -> tuple[list[ReportedOutcome], dict[str, Mapping[str, Any]]]:
+    """Read the outcomes beside results, and what identifies each plan, by its identity.
 
     Raises:
         StorageError: if a file is damaged.
@@ -195,7 +183,7 @@ def read_outcomes(store: Store, policy: RetryPolicy) -> StoredOutcomes:
                 outcomes.append(value)
             else:
                 plans[str(value.get(PLAN) or "")] = value
-    return StoredOutcomes(tuple(outcomes), plans)
+    return outcomes, plans
 
 
 def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, Any]]:

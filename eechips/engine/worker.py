@@ -21,9 +21,10 @@ from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
+from eechips.client.request_mode import use_transport
 from eechips.client.throttle import QuotaClient
 from eechips.client.throttled_requests import throttle_requests_library
-from eechips.client.transport import Transport, use_transport
+from eechips.client.transport import Transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together

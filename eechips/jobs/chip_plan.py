@@ -52,6 +52,11 @@ class SurveyedLayer:
     score: FrameScore | None = None
 
     @property
+    def dtype(self) -> str:
+        """The numpy name of the type that holds all bands of the chips."""
+        return asset_metadata.common_dtype(self.results) or self.results[0].dtype
+
+    @property
     def dtypes(self) -> list[str]:
         """The numpy names of the types of the bands of the chips."""
         return [band.dtype for band in self.results]

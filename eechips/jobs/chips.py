@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
+from eechips.jobs.chosen_dataset import with_dtypes
 from eechips.jobs.grown_plans import find_last_day
 from eechips.jobs.grown_samples import (
     FURTHER,
@@ -231,21 +230,15 @@ class ChipSample:
         key = (unit.get("image"), unit.get("label_date"), tuple(shown), tuple(unit.get(LAYERS, ())))
         return key, Grid.from_json(unit["grid"])
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | FrameStack | dict[str, Chip | FrameStack] | NoData:
+    def sized_result(self, index: int, unit: Unit) -> Any:
         """Describe the chip with the types of its bands; see :class:`eechips.recipe.SupportsSize`."""
-        result = self.get_result(index, unit)
-        if self.is_picture or isinstance(result, NoData):
+        result, layers = self.get_result(index, unit), self.sample.layers
+        if self.is_picture:
             return result
-        types = {layer.name: layer.expected_dtype for layer in self.sample.layers}
+        types = {layer.name: layer.expected_dtype for layer in layers}
         if self._plan is not None:  # a resumed run surveys no images
-            types = {
-                layer.name: str(np.result_type(*(band.dtype for band in surveyed.results)))
-                for layer, surveyed in zip(self.sample.layers, self._plan.layers, strict=True)
-            }
-        types.setdefault("", types[self.sample.first.name])
-        if isinstance(result, dict):
-            return {name: _with_dtypes(layer_result, name, types) for name, layer_result in result.items()}
-        return _with_dtypes(result, "", types)
+            types = {layer.name: surveyed.dtype for layer, surveyed in zip(layers, self._plan.layers, strict=True)}
+        return with_dtypes(result, {"": types[self.sample.first.name], **types})
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and units contain their rows of a file of points.
@@ -355,13 +348,6 @@ class ChipSample:
         if images.kind == "image":
             return layer.dataset_id
         return f"{layer.dataset_id}/{unit['image']}" if "image" in unit else None
-
-
-def _with_dtypes(result: Chip | FrameStack, layer: str, types: Mapping[str, str | None]) -> Chip | FrameStack:
-    """Return a result whose chips have the types of their layer, where they have none."""
-    if isinstance(result, FrameStack):
-        return FrameStack(tuple(replace(chip, dtype=chip.dtype or types[layer]) for chip in result.chips))
-    return replace(result, dtype=result.dtype or types[layer if result.frame is None else result.frame.series])
 
 
 _OPTIONS = option_names(SampleOptions) - {"on_empty"}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from eechips.jobs.shared_options import DatasetOptions
 from eechips.planning.band_selection import BandSelection, select_bands
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.speckle import SpeckleFilter
+from eechips.recipe import Chip, FrameStack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,23 @@ class ChosenDataset:
         """Return the stored bands that the images need besides the selected bands."""
         quality = self.mask.quality_bands(bands) if self.mask else ()
         return (*quality, *(name for name in self.deciding if name not in self.selection.names))
+
+
+def with_dtypes(result: Any, types: Mapping[str, str | None], name: str = "") -> Any:
+    """Return a described result whose chips have the types of their layers, where they have none.
+
+    Args:
+        types: numpy names by layer; empty for the only one.
+        name: name of the result among those of its unit.
+    """
+    if isinstance(result, Mapping):
+        return {layer: with_dtypes(part, types, layer) for layer, part in result.items()}
+    if isinstance(result, FrameStack):
+        return FrameStack(tuple(with_dtypes(chip, types) for chip in result.chips))
+    if not isinstance(result, Chip):
+        return result
+    layer = name if result.frame is None else result.frame.series
+    return replace(result, dtype=result.dtype or types.get(layer))
 
 
 def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -> ChosenDataset:

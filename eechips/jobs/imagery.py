@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ee
-import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import UsageError
@@ -61,7 +60,7 @@ class ImageSelection:
     @property
     def stored_dtype(self) -> str:
         """The numpy name of the type that holds all bands."""
-        return str(np.result_type(*(band.dtype for band in self.bands)))
+        return self.dtype or self.bands[0].dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import ee
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.chosen_dataset import ChosenDataset
+from eechips.jobs.chosen_dataset import ChosenDataset, with_dtypes
 from eechips.jobs.grown_plans import GROWING, check_growth
 from eechips.jobs.grown_samples import divide_bands
 from eechips.jobs.imagery import ImageSelection, ResolvedImagery
@@ -150,16 +150,14 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
         key = json.dumps(unit["grid"], sort_keys=True), tuple(unit.get(LAYERS, ()))
         return key, Grid.from_json(unit["grid"])
 
-    def sized_result(self, index: int, unit: Unit) -> Chip | NoData | dict[str, Chip]:
+    def sized_result(self, index: int, unit: Unit) -> Any:
         """Describe the file with the type of its bands; see :class:`eechips.recipe.SupportsSize`."""
         result = self.get_result(index, unit)
-        if self.is_picture or isinstance(result, NoData):
+        if self.is_picture:
             return result
         types = {"": self.imagery.source.expected_dtype}  # a resumed run surveys no images
         types |= {layer.name: layer.expected_dtype for layer in self.imagery.layers} | self._dtypes
-        if isinstance(result, Chip):
-            return replace(result, dtype=result.dtype or types[""])
-        return {name: replace(chip, dtype=chip.dtype or types.get(name)) for name, chip in result.items()}
+        return with_dtypes(result, types)
 
     def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
         """Return the part of a unit that depends on its bands, and note their type."""
