@@ -19,7 +19,6 @@ from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
@@ -43,7 +42,7 @@ from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import check_scale
 from eechips.planning.image_filters import parse_conditions
 from eechips.planning.periods import parse_window
-from eechips.planning.places import Places, read_places
+from eechips.planning.places import Places, read_places, write_places
 from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.region_reducers import parse_statistics
 from eechips.recipe import Table, Unit, recipe_identity
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 
     from eechips.engine.result_assembly import Results
 
-_VERTEX = 40  # bytes of a request
 
 _log = logging.getLogger(__name__)
 
@@ -203,7 +201,8 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         is_shared = self.options.scale is None and self.source.mask is None and self.is_points
         alike = merge_duplicates(shapes, times, summary.shared if is_shared else None)
         first = np.array([group[0] for group in alike])
-        parts = list(self._cells(shapes[first], None if times is None else times[first], summary))
+        moments_of_places = None if times is None else times[first]
+        parts = list(point_cells.divide_shapes(shapes[first], summary.cost, moments_of_places))
         _log.info(
             "%s%s in %s; %s at each, about",
             format_count(len(rows), self.places.kind[:-1]),
@@ -211,19 +210,9 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             format_count(len(parts), "cell"),
             format_count(summary.images, "image"),
         )
-        shared: Unit = {
-            "kind": "cell",
-            "mode": summary.mode,
-            "bands": list(summary.bands),
-            "dtypes": list(summary.dtypes),
-            "groups": [list(group) for group in summary.groups],
-            "pixel": summary.pixel,
-            "is_tiled": summary.is_tiled,
-            "is_aligned": summary.is_aligned,
-            **summary.unit_fields,
-        }
         for part in parts:
-            own: Unit = {"rows": [_numbers(rows[alike[index]]) for index in part]}
+            groups = [rows[alike[index]].tolist() for index in part]
+            own: Unit = {"rows": [group[0] if len(group) == 1 else group for group in groups]}
             if self.is_points:
                 own["at"] = shapely.get_coordinates(shapes[first[part]]).tolist()
             else:
@@ -231,7 +220,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             if times is not None:
                 own["moments"] = [int(moment) for moment in times[first[part]]]
             for start, end in summary.ranges:
-                yield {**shared, **own, "start": start, "end": end}
+                yield {"kind": "cell", **summary.to_json(), **own, "start": start, "end": end}
 
     def _complete_rows(self, moments: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int64]:
         """Return the indices of rows with a place and, if rows have dates, a date; warn of the others.
@@ -364,15 +353,6 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             summary, images, self.source.dataset_id, grid_bands, self.places.geometries[rows], days, reach
         )
 
-    def _cells(
-        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, summary: SourceSummary
-    ) -> Iterator[npt.NDArray[np.int64]]:
-        centres = shapely.get_coordinates(shapely.centroid(shapes))
-        if self.is_points:
-            return point_cells.divide_places(centres, summary.cost, moments=times)
-        sizes = _VERTEX * shapely.get_num_coordinates(shapes)
-        return point_cells.divide_places(centres, summary.cost, sizes=sizes, areas=_bounds_area(shapes))
-
     def _check_columns(self, summary: SourceSummary) -> None:
         """Raise UsageError if the file already has the name of an added column."""
         added = [*value_columns(summary.bands, self.statistics, is_points=self.is_points)]
@@ -430,7 +410,7 @@ def points(
     if isinstance(points, (str, Path)):
         return run_recipe(*make_recipe(PointValues, {**arguments, "points": str(points)}))
     with temporary_folder() as folder:
-        path = _stored(points, folder)
+        path = write_places(points, folder / "input.parquet")
         recipe, config = make_recipe(PointValues, {**arguments, "points": str(path)})
         if not dry_run:
             kept = config.out / "input.parquet"
@@ -439,17 +419,6 @@ def points(
                 write_file(kept, path.read_bytes())
             recipe = PointValues(**{**vars(recipe.options), "points": kept})
         return run_recipe(recipe, config)
-
-
-def _stored(frame: Any, folder: Path) -> Path:
-    """Write a frame to a file, and return its path."""
-    path = folder / "input.parquet"
-    if not hasattr(frame, "to_parquet"):
-        raise UsageError(f"points must be a file, a DataFrame or a GeoDataFrame, not {type(frame).__name__}")
-    if hasattr(frame, "geometry") and getattr(frame, "crs", None) is None:
-        raise RegionError("the GeoDataFrame does not say what coordinate reference system it is in")
-    frame.to_parquet(path, index=False)
-    return path
 
 
 def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:
@@ -476,15 +445,3 @@ def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | Non
     source.selection  # noqa: B018 - parsed to be checked
     if not Path(options.points).is_file():
         raise RegionError(f"there is no file {options.points}")
-
-
-def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
-    """Return the approximate area of the boxes around polygons, in square metres."""
-    west, south, east, north = shapely.bounds(shapes).T
-    size: npt.NDArray[np.float64] = (east - west) * np.cos(np.radians((south + north) / 2)) * (north - south)
-    return size * METRES_PER_DEGREE**2
-
-
-def _numbers(rows: npt.NDArray[np.int64]) -> Any:
-    """Return one number for one row, a list for several."""
-    return int(rows[0]) if len(rows) == 1 else rows.tolist()

@@ -73,6 +73,19 @@ class SourceSummary:
         values = len(self.bands) * (images if self.mode in ("each", "paired") else 1.0)
         return point_cells.Cost(values=values, images=images, tile=point_cells.TILE * self.pixel, per_day=self.per_day)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the part of each unit that describes the dataset."""
+        return {
+            "mode": self.mode,
+            "bands": list(self.bands),
+            "dtypes": list(self.dtypes),
+            "groups": [list(group) for group in self.groups],
+            "pixel": self.pixel,
+            "is_tiled": self.is_tiled,
+            "is_aligned": self.is_aligned,
+            **self.unit_fields,
+        }
+
     @property
     def shared(self) -> Grid | None:
         """The grid in whose pixels points have equal values in every image and band; None if unknown."""

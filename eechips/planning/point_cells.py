@@ -20,7 +20,7 @@ import shapely
 
 from eechips.geo.crs import project
 from eechips.geo.ellipsoid import normals_of
-from eechips.geo.grid import Grid
+from eechips.geo.grid import METRES_PER_DEGREE, Grid
 from eechips.planning.zones import ZoneShapes
 
 Indices = npt.NDArray[np.int64]
@@ -43,6 +43,9 @@ This is an estimate: requests that the service rejects are split, and the accept
 
 _RADIUS = 6_371_008.8  # metres: the Earth's mean radius (IUGG)
 _DAY = 86_400_000.0  # milliseconds
+
+
+_VERTEX = 40  # bytes of a request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ def divide_places(
     space = _RADIUS * normals_of(lonlat)
     keys = tile_keys(lonlat, cost.tile)
     more = np.zeros(len(lonlat)) if areas is None else areas / cost.tile**2
-    bytes_of = np.full(len(lonlat), 40) if sizes is None else sizes
+    bytes_of = np.full(len(lonlat), _VERTEX) if sizes is None else sizes
 
     def days(some: Indices) -> float:
         return 0.0 if moments is None else float(np.ptp(moments[some])) / _DAY
@@ -122,6 +125,20 @@ def divide_places(
         order = np.argsort(along, kind="stable")
         middle = len(some) // 2
         waiting.extend(np.sort(some[half]) for half in (order[middle:], order[:middle]))
+
+
+def divide_shapes(
+    shapes: npt.NDArray[np.object_], cost: Cost, moments: npt.NDArray[np.float64] | None = None
+) -> Iterator[Indices]:
+    """Divide points or polygons into cells by their centres; see :func:`divide_places`.
+
+    Args:
+        shapes: geometries in longitude and latitude, shape (n,).
+    """
+    west, south, east, north = shapely.bounds(shapes).T
+    areas = (east - west) * np.cos(np.radians((south + north) / 2)) * (north - south) * METRES_PER_DEGREE**2
+    centres, sizes = shapely.get_coordinates(shapely.centroid(shapes)), _VERTEX * shapely.get_num_coordinates(shapes)
+    return divide_places(centres, cost, sizes=sizes, areas=areas, moments=moments)
 
 
 def tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
