@@ -130,12 +130,8 @@ def _parse(command: click.Command, words: Sequence[str]) -> tuple[Mapping[str, A
         values, _, order = command.make_parser(context).parse_args(typed)
     except click.UsageError as error:
         raise UsageError(f"eechips {shlex.join(words)}: {error.format_message()}") from None
-    return values, [parameter for parameter in order if not _is_empty(parameter, values)]
-
-
-def _is_empty(parameter: click.Parameter, values: Mapping[str, Any]) -> bool:
-    """Say whether a parameter is an argument without a word: the parser lists all arguments."""
-    return isinstance(parameter, click.Argument) and not _texts(values.get(parameter.name or ""))
+    # The parser lists all arguments, also those without a word.
+    return values, [p for p in order if not isinstance(p, click.Argument) or _texts(values.get(p.name or ""))]
 
 
 def _is_settable(parameter: click.Parameter, values: Mapping[str, Any], own: Collection[str]) -> bool:

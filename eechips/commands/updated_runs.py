@@ -16,7 +16,6 @@ from eechips.commands.command import FetchCommand
 from eechips.commands.retried_runs import as_recorded, describe_distrust, find_recorded, is_own_run, recorded_words
 from eechips.commands.run_service import service_queries
 from eechips.engine.run import run as run_recipe
-from eechips.engine.run_parts import present
 from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import archive_versions
 from eechips.manifest.extensions import KEPT_CHANGES, PlanUnits, plan_parts
@@ -27,7 +26,7 @@ from eechips.manifest.run import Run, open_run
 from eechips.planning.periods import parse_day
 from eechips.recipe import SupportsExtension
 from eechips.text.formatting import format_count
-from eechips.text.timestamps import parse_timestamp
+from eechips.text.timestamps import parse_timestamp, present
 
 _END = "--end"
 _REPEATS = "with a later `end` and `extend=True`"

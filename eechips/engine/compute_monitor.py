@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.transport import Transport
@@ -19,6 +19,7 @@ from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import COMPUTE, Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.text.formatting import format_compute
+from eechips.text.timestamps import present
 
 SECONDS_AN_HOUR = 3600.0
 FINISH_SECONDS = 30.0
@@ -84,7 +85,7 @@ class ComputeMonitor(RunFeature):
         every: int,
         budget: float | None = None,
         is_adaptive: bool = True,
-        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        now: Callable[[], datetime] = present,
     ) -> None:
         self._ledger, self._transport, self.every, self._budget = ledger, transport, every, budget
         self._is_adaptive, self._now, self._clock = is_adaptive, now, time.monotonic

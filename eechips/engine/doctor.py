@@ -30,12 +30,13 @@ from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_sharing import list_sharing_runs, quota_place
 from eechips.engine.result_stores import existing_folder, free_bytes
 from eechips.engine.session import find_target
-from eechips.engine.trial_requests import REQUESTS, Answer, send_trials, utc_now
+from eechips.engine.trial_requests import REQUESTS, Answer, send_trials
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes
 from eechips.storage import ObjectStore, is_address
 from eechips.text.formatting import format_count, format_duration
+from eechips.text.timestamps import present
 from eechips.web.redaction import redact
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -97,7 +98,7 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
     return examine(filled(RunConfig, {**options, **place}))
 
 
-def examine(config: RunConfig, now: Callable[[], datetime] = utc_now) -> list[Finding]:
+def examine(config: RunConfig, now: Callable[[], datetime] = present) -> list[Finding]:
     """Run all checks for a configuration, in the order in which a run would fail.
 
     With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.

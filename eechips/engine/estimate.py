@@ -80,7 +80,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     read_inputs(recipe)
     with connect(config, recipe=recipe) as session:
         if isinstance(recipe, SupportsEstimate):
-            units = (_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
+            units = (json.loads(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
             return cast("Estimate", recipe.estimate(units))
         if config.profile_every:
             session.connection.transport.unmetered.profiles = []
@@ -103,7 +103,7 @@ def estimate_planned(
     """
     if not traits_of(recipe).is_builtin:
         return None
-    planned = [_unit(text) for text in sample_units(ledger.database, _LOOKED_AT)]
+    planned = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]
     draw, sent = random.Random(seed_of(recipe)), session.throttle.sent
     some = list(enumerate(draw.sample(planned, min(_DESCRIBED, len(planned)))))
     plan = PlanSummary(
@@ -132,7 +132,7 @@ def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: 
         return
     with contextlib.suppress(EechipsError):  # a unit without a result
         position, text = unit
-        result = sized_result(recipe, position, _unit(text))
+        result = sized_result(recipe, position, json.loads(text))
         endpoint = session.connection.target.endpoint
         save_recorded_compute(endpoint, _kind(recipe, result), RecordedCompute(sample, count_pixels(result), utc_now()))
 
@@ -176,7 +176,7 @@ def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
     plan = PlanSummary(0, [], PlanningCost(0, 0, 0.0))
     draw, most = random.Random(seed_of(recipe)), _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
     for planned in units_of(recipe, name_template(recipe, config)):
-        unit = _unit(planned.unit)
+        unit = json.loads(planned.unit)
         place = plan.units if plan.units < most else draw.randrange(plan.units + 1)  # a reservoir sample
         if place < most:
             plan.some[place : place + 1] = [(plan.units, unit)]
@@ -273,8 +273,3 @@ def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:
         for one, other in ((first.low, second.low), (first.high, second.high))
     )
     return ComputeRange(first.seconds + second.seconds, low, high)
-
-
-def _unit(text: str) -> dict[str, Any]:
-    unit: dict[str, Any] = json.loads(text)
-    return unit

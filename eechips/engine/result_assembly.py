@@ -77,21 +77,20 @@ class _RecordedUnit:
 class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
+    Attributes:
+        folder: folder of the assembled files.
+        made: the files made so far: ``file`` (path below the output folder), ``bytes`` and ``sha256`` of each.
+
     Args:
         folder: folder of the ledger, and of the results unless they are remote.
         remote: the object store of the results; None for the folder.
     """
 
     def __init__(self, ledger: Ledger, folder: Path, *, remote: ObjectStore | None = None, quiet: bool = False) -> None:
-        self._ledger, self._folder, self._remote, self._quiet = ledger, folder, remote, quiet
+        self._ledger, self.folder, self._remote, self._quiet = ledger, folder, remote, quiet
         self._store = LocalStore(folder)
         self._parts = self._store if remote is None else LocalStore(folder / _PARTS)
-        self._made: list[dict[str, Any]] = []
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the assembled files."""
-        return self._folder
+        self.made: list[dict[str, Any]] = []
 
     @property
     def writer(self) -> Writer:
@@ -107,11 +106,6 @@ class Results:
     def failed(self) -> int:
         """Number of units without a result because they failed."""
         return sum(count for state, count in self.counts.items() if state.is_failure)
-
-    @property
-    def made(self) -> list[dict[str, Any]]:
-        """The files made so far: ``file`` (path below the output folder), ``bytes`` and ``sha256`` of each."""
-        return list(self._made)
 
     def __len__(self) -> int:
         return sum(self.counts.values())
@@ -190,7 +184,7 @@ class Results:
             TransientError: if it cannot be uploaded at present.
         """
         name = result_name(name)
-        if self._ledger.owner(name) is not None or any(file_record["file"] == name for file_record in self._made):
+        if self._ledger.owner(name) is not None or any(file_record["file"] == name for file_record in self.made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
         foreign = self._ledger.meta().get(FOREIGN_FILES, [])
@@ -213,7 +207,7 @@ class Results:
             raise StorageError.of_write(final, error) from error
         finally:
             remove(temporary, NamedPath())
-        self._made.append(file_record)
+        self.made.append(file_record)
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
         with self.progress(math.ceil(path.stat().st_size / _MEGABYTE), "MB uploaded") as progress:

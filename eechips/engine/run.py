@@ -27,7 +27,7 @@ from eechips.engine.result_stores import store_of
 from eechips.engine.resume_check import ResumeCheck
 from eechips.engine.resumed_options import check_same, continue_plan, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_parts import RunParts, present
+from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords, command_of
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
@@ -44,6 +44,7 @@ from eechips.manifest.unit_record import WorkUnit
 from eechips.manifest.withheld_files import restore
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
+from eechips.text.timestamps import present
 
 _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
-
-
-def present() -> datetime:
-    """Return the present time, UTC."""
-    return datetime.now(timezone.utc)
+from eechips.text.timestamps import present
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from eechips.client.connection import ServiceTarget
 from eechips.client.error_classification import classify_exception, classify_response, parse_error
 from eechips.errors import EechipsError, PermanentError
 from eechips.storage.received_files import parse_json
-from eechips.text.timestamps import parse_http_date
+from eechips.text.timestamps import parse_http_date, present
 from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after
 from eechips.web.urls import is_loopback
@@ -52,12 +52,7 @@ class Answer:
         return (self.local - date.replace(tzinfo=timezone.utc) - half_a_second).total_seconds()  # it is always in UTC
 
 
-def utc_now() -> datetime:
-    """Return the present time, UTC."""
-    return datetime.now(timezone.utc)
-
-
-def send_trials(target: ServiceTarget, now: Callable[[], datetime] = utc_now) -> list[Answer]:
+def send_trials(target: ServiceTarget, now: Callable[[], datetime] = present) -> list[Answer]:
     """Send the same small request several times, up to the first error.
 
     Args:

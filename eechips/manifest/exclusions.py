@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def recorded_files(database: Connection, positions: Sequence[int]) -> list[list[
     """Return path, bytes and sha256 of the files of units."""
     tables = ("units", "further_files")
     files: list[list[Any]] = []
-    for some in _slices(positions):
+    for start in range(0, len(positions), _AT_ONCE):
+        some = positions[start : start + _AT_ONCE]
         marks = ",".join("?" * len(some))
         queries = (
             f"SELECT file, bytes, sha256 FROM {table} WHERE file IS NOT NULL AND position IN ({marks})"
@@ -211,11 +212,6 @@ def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bo
     if is_same:
         store.remove(file)
     return is_same
-
-
-def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(positions), _AT_ONCE):
-        yield positions[start : start + _AT_ONCE]
 
 
 def _tell(ledger: Ledger, folder: Path, finished: str | None) -> str | None:

@@ -17,9 +17,14 @@ def format_utc(milliseconds: float) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc).isoformat().replace("+00:00", "Z")
 
 
+def present() -> datetime:
+    """Return the present time, UTC."""
+    return datetime.now(timezone.utc)
+
+
 def utc_now() -> str:
     """Return the present time, ISO 8601, UTC, milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return present().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_http_date(text: str) -> datetime | None:
