@@ -193,7 +193,8 @@ def local_earth_engine(
     archives = (archive,) if isinstance(archive, (str, Path)) else archive
     command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
-    command += [] if assets is None else [_option(Path(assets)), str(assets)]
+    if assets is not None:  # a catalogue has a schema file
+        command += ["--catalog" if (Path(assets) / _CATALOG_FILE).is_file() else "--assets", str(assets)]
     command += ["--demo" if demo or (demo is None and assets is None and not archives) else "--no-demo"]
     command += [] if workers is None else ["--workers", str(workers)]
     command += ["--allow-remote"] if allow_remote else []
@@ -260,11 +261,6 @@ def remove_unused_exports(out: Path) -> None:
     if assets.is_dir() and all(path.name.startswith((".", "catalog.json")) for path in assets.iterdir()):
         remove_tree(assets, LockedFolder(out))
         remove_empty(folder)
-
-
-def _option(assets: Path) -> str:
-    """Return the option that serves a folder: a catalogue has a schema file."""
-    return "--catalog" if (assets / _CATALOG_FILE).is_file() else "--assets"
 
 
 def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any, Literal, overload
 
 import ee
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.engine.costs import Estimate
@@ -313,7 +312,9 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands, unit)
             return reduce_region(chosen, reduction, unit["region"], geometry, self.table_format)
-        chosen = self._elements(images.filterBounds(planar_geometry(_around(*unit["bounds"]))), bands, unit)
+        west, south, east, north = unit["bounds"]
+        near = max(west - _MARGIN, -180), max(south - _MARGIN, -90), min(east + _MARGIN, 180), min(north + _MARGIN, 90)
+        chosen = self._elements(images.filterBounds(planar_geometry(shapely.box(*near))), bands, unit)
         regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
         return reduce_regions(chosen, reduction, regions)
 
@@ -354,12 +355,6 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         table = ee.FeatureCollection(self.options.regions)
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
-
-
-def _around(west: float, south: float, east: float, north: float) -> BaseGeometry:
-    return shapely.box(
-        max(west - _MARGIN, -180.0), max(south - _MARGIN, -90.0), min(east + _MARGIN, 180.0), min(north + _MARGIN, 90.0)
-    )
 
 
 def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:

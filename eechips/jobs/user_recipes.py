@@ -189,18 +189,14 @@ def run(
             raise UsageError(
                 f"a file has its functions in it: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
             )
-        _refuse_unknown(further, _names_in(Path(recipe)) if further else ())
+        has_functions = bool(further) and bool(read_source(Path(recipe)).functions)  # a script has no parameters
+        _refuse_unknown(further, load_recipe(Path(recipe)).parameter_names if has_functions else ())
         texts = {
             name: value if isinstance(value, str) else json.dumps(value) for name, value in recipe_parameters.items()
         }
         options.update(path=recipe, parameters=texts, arguments=tuple(arguments))
         make = script_recipe
     return checked(make, options) if check else run_recipe(*make(options))
-
-
-def _names_in(path: Path) -> tuple[str, ...]:
-    """Return the parameters of the recipe in a file; a script has none."""
-    return load_recipe(path).parameter_names if read_source(path).functions else ()
 
 
 def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair,
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Kind = Literal["points", "polygons"]
 
@@ -241,17 +241,14 @@ def _coordinates(
         values = values.mask(values == "")
     parsed = pd.to_numeric(values, errors="coerce")
     numbers: npt.NDArray[np.float64] = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
-    missing = values.isna().to_numpy() | _says_nan(values)
+    says_nan = values.astype(str).str.lower().isin(["nan", "na", "null", "none"])
+    missing = values.isna().to_numpy() | np.asarray(says_nan, dtype=np.bool_)
     wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
     if len(wrong):
         value = values[wrong[0]]
         hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.fullmatch(str(value)) else ""
         raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {value!r}{hint}")
     return numbers
-
-
-def _says_nan(values: pd.Series[Any]) -> npt.NDArray[np.bool_]:
-    return np.asarray(values.astype(str).str.lower().isin(["nan", "na", "null", "none"]), dtype=np.bool_)
 
 
 def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:

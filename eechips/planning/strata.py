@@ -121,7 +121,8 @@ def fetch_strata(
         for feature, shape in zip(some, shapes, strict=True):
             names.setdefault(feature.id, feature.name)
             parts.setdefault(feature.id, []).append(shape)
-    strata = [Stratum(key, names[key], _joined(parts[key])) for key in sorted(parts, key=_order)]
+    keys = sorted(parts, key=lambda key: (isinstance(key, str), key))  # numbers first, by value, then text
+    strata = [Stratum(key, names[key], _joined(parts[key])) for key in keys]
     kept = [stratum for stratum in strata if mean_width(stratum.geometry) >= _LEAST_WIDTH]
     dropped = {stratum.id for stratum in strata} - {stratum.id for stratum in kept}
     for stratum in strata:
@@ -232,7 +233,9 @@ class _Outlines:
                 raw_outline = shapely.MultiPolygon() if geometry is None else shapely.geometry.shape(geometry)
                 if not raw_outline.is_empty:
                     shape = valid_polygons(raw_outline)
-                    shapes[feature["properties"]["index"]] = shape if cell is None else _clipped(shape, cell)
+                    if cell is not None:
+                        shape = shapely.MultiPolygon(list_polygons(shapely.intersection(shape, shapely.box(*cell))))
+                    shapes[feature["properties"]["index"]] = shape
         return [shapes.get(feature.index, shapely.MultiPolygon()) for feature in features]
 
 
@@ -263,10 +266,6 @@ def _rectangle(cell: Bounds) -> ee.Geometry:
     return rectangle
 
 
-def _clipped(shape: BaseGeometry, cell: Bounds) -> BaseGeometry:
-    return shapely.MultiPolygon(list_polygons(shapely.intersection(shape, shapely.box(*cell))))
-
-
 def _joined(parts: Sequence[BaseGeometry]) -> BaseGeometry:
     return parts[0] if len(parts) == 1 else shapely.union_all(list(parts))
 
@@ -274,8 +273,3 @@ def _joined(parts: Sequence[BaseGeometry]) -> BaseGeometry:
 def _whole(value: float | str) -> int | float | str:
     """Return an id that is a whole number as an integer, also if the table stores it as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _order(key: int | float | str) -> tuple[bool, int | float | str]:
-    """Return a sort key: numbers first, by value, then text."""
-    return isinstance(key, str), key
