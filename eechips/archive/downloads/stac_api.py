@@ -1,7 +1,7 @@
 """Search a STAC API page by page, in the method and filter language that it supports.
 
 :mod:`.document_reader` repeats requests that fail, :mod:`.search` decides between an API, files and GeoParquet, and
-:mod:`.cql2` writes the filters.
+:mod:`.criteria` writes the filters.
 """
 
 from __future__ import annotations
