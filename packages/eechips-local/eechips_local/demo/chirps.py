@@ -18,7 +18,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, rainfall
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import nothing
+from eechips_local.demo.painted_source import Rounded, nothing
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -27,7 +27,7 @@ FIRST = date(1981, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class DailyRain:
+class DailyRain(Rounded):
     """The rain of a day, millimetres."""
 
     start: date
@@ -38,10 +38,6 @@ class DailyRain:
         if land.is_sea:
             return nothing(len(bands), rect)
         return rainfall.daily(rect, self.start)[None], (land.character("coast") > 0.0)[None]
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; rounded to 2**-10 so that machines agree."""
-        return (np.rint(np.asarray(values, dtype=np.float64) * 1024.0) * (1.0 / 1024.0)).astype(np.float32)
 
 
 @cache

@@ -22,7 +22,7 @@ from affine import Affine
 from eechips_local.demo import elevation, ground_cover, landcover, synthetic_label, upsampling
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.painted_source import PaintedSource, Rounded
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -38,7 +38,7 @@ _EDITED, _FILLED = (1, 8, 9, 10), (2, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class SurfaceHeights:
+class SurfaceHeights(Rounded):
     """Height of the surface, how it was edited and filled, its error, and water."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
@@ -61,10 +61,6 @@ class SurfaceHeights:
             water,
         )
         return np.stack([known[band] for band in bands]).astype(np.float32), None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; rounded to 2**-10 m so that machines agree."""
-        return (np.rint(np.asarray(values, dtype=np.float64) * 1024.0) * (1.0 / 1024.0)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, order=True)

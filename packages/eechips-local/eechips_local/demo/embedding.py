@@ -33,7 +33,7 @@ from eechips_local.demo.farmland import Field32
 from eechips_local.demo.ground_cover import Ground
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import Integers, PaintedSource
+from eechips_local.demo.painted_source import AsPainted, Integers, PaintedSource
 from eechips_local.demo.upsampling import Upsampler
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
 
@@ -81,7 +81,7 @@ _NAME = re.compile(r"(\d{4})_(\d{2}[NS]_\d{2}_\d{3})")
 
 
 @dataclass(frozen=True, slots=True)
-class LandFeatures:
+class LandFeatures(AsPainted):
     """Scene of a year: ``FEATURES`` of the land."""
 
     year: int
@@ -145,10 +145,6 @@ class LandFeatures:
             "spell": climate.weather(land.rect, date(self.year, 1, 1), (21, 19)) * 0.08,
         }
         return result | {name: land.character(name) * 0.3 for name in _CHARACTERS}
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

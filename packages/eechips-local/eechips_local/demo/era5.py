@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, natural_cover, rainfall
 from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.demo.painted_source import nothing
+from eechips_local.demo.painted_source import Rounded, nothing
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.demo.terrain import Terrain
 from eechips_local.pixels.pixel_grid import PixelGrid
@@ -44,9 +44,10 @@ _FIRST = 1950
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class Month(Rounded):
     """The climate of a month, given by its first day."""
 
+    PARTS: ClassVar[float] = 65536.0
     start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -87,10 +88,6 @@ class Month:
             "temperature_2m_min": air - 9.0 - 5.0 * dry,
             "temperature_2m_max": air + 9.0 + 5.0 * dry + 4.0 * (1.0 - natural_cover.tree_density(land)),
         }
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; rounded to 2**-16 so that machines agree."""
-        return (np.rint(np.asarray(values, dtype=np.float64) * 65536.0) * (1.0 / 65536.0)).astype(np.float32)
 
 
 @cache

@@ -38,7 +38,7 @@ from eechips_local.demo.landsat import Landsat, LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.merged_source import MergedSource
 from eechips_local.demo.mgrs import MgrsTile
-from eechips_local.demo.painted_source import PaintedScene, PaintedSource
+from eechips_local.demo.painted_source import AsPainted, PaintedScene, PaintedSource
 from eechips_local.demo.sentinel2_granule import Granule, passes_over
 from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
 from eechips_local.demo.wrs import WrsScene
@@ -90,7 +90,7 @@ class ScaledScene:
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
+class Constants(AsPainted):
     """Values that are the same in the whole image, one for each band."""
 
     values: tuple[float, ...]
@@ -99,10 +99,6 @@ class Constants:
         """See ``painted_source.PaintedScene``."""
         flat = np.array([self.values[band] for band in bands], dtype=np.float32)[:, None, None]
         return np.broadcast_to(flat, (len(bands), rect.height, rect.width)), None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ class CirrusBand:
 
 
 @dataclass(frozen=True, slots=True)
-class Fmask:
+class Fmask(AsPainted):
     """Bits of quality: clouds and what lies next to them, shadows, snow, water; low aerosol everywhere."""
 
     seen: LandsatOverpass | Sentinel2Overpass
@@ -144,10 +140,6 @@ class Fmask:
         ):
             bits += where * bit
         return bits[None], None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.uint8)
 
 
 def _qualities(masked: RasterSource, angles: PaintedSource) -> list[BandInfo]:

@@ -20,7 +20,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, farmland, ground_cover, landcover, upsampling
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import SINUSOIDAL
+from eechips_local.demo.painted_source import SINUSOIDAL, AsPainted
 from eechips_local.demo.series import GlobalSeries, underscored
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -84,7 +84,7 @@ BANDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class YearlyLandCover:
+class YearlyLandCover(AsPainted):
     """Land cover of the year that begins on a date."""
 
     start: date
@@ -130,10 +130,6 @@ class YearlyLandCover:
             [17, 15, 13, 12, forest, 14, 8, 6, 16, 9, 7],
             default=10,
         ).astype(np.int64)
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.uint8)
 
 
 @cache

@@ -19,6 +19,7 @@ from affine import Affine
 
 from eechips_local.demo import climate, farmland, natural_cover
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import Rounded
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -34,7 +35,7 @@ _SKY = 0.22
 
 
 @dataclass(frozen=True, slots=True)
-class MonthlyLights:
+class MonthlyLights(Rounded):
     """Radiance and number of cloud-free observations in the month that begins on a date."""
 
     start: date
@@ -62,13 +63,13 @@ class MonthlyLights:
         wave = climate.season(climate.day_of_year(self.start) + 15, 172.0)
         return np.maximum(0.0, np.where(north >= 0.0, wave, -wave))
 
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; radiances rounded to 2**-10 so that machines agree."""
-        result = np.rint(np.asarray(values, dtype=np.float64) * 1024.0) * (1.0 / 1024.0)
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float64]:
+        """See ``painted_source.PaintedScene``."""
+        result = Rounded.encode(self, values, bands)
         for n, band in enumerate(bands):
             if band == 1:
                 result[n] = np.rint(result[n])
-        return result.astype(np.float32)
+        return result
 
 
 @cache

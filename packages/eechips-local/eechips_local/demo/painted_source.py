@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,29 @@ class PaintedScene(Protocol):
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """Return stored values, whole numbers unless the band has fractions, of what was read from the cells."""
         ...
+
+
+class AsPainted:
+    """A scene whose values are stored as they are painted."""
+
+    __slots__ = ()
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
+        """See ``PaintedScene``."""
+        return values
+
+
+class Rounded:
+    """A scene whose values are stored as multiples of a power of two, so that machines agree."""
+
+    __slots__ = ()
+    PARTS: ClassVar[float] = 1024.0
+    """Steps of a unit."""
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float64]:
+        """See ``PaintedScene``."""
+        rounded: npt.NDArray[np.float64] = np.rint(np.asarray(values, dtype=np.float64) * self.PARTS)
+        return rounded * (1.0 / self.PARTS)
 
 
 def nothing(bands: int, rect: Rect) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

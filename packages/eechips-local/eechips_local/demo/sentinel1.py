@@ -24,7 +24,7 @@ from eechips_local.demo.derived_source import DerivedSource
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import Integers, PaintedSource
+from eechips_local.demo.painted_source import AsPainted, Integers, PaintedSource, Rounded
 from eechips_local.demo.sentinel1_orbit import Slice
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
 
@@ -79,7 +79,7 @@ def acquisition(orbit: int, scene: Slice) -> Acquisition:
 
 
 @dataclass(frozen=True, slots=True)
-class RadarPass:
+class RadarPass(AsPainted):
     """Scene of a pass: power in the co-polarised and the cross-polarised band, without speckle.
 
     Attributes:
@@ -104,13 +104,9 @@ class RadarPass:
             power[0] *= _HORIZONTAL
         return power[list(bands)], None
 
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.float32)
-
 
 @dataclass(frozen=True, slots=True)
-class IncidenceAngle:
+class IncidenceAngle(Rounded):
     """Angle of incidence from the ellipsoid, degrees."""
 
     scene: Slice
@@ -118,10 +114,6 @@ class IncidenceAngle:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         return incidence(self.scene, rect)[None], None
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See ``painted_source.PaintedScene``; rounded to 2**-10 so that machines agree."""
-        return (np.rint(values * 1024.0) * (1.0 / 1024.0)).astype(np.float32)
 
 
 def _look(heading: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from affine import Affine
 
 from eechips_local.demo import ground_cover, synthetic_label, upsampling
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.painted_source import AsPainted, PaintedSource
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -42,7 +42,7 @@ _PERMANENT, _SEASONAL, _NEW_SEASONAL, _LOST_SEASONAL = 1, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
-class WaterHistory:
+class WaterHistory(AsPainted):
     """The water of all years."""
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -80,10 +80,6 @@ class WaterHistory:
         near = coast > np.float32(_SHELF)
         valid = np.stack([near if band == len(BANDS) - 1 else near & wet for band in bands])
         return values, valid
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.int16]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.int16)
 
 
 def image() -> ImageAsset:

@@ -21,6 +21,7 @@ from affine import Affine
 from eechips_local.demo import crops, ground_cover, landcover, mercator, state_outlines
 from eechips_local.demo.landcover import CLASSES
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import AsPainted
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -143,7 +144,7 @@ def _inside(rect: Rect) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class CroplandScene:
+class CroplandScene(AsPainted):
     """The Cropland Data Layer of the year that begins on a date: cropland, cultivated, confidence."""
 
     start: date
@@ -165,13 +166,9 @@ class CroplandScene:
             return np.full((ground.rect.height, ground.rect.width), crops.CORN)
         return ground.blocks.spread(crops.codes(ground.blocks, self.start.year))
 
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.uint8)
-
 
 @dataclass(frozen=True, slots=True)
-class NlcdScene:
+class NlcdScene(AsPainted):
     """The National Land Cover Database of the year that begins on a date: landcover, impervious."""
 
     start: date
@@ -182,10 +179,6 @@ class NlcdScene:
         known = (land.codes(_NLCD_CODES, (41, 42, 43), 21), land.impervious)
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> Bytes:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.uint8)
 
 
 def _years(years: Sequence[int]) -> tuple[tuple[date, date], ...]:

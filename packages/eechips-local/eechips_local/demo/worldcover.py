@@ -17,6 +17,7 @@ from affine import Affine
 
 from eechips_local.demo import ground_cover, landcover, upsampling
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.painted_source import AsPainted
 from eechips_local.demo.series import GlobalSeries
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -39,7 +40,7 @@ _LEGEND = (
 
 
 @dataclass(frozen=True, slots=True)
-class LandCover:
+class LandCover(AsPainted):
     """The map of the year that begins on a date."""
 
     start: date
@@ -53,10 +54,6 @@ class LandCover:
         )
         shape = (len(bands), rect.height, rect.width)
         return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
-
-    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``painted_source.PaintedScene``."""
-        return values.astype(np.uint8)
 
 
 def _dates(year: int) -> tuple[tuple[date, date], ...]:
