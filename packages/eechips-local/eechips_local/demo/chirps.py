@@ -19,7 +19,7 @@ from affine import Affine
 from eechips_local.demo import climate, rainfall
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import Rounded, nothing
-from eechips_local.demo.series import GlobalSeries
+from eechips_local.demo.series import GlobalSeries, digits
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid("EPSG:4326", Affine(0.05, 0.0, -180.0, 0.0, -0.05, 50.0), 7200, 2000)
@@ -45,10 +45,6 @@ def _dates(until: date) -> tuple[tuple[date, date], ...]:
     return tuple((day, day + timedelta(days=1)) for day in climate.days(FIRST, until, 1))
 
 
-def _index(start: date) -> str:
-    return f"{start:%Y%m%d}"
-
-
 def collection(until: date) -> GlobalSeries:
     """Return the collection, up to a day."""
     return GlobalSeries(
@@ -60,6 +56,6 @@ def collection(until: date) -> GlobalSeries:
         grid=GRID,
         bands=(("precipitation", "float32"),),
         dates=partial(_dates, until),
-        index=_index,
+        index=digits,
         scene=DailyRain,
     )

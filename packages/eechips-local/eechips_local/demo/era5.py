@@ -6,11 +6,10 @@ https://developers.google.com/earth-engine/datasets/catalog/ECMWF_ERA5_LAND_MONT
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from affine import Affine
 from eechips_local.demo import climate, natural_cover, rainfall
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.painted_source import Rounded, nothing
-from eechips_local.demo.series import GlobalSeries
+from eechips_local.demo.series import GlobalSeries, months
 from eechips_local.demo.terrain import Terrain
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -90,15 +89,6 @@ class Month(Rounded):
         }
 
 
-@cache
-def _dates(until: date) -> tuple[tuple[date, date], ...]:
-    """Return every whole month before a date."""
-    starts = [date(year, month, 1) for year in range(_FIRST, until.year + 1) for month in range(1, 13)]
-    return tuple(
-        (first, after) for first, after in itertools.pairwise([*starts, date(until.year + 1, 1, 1)]) if after <= until
-    )
-
-
 def _index(start: date) -> str:
     return f"{start.year:04d}{start.month:02d}"
 
@@ -114,7 +104,7 @@ def collection(until: date) -> GlobalSeries:
         title="ERA5-Land Monthly Aggregated - ECMWF Climate Reanalysis",
         grid=GRID,
         bands=tuple((name, "float32") for name in BANDS),
-        dates=partial(_dates, until),
+        dates=partial(months, _FIRST, until),
         index=_index,
         scene=Month,
         extra=_when,

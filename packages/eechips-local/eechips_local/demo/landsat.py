@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
 from eechips_local.demo import (
     climate,
@@ -33,10 +34,11 @@ from eechips_local.demo import (
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.noise import hashed
-from eechips_local.demo.painted_source import PaintedSource
+from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.wrs import Swath, WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
+from eechips_local.pixels.pixel_grid import PixelGrid
 
 _CYCLE = 16
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -334,12 +336,7 @@ class Landsat(ImageSearch):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         latitude = wrs.middle(scene)[1]
-        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         overpass = replace(overpass_of(scene, when), has_failures=True)
-        sources = {
-            (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
-            for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
-        }
         moment = moment_of(scene, when)
         index = f"{self.prefix}_{scene.name}_{when:%Y%m%d}"
         azimuth, zenith = cloud_cover.sun(latitude, when)
@@ -367,7 +364,7 @@ class Landsat(ImageSearch):
             "SUN_ELEVATION": round(90.0 - zenith, 6),
             "TEMPERATURE_ADD_BAND_ST_B10": 149.0,
             "TEMPERATURE_MULT_BAND_ST_B10": 0.00341802,
-            "UTM_ZONE": int(grid.crs[-2:]),
+            "UTM_ZONE": int(wrs.grid(scene, self.swath).crs[-2:]),
             "WRS_PATH": scene.path,
             "WRS_ROW": scene.row,
             "WRS_TYPE": 2,
@@ -375,17 +372,35 @@ class Landsat(ImageSearch):
         for band in range(1, 8):
             properties[f"REFLECTANCE_ADD_BAND_{band}"] = -0.2
             properties[f"REFLECTANCE_MULT_BAND_{band}"] = 2.75e-05
-        bands = tuple(
-            BandInfo(name, PixelType.of(_stored(name)[0]), grid, sources[_stored(name)], n)
-            for n, name in enumerate(BANDS)
-        )
         return ImageAsset(
             f"{self.id}/{index}",
-            bands,
+            self.bands_of(scene, overpass, {name: _stored(name) for name in BANDS}),
             LazyMapping(synthetic_label.marked(properties)),
             wrs.outline(scene, self.swath),
             synthetic_label.VERSION,
         )
+
+    def bands_of(
+        self, scene: WrsScene, overpass: PaintedScene, stored: Mapping[str, tuple[str, bool]]
+    ) -> tuple[BandInfo, ...]:
+        """Return the bands of a scene, by the dtype of each and whether it is read smoothly."""
+        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
+        sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
+        bands = []
+        for position, (name, (dtype, smooth)) in enumerate(stored.items()):
+            own = panchromatic(grid) if name == "B8" else grid
+            source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
+            bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
+        return tuple(bands)
+
+
+def panchromatic(grid: PixelGrid) -> PixelGrid:
+    """Return the grid of the band of 15 m: its corner pixels have the same centres as the corner pixels of 30 m."""
+    edge = grid.transform.a / 2
+    corner = (grid.transform.c + edge / 2, grid.transform.f - edge / 2)
+    return PixelGrid(
+        grid.crs, Affine(edge, 0.0, corner[0], 0.0, -edge, corner[1]), 2 * grid.width - 1, 2 * grid.height - 1
+    )
 
 
 def _registration(scene: WrsScene, when: date) -> Mapping[str, float]:

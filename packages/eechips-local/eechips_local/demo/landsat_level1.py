@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from eechips_local.demo import cirrus, cloud_cover, landsat, wrs
 from eechips_local.demo.landsat import Landsat, LandsatOverpass
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, LazyMapping, PixelType, uncomputed
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
 
 # Band of the surface, and the reflectance of the atmosphere above it.
 _REFLECTIVE: Mapping[str, tuple[str, float]] = {
@@ -142,15 +139,6 @@ def _surface_band(name: str) -> str | None:
     return "ST_B10" if name in _THERMAL else "QA_PIXEL" if name == "QA_PIXEL" else None
 
 
-def panchromatic(grid: PixelGrid) -> PixelGrid:
-    """Return the grid of the band of 15 m: its corner pixels have the same centres as the corner pixels of 30 m."""
-    edge = grid.transform.a / 2
-    corner = (grid.transform.c + edge / 2, grid.transform.f - edge / 2)
-    return PixelGrid(
-        grid.crs, Affine(edge, 0.0, corner[0], 0.0, -edge, corner[1]), 2 * grid.width - 1, 2 * grid.height - 1
-    )
-
-
 def _stored(name: str, *, is_raw: bool) -> tuple[str, bool]:
     """Return the dtype of a band, and whether it is read smoothly."""
     if name in _ANGLES:
@@ -186,21 +174,14 @@ class LandsatLevel1(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         surface = Landsat.make_image(self, scene, when)
-        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
         overpass = Level1Overpass(landsat.overpass_of(scene, when), azimuth, elevation, self.is_raw)
-        sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
-        bands = []
-        for position, name in enumerate(BANDS):
-            dtype, smooth = _stored(name, is_raw=self.is_raw)
-            own = panchromatic(grid) if name == "B8" else grid
-            source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
-            bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
+        bands = self.bands_of(scene, overpass, {name: _stored(name, is_raw=self.is_raw) for name in BANDS})
         properties = {k: v for k, v in uncomputed(surface.properties).items() if k not in _SURFACE_ONLY}
         product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
         properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product, **_calibration()}
-        return replace(surface, bands=tuple(bands), properties=LazyMapping(properties))
+        return replace(surface, bands=bands, properties=LazyMapping(properties))
 
 
 _SURFACE_ONLY = ("TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10", "L1_LANDSAT_PRODUCT_ID")

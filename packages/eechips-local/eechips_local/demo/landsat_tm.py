@@ -23,12 +23,10 @@ import numpy.typing as npt
 from eechips_local.demo import cloud_cover, landsat, mercator, synthetic_label, wrs
 from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.landsat import Landsat, LandsatOverpass
-from eechips_local.demo.landsat_level1 import paint_surface, panchromatic, tier_id, tier_title
+from eechips_local.demo.landsat_level1 import paint_surface, tier_id, tier_title
 from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.wrs import Swath, WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, LazyMapping, PixelType, uncomputed
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
 
 Level = Literal["surface", "top", "raw"]
 
@@ -267,20 +265,13 @@ class ThematicLandsat(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         modern = Landsat.make_image(self, scene, when)
-        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
         gaps = scene if self.number == 7 and when > _FAILURE else None
         overpass = ThematicOverpass(
             landsat.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation, gaps
         )
-        sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
-        bands = []
-        for position, name in enumerate(self.names):
-            dtype, smooth = _stored(name, self.level)
-            own = panchromatic(grid) if name == "B8" else grid
-            source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
-            bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
+        bands = self.bands_of(scene, overpass, {name: _stored(name, self.level) for name in self.names})
         dropped = ("IMAGE_QUALITY_OLI", "TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10")
         properties = {k: v for k, v in uncomputed(modern.properties).items() if k not in dropped}
         properties |= {"IMAGE_QUALITY": 9, "SENSOR_ID": "ETM" if self.number == 7 else "TM", **self._calibration()}
@@ -288,7 +279,7 @@ class ThematicLandsat(Landsat):
             product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
             properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product}
             del properties["L1_LANDSAT_PRODUCT_ID"]
-        return replace(modern, bands=tuple(bands), properties=LazyMapping(synthetic_label.marked(properties)))
+        return replace(modern, bands=bands, properties=LazyMapping(synthetic_label.marked(properties)))
 
     def _calibration(self) -> dict[str, float]:
         """Return slopes and intercepts. Radiance has usual values of Landsat."""

@@ -8,10 +8,10 @@ other classifications follow from those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from affine import Affine
 from eechips_local.demo import climate, farmland, ground_cover, landcover, upsampling
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import SINUSOIDAL, AsPainted
-from eechips_local.demo.series import GlobalSeries, underscored
+from eechips_local.demo.series import GlobalSeries, legend, underscored, years
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid(SINUSOIDAL, Affine(463.312716528, 0.0, -20015109.354, 0.0, -463.312716528, 10007554.677), 86400, 43200)
@@ -132,34 +132,19 @@ class YearlyLandCover(AsPainted):
         ).astype(np.int64)
 
 
-@cache
-def _dates(until: date, last: int) -> tuple[tuple[date, date], ...]:
-    years = range(_FIRST_YEAR, min(until.year, last + 1))
-    return tuple((date(year, 1, 1), date(year + 1, 1, 1)) for year in years)
-
-
-def _legend(start: date) -> Mapping[str, Any]:
-    return {
-        "LC_Type1_class_values": [value for value, _, _ in IGBP],
-        "LC_Type1_class_names": [name for _, name, _ in IGBP],
-        "LC_Type1_class_palette": [colour for _, _, colour in IGBP],
-    }
-
-
 def collections(until: date) -> tuple[GlobalSeries, ...]:
     """Return the collections of whole years, up to a day."""
-    return tuple(_collection(version, partial(_dates, until, last)) for version, last in _LAST_YEARS.items())
-
-
-def _collection(version: str, dates: Callable[[], tuple[tuple[date, date], ...]]) -> GlobalSeries:
-    return GlobalSeries(
-        id=f"MODIS/{version}/MCD12Q1",
-        title=f"MCD12Q1.{version} MODIS Land Cover Type Yearly Global 500m",
-        grid=GRID,
-        bands=tuple((name, "uint8") for name in BANDS),
-        dates=dates,
-        index=underscored,
-        scene=YearlyLandCover,
-        smooth=False,
-        extra=_legend,
+    return tuple(
+        GlobalSeries(
+            id=f"MODIS/{version}/MCD12Q1",
+            title=f"MCD12Q1.{version} MODIS Land Cover Type Yearly Global 500m",
+            grid=GRID,
+            bands=tuple((name, "uint8") for name in BANDS),
+            dates=partial(years, range(_FIRST_YEAR, min(until.year, last + 1))),
+            index=underscored,
+            scene=YearlyLandCover,
+            smooth=False,
+            extra=partial(legend, "LC_Type1", IGBP),
+        )
+        for version, last in _LAST_YEARS.items()
     )

@@ -6,11 +6,10 @@ https://developers.google.com/earth-engine/datasets/catalog/NOAA_VIIRS_DNB_MONTH
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from affine import Affine
 from eechips_local.demo import climate, farmland, natural_cover
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import Rounded
-from eechips_local.demo.series import GlobalSeries
+from eechips_local.demo.series import GlobalSeries, digits, months
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _PIXEL = 1.0 / 240.0
@@ -72,17 +71,6 @@ class MonthlyLights(Rounded):
         return result
 
 
-@cache
-def _dates(until: date) -> tuple[tuple[date, date], ...]:
-    """Return every whole month before a date."""
-    starts = [date(year, month, 1) for year in range(_FIRST_YEAR, until.year + 2) for month in range(1, 13)]
-    return tuple((first, after) for first, after in itertools.pairwise(starts) if after <= until)
-
-
-def _index(start: date) -> str:
-    return f"{start:%Y%m%d}"
-
-
 def collection(until: date) -> GlobalSeries:
     """Return the collection, up to a day."""
     return GlobalSeries(
@@ -90,7 +78,7 @@ def collection(until: date) -> GlobalSeries:
         title="VIIRS Stray Light Corrected Nighttime Day/Night Band Composites Version 1",
         grid=GRID,
         bands=(("avg_rad", "float32"), ("cf_cvg", "int16")),
-        dates=partial(_dates, until),
-        index=_index,
+        dates=partial(months, _FIRST_YEAR, until),
+        index=digits,
         scene=MonthlyLights,
     )

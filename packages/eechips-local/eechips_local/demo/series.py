@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import partial
+from datetime import date
+from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 import shapely
@@ -112,6 +113,33 @@ def underscored(when: date) -> str:
     return f"{when.year:04d}_{when.month:02d}_{when.day:02d}"
 
 
-def until(start: date, step: int, end: date) -> date:
-    """Return the day after an image that starts on ``start``, at most ``end``."""
-    return min(start + timedelta(days=step), end)
+def year_of(when: date) -> str:
+    """Return a date as yearly images are named: 2003."""
+    return str(when.year)
+
+
+def digits(when: date) -> str:
+    """Return a date as eight digits: 20030101."""
+    return f"{when:%Y%m%d}"
+
+
+@cache
+def years(wanted: Sequence[int]) -> tuple[tuple[date, date], ...]:
+    """Return first days of years, each with the day after it."""
+    return tuple((date(year, 1, 1), date(year + 1, 1, 1)) for year in wanted)
+
+
+@cache
+def months(first_year: int, until: date) -> tuple[tuple[date, date], ...]:
+    """Return every whole month from a year on and before a day."""
+    starts = [date(year, month, 1) for year in range(first_year, until.year + 2) for month in range(1, 13)]
+    return tuple((first, after) for first, after in pairwise(starts) if after <= until)
+
+
+def legend(band: str, classes: Sequence[tuple[int, str, str]], when: date) -> Mapping[str, Any]:
+    """Return the properties of images that tell values, names and colours of classes; the same on all dates."""
+    return {
+        f"{band}_class_values": [value for value, _, _ in classes],
+        f"{band}_class_names": [name for _, name, _ in classes],
+        f"{band}_class_palette": [colour for _, _, colour in classes],
+    }

@@ -7,7 +7,7 @@ https://developers.google.com/earth-engine/datasets/catalog/USGS_NLCD_RELEASES_2
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, partial
@@ -22,7 +22,7 @@ from eechips_local.demo import crops, ground_cover, landcover, mercator, state_o
 from eechips_local.demo.landcover import CLASSES
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted
-from eechips_local.demo.series import GlobalSeries
+from eechips_local.demo.series import GlobalSeries, legend, year_of, years
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 CDL_GRID = PixelGrid("EPSG:5070", Affine(30.0, 0.0, -2356095.0, 0.0, -30.0, 3172605.0), 153811, 96523)
@@ -181,26 +181,6 @@ class NlcdScene(AsPainted):
         return values, np.broadcast_to(_inside(rect), values.shape)
 
 
-def _years(years: Sequence[int]) -> tuple[tuple[date, date], ...]:
-    return tuple((date(year, 1, 1), date(year + 1, 1, 1)) for year in years)
-
-
-def _cdl_years(until: date) -> tuple[tuple[date, date], ...]:
-    return _years(range(FIRST_CDL, until.year))
-
-
-def _index(start: date) -> str:
-    return str(start.year)
-
-
-def _legend(band: str, legend: Sequence[tuple[int, str, str]], start: date) -> Mapping[str, Any]:
-    return {
-        f"{band}_class_values": [value for value, _, _ in legend],
-        f"{band}_class_names": [name for _, name, _ in legend],
-        f"{band}_class_palette": [colour for _, _, colour in legend],
-    }
-
-
 def collections(until: date) -> tuple[GlobalSeries, ...]:
     """Return the crops of every year before a day's, and two releases of the NLCD."""
     crops = GlobalSeries(
@@ -208,11 +188,11 @@ def collections(until: date) -> tuple[GlobalSeries, ...]:
         title="USDA NASS Cropland Data Layers",
         grid=CDL_GRID,
         bands=(("cropland", "uint8"), ("cultivated", "uint8"), ("confidence", "uint8")),
-        dates=partial(_cdl_years, until),
-        index=_index,
+        dates=partial(years, range(FIRST_CDL, until.year)),
+        index=year_of,
         scene=CroplandScene,
         smooth=False,
-        extra=partial(_legend, "cropland", CDL_LEGEND),
+        extra=partial(legend, "cropland", CDL_LEGEND),
     )
     releases = (
         GlobalSeries(
@@ -220,12 +200,12 @@ def collections(until: date) -> tuple[GlobalSeries, ...]:
             title=f"NLCD {release[:4]}: USGS National Land Cover Database, {release[:4]} release",
             grid=NLCD_GRID,
             bands=(("landcover", "uint8"), ("impervious", "uint8")),
-            dates=partial(_years, years),
-            index=_index,
+            dates=partial(years, release_years),
+            index=year_of,
             scene=NlcdScene,
             smooth=False,
-            extra=partial(_legend, "landcover", NLCD_LEGEND),
+            extra=partial(legend, "landcover", NLCD_LEGEND),
         )
-        for release, years in NLCD_YEARS.items()
+        for release, release_years in NLCD_YEARS.items()
     )
     return (crops, *releases)

@@ -5,7 +5,7 @@ Grid and classes: https://developers.google.com/earth-engine/datasets/catalog/ES
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -18,7 +18,7 @@ from affine import Affine
 from eechips_local.demo import ground_cover, landcover, upsampling
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted
-from eechips_local.demo.series import GlobalSeries
+from eechips_local.demo.series import GlobalSeries, legend, year_of, years
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _PIXEL = 1.0 / 12000.0
@@ -56,22 +56,6 @@ class LandCover(AsPainted):
         return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
 
 
-def _dates(year: int) -> tuple[tuple[date, date], ...]:
-    return ((date(year, 1, 1), date(year + 1, 1, 1)),)
-
-
-def _index(start: date) -> str:
-    return str(start.year)
-
-
-def _legend(start: date) -> Mapping[str, Any]:
-    return {
-        "Map_class_values": [value for value, _, _ in _LEGEND],
-        "Map_class_names": [name for _, name, _ in _LEGEND],
-        "Map_class_palette": [colour for _, _, colour in _LEGEND],
-    }
-
-
 def collections() -> tuple[GlobalSeries, GlobalSeries]:
     """Return two collections of one image each."""
     return _collection("v100", 2020), _collection("v200", 2021)
@@ -83,9 +67,9 @@ def _collection(version: str, year: int) -> GlobalSeries:
         title=f"ESA WorldCover 10m {version}",
         grid=GRID,
         bands=(("Map", "uint8"),),
-        dates=partial(_dates, year),
-        index=_index,
+        dates=partial(years, (year,)),
+        index=year_of,
         scene=LandCover,
         smooth=False,
-        extra=_legend,
+        extra=partial(legend, "Map", _LEGEND),
     )
