@@ -141,26 +141,17 @@ class CopernicusDem(ImageSearch):
 
     def _image(self, degree: Degree) -> ImageAsset:
         grid = degree.grid
-        sources = {
-            (dtype, smooth): PaintedSource(grid, SurfaceHeights(), dtype, smooth)
-            for dtype, smooth in (("float32", True), ("uint8", False))
-        }
+        sources = {dtype: PaintedSource(grid, SurfaceHeights(), dtype, dtype == "float32") for _, dtype in BANDS}
         properties = {
             "system:index": degree.name,
             "system:time_start": self.span[0],
             "system:time_end": self.span[1],
             **dict(self.extra),
         }
-        return ImageAsset(
-            id=f"{self.id}/{degree.name}",
-            bands=tuple(
-                BandInfo(name, PixelType.of(dtype), grid, sources[(dtype, dtype == "float32")], n)
-                for n, (name, dtype) in enumerate(BANDS)
-            ),
-            properties=synthetic_label.marked(properties),
-            footprint=shapely.box(*grid.bounds),
-            version=synthetic_label.VERSION,
+        bands = tuple(
+            BandInfo(name, PixelType.of(dtype), grid, sources[dtype], n) for n, (name, dtype) in enumerate(BANDS)
         )
+        return synthetic_label.image(self.id, bands, properties, shapely.box(*grid.bounds))
 
 
 def _near(bounds: tuple[float, float, float, float]) -> list[Degree]:

@@ -39,6 +39,9 @@ NASADEM_GRID = PixelGrid(
     1296001,
     421201,
 )
+_FLIGHT = synthetic_label.millis(2000, 2, 11)
+"""When the shuttle's eleven days began."""
+
 _SHELF = -20_000.0
 """Units out at sea up to which heights are given (as zero), even where the tile has no land."""
 
@@ -86,35 +89,21 @@ def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
 def images() -> tuple[ImageAsset, ...]:
     """Return the three images."""
     return (
-        _image("CGIAR/SRTM90_V4", SRTM90_GRID, ("elevation",), "SRTM Digital Elevation Data Version 4", (2000, 2, 11)),
-        _image("USGS/SRTMGL1_003", SRTM_GRID, ("elevation",), "NASA SRTM Digital Elevation 30m", (2000, 2, 11)),
-        _image(
-            "NASA/NASADEM_HGT/001",
-            NASADEM_GRID,
-            ("elevation", "num", "swb"),
-            "NASADEM: Digital Elevation 30m",
-            (2000, 2, 11),
-        ),
+        _image("CGIAR/SRTM90_V4", SRTM90_GRID, ("elevation",), "SRTM Digital Elevation Data Version 4"),
+        _image("USGS/SRTMGL1_003", SRTM_GRID, ("elevation",), "NASA SRTM Digital Elevation 30m"),
+        _image("NASA/NASADEM_HGT/001", NASADEM_GRID, ("elevation", "num", "swb"), "NASADEM: Digital Elevation 30m"),
     )
 
 
-def _image(
-    asset_id: str, grid: PixelGrid, names: tuple[str, ...], title: str, start: tuple[int, int, int]
-) -> ImageAsset:
+def _image(asset_id: str, grid: PixelGrid, names: tuple[str, ...], title: str) -> ImageAsset:
     sources = [PaintedSource(grid, Heights(), dtype) for dtype in ("int16", "uint8", "uint8")]
     kinds = (PixelType("int", -32768, 32767), PixelType("int", 0, 255), PixelType("int", 0, 255))
-    begins = synthetic_label.millis(*start)
-    return ImageAsset(
-        id=asset_id,
-        bands=tuple(BandInfo(name, kinds[n], grid, sources[n], n) for n, name in enumerate(names)),
-        properties=synthetic_label.marked(
-            {
-                "system:index": asset_id.rpartition("/")[2],
-                "title": title,
-                "system:time_start": begins,
-                "system:time_end": begins + 11 * synthetic_label.DAY,
-            }
-        ),
-        footprint=shapely.box(-180.0, -56.0, 180.0, 60.0),
-        version=synthetic_label.VERSION,
-    )
+    parent, _, index = asset_id.rpartition("/")
+    properties = {
+        "system:index": index,
+        "title": title,
+        "system:time_start": _FLIGHT,
+        "system:time_end": _FLIGHT + 11 * synthetic_label.DAY,
+    }
+    bands = tuple(BandInfo(name, kinds[n], grid, sources[n], n) for n, name in enumerate(names))
+    return synthetic_label.image(parent, bands, properties, shapely.box(-180.0, -56.0, 180.0, 60.0))

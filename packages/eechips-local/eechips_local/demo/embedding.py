@@ -223,8 +223,9 @@ class Embeddings(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        span = [synthetic_label.millis(year, 1, 1) for year in (self.years[0], self.years[-1] + 1)]
-        return synthetic_label.marked({"title": "Satellite Embedding V1", "date_range": span})
+        return synthetic_label.dated(
+            "Satellite Embedding V1", date(self.years[0], 1, 1), date(self.years[-1] + 1, 1, 1)
+        )
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
@@ -252,11 +253,10 @@ class Embeddings(ImageSearch):
         return self._image(int(match[1]), tile)
 
     def _image(self, year: int, tile: EmbeddingTile) -> ImageAsset:
-        index = f"{year}_{tile.name}"
         painted = PaintedSource(tile.grid, LandFeatures(year), "float32")
         source = DerivedSource(painted, Rotation(), "float64")
         properties = {
-            "system:index": index,
+            "system:index": f"{year}_{tile.name}",
             "system:time_start": synthetic_label.millis(year, 1, 1),
             "system:time_end": synthetic_label.millis(year + 1, 1, 1),
             "DATASET_VERSION": "1.1",
@@ -264,10 +264,5 @@ class Embeddings(ImageSearch):
             "PROCESSING_SOFTWARE_VERSION": "eechips demo planet",
             "UTM_ZONE": tile.zone_name,
         }
-        return ImageAsset(
-            id=f"{ID}/{index}",
-            bands=tuple(BandInfo(name, PixelType("double"), tile.grid, source, n) for n, name in enumerate(BANDS)),
-            properties=synthetic_label.marked(properties),
-            footprint=embedding_tiles.outline(tile),
-            version=synthetic_label.VERSION,
-        )
+        bands = tuple(BandInfo(name, PixelType("double"), tile.grid, source, n) for n, name in enumerate(BANDS))
+        return synthetic_label.image(ID, bands, properties, embedding_tiles.outline(tile))

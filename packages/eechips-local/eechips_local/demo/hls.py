@@ -27,6 +27,7 @@ from eechips_local.demo import (
     ground_cover,
     landcover,
     landsat,
+    landsat_scenes,
     mgrs,
     sentinel2,
     sentinel2_scenes,
@@ -34,7 +35,8 @@ from eechips_local.demo import (
     wrs,
 )
 from eechips_local.demo.image_search import ImageSearch, is_in_time, query_boxes
-from eechips_local.demo.landsat import Landsat, LandsatOverpass
+from eechips_local.demo.landsat import Landsat
+from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.merged_source import MergedSource
 from eechips_local.demo.mgrs import MgrsTile
@@ -188,7 +190,7 @@ class HlsSentinel(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        return _collection(
+        return synthetic_label.dated(
             "HLSS30: HLS Sentinel-2 Multi-spectral Instrument Surface Reflectance Daily Global 30m",
             FIRST_SENTINEL,
             self.until,
@@ -217,9 +219,8 @@ class HlsSentinel(ImageSearch):
         source = granule.source(_PIXEL, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
         masked = granule.source(_PIXEL, Fmask(overpass), "uint8", smooth=False)
         angles = granule.source(_PIXEL, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)
-        common = _common(tile, granule.seen, granule.start, granule.opaque, 100.0 - granule.missing)
         properties = {
-            **common,
+            **_common(tile, granule.seen, granule.start, granule.opaque, 100.0 - granule.missing),
             "ADD_OFFSET": 0.0,
             "ANG_SCALE_FACTOR": 0.01,
             "MGRS_TILE_ID": tile.name,
@@ -232,13 +233,7 @@ class HlsSentinel(ImageSearch):
             properties[f"MSI_BAND_{name}_BANDPASS_ADJUSTMENT_SLOPE"] = 1.0
             properties[f"MSI_BAND_{name}_BANDPASS_ADJUSTMENT_OFFSET"] = 0.0
         bands = [BandInfo(name, PixelType("float"), source.grid, source, n) for n, name in enumerate(_SENTINEL)]
-        return ImageAsset(
-            id=f"{self.id}/{common['system:index']}",
-            bands=(*bands, *_qualities(masked, angles)),
-            properties=synthetic_label.marked(properties),
-            footprint=granule.outline,
-            version=synthetic_label.VERSION,
-        )
+        return synthetic_label.image(self.id, (*bands, *_qualities(masked, angles)), properties, granule.outline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +299,7 @@ class HlsLandsat(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        return _collection(
+        return synthetic_label.dated(
             "HLSL30: HLS-2 Landsat Operational Land Imager Surface Reflectance and TOA Brightness Daily Global 30m",
             FIRST_LANDSAT,
             self.until,
@@ -335,7 +330,7 @@ class HlsLandsat(ImageSearch):
 
     def _tiles(self, query: Query) -> Sequence[MgrsTile]:
         """Return tiles that a query may ask for, in the order of their names."""
-        last = synthetic_label.millis(self.until.year, self.until.month, self.until.day)
+        last = synthetic_label.midnight(self.until)
         end = last if query.end is None else min(query.end, last)
         if query.bounds is not None or query.start is None or end - query.start > synthetic_label.DAY:
             return _tiles(query, None)
@@ -353,7 +348,7 @@ class HlsLandsat(ImageSearch):
     def _image(self, overpass: _LandsatPass) -> ImageAsset:
         tile, when = overpass.tile, overpass.when
         grid = tile.grid(_PIXEL)
-        overpasses = [(landsat.overpass_of(scene, when), _points(tile, scene)) for scene in overpass.scenes]
+        overpasses = [(landsat_scenes.overpass_of(scene, when), _points(tile, scene)) for scene in overpass.scenes]
 
         def merged(scenes: Sequence[PaintedScene], dtype: str, smooth: bool) -> MergedSource:
             return MergedSource(
@@ -376,14 +371,13 @@ class HlsLandsat(ImageSearch):
         longitude, latitude = mgrs.middle(tile)
         place = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
         cloudy = cloud_cover.cover_percent(*place, when)
-        common = _common(tile, overpass.seen, _milliseconds(overpass.seen), cloudy, covered)
         number = overpass.satellite.number
         products = "; ".join(
             f"LC{number:02d}_L1TP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
             for scene in overpass.scenes
         )
         properties = {
-            **common,
+            **_common(tile, overpass.seen, _milliseconds(overpass.seen), cloudy, covered),
             "LANDSAT_PRODUCT_ID": products,
             "TIRS_SSM_MODEL": "FINAL",
             "TIRS_SSM_POSITION_STATUS": "ESTIMATED",
@@ -391,24 +385,21 @@ class HlsLandsat(ImageSearch):
         }
         bands = [
             *(
-                BandInfo(name, PixelType("float"), grid, reflectance, landsat.BANDS.index(f"SR_{name}"))
+                BandInfo(name, PixelType("float"), grid, reflectance, landsat_scenes.BANDS.index(f"SR_{name}"))
                 for name in _LANDSAT
             ),
             *(BandInfo(name, PixelType("float"), grid, flat, 0) for name in _LANDSAT_FLAT),
-            *(BandInfo(name, PixelType("float"), grid, thermal, landsat.BANDS.index("ST_B10")) for name in _THERMAL),
+            *(
+                BandInfo(name, PixelType("float"), grid, thermal, landsat_scenes.BANDS.index("ST_B10"))
+                for name in _THERMAL
+            ),
             *_qualities(masked, angles),
         ]
         footprint = shapely.intersection(
             mgrs.outline(tile),
             shapely.union_all([_turned(wrs.outline(scene, wrs.OLI), tile) for scene in overpass.scenes]),
         )
-        return ImageAsset(
-            id=f"{self.id}/{common['system:index']}",
-            bands=tuple(bands),
-            properties=synthetic_label.marked(properties),
-            footprint=footprint,
-            version=synthetic_label.VERSION,
-        )
+        return synthetic_label.image(self.id, tuple(bands), properties, footprint)
 
 
 def _turned(outline: shapely.Polygon, tile: MgrsTile) -> shapely.Geometry:
@@ -436,11 +427,6 @@ def _named(index: str) -> tuple[MgrsTile, datetime] | None:
         return tile, datetime.strptime(match[2], "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
     except ValueError:
         return None
-
-
-def _collection(title: str, first: date, until: date) -> Mapping[str, Any]:
-    span = [synthetic_label.millis(day.year, day.month, day.day) for day in (first, until)]
-    return synthetic_label.marked({"title": title, "date_range": span})
 
 
 def collections(until: date) -> tuple[HlsLandsat, HlsSentinel]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import cirrus, cloud_cover, landsat, wrs
-from eechips_local.demo.landsat import Landsat, LandsatOverpass
+from eechips_local.demo import cirrus, cloud_cover, landsat, landsat_scenes, wrs
+from eechips_local.demo.landsat import Landsat
+from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
@@ -122,8 +123,8 @@ def paint_surface(
     Returns:
         Arrays of shape (height, width) by band of the surface.
     """
-    wanted = sorted({name for name in below if name is not None}, key=landsat.BANDS.index)
-    painted = surface.paint(rect, [landsat.BANDS.index(name) for name in wanted])[0] if wanted else ()
+    wanted = sorted({name for name in below if name is not None}, key=landsat_scenes.BANDS.index)
+    painted = surface.paint(rect, [landsat_scenes.BANDS.index(name) for name in wanted])[0] if wanted else ()
     return dict(zip(wanted, painted, strict=True))
 
 
@@ -176,7 +177,7 @@ class LandsatLevel1(Landsat):
         surface = Landsat.make_image(self, scene, when)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         elevation = round(90.0 - zenith, 6)
-        overpass = Level1Overpass(landsat.overpass_of(scene, when), azimuth, elevation, self.is_raw)
+        overpass = Level1Overpass(landsat_scenes.overpass_of(scene, when), azimuth, elevation, self.is_raw)
         bands = self.bands_of(scene, overpass, {name: _stored(name, is_raw=self.is_raw) for name in BANDS})
         properties = {k: v for k, v in uncomputed(surface.properties).items() if k not in _SURFACE_ONLY}
         product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")

@@ -20,10 +20,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import cloud_cover, landsat, mercator, synthetic_label, wrs
+from eechips_local.demo import cloud_cover, landsat_scenes, mercator, synthetic_label, wrs
 from eechips_local.demo.land_character import wrapped
-from eechips_local.demo.landsat import Landsat, LandsatOverpass
+from eechips_local.demo.landsat import Landsat
 from eechips_local.demo.landsat_level1 import paint_surface, tier_id, tier_title
+from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.wrs import Swath, WrsScene
 from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
@@ -269,7 +270,7 @@ class ThematicLandsat(Landsat):
         elevation = round(90.0 - zenith, 6)
         gaps = scene if self.number == 7 and when > _FAILURE else None
         overpass = ThematicOverpass(
-            landsat.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation, gaps
+            landsat_scenes.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation, gaps
         )
         bands = self.bands_of(scene, overpass, {name: _stored(name, self.level) for name in self.names})
         dropped = ("IMAGE_QUALITY_OLI", "TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10")

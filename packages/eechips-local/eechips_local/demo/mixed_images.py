@@ -105,14 +105,11 @@ def _drawn(image: MixedImage) -> ImageAsset:
     start = synthetic_label.millis(2020, image.month, 15)
     dates = {"system:time_start": start, "system:time_end": start} if image.is_dated else {}
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-    return ImageAsset(
-        id=f"{ID}/{image.index}",
-        bands=tuple(
-            BandInfo(name, PixelType.of(image.dtype), grid, source, number) for number, name in enumerate(image.bands)
-        ),
-        properties=synthetic_label.marked({"system:index": image.index, **dates}),
-        footprint=outline_around(image.crs, corners, _PLACE[0]),
-        version=synthetic_label.VERSION,
+    return synthetic_label.image(
+        ID,
+        tuple(BandInfo(name, PixelType.of(image.dtype), grid, source, n) for n, name in enumerate(image.bands)),
+        {"system:index": image.index, **dates},
+        outline_around(image.crs, corners, _PLACE[0]),
         is_composite=not image.has_outline,
     )
 
@@ -134,9 +131,8 @@ class MixedImages(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        days = [synthetic_label.millis(2020, 1, 15), synthetic_label.millis(2020, 10, 16)]
         title = "Images that differ in bands, types, pixels, dates and outlines; on the demo planet only"
-        return synthetic_label.marked({"title": title, "date_range": days})
+        return synthetic_label.dated(title, date(2020, 1, 15), date(2020, 10, 16))
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""

@@ -296,18 +296,12 @@ def _photographed(quarter: Quarter, used: Film, when: date) -> ImageAsset:
     names = LAYOUTS[used.layout]
     grid, footprint, _ = _grid(quarter, _SIZES[used.size])
     index = f"{used.layout}_{quarter.name}_{quarter.zone:02d}_{used.size}_{when:%Y%m%d}"
-    start = synthetic_label.millis(when.year, when.month, when.day)
+    start = synthetic_label.midnight(when)
     source = PaintedSource(grid, Photograph(when), "uint8")
     kind = PixelType("int", 0, 255)
-    return ImageAsset(
-        id=f"{ID}/{index}",
-        bands=tuple(BandInfo(name, kind, grid, source, BANDS.index(name)) for name in names),
-        properties=synthetic_label.marked(
-            {"system:index": index, "system:time_start": start, "system:time_end": start + synthetic_label.DAY}
-        ),
-        footprint=footprint,
-        version=synthetic_label.VERSION,
-    )
+    bands = tuple(BandInfo(name, kind, grid, source, BANDS.index(name)) for name in names)
+    properties = {"system:index": index, "system:time_start": start, "system:time_end": start + synthetic_label.DAY}
+    return synthetic_label.image(ID, bands, properties, footprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,15 +327,7 @@ class Naip:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        return synthetic_label.marked(
-            {
-                "title": "NAIP: National Agriculture Imagery Program",
-                "date_range": [
-                    synthetic_label.millis(FIRST_CYCLE, 6, 15),
-                    synthetic_label.millis(self.until.year, self.until.month, self.until.day),
-                ],
-            }
-        )
+        return synthetic_label.dated("NAIP: National Agriculture Imagery Program", date(FIRST_CYCLE, 6, 15), self.until)
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -435,7 +421,7 @@ class Naip:
 def _start(state: int, year: int) -> int:
     """Return the moment of a state's flight, in milliseconds since 1970."""
     when = _flight(state, year)
-    return synthetic_label.millis(when.year, when.month, when.day)
+    return synthetic_label.midnight(when)
 
 
 def _matches(image: ImageAsset, query: Query) -> bool:

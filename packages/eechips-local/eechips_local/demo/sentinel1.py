@@ -203,15 +203,15 @@ class Sentinel1(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        return synthetic_label.marked({"title": self.title, "date_range": [self._first, self._end]})
+        return synthetic_label.dated(self.title, FIRST, self.until)
 
     @property
     def _first(self) -> int:
-        return synthetic_label.millis(FIRST.year, FIRST.month, FIRST.day)
+        return synthetic_label.midnight(FIRST)
 
     @property
     def _end(self) -> int:
-        return synthetic_label.millis(self.until.year, self.until.month, self.until.day)
+        return synthetic_label.midnight(self.until)
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
@@ -257,7 +257,6 @@ class Sentinel1(ImageSearch):
         return None
 
     def _image(self, orbit: int, scene: Slice) -> ImageAsset:
-        index = _name(orbit, scene.number)
         start = sentinel1_orbit.start_time(orbit, scene.number)
         longitude = sentinel1_orbit.middle(scene)[0]
         when = (_moment(start) + timedelta(hours=longitude / 15.0)).date()
@@ -268,13 +267,8 @@ class Sentinel1(ImageSearch):
         angle = PaintedSource(sentinel1_orbit.angle_grid(scene), IncidenceAngle(scene), "float32")
         bands = [BandInfo(name, PixelType.of(dtype), grid, source, n) for n, name in enumerate(kind.bands)]
         bands.append(BandInfo("angle", PixelType("float"), angle.grid, angle, 0))
-        return ImageAsset(
-            id=f"{self.id}/{index}",
-            bands=tuple(bands),
-            properties=synthetic_label.marked({"system:index": index, **_properties(orbit, scene)}),
-            footprint=sentinel1_orbit.outline(scene),
-            version=synthetic_label.VERSION,
-        )
+        properties = {"system:index": _name(orbit, scene.number), **_properties(orbit, scene)}
+        return synthetic_label.image(self.id, tuple(bands), properties, sentinel1_orbit.outline(scene))
 
 
 def _properties(orbit: int, scene: Slice) -> dict[str, Any]:

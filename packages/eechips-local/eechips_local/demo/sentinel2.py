@@ -153,8 +153,7 @@ class Product(ImageSearch):
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        start, end = (synthetic_label.millis(d.year, d.month, d.day) for d in (self.first, self.until))
-        return synthetic_label.marked({"title": self.title, "date_range": [start, end]})
+        return synthetic_label.dated(self.title, self.first, self.until)
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
@@ -248,20 +247,12 @@ class Product(ImageSearch):
         if drawing is None:
             return None
         bands, properties = drawing
-        start, index = granule.start, granule.index
+        index, time = granule.index, granule.start
+        dated = {"system:index": index, "system:time_start": time, "system:time_end": time, **properties}
         return ImageAsset(
             id=f"{self.id}/{index}",
             bands=bands,
-            properties=LazyMapping(
-                synthetic_label.marked(
-                    {
-                        "system:index": index,
-                        "system:time_start": start,
-                        "system:time_end": start,
-                        **properties,
-                    }
-                )
-            ),
+            properties=LazyMapping(synthetic_label.marked(dated)),
             footprint=granule.outline,
             version=synthetic_label.VERSION,
         )

@@ -15,6 +15,7 @@ import shapely
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import wanted_indices
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
+from eechips_local.demo.synthetic_label import midnight
 from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -51,7 +52,7 @@ class GlobalSeries:
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
         dates = self.dates()
-        return synthetic_label.marked({"title": self.title, "date_range": [_start(dates[0][0]), _start(dates[-1][1])]})
+        return synthetic_label.dated(self.title, dates[0][0], dates[-1][1])
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -76,20 +77,13 @@ class GlobalSeries:
         return next(iter(self.images(Query(equals={"system:index": index}))), None)
 
     def _image(self, first: date, after: date) -> ImageAsset:
-        index = self.index(first)
         properties = {
-            "system:index": index,
-            "system:time_start": _start(first),
-            "system:time_end": _start(after),
+            "system:index": self.index(first),
+            "system:time_start": midnight(first),
+            "system:time_end": midnight(after),
             **(self.extra(first) if self.extra else {}),
         }
-        return ImageAsset(
-            id=f"{self.id}/{index}",
-            bands=LazySequence(partial(self._bands, first)),
-            properties=synthetic_label.marked(properties),
-            footprint=GLOBE,
-            version=synthetic_label.VERSION,
-        )
+        return synthetic_label.image(self.id, LazySequence(partial(self._bands, first)), properties, GLOBE)
 
     def _bands(self, first: date) -> tuple[BandInfo, ...]:
         scene = self.scene(first)
@@ -101,11 +95,7 @@ class GlobalSeries:
 
 
 def _start_of(dates: tuple[date, date]) -> int:
-    return _start(dates[0])
-
-
-def _start(when: date) -> int:
-    return synthetic_label.millis(when.year, when.month, when.day)
+    return midnight(dates[0])
 
 
 def underscored(when: date) -> str:

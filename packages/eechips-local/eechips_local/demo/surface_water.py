@@ -23,7 +23,7 @@ from eechips_local.demo.painted_source import AsPainted, PaintedSource
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
 from eechips_local.pixels.pixel_grid import PixelGrid
 
-ID = "JRC/GSW1_4/GlobalSurfaceWater"
+PARENT, INDEX = "JRC/GSW1_4", "GlobalSurfaceWater"
 GRID = PixelGrid("EPSG:4326", Affine(0.00025, 0.0, -180.0, 0.0, -0.00025, 80.0), 1_440_000, 560_000)
 BANDS = (
     ("occurrence", "uint8"),
@@ -86,17 +86,10 @@ def image() -> ImageAsset:
     """Return the image."""
     sources = {dtype: PaintedSource(GRID, WaterHistory(), dtype, smooth=False) for _, dtype in BANDS}
     properties = {
-        "system:index": ID.rpartition("/")[2],
+        "system:index": INDEX,
         "title": "JRC Global Surface Water Mapping Layers, v1.4",
         "system:time_start": synthetic_label.millis(1984, 3, 16),
         "system:time_end": synthetic_label.millis(2022, 1, 1),
     }
-    return ImageAsset(
-        id=ID,
-        bands=tuple(
-            BandInfo(name, PixelType.of(dtype), GRID, sources[dtype], n) for n, (name, dtype) in enumerate(BANDS)
-        ),
-        properties=synthetic_label.marked(properties),
-        footprint=shapely.box(-180.0, -60.0, 180.0, 80.0),
-        version=synthetic_label.VERSION,
-    )
+    bands = tuple(BandInfo(name, PixelType.of(dtype), GRID, sources[dtype], n) for n, (name, dtype) in enumerate(BANDS))
+    return synthetic_label.image(PARENT, bands, properties, shapely.box(-180.0, -60.0, 180.0, 80.0))
