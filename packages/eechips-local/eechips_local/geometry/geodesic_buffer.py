@@ -19,8 +19,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry import overlay
-from eechips_local.geometry.geodesy import AUTHALIC_SPHERE
-from eechips_local.geometry.map_projection import WGS84, Coordinates
+from eechips_local.geometry.geodesy import AUTHALIC_SPHERE, from_azimuthal, to_azimuthal
+from eechips_local.geometry.map_projection import WGS84, Coordinates, unit_vectors
 from eechips_local.geometry.planar_frame import (
     RADIUS,
     Frame,
@@ -29,7 +29,6 @@ from eechips_local.geometry.planar_frame import (
     lonlat_points,
     rebuilt,
     towards,
-    unit_vectors,
 )
 from eechips_local.geometry.shapes import close_at_pole, gather, leaves, open_at_pole, unwrapped, valid
 from eechips_local.values.values import Geometry
@@ -109,16 +108,10 @@ def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tole
     """Return buffers in the azimuthal equidistant plane of a centre."""
 
     def flat(points: Coordinates) -> Coordinates:
-        start = np.broadcast_to(centre, points.shape)
-        azimuth, _, far = AUTHALIC_SPHERE.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
-        angle = np.radians(azimuth)
-        return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
+        return to_azimuthal(AUTHALIC_SPHERE, centre, points)
 
     def round_again(points: Coordinates, ring: bool) -> Coordinates:
-        azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
-        start = np.broadcast_to(centre, points.shape)
-        lon, lat, _ = AUTHALIC_SPHERE.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
-        lonlat = np.column_stack([lon, lat])
+        lonlat = from_azimuthal(AUTHALIC_SPHERE, centre, points)
         lonlat[:, 0] += 360.0 * np.round((centre[0] - lonlat[:, 0]) / 360.0)
         return close_at_pole(unwrapped(lonlat)) if ring else unwrapped(lonlat)
 

@@ -16,14 +16,8 @@ import shapely
 from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.geometry.map_projection import WGS84, Coordinates
-from eechips_local.geometry.planar_frame import (
-    RADIUS,
-    Frame,
-    gnomonic,
-    lonlat_points,
-    unit_vectors,
-)
+from eechips_local.geometry.map_projection import WGS84, Coordinates, unit_vectors
+from eechips_local.geometry.planar_frame import RADIUS, Frame, gnomonic, lonlat_points
 from eechips_local.geometry.shapes import leaves, open_at_pole, valid
 from eechips_local.values.values import Geometry
 
@@ -34,6 +28,21 @@ AUTHALIC_SPHERE = Geod(a=6371007.180918475, b=6371007.180918475)
 _SMALL = 10_000.0  # metres: within it the gnomonic plane keeps areas to 4e-6 (3r² / 2R²)
 _HALF = 0.4  # share of the sphere in a polygon's bounds above which it may be larger than a hemisphere
 _STRIPS = range(-180, 180, 60)
+
+
+def to_azimuthal(geod: Geod, centre: Coordinates, points: Coordinates) -> Coordinates:
+    """Return longitude/latitude points in metres in the azimuthal equidistant plane of a centre of shape (2,)."""
+    start = np.broadcast_to(centre, points.shape)
+    azimuth, _, far = geod.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
+    angle = np.radians(azimuth)
+    return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
+
+
+def from_azimuthal(geod: Geod, centre: Coordinates, points: Coordinates) -> Coordinates:
+    """Return longitude and latitude of points in the azimuthal equidistant plane of a centre of shape (2,)."""
+    start, azimuth = np.broadcast_to(centre, points.shape), np.degrees(np.arctan2(points[:, 0], points[:, 1]))
+    lon, lat, _ = geod.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
+    return np.column_stack([lon, lat])
 
 
 def area(shape: BaseGeometry) -> float:

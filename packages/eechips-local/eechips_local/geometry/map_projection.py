@@ -62,7 +62,7 @@ WGS84 = Projection("EPSG:4326")
 
 def great_circle_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
     """Return midpoints on the sphere of pairs of longitude/latitude points, each of shape (n, 2) in degrees."""
-    first, second = _unit_vectors(a), _unit_vectors(b)
+    first, second = unit_vectors(a), unit_vectors(b)
     middle = first + second
     length = np.linalg.norm(middle, axis=1, keepdims=True)
     length[length == 0.0] = 1.0
@@ -74,7 +74,8 @@ def great_circle_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
     return np.column_stack([lon, lat])
 
 
-def _unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
+def unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
+    """Return vectors of shape (n, 3) of longitude/latitude points of shape (n, 2) in degrees."""
     lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
@@ -82,6 +83,12 @@ def _unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
 def straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
     """Return midpoints of straight lines between pairs of points, each of shape (n, 2)."""
     return (a + b) / 2.0
+
+
+def short_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return midpoints of lines straight in degrees, the short way round, on the first points' turn."""
+    turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
+    return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
 
 
 def transform_points(points: Coordinates, source: Projection, target: Projection) -> Coordinates:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.geometry.geodesy import GEOD, distance
+from eechips_local.geometry.geodesy import GEOD, distance, from_azimuthal, to_azimuthal
 from eechips_local.geometry.map_projection import WGS84, Coordinates
 from eechips_local.geometry.planar_frame import bend, gnomonic, great_circle_middle, towards
 from eechips_local.geometry.shapes import leaves
@@ -89,19 +89,12 @@ class _LocalPlane:
 
     def flat(self, points: Coordinates) -> Coordinates:
         """Return points in the plane, in metres."""
-        start = np.broadcast_to(self.centre, points.shape)
-        azimuth, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
-        angle = np.radians(azimuth)
-        return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
+        return to_azimuthal(GEOD, self.centre, points)
 
     def ends(self, line: BaseGeometry) -> tuple[Coordinates, Coordinates]:
         """Return longitude and latitude of the ends of a line in the plane."""
-        points = shapely.get_coordinates(line)[[0, -1]]
-        azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
-        start = np.broadcast_to(self.centre, points.shape)
-        lon, lat, _ = GEOD.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
-        line_ends = np.column_stack([lon, lat])
-        return line_ends[0], line_ends[1]
+        first, last = from_azimuthal(GEOD, self.centre, shapely.get_coordinates(line)[[0, -1]])
+        return first, last
 
     def outline(self, shape: BaseGeometry) -> BaseGeometry:
         """Return points, lines and the rings of polygons near the centre: shapes that do not touch are nearest

@@ -16,7 +16,17 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection, transform_points
+from eechips_local.geometry.map_projection import (
+    WGS84,
+    Coordinates,
+    Midpoints,
+    Mover,
+    Projection,
+    short_midpoints,
+    straight_midpoints,
+    transform_points,
+    unit_vectors,
+)
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import meets_seam, project_shape
 from eechips_local.geometry.shapes import close_at_pole, is_geographic, open_at_pole, unwrapped, valid
@@ -34,19 +44,10 @@ _WIDEST = math.radians(75.0)  # beyond that the gnomonic plane stretches distanc
 _MAX_SPLITS = 12  # at most 4096 pieces of an edge: 5 km of the longest one
 _FIRST_SPLIT = math.radians(5.0)  # a longer edge is halved unseen: its middle alone does not show an S-shaped bend
 
-Mover = Callable[[Coordinates], Coordinates]
-Middle = Callable[[Coordinates, Coordinates], Coordinates]
-
 
 def needs_margin() -> InvalidError:
     """Return the error where planar edges would have to be bent without leave to approximate."""
     return InvalidError("Unable to perform this geometry operation. Please specify a non-zero error margin.")
-
-
-def unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
-    """Return vectors of shape (n, 3) of longitude/latitude points of shape (n, 2) in degrees."""
-    lon, lat = np.radians(points[:, 0]), np.radians(points[:, 1])
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def lonlat_points(vectors: npt.NDArray[np.float64]) -> Coordinates:
@@ -63,19 +64,6 @@ def great_circle_middle(a: Coordinates, b: Coordinates) -> Coordinates:
     return middle
 
 
-def straight_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return middles of straight lines between points of shape (n, 2)."""
-    return (a + b) / 2.0
-
-
-def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return middles of straight lines between longitude/latitude points, the short way round, on the first ones'
-    turn.
-    """
-    turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
-    return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
-
-
 @dataclass(frozen=True, slots=True)
 class Course:
     """Edges of a line, and the distance by which they may be moved.
@@ -90,9 +78,9 @@ class Course:
             the middle.
     """
 
-    middle: Middle
+    middle: Midpoints
     move: Mover
-    straight: Middle
+    straight: Midpoints
     place: Mover
     tolerance: float
     longest: float
@@ -142,7 +130,7 @@ def _on_sphere(points: Coordinates) -> npt.NDArray[np.float64]:
 
 def towards(flat: Mover, tolerance: float, longest: float = math.inf) -> Course:
     """Return the course of great circle arcs that are taken to a plane in metres."""
-    return Course(great_circle_middle, flat, straight_middle, _as_is, tolerance, longest)
+    return Course(great_circle_middle, flat, straight_midpoints, _as_is, tolerance, longest)
 
 
 def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -289,14 +277,14 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
         unit = tolerance / projection_unit(projection)
         projected = project_shape(shape, source, projection, geodesic=geometry.geodesic, tolerance=unit)
         return Geometry(_finite_shape(projected), projection, geodesic, geometry.unbounded)
-    middle = great_circle_middle if geometry.geodesic else straight_middle
+    middle = great_circle_middle if geometry.geodesic else straight_midpoints
     longest = _longest(source)
     if is_geographic(projection):
-        short = straight_middle if is_geographic(source) else _short_middle
+        short = straight_midpoints if is_geographic(source) else short_midpoints
         straight = great_circle_middle if geodesic else short
         course = Course(middle, move, straight, _on_sphere, tolerance, longest)
     else:
-        course = Course(middle, move, straight_middle, _as_is, tolerance / projection_unit(projection), longest)
+        course = Course(middle, move, straight_midpoints, _as_is, tolerance / projection_unit(projection), longest)
 
     def moved(line: Coordinates, ring: bool) -> Coordinates:
         there = move(bend(line, course))

@@ -24,6 +24,7 @@ from eechips_local.geometry.map_projection import (
     great_circle_midpoints,
     move_shape,
     rebuild_shape,
+    short_midpoints,
     straight_midpoints,
     transform_points,
     transform_shape,
@@ -139,7 +140,7 @@ def _from_map(
     course = _Course(
         lambda points: transform_points(points, source, WGS84),
         straight_midpoints,
-        _short_way,
+        short_midpoints,
         _mover(target, seam),
         tolerance,
     )
@@ -189,12 +190,6 @@ def _bent(points: Coordinates, course: _Course) -> Coordinates:
         first = at - 1 + np.arange(len(at))
         active = np.sort(np.concatenate([first, first + 1]))
     return there
-
-
-def _short_way(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return middles of lines straight in degrees, the short way round."""
-    turns = WHOLE * np.round((b[:, 0] - a[:, 0]) / WHOLE)
-    return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
 
 
 def _spread_at_poles(points: Coordinates) -> Coordinates:
