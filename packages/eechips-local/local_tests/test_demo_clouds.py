@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore, climate, cloud_cover, landsat, mercator, noise, tessellation
+from eechips_local.demo import DemoStore, climate, cloud_cover, landsat_scenes, mercator, noise, tessellation
 from eechips_local.demo.mercator import EQUATOR_UNIT, Rect, cosine_of
 from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
 
@@ -176,9 +176,9 @@ def test_aerosol_of_landsat_agrees_with_clouds_and_water() -> None:
     Over a lake and fields in Iowa, on days that are partly cloudy.
     """
     place = Rect(64, 125_829, 194_330, 200, 200)
-    bands = [landsat.BANDS.index(name) for name in ("SR_QA_AEROSOL", "QA_PIXEL", "SR_B4", "SR_B5")]
+    bands = [landsat_scenes.BANDS.index(name) for name in ("SR_QA_AEROSOL", "QA_PIXEL", "SR_B4", "SR_B5")]
     for day in (26, 62, 112):
-        overpass = landsat.LandsatOverpass(date(2018, 6, 1) + timedelta(day), 42.0)
+        overpass = landsat_scenes.LandsatOverpass(date(2018, 6, 1) + timedelta(day), 42.0)
         painted, _ = overpass.paint(place, bands)
         aerosol, quality = painted[:2].astype(int)
         cloudy, water = quality >> 3 & 1 == 1, (quality >> 7 & 1 == 1)
@@ -198,7 +198,9 @@ def test_aerosol_of_landsat_agrees_with_clouds_and_water() -> None:
 def test_clouds_of_landsat_are_dilated_by_three_pixels() -> None:
     """Bits 1, 3 and 6 of QA_PIXEL: cldpix of Fmask."""
     place = Rect(32, 251_658, 388_660, 200, 200)
-    (quality,), _ = landsat.LandsatOverpass(date(2018, 9, 27), 42.0).paint(place, [landsat.BANDS.index("QA_PIXEL")])
+    (quality,), _ = landsat_scenes.LandsatOverpass(date(2018, 9, 27), 42.0).paint(
+        place, [landsat_scenes.BANDS.index("QA_PIXEL")]
+    )
     dilated, cloudy, clear = (quality.astype(int) >> bit & 1 == 1 for bit in (1, 3, 6))
     assert np.array_equal(clear, ~(dilated | cloudy))
     assert not (dilated & cloudy).any()
@@ -213,10 +215,10 @@ def test_clouds_of_landsat_are_dilated_by_three_pixels() -> None:
 def test_pixels_that_are_corrected_by_too_much_lack_their_blue() -> None:
     """0.02 to 0.21% of pixels in six images of Landsat 8, more where it is cloudy: documentation of geedim 1.2.0."""
     place = Rect(32, 251_658, 388_660, 300, 300)
-    bands = [landsat.BANDS.index(name) for name in ("SR_B1", "SR_B4")]
+    bands = [landsat_scenes.BANDS.index(name) for name in ("SR_B1", "SR_B4")]
     shares = {True: [], False: []}  # type: dict[bool, list[float]]
     for day in (16, 32, 64):
-        overpass = landsat.LandsatOverpass(date(2018, 6, 1) + timedelta(day), 42.0, has_failures=True)
+        overpass = landsat_scenes.LandsatOverpass(date(2018, 6, 1) + timedelta(day), 42.0, has_failures=True)
         _, valid = overpass.paint(place, bands)
         assert valid is not None
         assert valid[1].all()
@@ -225,7 +227,7 @@ def test_pixels_that_are_corrected_by_too_much_lack_their_blue() -> None:
             if (cloudy == part).sum() > 10_000:
                 found.append(1.0 - valid[0][cloudy == part].mean())
     assert 0.0002 < np.mean(shares[False]) < 0.001 < 0.002 < np.mean(shares[True]) < 0.005
-    assert landsat.LandsatOverpass(date(2018, 6, 1), 42.0).paint(place, bands)[1] is None
+    assert landsat_scenes.LandsatOverpass(date(2018, 6, 1), 42.0).paint(place, bands)[1] is None
 
 
 def test_noise_is_the_same_where_columns_and_rows_cross_and_at_single_places() -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.pixels.pixel_grid import PixelGrid, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"
@@ -28,7 +28,7 @@ def outline(grid: PixelGrid) -> BaseGeometry:
     """
     columns, rows = _ring(grid)
     if grid.crs == _EARTH:
-        longitudes, latitudes = _to_map(grid, columns, rows)
+        longitudes, latitudes = apply(grid.transform, columns, rows)
         ring = shapely.Polygon(np.column_stack([longitudes, latitudes.clip(-90.0, 90.0)]))
         return _wrap(ring.simplify(0.0))
     longitudes, latitudes = _to_earth(grid, columns, rows)
@@ -52,17 +52,10 @@ def _ring(grid: PixelGrid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
     return columns * grid.width, rows * grid.height
 
 
-def _to_map(
-    grid: PixelGrid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    t = grid.transform
-    return t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
-
-
 def _to_earth(
     grid: PixelGrid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    longitudes, latitudes = transformer(grid.crs, _EARTH).transform(*_to_map(grid, columns, rows))
+    longitudes, latitudes = transformer(grid.crs, _EARTH).transform(*apply(grid.transform, columns, rows))
     return np.asarray(longitudes), np.asarray(latitudes)
 
 

@@ -187,9 +187,9 @@ def _resized(
     # own lattice, as the client makes it of a crs_transform, keeps their direction.
     is_own = region.projection == lattice and lattice.transform != Affine.identity()
     if lattice.transform.e > 0 and not is_own:
-        lattice = Projection(lattice.crs, lattice.transform @ Affine.scale(1, -1))
+        lattice = lattice.scaled(1, -1)
     if scale is not None:
-        lattice = Projection(lattice.crs, lattice.transform @ Affine.scale(scale / lattice.nominal_scale))
+        lattice = lattice.at_scale(scale)
     left, top, right, bottom = _snapped_bounds(region, lattice)
     if width is None and height is None and longest is None:
         left, top = math.floor(left), math.floor(top)

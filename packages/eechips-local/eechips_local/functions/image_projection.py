@@ -78,7 +78,7 @@ def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, s
     """
     target = target_projection(crs, crsTransform, scale)
     if scale is not None and crs.transform == Affine.identity():
-        target = Projection(target.crs, target.transform @ Affine.scale(1.0, -1.0))
+        target = target.scaled(1.0, -1.0)
     raster = Reprojected(image.bands, target)
     extent = _extent_in(image.footprint, target)
     return image.with_bands(

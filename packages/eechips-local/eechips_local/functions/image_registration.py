@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.functions.image_shift import displace
@@ -17,6 +16,7 @@ from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.location import locate
 from eechips_local.pixels.pixel_grid import PixelGrid, metres_per_unit
+from eechips_local.pixels.reprojection import level_factor
 from eechips_local.pixels.resampling import read_computed
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -61,16 +61,14 @@ class _Matched:
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Match on the level whose pixels are no larger than the grid's, and interpolate between the points."""
-        scale = locate(grid, self.lattice).scale
-        factor = 1 << max(0, math.floor(math.log2(max(scale, 1.0) * 1.001)))
-        level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
+        level = self.lattice.scaled(level_factor(locate(grid, self.lattice).scale))
         metres = level.nominal_scale
         size = _PATCH if self.patch is None else max(_LEAST_PATCH, round(self.patch / metres))
         reach = math.ceil(self.most / metres)
         if reach > _MOST_REACH:
             raise MemoryLimitError()
         step = size // 2
-        points = Projection(level.crs, level.transform @ Affine.scale(step))
+        points = level.scaled(step)
 
         def read(window: PixelWindow) -> list[Pixels]:
             return self._points(window, level, step, size, reach, render)
@@ -89,9 +87,8 @@ class _Matched:
         across, down = (width - 1) * step + size, (height - 1) * step + size
         if (across + 2 * reach) * (down + 2 * reach) > _MOST_PIXELS:
             raise MemoryLimitError()
-        whole = PixelGrid(level.crs, level.transform, 0, 0)
-        reference = _stack(render.read(self.references, whole.window(left, top, across, down)))
-        around = whole.window(left - reach, top - reach, across + 2 * reach, down + 2 * reach)
+        reference = _stack(render.read(self.references, level.window(left, top, across, down)))
+        around = level.window(left - reach, top - reach, across + 2 * reach, down + 2 * reach)
         image = _stack(render.read(self.inputs, around))
         offsets, valid = np.zeros((2, height, width)), np.zeros((height, width), dtype=bool)
         for row, column in np.ndindex(height, width):

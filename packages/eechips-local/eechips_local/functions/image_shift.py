@@ -17,6 +17,7 @@ from eechips_local.geometry.map_projection import WGS84, Projection, transform_s
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.location import Location, centres_of, locate
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.reprojection import level_factor, read_lattice
 from eechips_local.pixels.resampling import Method, read_computed
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError
@@ -53,11 +54,10 @@ class _Moved:
         if parse_crs(grid.crs) == parse_crs(self.target.crs):
             return render.read(chosen, self._back(grid))
         location = locate(grid, self.target)
-        lattice = Projection(self.target.crs, self.target.transform @ Affine.scale(location.scale or 1.0))
-        whole = PixelGrid(lattice.crs, lattice.transform, 0, 0)
+        lattice = self.target.scaled(location.scale or 1.0)
 
         def read(window: PixelWindow) -> list[Pixels]:
-            under = whole.window(window.column, window.row, window.width, window.height)
+            under = lattice.window(window.column, window.row, window.width, window.height)
             return render.read(chosen, self._back(under))
 
         return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
@@ -154,16 +154,11 @@ class _Displaced:
         chosen = [self.inputs[b] for b in bands]
         shift = render.read(self.displacement, grid)
         scale = locate(grid, self.lattice).scale
-        factor = 1 << max(0, math.floor(math.log2(max(scale, 1.0) * 1.001)))
-        level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
+        factor = level_factor(scale)
+        level = self.lattice.scaled(factor)
         columns, rows = self._places(grid, level, shift)
         location = Location(columns, rows, scale / factor)
-        whole = PixelGrid(level.crs, level.transform, 0, 0)
-
-        def read(window: PixelWindow) -> list[Pixels]:
-            return render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
-
-        return read_computed(read, len(chosen), location, grid.shape, self.method)
+        return read_lattice(chosen, level, location, grid, render, self.method)
 
     def _places(self, grid: PixelGrid, level: Projection, shift: Sequence[Pixels]) -> tuple[Floats, Floats]:
         """Return columns and rows of the level that are shown at each pixel, NaN where there are none."""

@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.pixels.pixel_grid import apply, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 from eechips_local.protocol.request_errors import InvalidError
 
 Coordinates = npt.NDArray[np.float64]
@@ -53,7 +53,15 @@ class Projection:
         "The projection is scaled by dividing the specified scale value by the nominal size of a meter":
         https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection.
         """
-        return Projection(self.crs, self.transform @ Affine.scale(metres / self.nominal_scale))
+        return self.scaled(metres / self.nominal_scale)
+
+    def scaled(self, columns: float, rows: float | None = None) -> Projection:
+        """This projection with its pixels made wider and higher by factors, alike by default; origin and axes stay."""
+        return Projection(self.crs, self.transform @ Affine.scale(columns, columns if rows is None else rows))
+
+    def window(self, column: int, row: int, width: int, height: int) -> PixelGrid:
+        """Return pixels of this projection as a grid."""
+        return PixelGrid(self.crs, self.transform, 0, 0).window(column, row, width, height)
 
 
 WGS84 = Projection("EPSG:4326")

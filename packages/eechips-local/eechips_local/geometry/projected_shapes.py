@@ -31,7 +31,7 @@ from eechips_local.geometry.map_projection import (
 )
 from eechips_local.geometry.projection_seam import WHOLE, Seam, seam_of
 from eechips_local.geometry.shapes import close_at_pole, gather, leaves, unwrapped, valid
-from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs
 
 # Pieces keep off the seam by this, so that rounding does not take their edges to its other side: 0.1 mm.
 _OFF_SEAM = 1e-9
@@ -114,8 +114,7 @@ def _needs_care(shape: BaseGeometry, source: Projection, seam: Seam | None) -> b
     west, south, east, north = shape.bounds
     if source.transform != WGS84.transform:
         columns, rows = np.array([west, west, east, east]), np.array([south, north, south, north])
-        t = source.transform
-        x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+        x, y = apply(source.transform, columns, rows)
         west, south, east, north = x.min(), y.min(), x.max(), y.max()
     if shapely.get_dimensions(shape) == 0:
         return seam is not None and seam.period is not None and not seam.west <= west <= east <= seam.west + WHOLE

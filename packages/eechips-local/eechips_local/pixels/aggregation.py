@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.evaluation.model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.pixels.location import locate
@@ -96,7 +95,7 @@ class Aggregated:
                 "Use bestEffort or a larger maxPixels."
             )
         factor = 2 ** math.ceil(math.log2(scale / math.sqrt(self.most)))
-        return Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
+        return self.lattice.scaled(factor)
 
     def _block(self, grid: PixelGrid, lattice: Projection, render: Render) -> list[Pixels]:
         step = ~lattice.transform @ grid.transform
@@ -106,9 +105,8 @@ class Aggregated:
             nothing = Pixels(np.zeros(grid.shape), np.zeros(grid.shape, dtype=bool))
             return [nothing] * (len(self.calls) * self.outputs)
         top, left = int(cover.rows.min()), int(cover.columns.min())
-        window = PixelWindow(left, top, int(cover.columns.max()) + 1 - left, int(cover.rows.max()) + 1 - top)
-        whole = PixelGrid(lattice.crs, lattice.transform, 0, 0)
-        pixels = render.read(self.inputs, whole.window(window.column, window.row, window.width, window.height))
+        width, height = int(cover.columns.max()) + 1 - left, int(cover.rows.max()) + 1 - top
+        pixels = render.read(self.inputs, lattice.window(left, top, width, height))
         rows, columns = cover.rows - top, cover.columns - left
         block_pixels: list[Pixels] = []
         for call in self.calls:

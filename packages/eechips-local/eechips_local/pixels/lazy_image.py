@@ -82,8 +82,7 @@ class ImageBand:
         if self.extent is None:
             return None
         e = self.extent
-        whole = PixelGrid(self.projection.crs, self.projection.transform, 0, 0)
-        return whole.window(e.column, e.row, e.width, e.height)
+        return self.projection.window(e.column, e.row, e.width, e.height)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

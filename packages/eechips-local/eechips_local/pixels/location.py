@@ -14,7 +14,7 @@ from eechips_local.evaluation.model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projected_shapes import columns_of_turn
 from eechips_local.pixels.lazy_image import Render
-from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs, transformer
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs, transformer
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -61,12 +61,12 @@ def locate(grid: PixelGrid, lattice: Projection, *, exact: bool = False) -> Loca
     inverse = ~lattice.transform
 
     def transform(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        x, y = _moved(grid.transform, columns, rows)
+        x, y = apply(grid.transform, columns, rows)
         x, y = transformer(grid.crs, lattice.crs).transform(x, y)
         known = np.isfinite(x) & np.isfinite(y)  # PROJ gives infinities for what has no place
         if not known.all():
             x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
-        return _moved(inverse, np.asarray(x), np.asarray(y))
+        return apply(inverse, np.asarray(x), np.asarray(y))
 
     spacing = _SPACING if not exact else 0
     while spacing >= 8 and min(grid.width, grid.height) > spacing:
@@ -86,16 +86,12 @@ def locate_once(lattice: Projection, grid: PixelGrid, render: Render) -> Locatio
     return location
 
 
-def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
-
-
 def _locate_affine(grid: PixelGrid, step: Affine) -> Location:
     scale = math.sqrt(abs(step.determinant))
     columns, rows = centres_of(grid.width), centres_of(grid.height)
     if step.b == 0 and step.d == 0:
         return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
-    coordinates = _moved(step, *np.meshgrid(columns, rows))
+    coordinates = apply(step, *np.meshgrid(columns, rows))
     return Location(coordinates[0], coordinates[1], scale)
 
 

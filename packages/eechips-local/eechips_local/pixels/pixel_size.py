@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.pixels.location import between, centres_of, control_points
-from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs, transformer
+from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs, transformer
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def pixel_areas(grid: PixelGrid) -> Floats:
     if parse_crs(grid.crs).is_geographic and t.b == t.d == 0:
         return _zonal(grid)
     columns, rows = np.meshgrid(np.arange(grid.width + 1.0), np.arange(grid.height + 1.0))
-    x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+    x, y = apply(t, columns, rows)
     lon, lat = _moved(grid.crs, "EPSG:4326", x, y)
     areas = _quadrilaterals(*_moved("EPSG:4326", _CYLINDRICAL, lon, lat), girdle=_GIRDLE)
     for side, crs in _POLAR.items():
@@ -170,8 +170,7 @@ def _ground_step(grid: PixelGrid, columns: Floats, rows: Floats, right: float, d
 
 
 def _lonlat(grid: PixelGrid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    t = grid.transform
-    x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+    x, y = apply(grid.transform, columns, rows)
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
     known = np.isfinite(lon) & np.isfinite(lat)
     return np.where(known, lon, np.nan), np.where(known, lat, np.nan)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.context import Context
@@ -131,18 +130,15 @@ class PixelRegion:
     @property
     def grid(self) -> PixelGrid:
         """The pixels that the bounds touch."""
-        return PixelGrid(self.projection.crs, self.projection.transform, 0, 0).window(
-            self.column, self.row, self.width, self.height
-        )
+        return self.projection.window(self.column, self.row, self.width, self.height)
 
     def blocks(self) -> Iterator[tuple[int, int, PixelGrid]]:
         """Yield the bounds in pieces: column and row of each, and its grid."""
-        lattice = PixelGrid(self.projection.crs, self.projection.transform, 0, 0)
         for row in range(self.row, self.row + self.height, _BLOCK):
             height = min(_BLOCK, self.row + self.height - row)
             for column in range(self.column, self.column + self.width, _BLOCK):
                 width = min(_BLOCK, self.column + self.width - column)
-                yield column, row, lattice.window(column, row, width, height)
+                yield column, row, self.projection.window(column, row, width, height)
 
     def cover(self, column: int, row: int, grid: PixelGrid) -> RegionPixels:
         """Return the pixels of one of the blocks that the region takes."""
@@ -236,7 +232,7 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Pix
     projection = lattice.projection
     region = _noted_region(context, geometry, projection)
     while lattice.best_effort and region.pixels > lattice.max_pixels:
-        projection = Projection(projection.crs, projection.transform @ Affine.scale(2))
+        projection = projection.scaled(2)
         region = _noted_region(context, geometry, projection)
     if region.area > lattice.max_pixels:
         raise too_many(region.area, lattice.max_pixels)

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from affine import Affine
-
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
-from eechips_local.pixels.location import locate_once
+from eechips_local.pixels.location import Location, locate_once
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.resampling import Method, read_computed
 
@@ -28,16 +26,11 @@ class Resampled:
         """Compute the inputs on the level whose pixels are no larger than the output's."""
         chosen = [self.inputs[b] for b in bands]
         location = locate_once(self.lattice, grid, render)
-        factor = 1 << max(0, math.floor(math.log2(max(location.scale, 1.0) * 1.001)))
-        level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
+        factor = level_factor(location.scale)
+        level = self.lattice.scaled(factor)
         if factor > 1:
             location = locate_once(level, grid, render)
-        whole = PixelGrid(level.crs, level.transform, 0, 0)
-
-        def read(window: PixelWindow) -> list[Pixels]:
-            return render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
-
-        return read_computed(read, len(chosen), location, grid.shape, self.method)
+        return read_lattice(chosen, level, location, grid, render, self.method)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +44,21 @@ class Reprojected:
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute the inputs on the lattice under the grid, and take the output from there."""
         chosen = [self.inputs[b] for b in bands]
-        lattice = PixelGrid(self.lattice.crs, self.lattice.transform, 0, 0)
         location = locate_once(self.lattice, grid, render)
+        return read_lattice(chosen, self.lattice, location, grid, render, self.method)
 
-        def read(window: PixelWindow) -> list[Pixels]:
-            return render.read(chosen, lattice.window(window.column, window.row, window.width, window.height))
 
-        return read_computed(read, len(chosen), location, grid.shape, self.method)
+def read_lattice(
+    bands: Sequence[ImageBand], lattice: Projection, location: Location, grid: PixelGrid, render: Render, method: Method
+) -> list[Pixels]:
+    """Compute what a location needs of bands on the pixels of a lattice, and take the pixels of a grid from there."""
+
+    def read(window: PixelWindow) -> list[Pixels]:
+        return render.read(bands, lattice.window(window.column, window.row, window.width, window.height))
+
+    return read_computed(read, len(bands), location, grid.shape, method)
+
+
+def level_factor(scale: float) -> int:
+    """Return the factor of the level of a lattice's pyramid whose pixels are no larger than ``scale`` of its own."""
+    return 1 << max(0, math.floor(math.log2(max(scale, 1.0) * 1.001)))

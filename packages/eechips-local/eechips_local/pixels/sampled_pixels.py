@@ -13,7 +13,6 @@ import numpy.typing as npt
 from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
 
 Indices = npt.NDArray[np.int64]
 
@@ -62,7 +61,6 @@ def gather(
     """
     if not len(columns):
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
-    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
     order: list[Indices] = []
     parts: list[list[SampledBand]] = []
     windows = [(some, *_extent(columns[some], rows[some])) for some in _windows(columns, rows)]
@@ -70,9 +68,9 @@ def gather(
         context.check_time()
         if position % _AHEAD == 0 and len(windows) > 1:
             for _, *place in windows[position : position + _AHEAD]:
-                Render().prefetch(bands, lattice.window(*place))
+                Render().prefetch(bands, projection.window(*place))
         own = Render(context.limits.memory) if render is None else render
-        pixels = own.read(bands, lattice.window(left, top, width, height))
+        pixels = own.read(bands, projection.window(left, top, width, height))
         parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")
@@ -87,9 +85,8 @@ def gather(
 
 def prefetch_pixels(bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices) -> None:
     """Begin to fetch stored pixels of a lattice that :func:`gather` will read; of many windows the first few."""
-    lattice = PixelGrid(projection.crs, projection.transform, 0, 0)
     for some in islice(_windows(columns, rows), _AHEAD):
-        Render().prefetch(bands, lattice.window(*_extent(columns[some], rows[some])))
+        Render().prefetch(bands, projection.window(*_extent(columns[some], rows[some])))
 
 
 def _extent(columns: Indices, rows: Indices) -> tuple[int, int, int, int]:
