@@ -28,7 +28,7 @@ from eechips.engine.local_server import LocalServer
 from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
-from eechips.engine.planner import Planner, announce_answers, kept_answers
+from eechips.engine.planner import Planner, announce_answers, kept_answers, remove_answers
 from eechips.engine.planning_cost import PartialPlan, plan_some_units
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
@@ -101,6 +101,8 @@ class ConnectedRun:
             run.compute = self._monitor_compute(stack)
             began = time.monotonic()
             plans = not is_planned or config.extend or self._ledger.is_partial
+            if not plans:  # of a run that was killed as soon as its plan was complete
+                remove_answers(config.out)
             with PlanningReport(run.session.throttle) if plans else contextlib.nullcontext():
                 self._make_plan(stack, is_planned=is_planned, is_complete=is_complete)
                 if self.is_unchanged:

@@ -61,7 +61,7 @@ def kept_answers(folder: Path) -> Iterator[None]:
     """
     with caching_answers(folder):
         yield
-    _remove_answers(folder / ANSWERS_NAME)
+    remove_answers(folder)
 
 
 def announce_answers(folder: Path) -> None:
@@ -75,13 +75,14 @@ def _open_answers(path: Path) -> ResponseCache:
     try:
         return ResponseCache(path)
     except StorageError:
-        _remove_answers(path)
+        remove_answers(path.parent)
         return ResponseCache(path)
 
 
-def _remove_answers(path: Path) -> None:
+def remove_answers(folder: Path) -> None:
+    """Remove the responses that a planner has kept in the folder of a run, which this process has locked."""
     for suffix in ("", "-journal"):
-        remove(path.with_name(path.name + suffix), LockedFolder(path.parent))
+        remove(folder / f"{ANSWERS_NAME}{suffix}", LockedFolder(folder))
 
 
 class Planner:
@@ -278,11 +279,9 @@ class Planner:
                 yield None
 
     def close(self) -> None:
-        """Stop planning, and remove the cached responses if the plan is complete."""
+        """Stop planning."""
         self._is_closed = True
         self._answers.close()
-        if self.is_whole:
-            _remove_answers(self._path)
 
     def _plan(self) -> None:
         RESPONSE_CACHE.set(self._answers)
@@ -298,9 +297,12 @@ class Planner:
 
     def _complete(self) -> None:
         self.is_done = self.is_whole = True
+        if self.stored:
+            self._ledger.complete_plan()
+        self._answers.close()
+        remove_answers(self._path.parent)
         if not self.stored:
             return
-        self._ledger.complete_plan()
         try:
             self._accept()
         except EechipsError as error:

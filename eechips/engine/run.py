@@ -19,7 +19,7 @@ from eechips.engine.plan_extension import (
     check_growth,
     continue_extended,
 )
-from eechips.engine.planner import ANSWERS_NAME
+from eechips.engine.planner import remove_answers
 from eechips.engine.progress import Progress
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
@@ -117,9 +117,9 @@ def run(
 def _remove_unplanned(folder: Path) -> None:
     """Remove the folder that a run has made and locked, if it failed before it had a plan, with the run's files."""
     logs = (LOG_NAME, SERVER_LOG_NAME, DASK_LOG)
-    answers = (ANSWERS_NAME, f"{ANSWERS_NAME}-journal")
-    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *answers, *logs):
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *logs):
         remove(folder / name, LockedFolder(folder))
+    remove_answers(folder)
     remove_lock(folder)
     remove_empty(folder)
 

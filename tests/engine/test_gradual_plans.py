@@ -315,6 +315,22 @@ def test_responses_to_the_planner_are_asked_for_again_after_three_days_or_a_dama
     assert run_gradual(Gradual(700), out, service.url, executor="threads").counts == {"done": 700}
 
 
+def test_responses_to_a_planner_that_was_killed_after_it_are_removed(service: Service, tmp_path: Path) -> None:
+    out, answers = tmp_path / "out", tmp_path / "out" / "planning.sqlite"
+    kept: list[bool] = []
+
+    def settled(_: object) -> bool:
+        kept.append(answers.exists())
+        return False
+
+    options: dict[str, Any] = {"executor": "threads", "estimate": 5, "confirm": settled}
+    assert run_gradual(Gradual(20), out, service.url, **options).paused
+    assert kept == [False]  # removed with the end of the plan, not with that of the run
+    answers.write_bytes(b"left by a kill between the two")
+    assert run_gradual(Gradual(20), out, service.url, executor="threads").counts == {"done": 20}
+    assert not answers.exists()
+
+
 def age(answers: Path) -> None:
     """Makes the kept responses older than they may be."""
     with contextlib.closing(sqlite3.connect(answers, isolation_level=None)) as database:
