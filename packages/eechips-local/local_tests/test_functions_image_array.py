@@ -102,6 +102,7 @@ def test_masked_bands_mask_the_array() -> None:
         (invoke("Image.arrayTranspose", input=GRID), [[0, 3], [1, 4], [2, 5]]),
         (invoke("Image.arrayTranspose", input=SIX), [[0, 1, 2, 3, 4, 5]]),
         (invoke("Image.arrayPad", image=GRID, lengths=[3, 2], pad=9), [[0, 1, 2], [3, 4, 5], [9, 9, 9]]),
+        (invoke("Image.arrayPad", image=invoke("Image.toUint8", value=of([3])), lengths=[2], pad=-7), [3, -7]),
         (invoke("Image.arrayArgmax", image=of([[1, 9], [9, 2]])), [0, 1]),
         (invoke("Image.arrayAccum", input=SIX, axis=0), [0, 1, 3, 6, 10, 15]),
         (invoke("Image.arrayAccum", input=of([3, 1, 4, 1]), axis=0, reducer=reducer("max")), [3, 3, 4, 4]),

@@ -197,8 +197,7 @@ def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
             raise InvalidError(f"A length is needed for each of {values.ndim - 2} axes; found {len(lengths)}.")
         extra = [(0, max(0, wanted - size)) for wanted, size in zip(lengths, values.shape[2:], strict=True)]
         check_size(math.prod((*values.shape[:2], *map(max, lengths, values.shape[2:]))))
-        whole = isinstance(pad, int) or float(pad).is_integer()
-        wide = values if whole or values.dtype.kind == "f" else values.astype(np.float64)
+        wide = values.astype(np.int64 if values.dtype.kind in "iu" and float(pad).is_integer() else np.float64)
         return np.pad(wide, [(0, 0), (0, 0), *extra], constant_values=pad)
 
     padding = ranged(PixelType("int" if float(pad).is_integer() else "double"), [pad])
