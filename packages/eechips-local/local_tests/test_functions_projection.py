@@ -23,7 +23,10 @@ def test_codes_and_text() -> None:
     assert call("Projection.crs", projection=invoke("Proj", crs="SR-ORG:6974")) == "SR-ORG:6974"
     wkt = CRS("EPSG:32610").to_wkt()
     assert call("Projection.crs", projection=projection(wkt)) == "EPSG:32610"
-    assert call("Projection.crs", projection=projection("+proj=aeqd +lat_0=1 +lon_0=2 +datum=WGS84")) is None
+    text = "+proj=aeqd +lat_0=1 +lon_0=2 +datum=WGS84"
+    assert call("Projection.crs", projection=projection(CRS(text).to_wkt())) is None
+    with pytest.raises(InvalidError, match="could not be parsed"):
+        call("Projection.crs", projection=projection(text))
     assert CRS(call("Projection.wkt", projection=projection())) == CRS("EPSG:32610")
     unknown = projection("EPSG:999999")
     with pytest.raises(InvalidError, match="could not be parsed"):

@@ -41,7 +41,7 @@ def parse_crs(crs: str) -> CRS:
     try:
         return CRS.from_user_input(_SR_ORG.get(crs, crs))
     except CRSError as error:
-        raise UnknownCrsError(f"The CRS of a map projection could not be parsed: {crs}") from error
+        raise UnknownCrsError("The CRS of a map projection could not be parsed.") from error
 
 
 @lru_cache(_REMEMBERED)
