@@ -4,7 +4,6 @@ They were read by hand; each source names the commit and the file. ``recorded_va
 collected by a program. What is left out or differs:
 
 - EEwPython (2019) prints ``{'type': 'DataDictionary', 'values': …}`` for ``aggregate_stats``, of a table that is gone.
-- eHealthAfrica/heatwave_modelling_CHAP has no mean of a circle that covers 0.16% of a pixel; here every part counts.
 - The values of openet-landsat-lst, Xee, pygaul and the rest of gee_tools are of datasets.
 """
 
@@ -95,6 +94,12 @@ def _wards(ee: Any, image: Any) -> Any:
     """Means of circles around 7 degrees north, as a project reduces its wards."""
     wards = [ee.Feature(ee.Geometry.Point([lon, 7.0]).buffer(20_000), {"lon": lon}) for lon in (3.0, 8.0)]
     return image.reduceRegions(ee.FeatureCollection(wards), ee.Reducer.mean(), 11132)
+
+
+def _rectangle(ee: Any) -> Any:
+    """The region of a question about areas: sums of weights show how parts of pixels are counted."""
+    west, south, east, north = 12.124393381085076, 42.28788783747578, 12.241123117413201, 42.35185853899329
+    return ee.Geometry.Polygon([[[west, north], [west, south], [east, south], [east, north]]], None, False)
 
 
 def _donut(ee: Any) -> Any:
@@ -374,6 +379,12 @@ PRINTED: dict[str, list[Example]] = {
             [[[0, 0], [20, 0], [10, 10], [0, 0]]]),
         (lambda ee: ee.Geometry.Polygon([[0, 0], [20, 0], [10, 10]]).bounds().coordinates(),
             [[[0, 0], [20, 0], [20, 10], [0, 10], [0, 0]]]),
+    ],
+    "gis.stackexchange.com/questions/tagged/google-earth-engine (imathworks.com/gis, area by frequency histogram)": [
+        (lambda ee: ee.Image.pixelArea().divide(1e4).reduceRegion("sum", _rectangle(ee), 100).get("area"),
+            6837.526895473032),  # hectares: of the ellipsoid, as a sphere has 6826.71
+        (lambda ee: ee.Number(ee.Image(1).reduceRegion("sum", _rectangle(ee), 100, "EPSG:3857").get("constant"))
+            .subtract(12514.60784313726).abs().lt(0.004), 1),  # one step of one pixel less
     ],
     "eHealthAfrica/heatwave_modelling_CHAP@f639ddfc65ca:tests/test_heatwave_detection.py": [
         (lambda ee: _of_wards(ee, *[("W-A", float(n)) for n in range(1, 11)]), [{"ward": "W-A", "p90": 9.5}]),

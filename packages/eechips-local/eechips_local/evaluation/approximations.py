@@ -76,9 +76,8 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Tiles have 256 pixels."
     ),
     "Image.reduceRegion": (
-        "How the parts of pixels at the edge of a region are rounded: Earth Engine keeps them in 8 bits, so that less "
-        "than 1/256 is nothing (https://developers.google.com/earth-engine/guides/reducers_weighting); here they are "
-        "exact."
+        "How a part of a pixel that lies near one of the 8-bit steps is rounded; two sums that the service gave differ "
+        "by one step at most (https://developers.google.com/earth-engine/guides/reducers_weighting)."
     ),
     "Image.reduceRegions": "See `Image.reduceRegion`.",
     "Image.register": "See `Image.displacement`.",

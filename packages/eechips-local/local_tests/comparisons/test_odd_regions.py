@@ -19,6 +19,7 @@ from rasterio.features import geometry_mask, rasterize, shapes
 from sklearn.linear_model import LinearRegression, Ridge
 
 from local_tests.comparisons.odd_rasters import ODD_RASTERS, OddRaster
+from local_tests.support.region_weights import counted, moments
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def planar(ee: Any, name: str, shape: shapely.Polygon) -> Any:
 
 
 def cover(odd: OddRaster, values: np.ma.MaskedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the parts of pixels in the star, by exactextract, and whether their centres are in it, by GDAL.
+    """Return the weights of pixels in the star, by exactextract, and whether their centres are in it, by GDAL.
 
     In pixels, with rows upwards, so that neither shear nor rotation matters.
     """
@@ -52,7 +53,7 @@ def cover(odd: OddRaster, values: np.ma.MaskedArray) -> tuple[np.ndarray, np.nda
     feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)}
     found = exact_extract(source, [feature], ["values", "coverage"])[0]["properties"]
     parts = np.zeros(values.shape)
-    parts.ravel()[np.asarray(found["values"]).astype(int)] = found["coverage"]
+    parts.ravel()[np.asarray(found["values"]).astype(int)] = counted(found["coverage"])
     inside = rasterize([ring(odd)], values.shape).astype(bool)
     return parts, inside
 
@@ -61,13 +62,6 @@ NAMES = [
     "turned_int8", "south_up_float64", "uint32_lzw", "nan_zstd", "nodata_deflate", "masked", "sheared", "dem",
     "centimetres", "pole",
 ]  # fmt: skip
-
-
-def moments(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Weighted statistics by their definitions."""
-    mean = np.average(values, weights=weights)
-    variance = np.average((values - mean) ** 2, weights=weights)
-    return {"mean": mean, "sum": (values * weights).sum(), "variance": variance, "stdDev": np.sqrt(variance)}
 
 
 @pytest.mark.parametrize("name", NAMES)
