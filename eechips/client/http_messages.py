@@ -23,8 +23,8 @@ have 100 MiB at most ("Computed value is too large", https://developers.google.c
 for a plan whose response is larger is divided like one that the service refuses."""
 _MOST_DIGITS = 308  # of the integer part of a double
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
-_LARGE = (b"e000", b"e+000", b"0" * 300)
-"""What a number has that is too large for a double, if each digit is a 0."""
+_LARGE = (b"e000", b"e+000", b"0" * 210)
+"""What a number has that is too large for a double, if each digit is a 0: 210 digits and an exponent of 99 are."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARTIAL = 206
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
