@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -9,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 import click
 
@@ -29,6 +31,7 @@ from eechips.engine.costs import (
     is_much,
 )
 from eechips.engine.estimate import estimate
+from eechips.engine.progress import Terminal
 from eechips.engine.result_stores import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
@@ -70,6 +73,17 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         return
     if done.interrupted:
         context.exit(INTERRUPTED)
+    # Without a reader, as with `| head`, or on a full disk, the run has its report and its status all the same.
+    output, errors = cast(TextIO, Terminal(sys.stdout)), cast(TextIO, Terminal(sys.stderr))
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        _conclude(done, config)
+        if not done.is_complete:
+            echo_lines(_failed(done), err=True)
+            context.exit(FAILURES)
+
+
+def _conclude(done: Run, config: RunConfig) -> None:
+    """Print the outcome of a run that has ended, and make its report."""
     if not config.quiet:
         echo_lines(_summary(done))
         if compute := done.info.get("compute"):
@@ -83,9 +97,6 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     if config.extend:
         refresh(done)
     _report(done, quiet=config.quiet)
-    if not done.is_complete:
-        echo_lines(_failed(done), err=True)
-        context.exit(FAILURES)
 
 
 def show_log(config: RunConfig) -> None:

@@ -53,7 +53,7 @@ class Progress:
         self._cell: _CellBar | None = _CellBar() if stream is None and not quiet and is_notebook() else None
         if stream is None:  # notebooks show what comes by standard error as if something was wrong
             stream = sys.stderr if self._cell is None else sys.stdout
-        self._stream: Any = _Terminal(stream)
+        self._stream: Any = Terminal(stream)
         self._quiet, self._clock, self._unit = quiet, clock, unit
         self._began = self._last_line = clock()
         self._failed = 0
@@ -220,7 +220,7 @@ class PlanningReport(WaitReport):
         super().__init__(describe, first)
 
 
-class _Terminal:
+class Terminal:
     """A stream whose terminal may be closed at any time. Errors of writing are ignored."""
 
     def __init__(self, stream: IO[str]) -> None:

@@ -280,10 +280,22 @@ def test_a_closed_terminal_does_not_change_the_exit_status(tmp_path: Path) -> No
     assert process.returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
+def test_a_run_without_a_place_for_its_output_ends_as_others(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(CHIPS)
+    words = ["run", "recipe.py", "--out", "out", "-p", "count=4", "--endpoint", service.url]
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "eechips", *words]
+        assert subprocess.run(command, cwd=tmp_path, stdout=full, stderr=full, check=False).returncode == 0
+    assert open_run(tmp_path / "out").is_complete
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 MAIN = """
 import sys
 from pathlib import Path
-from tests.support.engine_recipes import run_chips
+from tests.support.engine_recipes import CHIPS, run_chips
 
 run = run_chips(Path(sys.argv[1]), sys.argv[2], parameters={"count": 60}, quiet=False,
                 executor="processes:4", in_flight=8)
