@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
 from eechips_local.archives.block_parts import BlockPart, grouped
-from eechips_local.archives.file_ranges import ChangedFileError, FileRanges, changed_file, is_same_version
+from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.file_versions import ChangedFileError, changed_file, is_same_version
 from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.shared_fetches import SharedFetches

@@ -20,7 +20,8 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import decode
 from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
-from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport, etag_of
+from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
+from eechips_local.archives.file_versions import etag_of
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import HostCounts, sum_counts

@@ -15,6 +15,7 @@ import numpy as np
 from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.file_versions import changed_file, describe_version, is_same_version
 from eechips_local.archives.host_pauses import HostPauses, away
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import parse_retry_after
@@ -30,7 +31,6 @@ _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for
 _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_VERSION = re.compile(r'(W/)?("[^"]*")(.*)')
 
 
 Span = tuple[int, int]
@@ -44,7 +44,7 @@ class FetchedRange:
     Attributes:
         parts: the bytes of each span that was asked for.
         size: size of the whole file.
-        version: version of the file: what its host says of it; see :func:`is_same_version`.
+        version: version of the file; see :func:`describe_version`.
     """
 
     parts: tuple[memoryview, ...]
@@ -59,10 +59,6 @@ class FetchedRange:
 
 class _WrongAnswerError(HTTPError):
     """A host answers, but not with what was asked for."""
-
-
-class ChangedFileError(ArchiveRefusedError):
-    """A file is not the one whose header was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +257,7 @@ class FileRanges:
             size = expected = int(length_match[0]) if length_match else 0
             if start or not 0 < size <= length:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
-        actual = " ".join(filter(None, (headers.get("ETag"), headers.get("Last-Modified"), str(size))))
+        actual = describe_version(headers, size)
         if version and not is_same_version(actual, version):
             raise changed_file(shown)
         return FetchedRange(self._body(response, spans, expected), size, actual)
@@ -297,32 +293,3 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
         if time.monotonic() > deadline and at < length:
             raise _WrongAnswerError("its host sends too slowly")
     return buffer
-
-
-def is_same_version(one: str, other: str) -> bool:
-    """Return whether two versions of a file are the same bytes.
-
-    Versions are an ETag, a time (Last-Modified) and a size, without those that the host does not send. Two strong ETags
-    tell it alone: servers of one host may differ in times. A weak one does not (RFC 9110, 8.8.1): time and size must
-    agree, too. Servers that give a file different ETags say that its bytes differ, whatever else agrees.
-    """
-    matches = _VERSION.fullmatch(one), _VERSION.fullmatch(other)
-    if one == other or matches[0] is None or matches[1] is None:
-        return one == other
-    (is_weak, tag, rest), (is_other_weak, other_tag, other_rest) = matches[0].groups(), matches[1].groups()
-    return tag == other_tag and (rest == other_rest or not (is_weak or is_other_weak))
-
-
-def etag_of(version: str) -> str:
-    """Return the ETag of a version, without the sign of a weak one; the version itself if it has none."""
-    match = _VERSION.fullmatch(version)
-    return version if match is None else match[2]
-
-
-def changed_file(shown: str) -> ChangedFileError:
-    """Return the error of a file that has changed, by the address that messages may show."""
-    return ChangedFileError(
-        f"{shown} has changed since it was first read: nothing of it is mixed with what was read before. Start again "
-        "to read the new file. If it then fails likewise, its host's servers name its versions (ETags) differently: "
-        "read it from another archive, or a copy of it from a folder."
-    )

@@ -19,7 +19,8 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.embedding_files import EmbeddingFiles
-from eechips_local.archives.file_ranges import FileRanges, is_same_version
+from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.file_versions import is_same_version
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import HostCounts

@@ -95,8 +95,9 @@ class StacItemSearch:
                 datetime=None if ids is not None else format_interval(query.start, query.end),
                 **conditions,
             )
-            began, received = False, 0
+            began = False
             totals: list[int] = []
+            lengths: list[int] = []
             try:
                 for page in self._read_pages(search.url, "POST", search.get_parameters(), patience):
                     halves = () if began or ids is not None else _halve(query, page)
@@ -107,7 +108,7 @@ class StacItemSearch:
                     began = True
                     totals += _matched(page)
                     items = _objects(page, "features", self._api)
-                    received += len(items)
+                    lengths.append(len(items))
                     if not repeats or any(item["id"] not in seen for item in items):
                         seen.update(item["id"] for item in items)
                         yield items
@@ -115,7 +116,10 @@ class StacItemSearch:
                 if not is_steady and repeats < _REPEATS:
                     repeats += 1
                     continue
-                if totals and (not is_steady or received < totals[-1]):
+                received = sum(lengths)
+                # A last page with fewer items than others is the end: the count was an estimate, or an older one.
+                is_cut = lengths[-1:] == [max(lengths, default=0)]
+                if totals and (not is_steady or (is_cut and received < totals[-1])):
                     _LOG.warning(
                         "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates "
                         "or its region",

@@ -14,6 +14,13 @@ from local_tests.support.object_host import ObjectHost, object_host
 
 AREAS = [PixelWindow(10, 10, 20, 20), PixelWindow(900, 900, 20, 20), PixelWindow(400, 10, 20, 20)]
 OLD, NEW = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+APACHE = {"ETag": '"2d1-{size:x}-60dda8a1b2c00"', "Last-Modified": OLD}  # of a file on one of several servers
+MARKS = [
+    {"x-ms-blob-content-md5": "sQqNsWTgdUEFt6mb5y4/5Q=="},  # headers of documented answers
+    {"x-goog-hash": "crc32c=n03x6A==, md5=Ojk9c3dhfxgoKVVHYwFbHQ=="},
+    {"x-amz-version-id": "3/L4kqtJlcpXroDTDmpUMLUo"},
+    {"Repr-Digest": "sha-256=:AEGPTgUMw5e96wxZuDtpfm23RBU3nFwtgY5fw4NYORo=:"},
+]
 STRONG, WEAK = {"ETag": '"x"', "Last-Modified": OLD}, {"ETag": 'W/"x"', "Last-Modified": OLD}
 
 
@@ -31,16 +38,20 @@ def host() -> Iterator[ObjectHost]:
         [WEAK, STRONG, WEAK, STRONG],
         [WEAK, WEAK, WEAK, WEAK],
         [STRONG, {**STRONG, "Last-Modified": NEW}, STRONG, STRONG],
+        *([{"ETag": '"x"', **mark}, {"ETag": '"y"', "Last-Modified": NEW, **mark}] * 2 for mark in MARKS),
+        [APACHE, {**APACHE, "ETag": '"7f3-{size:x}-60dda8a1b2c00"'}, APACHE, APACHE],
     ],
 )
 def test_servers_of_a_host_that_name_one_version_otherwise_are_read_together(
     answers: list[dict[str, str]], host: ObjectHost, tmp_path: Path
 ) -> None:
-    host.headers = [*answers, answers[0]]
+    size = len(host.objects["a.tif"])
+    sized = [{name: value.replace("{size:x}", f"{size:x}") for name, value in answer.items()} for answer in answers]
+    host.headers = [*sized, sized[0]]
     found = raster(host, tmp_path)
     for area in AREAS:
         check(host.objects["a.tif"], found, [0], area)
-    assert found.header.version == '"x"'
+    assert found.header.version == sized[0]["ETag"].removeprefix("W/")
     later = raster(host, tmp_path)  # it asks for the version of what is kept
     check(host.objects["a.tif"], later, [0], AREAS[0])
     assert host.requests() == 5
@@ -53,6 +64,10 @@ def test_servers_of_a_host_that_name_one_version_otherwise_are_read_together(
         (WEAK, {"ETag": 'W/"y"', "Last-Modified": OLD}),
         (WEAK, {"ETag": 'W/"x"', "Last-Modified": NEW}),
         (WEAK, {"ETag": '"x"', "Last-Modified": NEW}),
+        ({"ETag": '"x"', "x-amz-version-id": "null"}, {"ETag": '"y"', "x-amz-version-id": "null"}),  # has no versions
+        ({"ETag": '"x"', **MARKS[0]}, {"ETag": '"y"', "x-ms-blob-content-md5": "q1=="}),
+        ({"ETag": '"x"', **MARKS[0]}, {"ETag": '"y"', **MARKS[2]}),
+        ({"ETag": '"1-a-60dda8a1b2c00"'}, {"ETag": '"2-a-60dda8a1b2c00"'}),  # the size is another: not Apache's
     ],
 )
 def test_parts_of_versions_that_may_differ_are_refused_with_what_to_do(

@@ -331,6 +331,14 @@ def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCap
     assert "counts 25 items of a search of s2, and gives 20: some may be missing" in caplog.text
 
 
+def test_a_count_that_is_an_estimate_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
+    """pgstac estimates large counts, and keeps counts for a day: src/pgstac/sql/004_search.sql."""
+    with stac_server(items(25)) as server:
+        server.always = lambda page: {**page, "numberMatched": 31}
+        assert len(found(server)) == 25
+    assert not caplog.messages
+
+
 def test_a_page_compressed_as_was_not_asked_for_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips_local.archives.archive_session._UNREAD", {"br"})  # brotli may be installed
     with stac_server(encoding="BR") as server:
