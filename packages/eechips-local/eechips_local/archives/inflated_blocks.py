@@ -22,6 +22,7 @@ _GREY_RGB_PALETTE = (1, 2, 3)
 
 _LEAST_PART = 128 << 10  # bytes of a block that is worth to be fetched in parts
 _MOST_SHARE = 0.8  # of a block: more of it is all of it, as a second request takes longer than the rest
+_PIECE = 64 << 10  # bytes that are inflated at once beyond the rows of a block
 _MARGIN = 1 / 32  # of a block, as rows are compressed to more or fewer bytes than others
 
 Buffer = bytes | memoryview
@@ -200,9 +201,15 @@ class InflatedBlock:
         return inflated
 
     def _end(self) -> None:
-        """Compare the checksum; a block with more bytes than its rows have is not read to its end."""
-        if self._decoder is not None and not self._decoder.eof and not self._take(1) and not self._decoder.eof:
-            raise ArchiveError("its pixels cannot be decoded: a block is too short")
+        """Compare the checksum, which follows the bytes that a block has beyond its rows: at most as many again."""
+        left = self._rows * self._format.row_size
+        while self._decoder is not None and not self._decoder.eof:
+            beyond = len(self._take(_PIECE))
+            if not beyond and not self._decoder.eof:
+                raise ArchiveError("its pixels cannot be decoded: a block is too short")
+            left -= beyond
+            if left < 0:
+                raise ArchiveError("its pixels cannot be decoded: a block is too long")
         self._decoder, self._rest = None, b""
 
 
