@@ -97,10 +97,16 @@ def _offsets(gap: int) -> Iterator[tuple[int, int]]:
 
 
 def _centred(pixels: Sequence[Pixels]) -> tuple[list[Floats], Flags]:
-    """Return bands as floats less their means, 0 where any band is masked or infinite, and where none is."""
+    """Return bands as floats less their means, 0 where any band is masked or infinite, and where none is.
+
+    Bands are divided by a power of two, which changes no coefficient, so that no product is beyond doubles.
+    """
     values = [p.values.astype(np.float64) for p in pixels]
     known = np.logical_and.reduce([p.valid & np.isfinite(v) for p, v in zip(pixels, values, strict=True)])
-    return [np.where(known, v - (v[known].mean() if known.any() else 0.0), 0.0) for v in values], known
+    if not known.any():
+        return [np.zeros_like(v) for v in values], known
+    scaled = [np.ldexp(np.where(known, v, 0.0), -np.frexp(np.abs(v[known]).max())[1]) for v in values]
+    return [np.where(known, v - v[known].mean(), 0.0) for v in scaled], known
 
 
 @function("CrossCorrelation")
