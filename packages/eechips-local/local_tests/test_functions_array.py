@@ -212,7 +212,8 @@ def test_mask(values, flags, expected):
 def test_get():
     assert on("get", [8, 7, 6], position=[2]) == 6
     assert on("get", [[0, 1, 2], [3, 4, 5]], position=[1, 0]) == 3
-    for position in ([0], [2, 0], [0, 3], [0, 0, 0]):
+    assert on("get", [[0, 1, 2], [3, 4, 5]], position=[-1, -3]) == 3
+    for position in ([0], [2, 0], [0, 3], [-3, 0], [0, 0, 0]):
         with pytest.raises(InvalidError):
             on("get", [[0, 1, 2], [3, 4, 5]], position=position)
 

@@ -85,6 +85,7 @@ def test_masked_bands_mask_the_array() -> None:
     ("call", "expected"),
     [
         (invoke("Image.arrayGet", image=GRID, position=constant(1, 2)), 5),
+        (invoke("Image.arrayGet", image=GRID, position=constant(-1, -3)), 3),
         (invoke("Image.arraySlice", input=SIX, start=1, end=-1, step=2), [1, 3]),
         (invoke("Image.arraySlice", input=GRID, axis=1, start=-2), [[1, 2], [4, 5]]),
         (invoke("Image.arraySlice", input=SIX, start=9), []),
@@ -128,6 +129,7 @@ def test_values(call: Ready, expected: Any) -> None:
     [
         invoke("Image.arrayGet", image=GRID, position=constant(1)),
         invoke("Image.arrayGet", image=GRID, position=constant(0, 3)),
+        invoke("Image.arrayGet", image=GRID, position=constant(-3, 0)),
         invoke("Image.arrayProject", input=GRID, axes=[0]),
         invoke("Image.arrayProject", input=GRID, axes=[2]),
         invoke("Image.arrayFlatten", image=GRID, coordinateLabels=[["a", "b"], ["c"]]),

@@ -44,11 +44,15 @@ def length(array: Array) -> Array:
 
 @function("Array.get")
 def get(array: Array, position: list[int]) -> int | float:
-    """Return the number at a position."""
+    """Return the number at a position; negative coordinates count from the end.
+
+    So scripts take the last of sorted thresholds (``get([-1])`` in "Otsu's Method for Image Segmentation",
+    https://medium.com/google-earth/otsus-method-for-image-segmentation-f5c48f405e).
+    """
     shape = array.values.shape
     if len(position) != len(shape):
         raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
-    if not all(0 <= index < size for index, size in zip(position, shape, strict=True)):
+    if not all(-size <= index < size for index, size in zip(position, shape, strict=True)):
         raise InvalidError(f"Position {position} is out of range for an array of shape {list(shape)}.")
     number: int | float = array.values[tuple(position)].item()
     return number

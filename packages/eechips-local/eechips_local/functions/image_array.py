@@ -172,7 +172,10 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
 
 @function("Image.arrayGet")
 def array_get(image: Image, position: Image) -> Image:
-    """Return the element at a position, whose coordinates are the bands of an image."""
+    """Return the element at a position, whose coordinates are the bands of an image; negative ones count from the end.
+
+    So public scripts take the last segment of CCDC (``tEnd.arrayGet([-1])``).
+    """
     check_arrays(image)
     if any(band.type.dimensions for band in position.bands):
         raise InvalidError("The bands of a position must be scalar.")
@@ -194,7 +197,7 @@ def _picked(pixels: Sequence[Pixels]) -> Pixels:
     rows, columns = np.indices(mask.shape)
     index = [np.where(valid, p.values, 0).astype(np.int64) for p in pixels[1:]]
     for axis, (at, length) in enumerate(zip(index, values.shape[2:], strict=True)):
-        if valid.any() and (at.min() < 0 or at.max() >= length):
+        if valid.any() and (at.min() < -length or at.max() >= length):
             raise InvalidError(
                 f"Array index out of range: {int(at.max()) if at.max() >= length else int(at.min())} along axis "
                 f"{axis}, which has length {length}."
