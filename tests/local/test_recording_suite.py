@@ -79,6 +79,7 @@ def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.usefixtures("real_data")  # tests that skip without them are not recorded
 def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> None:
     recorded, output = run_tests("--record", tmp_path / "out")
     assert recorded.keys() - {"deselected"} == {"passed"}, output

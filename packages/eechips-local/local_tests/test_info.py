@@ -13,6 +13,7 @@ import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import CRS
 
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.model import PixelType
@@ -155,7 +156,7 @@ def test_images_have_bands_with_their_grids() -> None:
 
 
 def test_bands_have_dimensions_origin_and_wkt() -> None:
-    wkt = Projection("+proj=sinu +R=6371007.181").crs
+    wkt = CRS.from_user_input("+proj=sinu +R=6371007.181").to_wkt()
     square = invoke("GeometryConstructors.Rectangle", coordinates=[2, 3, 5, 7], geodesic=False)
     image = evaluate(invoke("Image.clip", input=invoke("Image.constant", value=1), geometry=square))
     band = encode(image)["bands"][0]
