@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import rasterio.crs
 from pyproj import CRS
 
 from eechips_local.protocol.request_errors import InvalidError
@@ -27,6 +28,9 @@ def test_codes_and_text() -> None:
     assert call("Projection.crs", projection=projection(CRS(text).to_wkt())) is None
     with pytest.raises(InvalidError, match="could not be parsed"):
         call("Projection.crs", projection=projection(text))
+    mercator = rasterio.crs.CRS.from_epsg(3857).to_wkt(version="WKT1_GDAL")
+    assert 'EXTENSION["PROJ4","+proj=' in mercator
+    assert call("Projection.crs", projection=projection(mercator)) == "EPSG:3857"
     assert CRS(call("Projection.wkt", projection=projection())) == CRS("EPSG:32610")
     unknown = projection("EPSG:999999")
     with pytest.raises(InvalidError, match="could not be parsed"):

@@ -43,9 +43,8 @@ def _named(crs: Value) -> Projection:
     """Return the projection of a code or WKT."""
     if not isinstance(crs, str):
         raise mismatch(crs, "String", "Argument 'crs'")
-    if (
-        crs.upper() in _UNKNOWN or "+proj=" in crs
-    ):  # a code or WKT is wanted, "not a raw PROJ4 string" (code 68818328304)
+    # Users of the service report that it takes codes and WKT, but no PROJ strings. WKT may contain one.
+    if crs.upper() in _UNKNOWN or crs.lstrip().startswith("+"):
         raise InvalidError("The CRS of a map projection could not be parsed.")
     try:
         return Projection(_code_of(crs))
