@@ -123,7 +123,7 @@ class Classifier:
         return replace(self, read_training=cache(read_training), schema=tuple(schema), _models={})
 
     def check_classes(self) -> None:
-        """Refuse what the service refuses of a probability: code 45134458286 quotes "found 1".
+        """Refuse what the service refuses of a probability: a public script quotes "found 1".
 
         Raises:
             InvalidError: if the mode is that of two classes, and the training data have another number.

@@ -81,7 +81,7 @@ def full_type_name(value: Value) -> str:
 
     Columns are recorded in davemlz/eemont@959c2b8 (docs/tutorials/010-Creating-Points-From-Queries.ipynb) and
     sepal-contrib/sepal_mgci@a1716f9 (notebooks/reduceRegions.ipynb), messages in public code that quotes them for
-    GeoJSON: "Actual type: Dictionary<Object>" (codes 54859584213, 65724646786).
+    GeoJSON: "Actual type: Dictionary<Object>".
     """
     if isinstance(value, Image):
         return f"Image<[{', '.join(value.band_names)}]>"

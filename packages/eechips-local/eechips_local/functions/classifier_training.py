@@ -89,7 +89,7 @@ def train(
 ) -> Classifier:  # fmt: skip
     """Return the classifier with training data; they are read, and its model is fitted, when it is used.
 
-    So messages name what uses it: "Image.classify: No valid training data were found." (code 45134458286).
+    So messages name what uses it: "Image.classify: No valid training data were found."
     """
     names = inputs_of(features, inputProperties)
 

@@ -67,7 +67,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     if asset is None:
         raise _missing(context, "Collection", tableId)
     if isinstance(asset, (ImageAsset, FolderAsset, ClassifierAsset)) or hasattr(asset, "images"):
-        # Codes 57922345877 and 52163782820.
+        # Two public scripts quote this message.
         raise InvalidError(f"Expected asset to be a Collection, found '{_kind_of(asset)}'.")
     rows = asset.rows
 

@@ -110,7 +110,7 @@ def _related(
 def _refusing(margin: ErrorMargin | None) -> FilterCondition:
     """Return a condition on whole elements and a geometry: it is refused where an element is tried.
 
-    The client makes a feature of the geometry. A client that did not quotes the message (code 70868923316, 2026-08).
+    The client makes a feature of the geometry. A client that did not quotes the message.
     """
 
     def matches(element: Element) -> bool:

@@ -225,7 +225,7 @@ def _greater_than(left: Operand, right: Operand) -> FilterCondition:
 def _in_list(left: Operand, right: Operand) -> FilterCondition:
     """Return whether a list has an item.
 
-    A value that is no list is refused. Code 35278017196 quotes that of the client's ``inList``, which calls
+    A value that is no list is refused. A public script quotes that of the client's ``inList``, which calls
     ``Filter.listContains``: the two are one algorithm.
     """
     test: Test = _list_contains
@@ -264,8 +264,8 @@ def _unless(build: Build) -> Build:
 def _without_dates(left: Operand, right: Operand) -> FilterCondition:
     """Return a condition on an empty range of dates: an error where the collection is read.
 
-    Many public scripts guard against it, as "filterDate() raises 'Empty date ranges not supported' when start == end"
-    (code 70355002456), and quote it of Collection.toList (52719653290) and Collection.reduceColumns (58042129318).
+     Many public scripts guard against it, as "filterDate() raises 'Empty date ranges not supported' when start ==
+    end", and quote it of Collection.toList and Collection.reduceColumns.
     """
 
     def refuse(*_: Value) -> bool:

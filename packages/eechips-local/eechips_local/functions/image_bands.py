@@ -116,8 +116,7 @@ def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
 
 _NO_NAME = re.compile(r"[_ ]|.*(?::|ee\.\w+\(\{)|$", re.DOTALL)
 """Names that scripts report as refused (``Image.rename: Invalid band name: '_label'``): those that begin with an
-underscore or a blank, or have a colon (69485518694), and the text of a client's object (code 57872032782). Scripts have
-blanks inside of names.
+underscore or a blank, or have a colon, and the text of a client's object. Scripts have blanks inside of names.
 """
 
 

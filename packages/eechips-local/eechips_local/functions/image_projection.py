@@ -74,7 +74,7 @@ def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, s
     """Return the image computed on the pixels of a projection.
 
     Rows of pixels of a scale go south where the projection has no pixels of its own: of EPSG:4326 and 100 m, a note
-    prints [0.0008983152841195215, 0, 0, 0, -0.0008983152841195215, 0] (code 32000936581).
+    prints [0.0008983152841195215, 0, 0, 0, -0.0008983152841195215, 0].
     """
     target = target_projection(crs, crsTransform, scale)
     if scale is not None and crs.transform == Affine.identity():

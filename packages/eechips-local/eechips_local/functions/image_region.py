@@ -126,7 +126,7 @@ def reduce_over_regions(
     """Return a reducer over each feature, its outputs added to the feature's properties."""
     check_tile_scale(tileScale)
     bands, kinds = [band.name for band in image.bands], [band.type for band in image.bands]
-    if not bands:  # codes 56903949484 and 6717466064; github.com/r-spatial/rgee/issues/153 has an older message
+    if not bands:  # two scripts quote it; github.com/r-spatial/rgee/issues/153 has an older message
         raise InvalidError("Image has no bands.")
     reducer.check_inputs(len(bands))
     lattice = _aggregated_on(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)

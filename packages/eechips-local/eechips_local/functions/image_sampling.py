@@ -174,7 +174,7 @@ def _sampled(
         columns: types of the columns, if these are not those of the bands.
     """
     order = {"band_order": [band.name for band in image.bands]}
-    if columns is None:  # code 44249483804: Float<-32768.0, 32767.0> of a mean of ALOS's heights
+    if columns is None:  # as recorded: Float<-32768.0, 32767.0> of a mean of ALOS's heights
         columns = {band.name: type_text(band.type) for band in image.bands}
     return Collection("Feature", lambda _: elements(), properties=order, columns=columns)
 
@@ -330,7 +330,7 @@ def sample_regions(
                     index = f"{feature.properties.get('system:index')}_{sampled.properties['system:index']}"
                     yield sampled.with_properties({**copied, **sampled.properties, "system:index": index})
 
-    # Code 25272738999: none of points without properties.
+    # As recorded: none of points without properties.
     own = {name: kind for name, kind in (collection.columns or {}).items() if properties is None or name in properties}
     return _sampled(image, elements, own)
 

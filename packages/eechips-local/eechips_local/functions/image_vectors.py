@@ -110,7 +110,7 @@ def reduce_to_vectors(
         raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
     names = [band.name for band in image.bands[1:]]
     if reducer is None or reducer.equals(COUNT_EVERY):
-        if names:  # code 52469348606
+        if names:  # a script quotes this refusal
             raise InvalidError(f"Need 1+0 bands for Reducer.countEvery, image has {1 + len(names)}.")
         reducer = None  # it has no inputs: the pixels themselves are counted
     groups = _inputs(reducer, len(names)) if reducer is not None else []
@@ -133,7 +133,7 @@ def reduce_to_vectors(
         for group in groups or [(0,)]
         for kind in (reducer or COUNT_EVERY).column_types([kinds[min(index + 1, len(kinds) - 1)] for index in group])
     ]
-    # Code 5771323155: count is Long<0, 4294967295>, the label of bits Byte<0, 1>.
+    # As recorded: count is Long<0, 4294967295>, the label of bits Byte<0, 1>.
     columns = {**dict(zip(labels, types, strict=True)), "system:index": "String"}
     if labelProperty is not None:
         columns[labelProperty] = type_text(kinds[0])

@@ -67,6 +67,6 @@ class ExpectedBands:
 
 def _complete(message: str) -> InvalidError:
     """Return the error of a pixel: those have no name of a function, neither of a tile nor of ``getInfo``
-    (github.com/gee-community/geemap/issues/1058, code 34423321208).
+    (github.com/gee-community/geemap/issues/1058).
     """
     return complete_error(InvalidError(message))

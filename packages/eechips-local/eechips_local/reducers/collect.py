@@ -133,7 +133,7 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
     """
     if not 0 <= field <= reducer.inputs:
         raise InvalidError("Reducer.group groupField out of range.")
-    if any(reducer.weighted[field:]):  # quoted of sum and frequencyHistogram: codes 57178086307, 58996254457
+    if any(reducer.weighted[field:]):  # quoted of sum and frequencyHistogram
         raise InvalidError("Group input must come after weighted inputs.")
     others = [i for i in range(reducer.inputs + 1) if i != field]
 

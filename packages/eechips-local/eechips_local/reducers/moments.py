@@ -157,7 +157,7 @@ def _spread(name: str, *, sample: bool, root: bool) -> Reducer:
     """Return a reducer to the variance, of a sample by the unbiased estimate for weights of any scale.
 
     The weights of normalized kernels and of ``reduceResolution`` have the sum 1, so one less than their sum is no
-    divisor: a published script takes sample deviations under ``Kernel.circle`` (code 3683878964).
+    divisor: a published script takes sample deviations under ``Kernel.circle``.
     """
 
     def finish(moments: _Moments) -> list[Output]:

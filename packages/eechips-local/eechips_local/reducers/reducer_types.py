@@ -53,8 +53,8 @@ class OutputSpec:
     def pixel_type(self, inputs: Sequence[PixelType]) -> PixelType:
         """Return the type of the pixels of a band that holds this output.
 
-        Columns of the service show that of a mean, Float<-32768.0, 32767.0> of 16 bits (code 44249483804), and that of
-        a count, Long<0, 4294967295> (code 5771323155).
+        Columns of the service show that of a mean, Float<-32768.0, 32767.0> of 16 bits, and that of a
+        count, Long<0, 4294967295>.
         """
         if self.kind in ("same", "within") and not self.dimensions:
             source = inputs[min(self.source, len(inputs) - 1)]

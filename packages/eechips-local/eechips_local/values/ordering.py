@@ -43,7 +43,7 @@ def compare(a: Value, b: Value) -> int:
 
 
 def check_comparable(values: Iterable[Value]) -> None:
-    """Refuse numbers beside strings, of which none is the greatest: code 71213263875 quotes the message.
+    """Refuse numbers beside strings, of which none is the greatest: a public script quotes the message.
 
     Raises:
         InvalidError: if there are both.

@@ -45,7 +45,7 @@ class Long(int):
     """A whole number that a cast made: its type has the name Long, while that of other small ones is Integer.
 
     Google's sample of ``ee.Algorithms.ObjectType`` has it of ``ee.Number(-3).int8()``, and a message of the service of
-    ``ee.Number(i).int()`` (code 27453715862).
+    ``ee.Number(i).int()``.
     """
 
 
@@ -429,7 +429,7 @@ class Collection:
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``.
 
-        The service lists no columns of what is mapped or classified (codes 5672823202 and 36747185445).
+        The service lists no columns of what is mapped or classified.
         """
         facts = {**self._facts_of_others(), "columns": {}}
         return Collection.of_parts(self.element, [Part(self, transform, keeps)], **facts)
