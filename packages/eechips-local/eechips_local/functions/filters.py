@@ -264,7 +264,7 @@ def _unless(build: Build) -> Build:
 def _without_dates(left: Operand, right: Operand) -> FilterCondition:
     """Return a condition on an empty range of dates: an error where the collection is read.
 
-     Many public scripts guard against it, as "filterDate() raises 'Empty date ranges not supported' when start ==
+    Many public scripts guard against it, as "filterDate() raises 'Empty date ranges not supported' when start ==
     end", and quote it of Collection.toList and Collection.reduceColumns.
     """
 
