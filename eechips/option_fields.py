@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -214,11 +215,12 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
 
 
 _KINDS: Mapping[Any, str] = {
-    str: "a text, as on the command line",
-    Path: "a path",
+    bool: "True or False",
     int: "a whole number",
     float: "a number",
     Callable: "a function",
+    Path: "a path",
+    str: "a text, as on the command line",
 }
 
 
@@ -260,8 +262,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     if origin is Callable:
         return callable(value)
     if origin is None:
-        is_whole = isinstance(value, float) and value.is_integer()
-        return isinstance(value, kind) or (kind is float and isinstance(value, int)) or (kind is int and is_whole)
+        is_number = kind in (int, float) and isinstance(value, Real)  # numpy's numbers among them
+        return isinstance(value, kind) or (is_number and (kind is float or value == value // 1))
     if issubclass(origin, Mapping):
         has_names = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
         return has_names and all(_is_one_of(element, _divide(arguments[1])) for element in value.values())
@@ -279,13 +281,17 @@ def type_error(name: str, value: Any, kinds: Collection[Any]) -> UsageError:
     else:
         given = f"{kind}: {' '.join(repr(value).split()):.60}"
     origins = [get_origin(kind) for kind in kinds]
-    wanted = next((text for of, text in _KINDS.items() if of in kinds or of in origins), "True or False")
-    words = [f"{word!r}" for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    wanted = " or ".join([wanted, *words])
+    words = [
+        text for of, text in _KINDS.items() if (of in kinds or of in origins) and not (of is Path and str in kinds)
+    ]
+    words += [f"{word!r}" for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    wanted = " or ".join(words)
     if tuple in origins:
         wanted += " or a pair of them"
     elif Sequence in origins:
         wanted += " or a list"
+    elif Mapping in origins:
+        wanted += " or a dictionary"
     return UsageError(f"`{name}` must be {wanted}, not {given}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
@@ -10,12 +9,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO, cast
 
 import click
 
 from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages
-from eechips.cli.terminal import ask, echo, echo_lines
+from eechips.cli.terminal import ask, echo, echo_lines, forgiving_output
 from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
@@ -31,7 +29,6 @@ from eechips.engine.costs import (
     is_much,
 )
 from eechips.engine.estimate import estimate
-from eechips.engine.progress import Terminal
 from eechips.engine.result_stores import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
@@ -73,9 +70,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         return
     if done.interrupted:
         context.exit(INTERRUPTED)
-    # Without a reader, as with `| head`, or on a full disk, the run has its report and its status all the same.
-    output, errors = cast(TextIO, Terminal(sys.stdout)), cast(TextIO, Terminal(sys.stderr))
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+    with forgiving_output():  # the run has its report and its status all the same
         _conclude(done, config)
         if not done.is_complete:
             echo_lines(_failed(done), err=True)

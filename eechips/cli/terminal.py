@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TextIO, cast
 
 import click
 
+from eechips.engine.progress import Terminal
 from eechips.storage import open_atomic
 from eechips.text.formatting import format_json, format_spreadsheet, one_line
 
@@ -39,6 +40,14 @@ def open_closed_streams() -> None:
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as Python does
+
+
+@contextlib.contextmanager
+def forgiving_output() -> Iterator[None]:
+    """Ignore in the block that output cannot be written: it has no reader, as with ``| head``, or its disk is full."""
+    output, errors = cast(TextIO, Terminal(sys.stdout)), cast(TextIO, Terminal(sys.stderr))
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        yield
 
 
 def echo(line: object = "", *, err: bool = False) -> None:

@@ -34,7 +34,7 @@ from eechips.engine.trial_requests import REQUESTS, Answer, send_trials
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes
-from eechips.storage import ObjectStore, is_address
+from eechips.storage import ObjectStore, is_address, local_path
 from eechips.text.formatting import format_count, format_duration
 from eechips.text.timestamps import present
 from eechips.web.redaction import redact
@@ -95,6 +95,8 @@ def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
     place: dict[str, Any] = (
         {"results": str(out), "out": Path("outputs")} if is_address(str(out)) else {"out": Path(out)}
     )
+    if options.get("credentials") is not None:
+        options["credentials"] = local_path(options["credentials"])
     return examine(filled(RunConfig, {**options, **place}))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import math
+import os
 import re
 from collections.abc import Callable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def split_options(
     if options_class is not None:
         check_types(options_class, own)
     job_recipe = recipe(**own)
-    rest = {name: value for name, value in options.items() if name not in names}
+    rest = {name: value for name, value in options.items() if name not in names and not _is_default(name, value)}
     for name in ("out", "ledger", "credentials"):
         if not isinstance(rest.get(name), (str, Path, NoneType)):
             raise type_error(name, rest[name], (Path,))
@@ -133,11 +134,20 @@ def split_options(
     )
 
 
+def _is_default(name: str, value: Any) -> bool:
+    """Return whether None stands for the default of an option of the run."""
+    return value is None and any(f.name == name and f.default is not None for f in dataclasses.fields(RunConfig))
+
+
 def _plain(value: Any) -> Any:
     """Return numbers and arrays of numpy and pandas, such as the sum of a column, as values of Python: JSON has these.
 
-    Named tuples, such as the bounds that rasterio returns, become tuples.
+    Named tuples, such as the bounds that rasterio returns, become tuples; paths of other libraries those of Python.
     """
+    if isinstance(value, os.PathLike):
+        return Path(os.fsdecode(value))
+    if isinstance(value, Mapping):
+        return {name: _plain(element) for name, element in value.items()}
     if isinstance(value, (tuple, KeysView, ValuesView)):
         return tuple(map(_plain, value))
     if isinstance(value, list):

@@ -37,7 +37,7 @@ WRONG_TYPES: list[tuple[str, str, list[Any]]] = [
     ("index", "a text, as on the command line or a list, not", [3.7, [None]]),
     ("where", "a text, as on the command line or a list, not", [3.7, [None]]),
     ("dataset", "a text, as on the command line or a list, not", [None, 3, ["NAIP", None], [Path("NAIP")]]),
-    ("columns", "a text, as on the command line, not", [3, {"lon": 1}]),
+    ("columns", "a text, as on the command line or a dictionary, not", [3, {"lon": 1}]),
 ]
 """Options of a sample, what the error says, and values of other types."""
 
