@@ -246,6 +246,11 @@ def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool =
             raise type_error(field.name, value, kinds)
 
 
+def takes_none(config: type, name: str) -> bool:
+    """Return whether a field of a dataclass takes None."""
+    return NoneType in _divide(get_type_hints(config).get(name))
+
+
 def _divide(hint: Any) -> tuple[Any, ...]:
     """Return the types of a union, or the only one."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

@@ -34,7 +34,7 @@ from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_recovery import RecoveredLedger
 from eechips.manifest.reserved_names import CALLS_FOLDER
-from eechips.manifest.run import INFO_NAME, Run, open_run
+from eechips.manifest.run import INFO_NAME, SET_ASIDE, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.unit_record import State
@@ -248,10 +248,11 @@ def verify_command(
         problems = find_problems(run, tell)
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
-    wrong = sum(problem.id != MANIFEST for problem in problems)
+    waiting = sum(problem.reason == SET_ASIDE for problem in problems)
+    wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
     if wrong:
         echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
-    else:
+    elif not waiting:
         echo(f"{format_count(files, 'file')}: all present and intact")
     if abandoned := find_left_files(run):
         count, first = format_count(len(abandoned), "temporary file"), os.path.relpath(abandoned[0], folder)
@@ -269,7 +270,7 @@ def verify_command(
             echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
     if reopen:
         echo_lines(_describe_repair(run, repair(run, problems)), err=True)
-    elif problems:
+    elif len(problems) > waiting:
         what, then = ("fetch them again", f", then eechips retry {folder}") if wrong else ("write it anew", "")
         echo(f"To {what}: eechips verify {folder} --reopen{then}", err=True)
     left = sum(count for state, count in run.counts.items() if State(state).is_open)

@@ -60,9 +60,12 @@ def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
 
 
 def _settled(ledger: Ledger, events: Iterable[Finished]) -> Iterator[Settled]:
-    """Yield the units of events that belong to the plan and are open, with their outcomes."""
+    """Yield the units of events that belong to the plan, are open and have results, with their outcomes.
+
+    Units that failed stay open, as what the service refused may concern all of them: the run tries them again.
+    """
     for event in events:
         position, record = event.assignment.position, event.outcome.record
         unit = next(ledger.open_units(position, position + 1), None)
-        if unit is not None and unit.id == event.assignment.id and record is not None:
+        if unit is not None and unit.id == event.assignment.id and record is not None and record.state.has_result:
             yield Settled(unit, event.outcome, record)

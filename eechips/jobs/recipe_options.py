@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from eechips.engine.config import LedgerOptions, RunConfig
 from eechips.errors import UsageError
-from eechips.option_fields import check_types, chosen_options, type_error
+from eechips.option_fields import check_types, chosen_options, takes_none, type_error
 from eechips.option_fields import takes as takes
 from eechips.storage import is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean_option
@@ -135,8 +135,8 @@ def split_options(
 
 
 def _is_default(name: str, value: Any) -> bool:
-    """Return whether None stands for the default of an option of the run."""
-    return value is None and any(f.name == name and f.default is not None for f in dataclasses.fields(RunConfig))
+    """Return whether None stands for the default of an option of the run, which does not take None itself."""
+    return value is None and not takes_none(RunConfig, name)
 
 
 def _plain(value: Any) -> Any:
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
     Named tuples, such as the bounds that rasterio returns, become tuples; paths of other libraries those of Python.
     """
     if isinstance(value, os.PathLike):
-        return Path(os.fsdecode(value))
+        return str(value) if is_address(str(value)) else Path(os.fsdecode(value))
     if isinstance(value, Mapping):
         return {name: _plain(element) for name, element in value.items()}
     if isinstance(value, (tuple, KeysView, ValuesView)):

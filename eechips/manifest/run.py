@@ -66,6 +66,8 @@ OUTSIDE_FILES = "outside"
 
 _READERS = 16  # files of an object store that are checked at once
 
+SET_ASIDE = "set aside until the script goes on: repeat the command of the run"
+"""What is wrong with a result that :mod:`eechips.manifest.withheld_files` keeps."""
 _JSON = LISTS | {"unit"}
 
 
@@ -278,7 +280,7 @@ class Run:
                 whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
                 reason = _check(store, name, digest, None if whole else check)
                 if reason is not None and is_withheld(self.path, name):
-                    reason = "set aside until the script goes on: repeat the command of the run"
+                    reason = SET_ASIDE
                 return None if reason is None else Problem(identifier, name, reason)
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
@@ -369,7 +371,9 @@ def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
     frame = pd.DataFrame(
         {
-            name: pd.Series([v and json.loads(v) for v in column], dtype=object) if name in _JSON else list(column)
+            name: pd.Series([None if v is None else json.loads(v) for v in column], dtype=object)
+            if name in _JSON
+            else list(column)
             for name, column in values.items()
         }
     )

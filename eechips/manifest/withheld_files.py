@@ -37,8 +37,8 @@ def withhold(out: Path, names: Iterable[str]) -> None:
 
 
 def is_withheld(out: Path, name: str) -> bool:
-    """Return whether a file of the run is set aside, as a script was killed before it made its calls again."""
-    return os.path.lexists(out / _WITHHELD / name)
+    """Return whether a file of the run is set aside because a script was killed before it made its calls again."""
+    return os.path.lexists(out / _WITHHELD / name) and not os.path.lexists(out / name)
 
 
 def restore(out: Path, *, replaces: bool) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,6 @@ from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
-
-if TYPE_CHECKING:
-    pass
 
 Kind = Literal["points", "polygons"]
 

@@ -47,9 +47,14 @@ def test_numbers_are_taken_for_each_other(tmp_path: Path) -> None:
 
 def test_none_stands_for_defaults_and_numbers_and_paths_of_other_libraries_are_taken() -> None:
     paths = {"out": PurePosixPath("a/b"), "credentials": PurePosixPath("key.json")}
-    numbers = {"retries": None, "in_flight": np.int64(4), "budget": {"requests": np.int64(10)}}
+    numbers = {"retries": None, "rate": None, "in_flight": np.int64(4), "budget": {"requests": np.int64(10)}}
     _, config = sample_recipe({"dataset": "NAIP", "total": 1, "local": None, **paths, **numbers})
-    assert (config.local, config.retries, config.in_flight) == (False, RunConfig(out=Path()).retries, 4)
+    assert (config.local, config.retries, config.in_flight, config.rate) == (
+        False,
+        RunConfig(out=Path()).retries,
+        4,
+        None,
+    )
     assert (config.out, config.credentials, config.budget) == (Path("a/b"), Path("key.json"), {"requests": 10})
     assert RunConfig(out=Path(), in_flight=np.int64(4)).in_flight == 4
 

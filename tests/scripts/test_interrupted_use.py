@@ -12,6 +12,7 @@ import pytest
 from eechips import open_run, verify
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import command, run
+from tests.support.commands import run_command
 from tests.support.programs import run_program
 
 pytestmark = pytest.mark.slow
@@ -124,6 +125,10 @@ def test_verify_says_that_results_are_set_aside(demo_server: Server, tmp_path: P
     assert {problem.reason for problem in problems} == {
         "set aside until the script goes on: repeat the command of the run"
     }
+    told = run_command("verify", tmp_path / "run", status=1).output
+    assert "set aside" in told
+    assert "--reopen" not in told
+    assert "present and intact" not in told
     done = run(script, demo_server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert outputs(tmp_path) == EXPECTED

@@ -25,11 +25,18 @@ NAMES = ("token", "username", "password", "client_id", "client_secret")
 """Names of secrets."""
 
 
-class Secrets(dict[str, str]):
-    """Secrets by name. Their representation omits the values."""
+class Secrets:
+    """Secrets by name. Their representation omits the values. A dictionary would show them in JSON and in copies."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
 
     def __repr__(self) -> str:
-        return f"Secrets({', '.join(sorted(self))})"
+        return f"Secrets({', '.join(sorted(self._values))})"
+
+    def get(self, name: str) -> str | None:
+        """Return a secret; None if it is missing."""
+        return self._values.get(name)
 
     def need(self, name: str, use: str) -> str:
         """Return a secret that is required for a use, which the message names.
@@ -37,7 +44,7 @@ class Secrets(dict[str, str]):
         Raises:
             ConfigurationError: if the secret is missing.
         """
-        secret = self.get(name)
+        secret = self._values.get(name)
         if not secret:
             raise ConfigurationError(f"{use} needs {PREFIX}{name.upper()}, or a line {name}=… in the secrets file")
         return secret
