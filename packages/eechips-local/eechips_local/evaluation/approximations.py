@@ -76,8 +76,9 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Tiles have 256 pixels."
     ),
     "Image.reduceRegion": (
-        "How a part of a pixel that lies near one of the 8-bit steps is rounded; two sums that the service gave differ "
-        "by one step at most (https://developers.google.com/earth-engine/guides/reducers_weighting)."
+        "Pixels at the edge of a region weigh 0 to 255 parts of 255, as in Earth Engine's 8 bits "
+        "(https://developers.google.com/earth-engine/guides/reducers_weighting), so sums are not those of exact areas. "
+        "A part near a step may be rounded otherwise."
     ),
     "Image.reduceRegions": "See `Image.reduceRegion`.",
     "Image.register": "See `Image.displacement`.",
