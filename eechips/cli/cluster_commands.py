@@ -16,7 +16,7 @@ import click
 from eechips.cli.terminal import echo, echo_lines
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.engine.config import QUOTA_VARIABLE
+from eechips.engine.run_options import QUOTA_VARIABLE
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 

@@ -18,7 +18,8 @@ from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import VerbCommand, option_names, typed_options
 from eechips.commands.parameters import HELP, LocalPath, declared_options
-from eechips.engine.config import DEMO, RunConfig
+from eechips.engine.config import RunConfig
+from eechips.engine.run_options import DEMO
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.text.formatting import format_count

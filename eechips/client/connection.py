@@ -23,11 +23,10 @@ from eechips.client.credentials import missing_project
 from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
-from eechips.client.request_mode import use_transport
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, use_transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError, UsageError
 from eechips.web.redaction import redact
 from eechips.web.urls import is_google, is_loopback

@@ -1,20 +1,14 @@
-"""Hold how a thread sends its requests: through which transport, and in which mode."""
+"""Describe how a thread sends its requests."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from eechips.client.http_messages import HttpRequest
 from eechips.client.retry import RetryPolicy
 from eechips.client.usage import Usage
-
-if TYPE_CHECKING:
-    from eechips.client.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +29,6 @@ class RequestMode:
 
 
 class ThreadMode(threading.local):
-    """The mode of each thread."""
+    """The mode of requests, for each thread its own."""
 
     mode = RequestMode()
-
-
-_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
-
-
-@contextlib.contextmanager
-def use_transport(transport: Transport) -> Iterator[None]:
-    """Make :func:`current_transport` return a transport in this thread, inside the block."""
-    token = _TRANSPORT.set(transport)
-    try:
-        yield
-    finally:
-        _TRANSPORT.reset(token)
-
-
-def current_transport() -> Transport | None:
-    """Return the transport of the run that this is part of; None outside of one."""
-    return _TRANSPORT.get()

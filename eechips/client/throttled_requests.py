@@ -9,8 +9,7 @@ from typing import Any
 import requests
 
 from eechips.client.http_sessions import SEND_OF_REQUESTS
-from eechips.client.request_mode import current_transport
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, current_transport
 from eechips.web.urls import origin
 
 _THROTTLED: list[Transport] = []

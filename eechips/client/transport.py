@@ -16,6 +16,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts, requested_asset
 from eechips.client.marked_requests import MarkedRequest
 from eechips.client.permits import Permit, Stopped
-from eechips.client.request_mode import RequestMode, ThreadMode, current_transport, use_transport
+from eechips.client.request_mode import RequestMode, ThreadMode
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
@@ -435,3 +436,21 @@ class Transport:
         if path.endswith("/$discovery/rest"):
             return "discovery"
         return "algorithms" if path.endswith("/algorithms") else ""
+
+
+_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
+
+
+@contextlib.contextmanager
+def use_transport(transport: Transport) -> Iterator[None]:
+    """Make :func:`current_transport` return a transport in this thread, inside the block."""
+    token = _TRANSPORT.set(transport)
+    try:
+        yield
+    finally:
+        _TRANSPORT.reset(token)
+
+
+def current_transport() -> Transport | None:
+    """Return the transport of the run that this is part of; None outside of one."""
+    return _TRANSPORT.get()

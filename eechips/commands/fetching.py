@@ -244,7 +244,8 @@ def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
 
 def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = None) -> list[click.Parameter]:
     """Return the options of a run, which every command that fetches has; see :func:`declared_options`."""
-    from eechips.engine.config import RUN, LedgerOptions, RunConfig
+    from eechips.engine.config import RunConfig
+    from eechips.engine.run_options import RUN, LedgerOptions
 
     yes = meta_flag(
         "yes",

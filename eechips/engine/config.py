@@ -5,36 +5,26 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.export_place import ExportPlace
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.engine.config_checks import METHODS, ON_EMPTY, check_config
-from eechips.engine.executors import EXECUTORS, ExecutorChoice, find_executor
+from eechips.engine.executors import ExecutorChoice, find_executor
 from eechips.engine.run_budget import RunBudget
+from eechips.engine.run_options import DEMO, METHODS, ON_EMPTY, RunOptions
+from eechips.engine.workload_tag import check_workload_tag
 from eechips.errors import UsageError
-from eechips.option_fields import data_field, documented, option, option_field
-from eechips.storage import local_path
+from eechips.option_fields import check_types, documented
+from eechips.storage import NameTemplate, local_path
 from eechips.web.urls import display_url, is_http, strip_signature
 
 if TYPE_CHECKING:
     from eechips.client.chip_parameters import Method
     from eechips.engine.executors.executor import Executor
-
-OnEmpty = Literal["keep", "skip", "redraw"]
-
-DEMO = "demo"
-"""``local`` without a folder: the demo planet."""
-
-QUOTA_VARIABLE = "EECHIPS_QUOTA_FOLDER"
-"""Variable that names the folder, or the URL of an object store, in which runs share a quota."""
-
-RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
-"""Headings of the options in the help."""
 
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
@@ -70,273 +60,24 @@ def archive_text(archive: str | Path) -> str:
     return text if is_archive_name(text) else str(local_path(archive).resolve())
 
 
-@documented
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerOptions:
-    """Options of a run whose ``out`` is an object store: the folder of its ledger becomes that of the run."""
-
-    ledger: Path | None = option_field(
-        None,
-        "With an object store: local folder of the ledger and the log.",
-        RESULTS,
-        metavar="DIR",
-        kind="folder",
-        default="outputs/<url>",
-        is_advanced=True,
-        decides="path",
-    )
+_LEAST = {"estimate": 1, "in_flight": 1, "retries": 0, "profile_every": 0}
+_LEAST_RATE = 0.001
+"""Requests a second. Fewer are a mistake; systems cannot wait as long as the least numbers demand."""
+_LONGEST_WAIT = 86400.0
+"""Seconds of a time-out of a connection, and between repeats."""
 
 
 @documented
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """Options of every run: where results go, which service is asked, how requests are limited and repeated.
+class RunConfig(RunOptions):
+    """Options of every run, which are checked, and what follows from them.
 
     Raises:
-        UsageError: see :func:`eechips.engine.config_checks.check_config`.
+        UsageError: if an option has another type or is out of range, or options contradict each other.
     """
 
-    out: Path = field(
-        metadata=option(
-            "Folder of the results, or URL of an object store: s3://bucket/folder. It is created if needed.",
-            RESULTS,
-            metavar="DIR|URL",
-            default="outputs/<command>-<dataset>",
-            decides="path",
-        )
-    )
-    results: str | None = None
-    name: str | None = data_field(
-        None,
-        "Template of the results' names, as in '{eco_name}/{id}'. Fields are those of the units: columns of a file,"
-        " {index}, {id}. {id} is the file's column if there is one of that name.",
-        RESULTS,
-        metavar="TEMPLATE",
-    )
-    on_empty: OnEmpty = data_field(
-        "keep",
-        "What to do with results without a single valid pixel, and with places with fewer suitable images than"
-        " frames. keep: write the file; missing frames are masked. skip: write no file. redraw: write no file,"
-        " and take another random point of the same ecoregion or class instead, up to 10 times. Not for jpg,"
-        " which has no mask.",
-        RESULTS,
-        choices=ON_EMPTY,
-    )
-    local: bool | str | Path = option_field(
-        False,
-        "Start a local Earth Engine for this run, with the demo planet or, as `--local=DIR`, assets of your own;"
-        " needs no account. DIR is a folder of assets, or a catalogue.",
-        SERVICE,
-        metavar="[DIR]",
-        kind="assets",
-        bare_value=DEMO,
-        decides="network",
-    )
-    archive: str | Path | Sequence[str | Path] = option_field(
-        (),
-        "Start a local Earth Engine for this run that reads the public Cloud Optimized GeoTIFFs of an open archive;"
-        " needs no account. earth-search, planetary-computer, landsatlook, lpcloud or aef; the URL of a STAC API;"
-        " or a file: a static catalogue, STAC GeoParquet, or a TOML description. May be repeated.",
-        SERVICE,
-        metavar="NAME|URL|FILE",
-        is_multiple=True,
-        decides="network",
-    )
-    project: str | None = option_field(
-        None,
-        "Google Cloud project whose Earth Engine quota is used.",
-        SERVICE,
-        metavar="ID",
-        default="that of the credentials",
-        variable="EECHIPS_PROJECT",
-        decides="credentials",
-    )
-    credentials: Path | None = option_field(
-        None,
-        "File of credentials: the key of a service account, or any that GOOGLE_APPLICATION_CREDENTIALS may name.",
-        SERVICE,
-        metavar="FILE",
-        kind="file",
-        default="those of earthengine authenticate, else application-default ones",
-        is_advanced=True,
-        decides="credentials",
-    )
-    endpoint: str | None = option_field(
-        None,
-        "Base URL of the service.",
-        SERVICE,
-        metavar="URL",
-        default="Earth Engine's high-volume endpoint",
-        variable=ENDPOINT_VARIABLE,
-        is_advanced=True,
-        decides="network",
-    )
-    send_credentials: bool = option_field(
-        False,
-        "Send credentials to `endpoint` even if it is not https at a host of Google.",
-        SERVICE,
-        is_advanced=True,
-        decides="credentials",
-    )
-    method: Literal["auto", "url", "pixels"] = data_field(
-        "auto",
-        "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels, but"
-        " getPixels for chips of a stored image, and one request for neighbouring chips of the same images, where"
-        " the files are the same.",
-        SERVICE,
-        choices=METHODS,
-        is_advanced=True,
-    )
-    share_requests: bool = True  # the files are the same either way: for comparisons
-    workload_tag: str | None = option_field(
-        None,
-        "Label of the run's requests, under which Google Cloud lists their compute: 1 to 63 lower-case letters,"
-        " digits, - and _.",
-        SERVICE,
-        default="EECHIPS_WORKLOAD_TAG, else eechips-<command>-<hash of the parameters>",
-        is_listed=False,
-        decides="run",
-    )
-    profile_every: int = 20  # units of which one is profiled; 0 for none
-    fetch_seed: int | None = None  # of the order in which units are fetched; None for the order of the plan
-    max_disk: int | None = None  # bytes of the files that are kept for the readers of a stream; None for all
-    accept_changed_code: bool = option_field(
-        False,
-        "Continue a run whose recipe or script has changed: units that are left are fetched with the changed code."
-        " run.json records the change.",
-        RUN,
-        is_advanced=True,
-        decides="code",
-    )
-    extend: bool = option_field(
-        False,
-        "Extend a finished run by what its options now add: later dates, further places or datasets. Existing files are"
-        " kept; run.json records what was added.",
-        RUN,
-        decides="run",
-    )
-    dry_run: bool = option_field(False, "Plan and estimate only: request no pixels.", RUN, decides="run")
-    estimate: int | None = option_field(
-        None,
-        "Fetch N results first, estimate the rest, and ask whether to continue.",
-        RUN,
-        metavar="N",
-        least=1,
-        decides="run",
-    )
-    confirm: Callable[[Any], bool] | None = option_field(
-        None,
-        "With `estimate`: function that receives the forecast and returns whether to continue; None to stop.",
-        RUN,
-        is_listed=False,
-        decides="code",
-    )
-    confirm_start: Callable[[Any], bool] | None = option_field(
-        None,
-        "Function that receives the estimate of a new run and returns whether to begin; None to begin.",
-        RUN,
-        is_listed=False,
-        decides="code",
-    )
-    quiet: bool = option_field(False, "Show errors only, no progress.", RUN, flags=("-q",), decides="run")
-    verbose: bool = False  # log every request, show failures
-    executor: str = option_field(
-        "processes",
-        "What carries out the work: processes of this machine, threads of this process, a Dask cluster, or a Beam"
-        " pipeline, whose own options follow after --. processes:4, dask:4 and beam:4 have at most 4 workers, not"
-        " 25. dask:ADDRESS is the cluster of a Dask scheduler; dask starts one on this machine.",
-        WORKERS,
-        metavar="|".join((*EXECUTORS.names, "NAME:N", "dask:ADDRESS")),
-        is_advanced=True,
-        decides="code",
-    )
-    pipeline_options: tuple[str, ...] = option_field(
-        (),
-        "Options of Beam, such as --runner=DataflowRunner.",
-        WORKERS,
-        default="processes of this machine",
-        is_listed=False,
-        decides="code",
-    )
-    in_flight: int | Literal["auto"] = option_field(
-        "auto",
-        "Maximum number of requests in flight. auto: find the project's quota, and remember it for its next run.",
-        LIMITS,
-        kind="count_or_auto",
-        is_advanced=True,
-        decides="run",
-    )
-    quota_folder: str | Path | None = option_field(
-        None,
-        "Folder, or URL of an object store, in which runs on several machines share the quota of the project.",
-        LIMITS,
-        default=f"{QUOTA_VARIABLE}; without it, runs of this user on this machine share it",
-        is_listed=False,
-        decides="path",
-    )
-    rate: float | Literal["auto"] | None = option_field(
-        "auto",
-        "Maximum number of requests per second. auto: 100, and no limit with `local`.",
-        LIMITS,
-        kind="rate",
-        is_advanced=True,
-        decides="run",
-    )
-    budget: str | Mapping[str, str | float] = option_field(
-        "",
-        "Stop when the run has used this much: requests=1000, bytes=2GB, minutes=90, or eecu-hours=5 of compute this"
-        " month. The run can be resumed. Planning counts. Several are separated by commas.",
-        LIMITS,
-        metavar="NAME=N",
-        is_advanced=True,
-        decides="run",
-    )
-    retries: int = option_field(
-        10,
-        "Maximum number of retries of a request after transient errors.",
-        LIMITS,
-        metavar="N",
-        least=0,
-        is_advanced=True,
-        decides="run",
-    )
-    retry_delay: float = option_field(
-        1.0,
-        "Maximum seconds before the first repeat; each further one waits twice as long.",
-        LIMITS,
-        is_listed=False,
-        decides="run",
-    )
-    connect_timeout: float = option_field(
-        10.0, "Seconds to connect to the service.", LIMITS, is_listed=False, decides="run"
-    )
-    read_timeout: float = 330.0  # seconds of silence: more than the 5 minutes that Earth Engine computes
-    export_to: str | None = option_field(
-        None,
-        "Place in Cloud Storage, such as gs://bucket/folder. A chip or table whose computation takes longer than a"
-        " request may, or more memory in its smallest part, is exported there by a batch task, and fetched. For"
-        " tif, npy and tables. Otherwise parts are requested, and a failure is recorded if the smallest takes too"
-        " long.",
-        LIMITS,
-        metavar="URL",
-        is_advanced=True,
-        decides="network",
-    )
-    reuses_connections: bool = option_field(
-        True, "Send several requests over a connection, one after the other.", LIMITS, is_listed=False, decides="run"
-    )
-    unit_timeout: float = option_field(
-        1800.0,
-        "Seconds that one result may take, repeats included; then its worker is replaced.",
-        LIMITS,
-        metavar="S",
-        is_advanced=True,
-        decides="run",
-    )
-    command: str = option_field("", "The command as typed, for run.json.", RUN, is_listed=False, decides="run")
-
     def __post_init__(self) -> None:
-        check_config(self)
+        _check(self)
 
     @property
     def is_local(self) -> bool:
@@ -438,3 +179,86 @@ class RunConfig:
         """Time limits of a request."""
         total = max(Timeouts().total, self.read_timeout)
         return Timeouts(connect=self.connect_timeout, read=self.read_timeout, total=total)
+
+
+def _check(config: RunConfig) -> None:
+    """Check the options of a run.
+
+    Raises:
+        UsageError: if a value has another type or is out of range, or options contradict each other.
+    """
+    check_types(type(config), {field.name: getattr(config, field.name) for field in fields(config)}, allows_none=False)
+    _check_local(config)
+    if config.extend and config.dry_run:
+        raise UsageError("`dry_run` estimates whole runs: leave it or `extend` out")
+    if config.method not in METHODS:
+        raise UsageError(f"unknown method '{config.method}': auto, url or pixels")
+    _check_executor(config)
+    _check_exports(config)
+    if config.on_empty not in ON_EMPTY:
+        raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {config.on_empty!r}")
+    if config.name:
+        NameTemplate(config.name)
+    if config.workload_tag is not None:
+        check_workload_tag(config.workload_tag)
+    if config.estimate is not None and config.max_disk is not None:
+        raise UsageError("`max_disk` removes files that were read: leave it or `estimate` out")
+    RunBudget.parse(config.budget)
+    _check_ranges(config)
+    if config.endpoint is not None:
+        check_endpoint(config.endpoint)
+
+
+def _check_local(config: RunConfig) -> None:
+    chosen = "`archive`" if config.archives else "`local`"
+    if config.is_local and config.endpoint is not None:
+        raise UsageError(f"{chosen} starts a server of its own and excludes `endpoint`")
+    if config.is_local and config.send_credentials:
+        raise UsageError(f"{chosen} needs no credentials of Earth Engine and excludes `send_credentials`")
+    if config.archives and config.local and config.local_assets is None:
+        raise UsageError(
+            "`local` without a folder serves the demo planet, which is synthetic, and `archive` serves real pixels:"
+            " give only one of them. With a folder, `local` serves its assets beside the archive"
+        )
+    if config.local_assets is not None and not config.local_assets.is_dir():
+        raise UsageError(f"there is no folder of assets {config.local_assets}; for the demo planet, give `local` alone")
+
+
+def _check_executor(config: RunConfig) -> None:
+    executor = config.chosen_executor  # raises what is wrong with the option
+    if config.pipeline_options and executor.name != "beam":
+        word = config.pipeline_options[0]
+        hint = "; options of Beam need executor='beam'" if word.startswith("--") else ""
+        raise UsageError(f"unexpected argument {word!r}{hint}")
+    if config.pipeline_options and not config.pipeline_options[0].startswith("--"):
+        raise UsageError(f"options of Beam look like --runner=DirectRunner, not {config.pipeline_options[0]!r}")
+
+
+def _check_exports(config: RunConfig) -> None:
+    if config.export_to is None:
+        return
+    ExportPlace.parse(config.export_to)
+    if config.is_local:
+        raise UsageError(
+            f"{'`archive`' if config.archives else '`local`'} has no buckets to export to: start eechips serve with"
+            " --buckets, and name it as `endpoint`"
+        )
+    if config.executor_class.is_detached:
+        raise UsageError(
+            f"`export_to` is not for executor={config.executor!r}, whose workers cannot receive a unit again when its"
+            " export has ended: take processes, threads or dask"
+        )
+
+
+def _check_ranges(config: RunConfig) -> None:
+    for name, bound in _LEAST.items():
+        value = getattr(config, name)
+        if value not in (None, "auto") and value < bound:
+            raise UsageError(f"{name} must be at least {bound}")
+    if isinstance(config.rate, (int, float)) and not config.rate >= _LEAST_RATE:
+        raise UsageError(f"rate must be at least {_LEAST_RATE:g} a second, not {config.rate:g}")
+    for name in ("connect_timeout", "read_timeout", "retry_delay"):
+        if not 0 < getattr(config, name) <= _LONGEST_WAIT:
+            raise UsageError(f"{name} must be above 0 and at most {_LONGEST_WAIT:,.0f} seconds")
+    if not config.unit_timeout > 0:
+        raise UsageError("unit_timeout must be above 0")

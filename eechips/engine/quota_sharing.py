@@ -17,7 +17,8 @@ from eechips.client.quota_folder import QuotaFolder, default_quota_folder, is_ru
 from eechips.client.quota_members import RunReport, TermRecord
 from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
-from eechips.engine.config import QUOTA_VARIABLE, RunConfig
+from eechips.engine.config import RunConfig
+from eechips.engine.run_options import QUOTA_VARIABLE
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.files.temporary_names import new_writer

@@ -17,9 +17,9 @@ from eechips.client.connection import Connection, ServiceTarget, connect_to_noth
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, find_project, is_project, missing_project
 from eechips.client.permits import QuotaLimits, Stopped
-from eechips.client.request_mode import use_transport
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
+from eechips.client.transport import use_transport
 from eechips.engine.archive_provenance import ServedArchives, archive_note, served_note
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports

@@ -21,10 +21,9 @@ from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
-from eechips.client.request_mode import use_transport
 from eechips.client.throttle import QuotaClient
 from eechips.client.throttled_requests import throttle_requests_library
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, use_transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
@@ -222,6 +221,7 @@ class Worker:
         """Call the recipe."""
         unit = unit_value(json.loads(assignment.unit))
         with self._recipe_lock, use_transport(self._transport), self._recipe_code():
+            self._transport.check_open()  # the run may have ended while another unit, which was given up, had the lock
             self.in_recipe.add(assignment.position)
             try:
                 return self._recipe.get_result(assignment.position, unit)

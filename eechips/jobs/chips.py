@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips

@@ -11,8 +11,9 @@ from typing import Any, Literal, overload
 
 import ee
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.grown_plans import add_images

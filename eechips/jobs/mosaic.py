@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.engine.result_stores import refuse_small_disk
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.option_fields import check_types, chosen_options, takes_none, type_error
 from eechips.option_fields import takes as takes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from eechips.engine.config import OnEmpty
+from eechips.engine.run_options import OnEmpty
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS
 from eechips.jobs import shared_options as shared

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.engine.config import LedgerOptions, RunConfig
+from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate
+from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names

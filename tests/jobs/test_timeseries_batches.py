@@ -234,14 +234,12 @@ def test_tables_above_memory_are_sorted_on_disk(one: eechips.Run, tmp_path: Path
         class Elsewhere(Results):
             """The results of the run; what is made of them is put into another folder."""
 
-            @property
-            def folder(self) -> Path:
-                return tmp_path
-
             def make(self, name: str) -> Any:
                 return Results(ledger, tmp_path, quiet=True).make(name)
 
-        merge_tables(Elsewhere(ledger, one.path, quiet=True), lambda unit: layout, most_rows=100)
+        elsewhere = Elsewhere(ledger, one.path, quiet=True)
+        elsewhere.folder = tmp_path
+        merge_tables(elsewhere, lambda unit: layout, most_rows=100)
     found = pd.read_parquet(tmp_path / "series.parquet")
     pd.testing.assert_frame_equal(found, table_of(one))
     assert [path.name for path in tmp_path.iterdir()] == ["series.parquet"]

@@ -27,8 +27,8 @@ from eechips.archive.windows.window_size import BlockLayout
 from eechips.client import retry
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import Permit
-from eechips.client.request_mode import current_transport
 from eechips.client.retry import RetryPolicy
+from eechips.client.transport import current_transport
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
 from eechips.geo.untrusted_rasters import check_references
