@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_masked_bands_mask_the_array() -> None:
         (invoke("Image.arrayTranspose", input=SIX), [[0, 1, 2, 3, 4, 5]]),
         (invoke("Image.arrayPad", image=GRID, lengths=[3, 2], pad=9), [[0, 1, 2], [3, 4, 5], [9, 9, 9]]),
         (invoke("Image.arrayPad", image=invoke("Image.toUint8", value=of([3])), lengths=[2], pad=-7), [3, -7]),
+        (invoke("Image.arrayPad", image=invoke("Image.toUint8", value=of([3])), lengths=[2], pad=2e300), [3, 2e300]),
         (invoke("Image.arrayArgmax", image=of([[1, 9], [9, 2]])), [0, 1]),
         (invoke("Image.arrayAccum", input=SIX, axis=0), [0, 1, 3, 6, 10, 15]),
         (invoke("Image.arrayAccum", input=of([3, 1, 4, 1]), axis=0, reducer=reducer("max")), [3, 3, 4, 4]),
@@ -130,6 +132,7 @@ def test_values(call: Ready, expected: Any) -> None:
         invoke("Image.arrayGet", image=GRID, position=constant(1)),
         invoke("Image.arrayGet", image=GRID, position=constant(0, 3)),
         invoke("Image.arrayGet", image=GRID, position=constant(-3, 0)),
+        invoke("Image.arrayGet", image=GRID, position=constant(0, math.nan)),
         invoke("Image.arrayProject", input=GRID, axes=[0]),
         invoke("Image.arrayProject", input=GRID, axes=[2]),
         invoke("Image.arrayFlatten", image=GRID, coordinateLabels=[["a", "b"], ["c"]]),

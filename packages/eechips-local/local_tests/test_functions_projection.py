@@ -26,8 +26,6 @@ def test_codes_and_text() -> None:
     assert call("Projection.crs", projection=projection(wkt)) == "EPSG:32610"
     text = "+proj=aeqd +lat_0=1 +lon_0=2 +datum=WGS84"
     assert call("Projection.crs", projection=projection(CRS(text).to_wkt())) is None
-    with pytest.raises(InvalidError, match="could not be parsed"):
-        call("Projection.crs", projection=projection(text))
     mercator = rasterio.crs.CRS.from_epsg(3857).to_wkt(version="WKT1_GDAL")
     assert 'EXTENSION["PROJ4","+proj=' in mercator
     assert call("Projection.crs", projection=projection(mercator)) == "EPSG:3857"
@@ -35,6 +33,20 @@ def test_codes_and_text() -> None:
     unknown = projection("EPSG:999999")
     with pytest.raises(InvalidError, match="could not be parsed"):
         call("Projection.crs", projection=unknown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+proj=aeqd +lat_0=1 +lon_0=2 +datum=WGS84", "proj=utm zone=13 datum=WGS84", "init=epsg:4326", "4326", "WGS 84",
+        '{"type": "GeographicCRS"}', "",
+    ],
+)  # fmt: skip
+def test_only_codes_and_wkt_name_a_crs(text: str) -> None:
+    """Google documents no others: "a well-known authority code" or "a WKT string"."""
+    with pytest.raises(InvalidError, match="could not be parsed"):
+        call("Projection.crs", projection=projection(text))
+    assert call("Projection.crs", projection=projection("urn:ogc:def:crs:EPSG::32610")) is not None
 
 
 @pytest.mark.parametrize("code", ["EPSG:6933", "epsg:6933"])

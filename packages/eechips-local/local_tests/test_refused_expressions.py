@@ -191,6 +191,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/ConservationInternational/trends.earth/issues/153": (
         lambda ee: ee.Image(1).remap(ee.List([]), ee.List([])),
         "Image.remap: List of values to remap must not be empty."),
+    "github.com/aazuspan/sankee, sampling.py": (
+        lambda ee: ee.FeatureCollection.randomPoints(ee.FeatureCollection([]).geometry(), 3),
+        "FeatureCollection.randomPoints: Region must not be empty."),
     "code 45134458286": (
         lambda ee: none(ee).mean().sampleRegions(ee.FeatureCollection([]), None, 30),
         "Image.sampleRegions: Invalid numInputs: 0."),

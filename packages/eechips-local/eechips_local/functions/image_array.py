@@ -195,7 +195,10 @@ def _picked(pixels: Sequence[Pixels]) -> Pixels:
     values, mask = pixels[0].values, all_of(pixels)
     valid = mask > 0
     rows, columns = np.indices(mask.shape)
-    index = [np.where(valid, p.values, 0).astype(np.int64) for p in pixels[1:]]
+    positions = [np.where(valid, p.values, 0) for p in pixels[1:]]
+    if any(np.isnan(at).any() for at in positions):
+        raise InvalidError("The position of an element of an array must be a number; found NaN.")
+    index = [at.astype(np.int64) for at in positions]
     for axis, (at, length) in enumerate(zip(index, values.shape[2:], strict=True)):
         if valid.any() and (at.min() < -length or at.max() >= length):
             raise InvalidError(

@@ -191,16 +191,17 @@ def array_slice(input: Image, axis: int, start: Image | None, end: Image | None,
 def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
     """Return arrays made longer, with a value appended."""
     check_arrays(image)
+    is_whole = float(pad).is_integer() and abs(pad) < 2.0**63
 
     def change(values: Numbers) -> Numbers:
         if len(lengths) != values.ndim - 2:
             raise InvalidError(f"A length is needed for each of {values.ndim - 2} axes; found {len(lengths)}.")
         extra = [(0, max(0, wanted - size)) for wanted, size in zip(lengths, values.shape[2:], strict=True)]
         check_size(math.prod((*values.shape[:2], *map(max, lengths, values.shape[2:]))))
-        wide = values.astype(np.int64 if values.dtype.kind in "iu" and float(pad).is_integer() else np.float64)
+        wide = values.astype(np.int64 if values.dtype.kind in "iu" and is_whole else np.float64)
         return np.pad(wide, [(0, 0), (0, 0), *extra], constant_values=pad)
 
-    padding = ranged(PixelType("int" if float(pad).is_integer() else "double"), [pad])
+    padding = ranged(PixelType("int" if is_whole else "double"), [pad])
     return array_bands(image, change, lambda kind: union_type(kind, padding))
 
 

@@ -11,7 +11,7 @@ from eechips_local.evaluation.type_conversion import mismatch
 from eechips_local.functions.geometry_operations import scaled_to
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
+from eechips_local.pixels.pixel_grid import UNKNOWN_CODES, UnknownCrsError, named_crs, parse_crs
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Value
 
@@ -19,11 +19,6 @@ _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+
 
 _AUTHORITY = re.compile(r'AUTHORITY\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$')
 """The last part of a WKT."""
-
-_UNKNOWN = frozenset({"EPSG:6933"})
-"""Codes that Earth Engine does not know (github.com/google/earthengine-community/issues/971), though it takes their
-WKT (github.com/openforis/sepal, ``samplingGridCrs.js``). Nothing is recorded of them as ``crsCode`` of a request.
-"""
 
 
 @function("Projection", "Proj")
@@ -43,9 +38,6 @@ def _named(crs: Value) -> Projection:
     """Return the projection of a code or WKT."""
     if not isinstance(crs, str):
         raise mismatch(crs, "String", "Argument 'crs'")
-    # Users of the service report that it takes codes and WKT, but no PROJ strings. WKT may contain one.
-    if crs.upper() in _UNKNOWN or crs.lstrip().startswith("+"):
-        raise InvalidError("The CRS of a map projection could not be parsed.")
     try:
         return Projection(_code_of(crs))
     except UnknownCrsError as error:
@@ -57,11 +49,11 @@ def _code_of(crs: str) -> str:
 
     Google's sample prints such a projection with its code (apidocs/ee-projection).
     """
-    parsed, stated = parse_crs(crs), _AUTHORITY.search(crs)
+    parsed, stated = named_crs(crs), _AUTHORITY.search(crs)
     if stated is None or parsed.to_epsg() != int(stated[1]):
         return crs
     code = f"EPSG:{stated[1]}"
-    return crs if code in _UNKNOWN else code
+    return crs if code in UNKNOWN_CODES else code
 
 
 def _affine(values: Sequence[Value]) -> Affine:

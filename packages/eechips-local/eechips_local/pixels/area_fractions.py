@@ -92,7 +92,7 @@ def pixels_touched(
 
 
 def fractions(geometry: Geometry, grid: PixelGrid) -> Coverage:
-    """Return the part of each pixel that a geometry covers, from 0 to 1: shape (height, width).
+    """Return the weight of each pixel in a geometry, from 0 to 1: shape (height, width).
 
     Those of polygons are those of :func:`cell_areas`. Points and lines have no areas: each pixel that they touch counts
     as 1.
@@ -146,8 +146,8 @@ def cell_areas(
 
     A step is 1/256 of a cell, and a cell that is covered counts 255 of them. Sums that the service gave, of a known
     rectangle (https://imathworks.com/gis/calculate-categorical-image-area-based-on-frequency-histogram-in-google-earth-engine),
-    are these to 4e-9 of an area and 3e-7 of a number of pixels; exact areas differ by 2e-5. Less than a step is not in
-    the region: https://developers.google.com/earth-engine/guides/reducers_weighting.
+    are these to 4e-9 of an area and 3e-7 of a number of pixels; exact areas differ by 2e-5. Less than a step has no
+    weight: https://developers.google.com/earth-engine/guides/reducers_weighting.
 
     Args:
         shape: the polygon, in pixels, valid and prepared.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,12 +24,37 @@ _SR_ORG = {
 }
 
 
+_NOT_PARSED = "The CRS of a map projection could not be parsed."
+
 # Projections of this many descriptions are kept: clients may send any number of different ones.
 _REMEMBERED = 512
 
 
+_NAME = re.compile(r"\s*([a-z][\w-]*:\w+|urn:[\w.:-]+|[a-z]\w*\s*[\[(].*)\s*", re.DOTALL | re.IGNORECASE)
+"""A code, a URN, or WKT."""
+
+UNKNOWN_CODES = frozenset({"EPSG:6933"})
+"""Codes that Earth Engine does not know (github.com/google/earthengine-community/issues/971), though it takes their
+WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
+"""
+
+
 class UnknownCrsError(ValueError):
     """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
+
+
+def named_crs(name: str) -> CRS:
+    """Return the pyproj CRS that a client names: by a code or as WKT, the two that Google documents.
+
+    https://developers.google.com/earth-engine/apidocs/ee-projection, and PixelGrid of the REST reference. Users report
+    that PROJ strings are refused; WKT may contain one. URNs are taken as well, as GeoJSON has them.
+
+    Raises:
+        UnknownCrsError: if it is neither, or cannot be understood.
+    """
+    if name.upper() in UNKNOWN_CODES or not _NAME.fullmatch(name):
+        raise UnknownCrsError(_NOT_PARSED)
+    return parse_crs(name)
 
 
 @lru_cache(_REMEMBERED)
@@ -41,7 +67,7 @@ def parse_crs(crs: str) -> CRS:
     try:
         return CRS.from_user_input(_SR_ORG.get(crs, crs))
     except CRSError as error:
-        raise UnknownCrsError("The CRS of a map projection could not be parsed.") from error
+        raise UnknownCrsError(_NOT_PARSED) from error
 
 
 @lru_cache(_REMEMBERED)

@@ -26,7 +26,7 @@ from eechips_local.pixels import encode as formats
 from eechips_local.pixels.area_fractions import pixels_touched
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips_local.pixels.pictures import write_gif
-from eechips_local.pixels.pixel_grid import PixelGrid, UnknownCrsError, parse_crs
+from eechips_local.pixels.pixel_grid import PixelGrid, UnknownCrsError, named_crs
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
@@ -307,9 +307,11 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
     """
     asked = asked or {}
     own = image.bands[0].projection
-    crs = str(asked.get("crsCode") or asked.get("crsWkt") or own.crs)
+    named = asked.get("crsCode") or asked.get("crsWkt")
+    crs = str(named or own.crs)
     try:
-        parse_crs(crs)
+        if named:
+            named_crs(crs)
     except UnknownCrsError as error:
         raise InvalidError(str(error)) from error
     terms = asked.get("affineTransform")

@@ -96,7 +96,7 @@ def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tup
     shape = recast(region, WGS84, False, max(max_error, 1e-3)).shape if not region.unbounded else region.shape
     parts = leaves(shape)
     if not parts:
-        raise InvalidError("The region is empty: there are no points in it.")
+        raise InvalidError("Region must not be empty.")
     dimension = max(shapely.get_dimensions(part) for part in parts)
     kept = [part for part in parts if shapely.get_dimensions(part) == dimension]
     draw: Callable[[Coordinates], Coordinates]
@@ -130,7 +130,7 @@ def _in_polygons(shape: BaseGeometry) -> Callable[[Coordinates], Coordinates]:
     low, high = np.sin(np.radians(boxes[:, 1])), np.sin(np.radians(boxes[:, 3]))
     share = np.cumsum((boxes[:, 2] - boxes[:, 0]) * (high - low))
     if not share[-1] > 0:
-        raise InvalidError("The region is empty: there are no points in it.")
+        raise InvalidError("Region must not be empty.")
 
     def draw(numbers: Coordinates) -> Coordinates:
         box = np.minimum(np.searchsorted(share, numbers[:, 0] * share[-1], side="right"), len(boxes) - 1)
