@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -247,6 +248,22 @@ def test_noise_of_many_places_is_that_of_few(step: float) -> None:
     for row in (0, 50, 89):
         few = gradient(x[row : row + 1], y[row : row + 1], octaves)
         assert many[:, row : row + 1].tobytes() == few.tobytes()
+
+
+@pytest.mark.parametrize("step", [0.01, 3.0, 300.0])
+def test_noise_of_a_wide_grid_needs_the_memory_of_a_small_one(step: float) -> None:
+    """Short waves have 300 nodes between neighbouring pixels of a map of the world, which nobody sees."""
+    x, y = (np.cumsum(np.random.default_rng(1).random(count)) * step for count in (400, 90))
+    octaves = [(4, 1), (9, 2), (20, 3)]
+    tracemalloc.start()
+    try:
+        many = gradient(x[None, :], y[:, None], octaves)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * many.nbytes
+    for row in (0, 50, 89):
+        assert many[:, row : row + 1].tobytes() == gradient(x[None, :], y[row : row + 1, None], octaves).tobytes()
 
 
 def test_dates_of_a_place_share_what_stays() -> None:

@@ -163,11 +163,10 @@ def _fill_lines(wave: Floats, px: Floats, py: Floats, period: int, seed: int) ->
     """
     ix, iy = np.floor(px), np.floor(py)
     fx, fy = px - ix, py - iy
-    west, north = int(ix.min()), int(iy.min())
-    columns, rows = np.arange(west, int(ix.max()) + 2), np.arange(north, int(iy.max()) + 2)
-    i = (ix - west).astype(np.int64)[0]
-    # All lines may lie in one row of the lattice.
-    j = (iy - north).astype(np.int64)[:, 0] if len(rows) > 2 else np.zeros(1, dtype=np.int64)
+    columns, i = _nodes(ix[0])
+    rows, j = _nodes(iy[:, 0])
+    if len(rows) == 2:  # all lines lie in one row of the lattice
+        j = np.zeros(1, dtype=np.int64)
     gx, gy = _slopes(columns[None, :] & period, rows[:, None], seed)
     u, v = fade(fx), fade(fy)
     left, right = (gx[:, i] * fx, gy[:, i]), (gx[:, i + 1] * (fx - 1.0), gy[:, i + 1])
@@ -183,6 +182,20 @@ def _fill_lines(wave: Floats, px: Floats, py: Floats, period: int, seed: int) ->
     lower *= v
     wave += lower
     wave *= 1.5
+
+
+def _nodes(floors: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the nodes of an axis of the lattice that places need, and the index of the node before each place.
+
+    The node after it is the next one. Nodes between places far apart are left out: of short waves on a map of the world
+    there are billions.
+    """
+    before = floors.astype(np.int64)
+    west, east = int(before.min()), int(before.max()) + 1
+    if east - west < 2 * len(before):
+        return np.arange(west, east + 1), before - west
+    nodes = np.unique(np.concatenate([before, before + 1]))
+    return nodes, np.searchsorted(nodes, before)
 
 
 def _mix_slopes(
