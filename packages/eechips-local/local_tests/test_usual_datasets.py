@@ -195,3 +195,25 @@ def test_only_folders_and_collections_are_listed(stub_server: Server, name: str)
     with pytest.raises(ee.EEException, match="neither a Folder nor an ImageCollection"):
         ee.data.listAssets({"parent": parent})
     assert ee.data.listAssets({"parent": parent.rpartition("/")[0], "pageSize": 3})["assets"]
+
+
+@pytest.mark.parametrize(
+    ("name", "indices", "missing"),
+    [
+        ("COPERNICUS/CORINE/V20/100m", ["1990", "2000", "2006", "2012", "2018"], "1995"),
+        ("USGS/NLCD_RELEASES/2016_REL", ["1992", "2001", "2004", "2006", "2008", "2011", "2013", "2016"], "NLCD2002"),
+    ],
+)
+def test_land_cover_of_some_years_has_images_of_these(
+    stub_server: Server, name: str, indices: list[str], missing: str
+) -> None:
+    """Their descriptions in the catalogue state the years, and its samples the indices: "2016", "100m/2012"."""
+    ee: Any = initialize(stub_server)
+    images = ee.ImageCollection(name)
+    one = images.filterDate("2000-06-01", "2006-06-01")
+    found = ee.List([images.aggregate_array("system:index"), one.aggregate_array("system:index"), images.size()])
+    within = [index for index in indices if "2000" < index <= "2006"]
+    assert found.getInfo() == [indices, within, len(indices)]
+    assert ee.Image(f"{name}/{indices[2]}").date().format("YYYY-MM-dd").getInfo() == f"{indices[2]}-01-01"
+    with pytest.raises(ee.EEException, match="not found"):
+        ee.Image(f"{name}/{missing}").getInfo()

@@ -29,8 +29,8 @@ else:
 
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
-    "ids", "start", "end", "interval", "index", "pixel_size", "bounds", "transform", "composite", "dtype", "bands",
-    "details", "columns", "properties", "variants", "projected_from",
+    "ids", "start", "end", "interval", "years", "index", "pixel_size", "bounds", "transform", "composite", "dtype",
+    "bands", "details", "columns", "properties", "variants", "projected_from",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -120,6 +120,10 @@ class Entry:
             changes["end"] = _midnight(facts["end"]) + timedelta(days=1)
         if "interval" in facts:
             changes["interval"] = _interval(facts["interval"])
+        if "years" in facts:
+            years = changes["years"] = tuple(facts["years"])
+            changes["interval"] = Interval(1, "year", "year")
+            changes["start"], changes["end"] = (_midnight(date(y, 1, 1)) for y in (years[0], years[-1] + 1))
         if "bounds" in facts:
             west, south, east, north = facts["bounds"]
             changes["bounds"] = (west, south, east, north)

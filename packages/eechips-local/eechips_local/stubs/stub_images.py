@@ -334,7 +334,7 @@ class StubCollection:
                 continue
             if "%j" not in form and "%d" not in form and time.year == self._start.year:
                 time = max(time, self._start)  # the year of the first image may begin before it
-            if self._start <= time < self._end:
+            if self._start <= time < self._end and time.year in (self.dataset.years or (time.year,)):
                 yield time
 
     @cached_property
@@ -374,7 +374,9 @@ class StubCollection:
 
     @cached_property
     def _starts(self) -> tuple[datetime, ...]:
-        """The starts of images that are counted anew each year or month."""
+        """The starts of images of some years, or that are counted anew each year or month."""
+        if self.dataset.years:
+            return tuple(datetime(year, 1, 1, tzinfo=timezone.utc) for year in self.dataset.years)
         assert self._interval is not None
         count, _, restart = self._interval
         is_yearly = restart == "year"
@@ -430,6 +432,8 @@ class StubCollection:
     def _image(self, number: int, variant: Mapping[str, Any]) -> ImageAsset:
         start = self._time(number)
         end = self._end if self._interval is None else min(self._time(number + 1), self._end)
+        if self.dataset.years:
+            end = start.replace(year=start.year + 1)
         return self._maker.make(f"{self.id}/{self._index(number, variant)}", start, end, variant)
 
 
