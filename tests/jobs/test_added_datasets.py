@@ -245,7 +245,7 @@ def test_an_extension_by_months_a_dataset_and_places_that_is_killed_twice(demo_s
         *("--points", str(table), "--endpoint", demo_server.url, "--rate", "none", "--method", "pixels"),
         *("--executor", "threads", "--in-flight", "4", "--out", str(run), "--quiet", "--extend"),
     ]
-    new = 20 + 20 * 2 + 4 * 5  # elevations of the places; their further months; all of further places
+    new = 20 + 20 * 3 + 4 * 5  # elevations of the places; their further months, with elevations; further places
     for count in (50, 80):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
