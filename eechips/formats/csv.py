@@ -6,20 +6,44 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import IO, Any
 
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import EncodedFile, Expectation, FileMetadata
 
+LINE_END = "\r\n"
+"""End of the lines of writers to a :class:`CsvFile`. Before Python 3.13 the module csv quotes a cell only if it has one
+of these characters: a carriage return in a cell would else end its row.
+"""
+
+
+class CsvFile(io.TextIOWrapper):
+    """Lines of a writer that ends them with ``LINE_END``; in the file they end with a line feed alone.
+
+    Args:
+        file: binary; the end of a ``with`` block leaves it open.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, encoding="utf-8", newline="")
+
+    def write(self, line: str) -> int:
+        """Write a line, whatever line breaks its cells have."""
+        return super().write(f"{line.removesuffix(LINE_END)}\n")
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> EncodedFile:
     """Encode columns as CSV; floats are written with all digits, dates as ISO 8601."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_text(value) for value in row] for row in zip(*columns, strict=True))
+    buffer = io.BytesIO()
+    with CsvFile(buffer) as file:
+        writer = csv.writer(file, lineterminator=LINE_END)
+        writer.writerow(names)
+        writer.writerows([_text(value) for value in row] for row in zip(*columns, strict=True))
     rows = len(columns[0]) if columns else 0
-    return EncodedFile(buffer.getvalue().encode(), "csv", FileMetadata(bands=tuple(names), rows=rows))
+    return EncodedFile(buffer.getvalue(), "csv", FileMetadata(bands=tuple(names), rows=rows))
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
@@ -28,6 +52,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     Raises:
         ValidationError: if it is not UTF-8, has no header, rows of unequal length, or no end of line at its end.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # outlines are longer than 131,072 characters
     try:
         lines = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from eechips.files.removal import NamedPath, remove
 from eechips.files.temporary_files import scratch_folder
+from eechips.formats.csv import LINE_END, CsvFile
 from eechips.formats.format_detection import TableFormat
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ TIMESTAMP = pa.timestamp("ms", tz="UTC")
 class TableAppender(ExitStack):
     """Append rows to a Parquet or CSV file. Use it in a ``with`` block; the file is complete when the block ends.
 
-    A CSV file has a header even without rows, dates in ISO 8601, integers without decimal point, and empty cells for
-    missing values, as in :mod:`eechips.formats.csv`.
+    A CSV file has a header even without rows, dates in ISO 8601, ``true`` and ``false``, integers without decimal
+    point, and empty cells for missing values, as in :mod:`eechips.formats.csv`.
 
     Args:
         path: path of the file, which is replaced.
@@ -40,8 +41,8 @@ class TableAppender(ExitStack):
         if format == "parquet":
             self._parquet = self.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
         else:
-            self._text = self.enter_context(path.open("w", encoding="utf-8", newline=""))
-            _frame(schema.empty_table()).to_csv(self._text, index=False, lineterminator="\n")
+            self._text = self.enter_context(CsvFile(self.enter_context(path.open("wb"))))
+            _frame(schema.empty_table()).to_csv(self._text, index=False, lineterminator=LINE_END)
 
     def write(self, table: pa.Table) -> None:
         """Append rows with the columns of the schema.
@@ -52,7 +53,7 @@ class TableAppender(ExitStack):
         if self._parquet is not None:
             self._parquet.write_table(table)
         else:
-            _frame(table).to_csv(self._text, index=False, header=False, lineterminator="\n")
+            _frame(table).to_csv(self._text, index=False, header=False, lineterminator=LINE_END)
 
 
 class TableSpill(ExitStack):
@@ -119,12 +120,17 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     """Convert a table to the values of a CSV file."""
     import pandas as pd
 
-    columns = [_iso(column) if column.type == TIMESTAMP else column for column in table.columns]
+    def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if pa.types.is_boolean(column.type):
+            return column.cast(pa.string())
+        return _iso(column) if column.type == TIMESTAMP else column
 
     def nullable(kind: pa.DataType) -> Any:
-        if pa.types.is_integer(kind):
-            return pd.api.types.pandas_dtype(str(kind).replace("u", "U").replace("int", "Int"))  # such as UInt16
-        return pd.BooleanDtype() if pa.types.is_boolean(kind) else None
+        if not pa.types.is_integer(kind):
+            return None
+        return pd.api.types.pandas_dtype(str(kind).replace("u", "U").replace("int", "Int"))  # such as UInt16
+
+    columns = [text(column) for column in table.columns]
 
     frame: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=nullable)
     return frame

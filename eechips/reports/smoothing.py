@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eechips.errors import UsageError
+from eechips.formats.csv import LINE_END, CsvFile
 from eechips.manifest.export import write_table
 from eechips.manifest.run import Run, open_run
 from eechips.reports.limits import SMOOTHING_METHODS
@@ -130,10 +131,10 @@ def _has_columns(path: Path) -> bool:
 
 def _write_csv(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame]) -> Path:
     """Write the smoothed series of all regions as CSV; a missing value is an empty cell."""
-    with open_atomic(path) as file:
-        first.to_csv(file, index=False, lineterminator="\n")
+    with open_atomic(path) as whole, CsvFile(whole.buffer) as file:
+        first.to_csv(file, index=False, lineterminator=LINE_END)
         for frame in frames:
-            frame.to_csv(file, index=False, header=False, lineterminator="\n")
+            frame.to_csv(file, index=False, header=False, lineterminator=LINE_END)
     return path
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 from eechips.errors import StorageError
 from eechips.files.removal import NamedPath, remove, replace
@@ -17,7 +17,7 @@ from eechips.storage.paths import is_device
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[TextIO]:
     """Open a text file that receives its name when the block ends; pipes and devices are written directly.
 
     Args:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from eechips.files.temporary_names import SCRATCH_PREFIX
+from eechips.formats import table_format
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
+from eechips.formats.table import arrange_columns
 
 SCHEMA = pa.schema([("id", pa.string()), ("count", pa.int64()), ("value", pa.float64()), ("at", TIMESTAMP)])
 TABLE = pa.table(
@@ -53,6 +60,26 @@ def test_integers_beside_missing_values_keep_their_digits(tmp_path: Path, kind: 
     with TableAppender(tmp_path / "table.csv", table.schema, "csv") as file:
         file.write(table)
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == f"n,a\n{greatest},x\n,y\n"
+
+
+ROWS = st.lists(
+    st.tuples(*(value | st.none() for value in (st.text(st.characters(codec="utf-8")), st.booleans(), st.floats()))),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(ROWS)
+@example([("a\rb", True, math.inf)])
+def test_a_table_is_written_as_one_that_fits_into_memory(rows: list[tuple[Any, ...]]) -> None:
+    names, columns = arrange_columns([dict(zip(("t", "is", "x"), row, strict=True)) for row in rows], None)
+    kinds = (pa.string(), pa.bool_(), pa.float64())
+    table = pa.table([pa.array(c, k) for c, k in zip(columns, kinds, strict=True)], names=list(names))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table.csv")
+        with TableAppender(path, table.schema, "csv") as file:
+            file.write(table)
+        assert path.read_bytes() == table_format("csv").encode(names, columns).data
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
