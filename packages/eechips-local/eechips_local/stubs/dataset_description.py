@@ -141,7 +141,7 @@ class DatasetDescription:
         start: UTC; None if it is not known.
         end: UTC, exclusive; None if images are still added.
         interval: interval of the images of a collection; None if it is not known.
-        years: those that have an image, if not all have one.
+        images: ``system:index``, first and last year of each image, if they do not follow an interval.
         bounds: extent in degrees.
         transform: affine transform of the pixels in EPSG:4326, if they do not begin in a corner of the bounds.
         is_point_table: whether the rows of the table are points.
@@ -161,7 +161,7 @@ class DatasetDescription:
     start: datetime | None = None
     end: datetime | None = None
     interval: Interval | None = None
-    years: tuple[int, ...] = ()
+    images: tuple[tuple[str, int, int], ...] = ()
     bounds: Bounds = GLOBE
     transform: tuple[float, ...] | None = None
     is_point_table: bool = False

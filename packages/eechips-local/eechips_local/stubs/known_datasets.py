@@ -29,7 +29,7 @@ else:
 
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
-    "ids", "start", "end", "interval", "years", "index", "pixel_size", "bounds", "transform", "composite", "dtype",
+    "ids", "start", "end", "interval", "images", "index", "pixel_size", "bounds", "transform", "composite", "dtype",
     "bands", "details", "columns", "properties", "variants", "projected_from",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
@@ -120,10 +120,10 @@ class Entry:
             changes["end"] = _midnight(facts["end"]) + timedelta(days=1)
         if "interval" in facts:
             changes["interval"] = _interval(facts["interval"])
-        if "years" in facts:
-            years = changes["years"] = tuple(facts["years"])
+        if "images" in facts:
+            images = changes["images"] = tuple((index, *years) for index, years in facts["images"].items())
             changes["interval"] = Interval(1, "year", "year")
-            changes["start"], changes["end"] = (_midnight(date(y, 1, 1)) for y in (years[0], years[-1] + 1))
+            changes["start"], changes["end"] = (_midnight(date(y, 1, 1)) for y in (images[0][1], images[-1][2] + 1))
         if "bounds" in facts:
             west, south, east, north = facts["bounds"]
             changes["bounds"] = (west, south, east, north)

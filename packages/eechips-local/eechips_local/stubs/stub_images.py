@@ -287,6 +287,9 @@ class StubCollection:
 
         An index of another form is answered if it names a date of the collection, as that of a tile does.
         """
+        if self.dataset.images:
+            numbers = (number for number, (name, *_) in enumerate(self.dataset.images) if name == index)
+            return next((self._image(number, {}) for number in numbers), None)
         read = next(((time, v) for v in self._variants if (time := self._time_of(index, v)) is not None), None)
         if read is None:
             return self._named_image(index)
@@ -334,7 +337,7 @@ class StubCollection:
                 continue
             if "%j" not in form and "%d" not in form and time.year == self._start.year:
                 time = max(time, self._start)  # the year of the first image may begin before it
-            if self._start <= time < self._end and time.year in (self.dataset.years or (time.year,)):
+            if self._start <= time < self._end:
                 yield time
 
     @cached_property
@@ -374,9 +377,9 @@ class StubCollection:
 
     @cached_property
     def _starts(self) -> tuple[datetime, ...]:
-        """The starts of images of some years, or that are counted anew each year or month."""
-        if self.dataset.years:
-            return tuple(datetime(year, 1, 1, tzinfo=timezone.utc) for year in self.dataset.years)
+        """The starts of images that are listed, or that are counted anew each year or month."""
+        if self.dataset.images:
+            return tuple(datetime(first, 1, 1, tzinfo=timezone.utc) for _, first, _ in self.dataset.images)
         assert self._interval is not None
         count, _, restart = self._interval
         is_yearly = restart == "year"
@@ -393,6 +396,8 @@ class StubCollection:
         return tuple(start for start in starts if self._start <= start < self._end)
 
     def _index(self, number: int, variant: Mapping[str, Any]) -> str:
+        if self.dataset.images:
+            return self.dataset.images[number][0]
         return self._time(number).strftime(self._format.format(**variant))
 
     def _time(self, number: int) -> datetime:
@@ -432,8 +437,8 @@ class StubCollection:
     def _image(self, number: int, variant: Mapping[str, Any]) -> ImageAsset:
         start = self._time(number)
         end = self._end if self._interval is None else min(self._time(number + 1), self._end)
-        if self.dataset.years:
-            end = start.replace(year=start.year + 1)
+        if self.dataset.images:
+            end = end.replace(year=self.dataset.images[number][2] + 1)
         return self._maker.make(f"{self.id}/{self._index(number, variant)}", start, end, variant)
 
 
