@@ -9,8 +9,9 @@ Run them by a local Earth Engine that serves at an address, and add the lines to
     python tools/sample_values.py http://127.0.0.1:8600 samples/python/apidocs \
         'google/earthengine-community@c9cbf6c6f4b0' values.jsonl
 
-A comment counts if it ends the line of a call, and is a literal of Python or JSON, or a string without quotes. A
-sample ends where it cannot go on, as at a dataset or a map. Numbers with a decimal point agree to their last digit.
+A comment counts if it ends the line of a call, or is the lines above one without such, and is a literal of Python or
+JSON, or a string without quotes. A statement that fails, as one of a dataset or a map, is left out. Numbers with a
+decimal point agree to their last digit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ _DECIMALS = re.compile(r"\d\.(\d+)(?![\d]*[eE])")
 
 
 def stated_values(text: str) -> Iterator[tuple[int, Any, str]]:
-    """Yield the line, the printed object and the comment of each call that prints; end where a statement fails."""
+    """Yield the line, the printed object and the comment of each call that prints; skip statements that fail."""
     lines = text.splitlines()
     printed: list[Any] = []
     names: dict[str, Any] = {"ee": ee, **dict.fromkeys(_PRINTING, lambda *objects: printed.append(objects[-1]))}
@@ -42,10 +44,19 @@ def stated_values(text: str) -> Iterator[tuple[int, Any, str]]:
             exec(compile(ast.Module([statement], []), "sample", "exec"), names)
         except Exception as error:  # noqa: BLE001 - samples raise what they like
             sys.stdout.write(f"line {statement.lineno}: {type(error).__name__}\n")
-            return
-        _, mark, comment = lines[(statement.end_lineno or 0) - 1][statement.end_col_offset :].partition("#")
-        if mark and len(printed) == 1:
-            yield statement.lineno, printed[0], comment.strip()
+            continue
+        *_, comment = lines[(statement.end_lineno or 0) - 1][statement.end_col_offset :].partition("#")
+        comment = comment.strip() or above(lines[: statement.lineno - 1])
+        if comment and len(printed) == 1:
+            yield statement.lineno, printed[0], comment
+
+
+def above(lines: list[str]) -> str:
+    """Return the text of the comments at the end of lines."""
+    comments = takewhile(
+        lambda line: line.startswith("# ") and not line.startswith(("# [START", "# [END")), reversed(lines)
+    )
+    return " ".join(line[2:].strip() for line in reversed(list(comments)))
 
 
 def literal(comment: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ What is expected is stated in Earth Engine's catalogue, https://developers.googl
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -224,3 +224,25 @@ def test_land_cover_of_some_years_has_images_of_these(
     assert ee.Image(f"{name}/{indices[3]}").date().get("year").getInfo() == years[3]
     with pytest.raises(ee.EEException, match="not found"):
         ee.Image(f"{name}/{missing}").getInfo()
+
+
+@pytest.mark.parametrize(
+    ("name", "years", "image"),
+    [
+        ("USFS/GTAC/LCMS/v2024-10", range(1985, 2025), None),
+        ("USFS/GTAC/LCMS/v2021-7", range(1985, 2022), "LCMS_CONUS_v2021-7_2016"),
+        ("USGS/NLCD_RELEASES/2019_REL/NLCD", (2001, 2004, 2006, 2008, 2011, 2013, 2016, 2019), "2016"),
+        ("COPERNICUS/Landcover/100m/Proba-V-C3/Global", range(2015, 2020), "2016"),
+        ("MODIS/061/MCD12Q1", range(2001, 2024), "2016_01_01"),
+    ],
+)
+def test_years_and_names_are_those_that_sankee_records(
+    stub_server: Server, name: str, years: Sequence[int], image: str | None
+) -> None:
+    """github.com/aazuspan/sankee, tests/test_datasets.py: of all years, and of the first image of 2016."""
+    ee: Any = initialize(stub_server)
+    images = ee.ImageCollection(name)
+    starts = images.aggregate_array("system:time_start").map(lambda start: ee.Date(start).get("year")).distinct()
+    found, first = ee.List([starts, images.filterDate("2016", "2017").first().get("system:index")]).getInfo()
+    assert found[: len(years)] == list(years)
+    assert image in (None, first)

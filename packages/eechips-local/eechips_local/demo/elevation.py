@@ -31,7 +31,10 @@ SRTM_GRID = PixelGrid(
     1296001,
     417601,
 )
-SRTM90_GRID = PixelGrid("EPSG:4326", Affine(3.0 * _SECOND, 0.0, -180.0, 0.0, -3.0 * _SECOND, 60.0), 432000, 144000)
+# Its pixels have 15 digits, as scripts print them of the service: test_notebook_values, srtm90_v4.
+SRTM90_GRID = PixelGrid(
+    "EPSG:4326", Affine(0.000833333333333, 0.0, -180.0, 0.0, -0.000833333333333, 60.0), 432000, 144000
+)
 # Its corner is that of the service: Open-ET/openet-core, openet/core/tests/test_a_utils.py, test_affine_transform.
 NASADEM_GRID = PixelGrid(
     "EPSG:4326",
