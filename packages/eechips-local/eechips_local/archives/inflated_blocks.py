@@ -67,6 +67,7 @@ class BlockFormat:
         dtype: data type of the values.
         stored: in the order of the file's bytes; unsigned integers of the same size, where differences are stored.
         width: columns of the block.
+        height: rows of a block that is filled up, as writers may leave the lowest one of strips.
         samples: bands in the block, pixel by pixel.
         is_deflated: whether the bytes are compressed.
         is_differenced: whether each value is less by the one at its left.
@@ -76,6 +77,7 @@ class BlockFormat:
     dtype: np.dtype[Any]
     stored: np.dtype[Any]
     width: int
+    height: int
     samples: int
     is_deflated: bool
     is_differenced: bool
@@ -201,8 +203,8 @@ class InflatedBlock:
         return inflated
 
     def _end(self) -> None:
-        """Compare the checksum, which follows the bytes that a block has beyond its rows: at most as many again."""
-        left = self._rows * self._format.row_size
+        """Compare the checksum, which follows the bytes that a block has beyond its rows: a filled block's at most."""
+        left = self._format.height * self._format.row_size
         while self._decoder is not None and not self._decoder.eof:
             beyond = len(self._take(_PIECE))
             if not beyond and not self._decoder.eof:
@@ -240,4 +242,6 @@ def format_of(image: TiffDirectory, dtype: str, nodata: float | None, *, has_alp
         return None
     hidden = None if nodata is None else int(nodata)
     stored = np.dtype(f"{image.order}{'u' if is_differenced else kind.kind}{kind.itemsize}")
-    return BlockFormat(kind, stored, image.block_width, samples, is_deflated, is_differenced, hidden)
+    return BlockFormat(
+        kind, stored, image.block_width, image.block_height, samples, is_deflated, is_differenced, hidden
+    )

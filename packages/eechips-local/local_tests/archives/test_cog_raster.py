@@ -150,6 +150,18 @@ def test_every_layout_reads_as_rasterio_reads_it(layout: str, host: ObjectHost, 
     check(content, found, [count - 1, 0], PixelWindow(37, 55, 201, 90))
 
 
+@pytest.mark.parametrize("height", [161, 175])
+@pytest.mark.parametrize("compress", [None, "deflate", "lzw", "zstd"])
+def test_last_strip_may_be_filled_up(compress: str | None, height: int, host: ObjectHost, tmp_path: Path) -> None:
+    filled = tiff(300, 192, compress=compress, blockysize=32)
+    entry = struct.pack("<HHI", 257, 3, 1)  # ImageLength, a short
+    content = filled.replace(entry + struct.pack("<I", 192), entry + struct.pack("<I", height))
+    assert content != filled
+    host.objects["a.tif"] = content
+    for area in (PixelWindow(5, height - 1, 70, 1), PixelWindow(0, 0, 300, height)):
+        check(content, raster(host, tmp_path), [0], area)
+
+
 COGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "deflate": ({}, {"compress": "DEFLATE", "predictor": "YES"}),
     "mask": ({"count": 3, "dtype": "uint8", "mask": True}, {"compress": "JPEG", "quality": 80}),
