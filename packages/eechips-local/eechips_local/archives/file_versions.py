@@ -12,6 +12,8 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 # Google Cloud Storage (https://cloud.google.com/storage/docs/xml-api/reference-headers); versions of S3, which copies
 # in other regions keep (https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication.html).
 _MARKS = ("Repr-Digest", "x-ms-blob-content-md5", "x-goog-hash", "x-goog-generation", "x-amz-version-id")
+_DIGESTS = ("Repr-Digest", "x-goog-hash")  # of one or several algorithms
+_NUMBERS = ("x-goog-generation", "x-amz-version-id")  # copies of the same bytes may have others
 _TEXT = re.compile(r'(?:(W/)?("[^"]*"))?(.*?)([0-9]+)((?: [A-Za-z0-9-]+=\S+)*)')
 # Apache: number in the file system, size and microseconds since 1970
 # (https://httpd.apache.org/docs/2.4/mod/core.html#fileetag).
@@ -31,7 +33,7 @@ class _Version:
         tag: its ETag in quotation marks, or "".
         time: its Last-Modified, or "".
         size: bytes of the file.
-        marks: values of headers that name its bytes.
+        marks: values of headers that name its bytes; those of each algorithm apart.
     """
 
     is_weak: bool
@@ -49,23 +51,27 @@ class _Version:
 
 def describe_version(headers: Mapping[str, str], size: int) -> str:
     """Return the text of a file's version, from the headers of a response and the file's bytes."""
-    marks = [f"{name}={''.join(headers[name].split())}" for name in _MARKS if headers.get(name, "null") != "null"]
+    values = {name: "".join(headers.get(name, "").split()) for name in _MARKS}
+    marks = [f"{name}={value}" for name, value in values.items() if value not in ("", "null")]
     return " ".join(filter(None, (headers.get("ETag"), headers.get("Last-Modified"), str(size), *marks)))
 
 
 def is_same_version(one: str, other: str) -> bool:
     """Return whether two versions of a file are the same bytes.
 
-    Two strong ETags that agree tell it: servers of one host may differ in times. A weak one does not (RFC 9110, 8.8.1):
-    time and size must agree, too. Servers that give a file different ETags say that its bytes differ, unless a digest
-    or a number of its version agrees, or the ETags are Apache's and differ in the file system's number only.
+    Digests of one algorithm that differ say no, whatever else agrees. Two strong ETags that agree say yes: servers of
+    one host may differ in times. A weak one does not (RFC 9110, 8.8.1): time and size must agree, too. Servers that
+    give a file different ETags say that its bytes differ, unless a digest or a number of its version agrees, or the
+    ETags are Apache's and differ in the file system's number only.
     """
     first, second = _parse(one), _parse(other)
     if one == other or first is None or second is None:
         return one == other
-    if first.size != second.size:
+    agreements = {name: value == second.marks[name] for name, value in first.marks.items() if name in second.marks}
+    is_digest_other = any(not is_equal and name not in _NUMBERS for name, is_equal in agreements.items())
+    if first.size != second.size or is_digest_other:
         return False
-    if any(second.marks.get(name) == value for name, value in first.marks.items()):
+    if any(agreements.values()):
         return True
     is_same_time = first.time == second.time
     if first.tag == second.tag:
@@ -93,5 +99,11 @@ def _parse(version: str) -> _Version | None:
     if match is None:
         return None
     weak, tag, time, size, marks = match.groups()
-    named = dict(mark.split("=", 1) for mark in marks.split())
+    named: dict[str, str] = {}
+    for name, value in (mark.split("=", 1) for mark in marks.split()):
+        if name in _DIGESTS:
+            parts = (part.partition("=") for part in value.split(","))
+            named |= {f"{name} {algorithm.lower()}": digest for algorithm, _, digest in parts}
+        else:
+            named[name] = value
     return _Version(bool(weak), tag or "", time.strip(), int(size), named)

@@ -29,6 +29,7 @@ _ASSETS = 2_000  # of an item; those of known archives have at most some dozens
 _CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
 _LARGE_LIMIT = 20  # items of a page of a search that needs a few
 _DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth Search, follows no pages beyond them
+_LEAST_ESTIMATE = 10_000  # items of a search whose count may be an estimate
 _LEAST_SPAN = 86_400_000.0  # milliseconds of a half of a search
 _IDS = 100  # of one request
 _QUERY = "item-search#query"
@@ -116,14 +117,11 @@ class StacItemSearch:
                 if not is_steady and repeats < _REPEATS:
                     repeats += 1
                     continue
-                received = sum(lengths)
-                # A last page with fewer items than others is the end: the count was an estimate, or an older one.
-                is_cut = lengths[-1:] == [max(lengths, default=0)]
-                if totals and (not is_steady or (is_cut and received < totals[-1])):
+                if totals and (not is_steady or _is_cut(totals[-1], lengths)):
                     _LOG.warning(
                         "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates "
                         "or its region",
-                        shown_url(self._api), totals[0], collection, received,
+                        shown_url(self._api), totals[0], collection, sum(lengths),
                         "" if is_steady else ", of which some are removed meanwhile",
                     )  # fmt: skip
                 return
@@ -277,6 +275,18 @@ def _matched(page: Mapping[str, Any]) -> list[int]:
     context = page.get("context")
     matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
     return [matched] if isinstance(matched, int) else []
+
+
+def _is_cut(matched: int, lengths: Sequence[int]) -> bool:
+    """Return whether a search gave so few items, page by page, that its end is not their end.
+
+    pgstac estimates counts of 10,000 and more only, later ones of 100,000 (https://github.com/stac-utils/pgstac/pull/38,
+    ``where_stats``); OpenSearch's are exact, or too low. With an estimate, a last page with fewer items than others is
+    the end, unless as many again are missing.
+    """
+    received = sum(lengths)
+    is_short = lengths[-1:] != [max(lengths, default=0)]
+    return received < matched and not (is_short and matched >= _LEAST_ESTIMATE and 2 * received >= matched)
 
 
 def _chunks(ids: tuple[str, ...] | None) -> Iterator[list[str] | None]:

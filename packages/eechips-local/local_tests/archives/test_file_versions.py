@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.file_versions import describe_version, etag_of, is_same_version
 from eechips_local.evaluation.model import PixelWindow
 from local_tests.archives.test_cog_raster import check, raster, tiff
 from local_tests.support.object_host import ObjectHost, object_host
@@ -20,6 +21,11 @@ MARKS = [
     {"x-goog-hash": "crc32c=n03x6A==, md5=Ojk9c3dhfxgoKVVHYwFbHQ=="},
     {"x-amz-version-id": "3/L4kqtJlcpXroDTDmpUMLUo"},
     {"Repr-Digest": "sha-256=:AEGPTgUMw5e96wxZuDtpfm23RBU3nFwtgY5fw4NYORo=:"},
+]
+DIFFERENT = [
+    ({"x-ms-blob-content-md5": "sQqNsWTgdUEFt6mb5y4/5Q=="}, {"x-ms-blob-content-md5": "q1=="}),
+    ({"x-goog-hash": "crc32c=n03x6A=="}, {"x-goog-hash": "md5=q1==, crc32c=n03x6B=="}),
+    ({"Repr-Digest": "sha-256=:AA==:, sha-512=:AA==:"}, {"Repr-Digest": "sha-512=:AA==:, sha-256=:AB==:"}),
 ]
 STRONG, WEAK = {"ETag": '"x"', "Last-Modified": OLD}, {"ETag": 'W/"x"', "Last-Modified": OLD}
 
@@ -91,3 +97,29 @@ def test_a_weak_version_of_another_size_is_refused(host: ObjectHost, tmp_path: P
     host.objects["a.tif"] += b"\0"
     with pytest.raises(ArchiveRefusedError, match="has changed since"):
         found.read([0], AREAS[1], 0)
+
+
+@pytest.mark.parametrize("others", [STRONG, WEAK, {"Last-Modified": OLD}])
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_digests_that_differ_outweigh_all_that_agrees(
+    first: dict[str, str], second: dict[str, str], others: dict[str, str]
+) -> None:
+    versions = [describe_version({**others, **headers}, 10) for headers in (first, second, first)]
+    assert not is_same_version(*versions[:2])
+    assert is_same_version(*versions[::2])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"ETag": '"x"', **MARKS[1]}, {"ETag": '"y"', "x-goog-hash": "md5=Ojk9c3dhfxgoKVVHYwFbHQ=="}),
+        ({"ETag": '"x"', "Repr-Digest": ""}, {"ETag": '"x"', "Last-Modified": NEW}),
+        ({**STRONG, "x-goog-generation": "1"}, {**STRONG, "x-goog-generation": "2"}),  # as those of copies
+    ],
+)
+def test_one_digest_is_enough_and_empty_or_numbered_marks_tell_nothing(
+    first: dict[str, str], second: dict[str, str]
+) -> None:
+    versions = describe_version(first, 10), describe_version(second, 10)
+    assert is_same_version(*versions)
+    assert etag_of(versions[0]) == '"x"'

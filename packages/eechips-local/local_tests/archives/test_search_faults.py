@@ -331,12 +331,32 @@ def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCap
     assert "counts 25 items of a search of s2, and gives 20: some may be missing" in caplog.text
 
 
-def test_a_count_that_is_an_estimate_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
-    """pgstac estimates large counts, and keeps counts for a day: src/pgstac/sql/004_search.sql."""
-    with stac_server(items(25)) as server:
-        server.always = lambda page: {**page, "numberMatched": 31}
-        assert len(found(server)) == 25
-    assert not caplog.messages
+@pytest.mark.parametrize(
+    ("count", "counted", "least_estimate", "is_told"),
+    [
+        (25, 31, 30, False),
+        (25, 51, 30, True),
+        (20, 41, 30, True),
+        (25, 31, 10_000, True),
+        (20, 21, 10_000, True),
+        (25, 20, 10_000, False),
+    ],
+)
+def test_a_short_last_page_is_the_end_where_the_count_is_an_estimate(
+    count: int, counted: int, least_estimate: int, is_told: bool, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("eechips_local.archives.stac_item_search._LEAST_ESTIMATE", least_estimate)
+
+    def change(page: dict[str, Any]) -> dict[str, Any]:
+        is_full = len(page["features"]) == 10
+        links = page["links"] or ([server.next_link({"limit": 10, "token": "20"})] if is_full else [])
+        return {**page, "numberMatched": counted, "links": links}
+
+    with stac_server(items(count)) as server:
+        server.always = change
+        assert len(found(server)) == count
+    assert is_told == (f"counts {counted} items of a search of s2, and gives {count}: some may be" in caplog.text)
 
 
 def test_a_page_compressed_as_was_not_asked_for_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
