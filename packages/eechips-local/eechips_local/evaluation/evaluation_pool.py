@@ -69,7 +69,8 @@ def worker_context(store: StoreConfig) -> Any:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         planet = ["eechips_local.demo.planet_preload"] if store.demo else []
-        context.set_forkserver_preload(["eechips_local.evaluation.preload", *planet])
+        archives = ["eechips_local.archives.archive_opening"] if store.archives else []
+        context.set_forkserver_preload(["eechips_local.evaluation.preload", *planet, *archives])
     return context
 
 

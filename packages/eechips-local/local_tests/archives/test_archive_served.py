@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -224,3 +226,23 @@ def test_image_that_is_none_is_told(ee: Any) -> None:
     name = "COPERNICUS/S2_SR_HARMONIZED/20220607T102559_20220607T102602_T32UPU"
     with pytest.raises(ee.EEException, match=r"not found .* No item of planet has the system:index '20220607T102559"):
         ee.Image(name).bandNames().getInfo()
+
+
+@pytest.mark.slow
+def test_workers_do_not_load_the_archives_code_each_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("import sys\ndef tell(pipe):\n    pipe.send(sorted(sys.modules))\n")
+    code = (
+        "import probe\n"
+        "from eechips_local.archives.archive_model import ArchiveDescription\n"
+        "from eechips_local.evaluation.evaluation_pool import start_process, worker_context\n"
+        "from eechips_local.stores import StoreConfig\n"
+        "archive = ArchiveDescription('test', 'Test', api='http://127.0.0.1:9')\n"
+        "pipe, process = start_process(worker_context(StoreConfig(demo=False, archives=(archive,))), probe.tell)\n"
+        "loaded = pipe.recv()\n"
+        "process.join()\n"
+        "import eechips_local.archives.archive_opening, sys\n"
+        "print([name for name in sys.modules if name.startswith(('eechips_local.archives', 'pyarrow'))\n"
+        "       and name not in loaded])\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
