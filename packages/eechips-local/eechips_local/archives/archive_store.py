@@ -15,7 +15,7 @@ from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
 from eechips_local.archives.host_throttle import sum_counts
-from eechips_local.archives.signing import hide_signature
+from eechips_local.archives.signed_addresses import hide_signature
 from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 
 ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -16,10 +17,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
+from eechips_local.archives.signed_addresses import Redirect, RedirectTargets
 from eechips_local.assets.asset_names import shown_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 3
+_READ = (200, 206)
+_ENDED = (*_REDIRECTS, 400, 401, 403, 404, 410)  # statuses of an address that leads no longer to a file
 _BUSY = (429, 503)
 _LONGEST_WAIT = 20.0  # seconds that a request waits for its host's throttle
 _FILES_RATE = 1000.0  # requests a second; the number of connections bounds them first
@@ -65,7 +69,8 @@ def _connect(connection: Any, connect: Callable[[], Any], hosts: AllowedHosts, s
 class HostTransport:
     """Sends requests for an archive's files to its hosts, as fast as each accepts. Threads share it; it pickles.
 
-    A redirect is followed to another of the hosts, without the headers that authorize the request.
+    A redirect is followed to another of the hosts, without the headers that authorize the request. Where it led is
+    asked directly until it expires, or denies access.
 
     Args:
         hosts: hosts that may be asked.
@@ -75,6 +80,7 @@ class HostTransport:
     def __init__(self, hosts: AllowedHosts, connections: int = 16) -> None:
         self._hosts, self._connections = hosts, connections
         self._throttles = HostThrottles(connections, _FILES_RATE)
+        self._redirects = RedirectTargets()
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, str], urllib3.PoolManager] = {}
         self._proxies: dict[tuple[str, str], str] = {}
@@ -96,20 +102,38 @@ class HostTransport:
             ArchiveError: if the host is not found, or wants no request now.
             ArchiveRefusedError: if a host, or the address that it has, is not allowed.
         """
-        sent_headers = dict(headers)
-        for _ in range(_MOST_REDIRECTS + 1):
-            parts = self._hosts.check(url)
-            response = self._send(url, parts.netloc, sent_headers, urllib3.Timeout(connect=connect, read=silence))
-            if response.status not in _REDIRECTS:
+        timeout = urllib3.Timeout(connect=connect, read=silence)
+        known = self._redirects.get(url)
+        if known is not None:
+            self._redirects.remove(url)  # unless it leads somewhere still
+            host = self._hosts.check(known.url).netloc
+            response = self._send(known.url, host, _carried(headers) if known.is_other_host else headers, timeout)
+            if response.status not in _ENDED:
+                self._redirects.keep(url, known)
                 return response
-            target = urljoin(url, response.headers.get("Location", ""))
+            response.close()
+        return self._follow(url, headers, timeout)
+
+    def _follow(self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout) -> ThrottledResponse:
+        """Send a request where redirects lead, and remember that if it is answered there."""
+        place, end, is_other_host = url, math.inf, False
+        for _ in range(_MOST_REDIRECTS + 1):
+            parts = self._hosts.check(place)
+            response = self._send(place, parts.netloc, _carried(headers) if is_other_host else headers, timeout)
+            if response.status not in _REDIRECTS:
+                if place != url and response.status in _READ:
+                    self._redirects.keep(url, Redirect(place, end, is_other_host))
+                return response
+            target = urljoin(place, response.headers.get("Location", ""))
             response.close()
             if parts.scheme == "https" and urlsplit(target).scheme != "https":
-                raise ArchiveRefusedError(f"{shown_url(url)} redirects to {shown_url(target)}, which is not encrypted.")
-            if urlsplit(target).netloc != parts.netloc:
-                sent_headers = {name: value for name, value in sent_headers.items() if name.lower() in _KEPT}
-            url = target
-        raise ArchiveRefusedError(f"{shown_url(url)} redirects more than {_MOST_REDIRECTS} times.")
+                raise ArchiveRefusedError(
+                    f"{shown_url(place)} redirects to {shown_url(target)}, which is not encrypted."
+                )
+            end = min(end, self._redirects.find_end(target, response.headers))
+            is_other_host = is_other_host or urlsplit(target).netloc != parts.netloc
+            place = target
+        raise ArchiveRefusedError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each host."""
@@ -166,6 +190,11 @@ def _proxied(address: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
     user, password = requests.utils.get_auth_from_url(url)
     headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
     return urllib3.ProxyManager(url, proxy_headers=headers, **options)
+
+
+def _carried(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those headers that another host than the first may have."""
+    return {name: value for name, value in headers.items() if name.lower() in _KEPT}
 
 
 _KEPT = frozenset({"range", "if-match", "accept-encoding"})

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from urllib3.exceptions import HTTPError
 
+from eechips_local.archives.access_denials import advise, read_denial
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.file_versions import changed_file, describe_version, is_same_version
 from eechips_local.archives.host_pauses import HostPauses, away
@@ -24,7 +25,7 @@ from eechips_local.assets.asset_names import shown_url
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_DENIED, _DENIALS = frozenset({"HTTP 401", "HTTP 403"}), 3
+_DENIED, _DENIALS = frozenset({401, 403}), 3
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
@@ -55,6 +56,21 @@ class FetchedRange:
     def data(self) -> bytes:
         """The bytes of all spans."""
         return b"".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A request that is to be repeated.
+
+    Attributes:
+        reason: why.
+        wait: seconds before, at least.
+        denial: what the host says of access that it denies; None if it does not deny it.
+    """
+
+    reason: str
+    wait: float = 0.0
+    denial: str | None = None
 
 
 class _WrongAnswerError(HTTPError):
@@ -168,6 +184,7 @@ class FileRanges:
         """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         reason, denials, is_reached = "", 0, False
+        answer: FetchedRange | _Failure
         refused: SignedAddress | None = None
         host, end = urlsplit(href).netloc, time.monotonic() + patience
         for attempt in range(_ATTEMPTS):
@@ -182,30 +199,28 @@ class FileRanges:
                 if time.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
                 is_reached = is_reached or isinstance(error, _WrongAnswerError)
-                answer = str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__, 0.0
+                answer = _Failure(str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__)
             if isinstance(answer, FetchedRange):
                 return answer
-            reason, wait = answer
-            if reason in _DENIED:
+            reason = answer.reason
+            if answer.denial is not None:
                 denials, refused = denials + 1, signed
-            if denials == _DENIALS:
-                is_signed = signed != SignedAddress(href)
-                renewed = ", after a renewal of its signature, too" if is_signed else ""
-                raise ArchiveRefusedError(
-                    f"{shown_url(href)} cannot be read: its host denies access ({reason}){renewed}. Buckets of S3 also "
-                    "answer so where there is no such file."
-                )
-            if reason in _DENIED and denials == 1:
-                continue
+                if denials == _DENIALS:
+                    advice = advise(answer.denial, href, is_renewed=signed != SignedAddress(href))
+                    raise ArchiveRefusedError(
+                        f"{shown_url(href)} cannot be read: its host denies access ({reason}){advice}"
+                    )
+                if denials == 1:
+                    continue
             if attempt + 1 < _ATTEMPTS:
-                time.sleep(max(pause, wait))
+                time.sleep(max(pause, answer.wait))
         kind = ArchiveError if is_reached else ArchiveAwayError
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
     def _request(
         self, url: str, headers: Mapping[str, str], href: str, spans: Sequence[Span], version: str
-    ) -> FetchedRange | tuple[str, float]:
-        """Send a request; return its bytes, or why it is to be repeated, and after how many seconds at least."""
+    ) -> FetchedRange | _Failure:
+        """Send a request; return its bytes, or why it is to be repeated."""
         is_whole = False
         host = urlsplit(href).netloc
         try:
@@ -218,12 +233,12 @@ class FileRanges:
             with self._lock:
                 self._requests += 1
             reason = f"HTTP {response.status}"
-            if reason in _DENIED:
-                return reason, 0.0
+            if response.status in _DENIED:
+                return _Failure(reason, denial=read_denial(response))
             if response.status in _PASSING:
                 wait = parse_retry_after(response.headers.get("Retry-After", ""))
                 self._pauses.demand(host, wait)
-                return reason, min(wait, _MOST_PAUSE)
+                return _Failure(reason, min(wait, _MOST_PAUSE))
             fetched = self._take(response, href, spans, version)
             is_whole = True
             return fetched

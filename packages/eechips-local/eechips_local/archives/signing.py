@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
@@ -31,6 +31,7 @@ from eechips_local.archives.file_ranges import SignedAddress
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import parse_time
 from eechips_local.archives.s3_signature import S3Keys, read_keys, sign_s3
+from eechips_local.archives.signed_addresses import is_signed
 from eechips_local.assets.asset_names import shown_url
 
 _EARLIEST, _SHARE = 300.0, 0.1  # seconds before its expiry, or the share of its life, at which a token is renewed
@@ -113,7 +114,7 @@ class Signer:
             return self._sign_s3(href)
         parts = self._hosts.check(href)
         host = parts.hostname or ""
-        if _is_signed(parts.query):
+        if is_signed(parts.query):
             return SignedAddress(href)
         if self._description.signing == "planetary-computer" and _is_blob(host):
             _check_encrypted(href, parts.scheme, host)
@@ -278,14 +279,3 @@ def _check_encrypted(href: str, scheme: str, host: str) -> None:
 
 def _is_blob(host: str) -> bool:
     return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
-
-
-def hide_signature(href: str) -> str:
-    """Return an address as runs may record it: without its query, if that has a signature."""
-    bare, _, query = href.partition("?")
-    return bare if _is_signed(query.partition("#")[0]) else href
-
-
-def _is_signed(query: str) -> bool:
-    """Return whether an address has a signature already: of Azure, S3 or CloudFront."""
-    return bool({"sig", "X-Amz-Signature", "Signature"} & set(parse_qs(query)))

@@ -16,7 +16,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_list import ARCHIVES
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.host_throttle import parse_retry_after
-from local_tests.archives.stac_server import make_item, stac_server
+from local_tests.archives.stac_server import StacServer, make_item, stac_server
 from local_tests.support.range_server import range_server
 
 
@@ -136,7 +136,7 @@ def test_a_redirect_between_hosts_of_the_archive_carries_no_credentials() -> Non
         assert "secret" not in str(second.received)
         first.headers = {"Location": other.url}
         with pytest.raises(ArchiveRefusedError):
-            _open(transport, f"{first.url}/file", headers)
+            _open(transport, f"{first.url}/another", headers)
         assert other.paths == []
 
 
@@ -176,3 +176,50 @@ def test_a_time_in_retry_after_is_obeyed_as_seconds_are() -> None:
     assert 3500 < parse_retry_after(format_datetime(late, usegmt=True)) <= 3600
     assert parse_retry_after(" 7 ") == 7.0
     assert parse_retry_after("soon") == 0.0
+
+
+def _redirecting(first: StacServer, second: StacServer, query: str = "", **headers: str) -> None:
+    first.always, first.headers = 303, {"Location": f"{second.url}/file{query}", **headers}
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "asked"),
+    [
+        ("?A=u&Expires=9999999999&Signature=s", {}, 1),
+        ("?A=u&Expires=9999999999&Signature=s", {"Cache-Control": "private, max-age=2540"}, 1),
+        ("?X-Amz-Date=20990101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=s", {}, 1),
+        ("?se=2099-01-01T00%3A00%3A00Z&sig=s", {}, 1),
+        ("", {}, 1),
+        ("?A=u&Expires=1700000000&Signature=s", {}, 3),  # expired
+        ("?X-Amz-Date=20200101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=s", {}, 3),
+        ("?se=2020-01-01T00%3A00%3A00Z&sig=s", {"Cache-Control": "max-age=99"}, 3),
+        ("?Expires=soon&Signature=s", {}, 3),
+        ("", {"Cache-Control": "no-store"}, 3),
+        ("", {"Cache-Control": "private, max-age=0"}, 3),
+    ],
+)
+def test_where_a_redirect_leads_is_asked_directly_until_it_expires(
+    query: str, headers: dict[str, str], asked: int
+) -> None:
+    with stac_server([make_item(0)]) as first, stac_server([make_item(0)]) as second:
+        transport = HostTransport(AllowedHosts(server.url.removeprefix("http://") for server in (first, second)))
+        _redirecting(first, second, query, **headers)
+        for _ in range(3):
+            response = _open(transport, f"{first.url}/file", {"Authorization": "secret", "Range": "bytes=0-5"})
+            assert response.status == 200
+            response.close()
+        assert (len(first.paths), len(second.paths)) == (asked, 3)
+        assert "secret" not in str(second.received)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 302])
+def test_where_a_redirect_leads_is_asked_anew_when_it_denies_access(status: int) -> None:
+    with stac_server([make_item(0)]) as first, stac_server([make_item(0)]) as second:
+        transport = HostTransport(AllowedHosts(server.url.removeprefix("http://") for server in (first, second)))
+        _redirecting(first, second)
+        for fault, paths in (("ok", 1), (status, 2), ("ok", 2), (503, 2), ("ok", 2)):
+            second.faults.append(fault)
+            response = _open(transport, f"{first.url}/file")
+            assert response.status == (503 if fault == 503 else 200)
+            response.close()
+            assert len(first.paths) == paths

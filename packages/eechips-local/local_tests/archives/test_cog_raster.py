@@ -469,6 +469,46 @@ def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp
     check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 9, 9))
 
 
+AZURE = (
+    b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>AuthenticationFailed</Code><Message>Signature not valid in the "
+    b"specified time frame, see https://a.example/?sig=secret\nRequestId:1</Message></Error>"
+)
+EULA = (
+    b'{"status_code": 403, "error_description": "EULA Acceptance Failure", '
+    b'"resolution_url": "https://urs.earthdata.nasa.gov/approve_app?client_id=secret"}'
+)
+S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><Token>secret</Token></Error>"
+
+
+@pytest.mark.parametrize(
+    ("denial", "query", "said"),
+    [
+        (
+            AZURE,
+            "?sig=secret",
+            r"AuthenticationFailed: Signature not valid .* frame, see\. Its item .* has expired: search",
+        ),
+        (
+            S3,
+            "?X-Amz-Signature=secret",
+            r"AccessDenied: Request has expired\. Its item has an address with a signature",
+        ),
+        (S3, "", r"AccessDenied: Request has expired\. Buckets of S3"),
+        (EULA, "", r"\(HTTP 403\): EULA Acceptance Failure\. Accept the licence of its data: at https://urs\."),
+        (b"<html>sig=secret</html>", "?sig=secret", r"\(HTTP 403\)\. Its item has .*, which may have expired: search"),
+        (b"", "", r"\(HTTP 403\)\. Buckets of S3 also"),
+    ],
+)
+def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
+    denial: bytes, query: str, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    host.objects["a.tif"], host.denial, host.faults = tiff(), denial, ["403"] * 3
+    with pytest.raises(ArchiveRefusedError, match=said) as caught:
+        assert raster(host, tmp_path, f"a.tif{query}").header
+    assert "secret" not in str(caught.value)
+
+
 def test_file_with_damaged_blocks_is_refused_until_it_is_mended(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True, compress="deflate")
     host.has_etags = False  # so that both files are one version

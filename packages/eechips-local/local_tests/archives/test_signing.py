@@ -18,7 +18,8 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, LPCLOUD, PLANETARY_COMPUTER
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.s3_signature import S3Keys, sign_s3
-from eechips_local.archives.signing import Signer, hide_signature
+from eechips_local.archives.signed_addresses import hide_signature
+from eechips_local.archives.signing import Signer
 from local_tests.support.loopback import QuietServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()

@@ -45,6 +45,7 @@ class ObjectHost:
         busy: requests in work.
         most_busy: greatest number that were in work at a time.
         has_etags: whether answers have them.
+        denial: body of answers that deny access.
         headers: other headers of the next answers, one after the other.
         gate: answers wait for it.
     """
@@ -56,6 +57,7 @@ class ObjectHost:
     busy: int = 0
     most_busy: int = 0
     has_etags: bool = True
+    denial: bytes = b""
     headers: list[dict[str, str]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -116,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return self.connection.close()
         if fault in ("503", "429", "403"):
-            return self._send(int(fault), b"", {"Retry-After": "0"})
+            return self._send(int(fault), self.host.denial if fault == "403" else b"", {"Retry-After": "0"})
         if fault == "html":
             return self._send(200, b"<html>who are you?</html>", {})
         if fault == "redirect":

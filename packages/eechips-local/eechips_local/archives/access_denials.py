@@ -1,0 +1,58 @@
+"""Say why a host denies access to a file, and what to do: never with a signature."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from urllib3.exceptions import HTTPError
+
+from eechips_local.archives.signed_addresses import is_signed
+
+_LONGEST = 4096  # bytes of a body that are searched
+_MOST_SHOWN = 160  # characters
+# S3 and Azure answer in XML (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
+# https://learn.microsoft.com/en-us/rest/api/storageservices/status-and-error-codes2), NASA's hosts in JSON.
+_SAID = (
+    re.compile(rb"<Code>\s*([^<]+)"),
+    re.compile(rb"<Message>\s*([^<\r\n]+)"),
+    re.compile(rb'"error_description"\s*:\s*"([^"\\]+)'),
+)
+_UNSHOWN = re.compile(r"\S*(?:://|[?&=])\S*|[^\x20-\x7e]+")  # addresses, parts of signatures, controls
+_LICENCE = re.compile(r"(?i)\beula\b|licen[cs]e")
+_EXPIRED = re.compile(r"(?i)expired|not valid in the specified time")
+
+
+def read_denial(response: Any) -> str:
+    """Return what the body of a response says of access that its host denies; "" for nothing.
+
+    Args:
+        response: response of urllib3, of which nothing is read.
+    """
+    try:
+        body = response.read(_LONGEST)
+    except (HTTPError, OSError):  # the status says enough
+        return ""
+    parts = [match[1].decode("utf-8", "replace") for pattern in _SAID if (match := pattern.search(body))]
+    cleaned = [" ".join(_UNSHOWN.sub(" ", part).split())[:_MOST_SHOWN].rstrip(".") for part in parts]
+    return ": ".join(filter(None, cleaned))
+
+
+def advise(said: str, href: str, *, is_renewed: bool) -> str:
+    """Return the end of a message on access that a host denies: what it says, and what to do.
+
+    Args:
+        said: see :func:`read_denial`.
+        href: address of the file, as its item has it.
+        is_renewed: whether a signature was renewed in vain.
+    """
+    end = f": {said}" if said else ""
+    if _LICENCE.search(said):
+        return f"{end}. Accept the licence of its data: at https://urs.earthdata.nasa.gov, for files of NASA."
+    if is_signed(urlsplit(href).query):
+        expired = "has expired" if _EXPIRED.search(said) else "may have expired"
+        return f"{end}. Its item has an address with a signature, which {expired}: search for the item again."
+    if is_renewed:
+        end = f", after a renewal of its signature, too{end}"
+    return f"{end}. Buckets of S3 also answer so where there is no such file."
