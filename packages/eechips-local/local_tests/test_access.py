@@ -27,6 +27,7 @@ from eechips_local.evaluation.evaluation_pool import EvaluationPool
 from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue
+from eechips_local.protocol.access import ShortConnections
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.request_body import BodyTimeoutError, read_body
 from eechips_local.protocol.service import Service
@@ -124,6 +125,40 @@ def test_an_answer_that_comes_before_the_body_of_its_request_is_not_lost(server:
         assert json.loads(response.read())["error"]["code"] == 415
         connection.sendall(body)
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "endless", [b"1;" + b"a" * 4096, b"1\r\na\r\n0\r\n" + b"X: y\r\n" * 700], ids=["extension", "trailers"]
+)
+def test_what_surrounds_a_body_does_not_go_on_for_ever(server: Server, endless: bytes) -> None:
+    """llhttp has no limit on the extensions of chunks, and uvicorn keeps all trailers."""
+    head = "POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connected(server) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head.encode() + endless)
+        for _ in range(700):
+            connection.sendall(endless[-4096:])
+        assert answer(connection).status == 400
+
+
+@pytest.mark.parametrize("parts", [1, 10_000_000], ids=["that stalls", "without an end"])
+def test_a_connection_is_closed_although_its_answered_request_does_not_end(parts: int) -> None:
+    received = 0
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        nonlocal received
+        if received == parts:
+            await asyncio.Event().wait()
+        received += 1
+        return {"type": "http.request", "body": b"x" * (1 << 20), "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = ShortConnections(Response(b"answer"), drain_seconds=0.05 if parts == 1 else 60.0)
+    asyncio.run(app({"type": "http", "method": "POST", "headers": []}, receive, send))  # type: ignore[arg-type]
+    assert [message.get("more_body", False) for message in sent] == [False, True, False]
+    assert received in (1, 129)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")

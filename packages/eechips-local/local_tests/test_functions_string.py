@@ -210,6 +210,12 @@ def test_malformed_expressions(expression):
         compile_regex(expression)
 
 
+def test_many_groups_are_refused_before_a_match_holds_gigabytes():
+    assert compile_regex("(" * 500 + ")" * 500).groups == 500
+    with pytest.raises(InvalidError, match="too many groups"):
+        compile_regex("(" * 5000 + ")" * 5000)
+
+
 def test_texts_with_half_of_a_surrogate_pair_are_matched():
     half = call("String.slice", string="🧲x", start=1)
     assert call("String.match", input=half, regex="x") == ["x"]

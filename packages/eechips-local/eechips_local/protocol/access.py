@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 
 from starlette.datastructures import Headers
@@ -16,6 +18,8 @@ _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE
 _ORIGIN = re.compile(rf"https?://{_HOST.pattern}", re.IGNORECASE)
 # Sent by eechips' own client, from which nothing is imported here.
 _KEEP_ALIVE = "x-eechips-keep-alive"
+_DRAIN_SECONDS = 10.0
+_MOST_DRAINED = 128 << 20  # bytes
 
 
 class ForbiddenError(EarthEngineError):
@@ -65,14 +69,16 @@ class ShortConnections:
     kept open: it opens new ones after a fork.
 
     The rest of the request is read before the connection is closed. Otherwise the client gets a reset instead of the
-    response (RFC 9112, section 9.6).
+    response (RFC 9112, section 9.6). A request without an end is not waited for.
 
     Args:
         app: the application.
+        drain_seconds: time for the rest of a request that has been answered.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, drain_seconds: float = _DRAIN_SECONDS) -> None:
         self._app = app
+        self._drain_seconds = drain_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -92,12 +98,19 @@ class ShortConnections:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             elif not message.get("more_body", False) and not received:
                 await send({**message, "more_body": True})
-                while not _is_last(await receive()):
-                    pass
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(_drain(receive), self._drain_seconds)
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         await self._app(scope, receive_noting_the_end, send_and_close)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the rest of a request, up to a limit."""
+    size = 0
+    while size <= _MOST_DRAINED and not _is_last(message := await receive()):
+        size += len(message.get("body", b""))
 
 
 def _is_last(message: Message) -> bool:

@@ -17,7 +17,7 @@ from eechips_local.protocol.messages import ServiceResponse
 TRANSPORT_KEY = "eechips.transport"
 """Key of the connection's transport in the ASGI scope."""
 
-_MOST_HEAD = 1 << 20  # bytes of a request line and its headers
+_MOST_HEAD = 1 << 20  # bytes of a request line and its headers, and of what is no body after them
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -44,10 +44,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Reject a request whose headers are too large. uvicorn has no limit."""
-        self._head += len(data) if self._is_in_head else 0
+        """Reject a request whose headers, trailers or extensions of chunks are too large. uvicorn has no limit."""
+        self._head += len(data)
         if self._head > _MOST_HEAD:
-            self.send_400_response("The headers of the request are too large.")
+            self._refuse_head()
             return
         super().data_received(data)
         # Empty lines before a request stop uvicorn's keep-alive timer without starting a request.
@@ -60,12 +60,29 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._start_timer()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. Ignore a trailer, which uvicorn would keep."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, whose size the application limits."""
+        self._head = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Put the connection into the scope."""
         self._is_in_head = False
         self._stop_timer()
         self.scope[TRANSPORT_KEY] = self.transport  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def _refuse_head(self) -> None:
+        """Close the connection, with an answer unless one has begun."""
+        if self._is_in_head or self.cycle is None or not self.cycle.response_started:
+            self.send_400_response("The headers of the request are too large.")
+        else:
+            self.transport.close()
 
     def _start_timer(self) -> None:
         if self._timer is None and not self.transport.is_closing():

@@ -14,6 +14,9 @@ from eechips_local.protocol.request_errors import InvalidError
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MEMORY = 8 << 20  # bytes of a compiled expression; RE2's default
+# Bytes of a match: RE2 keeps the ends of all groups, 16 bytes each, for each instruction, whatever ``max_mem`` says
+# (re2/nfa.cc). 20,000 nested groups take 12 GB.
+_MATCH_MEMORY = 64 << 20
 
 
 @lru_cache(maxsize=256)
@@ -40,12 +43,15 @@ def compile_regex(expression: str, flags: str = "") -> Any:
     options.max_mem = _MEMORY
     options.log_errors = False
     try:
-        return re2.compile(expression, options)
+        compiled = re2.compile(expression, options)
     except UnicodeEncodeError:
         raise InvalidError("error parsing regexp: invalid UTF-8") from None
     except re2.error as error:
         (reason,) = error.args
         raise InvalidError(f"error parsing regexp: {bytes(reason).decode(errors='replace')}") from None
+    if 16 * (compiled.groups + 1) * compiled.programsize > _MATCH_MEMORY:
+        raise InvalidError("error parsing regexp: pattern too large: it has too many groups")
+    return compiled
 
 
 def matchable(text: str) -> str:
