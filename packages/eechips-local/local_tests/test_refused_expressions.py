@@ -191,6 +191,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/ConservationInternational/trends.earth/issues/153": (
         lambda ee: ee.Image(1).remap(ee.List([]), ee.List([])),
         "Image.remap: List of values to remap must not be empty."),
+    "codes 9966601439, 10069436574": (
+        lambda ee: ee.Image(1).clip(ee.FeatureCollection([]).geometry()),
+        "Image.clip: The geometry for image clipping must not be empty."),
     "github.com/aazuspan/sankee, sampling.py": (
         lambda ee: ee.FeatureCollection.randomPoints(ee.FeatureCollection([]).geometry(), 3),
         "FeatureCollection.randomPoints: Region must not be empty."),

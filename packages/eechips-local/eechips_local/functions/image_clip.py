@@ -61,8 +61,11 @@ def _clip_extent(band: ImageBand, geometry: Geometry) -> PixelWindow:
 
 @function("Image.clip")
 def clip(input: Image, geometry: Value) -> Image:
-    """Return the image masked outside a geometry or a feature's geometry."""
-    return clipped(input, as_geometry(geometry))
+    """Return the image masked outside a geometry or a feature's geometry, which must not be empty."""
+    outline = as_geometry(geometry)
+    if not outline.unbounded and outline.shape.is_empty:
+        raise InvalidError("The geometry for image clipping must not be empty.")
+    return clipped(input, outline)
 
 
 @function("Image.clipToCollection")
