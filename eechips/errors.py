@@ -51,23 +51,23 @@ class EechipsError(Exception):
 
 
 class UsageError(EechipsError):
-    """A wrong option, file or name. The command line exits with status 2."""
-
-
-class RunFileError(UsageError):
-    """A run file with mistakes.
+    """A wrong option, file or name. The command line exits with status 2.
 
     Args:
-        text: which file has how many.
-        mistakes: see above.
+        text: what is wrong; with mistakes, which file has how many.
+        mistakes: each of several mistakes, which the command line prints on lines of their own.
     """
 
-    def __init__(self, text: str, mistakes: Sequence[str]) -> None:
-        super().__init__(text, tuple(mistakes))
+    def __init__(self, text: str = "", mistakes: Sequence[str] = ()) -> None:
+        super().__init__(text, *([tuple(mistakes)] if mistakes else []))
         self.mistakes = tuple(mistakes)
 
     def __str__(self) -> str:
-        return f"{self.args[0]}: {'; '.join(self.mistakes)}"
+        return f"{self.args[0]}: {'; '.join(self.mistakes)}" if self.mistakes else str(self.args[0])
+
+
+class RunFileError(UsageError):
+    """A run file with mistakes."""
 
 
 class UnknownDatasetError(UsageError):

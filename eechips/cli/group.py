@@ -21,8 +21,8 @@ from eechips.errors import (
     InternalError,
     RecipeError,
     RequestError,
-    RunFileError,
     TooLargeError,
+    UsageError,
 )
 from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
@@ -247,7 +247,7 @@ def describe_fault(error: Exception) -> str:
 
 
 def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:
-    if isinstance(error, RunFileError):  # a line for each
+    if isinstance(error, UsageError) and error.mistakes:  # a line for each
         return f"{error.args[0]}:", error.mistakes
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # failed requests of units are recorded: this one is the planner's

@@ -275,8 +275,8 @@ class Pairs:
         is_named: whether rows have the id of their image.
         at: longitude and latitude of the places, (n, 2); None for polygons.
         geometries: the polygons, shape (n,); empty for points.
-        moments: moments of the places, in milliseconds since 1970, (n,): of each place only the nearest image is kept.
-            None to keep all images.
+        moments: moments of the places, in milliseconds since 1970, (n,): of each place only the nearest image with a
+            value is kept. None to keep all images.
         keeps_empty: whether a pair without a value is kept even if the image's footprint does not contain the place.
     """
 
@@ -348,10 +348,11 @@ class Pairs:
         time: npt.NDArray[np.float64],
         rank: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        """Return for each place the nearest pair in time with a value, or else the nearest; earlier first if equal."""
+        """Return for each place with values the pair with a value that is nearest in time; of two the earlier."""
         assert self.moments is not None
         distance = np.abs(time - self.moments[place])
-        order = np.lexsort((rank, distance, ~self._has_value(value), place))
+        order = np.lexsort((rank, distance, place))
+        order = order[self._has_value(value[order])]
         _, firsts = np.unique(place[order], return_index=True)
         return np.asarray(order[firsts], dtype=np.int64)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class PointTable:
         self._prefix, self._format = prefix, format
         self._cells: list[_Cell] = []
         self._is_failed = np.zeros(len(places), dtype=bool)
+        self._is_valueless = np.zeros(len(places), dtype=bool)
 
     @property
     def failed(self) -> int:
@@ -82,10 +83,17 @@ class PointTable:
         if path is None:
             self._is_failed[flat] = True
         else:
+            self._is_valueless[flat] = True
             self._cells.append(_Cell(path, flat, np.repeat(np.arange(len(rows)), counts)))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, counts: Collection[str] = ()) -> int:
         """Write the table.
+
+        Args:
+            counts: columns of values that are numbers of pixels; a row with counts only has no value.
+
+        Returns:
+            The number of the user's rows without a value, apart from those of no cell or a failed one.
 
         Raises:
             OSError: if it cannot be written.
@@ -101,12 +109,15 @@ class PointTable:
         with TableSpill(path.parent, layout, count) as parts:
             for cell in self._cells:
                 for number, piece in enumerate(self._dealt(cell, edges, images, layout)):
+                    for column in types.keys() - counts:
+                        self._is_valueless[piece.column(_ROW).filter(piece.column(column).is_valid())] = False
                     parts.add(number, piece)
             order = images.ranks()
             with TableAppender(path, self._schema(types, is_named), self._format) as file:
                 for number in range(count):
                     first, last = int(edges[number]), int(edges[number + 1])
                     file.write(self._joined(parts.take(number), first, last, images, order, types, is_named))
+        return int((self._is_valueless & ~self._is_failed).sum())
 
     def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
         """Yield a cell's values for each part of the user's rows, repeated for rows with the same place."""

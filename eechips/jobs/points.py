@@ -112,15 +112,16 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     def places(self) -> Places:
         """The rows of the file, read on first use."""
         columns = self.place_columns
-        file_places = read_places(Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs)
+        dates = None if columns.date is None else (columns.date.name, columns.date.format)
+        file_places = read_places(
+            Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs, dates=dates
+        )
         if not len(file_places.known):
             raise RegionError(f"no row of {self.options.points} has coordinates")
         if self.options.reducer is not None and file_places.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.place_columns.id is not None:
             file_places.check_unique(self.place_columns.id)
-        if (date := self.place_columns.date) is not None:
-            file_places.check_field(date.name)
         return file_places
 
     @cached_property
@@ -235,9 +236,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             raise RegionError(f"no row of {self.options.points} has both a place and a date")
         if not has_place.all():
             _log.warning("no values for %s without coordinates", format_count(int((~has_place).sum()), "row"))
-        if moments is not None and np.isnan(moments).any():
-            date = self.place_columns.date
-            assert date is not None
+        if (date := self.place_columns.date) is not None and moments is not None and np.isnan(moments).any():
             _log.warning("no values for %s without %s", format_count(int(np.isnan(moments).sum()), "row"), date.name)
         return rows
 
@@ -278,8 +277,10 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         harvest = PointTable(
             self.places, keep=self.place_columns.id, prefix=self.options.prefix, format=self.options.format
         )
+        counts: set[str] = set()
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
+            counts.update(() if self.is_points else self.statistics.counts(settled.unit["bands"]))
         name = f"points.{self.options.format}"
         if harvest.failed:
             results.say(
@@ -287,7 +288,11 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             )
         if harvest.has_values:
             with results.make(name) as path:
-                harvest.write(path)
+                valueless = harvest.write(path, counts)
+            if valueless:
+                near = f" within {self.options.near} of its date" if self.options.near else ""
+                share = f"{valueless:,} of {len(self.places):,} rows in {name}"
+                results.say(f"{share} without a value: no image{near} has data there")
 
     @property
     def is_points(self) -> bool:
@@ -429,14 +434,10 @@ def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | Non
     parse_format(options.format, TABLE_FORMATS)
     if options.composite is not None and options.composite not in COMPOSITES:
         raise UsageError(f"unknown composite {options.composite!r}: one of {', '.join(COMPOSITES)}")
-    exclusive_options = [
-        option
-        for option, value in (("`each_image`", options.each_image), ("`composite`", options.composite),
-                              ("`columns` date=NAME", date))
-        if value
-    ]  # fmt: skip
+    values = ("`each_image`", options.each_image), ("`composite`", options.composite), ("`columns` date=NAME", date)
+    exclusive_options = [option for option, value in values if value][:2]
     if len(exclusive_options) > 1:
-        raise UsageError(f"{exclusive_options[0]} and {exclusive_options[1]} exclude each other")
+        raise UsageError(f"{' and '.join(exclusive_options)} exclude each other")
     if (options.near is None) != (date is None):
         raise UsageError("`columns` date=NAME and `near` belong together, as in columns='date=observed', near='30d'")
     if options.near is not None:

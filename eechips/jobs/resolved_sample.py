@@ -20,7 +20,6 @@ from eechips.jobs.sample_validation import (
     check_grid,
     check_layers,
     check_options,
-    check_places,
     parse_grid_mode,
 )
 from eechips.planning.cell_grids import PlaceCells, parse_cells
@@ -222,8 +221,15 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     places = None
     columns = options.place_columns
     if options.points is not None:
-        places = read_places(Path(options.points), columns.lon, columns.lat, crs=options.input_crs, only="points")
-        check_places(places, options.date)
+        places = read_places(
+            Path(options.points),
+            columns.lon,
+            columns.lat,
+            crs=options.input_crs,
+            only="points",
+            dates=None if options.date is None else (options.date.name, options.date.format),
+            is_complete=True,
+        )
     cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
     draw_size = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
     count, of = divide_count("", draw_size)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eechips.errors import RegionError, UsageError
+from eechips.errors import UsageError
 from eechips.jobs.recipe_options import check_bands, check_dates, check_values, divide_count, divide_map
 from eechips.planning.maps import parse_map
 from eechips.planning.periods import parse_window
@@ -15,7 +15,6 @@ from eechips.storage import NameTemplate
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
-    from eechips.jobs.recipe_options import DateColumn
     from eechips.jobs.render_style import RenderStyle
     from eechips.jobs.sample_layers import SampleLayer
     from eechips.jobs.sample_options import GridMode, SampleOptions
@@ -56,26 +55,6 @@ def check_options(options: SampleOptions) -> None:
     check_values(options.values, ("stored", "scaled", "quantized"))
     if options.values == "quantized" and options.reducer not in (None, "mosaic"):
         raise UsageError(f"values='quantized' excludes every='{options.every}': quantized values cannot be averaged")
-
-
-def check_places(places: Places, date: DateColumn | None) -> None:
-    """Check that every row of a file of points has coordinates, and a date if dates are wanted.
-
-    Args:
-        date: the column of the dates; None if dates are not wanted.
-
-    Raises:
-        RegionError: if a row has none.
-    """
-    without = sorted(set(range(len(places))) - set(places.known.tolist()))
-    if without:
-        more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
-        raise RegionError(f"{places.path}: row {without[0] + 1:,}{more}: no coordinates, so no chip can be taken")
-    if date is not None:
-        moments = places.moments(date.name, date.format)
-        missing = [number for number, moment in enumerate(moments.tolist(), start=1) if moment != moment]
-        if missing:
-            raise RegionError(f"{places.path}: row {missing[0]:,}: no date in {date.name!r}")
 
 
 def check_name_fields(template: NameTemplate, places: Places) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
+import numpy as np
+import numpy.typing as npt
 import shapely
 
 from eechips.errors import UsageError
@@ -24,6 +27,10 @@ from eechips.planning.region_reducers import Statistics
 from eechips.planning.regions import parse_box
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones
 from eechips.recipe import Unit
+from eechips.text.formatting import format_count
+
+_LEAST_COVERED = 0.005  # share of a pixel: developers.google.com/earth-engine/guides/reducers_reduce_region
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class SeriesPlan:
         about = replace(about, bands=bands)
         box = parse_box(self.options.bbox) if self.options.bbox else None
         zones = zones or fetch_zones(self.options.regions, self.id_field, box)
+        if is_file:
+            self._warn_of_small_regions(measure_zones(zones).areas, about)
         has_base_grid = self.periods is not None or not self.alignment.is_native  # otherwise each image has its own
         base_grids: Sequence[Grid | None] = [None] * len(zones)
         if self.options.output == "region" and not has_base_grid:
@@ -94,6 +103,18 @@ class SeriesPlan:
                 **_placed(base_grids[some[0]]),
                 **extra,
             }
+
+    def _warn_of_small_regions(self, areas: npt.NDArray[np.float64], about: AssetMetadata) -> None:
+        """Warn of regions for which Earth Engine has no value, as hardly a pixel is covered."""
+        scale = self.options.scale or nominal_scale(about.bands[0].grid)
+        count = int((areas < _LEAST_COVERED * scale**2).sum())
+        if count:
+            _log.warning(
+                "%s smaller than 0.5%% of a pixel of %s m: Earth Engine gives no value for them; "
+                "take those at their centres with `eechips points`",
+                f"{count:,} of {format_count(len(areas), 'region')} are" if count > 1 else "a region is",
+                f"{scale:,.0f}",
+            )
 
     def _images(self, about: AssetMetadata) -> ee.ImageCollection:
         options = self.options

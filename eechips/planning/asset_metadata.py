@@ -380,8 +380,9 @@ def tell_left_out(dataset: str, images: ee.ImageCollection, names: Sequence[str]
     if not count:
         return
     if looked == SURVEYED:
-        message = "%s: images that lack %s are left out; of the first %s%s, %s do"
-        _log.warning(message, dataset, _listed(names), f"{SURVEYED:,}", place, f"{count:,}")
+        message = "%s: images that lack %s are left out (%s of the first %s%s; later ones may have them)"
+        share = "all" if count == looked else f"{count:,}"
+        _log.warning(message, dataset, _listed(names), share, f"{SURVEYED:,}", place)
     else:
         verbs = ("lacks", "is") if count == 1 else ("lack", "are")
         number = format_count(count, "image")

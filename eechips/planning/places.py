@@ -36,6 +36,17 @@ _SHOWN = 5  # rows that a message names
 
 
 @dataclass(frozen=True, eq=False)
+class _Fault:
+    """Rows of a file that cannot be used, and why."""
+
+    rows: npt.NDArray[np.int64]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{_rows(self.rows)}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
 class Places:
     """The rows of a file, each with a geometry.
 
@@ -76,6 +87,12 @@ class Places:
         Raises:
             RegionError: if the column does not exist, or a value is not a date in this format.
         """
+        moments, faults = self._parse_dates(field, date_format)
+        _raise_faults(self.path, faults)
+        return moments
+
+    def _parse_dates(self, field: str, date_format: str | None) -> tuple[npt.NDArray[np.float64], list[_Fault]]:
+        """Return what :meth:`moments` returns, and the fault of values that are no dates, if there are any."""
         import pandas as pd
 
         self.check_field(field)
@@ -87,10 +104,9 @@ class Places:
             texts = texts.mask(texts == "")
         timestamps = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
         wrong = np.flatnonzero(timestamps.isna() & texts.notna())
-        if len(wrong):
-            raise RegionError(f"{self.path}: {_rows(wrong)}: {_no_date(field, texts[wrong[0]], date_format)}")
+        faults = [_Fault(wrong, _no_date(field, texts[wrong[0]], date_format))] if len(wrong) else []
         moments = (timestamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
-        return np.asarray(moments, dtype=np.float64)
+        return np.asarray(moments, dtype=np.float64), faults
 
     def typed(self) -> pa.Table:
         """Return the columns; text of a CSV file becomes numbers where that is lossless.
@@ -152,6 +168,8 @@ def read_places(
     *,
     crs: str | None = None,
     only: Kind | None = None,
+    dates: tuple[str, str | None] | None = None,
+    is_complete: bool = False,
 ) -> Places:
     """Read the places of a file. Invalid polygons are repaired, with a warning.
 
@@ -162,42 +180,75 @@ def read_places(
         lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
         crs: CRS of the coordinates if the file does not say it; None for longitude and latitude in degrees (WGS84).
         only: the kind that is wanted; None for both.
+        dates: column of the dates, and their format, as :meth:`Places.moments` has them; None not to look at dates.
+        is_complete: whether every row must have coordinates, and a date if there is a column of dates.
 
     Raises:
         RegionError: if the file cannot be read, has no rows, is of another kind than wanted, or mixes points and
-            polygons, or if coordinates are not numbers or out of range (the message has the row numbers, from 1). Rows
-            without coordinates are allowed.
+            polygons, or if coordinates or dates are wrong. The message has all such rows, by their numbers from 1.
     """
     geometries, table, own_crs = read_table(path)
     if len(table) == 0 and (geometries is None or not len(geometries)):
         raise RegionError(f"{path} holds no rows")
     digest = hash_vectors(path)
     reading: dict[str, Any] = {} if crs is None else {"input_crs": crs}
+    faults: list[_Fault] = []
+    kind: Kind = "points"
     if geometries is None:
-        _check_kind(path, "points", only)
-        lonlat_points = to_wgs84(path, _from_columns(path, table, lon_field, lat_field), crs or WGS84)
-        return Places(path, digest, "points", _checked(path, "points", lonlat_points), table, reading)
-    for name in (lon_field, lat_field):
-        if name is not None:
-            raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
-    geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
-    kind = _kind(path, geometries)
-    _check_kind(path, kind, only)
-    geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
-    if note:
-        _log.warning("%s", note)
-    return Places(path, digest, kind, _checked(path, kind, geometries), table, reading)
+        _check_kind(path, kind, only)
+        geometries = _from_columns(path, table, lon_field, lat_field, faults)
+        if faults and crs is None:  # otherwise the reprojected coordinates are looked at
+            faults += _range_faults(path, geometries)
+        geometries = geometries if faults else to_wgs84(path, geometries, crs or WGS84)
+    else:
+        for name in (lon_field, lat_field):
+            if name is not None:
+                raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
+        geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
+        kind = _kind(path, geometries)
+        _check_kind(path, kind, only)
+        geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
+        if note:
+            _log.warning("%s", note)
+    if not faults:
+        faults += _range_faults(path, geometries)
+    places = Places(path, digest, kind, _normalized(kind, geometries), table, reading)
+    if is_complete:
+        faults += _missing(shapely.is_missing(places.geometries), faults, "no coordinates, so no chip can be taken")
+    if dates is not None:
+        moments, wrong_dates = places._parse_dates(*dates)
+        faults += wrong_dates
+        if is_complete:
+            faults += _missing(np.isnan(moments), wrong_dates, f"no date in {dates[0]!r}")
+    _raise_faults(path, faults)
+    return places
 
 
-def _from_columns(path: Path, table: pa.Table, lon_field: str | None, lat_field: str | None) -> npt.NDArray[np.object_]:
-    """Return points from columns; raise RegionError if a row has one coordinate without the other."""
-    lon, lat = (
-        _coordinates(path, table, column, names, axis)
+def _raise_faults(path: Path, faults: Sequence[_Fault]) -> None:
+    """Raise RegionError with all faults; nothing if there are none."""
+    if len(faults) == 1:
+        raise RegionError(f"{path}: {faults[0]}")
+    if faults:
+        raise RegionError(f"{path} has {len(faults)} faults", list(map(str, faults)))
+
+
+def _missing(is_missing: npt.NDArray[np.bool_], faults: Sequence[_Fault], reason: str) -> list[_Fault]:
+    """Return the fault of rows that lack something, if there are any, without those of other faults."""
+    rows = np.setdiff1d(np.flatnonzero(is_missing), np.concatenate([[], *(fault.rows for fault in faults)]))
+    return [_Fault(rows, reason)] if len(rows) else []
+
+
+def _from_columns(
+    path: Path, table: pa.Table, lon_field: str | None, lat_field: str | None, faults: list[_Fault]
+) -> npt.NDArray[np.object_]:
+    """Return points from columns; add faults of rows whose coordinates are no numbers, or that have one of the two."""
+    (lon, wrong_lon), (lat, wrong_lat) = (
+        _coordinates(path, table, column, names, axis, faults)
         for column, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
     )
-    half = np.flatnonzero(np.isnan(lon) != np.isnan(lat))
+    half = np.flatnonzero((np.isnan(lon) != np.isnan(lat)) & ~wrong_lon & ~wrong_lat)
     if len(half):
-        raise RegionError(f"{path}: {_rows(half)}: one coordinate without the other")
+        faults.append(_Fault(half, "one coordinate without the other"))
     return points(lon, lat)
 
 
@@ -217,9 +268,9 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _coordinates(
-    path: Path, table: pa.Table, wanted_column: str | None, names: Sequence[str], axis: str
-) -> npt.NDArray[np.float64]:
-    """Return a column of coordinates as numbers; NaN where it is empty."""
+    path: Path, table: pa.Table, wanted_column: str | None, names: Sequence[str], axis: str, faults: list[_Fault]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return a column of coordinates as numbers, NaN where it has none, and where it has something else; add that."""
     import pandas as pd
 
     there = table.column_names
@@ -240,12 +291,13 @@ def _coordinates(
     numbers: npt.NDArray[np.float64] = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
     says_nan = values.astype(str).str.lower().isin(["nan", "na", "null", "none"])
     missing = values.isna().to_numpy() | np.asarray(says_nan, dtype=np.bool_)
-    wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
-    if len(wrong):
+    is_wrong = ~missing & ~np.isfinite(numbers)
+    if is_wrong.any():
+        wrong = np.flatnonzero(is_wrong)
         value = values[wrong[0]]
         hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.fullmatch(str(value)) else ""
-        raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {value!r}{hint}")
-    return numbers
+        faults.append(_Fault(wrong, f"{name} is not a number: {value!r}{hint}"))
+    return np.where(is_wrong, np.nan, numbers), is_wrong
 
 
 def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
@@ -264,20 +316,24 @@ def _check_kind(path: Path, kind: Kind, only: Kind | None) -> None:
         raise RegionError(f"{path} holds {kind}: {_WANTED[only]}")
 
 
-def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Check geometries; replace empty ones by None, and wrap longitudes of points to -180 to 180."""
-    geometries = geometries.copy()
-    geometries[shapely.is_empty(geometries)] = None
+def _range_faults(path: Path, geometries: npt.NDArray[np.object_]) -> list[_Fault]:
+    """Return the faults of coordinates that are out of range."""
     bounds = shapely.bounds(geometries)
     with np.errstate(invalid="ignore"):
         low = np.flatnonzero((np.abs(bounds[:, [1, 3]]) > 90).any(axis=1))
         far = np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 360))
+    faults = []
     for rows, what, limits in ((low, "latitude", "-90 and 90"), (far, "longitude", "-180 and 180")):
         if len(rows):
             value = bounds[rows[0]][1 if what == "latitude" else 0]
-            raise RegionError(
-                f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees{_why(path, value)}"
-            )
+            faults.append(_Fault(rows, f"the {what} {value:g} is not within {limits} degrees{_why(path, value)}"))
+    return faults
+
+
+def _normalized(kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Replace empty geometries by None, and wrap longitudes of points to -180 to 180."""
+    geometries = geometries.copy()
+    geometries[shapely.is_empty(geometries)] = None
     if kind == "points":  # longitudes may also count from 0 to 360
         x = shapely.get_x(geometries)
         return points(np.where(x > 180, x - 360, x), shapely.get_y(geometries))

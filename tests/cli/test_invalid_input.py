@@ -77,6 +77,8 @@ def refuse(*arguments: str) -> str:
         (["--name", "../{id}"], "must be a path below the output folder"),
         (["--no-such-option"], "there is no option --no-such-option"),
         (["--sizee", "64"], "there is no option --sizee; did you mean --size?"),
+        (["--dates", "2020"], "there is no option --dates; did you mean --start?"),
+        (["--labels", "DW"], "there is no option --labels; did you mean --dataset?"),
         (["--verbose"], "there is no option --verbose; write eechips --debug sample …"),
         (["--max-cloud-cover", "20"], "did you mean --where 'CLOUDY_PIXEL_PERCENTAGE < 20'?"),
         (["--id-field", "name"], "there is no option --id-field; did you mean --columns id=FIELD?"),
@@ -101,6 +103,13 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
 )
 def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentence: str) -> None:
     assert sentence in refuse(*SERIES, *arguments)
+
+
+def test_options_of_another_command_are_translated() -> None:
+    assert "did you mean --to?" in refuse("pack", "run", "--format", "zarr")
+    assert "did you mean --until?" in refuse("update", "run", "--end", "2024-01-01")
+    assert "did you mean --regions?" in refuse("timeseries", "--dataset", "S2", "--points", "fields.gpkg")
+    assert "did you mean --points?" in refuse("points", "--dataset", "S2", "--regions", "fields.gpkg")
 
 
 def test_a_value_without_its_option() -> None:

@@ -158,7 +158,9 @@ def test_the_image_nearest_to_a_rows_date(points: Callable[..., Any], plots: pd.
 
 
 @pytest.mark.slow
-def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_a_masked_image_is_passed_over_for_one_farther_in_time(
+    tmp_path: Path, serve: Callable[..., Server], capfd: pytest.CaptureFixture[str]
+) -> None:
     store = tmp_path / "store"
     for day, value in [("2020-03-01", 7), ("2020-03-10", 0), ("2020-03-20", 9)]:
         path = tmp_path / f"{day}.tif"
@@ -172,6 +174,12 @@ def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, s
     table = pd.read_parquet(run.assembled[0])
     assert table["v"].tolist()[:3] == [7, 7, 7]
     assert np.isnan(table["v"][3])
+    few = eechips.points("users/me/gaps", frame[:3], columns="date=day", near="8d", out=tmp_path / "few",
+                         endpoint=server.url, executor="threads")  # fmt: skip
+    near = pd.read_parquet(few.assembled[0])
+    assert near[["image", "image_date", "v"]].isna().all(axis=None)  # that of March 10 is masked there
+    said = "3 of 3 rows in points.parquet without a value: no image within 8d of its date has data there"
+    assert said in capfd.readouterr().err
     assert len(pd.read_parquet(run.path / "manifest.parquet")) == 1
 
 

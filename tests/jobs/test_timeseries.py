@@ -245,6 +245,25 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
 
 
 @pytest.mark.slow
+def test_regions_that_cover_hardly_a_pixel_are_told(
+    real_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fields within a pixel of ERA5 or MODIS: Earth Engine leaves out pixels that are covered by less than 0.5%."""
+    path = tmp_path / "fields.gpkg"
+    x, y = BOX.centroid.x, BOX.centroid.y
+    boxes = [shapely.box(x, y, x + size, y + size) for size in (0.0004, 0.003)]  # 0.2% and 9% of a pixel of 1 km
+    gpd.GeoDataFrame({"id": ["tiny", "some"]}, geometry=boxes, crs="EPSG:4326").to_file(path)
+    options = {"regions": str(path), "columns": "id=id", "start": "2010-01-01", "end": "2010-02-01"}
+    run = timeseries(real_server, tmp_path / "run", **options)
+    assert read(run, "tiny")["LST_Day_1km"].isna().all()
+    assert read(run, "some")["LST_Day_1km"].notna().any()
+    assert [m for m in caplog.messages if "0.5%" in m] == [
+        "a region is smaller than 0.5% of a pixel of 927 m: Earth Engine gives no value for them; "
+        "take those at their centres with `eechips points`"
+    ]
+
+
+@pytest.mark.slow
 def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path, tmp_path: Path) -> None:
     halves = [shapely.box(-78.9, 42.8, -78.8, 42.9), shapely.box(-78.8, 42.8, -78.7, 42.9)]
     whole = shapely.box(-78.9, 42.8, -78.7, 42.9)

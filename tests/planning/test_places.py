@@ -96,6 +96,25 @@ def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None
         read_places(written(tmp_path, text))
 
 
+def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
+    text = "lon,lat,day\n8,47,2020-06-01\nabc,47,gestern\n8,147,2020-06-01\n,47,2020-06-01\n-200,47,\n,,2020-13-01\n"
+    path = written(tmp_path, text)
+    with pytest.raises(RegionError) as wrong:
+        read_places(path, dates=("day", None), is_complete=True)
+    assert str(wrong.value) == f"{path} has 7 faults: {'; '.join(wrong.value.mistakes)}"
+    assert list(wrong.value.mistakes) == [
+        "row 2: lon is not a number: 'abc'",
+        "row 4: one coordinate without the other",
+        "row 3: the latitude 147 is not within -90 and 90 degrees; are longitude and latitude swapped?",
+        "row 5: the longitude -200 is not within -180 and 180 degrees; are longitude and latitude swapped?",
+        "row 6: no coordinates, so no chip can be taken",
+        "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'",
+        "row 5: no date in 'day'",
+    ]
+    with pytest.raises(RegionError, match="has 5 faults"):  # rows without coordinates or dates are allowed
+        read_places(path, dates=("day", None))
+
+
 def test_dates_may_have_a_format(tmp_path: Path) -> None:
     places = read_places(written(tmp_path, "lon,lat,day\n8,47,31/12/2020\n8,47,\n"))
     found = places.moments("day", "%d/%m/%Y")
