@@ -30,6 +30,8 @@ from eechips.geo.grid import Part
 _EPSG = re.compile(r"EPSG:\d+")
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 """Transforms that GDAL returns for files without one."""
+_MOST_NODATA = 10**15 - 1
+"""Greatest nodata value that rasterio writes with all digits: of 2**63 - 1 GDAL reads 9 back."""
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
@@ -197,8 +199,8 @@ def _free_value(valid: Any) -> float | int:
     used_values = np.unique(valid)
     limits = np.iinfo(valid.dtype)
     # The greatest free value: where the sorted values first depart from greatest, greatest - 1, …
-    greatest = int(limits.max)
-    for value in used_values[::-1].tolist():
+    greatest = min(int(limits.max), _MOST_NODATA)
+    for value in used_values[used_values <= greatest][::-1].tolist():
         if value < greatest:
             break
         greatest -= 1

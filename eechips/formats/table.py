@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LEAST, _MOST = -(2**63), 2**63 - 1
 """Bounds of the integers of a column."""
 
@@ -33,7 +34,8 @@ def arrange_columns(
 def to_plain_value(value: Any) -> Any:
     """Return a value as None, bool, int, float, str or datetime; NaN and NaT are None.
 
-    Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC.
+    Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC; those before the
+    year 1 or after 9999 stay JSON.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -42,7 +44,10 @@ def to_plain_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return None if value != value else value  # NaT is the one datetime that differs from itself
     if isinstance(value, Mapping) and value.get("type") == "Date":
-        return datetime.fromtimestamp(float(value["value"]) / 1000.0, tz=timezone.utc)
+        try:
+            return _EPOCH + timedelta(milliseconds=float(value["value"]))
+        except OverflowError:
+            return _json(value)
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:  # a numpy scalar
         return to_plain_value(item())

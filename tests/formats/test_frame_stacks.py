@@ -31,6 +31,7 @@ def frame(values: Any, valid: Any) -> EncodedFile:
         ("uint8", 1, 255, 0),
         ("int8", -128, 127, 32_767),
         ("int16", 0, 32_767, 32_766),
+        ("int64", 0, 2**62, 10**15 - 1),
         ("float32", -1, 1, np.nan),
     ],
 )

@@ -36,7 +36,7 @@ def test_columns_keep_their_order_and_missing_values_are_null() -> None:
     [
         (np.float32(0.5), 0.5), (np.int64(3), 3), (np.bool_(True), True), (float("nan"), None), (pd.NA, None),
         (pd.NaT, None), ([1, 2], "[1, 2]"), ({"b": 1, "a": 2}, '{"a": 2, "b": 1}'), (None, None), ("x", "x"),
-        (True, True),
+        (True, True), ({"type": "Date", "value": 253402300800000}, '{"type": "Date", "value": 253402300800000}'),
     ],
 )  # fmt: skip
 def test_values_become_plain_python_types(value: Any, expected: Any) -> None:
