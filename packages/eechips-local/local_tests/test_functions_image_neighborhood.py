@@ -171,7 +171,16 @@ class TestFocal:
     def test_plus_has_no_corners(self) -> None:
         image = evaluate(invoke("Image.focalMedian", image=stored(), kernelType="plus", radius=1), asset(BYTES))
         around = windows(BYTES, 1)[..., [1, 3, 4, 5, 7]]
-        assert np.allclose(values_of(image), np.nanmedian(around, axis=-1))
+        assert np.array_equal(values_of(image), np.nanmedian(around, axis=-1))
+
+    def test_medians_are_exact_whatever_the_sum_of_the_weights(self) -> None:
+        """Else ``eq`` and ``toByte`` of a median of bytes are wrong: 76.99999999999999 becomes 76."""
+        for shape, radius in (("square", 3), ("circle", 5)):
+            image = invoke("Image.focalMedian", image=stored(), kernelType=shape, radius=radius)
+            rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+            near = (rows**2 + columns**2 <= radius**2) | (shape == "square")
+            expected = np.nanmedian(windows(BYTES, radius)[..., near.ravel()], axis=-1)
+            assert np.array_equal(values_of(evaluate(image, asset(BYTES))), expected)
 
     def test_unknown_shapes_are_refused(self) -> None:
         with pytest.raises(InvalidError, match="kernelType"):

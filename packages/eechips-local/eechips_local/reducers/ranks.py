@@ -47,7 +47,8 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     count = np.asarray(held.sum(axis=0))
     if not len(column.values):
         return [(np.zeros(count.shape), count > 0) for _ in fractions]
-    if np.all((column.weights == 1) | ~held):
+    # Equal weights are counted: sums of a kernel's, such as 1/81, are inexact.
+    if np.all((column.weights == column.weights.max(initial=0.0)) | ~held):
         values = np.sort(_comparable(column, held), axis=0)
         last = np.maximum(count - 1, 0)
         return [
