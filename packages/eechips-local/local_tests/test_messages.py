@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips_local.protocol import messages
+from eechips_local.protocol.field_checks import check_workload_tag
 from eechips_local.protocol.request_errors import InvalidError
 
 EXPRESSION = {"result": "0", "values": {"0": {"constantValue": 1}}}
@@ -78,13 +79,13 @@ def test_no_body_is_an_empty_message() -> None:
 
 @given(st.from_regex(r"[a-z0-9][-_a-z0-9]{0,62}", fullmatch=True))
 def test_good_workload_tags(tag: str) -> None:
-    messages.check_workload_tag(tag)
+    check_workload_tag(tag)
 
 
 @pytest.mark.parametrize("tag", ["", "-a", "_a", "A", "a b", "a" * 64, "ä", "a\n", "a.b"])
 def test_bad_workload_tags(tag: str) -> None:
     with pytest.raises(InvalidError, match="Invalid workload tag"):
-        messages.check_workload_tag(tag)
+        check_workload_tag(tag)
 
 
 ANYTHING = st.recursive(

@@ -34,7 +34,7 @@ from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.rendering import image_of
 from eechips_local.pixels.types import cast_values
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, LimitError
 
 _MOST_FILE_BYTES = 17_179_869_184

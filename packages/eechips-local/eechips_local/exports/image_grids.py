@@ -18,7 +18,7 @@ from eechips_local.pixels.encode import crs_wkt
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.rendering import pixel_grid
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 
 MOST_PIXELS = 100_000_000

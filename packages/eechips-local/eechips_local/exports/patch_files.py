@@ -21,7 +21,7 @@ from eechips_local.pixels import encode as formats
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import cast_values
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError
 
 _PATCH = 256

@@ -21,7 +21,7 @@ from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.shapefiles import write_shapefile
 from eechips_local.exports.table_columns import column, column_names, shapes
 from eechips_local.exports.tf_records import RecordFiles, Values, as_numbers, example
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Array, Feature

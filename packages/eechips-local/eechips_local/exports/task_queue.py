@@ -30,7 +30,7 @@ from eechips_local.exports.tasks import (
     TaskResult,
     TaskState,
 )
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, NotFoundError
 
 MOST_PENDING = 3000

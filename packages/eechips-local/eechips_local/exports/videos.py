@@ -21,7 +21,7 @@ from eechips_local.pixels import encode as formats
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pictures import write_gif
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.protocol.messages import unwrapped_integer
+from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 
 _MOST_FRAMES = 1000

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eechips_local.functions.filters import BUILDERS, and_, not_, or_
+from eechips_local.functions.filter_logic import and_, not_, or_
+from eechips_local.functions.filters import BUILDERS
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.filter_conditions import FilterCondition, Operand

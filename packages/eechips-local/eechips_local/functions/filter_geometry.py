@@ -11,7 +11,8 @@ import shapely
 from eechips_local.evaluation.model import Bounds, Query
 from eechips_local.evaluation.type_conversion import full_type_name, type_name
 from eechips_local.functions import geometries as geometric
-from eechips_local.functions.filters import Narrow, of_one, operands, opposite
+from eechips_local.functions.filter_logic import Narrow, of_one, opposite
+from eechips_local.functions.filters import operands
 from eechips_local.functions.geometry_operations import bounds
 from eechips_local.functions.registration import function
 from eechips_local.geometry import overlay

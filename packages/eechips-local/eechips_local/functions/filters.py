@@ -1,4 +1,4 @@
-"""``Filter.*``: comparisons, logic and calendar.
+"""``Filter.*``: comparisons and calendar.
 
 A comparison fails where an operand is null; what "passes unless" (neq, gte, lte, disjoint) is the opposite of one that
 does not, and so passes there. The client itself sends neq, gte and lte as ``Filter.not`` of eq, lt and gt.
@@ -6,35 +6,33 @@ does not, and so passes there. The client itself sends neq, gte and lte as ``Fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import Query, Range
 from eechips_local.evaluation.type_conversion import promote, shown, type_name
+from eechips_local.functions.filter_logic import Narrow, of_one, opposite
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import Fields, checked
-from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_of, is_system, property_of
+from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, is_system, property_of
 from eechips_local.values.filter_conditions import (
     FilterCondition,
     Operand,
     comparison,
     equal,
-    fields_of,
     lookup_equal,
     lookup_near,
     ordered,
 )
 from eechips_local.values.ordering import distinct_key, plain
-from eechips_local.values.values import DateRange, Filter, Geometry, Value
+from eechips_local.values.values import DateRange, Geometry, Value
 
 INDEX = "system:index"
 TIME_START = "system:time_start"
 
 Test = Callable[[Value, Value], bool]
-Narrow = Callable[[Query], Query]
 
 
 def operands(
@@ -53,22 +51,6 @@ def operands(
     if leftField is None and rightField is None:
         raise InvalidError("One of 'leftField' and 'rightField' must be specified.")
     return Operand(leftField, leftValue), Operand(rightField, rightValue)
-
-
-def opposite(condition: Filter) -> FilterCondition:
-    """Pass where another filter fails."""
-    pairs = condition.pairs
-
-    def fails(element: Element) -> bool:
-        return not condition.matches(element)
-
-    def unpaired(primary: Element, secondary: Element) -> bool:
-        return not (pairs(primary, secondary) if pairs is not None else condition.matches(primary))
-
-    other = FilterCondition(matches=fails, pairs=unpaired, fields=condition.fields)
-    if not isinstance(condition, FilterCondition):
-        return other
-    return replace(other, narrow=condition.contrary, contrary=condition.narrow)
 
 
 # Comparisons of values
@@ -354,98 +336,6 @@ def max_difference(
 
     seek = _seeking(left, right, near) if right.field == TIME_START else None
     return comparison(left, right, test, measure=measure, lookup=lookup_near(left, right, difference), seek=seek)
-
-
-# Logic
-
-
-def _pairs(condition: Filter, primary: Element, secondary: Element) -> bool:
-    return condition.matches(primary) if condition.pairs is None else condition.pairs(primary, secondary)
-
-
-def _first(filters: Sequence[Filter], attribute: str) -> Any:
-    return next(
-        (attribute_value for f in filters if (attribute_value := getattr(f, attribute, None)) is not None), None
-    )
-
-
-def _fields(filters: Sequence[Filter]) -> frozenset[str] | None:
-    fields = [condition.fields for condition in filters]
-    return None if None in fields else frozenset(name for names in fields if names is not None for name in names)
-
-
-@function("Filter.and")
-def and_(filters: list[Filter]) -> FilterCondition:
-    """Return a filter for elements that pass all of some filters."""
-
-    def narrow(query: Query) -> Query:
-        for condition in filters:
-            query = condition.narrow(query)
-        return query
-
-    return FilterCondition(
-        matches=lambda element: all(f.matches(element) for f in filters),
-        narrow=narrow,
-        pairs=lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters),
-        fields=_fields(filters),
-        is_exact=all(f.is_exact for f in filters),
-        measure=_first(filters, "measure"),
-        lookup=_first(filters, "lookup"),
-        seek=_first(filters, "seek"),
-    )
-
-
-@function("Filter.or")
-def or_(filters: list[Filter]) -> FilterCondition:
-    """Return a filter for elements that pass one of some filters."""
-    return FilterCondition(
-        matches=lambda element: any(f.matches(element) for f in filters),
-        pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
-        fields=_fields(filters),
-        measure=_first(filters, "measure"),
-    )
-
-
-@function("Filter.not")
-def not_(filter: Filter) -> FilterCondition:
-    """Return a filter for elements that fail another filter."""
-    return opposite(filter)
-
-
-def of_one(
-    matches: Callable[[Element], bool], fields: Iterable[str] = (), narrow: Narrow | None = None
-) -> FilterCondition:
-    """Return a condition on some properties of one element; in a join, on the primary one."""
-    return FilterCondition(
-        matches=matches,
-        narrow=narrow or (lambda query: query),
-        pairs=lambda primary, secondary: matches(primary),
-        fields=fields_of(*map(Operand, fields)),
-    )
-
-
-@function("Filter.always")
-def always() -> FilterCondition:
-    """Return a filter that every element passes."""
-    return of_one(lambda element: True)
-
-
-@function("Filter.never")
-def never() -> FilterCondition:
-    """Return a filter that no element passes."""
-    return of_one(lambda element: False)
-
-
-@function("Filter.notNull")
-def not_null(properties: list[str]) -> FilterCondition:
-    """Return a filter for elements whose properties of these names all have a value."""
-    return of_one(lambda element: all(property_of(element, name) is not None for name in properties), properties)
-
-
-@function("Filter.hasGeometry")
-def has_geometry() -> FilterCondition:
-    """Return a filter for elements that have a geometry."""
-    return of_one(lambda element: geometry_of(element) is not None, GEOMETRY_FIELDS)
 
 
 @function("Filter.rangeContains")

@@ -7,298 +7,187 @@ transcoding.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eechips_local.protocol.field_checks import (
+    Check,
+    array_of,
+    check_boolean,
+    check_expression,
+    check_integer,
+    check_mask,
+    check_number,
+    check_object,
+    check_string,
+    check_tag,
+    check_timestamp,
+    check_wrapped,
+    check_wrapped_integer,
+    enum_of,
+    message_of,
+    snake_name,
+)
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.quota.compute_cost import ComputeCost
 
-Check = Callable[[Any, str], None]
-"""Checks a value at a path; raises InvalidError."""
-
-_TAG = re.compile(r"[a-z0-9][-_a-z0-9]{0,62}")
-_SHOWN = 100
-
-
-def _snake(path: str) -> str:
-    """Return a path as Google's errors spell it: ``file_format`` for ``fileFormat``."""
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", path)
-
-
-def _wrong(value: Any, path: str, kind: str) -> InvalidError:
-    shown = json.dumps(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
-    return InvalidError(f"Invalid value at '{_snake(path)}' ({kind}), {shown[:_SHOWN]}")
-
-
-def _string(value: Any, path: str) -> None:
-    if not isinstance(value, str):
-        raise _wrong(value, path, "TYPE_STRING")
-
-
-def _whole(value: Any) -> bool:
-    if isinstance(value, str):
-        return re.fullmatch(r"-?[0-9]{1,10}", value) is not None
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
-
-
-def _integer(value: Any, path: str) -> None:
-    if isinstance(value, int) and abs(value) >= 2**31:
-        raise _wrong(value, path, "TYPE_INT32")
-    if not _whole(value) or abs(int(value)) >= 2**31:
-        raise _wrong(value, path, "TYPE_INT32")
-
-
-def _number(value: Any, path: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(value, path, "TYPE_DOUBLE")
-    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > 1e300:
-        raise _wrong(value, path, "TYPE_DOUBLE")
-
-
-def _object(value: Any, path: str) -> None:
-    if not isinstance(value, Mapping):
-        raise _wrong(value, path, "type.googleapis.com/google.protobuf.Struct")
-
-
-def _expression(value: Any, path: str) -> None:
-    _message(result=_string, values=_object)(value, path)
-    if value.get("result") is None or value.get("values") is None:
-        raise InvalidError("Invalid expression: 'result' and 'values' are required.")
-
-
-def _enum(name: str, *values: str) -> Check:
-    def check(value: Any, path: str) -> None:
-        if value not in values:
-            raise _wrong(value, path, f"type.googleapis.com/google.earthengine.v1.{name}")
-
-    return check
-
-
-def _array(of: Check) -> Check:
-    def check(value: Any, path: str) -> None:
-        if not isinstance(value, list):
-            raise _wrong(value, path, "array")
-        for index, item in enumerate(value):
-            of(item, f"{path}[{index}]")
-
-    return check
-
-
-def _message(**fields: Check) -> Check:
-    def check(value: Any, path: str) -> None:
-        if not isinstance(value, Mapping):
-            raise _wrong(value, path, "object")
-        for name, content in value.items():
-            if name not in fields:
-                where = f" at '{_snake(path)}'" if path else ""
-                raise InvalidError(
-                    f'Invalid JSON payload received. Unknown name "{str(name)[:_SHOWN]}"{where}: Cannot find field.'
-                )
-            if content is not None:
-                fields[name](content, f"{path}.{name}" if path else name)
-
-    return check
-
-
-def _wrapped(value: Any, path: str) -> None:
-    """Check a number that the reference writes as itself and the client as ``{"value": number}``."""
-    (_number if not isinstance(value, Mapping) else _message(value=_number))(value, path)
-
-
-def _wrapped_integer(value: Any, path: str) -> None:
-    """Check a 64-bit integer, which JSON may hold as text or as ``{"value": integer}``."""
-    if isinstance(value, Mapping):
-        _message(value=_wrapped_integer)(value, path)
-        return
-    is_text = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value)
-    is_number = isinstance(value, int) if not isinstance(value, float) else value.is_integer()
-    if isinstance(value, bool) or not (is_text or is_number) or not -(2**63) <= int(value) < 2**63:
-        raise _wrong(value, path, "TYPE_INT64")
-
-
-def unwrapped_integer(value: Any, default: int) -> int:
-    """Return an integer of a checked message, which may be text or wrapped; the default where there is none."""
-    inner = value.get("value") if isinstance(value, Mapping) else value
-    return default if inner is None else int(inner)
-
-
-def _boolean(value: Any, path: str) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(value, path, "TYPE_BOOL")
-
-
-def _tag(value: Any, path: str) -> None:
-    _string(value, path)
-    check_workload_tag(value)
-
-
-def check_workload_tag(tag: str) -> None:
-    """Check a workload tag: https://developers.google.com/earth-engine/guides/computation_overview#workload_tags.
-
-    Raises:
-        InvalidError: if it is none.
-    """
-    if not _TAG.fullmatch(tag):
-        raise InvalidError(
-            f"Invalid workload tag '{tag[:_SHOWN]}': tags have 1 to 63 characters and match [a-z0-9][-_a-z0-9]*."
-        )
-
-
-def _timestamp(value: Any, path: str) -> None:
-    """Check a time: RFC 3339, or seconds and nanoseconds since 1970 as the client's manifests have them."""
-    (_string if not isinstance(value, Mapping) else _message(seconds=_wrapped_integer, nanos=_integer))(value, path)
-
-
-def _mask(value: Any, path: str) -> None:
-    """Check a field mask: text with commas, or the list that the client sends."""
-    (_string if not isinstance(value, Mapping) else _message(paths=_array(_string)))(value, path)
-
-
-_IMAGE_FORMAT = _enum(
+_IMAGE_FORMAT = enum_of(
     "ImageFileFormat",
     "IMAGE_FILE_FORMAT_UNSPECIFIED", "JPEG", "PNG", "AUTO_JPEG_PNG", "NPY", "GEO_TIFF", "TF_RECORD_IMAGE",
     "ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND",
 )  # fmt: skip
-_TABLE_FORMAT = _enum(
+_TABLE_FORMAT = enum_of(
     "TableFileFormat", "TABLE_FILE_FORMAT_UNSPECIFIED", "CSV", "GEO_JSON", "KML", "KMZ", "SHP", "TF_RECORD_TABLE"
 )
-_AFFINE = _message(
-    scaleX=_number, shearX=_number, translateX=_number, shearY=_number, scaleY=_number, translateY=_number
+_AFFINE = message_of(
+    scaleX=check_number,
+    shearX=check_number,
+    translateX=check_number,
+    shearY=check_number,
+    scaleY=check_number,
+    translateY=check_number,
 )
-_GRID = _message(
-    crsCode=_string,
-    crsWkt=_string,
-    dimensions=_message(width=_integer, height=_integer),
+_GRID = message_of(
+    crsCode=check_string,
+    crsWkt=check_string,
+    dimensions=message_of(width=check_integer, height=check_integer),
     affineTransform=_AFFINE,
 )
-_VISUALIZATION = _message(
-    ranges=_array(_message(min=_number, max=_number)),
-    paletteColors=_array(_string),
-    gamma=_wrapped,
-    opacity=_wrapped,
+_VISUALIZATION = message_of(
+    ranges=array_of(message_of(min=check_number, max=check_number)),
+    paletteColors=array_of(check_string),
+    gamma=check_wrapped,
+    opacity=check_wrapped,
 )
-_PAGE: Mapping[str, Check] = {"pageSize": _integer, "pageToken": _string}
-_COMPUTATION: Mapping[str, Check] = {"expression": _expression, "workloadTag": _tag}
+_PAGE: Mapping[str, Check] = {"pageSize": check_integer, "pageToken": check_string}
+_COMPUTATION: Mapping[str, Check] = {"expression": check_expression, "workloadTag": check_tag}
 _PICTURE: Mapping[str, Check] = {
-    "fileFormat": _IMAGE_FORMAT, "bandIds": _array(_string), "visualizationOptions": _VISUALIZATION, "grid": _GRID,
-}  # fmt: skip
-_VIDEO_OPTIONS = _message(framesPerSecond=_number, maxFrames=_integer, maxPixelsPerFrame=_wrapped_integer)
-_SIZE = _message(width=_integer, height=_integer)
+    "fileFormat": _IMAGE_FORMAT,
+    "bandIds": array_of(check_string),
+    "visualizationOptions": _VISUALIZATION,
+    "grid": _GRID,
+}
+_VIDEO_OPTIONS = message_of(
+    framesPerSecond=check_number, maxFrames=check_integer, maxPixelsPerFrame=check_wrapped_integer
+)
+_SIZE = message_of(width=check_integer, height=check_integer)
 _EXPORT: Mapping[str, Check] = {
     **_COMPUTATION,
-    "description": _string,
-    "requestId": _string,
-    "priority": _wrapped_integer,
-    "maxWorkers": _wrapped_integer,
+    "description": check_string,
+    "requestId": check_string,
+    "priority": check_wrapped_integer,
+    "maxWorkers": check_wrapped_integer,
 }
 _FILE_DESTINATIONS: Mapping[str, Check] = {
-    "driveDestination": _message(folder=_string, filenamePrefix=_string),
-    "cloudStorageDestination": _message(
-        bucket=_string, filenamePrefix=_string, permissions=_string, bucketCorsUris=_array(_string)
+    "driveDestination": message_of(folder=check_string, filenamePrefix=check_string),
+    "cloudStorageDestination": message_of(
+        bucket=check_string,
+        filenamePrefix=check_string,
+        permissions=check_string,
+        bucketCorsUris=array_of(check_string),
     ),
 }
-_EARTH_ENGINE = _message(name=_string, overwrite=_boolean)
-_IMAGE_FILES = _message(
+_EARTH_ENGINE = message_of(name=check_string, overwrite=check_boolean)
+_IMAGE_FILES = message_of(
     fileFormat=_IMAGE_FORMAT,
     **_FILE_DESTINATIONS,
-    geoTiffOptions=_message(
-        cloudOptimized=_boolean,
+    geoTiffOptions=message_of(
+        cloudOptimized=check_boolean,
         tileDimensions=_SIZE,
-        skipEmptyFiles=_boolean,
-        tileSize=_wrapped_integer,
-        noData=_message(floatValue=_number, integerValue=_wrapped_integer),
-        metadataKeys=_array(_string),
+        skipEmptyFiles=check_boolean,
+        tileSize=check_wrapped_integer,
+        noData=message_of(floatValue=check_number, integerValue=check_wrapped_integer),
+        metadataKeys=array_of(check_string),
     ),
-    tfRecordOptions=_message(
+    tfRecordOptions=message_of(
         tileDimensions=_SIZE,
         marginDimensions=_SIZE,
-        compress=_boolean,
-        maxSizeBytes=_wrapped_integer,
-        defaultValue=_number,
-        tensorDepths=_object,
-        sequenceData=_boolean,
-        collapseBands=_boolean,
-        maxMaskedRatio=_wrapped,
+        compress=check_boolean,
+        maxSizeBytes=check_wrapped_integer,
+        defaultValue=check_number,
+        tensorDepths=check_object,
+        sequenceData=check_boolean,
+        collapseBands=check_boolean,
+        maxMaskedRatio=check_wrapped,
     ),
 )
-_ASSET_TYPE = _enum(
+_ASSET_TYPE = enum_of(
     "EarthEngineAsset.Type", "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER", "CLASSIFIER"
 )
-_LOCATION = _message(uris=_array(_string))
+_LOCATION = message_of(uris=array_of(check_string))
 # https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset
 _ASSET: Mapping[str, Check] = {
     "type": _ASSET_TYPE,
-    **dict.fromkeys(("name", "id", "updateTime", "title", "description", "sizeBytes", "featureCount"), _string),
-    "properties": _object,
-    "startTime": _timestamp,
-    "endTime": _timestamp,
-    "geometry": _object,
-    "bands": _array(_object),
-    "quota": _object,
-    "tilesets": _array(_object),
+    **dict.fromkeys(("name", "id", "updateTime", "title", "description", "sizeBytes", "featureCount"), check_string),
+    "properties": check_object,
+    "startTime": check_timestamp,
+    "endTime": check_timestamp,
+    "geometry": check_object,
+    "bands": array_of(check_object),
+    "quota": check_object,
+    "tilesets": array_of(check_object),
     "cloudStorageLocation": _LOCATION,
     "gcsLocation": _LOCATION,
 }
 
 # https://developers.google.com/earth-engine/reference/rest/Shared.Types/Policy
-_POLICY = _message(
-    version=_integer,
-    bindings=_array(_message(role=_string, members=_array(_string), condition=_object)),
-    auditConfigs=_array(_object),
-    etag=_string,
+_POLICY = message_of(
+    version=check_integer,
+    bindings=array_of(message_of(role=check_string, members=array_of(check_string), condition=check_object)),
+    auditConfigs=array_of(check_object),
+    etag=check_string,
 )
 _IMPORT: Mapping[str, Check] = {
-    "description": _string,
-    "overwrite": _boolean,
-    "requestId": _string,
-    "priority": _wrapped_integer,
+    "description": check_string,
+    "overwrite": check_boolean,
+    "requestId": check_string,
+    "priority": check_wrapped_integer,
 }
-_MISSING_DATA = _message(values=_array(_number))
+_MISSING_DATA = message_of(values=array_of(check_number))
 _MANIFEST: Mapping[str, Check] = {
-    "name": _string,
-    "properties": _object,
-    "uriPrefix": _string,
-    "startTime": _timestamp,
-    "endTime": _timestamp,
-    "memo": _string,
+    "name": check_string,
+    "properties": check_object,
+    "uriPrefix": check_string,
+    "startTime": check_timestamp,
+    "endTime": check_timestamp,
+    "memo": check_string,
 }
-_MASK_BAND = _message(tilesetId=_string, bandIds=_array(_string))
+_MASK_BAND = message_of(tilesetId=check_string, bandIds=array_of(check_string))
 # https://developers.google.com/earth-engine/reference/rest/v1/ImageManifest
-_IMAGE_MANIFEST = _message(
+_IMAGE_MANIFEST = message_of(
     **_MANIFEST,
-    tilesets=_array(
-        _message(
-            id=_string,
-            dataType=_string,
-            crs=_string,
-            sources=_array(_message(uris=_array(_string), affineTransform=_AFFINE, dimensions=_SIZE)),
+    tilesets=array_of(
+        message_of(
+            id=check_string,
+            dataType=check_string,
+            crs=check_string,
+            sources=array_of(message_of(uris=array_of(check_string), affineTransform=_AFFINE, dimensions=_SIZE)),
         )
     ),
-    bands=_array(
-        _message(
-            id=_string,
-            tilesetId=_string,
-            tilesetBandIndex=_integer,
+    bands=array_of(
+        message_of(
+            id=check_string,
+            tilesetId=check_string,
+            tilesetBandIndex=check_integer,
             missingData=_MISSING_DATA,
-            pyramidingPolicy=_string,
+            pyramidingPolicy=check_string,
         )
     ),
     # The client's own program sends one mask band alone.
-    maskBands=lambda value, path: (_MASK_BAND if isinstance(value, Mapping) else _array(_MASK_BAND))(value, path),
-    footprint=_object,
+    maskBands=lambda value, path: (_MASK_BAND if isinstance(value, Mapping) else array_of(_MASK_BAND))(value, path),
+    footprint=check_object,
     missingData=_MISSING_DATA,
-    pyramidingPolicy=_string,
-    skipMetadataRead=_boolean,
+    pyramidingPolicy=check_string,
+    skipMetadataRead=check_boolean,
 )
 # https://developers.google.com/earth-engine/reference/rest/v1/TableManifest
-_TABLE_MANIFEST = _message(
+_TABLE_MANIFEST = message_of(
     **_MANIFEST,
-    sources=_array(
-        _message(
-            uris=_array(_string),
+    sources=array_of(
+        message_of(
+            uris=array_of(check_string),
             **dict.fromkeys(
                 (
                     "charset",
@@ -310,96 +199,104 @@ _TABLE_MANIFEST = _message(
                     "csvDelimiter",
                     "csvQualifier",
                 ),
-                _string,
+                check_string,
             ),
-            maxErrorMeters=_wrapped,
-            maxVertices=_wrapped_integer,
-            geodesic=_boolean,
+            maxErrorMeters=check_wrapped,
+            maxVertices=check_wrapped_integer,
+            geodesic=check_boolean,
         )
     ),
-    csvColumnDataTypeOverrides=_object,
-    columnDataTypeOverrides=_object,
+    csvColumnDataTypeOverrides=check_object,
+    columnDataTypeOverrides=check_object,
 )
 
 _REQUESTS: Mapping[str, Check] = {
-    "value:compute": _message(**_COMPUTATION),
-    "image:computePixels": _message(**_COMPUTATION, **_PICTURE),
-    "table:computeFeatures": _message(**_COMPUTATION, **_PAGE),
-    "imageCollection:computeImages": _message(**_COMPUTATION, **_PAGE),
-    "assets:getPixels": _message(**_PICTURE, name=_string, region=_object, workloadTag=_tag),
-    "thumbnails": _message(**_COMPUTATION, **_PICTURE, name=_string, filenamePrefix=_string),
-    "filmstripThumbnails": _message(
+    "value:compute": message_of(**_COMPUTATION),
+    "image:computePixels": message_of(**_COMPUTATION, **_PICTURE),
+    "table:computeFeatures": message_of(**_COMPUTATION, **_PAGE),
+    "imageCollection:computeImages": message_of(**_COMPUTATION, **_PAGE),
+    "assets:getPixels": message_of(**_PICTURE, name=check_string, region=check_object, workloadTag=check_tag),
+    "thumbnails": message_of(**_COMPUTATION, **_PICTURE, name=check_string, filenamePrefix=check_string),
+    "filmstripThumbnails": message_of(
         **_COMPUTATION,
-        name=_string,
-        orientation=_enum("FilmstripThumbnail.Orientation", "ORIENTATION_UNSPECIFIED", "HORIZONTAL", "VERTICAL"),
+        name=check_string,
+        orientation=enum_of("FilmstripThumbnail.Orientation", "ORIENTATION_UNSPECIFIED", "HORIZONTAL", "VERTICAL"),
         fileFormat=_IMAGE_FORMAT,
         grid=_GRID,
     ),
-    "videoThumbnails": _message(
+    "videoThumbnails": message_of(
         **_COMPUTATION,
-        name=_string,
-        videoOptions=_message(framesPerSecond=_number, maxFrames=_integer, maxPixelsPerFrame=_integer),
-        fileFormat=_enum("VideoThumbnail.VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
+        name=check_string,
+        videoOptions=message_of(framesPerSecond=check_number, maxFrames=check_integer, maxPixelsPerFrame=check_integer),
+        fileFormat=enum_of("VideoThumbnail.VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
         grid=_GRID,
     ),
-    "maps": _message(
+    "maps": message_of(
         **_COMPUTATION,
-        name=_string,
+        name=check_string,
         fileFormat=_IMAGE_FORMAT,
-        bandIds=_array(_string),
+        bandIds=array_of(check_string),
         visualizationOptions=_VISUALIZATION,
     ),
-    "store:files": _message(ids=_array(_string), bands=_array(_string)),
-    "image:export": _message(
+    "store:files": message_of(ids=array_of(check_string), bands=array_of(check_string)),
+    "image:export": message_of(
         **_EXPORT,
         grid=_GRID,
-        maxPixels=_wrapped_integer,
+        maxPixels=check_wrapped_integer,
         fileExportOptions=_IMAGE_FILES,
-        assetExportOptions=_message(
+        assetExportOptions=message_of(
             earthEngineDestination=_EARTH_ENGINE,
-            pyramidingPolicy=_string,
-            pyramidingPolicyOverrides=_object,
-            tileSize=_wrapped_integer,
+            pyramidingPolicy=check_string,
+            pyramidingPolicyOverrides=check_object,
+            tileSize=check_wrapped_integer,
         ),
     ),
-    "table:export": _message(
+    "table:export": message_of(
         **_EXPORT,
-        selectors=_array(_string),
-        maxErrorMeters=_wrapped,
-        maxVertices=_wrapped_integer,
-        fileExportOptions=_message(fileFormat=_TABLE_FORMAT, **_FILE_DESTINATIONS),
-        assetExportOptions=_message(earthEngineDestination=_EARTH_ENGINE),
-        featureViewExportOptions=_object,
-        bigqueryExportOptions=_object,
+        selectors=array_of(check_string),
+        maxErrorMeters=check_wrapped,
+        maxVertices=check_wrapped_integer,
+        fileExportOptions=message_of(fileFormat=_TABLE_FORMAT, **_FILE_DESTINATIONS),
+        assetExportOptions=message_of(earthEngineDestination=_EARTH_ENGINE),
+        featureViewExportOptions=check_object,
+        bigqueryExportOptions=check_object,
     ),
-    "video:export": _message(
+    "video:export": message_of(
         **_EXPORT,
         videoOptions=_VIDEO_OPTIONS,
-        fileExportOptions=_message(
-            fileFormat=_enum("VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
+        fileExportOptions=message_of(
+            fileFormat=enum_of("VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
             **_FILE_DESTINATIONS,
         ),
     ),
-    "map:export": _message(
+    "map:export": message_of(
         **_EXPORT,
-        tileOptions=_message(
-            startZoom=_integer, endZoom=_integer, scale=_number, skipEmpty=_boolean, mapsApiKey=_string
+        tileOptions=message_of(
+            startZoom=check_integer,
+            endZoom=check_integer,
+            scale=check_number,
+            skipEmpty=check_boolean,
+            mapsApiKey=check_string,
         ),
         tileExportOptions=_IMAGE_FILES,
     ),
-    "classifier:export": _message(**_EXPORT, assetExportOptions=_message(earthEngineDestination=_EARTH_ENGINE)),
-    "image:import": _message(**_IMPORT, imageManifest=_IMAGE_MANIFEST),
-    "image:importExternal": _message(imageManifest=_IMAGE_MANIFEST, overwrite=_boolean),
-    "table:import": _message(**_IMPORT, tableManifest=_TABLE_MANIFEST),
-    "assets:create": _message(**_ASSET),
-    "assets:patch": _message(asset=_message(**_ASSET), updateMask=_mask),
-    "assets:copy": _message(destinationName=_string, overwrite=_boolean, bandIds=_array(_string)),
-    "assets:getIamPolicy": _message(options=_object),
-    "assets:setIamPolicy": _message(policy=_POLICY, updateMask=_mask),
-    "assets:testIamPermissions": _message(permissions=_array(_string)),
-    "assets:move": _message(destinationName=_string),
-    "tables": _message(
-        **_COMPUTATION, name=_string, fileFormat=_TABLE_FORMAT, selectors=_array(_string), filename=_string
+    "classifier:export": message_of(**_EXPORT, assetExportOptions=message_of(earthEngineDestination=_EARTH_ENGINE)),
+    "image:import": message_of(**_IMPORT, imageManifest=_IMAGE_MANIFEST),
+    "image:importExternal": message_of(imageManifest=_IMAGE_MANIFEST, overwrite=check_boolean),
+    "table:import": message_of(**_IMPORT, tableManifest=_TABLE_MANIFEST),
+    "assets:create": message_of(**_ASSET),
+    "assets:patch": message_of(asset=message_of(**_ASSET), updateMask=check_mask),
+    "assets:copy": message_of(destinationName=check_string, overwrite=check_boolean, bandIds=array_of(check_string)),
+    "assets:getIamPolicy": message_of(options=check_object),
+    "assets:setIamPolicy": message_of(policy=_POLICY, updateMask=check_mask),
+    "assets:testIamPermissions": message_of(permissions=array_of(check_string)),
+    "assets:move": message_of(destinationName=check_string),
+    "tables": message_of(
+        **_COMPUTATION,
+        name=check_string,
+        fileFormat=_TABLE_FORMAT,
+        selectors=array_of(check_string),
+        filename=check_string,
     ),
 }
 
@@ -461,7 +358,7 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     _REQUESTS[kind](body, "")
     manifest = _MANIFESTS.get(kind)
     if manifest is not None and body.get(manifest) is None:
-        raise InvalidError(f"Required field '{_snake(manifest)}' is missing.")
+        raise InvalidError(f"Required field '{snake_name(manifest)}' is missing.")
     if not is_asset and body.get("expression") is None:
         raise InvalidError("Required field 'expression' is missing.")
     return {name: content for name, content in body.items() if content is not None}

@@ -22,12 +22,12 @@ from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.protocol import fields
 from eechips_local.protocol.fault_injection import alter_response, replace_response
 from eechips_local.protocol.fault_plan import FaultPlan
+from eechips_local.protocol.field_checks import check_workload_tag
 from eechips_local.protocol.http import http_response, json_response
 from eechips_local.protocol.messages import (
     ServiceResponse,
     WorkerRequest,
     check,
-    check_workload_tag,
     decode,
     error_response,
 )

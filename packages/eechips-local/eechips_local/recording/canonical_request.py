@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from eechips_local.evaluation.graph_nodes import decode_constant
-from eechips_local.protocol.messages import check_workload_tag, decode
+from eechips_local.protocol.field_checks import check_workload_tag
+from eechips_local.protocol.messages import decode
 from eechips_local.protocol.request_body import is_folded
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.canonical_expression import canonical_expression

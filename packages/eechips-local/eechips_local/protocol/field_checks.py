@@ -1,0 +1,165 @@
+"""Check the fields of messages by their types, with the messages of Google's JSON transcoding."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eechips_local.protocol.request_errors import InvalidError
+
+Check = Callable[[Any, str], None]
+"""Checks a value at a path; raises InvalidError."""
+
+_TAG = re.compile(r"[a-z0-9][-_a-z0-9]{0,62}")
+_SHOWN = 100
+
+
+def snake_name(path: str) -> str:
+    """Return a path as Google's errors spell it: ``file_format`` for ``fileFormat``."""
+    return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", path)
+
+
+def _wrong(value: Any, path: str, kind: str) -> InvalidError:
+    shown = json.dumps(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
+    return InvalidError(f"Invalid value at '{snake_name(path)}' ({kind}), {shown[:_SHOWN]}")
+
+
+def check_string(value: Any, path: str) -> None:
+    """Check a text."""
+    if not isinstance(value, str):
+        raise _wrong(value, path, "TYPE_STRING")
+
+
+def _whole(value: Any) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"-?[0-9]{1,10}", value) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
+
+
+def check_integer(value: Any, path: str) -> None:
+    """Check a 32-bit integer, which JSON may hold as text."""
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise _wrong(value, path, "TYPE_INT32")
+    if not _whole(value) or abs(int(value)) >= 2**31:
+        raise _wrong(value, path, "TYPE_INT32")
+
+
+def check_number(value: Any, path: str) -> None:
+    """Check a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(value, path, "TYPE_DOUBLE")
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > 1e300:
+        raise _wrong(value, path, "TYPE_DOUBLE")
+
+
+def check_object(value: Any, path: str) -> None:
+    """Check an object whose members are not checked."""
+    if not isinstance(value, Mapping):
+        raise _wrong(value, path, "type.googleapis.com/google.protobuf.Struct")
+
+
+def check_expression(value: Any, path: str) -> None:
+    """Check that an expression has its members; their graph is checked when it is evaluated."""
+    message_of(result=check_string, values=check_object)(value, path)
+    if value.get("result") is None or value.get("values") is None:
+        raise InvalidError("Invalid expression: 'result' and 'values' are required.")
+
+
+def enum_of(name: str, *values: str) -> Check:
+    """Return a check of one of some values; the name is that of the enumeration."""
+
+    def check(value: Any, path: str) -> None:
+        if value not in values:
+            raise _wrong(value, path, f"type.googleapis.com/google.earthengine.v1.{name}")
+
+    return check
+
+
+def array_of(of: Check) -> Check:
+    """Return a check of an array whose items pass another check."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, list):
+            raise _wrong(value, path, "array")
+        for index, item in enumerate(value):
+            of(item, f"{path}[{index}]")
+
+    return check
+
+
+def message_of(**fields: Check) -> Check:
+    """Return a check of an object with these fields at most; null stands for a missing one."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise _wrong(value, path, "object")
+        for name, content in value.items():
+            if name not in fields:
+                where = f" at '{snake_name(path)}'" if path else ""
+                raise InvalidError(
+                    f'Invalid JSON payload received. Unknown name "{str(name)[:_SHOWN]}"{where}: Cannot find field.'
+                )
+            if content is not None:
+                fields[name](content, f"{path}.{name}" if path else name)
+
+    return check
+
+
+def check_wrapped(value: Any, path: str) -> None:
+    """Check a number that the reference writes as itself and the client as ``{"value": number}``."""
+    (check_number if not isinstance(value, Mapping) else message_of(value=check_number))(value, path)
+
+
+def check_wrapped_integer(value: Any, path: str) -> None:
+    """Check a 64-bit integer, which JSON may hold as text or as ``{"value": integer}``."""
+    if isinstance(value, Mapping):
+        message_of(value=check_wrapped_integer)(value, path)
+        return
+    is_text = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value)
+    is_number = isinstance(value, int) if not isinstance(value, float) else value.is_integer()
+    if isinstance(value, bool) or not (is_text or is_number) or not -(2**63) <= int(value) < 2**63:
+        raise _wrong(value, path, "TYPE_INT64")
+
+
+def unwrapped_integer(value: Any, default: int) -> int:
+    """Return an integer of a checked message, which may be text or wrapped; the default where there is none."""
+    inner = value.get("value") if isinstance(value, Mapping) else value
+    return default if inner is None else int(inner)
+
+
+def check_boolean(value: Any, path: str) -> None:
+    """Check a truth value."""
+    if not isinstance(value, bool):
+        raise _wrong(value, path, "TYPE_BOOL")
+
+
+def check_tag(value: Any, path: str) -> None:
+    """Check the field of a workload tag."""
+    check_string(value, path)
+    check_workload_tag(value)
+
+
+def check_workload_tag(tag: str) -> None:
+    """Check a workload tag: https://developers.google.com/earth-engine/guides/computation_overview#workload_tags.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    if not _TAG.fullmatch(tag):
+        raise InvalidError(
+            f"Invalid workload tag '{tag[:_SHOWN]}': tags have 1 to 63 characters and match [a-z0-9][-_a-z0-9]*."
+        )
+
+
+def check_timestamp(value: Any, path: str) -> None:
+    """Check a time: RFC 3339, or seconds and nanoseconds since 1970 as the client's manifests have them."""
+    parts = message_of(seconds=check_wrapped_integer, nanos=check_integer)
+    (parts if isinstance(value, Mapping) else check_string)(value, path)
+
+
+def check_mask(value: Any, path: str) -> None:
+    """Check a field mask: text with commas, or the list that the client sends."""
+    (check_string if not isinstance(value, Mapping) else message_of(paths=array_of(check_string)))(value, path)
