@@ -321,10 +321,8 @@ class _Land:
     @cached_property
     def _texture(self) -> Floats:
         """Differences within a field or a wood, about -0.6 to 0.6; none where they are smaller than the cells."""
-        rect = self._rect
-        waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, k) for k in _FINE])
-        shown = np.array([noise.fading(k, rect.pitch) for k in _FINE])
-        texture: Floats = (waves * shown[:, None, None]).sum(axis=0) / len(_FINE)
+        waves, strengths = _shown_waves(self._rect, [(k, k, 1.0) for k in _FINE])
+        texture: Floats = (waves * np.array(strengths)[:, None, None]).sum(axis=0) / len(_FINE)
         return texture
 
     @cached_property
@@ -393,11 +391,23 @@ def _settlement(rect: Rect) -> Floats:
 @lru_cache(maxsize=_KEPT)
 def _lasting_waves(rect: Rect, seed: int) -> Floats:
     """Return noise of a band that is the same on all dates, about -1 to 1."""
-    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, seed + k) for k, _ in _OCTAVES])
+    waves, strengths = _shown_waves(rect, [(k, seed + k, strength) for k, strength in _OCTAVES])
     total = np.zeros(waves.shape[1:])
-    for wave, (k, strength) in zip(waves, _OCTAVES, strict=True):
-        total = total + wave * (strength * noise.fading(k, rect.pitch))
+    for wave, strength in zip(waves, strengths, strict=True):
+        total = total + wave * strength
     return total
+
+
+def _shown_waves(rect: Rect, octaves: Sequence[tuple[int, int, float]]) -> tuple[Floats, list[float]]:
+    """Return noise of those octaves that show at a pitch, and their strengths: others are too fine to be computed.
+
+    Args:
+        octaves: k, seed and strength of each.
+    """
+    faded = [(k, seed, strength * noise.fading(k, rect.pitch)) for k, seed, strength in octaves]
+    shown = [octave for octave in faded if octave[2] > 0.0]
+    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, seed) for k, seed, _ in shown])
+    return waves, [strength for _, _, strength in shown]
 
 
 def _index(share: Floats, count: int) -> npt.NDArray[np.int64]:
