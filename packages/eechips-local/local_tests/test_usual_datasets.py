@@ -147,6 +147,7 @@ USUAL = (
     Facts("ESA/WorldCover/v200", "Map", "uint8", (1, 1), ("2021-01-01", "2022-01-01"), LANDCOVER),
     Facts("ESA/WorldCover/v100", "Map", "uint8", (1, 1), ("2020-01-01", "2021-01-01"), LANDCOVER),
     Facts("USGS/NLCD_RELEASES/2021_REL/NLCD", "landcover", "uint8", (1, 1), ("2021-01-01", "2022-01-01")),
+    Facts("USFS/GTAC/LCMS/v2023-9", "Change Land_Cover Land_Use", "uint8", (1, 4), ("2011-01-01", "2012-01-01")),
     Facts("USGS/NLCD", "landcover impervious percent_tree_cover", "uint8", (1, 1), ("2011-01-01", "2012-01-01")),
     Facts("USDA/NASS/CDL", "cropland cultivated confidence", "uint8", (1, 1), YEAR),
     Facts("USDA/NAIP/DOQQ", "R G B N", "uint8", (1, 12), YEAR),
@@ -246,3 +247,13 @@ def test_years_and_names_are_those_that_sankee_records(
     found, first = ee.List([starts, images.filterDate("2016", "2017").first().get("system:index")]).getInfo()
     assert found[: len(years)] == list(years)
     assert image in (None, first)
+
+
+def test_all_bands_of_lcms_have_pixels(stub_server: Server) -> None:
+    """The catalogue states no range of the probabilities, so that a reduction of all bands was refused."""
+    ee: Any = initialize(stub_server)
+    images = ee.ImageCollection("USFS/GTAC/LCMS/v2023-9").filter('study_area == "CONUS"')
+    found = images.first().reduceRegion(ee.Reducer.first(), ee.Geometry.Point(PLACE), 30).getInfo()
+    shares = [value for name, value in found.items() if "Probability" in name]
+    assert len(shares) == 23
+    assert all(0 <= share <= 100 for share in shares)
