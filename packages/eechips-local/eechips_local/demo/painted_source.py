@@ -68,7 +68,7 @@ class Rounded:
 
     __slots__ = ()
     PARTS: ClassVar[float] = 1024.0
-    """Steps of a unit."""
+    """Into how many steps a unit of a value is divided."""
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float64]:
         """See ``PaintedScene``."""

@@ -56,7 +56,7 @@ class Projection:
         return self.scaled(metres / self.nominal_scale)
 
     def scaled(self, columns: float, rows: float | None = None) -> Projection:
-        """This projection with its pixels made wider and higher by factors, alike by default; origin and axes stay."""
+        """Return this projection with wider and higher pixels: by one factor, or by two. The origin stays."""
         return Projection(self.crs, self.transform @ Affine.scale(columns, columns if rows is None else rows))
 
     def window(self, column: int, row: int, width: int, height: int) -> PixelGrid:

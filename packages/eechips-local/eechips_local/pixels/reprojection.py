@@ -60,5 +60,5 @@ def read_lattice(
 
 
 def level_factor(scale: float) -> int:
-    """Return the factor of the level of a lattice's pyramid whose pixels are no larger than ``scale`` of its own."""
+    """Return the factor of the coarsest level of a pyramid whose pixels are at most ``scale`` times the lattice's."""
     return 1 << max(0, math.floor(math.log2(max(scale, 1.0) * 1.001)))
