@@ -243,7 +243,8 @@ def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool =
         is_default = allows_none and value is None and field.default is not dataclasses.MISSING
         is_choice = all(get_origin(kind) is Literal or kind is NoneType for kind in kinds)
         if not is_default and not is_choice and not _is_one_of(value, kinds):
-            raise type_error(field.name, value, kinds)
+            bare = field.metadata[_KEY].bare_value if _KEY in field.metadata else None
+            raise type_error(field.name, value, kinds, "" if value is not True or bare is None else bare)
 
 
 def takes_none(config: type, name: str) -> bool:
@@ -278,10 +279,12 @@ def _is_of(value: Any, kind: Any) -> bool:
     return is_long and all(_is_one_of(element, _divide(arguments[0])) for element in value)
 
 
-def type_error(name: str, value: Any, kinds: Collection[Any]) -> UsageError:
-    """Return an error that names an option, its value, and what it must be."""
+def type_error(name: str, value: Any, kinds: Collection[Any], usual: str = "") -> UsageError:
+    """Return an error that names an option, its value, and what it must be; and the usual value, if there is one."""
     kind = type(value).__name__
-    if hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
+    if usual:
+        given = f"{kind}: write {name}={usual!r}"
+    elif hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
         given = f"{kind}. Write it to a file, as with `to_file` or `to_parquet`, and give the file's path"
     else:
         given = f"{kind}: {' '.join(repr(value).split()):.60}"

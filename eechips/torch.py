@@ -38,6 +38,7 @@ Then
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ import numpy as np
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX
+from eechips.text.formatting import format_count
 from eechips.training.chip_pixels import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.sample_stream import check_numbers, check_place
@@ -74,6 +76,7 @@ from eechips.training.tensor_items import (
 from eechips.training.torch_stream import TorchStream, ask_distributed, stream
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class ChipDataset(Dataset[Any]):
@@ -206,6 +209,12 @@ class ShardDataset(IterableDataset[Any]):
         check_numbers(seed=seed)
         shards = [stored for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[StoredShard] = shards[rank::world_size]
+        if len(shards) % world_size:
+            _log.warning(
+                "%s: %s for %d processes: some read more samples than others, or none, and training that synchronises "
+                "at every step stops; pack with a smaller shard_count, or use ChipDataset with DistributedSampler",
+                pack, format_count(len(shards), "shard"), world_size,
+            )  # fmt: skip
         self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
 

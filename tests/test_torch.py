@@ -21,6 +21,7 @@ from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX, RESERVED_LAYERS
 from eechips.training import formats, split_table
 from eechips.training.samples import read_samples
+from eechips.training.shard_index import read_index
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
 from tests.support.programs import run_program
 
@@ -269,10 +270,15 @@ def test_more_workers_than_shards_read_each_item_once(run: Run, tmp_path: Path) 
     assert Counter(item["id"] for item in loader) == Counter(read_samples(run).of_split("test").ids)
 
 
-def test_distributed_processes_read_disjoint_items(run: Run, packs: dict[str, Path]) -> None:
+def test_distributed_processes_read_disjoint_items(
+    run: Run, packs: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     parts = [ShardDataset(packs["parquet"], rank=rank, world_size=4, shuffle=True) for rank in range(4)]
     found = [[item["id"] for item in part] for part in parts]
     assert [part.count for part in parts] == [len(each) for each in found]
+    count = len(read_index(packs["parquet"]).shards)
+    assert count % 4 > 0
+    assert f"{count} shards for 4 processes: some read more samples than others" in caplog.messages[0]
     assert sorted(identifier for each in found for identifier in each) == sorted(read_samples(run).ids)
 
 

@@ -13,6 +13,8 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 """Beginning of a path of Windows: a drive, or a server."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Beginning of a URL."""
+_STORE = re.compile(r"[a-z][a-z0-9+.-]+://[^/]")
+"""Beginning of the URL of a store, as ``--out`` takes it."""
 
 
 def local_path(path: str | Path) -> Path:
@@ -44,9 +46,16 @@ def local_path(path: str | Path) -> Path:
         )
     named_path = Path(text)
     if _ADDRESS.match(text) and not named_path.exists():
-        raise UsageError(f"{text!r} is an address, not a file or folder of this machine; a store is s3://bucket/folder")
+        raise UsageError(f"{text!r} is an address, not a file or folder of this machine; {_address_hint(text)}")
     first = named_path.parts[0] if named_path.parts else ""
     return named_path.absolute() if first.startswith("~") or ":" in first else named_path
+
+
+def _address_hint(text: str) -> str:
+    """Return what to write instead of an address, for the end of a message."""
+    if _STORE.match(text):
+        return "a run with results in a store is named by the folder of its ledger, by default outputs/s3-bucket-folder"
+    return "a store is s3://bucket/folder"
 
 
 def expand_home(path: str | Path) -> str:

@@ -183,9 +183,8 @@ def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[Samp
     for key, name in zip(strategy.fields, names, strict=True):
         if key in missing:
             where = f"class {name}" if options.per_class else name
-            _log.warning(
-                "%s has only %s of %s: %s", where, count - missing[key], format_count(count, "point"), _why(options)
-            )
+            drawn = f"only {count - missing[key]:,}" if missing[key] < count else "none"
+            _log.warning("%s has %s of %s: %s", where, drawn, format_count(count, "point"), _why(options))
 
 
 def _why(options: SampleOptions) -> str:
@@ -194,7 +193,7 @@ def _why(options: SampleOptions) -> str:
         return "no more were found that are far enough from all others"
     if options.per_class is not None:
         return (
-            f"no more of its pixels were found in the region; up to {MOST_PIXELS:,} pixels of the class image, all"
-            " of them are looked at, in a larger region only some"
+            "no more of its pixels were found in the region; in regions of more than "
+            f"{MOST_PIXELS:,} pixels of the class image only some are looked at"
         )
     return "no more were found where `mask_image` is not zero"

@@ -202,6 +202,9 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
     if not path.is_file():
         if text:
             local_path(text)  # says what is wrong with a path of another system, or with an address
+        numbers = str(text).split(",")
+        if len(numbers) > 1 and all(re.fullmatch(_NUMBER, number) for number in numbers):
+            raise RegionError(f"{str(text)!r} has {len(numbers)} numbers, and W,S,E,N are four, in degrees")
         raise RegionError(f"{str(text)!r} is not a file, and {_FORMS}")
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:

@@ -254,6 +254,7 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: chips(format="gif"), "unknown format 'gif'"),
         (lambda: chips(grid="utm"), "unknown grid 'utm'"),
         (lambda: made_series(start=5), "`start` must be a text, as on the command line, not int: 5"),
+        (lambda: made_series(mask=True), "`mask` must be a text, as on the command line, not bool: write mask='auto'"),
         (lambda: made_series(crs=32613), "`crs` must be a text, as on the command line, not int: 32613"),
         (lambda: made_series(regions=gpd.GeoSeries()), "not GeoSeries. Write it to a file, as with `to_file`"),
         (lambda: sample_recipe({"dataset": "NAIP", "points": pd.DataFrame()}), "`points` must be a text"),

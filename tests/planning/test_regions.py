@@ -59,7 +59,7 @@ def test_a_box_across_the_antimeridian() -> None:
         ("-105,41,-104,40", "S below N"),
         ("-105,40,-104,91", "within -90 and 90"),
         ("-105,40,255,41", "within -180 and 180"),
-        ("-105,40,-104", "is not a file, and a region is W,S,E,N"),
+        ("-105,40,-104", "'-105,40,-104' has 3 numbers, and W,S,E,N are four, in degrees"),
         ("no/such/file.geojson", "is not a file"),
         ("FAO/GAUL/2015/level1", "ASSET:FIELD=VALUE"),
         ("", "is not a file"),

@@ -286,8 +286,14 @@ def test_paths_of_windows_make_no_folder(text: str) -> None:
     assert local_path("a:b/c").name == "c"
 
 
-@pytest.mark.parametrize("text", ["s3:/bucket/out", "S3://bucket/out", "s3://", "nope://b", "file:/out"])
-def test_addresses_make_no_folder(text: str) -> None:
-    """``Path`` leaves one of the slashes of an address."""
-    with pytest.raises(UsageError, match="is an address, not a file or folder of this machine"):
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        *((text, "a store is s3://") for text in ("s3:/bucket/out", "S3://bucket/out", "s3://", "file:/out")),
+        ("s3://bucket/out", "by the folder of its ledger, by default outputs/s3-bucket-folder"),
+    ],
+)
+def test_addresses_make_no_folder(text: str, hint: str) -> None:
+    """``Path`` leaves one of the slashes of an address; ``eechips status`` and the like take no address at all."""
+    with pytest.raises(UsageError, match=f"is an address, not a file or folder of this machine; .*{hint}"):
         local_path(text)
