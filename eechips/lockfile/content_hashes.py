@@ -6,7 +6,7 @@ how many at most; the single pixels, a stratified sample, estimate how many. Mas
 
 Tables are hashed by row. The smallest hashes are kept: by them the share of rows that two tables have in common is
 known exactly for small tables, and estimated for others, whatever the order of the rows (Broder, "On the resemblance
-and containment of documents", 1997).
+and containment of documents", 1997). The sum of all hashes shows whether any row has changed.
 """
 
 from __future__ import annotations
@@ -155,22 +155,27 @@ class RowHashes:
         rows: number of rows.
         columns: hash of the names of the columns.
         smallest: the smallest different hashes of rows, ascending.
+        total: sum of the hashes of all rows, which tells whether any has changed.
     """
 
     rows: int
     columns: bytes
     smallest: bytes
+    total: bytes
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[bytes]) -> RowHashes:
         """Hash the rows of a table, each as bytes."""
-        count, hashes = 0, set()
+        count, total, hashes = 0, 0, set()
         for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number counts
-            hashes.add(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest())
+            row_hash = hashlib.blake2b(row, digest_size=_ROW_BYTES).digest()
+            total += int.from_bytes(row_hash, "big")
+            hashes.add(row_hash)
             if len(hashes) > 64 * _KEPT_ROWS:
                 hashes = set(sorted(hashes)[:_KEPT_ROWS])
         names = hashlib.blake2b("\0".join(columns).encode(), digest_size=_ROW_BYTES).digest()
-        return cls(count, names, b"".join(sorted(hashes)[:_KEPT_ROWS]))
+        whole = (total % (1 << 8 * _ROW_BYTES)).to_bytes(_ROW_BYTES, "big")
+        return cls(count, names, b"".join(sorted(hashes)[:_KEPT_ROWS]), whole)
 
     def compare(self, other: RowHashes) -> ContentChange | None:
         """Return how other rows differ; None if they are the same, in whatever order."""
@@ -185,14 +190,21 @@ class RowHashes:
         reason = _other_count(self.rows, other.rows)
         if is_exact:
             share = len(before - after) / len(before) if before else 1.0
-            return ContentChange(share, share, reason=reason)
+            if share or reason:
+                return ContentChange(share, share, reason=reason)
         alike = common / max(len(smallest), 1)  # of all different rows of both
         kept = alike / (1 + alike) * (self.rows + other.rows)
-        return ContentChange(min(max(1 - kept / self.rows, 0.0), 1.0) if self.rows else 1.0, reason=reason)
+        least = 0.0 if reason else 1 / max(self.rows, 1)
+        return ContentChange(min(max(1 - kept / self.rows, least), 1.0) if self.rows else 1.0, reason=reason)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        return {"rows": self.rows, "columns": _text(self.columns), "smallest": _text(self.smallest)}
+        return {
+            "rows": self.rows,
+            "columns": _text(self.columns),
+            "smallest": _text(self.smallest),
+            "total": _text(self.total),
+        }
 
 
 ContentHashes = PixelHashes | RowHashes
@@ -273,11 +285,13 @@ def content_hashes_from_json(value: Any) -> ContentHashes | None:
     """
     if value is None:
         return None
-    if isinstance(value, dict) and value.keys() == {"rows", "columns", "smallest"}:
-        rows, columns, smallest = value["rows"], _bytes(value["columns"]), _bytes(value["smallest"])
+    if isinstance(value, dict) and value.keys() == {"rows", "columns", "smallest", "total"}:
+        rows = value["rows"]
+        columns, smallest, total = (_bytes(value[name]) for name in ("columns", "smallest", "total"))
         is_sized = len(smallest) <= _KEPT_ROWS * _ROW_BYTES and len(smallest) % _ROW_BYTES == 0
-        if type(rows) is int and 0 <= rows < 1 << 53 and len(columns) == _ROW_BYTES and is_sized:
-            return RowHashes(rows, columns, smallest)
+        is_sized &= len(columns) == len(total) == _ROW_BYTES
+        if type(rows) is int and 0 <= rows < 1 << 53 and is_sized:
+            return RowHashes(rows, columns, smallest, total)
     if isinstance(value, dict) and value.keys() == {"size", "bands", "tiles", "samples"}:
         size = value["size"]
         bands, tiles, samples = (_bytes(value[name]) for name in ("bands", "tiles", "samples"))

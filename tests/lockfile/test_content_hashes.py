@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from eechips.lockfile.content_hashes import (
     ContentChange,
@@ -150,6 +153,21 @@ def test_changed_rows_of_large_tables_are_estimated() -> None:
     assert change.share == pytest.approx(0.25, abs=0.15)
 
 
+ROWS = st.lists(st.binary(max_size=1), max_size=99)
+
+
+@given(ROWS, ROWS)
+@example([b"%d" % n for n in range(999)], [*(b"%d" % n for n in range(998)), b"x"])
+@example([b"a", b"a", b"b"], [b"a", b"b", b"b"])
+def test_rows_that_are_not_the_same_differ(before: list[bytes], after: list[bytes]) -> None:
+    change = RowHashes.of(["a"], before).compare(RowHashes.of(["a"], after))
+    assert (change is None) == (Counter(before) == Counter(after))
+    if change is not None:
+        assert change.share is not None
+        assert 0.0 <= change.share <= 1.0
+        assert change.share or len(before) != len(after)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_hashes_are_read_as_they_were_written(size: tuple[int, int]) -> None:
     for found in (hashes(pixels(*size)), RowHashes.of(["a"], [b"1", b"2"])):
@@ -165,9 +183,10 @@ WRONG = [
     {"size": [True, 1], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
     {"size": [1, 1], "bands": "AA==", "tiles": "AA==", "samples": "AA=="},
     {"size": [1, 1], "bands": "AAA=", "tiles": "A", "samples": "AA=="},
-    {"rows": -1, "columns": "AAAAAA==", "smallest": ""},
-    {"rows": 1, "columns": "AAAAAA==", "smallest": "AA=="},
-    {"rows": 1, "columns": 4, "smallest": ""},
+    {"rows": -1, "columns": "AAAAAA==", "smallest": "", "total": "AAAAAA=="},
+    {"rows": 1, "columns": "AAAAAA==", "smallest": "AA==", "total": "AAAAAA=="},
+    {"rows": 1, "columns": 4, "smallest": "", "total": "AAAAAA=="},
+    {"rows": 1, "columns": "AAAAAA==", "smallest": "", "total": ""},
 ]
 
 
