@@ -172,6 +172,29 @@ def test_a_chip_on_the_antimeridian_reads_both_ends_only() -> None:
     assert sum(window.width for window in windows) < 100
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "place", "edge"),
+    [
+        ("EPSG:3857", "EPSG:3413", (-1_985_000, -645_000), 500),
+        ("EPSG:3031", "EPSG:3413", (-1_985_000, -645_000), 500),
+        ("EPSG:3857", "EPSG:32613", (500_000, 4_500_000), 1000),
+        ("EPSG:4326", "EPSG:32613", (500_000, 4_500_000), 1000),
+    ],
+)
+def test_centres_are_exact_between_two_conformal_projections(
+    source: str, target: str, place: tuple[int, int], edge: int
+) -> None:
+    """Errors of interpolation cancel out in the middle of a square there: a check of middles passes all of them."""
+    x, y = transformer(target, source).transform(*place)
+    step = edge / 100_000 if source == "EPSG:4326" else 3 * edge
+    grid = PixelGrid(source, Affine(step, 0, x, 0, -step, y), 65, 65)
+    located = locate(grid, Projection(target, Affine(edge, 0, 0, 0, -edge, 0)))
+    centres = np.arange(65) + 0.5
+    x, y = transformer(source, target).transform(*(grid.transform * np.meshgrid(centres, centres)))
+    assert np.abs(located.columns - x / edge).max() < 1e-4
+    assert np.abs(located.rows + y / edge).max() < 1e-4
+
+
 @pytest.mark.parametrize("columns", [446, 447, 448])
 def test_the_scale_of_a_chip_whose_middle_is_on_the_antimeridian(columns: int) -> None:
     """In the sinusoidal projection the neighbours there are far apart; pixels are no larger for that."""

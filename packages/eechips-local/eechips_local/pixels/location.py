@@ -125,14 +125,14 @@ def _interpolated(
     """Return bilinear interpolation between control points, or None where that is not exact enough."""
     at_columns = control_points(grid.width, spacing)
     at_rows = control_points(grid.height, spacing)
-    control = exact(*np.meshgrid(at_columns, at_rows))
-    if not (np.isfinite(control[0]).all() and np.isfinite(control[1]).all()):
+    # Half-way on the sides of cells, too: the errors of a conformal map cancel out in the middle of a square.
+    half_columns, half_rows = _halved(at_columns), _halved(at_rows)
+    halves = exact(*np.meshgrid(half_columns, half_rows))
+    if not (np.isfinite(halves[0]).all() and np.isfinite(halves[1]).all()):
         return None
-    middle_columns = (at_columns[1:] + at_columns[:-1]) / 2
-    middle_rows = (at_rows[1:] + at_rows[:-1]) / 2
-    middles = exact(*np.meshgrid(middle_columns, middle_rows))
-    for values, truth in zip(control, middles, strict=True):
-        guess = (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]) / 4
+    control = halves[0][::2, ::2], halves[1][::2, ::2]
+    for values, truth in zip(control, halves, strict=True):
+        guess = between(values, at_columns, at_rows, half_columns, half_rows)
         if not np.abs(guess - truth).max() < _TOLERANCE:
             return None
     columns, rows = centres_of(grid.width), centres_of(grid.height)
@@ -151,6 +151,11 @@ def _interpolated(
 def control_points(size: int, spacing: int) -> Floats:
     """Return centres of pixels at which a smooth function is evaluated: the first, the last, and some between."""
     return np.linspace(0.5, size - 0.5, max(2, math.ceil(size / spacing) + 1))
+
+
+def _halved(points: Floats) -> Floats:
+    """Return evenly spaced points, and those half-way between."""
+    return np.linspace(points[0], points[-1], 2 * len(points) - 1)
 
 
 def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
