@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from eechips_local.demo import DemoStore, climate, cloud_cover, mgrs, naip, wrs
+from eechips_local.demo import DemoStore, climate, cloud_cover, mgrs, wrs
+from eechips_local.demo.naip_quarters import Quarter
 from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.stores import StoreError, demo_end
@@ -372,7 +373,7 @@ def test_quads_are_named_and_placed_as_in_reality() -> None:
         (36, 103, 32, "se"): (13, (-103.0625, 36.5, -103.0, 36.5625)),
     }
     for key, (zone, bounds) in published.items():
-        quarter = naip.Quarter(*key)
+        quarter = Quarter(*key)
         assert quarter.bounds == bounds
         assert quarter.zone == zone
     collection = STORE.get("USDA/NAIP/DOQQ")

@@ -1,9 +1,7 @@
 """USDA/NAIP/DOQQ: aerial photographs of the conterminous United States, by quarter quadrangle.
 
-Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is named after its south-eastern corner;
-each has four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m
-from 2018) are those of the National Agriculture Imagery Program:
-https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
+Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m from 2018) are those of the National
+Agriculture Imagery Program: https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
 
 As that page says, ids that begin with ``n_`` have red, green and blue, with ``c_`` near infrared, red and green, with
 ``m_`` all four; some older images have pixels of 2 m; states were flown once in the five years from 2003 on, and 2008
@@ -16,8 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, lru_cache
@@ -33,6 +30,7 @@ from eechips_local.demo import ground_cover, noise, state_outlines, synthetic_la
 from eechips_local.demo.demo_tables import meets
 from eechips_local.demo.image_search import is_in_time, wanted_indices
 from eechips_local.demo.mercator import Rect
+from eechips_local.demo.naip_quarters import Quarter, count_quarters, quarters_in, states_of_quarters
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
@@ -85,12 +83,7 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {"c": ("N", "R", "G"), "m": BANDS, "n":
 """Bands of an image by the first letter of its id, in the order of ids."""
 
 _SPECTRUM = ("red", "green", "blue", "nir")
-_QUARTERS = ("ne", "nw", "se", "sw")
-_QUARTER = 0.0625
 _COLLAR = 300.0
-_REACH = 0.01
-"""Degrees by which an image may reach beyond its quarter quad, at the most."""
-
 _SIZES = {"060": 0.6, "1": 1.0, "2": 2.0}
 """Edges of a pixel in metres by their part of an id, in the order of ids."""
 
@@ -138,42 +131,6 @@ class Photograph:
         """See ``painted_source.PaintedScene``."""
         stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 1, 255).astype(np.uint8)
         return stored
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Quarter:
-    """A quarter quad.
-
-    Attributes:
-        latitude: latitude of the southern edge of the square degree.
-        longitude: degrees west of its eastern edge.
-        quad: 1 to 64, row by row from the north-west.
-        quarter: "ne", "nw", "se" or "sw".
-    """
-
-    latitude: int
-    longitude: int
-    quad: int
-    quarter: str
-
-    @property
-    def bounds(self) -> Bounds:
-        """Without collar."""
-        row, column = divmod(self.quad - 1, 8)
-        north = self.latitude + 1 - row * 0.125 - (_QUARTER if self.quarter[0] == "s" else 0.0)
-        west = -self.longitude - 1 + column * 0.125 + (_QUARTER if self.quarter[1] == "e" else 0.0)
-        return west, north - _QUARTER, west + _QUARTER, north
-
-    @property
-    def zone(self) -> int:
-        """UTM zone of its middle."""
-        west, _, east, _ = self.bounds
-        return math.floor(((west + east) / 2.0 + 180.0) / 6.0) + 1
-
-    @property
-    def name(self) -> str:
-        """As in the names of images: quad and quarter."""
-        return f"{self.latitude:02d}{self.longitude:03d}{self.quad:02d}_{self.quarter}"
 
 
 @lru_cache(maxsize=16384)
@@ -234,39 +191,9 @@ _FEW_QUARTERS = 64
 """Quarter quads of a place whose flights are looked up one by one; a square degree has 256."""
 
 
-@lru_cache(maxsize=1024)
-def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int, ...]]:
-    """Return numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
-
-    Quads on a border are flown with both states; what lies outside of all of them belongs to that of the degree.
-    """
-    main = state_outlines.degrees()[(latitude, longitude)]
-    quarters = [Quarter(latitude, longitude, quad, name) for quad in range(1, 65) for name in _QUARTERS]
-    boxes = shapely.box(*np.array([quarter.bounds for quarter in quarters]).T)
-    touched: dict[int, list[int]] = {}
-    for box, state in zip(*_tree().query(boxes, predicate="dwithin", distance=_REACH), strict=True):
-        touched.setdefault(int(box), []).append(int(state))
-    return {
-        (quarter.quad, quarter.quarter): tuple(sorted(touched.get(n, [main]), key=lambda state: (state != main, state)))
-        for n, quarter in enumerate(quarters)
-    }
-
-
-@cache
-def _quarters_of_states() -> Mapping[tuple[int, ...], int]:
-    """Return the number of quarter quads that count as the same states, by their numbers."""
-    degrees = state_outlines.degrees()
-    return Counter(states for place in degrees for states in _states(*place).values())
-
-
-@cache
-def _tree() -> shapely.STRtree:
-    return shapely.STRtree(list(state_outlines.states().values()))
-
-
 def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
     """Return the number of the state with which a quarter quad is flown, by year."""
-    return _flights(_states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)], until)
+    return _flights(states_of_quarters(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)], until)
 
 
 @lru_cache(maxsize=1024)
@@ -352,7 +279,7 @@ class Naip:
         }
         return sum(
             number
-            for states, number in _quarters_of_states().items()
+            for states, number in count_quarters().items()
             for year, state in _flights(states, self.until).items()
             if film(state, year).layout in layouts and is_in_time(_start(state, year), query)
         )
@@ -366,7 +293,7 @@ class Naip:
     def times(self, query: Query) -> Sequence[float]:
         """See ``Dated.times``. A place has few: a sort that is asked for all of its images looks once at each."""
         states = set(seasons(self.until))
-        near = [] if query.bounds is None else list(islice(_quarters(query.bounds, states), _FEW_QUARTERS + 1))
+        near = [] if query.bounds is None else list(islice(quarters_in(query.bounds, states), _FEW_QUARTERS + 1))
         if query.bounds is not None and len(near) <= _FEW_QUARTERS:
             flown = {flight for quarter in near for flight in flights(quarter, self.until).items()}
             starts = {_start(state, year) for year, state in flown}
@@ -384,7 +311,7 @@ class Naip:
         flown_then = {(state, year) for state, year in self._flights(query) if film(state, year).layout == layout}
         if not flown_then:
             return
-        for quarter in _quarters(query.bounds, {state for state, _ in flown_then}):
+        for quarter in quarters_in(query.bounds, {state for state, _ in flown_then}):
             films = {
                 year: film(state, year)
                 for year, state in flights(quarter, self.until).items()
@@ -439,57 +366,3 @@ def _reaches(quarter: Quarter, used: Film, query: Query) -> bool:
 
 def _meets(bounds: Bounds, query: Query) -> bool:
     return query.bounds is None or meets(bounds, query.bounds)
-
-
-@cache
-def _squares() -> Mapping[tuple[int, int], None]:
-    """Return the square degrees that have photographs, (latitude, degrees west), in their order."""
-    return dict.fromkeys(sorted(state_outlines.degrees()))
-
-
-@lru_cache(maxsize=256)
-def _squares_of(states: frozenset[int]) -> Mapping[tuple[int, int], None]:
-    """Return the square degrees that photographs of some states may reach, in their order."""
-    outlines, main = list(state_outlines.states().values()), state_outlines.degrees()
-    boxes = [shapely.box(*outlines[state].bounds).buffer(_REACH) for state in states]
-    near = (s for s in _squares() if any(shapely.box(-s[1] - 1, s[0], -s[1], s[0] + 1).intersects(b) for b in boxes))
-    return dict.fromkeys(sorted({*near, *(square for square in _squares() if main[square] in states)}))
-
-
-def _near(bounds: Bounds | None, states: set[int]) -> Iterable[tuple[int, int]]:
-    """Return square degrees of some states that may meet bounds, in their order."""
-    known = _squares_of(frozenset(states))
-    if bounds is None:
-        return known
-    west, south, east, north = bounds
-    if west > east:
-        boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
-        return [square for square, box in boxes.items() if meets(box, bounds)]
-    latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
-    longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
-    return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]
-
-
-def _quarters(bounds: Bounds | None, states: set[int]) -> Iterator[Quarter]:
-    """Yield quarter quads, of some states, that may meet the bounds; in the order of their names."""
-    if bounds is not None:
-        bounds = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
-    for latitude, longitude in _near(bounds, states):
-        if bounds is None:
-            rows, columns = range(16), range(16)
-        else:
-            west, north = -longitude - 1.0, latitude + 1.0
-            rows = _span(north - bounds[3], north - bounds[1])
-            columns = range(16) if bounds[0] > bounds[2] else _span(bounds[0] - west, bounds[2] - west)
-        quarters = []
-        for row in rows:
-            for column in columns:
-                quad = (row // 2) * 8 + column // 2 + 1
-                quarters.append((quad, "ns"[row % 2] + "we"[column % 2]))
-        for quad, quarter in sorted(quarters):
-            yield Quarter(latitude, longitude, quad, quarter)
-
-
-def _span(first: float, last: float) -> range:
-    """Return rows or columns of quarter quads from ``first`` to ``last`` degrees within their square degree."""
-    return range(max(0, math.floor(first / _QUARTER)), min(15, math.floor(last / _QUARTER)) + 1)
