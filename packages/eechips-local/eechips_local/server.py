@@ -129,9 +129,12 @@ def _address(listener: socket.socket) -> str:
 
 
 def count_workers(store: StoreConfig) -> int:
-    """Return the number of processes that evaluate: more than cores, where they wait for the network meanwhile."""
+    """Return the number of processes that evaluate: more than cores, where they wait for the network meanwhile.
+
+    At least two, so that a heavy request does not keep all others waiting.
+    """
     cores = os.cpu_count() or 1
-    return max(cores, min(_WAITING_WORKERS * cores, _MOST_WORKERS)) if store.archives else cores
+    return max(cores, min(_WAITING_WORKERS * cores, _MOST_WORKERS)) if store.archives else max(2, cores)
 
 
 @dataclass(frozen=True, slots=True)

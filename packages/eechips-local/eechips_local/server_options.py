@@ -127,7 +127,7 @@ OPTIONS = (
     ServerOption("elements", "N", "Of a collection that is returned or listed [5000]."),
     ServerOption("seconds", "S", "Of one computation [300]."),
     ServerOption("memory", "BYTES", "Of pixels that one computation holds at once [2147483648]."),
-    ServerOption("workers", "N", "Processes that compute [one for each core; four with archives]."),
+    ServerOption("workers", "N", "Processes that compute [one for each core, at least two; four with archives]."),
     ServerOption("drive", "DIR", "Folder that stands for Google Drive: exports write there."),
     ServerOption(
         "buckets",

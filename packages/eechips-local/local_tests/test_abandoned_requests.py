@@ -17,6 +17,8 @@ import requests
 
 from eechips_local.evaluation.light_requests import is_light
 from eechips_local.protocol.messages import WorkerRequest
+from eechips_local.server import count_workers
+from eechips_local.stores import StoreConfig
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 
 SECONDS = 20.0
@@ -88,6 +90,12 @@ def test_light_requests_do_not_wait_for_heavy_ones(server: Server) -> None:
         assert compute_one(server) < SECONDS
         assert server.stats()["in_flight"]["now"] == 3
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
+
+
+def test_a_machine_with_one_core_has_two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, expected in ((None, 2), (1, 2), (3, 3)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert count_workers(StoreConfig(demo=False)) == expected
 
 
 def test_requests_with_pixels_tables_or_loops_are_not_light() -> None:
