@@ -13,6 +13,7 @@ import email.message
 import http.client
 import importlib
 import io
+import math
 import time
 import urllib.error
 import urllib.request
@@ -45,6 +46,7 @@ class RequestObserver:
         has_answer: whether any request succeeded.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries that have sent requests to Earth Engine past the transport.
+        deadline: a request after this time, on the monotonic clock, is not sent and stops the run.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -55,6 +57,7 @@ class RequestObserver:
         self.has_answer = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
+        self.deadline = math.inf
         self._patches = contextlib.ExitStack()
         self._is_closed = False
 
@@ -82,6 +85,11 @@ class RequestObserver:
     def stop(self) -> None:
         """Stop the run in every process: no thread of the script sends anything more."""
         self._transport.quota.throttle.stop()
+
+    def keep_deadline(self) -> None:
+        """Stop the run if its time is over."""
+        if time.monotonic() >= self.deadline:
+            self.stop()
 
     @property
     def has_stopped(self) -> bool:
@@ -125,6 +133,7 @@ class RequestObserver:
             Stopped: if the run is stopping: a call may have many requests, and is made again by the next run.
         """
         self.failure = None
+        self.keep_deadline()
         self.pause(0.0)
         try:
             response, body = self._transport.request(uri, *args, **options)
@@ -165,21 +174,17 @@ def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection
     return observer
 
 
-def observe_script(connection: Connection, imports: Collection[str], deadline: float) -> RequestObserver:
+def observe_script(connection: Connection, imports: Collection[str]) -> RequestObserver:
     """Observe the libraries of a script's own process; a request that is not sent stops the run.
 
     A script may catch what it raises, or have sent it from a thread or a fork.
-
-    Args:
-        deadline: no request is sent after this time, on the monotonic clock.
     """
     observer, transport = observe_libraries(connection, imports), connection.transport
     request = transport.request
 
     def send(*args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
         try:
-            if time.monotonic() >= deadline:
-                raise Stopped
+            observer.keep_deadline()
             transport.pause(0.0)  # a run that stops lets units finish, but a script may have any number of requests
             return request(*args, **options)
         except Stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import random
 import sys
@@ -114,7 +115,8 @@ class ScriptRecipe:
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
-            self._observer = network_patches.observe_script(context.connection, self.imports, context.deadline)
+            self._observer = network_patches.observe_script(context.connection, self.imports)
+        self._observer.deadline = context.deadline
         try:
             with (
                 keep_client(),
@@ -194,9 +196,11 @@ class ScriptRecipe:
 
     def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Connect a worker's copy of the recipe."""
-        if self._observer is not None:  # of the script's own requests, or of threads that made calls of an earlier pool
-            self._observer.close()
+        before = self._observer
+        if before is not None:  # of the script's own requests, or of threads that made calls of an earlier pool
+            before.close()
         self._observer = network_patches.attach(connection, discovery, self.imports)
+        self._observer.deadline = math.inf if before is None else before.deadline
 
     def get_result(self, index: int, unit: Any) -> Any:
         """Make one call, in a worker.

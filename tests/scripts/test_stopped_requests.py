@@ -120,10 +120,11 @@ for child in children:
 """
 
 
-def test_the_time_limit_stops_a_script_without_a_pool(demo_server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["processes", "threads"])
+def test_the_time_limit_stops_a_script_without_a_pool(demo_server: Server, tmp_path: Path, executor: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(START + "open('begun', 'w').close()\nfor n in range(10**6):\n    ee.Number(n).getInfo()\n")
-    stopped = run(script, demo_server, tmp_path, "--budget", "minutes=0.01")
+    stopped = run(script, demo_server, tmp_path, "--budget", "minutes=0.01", "--executor", executor)
     assert stopped.returncode == 130, stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert "Stopping: the time limit is reached." in stopped.stderr
