@@ -284,6 +284,8 @@ def type_error(name: str, value: Any, kinds: Collection[Any], usual: str = "") -
     kind = type(value).__name__
     if usual:
         given = f"{kind}: write {name}={usual!r}"
+    elif type(value).__module__.startswith("ee."):
+        given = f"ee.{kind}, which only Earth Engine knows: give the id of an asset, a file, dates or numbers"
     elif hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
         given = f"{kind}. Write it to a file, as with `to_file` or `to_parquet`, and give the file's path"
     else:

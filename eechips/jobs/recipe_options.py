@@ -171,7 +171,7 @@ def format_text(name: str, value: Any) -> str | None:
         return value.isoformat().removesuffix("T00:00:00")
     try:
         bounds = [float(number) for number in value]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError):  # the last of objects of ee
         bounds = []
     if len(bounds) != 4:
         raise type_error(name, value, (str,))

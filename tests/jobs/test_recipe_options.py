@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import ee
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -254,6 +255,13 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: chips(format="gif"), "unknown format 'gif'"),
         (lambda: chips(grid="utm"), "unknown grid 'utm'"),
         (lambda: made_series(start=5), "`start` must be a text, as on the command line, not int: 5"),
+        *(
+            (
+                partial(made_series, **{name: ee.ComputedObject(None, {})}),
+                f"`{name}` must be .* not ee.ComputedObject, which",
+            )
+            for name in ("start", "bbox", "regions")
+        ),
         (lambda: made_series(mask=True), "`mask` must be a text, as on the command line, not bool: write mask='auto'"),
         (lambda: made_series(crs=32613), "`crs` must be a text, as on the command line, not int: 32613"),
         (lambda: made_series(regions=gpd.GeoSeries()), "not GeoSeries. Write it to a file, as with `to_file`"),
