@@ -228,6 +228,19 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
+def test_an_image_that_a_call_returns_is_no_result(demo_server: Server, tmp_path: Path) -> None:
+    """The units were done without a file, and the exit status was 0."""
+    script = tmp_path / "pasted.py"
+    script.write_text(
+        "import ee\nee.Initialize(project='my-project')\n"
+        "def get_requests():\n    return [1, 2]\n"
+        "def get_result(index, unit):\n    return ee.Image(unit).clip(ee.Geometry.Point([0, 0]).buffer(100))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 2
+    assert "pasted.py: get_result returned ee.Image, which nothing fetches: it must return a Chip" in result.stderr
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_process_local_globals_are_substituted(demo_server: Server, tmp_path: Path) -> None:
