@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from eechips.storage import write_file
 
@@ -30,6 +31,14 @@ class Discovery:
         content = {"discovery": self.discovery.decode(), "algorithms": self.algorithms.decode()}
         write_file(path, json.dumps(content).encode())
         return DiscoveryFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
+
+
+def requested_document(url: str) -> str:
+    """Return the name of the document of :class:`Discovery` at a URL; empty for any other URL."""
+    path = urlsplit(url).path
+    if path.endswith("/$discovery/rest"):
+        return "discovery"
+    return "algorithms" if path.endswith("/algorithms") else ""
 
 
 @dataclass(frozen=True, slots=True)

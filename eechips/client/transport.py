@@ -17,14 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.access_token import Authorizer
 from eechips.client.compute_profiles import PROFILE_REQUEST_HEADER
-from eechips.client.discovery import Discovery
+from eechips.client.discovery import Discovery, requested_document
 from eechips.client.error_classification import internal_error
 from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts, requested_asset
 from eechips.client.marked_requests import MarkedRequest
@@ -92,9 +91,7 @@ class Transport:
         self.timeouts = timeouts
         self.unmetered = Usage()
         self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
-        self._known: dict[str, bytes] = {}
-        if discovery is not None:
-            self._known = {"discovery": discovery.discovery, "algorithms": discovery.algorithms}
+        self._known: dict[str, bytes] = {} if discovery is None else asdict(discovery)
         self._seen: dict[str, bytes] = {}
         self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
@@ -252,7 +249,7 @@ class Transport:
             return own.request(uri, method, body, headers)
         self.check_open()
         request = HttpRequest.from_client(method, uri, body, headers or {})
-        document = self._document(uri)
+        document = requested_document(uri)
         cache = RESPONSE_CACHE.get() if method == "POST" else None
         key = "" if cache is None else f"{uri}\n{request.text}"
         known = self._answer_locally(request, document)
@@ -407,7 +404,7 @@ class Transport:
                     permit.is_unused = False
                 with self._usage.log(request.url, permit, number):
                     response = self._connections.exchange(replace(request, headers=headers), self.timeouts, permit)
-            is_public = self._document(request.url) == "discovery"
+            is_public = requested_document(request.url) == "discovery"
             if authorizer is None or not authorizer.should_resend(token, response.status, resent, is_public=is_public):
                 break
         return response.decoded()
@@ -430,12 +427,6 @@ class Transport:
         kept = {name: header for name, header in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}
         captured.append(replace(request, body=request.text, headers=kept))
         return _CAPTURED
-
-    def _document(self, uri: str) -> str:
-        path = urlsplit(uri).path
-        if path.endswith("/$discovery/rest"):
-            return "discovery"
-        return "algorithms" if path.endswith("/algorithms") else ""
 
 
 _TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
