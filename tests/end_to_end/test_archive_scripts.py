@@ -89,7 +89,7 @@ def test_pictures_of_a_script_are_the_pixels_below_their_centres(real_data: Path
 
 def bounds_of(point: list[float]) -> tuple[float, float, float, float]:
     """Return the bounds of 127 m about a point."""
-    circle = pyproj.Geod(ellps="WGS84")
+    circle = pyproj.Geod(a=6_371_010.0, f=0.0)  # buffers are of S2's sphere: geodesic_buffer.py
     lon, lat = point
     north = circle.fwd(lon, lat, 0, 127)[1]
     return circle.fwd(lon, lat, 270, 127)[0], 2 * lat - north, circle.fwd(lon, lat, 90, 127)[0], north
