@@ -108,6 +108,37 @@ class Machine:
         return cls(max(1, slots), os.cpu_count() if is_here else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _RequestCost:
+    """Number of requests for a unit with its 95% confidence range, seconds of one, and units that share one."""
+
+    mean: float
+    low: float
+    high: float
+    seconds: float
+    units: float = 1.0
+
+    @classmethod
+    def of_units(cls, totals: Totals, left: int, meter: Meter) -> _RequestCost:
+        """Return the cost of units that share no requests."""
+        requests = totals.requests / totals.units
+        # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
+        seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+        margin = meter.margin(left) / max(1, left)
+        fewest = min(1.0, requests)  # a unit without data needs none
+        low = max(fewest, requests - margin)
+        return cls(requests, low, requests + margin, seconds / requests if requests else seconds)
+
+    def joined(self, joined: JoinedRequests, meter: Meter, counted: int, sample: ComputeSample | None) -> _RequestCost:
+        """Return the cost of units that share requests."""
+        repeats = meter.requests / counted if counted and meter.requests else 1.0
+        seconds = meter.request_seconds / meter.requests if meter.requests else self.seconds
+        if sample is not None and sample.mean is not None:
+            # A request for several units computes each of them, one after the other at most.
+            seconds += max(0.0, joined.units - meter.units / max(1, meter.requests)) * sample.mean
+        return _RequestCost(repeats * joined.mean, repeats * joined.low, repeats * joined.high, seconds, joined.units)
+
+
 def forecast_rest(
     totals: Totals,
     left: int,
@@ -139,31 +170,19 @@ def forecast_rest(
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
-    # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
-    unit_requests = totals.requests / totals.units
-    unit_seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
-    took = unit_seconds / unit_requests if unit_requests else unit_seconds
-    margin = meter.margin(left) / max(1, left)
-    fewest = min(1.0, unit_requests)  # a unit without data needs none
-    ends, units = (max(fewest, unit_requests - margin), unit_requests + margin), 1.0
+    cost = _RequestCost.of_units(totals, left, meter)
     if joined is not None:
-        repeats = meter.requests / counted if counted and meter.requests else 1.0
-        unit_requests, ends, units = repeats * joined.mean, (repeats * joined.low, repeats * joined.high), joined.units
-        took = meter.request_seconds / meter.requests if meter.requests else took
-        if sample is not None and sample.mean is not None:
-            # A request for several units computes each of them, one after the other at most.
-            took += max(0.0, units - meter.units / max(1, meter.requests)) * sample.mean
-    requests = left * unit_requests
+        cost = cost.joined(joined, meter, counted, sample)
+    requests = left * cost.mean
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
     rate = config.requests_per_second
     fetching = max(
-        (requests / machine.slots + _LAST) * took,
+        (requests / machine.slots + _LAST) * cost.seconds,
         left / pace if pace else 0.0,
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
-    seconds = _overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds, left)
     spread = half_width(left, sizes) * pixels
     size = left * pixels * totals.bytes / totals.units
     return Forecast(
@@ -171,22 +190,22 @@ def forecast_rest(
         left=left,
         requests=round(requests),
         bytes=round(size) if totals.bytes else None,
-        seconds=seconds,
-        request_seconds=requests * took,
+        seconds=_overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds),
+        request_seconds=requests * cost.seconds,
         slots=machine.slots,
         compute=compute,
         unplanned=unplanned,
         planning=planning,
-        least_requests=round(left * ends[0]),
-        most_requests=round(left * ends[1]),
-        shares_requests=units > 1.0,
+        least_requests=round(left * cost.low),
+        most_requests=round(left * cost.high),
+        shares_requests=cost.units > 1.0,
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,
     )
 
 
-def _overlap(fetching: float, planning: PlanningCost | None, machine: Machine, compute: float, left: int) -> float:
+def _overlap(fetching: float, planning: PlanningCost | None, machine: Machine, compute: float) -> float:
     """Return the seconds until units are planned and fetched, the first of them while the others are planned.
 
     A service on this machine computes one after the other what its cores cannot compute at once.

@@ -135,23 +135,10 @@ class _Run:
     def execute(self) -> Run:
         """Take the steps that are not done yet."""
         parts, config, ledger = self._parts, self._config, self._ledger
-        if parts.remote_store is not None and parts.is_interactive:
-            raise UsageError(
-                f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
-                " its files to the object store afterwards"
-            )
-        self._check_received()
         is_extended = config.extend and ledger.has_plan
-        if is_extended:
-            check_growth(self._recipe, ledger, parts.described, config.out)
-        addable = addable_parameters(parts.recipe, ledger)
-        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, config.out, addable))
-        self._check_store(is_planned=is_planned)
+        is_planned = self._check_folder(is_extended=is_extended)
         if ledger.has_plan:
-            if parts.is_interactive:
-                restore(config.out, replaces=False)  # files of a script that was killed
-            remove_excluded_files(ledger, parts.store)
-            remove_uncommitted_files(ledger, parts.store)
+            self._remove_interrupted()
         is_settled = is_planned and self._is_settled()
         is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
         is_complete = is_whole and self._records.is_complete
@@ -183,6 +170,29 @@ class _Run:
             self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
         return Run(config.out, not is_settled and not is_paused, is_paused, config.results)
+
+    def _check_folder(self, *, is_extended: bool) -> bool:
+        """Check whether the recipe may write to the folder and the store; return whether its units are planned."""
+        parts, out, ledger = self._parts, self._config.out, self._ledger
+        if parts.remote_store is not None and parts.is_interactive:
+            raise UsageError(
+                f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
+                " its files to the object store afterwards"
+            )
+        self._check_received()
+        if is_extended:
+            check_growth(self._recipe, ledger, parts.described, out)
+        addable = addable_parameters(parts.recipe, ledger)
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, out, addable))
+        self._check_store(is_planned=is_planned)
+        return is_planned
+
+    def _remove_interrupted(self) -> None:
+        """Remove files that an interrupted run has left: excluded, or not recorded."""
+        if self._parts.is_interactive:
+            restore(self._config.out, replaces=False)  # files of a script that was killed
+        remove_excluded_files(self._ledger, self._parts.store)
+        remove_uncommitted_files(self._ledger, self._parts.store)
 
     def _check_received(self) -> None:
         """Check whether the content of the folder is safe to use, if another user may have written it.
