@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,27 +116,17 @@ def lock_run_results(
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
         input_files = list(_read_inputs(run, info, files))
         store = run.store
-        assembled = tuple(
-            _locked(store, file["file"], file["bytes"], file["sha256"]) for file in meta.get(ASSEMBLED) or ()
-        )
         header = LockHeader(
             command=command,
             options=options,
             inputs=tuple(input_file.locked for input_file in input_files),
-            recipe=str(meta.get("recipe")),
-            identity=str(meta.get("identity")),
-            source=str(meta.get("source") or ""),
-            datasets=tuple(info.get("datasets") or ()),
-            versions=info.get("versions") or {},
-            started=info.get("started"),
-            finished=info.get("finished"),
             assets=0,
-            units=totals.units,
-            files=totals.files,
-            bytes=totals.bytes,
-            left_out=totals.left_out,
-            assembled=assembled,
+            assembled=tuple(
+                _locked(store, file["file"], file["bytes"], file["sha256"]) for file in meta.get(ASSEMBLED) or ()
+            ),
             extensions=tuple(replace(part, command="") for part in plan_parts(meta)),
+            **asdict(totals),
+            **_describe_run(info, meta),
         )
         _check_replaced(path, header)
         paths: dict[tuple[str, str], str] = {}
@@ -235,6 +225,19 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
     if REDACTED in json.dumps(call["options"]):
         raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")
     return call["command"], call["options"]
+
+
+def _describe_run(info: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header says of the recipe, the service, the software and the time, by the names of its fields."""
+    return {
+        "recipe": str(meta.get("recipe")),
+        "identity": str(meta.get("identity")),
+        "source": str(meta.get("source") or ""),
+        "datasets": tuple(info.get("datasets") or ()),
+        "versions": info.get("versions") or {},
+        "started": info.get("started"),
+        "finished": info.get("finished"),
+    }
 
 
 def _count(run: Run, ledger: Ledger) -> _Totals:

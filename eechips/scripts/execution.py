@@ -88,6 +88,30 @@ class CallExecutor:
             EechipsError: for an exception of a request, and files beside a returned chip or table.
             Exception: what the script's own code raises, unchanged.
         """
+        result, files = self._observed_call(folder, position)
+        if isinstance(result.value, (Chip, Table)):
+            folder.keep(position, replace(result, value=None))
+            if files:
+                names = some_of([file.name for file in files])
+                raise RecipeError(
+                    f"the call returns a {type(result.value).__name__} and has written {names}, which cannot be kept"
+                    " beside it: return the one, or write the other"
+                )
+            return result.value
+        failure = None if files else self._caught(result)
+        result = replace(
+            result,
+            has_caught_failure=failure is not None,
+            caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
+            tested=() if files else tuple(self._working_folder.tested),
+        )
+        folder.keep(position, result, self._working_folder.folder, self._place.out)
+        if failure is not None:
+            raise failure
+        return RecipeFiles(files)
+
+    def _observed_call(self, folder: CallFolder, position: int) -> tuple[CallResult, tuple[RecipeFile, ...]]:
+        """Run a call in an empty working folder; return what it returned and changed, and its files, checked."""
         self._working_folder.clear()
         self._observer.reset()
         logged: dict[str, io.StringIO] = {}
@@ -124,26 +148,7 @@ class CallExecutor:
             peculiar=tuple(self._working_folder.peculiar),
             uncounted=tuple(sorted(self._observer.uncounted)),
         )
-        if isinstance(result.value, (Chip, Table)):
-            folder.keep(position, replace(result, value=None))
-            if files:
-                names = some_of([file.name for file in files])
-                raise RecipeError(
-                    f"the call returns a {type(result.value).__name__} and has written {names}, which cannot be kept"
-                    " beside it: return the one, or write the other"
-                )
-            return result.value
-        failure = None if files else self._caught(result)
-        result = replace(
-            result,
-            has_caught_failure=failure is not None,
-            caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
-            tested=() if files else tuple(self._working_folder.tested),
-        )
-        folder.keep(position, result, self._working_folder.folder, self._place.out)
-        if failure is not None:
-            raise failure
-        return RecipeFiles(files)
+        return result, files
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """Return the error that a call without files has caught: of its only request, or of one without a result."""

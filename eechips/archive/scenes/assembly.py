@@ -22,6 +22,7 @@ from eechips.storage import ID_LENGTH, safe_component
 from eechips.text.formatting import format_count
 
 _log = logging.getLogger(__name__)
+_NO_IMAGE = "the scene has neither GeoTIFF nor JPEG 2000"
 
 
 def assemble_scenes(
@@ -56,7 +57,7 @@ def assemble_scenes(
             forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
     remove_if_empty(results.folder)
     names = scene_names(scenes)
-    ingested: list[str] = []
+    ingested = 0
     refused: list[str] = []
     imageless: list[str] = []
     with RunLog(results.folder) as log:
@@ -73,27 +74,31 @@ def assemble_scenes(
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}
-            images = tuple(
-                part.unit["asset"] for part in here if ExpectedFile.from_json(part.unit["expected"]).is_image
-            )
             asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
-            if not images:
+            error = _put_scene(put, results.folder / name, asset, here)
+            log.write("scene", **fields, **({"error": error} if error else {"asset": asset}))
+            if error == _NO_IMAGE:
                 imageless.append(str(here[0].record.file))
-                log.write("scene", **fields, error="the scene has neither GeoTIFF nor JPEG 2000")
-                continue
-            try:
-                put(results.folder / name, asset, images)
-            except UsageError as error:
+            elif error:
                 refused.append(f"{called}: {error}")
-                log.write("scene", **fields, error=str(error))
             else:
-                ingested.append(asset)
-                log.write("scene", **fields, asset=asset)
+                ingested += 1
     if put is not None:
-        noun = "is an asset" if len(ingested) == 1 else "are assets"
-        results.say(f"{len(ingested):,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
+        noun = "is an asset" if ingested == 1 else "are assets"
+        results.say(f"{ingested:,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
     _warn(imageless, refused)
     return refused
+
+
+def _put_scene(put: Put, item: Path, asset: str, parts: Sequence[CompletedUnit]) -> str:
+    """Add a scene to the store; return the reason if it cannot be added."""
+    images = tuple(part.unit["asset"] for part in parts if ExpectedFile.from_json(part.unit["expected"]).is_image)
+    try:
+        if images:
+            put(item, asset, images)
+    except UsageError as error:
+        return str(error)
+    return "" if images else _NO_IMAGE
 
 
 def _warn(imageless: Sequence[str], refused: Sequence[str]) -> None:
