@@ -33,6 +33,16 @@ def test_air_is_drier_in_summer() -> None:
     assert least < 10.0 * summer < most
 
 
+def test_air_holds_more_water_in_summer() -> None:
+    """Some 2 to 4 g/kg in Kansas in January, 12 to 16 in July: Willett et al. (2008), doi:10.1175/2008JCLI2274.1."""
+    hourly = "NASA/NLDAS/FORA0125_H002", "NOAA/NWS/RTMA"
+    for collection, name in zip(hourly, ("specific_humidity", "SPFH"), strict=True):
+        winter, summer = (mean(collection, name, KANSAS, date(2019, month, 1)) for month in (1, 7))
+        assert 0.001 < winter < 0.006 < 0.008 < summer < 0.02
+    of_a_day = mean("IDAHO_EPSCOR/GRIDMET", "sph", KANSAS, date(2019, 7, 1))
+    assert of_a_day == pytest.approx(summer, rel=0.3)
+
+
 def test_more_could_evaporate_in_the_desert_than_does() -> None:
     """Some 1,500 to 2,500 mm a year in the Sahara, most in summer: Mu, Zhao and Running (2011), MOD16."""
     of_months = [mean("MODIS/061/MOD16A2", "PET", SAHARA, date(2019, month, 2)) * 0.1 / 8.0 for month in range(1, 13)]

@@ -1,7 +1,7 @@
-"""How much more water the air could hold.
+"""How much water the air holds, and how much more it could.
 
-Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 11, 12
-and 48, https://www.fao.org/4/x0490e/x0490e07.htm.
+Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 7, 11,
+12 and 48, https://www.fao.org/4/x0490e/x0490e07.htm.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from eechips_local.demo.mercator import Floats
 
 _ARID = 2.0
 """Kelvin by which the coldest hour is above the dew point in dry land."""
+_LIGHTER = 0.622
+"""Mass of a molecule of water for one of dry air."""
 
 
 def saturation(celsius: Floats) -> Floats:
@@ -30,6 +32,23 @@ def deficit(celsius: Floats, span: Floats, wetness: Floats, extreme: int) -> Flo
         extreme: 1 of the warmest hour, -1 of the coldest, 0 of the mean of both.
     """
     coldest, warmest = saturation(celsius - 0.5 * span), saturation(celsius + 0.5 * span)
-    actual = saturation(celsius - 0.5 * span - _ARID * (1.0 - wetness))
     held = warmest if extreme > 0 else coldest if extreme < 0 else 0.5 * (coldest + warmest)
-    return held - actual
+    return held - vapour_pressure(celsius, span, wetness)
+
+
+def vapour_pressure(celsius: Floats, span: Floats, wetness: Floats) -> Floats:
+    """Return the pressure of the water vapour that the air holds, kPa; for the arguments see :func:`deficit`."""
+    return saturation(celsius - 0.5 * span - _ARID * (1.0 - wetness))
+
+
+def specific_humidity(vapour: Floats, height: Floats) -> Floats:
+    """Return the share of water vapour in the mass of the air.
+
+    Args:
+        vapour: its pressure, kPa.
+        height: metres above the sea, by which the pressure of the air falls.
+    """
+    cooler = 1.0 - height * (0.0065 / 293.0)
+    pressure = 101.3 * np.exp(5.26 * np.log(cooler))
+    result: Floats = _LIGHTER * vapour / (pressure - (1.0 - _LIGHTER) * vapour)
+    return result

@@ -7,7 +7,11 @@ from typing import Literal
 
 _PASCALS = {"kpa": 1.0, "hpa": 10.0, "mbar": 10.0, "pa": 1000.0}
 """What a kilopascal is in other units of pressure."""
+_SUNLIGHT = re.compile(r"downward \w*\s?(shortwave|solar) radiation")
 _DEFICIT = re.compile(r"vapou?r pressure deficit")
+_HUMIDITY = re.compile(r"^(?!.*(\d ?hpa|\bpl\d|error|flag)).*specific humidity")
+"""Of air near the ground, not at a pressure far above it."""
+_MASS_FRACTIONS = {"mass fraction": 1.0, "kg/kg": 1.0, "g/kg": 1000.0}
 _EMISSIVITY = re.compile(r"emissivity")
 _NOT_EMISSIVITY = re.compile(r"cloud|deviation|sdev|error|quality|flag")
 _MOST, _LEAST = (
@@ -17,18 +21,24 @@ _MOST, _LEAST = (
 _LAND, _WATER, _CLOUD, _FIRES = 5, 3, 4, (7, 8, 9)
 
 
-def air_subject(words: str, units: str, least: float, greatest: float) -> Literal["dryness", "emissivity"] | None:
+def air_subject(
+    words: str, units: str, least: float, greatest: float
+) -> Literal["sunlight", "dryness", "humidity", "emissivity"] | None:
     """Return what a band shows by its words and units, in lower case, and its ends; None of others."""
+    if units == "w/m^2" and _SUNLIGHT.search(words) is not None:
+        return "sunlight"
     if _DEFICIT.search(words) is not None and units in _PASCALS:
         return "dryness"
+    if _HUMIDITY.search(words) is not None and units in _MASS_FRACTIONS:
+        return "humidity"
     if _EMISSIVITY.search(words) is None or _NOT_EMISSIVITY.search(words) is not None:
         return None
     return "emissivity" if least <= 0.95 and 0.99 <= greatest <= 1.1 else None
 
 
-def kilopascal(units: str) -> float:
-    """Return what a kilopascal is in units."""
-    return _PASCALS.get(units.lower(), 1.0)
+def unit_of_air(units: str) -> float:
+    """Return what a kilopascal, or the whole mass of air, is in units."""
+    return (_PASCALS | _MASS_FRACTIONS).get(units.lower(), 1.0)
 
 
 def extreme_of_day(words: str) -> int:

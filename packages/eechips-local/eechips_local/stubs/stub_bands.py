@@ -27,6 +27,7 @@ Subject = Literal[
     "sunlight",
     "evaporation",
     "dryness",
+    "humidity",
     "emissivity",
     "snow",
     "settlement",
@@ -80,7 +81,6 @@ _RAIN_UNITS: tuple[tuple[str, float, bool], ...] = (
     (r"^mm|^kg/m\^2(/\d+ ?days?)?$", 1.0, False),
     (r"^m$", 0.001, False),
 )
-_SUNLIGHT = re.compile(r"downward \w*\s?(shortwave|solar) radiation")
 _EVAPORATION = re.compile(r"(reference|potential) evapotranspiration|^pet\b")
 """Water that evaporates where it is not short, as much as sunlight and warmth let it."""
 _ALFALFA = 1.2
@@ -251,8 +251,8 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
     if subject == "evaporation" and "alfalfa" in _words(band):
         amount *= _ALFALFA
-    if subject == "dryness":
-        amount = band_words.kilopascal(band.units)
+    if subject in ("dryness", "humidity"):
+        amount = band_words.unit_of_air(band.units)
     dtype = band.dtype or _dtype(band, low, high)
     if subject == "rain" and dtype not in _INTEGERS:
         high = max(high, (_MOST_RAIN if is_daily else _most_rain(interval)) * amount / band.scale)
@@ -413,8 +413,6 @@ def _subject(band: BandDescription, low: float, high: float) -> Subject:
         return "reflectance" if greatest <= _BRIGHTEST else "brightness"
     if least >= 0.0 and _rain_units(band) is not None:
         return "rain"
-    if units == "w/m^2" and _SUNLIGHT.search(words) is not None:
-        return "sunlight"
     if low >= 0.0 and _EVAPORATION.search(words) is not None and _millimetres(band) is not None:
         return "evaporation"
     if (of_air := band_words.air_subject(words, units, least, greatest)) is not None:

@@ -225,6 +225,7 @@ class _Land:
             "sunlight": self._sunlight,
             "evaporation": self._evaporation,
             "dryness": self._dryness,
+            "humidity": self._humidity,
             "emissivity": self._emissivity,
         }
 
@@ -251,10 +252,18 @@ class _Land:
         """Kelvin between the coldest and the warmest hour of a day; about none at sea."""
         return np.where(self.coast > 0.0, sunlight.daily_range(self._wet), 1.0)
 
+    @property
+    def _celsius(self) -> Floats:
+        """Mean temperature of the day."""
+        usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
+        return usual + 3.0 * self._weather - _KELVIN
+
     def _dryness(self, plan: BandPlan) -> Floats:
-        day = climate.day_of_year(self._when)
-        usual = climate.mean_temperature(self._relief, day) + 3.0 * self._weather - _KELVIN
-        return dry_air.deficit(usual, self._span, self._wet, plan.extreme) * plan.amount
+        return dry_air.deficit(self._celsius, self._span, self._wet, plan.extreme) * plan.amount
+
+    def _humidity(self, plan: BandPlan) -> Floats:
+        vapour = dry_air.vapour_pressure(self._celsius, self._span, self._wet)
+        return dry_air.specific_humidity(vapour, np.maximum(self._relief.height, 0.0)) * plan.amount
 
     def _emissivity(self, plan: BandPlan) -> Floats:
         """Return emissivity by vegetation: Van de Griend and Owe (1993), doi:10.1080/01431169308904400."""
