@@ -34,7 +34,7 @@ from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_recovery import RecoveredLedger
 from eechips.manifest.reserved_names import CALLS_FOLDER
-from eechips.manifest.run import INFO_NAME, SET_ASIDE, Run, open_run
+from eechips.manifest.run import INFO_NAME, SET_ASIDE, Problem, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.unit_record import State
@@ -258,16 +258,9 @@ def verify_command(
         count, first = format_count(len(abandoned), "temporary file"), os.path.relpath(abandoned[0], folder)
         echo(f"{count} of killed processes, such as {first}: the run's command, repeated, removes them", err=True)
     if size is not None:
-        audit, different = audit_run(
-            run, size, seed, trust=trust, ask=partial(ask_permission, trust=trust), show=show_log
-        )
-        for problem in different:
-            echo(f"{problem.file}: {problem.reason}")
+        different = _audit(run, size, seed, trust=trust)
         problems += different
         wrong += len(different)
-        echo(f"Audit: {audit.describe()} (seed {audit.seed})")
-        if audit.failed:
-            echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
     if reopen:
         echo_lines(_describe_repair(run, repair(run, problems)), err=True)
     elif len(problems) > waiting:
@@ -278,6 +271,17 @@ def verify_command(
         echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {folder}", err=True)
     if problems or recovered is not None:
         ctx.exit(1)
+
+
+def _audit(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> list[Problem]:
+    """Print the audit of a run, and return the units that differ."""
+    audit, different = audit_run(run, size, seed, trust=trust, ask=partial(ask_permission, trust=trust), show=show_log)
+    for problem in different:
+        echo(f"{problem.file}: {problem.reason}")
+    echo(f"Audit: {audit.describe()} (seed {audit.seed})")
+    if audit.failed:
+        echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
+    return different
 
 
 def _describe_recovery(run: Run, recovered: RecoveredLedger) -> list[str]:

@@ -167,37 +167,27 @@ def compare(
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         now = _now(ledger)
         for unit, state, files in _paired(lockfile.units(), now):
-            there = {file.file: file for file in unit.files}
             if unit.expression is not None:
                 others += queries.expression(unit.position, unit.unit) not in (None, unit.expression)
             for file in unit.files:
-                digest, shown = files.get(file.file), tuple(name for name in _sources(file) if name in replaced)
-                difference = None
-                if digest == file.sha256:
-                    same += 1
-                else:
-                    difference = replace(
-                        _difference(run.store, old_store, unit.id, file, digest, state), replaced=shown
-                    )
-                    differences.append(difference)
+                difference = _difference(run.store, old_store, unit.id, file, files.get(file.file), state)
+                shown = tuple(name for name in _sources(file) if name in replaced)
                 for name in shown:
                     replaced[name] = replaced[name].add(difference)
-            for name in files.keys() - there.keys():
+                differences += [] if difference is None else [replace(difference, replaced=shown)]
+                same += difference is None
+            for name in sorted(files.keys() - {file.file for file in unit.files}):
                 differences.append(RebuiltFile(name, unit.id, "", Difference.NEW))
             if not unit.files and not files and state.has_result:
                 empty += 1
             elif not unit.files and not files:
                 differences.append(RebuiltFile(unit.name, unit.id, "", Difference.FAILED, details="its unit failed"))
             tell()
-        assembled_digests = {
-            assembled_file["file"]: assembled_file["sha256"] for assembled_file in ledger.meta().get(ASSEMBLED) or ()
-        }
+        digests = {assembled["file"]: assembled["sha256"] for assembled in ledger.meta().get(ASSEMBLED) or ()}
     for file in lockfile.header.assembled:
-        if assembled_digests.get(file.file) == file.sha256:
-            same += 1
-        else:
-            digest = assembled_digests.get(file.file)
-            differences.append(_difference(run.store, old_store, "", file, digest, State.DONE))
+        difference = _difference(run.store, old_store, "", file, digests.get(file.file), State.DONE)
+        differences += [] if difference is None else [difference]
+        same += difference is None
     count = lockfile.header.files + len(lockfile.header.assembled)
     assets = tuple(replaced.values())
     _write_table(run.path / REBUILD_NAME, _COLUMNS, map(_row, differences))
@@ -248,8 +238,10 @@ def _paired(
 
 def _difference(
     store: Store, old_store: Store | None, unit: str, file: LockedFile, digest: str | None, state: State
-) -> RebuiltFile:
-    """Describe how a file differs; ``digest`` is the SHA-256 of the new file, None if there is none."""
+) -> RebuiltFile | None:
+    """Describe how a file differs, None if it is the same; ``digest`` is the new SHA-256, None if there is no file."""
+    if digest == file.sha256:
+        return None
     sources = _sources(file)
     if digest is None:
         is_failed = not state.has_result

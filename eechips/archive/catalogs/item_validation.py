@@ -26,6 +26,7 @@ from eechips.archive.catalogs.item_json import json_reader
 from eechips.web.urls import is_signed, strip_signature_parameters
 
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
+_OF_UNEXPECTED_SHAPES = (ValueError, TypeError, IndexError, OverflowError, shapely.errors.ShapelyError)
 _LEFT_OUT, _NO_COLUMN = "members left out", "properties left out"
 # The usual form of RFC 3339, without dates that need a look at the calendar.
 _PLAIN = re.compile(
@@ -154,13 +155,7 @@ def validate_items(
         except InvalidItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
             continue
-        except (
-            ValueError,
-            TypeError,
-            IndexError,
-            OverflowError,
-            shapely.errors.ShapelyError,
-        ) as error:  # of unexpected shapes
+        except _OF_UNEXPECTED_SHAPES as error:
             verdict.refused.append((number, "bad geometry", f"the geometry cannot be made valid: {error}"[:200]))
             continue
         if repairs and strict:
@@ -204,6 +199,12 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
         mended.append("collection")
     elif not isinstance(item.get("collection"), str | None):
         raise InvalidItemError("bad collection", f"the collection is not a string: {str(item['collection'])[:40]}")
+    _properties(item, mended)
+    return item, mended
+
+
+def _properties(item: dict[str, Any], mended: list[str]) -> None:
+    """Replace the properties by some without names of members, with dates of RFC 3339 in their order."""
     properties = item["properties"]
     if not MEMBERS.isdisjoint(properties):
         properties = item["properties"] = {name: part for name, part in properties.items() if name not in MEMBERS}
@@ -221,7 +222,6 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
     if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
-    return item, mended
 
 
 def _by_name(assets: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -177,13 +178,7 @@ class MergePlan:
 
         It depends only on the items of the merged catalogue. Partitions with other types are noted.
         """
-        types: dict[str, set[str]] = defaultdict(set)
-        for own in self.schema.columns.values():
-            for name, spelt in own.items():
-                types[name].add(spelt)
-        for schema in self._schemas:
-            for column in schema:
-                types[column.name].add(str(column.type))
+        types = self._spelt_types()
         kinds = {
             name: {kind for spelt in own if (kind := kind_named(spelt)) is not None}
             for name, own in types.items()
@@ -204,7 +199,7 @@ class MergePlan:
             table = shard.columns({"id", REST}).filter(keep)
             apart.append(count_kinds(table, ()))
             fractions |= fractions_apart(table)
-        differing |= {name for counts in (*apart, *rests.values()) for name in counts} & kinds.keys()
+        differing |= {name for own in (*apart, *rests.values()) for name in own} & kinds.keys()
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for shard, keep in new:
             _add(counts, count_kinds(shard.columns({"id", *differing, REST}).filter(keep), differing))
@@ -225,13 +220,21 @@ class MergePlan:
             others = {other: count for other, count in sorted(values.items()) if other != kind and count}
             if others:
                 self.mixed[name] = others
-            for path, own in there.items():
-                has_other = (
-                    name in own and own[name] != str(column_types[name]) and not own[name].startswith("dictionary")
-                )
-                if has_other or (name in own and rests.get(path, {}).get(name, Counter())[kind]):
+            for path, spelt in ((path, own[name]) for path, own in there.items() if name in own):
+                has_other = spelt != str(column_types[name]) and not spelt.startswith("dictionary")
+                if has_other or rests.get(path, {}).get(name, Counter())[kind]:
                     self._changed.add(path)
         return column_types
+
+    def _spelt_types(self) -> dict[str, set[str]]:
+        """Return the names of the types that each column has in the catalogue and in the sorted runs."""
+        types: dict[str, set[str]] = defaultdict(set)
+        for own in self.schema.columns.values():
+            for name, spelt in own.items():
+                types[name].add(spelt)
+        for column in itertools.chain.from_iterable(self._schemas):
+            types[column.name].add(str(column.type))
+        return types
 
     def _having(self, names: Set[str]) -> list[str]:
         """Return the partitions whose collection has one of the columns."""

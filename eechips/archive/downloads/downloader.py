@@ -342,22 +342,7 @@ def _prepare_partial(
         )
         return True
     if status == 206:
-        version = partial.version
-        if (
-            content_range is None
-            or version is None
-            or content_range[0] != partial.size
-            or content_encodings(headers, request.expected)
-        ):
-            partial.reset()
-            raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
-        stated = FileVersion.of(headers, content_range[2])
-        # A part has the ETag that the whole would have (RFC 9110, 15.3.7): one without it may be of another version.
-        if not version.is_same(stated) or (stated.etag is None and version.etag is not None):
-            partial.reset()
-            raise TransientError("the file changed during the download", status=206)
-        if version.total is None and stated.total is not None:
-            partial.measure(stated.total)
+        _check_part(headers, partial, request)
         return True
     if status == 416:
         version, size = partial.version, parse_unsatisfied_range(headers.get("Content-Range"))
@@ -375,6 +360,26 @@ def _prepare_partial(
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)
+
+
+def _check_part(headers: Mapping[str, str], partial: PartialFile, request: DownloadRequest) -> None:
+    """Check that the headers of status 206 continue the partial file; else reset it and raise TransientError."""
+    content_range, version = parse_content_range(headers.get("Content-Range")), partial.version
+    if (
+        content_range is None
+        or version is None
+        or content_range[0] != partial.size
+        or content_encodings(headers, request.expected)
+    ):
+        partial.reset()
+        raise TransientError(f"the host sent another range: {headers.get('Content-Range')}", status=206)
+    stated = FileVersion.of(headers, content_range[2])
+    # A part has the ETag that the whole would have (RFC 9110, 15.3.7): one without it may be of another version.
+    if not version.is_same(stated) or (stated.etag is None and version.etag is not None):
+        partial.reset()
+        raise TransientError("the file changed during the download", status=206)
+    if version.total is None and stated.total is not None:
+        partial.measure(stated.total)
 
 
 def _describe_whole(

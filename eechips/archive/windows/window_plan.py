@@ -69,10 +69,10 @@ def plan_windows(
     if halo:  # at the edges of the raster, the pixels are copied into a larger array
         budget = replace(budget, working=budget.working + budget.read + budget.bands)
     most = budget.max_pixels(parse_bytes(max_memory))
-    if most < min_window_pixels(raster.blocks, halo):
+    if most < (fewest := min_window_pixels(raster.blocks, halo)):
         size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
         around = f" with {halo:,} pixels around it" if halo else ""
-        need = format_bytes(budget.required_memory(min_window_pixels(raster.blocks, halo)))
+        need = format_bytes(budget.required_memory(fewest))
         raise UsageError(
             f"max_memory={max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
             f" read in parts: it needs {need}. Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
