@@ -54,8 +54,6 @@ def serialize(
         RecipeError: if a part of the value belongs to one process, such as an open file.
     """
     import cloudpickle  # type: ignore[import-untyped]
-    import ee
-    from tqdm import tqdm
 
     before = [] if moved is None else [str(moved[0]), os.path.realpath(moved[0])]
 
@@ -78,24 +76,8 @@ def serialize(
                 return type(thing), (there,)
             if not may_signal and _is_signal(thing):
                 raise TypeError(f"{type(thing).__name__} belongs to this process")
-            if (name := replaced_name(thing)) is not None:
-                return look_up, name
-            if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
-                return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
-            if isinstance(thing, (ee.ComputedObject, ee.Function)):
-                return _restored, (_nodes(thing),)
-            if isinstance(thing, _LOCKS):  # calls have separate files, so a new lock suffices
-                return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
-            if isinstance(thing, _CACHED) and not _is_importable(thing):
-                return _cached, (thing.__wrapped__, thing.cache_parameters())
-            if isinstance(thing, threading.local):
-                return threading.local, ()
-            if isinstance(thing, tqdm):  # the run shows its own progress bar
-                return _quiet_bar, ()
-            if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: calls share their return values only
-                value = thing.get_obj()
-                kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
-                return _shared, (*kind, bytes(value))
+            if (substitute := _substitute(thing)) is not None:
+                return substitute
             if for_digest and isinstance(thing, type) and not _is_importable(thing):
                 return _named, (thing.__module__, thing.__qualname__)
             if not for_digest and isinstance(thing, CodeType):
@@ -108,6 +90,32 @@ def serialize(
     except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise RecipeError(f"{what} cannot be sent to another process: {error}") from error
     return buffer.getvalue()
+
+
+def _substitute(thing: Any) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+    """Return what makes, in another process, an object in place of one that pickle refuses, or copies otherwise."""
+    import ee
+    from tqdm import tqdm
+
+    if (name := replaced_name(thing)) is not None:
+        return look_up, name
+    if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
+        return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
+    if isinstance(thing, (ee.ComputedObject, ee.Function)):
+        return _restored, (_nodes(thing),)
+    if isinstance(thing, _LOCKS):  # calls have separate files, so a new lock suffices
+        return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
+    if isinstance(thing, _CACHED) and not _is_importable(thing):
+        return _cached, (thing.__wrapped__, thing.cache_parameters())
+    if isinstance(thing, threading.local):
+        return threading.local, ()
+    if isinstance(thing, tqdm):  # the run shows its own progress bar
+        return _quiet_bar, ()
+    if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: calls share their return values only
+        value = thing.get_obj()
+        kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
+        return _shared, (*kind, bytes(value))
+    return None
 
 
 def deserialize(data: bytes) -> Any:
