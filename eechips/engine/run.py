@@ -74,13 +74,7 @@ def run(
         RecipeError: if the recipe cannot plan, or its first units all fail alike.
         StorageError: if results cannot be written.
     """
-    if config.extend and units is not None:
-        raise UsageError("`extend` needs the whole plan: leave it out for a part of it")
-    if config.on_empty == "redraw" and units is not None:
-        raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
-    if config.on_empty == "redraw":
-        replacement_of(recipe)  # raises before anything is written
-    check_exports(recipe, config)
+    _check_options(recipe, config, is_part=units is not None)
     has_rows = make_folder(config.out)
     with lock_run(config.out), Interrupt() as interrupt:
         is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
@@ -112,6 +106,17 @@ def run(
             if is_new and not is_planned:
                 _remove_unplanned(config.out)
             raise
+
+
+def _check_options(recipe: Recipe, config: RunConfig, *, is_part: bool) -> None:
+    """Raise UsageError if an option does not suit the recipe, before anything is written."""
+    if config.extend and is_part:
+        raise UsageError("`extend` needs the whole plan: leave it out for a part of it")
+    if config.on_empty == "redraw" and is_part:
+        raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
+    if config.on_empty == "redraw":
+        replacement_of(recipe)
+    check_exports(recipe, config)
 
 
 def _remove_unplanned(folder: Path) -> None:

@@ -196,6 +196,19 @@ class ResolvedSample:
         return {**parameters, "layer": layer.name} if layer.name else parameters
 
 
+def _read_points(path: Path, options: SampleOptions) -> Places:
+    """Read the points of a sample, all with coordinates, and dates if their column is named."""
+    return read_places(
+        path,
+        options.place_columns.lon,
+        options.place_columns.lat,
+        crs=options.input_crs,
+        only="points",
+        dates=None if options.date is None else (options.date.name, options.date.format),
+        is_complete=True,
+    )
+
+
 def resolve_sample(options: SampleOptions) -> ResolvedSample:
     """Check the options of a sample, read its files, and fill in the defaults of its datasets.
 
@@ -218,18 +231,8 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     if frames is not None and grid_mode == "thumb":
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
-    places = None
     columns = options.place_columns
-    if options.points is not None:
-        places = read_places(
-            Path(options.points),
-            columns.lon,
-            columns.lat,
-            crs=options.input_crs,
-            only="points",
-            dates=None if options.date is None else (options.date.name, options.date.format),
-            is_complete=True,
-        )
+    places = None if options.points is None else _read_points(Path(options.points), options)
     cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
     draw_size = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
     count, of = divide_count("", draw_size)

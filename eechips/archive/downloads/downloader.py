@@ -308,10 +308,9 @@ class Downloader:
 
     def _read_chunks(self, response: requests.Response, expected: ExpectedFile) -> Iterator[bytes]:
         """Yield the body as it arrives, so that an interrupted connection loses no received bytes."""
-        read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 lack read1
-        size = self._limiter.read_size(_CHUNK)
+        size, raw = self._limiter.read_size(_CHUNK), response.raw
         chunks = read_with_timeout(
-            lambda: read(size, decode_content=False), self._hosts.read_timeout, _MIN_PROGRESS, self._clock
+            lambda: raw.read1(size, decode_content=False), self._hosts.read_timeout, _MIN_PROGRESS, self._clock
         )
         codings = content_encodings(response.headers, expected)
         return decoded(chunks, codings, _CHUNK) if codings else chunks

@@ -95,6 +95,17 @@ def joined(home: str | None, href: str) -> str:
     return parts.scheme + urljoin(strip_signature, href)[len("http") :]
 
 
+def _features(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterable[Any]:
+    """Return the items of a FeatureCollection, also those of its next pages if it is a page of an API."""
+    listed = document.get("features")
+    if is_web(address) and isinstance(listed, list):
+        return item_pages(address, reader, parameters={}, first=document)
+    if next_of(document) is not None:
+        message = "a page of an API: its next page is not read"
+        reader.unread.append(UnreadDocument(display_url(address), message))
+    return listed if isinstance(listed, list) else ()
+
+
 def _walk(
     document: Mapping[str, Any],
     address: str,
@@ -112,14 +123,7 @@ def _walk(
         yield _with_collection(document, collection), address
         return
     if document.get("type") == "FeatureCollection":
-        listed = document.get("features")
-        features: Iterable[Any] = listed if isinstance(listed, list) else ()
-        if is_web(address) and isinstance(listed, list):  # a page of an API
-            features = item_pages(address, reader, parameters={}, first=document)
-        elif next_of(document) is not None:
-            message = "a page of an API: its next page is not read"
-            reader.unread.append(UnreadDocument(display_url(address), message))
-        for item in features:
+        for item in _features(document, address, reader):
             yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
         return
     if _is_collection(document):
