@@ -320,11 +320,9 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         """Summarise the dataset and the cost of its values."""
         days = self.options.start, self.options.end
         if moments is not None:
-            around = (
-                day_of(float(np.nanmin(moments)) - self.reach),
-                day_of(float(np.nanmax(moments)) + self.reach + DAY),
-            )
-            days = max(self.options.start or around[0], around[0]), min(self.options.end or around[1], around[1])
+            first = day_of(float(np.nanmin(moments)) - self.reach)
+            end = day_of(float(np.nanmax(moments)) + self.reach + DAY)
+            days = max(self.options.start or first, first), min(self.options.end or end, end)
         box = box_around_all(self.places.geometries[rows])
         about = asset_metadata.fetch_metadata(
             self.source.dataset_id,

@@ -91,6 +91,20 @@ class Places:
         _raise_faults(self.path, faults)
         return moments
 
+    def _row_faults(
+        self, known: list[_Fault], dates: tuple[str, str | None] | None, *, is_complete: bool
+    ) -> list[_Fault]:
+        """Return further faults: wrong dates and, if rows must be complete, rows without coordinates or date."""
+        faults: list[_Fault] = []
+        if is_complete:
+            faults += _missing(shapely.is_missing(self.geometries), known, "no coordinates, so no chip can be taken")
+        if dates is not None:
+            moments, wrong_dates = self._parse_dates(*dates)
+            faults += wrong_dates
+            if is_complete:
+                faults += _missing(np.isnan(moments), wrong_dates, f"no date in {dates[0]!r}")
+        return faults
+
     def _parse_dates(self, field: str, date_format: str | None) -> tuple[npt.NDArray[np.float64], list[_Fault]]:
         """Return what :meth:`moments` returns, and the fault of values that are no dates, if there are any."""
         import pandas as pd
@@ -191,7 +205,6 @@ def read_places(
     if len(table) == 0 and (geometries is None or not len(geometries)):
         raise RegionError(f"{path} holds no rows")
     digest = hash_vectors(path)
-    reading: dict[str, Any] = {} if crs is None else {"input_crs": crs}
     faults: list[_Fault] = []
     kind: Kind = "points"
     if geometries is None:
@@ -201,9 +214,8 @@ def read_places(
             faults += _range_faults(path, geometries)
         geometries = geometries if faults else to_wgs84(path, geometries, crs or WGS84)
     else:
-        for name in (lon_field, lat_field):
-            if name is not None:
-                raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
+        if lon_field is not None or lat_field is not None:
+            raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
         geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
         kind = _kind(path, geometries)
         _check_kind(path, kind, only)
@@ -212,15 +224,9 @@ def read_places(
             _log.warning("%s", note)
     if not faults:
         faults += _range_faults(path, geometries)
+    reading = {} if crs is None else {"input_crs": crs}
     places = Places(path, digest, kind, _normalized(kind, geometries), table, reading)
-    if is_complete:
-        faults += _missing(shapely.is_missing(places.geometries), faults, "no coordinates, so no chip can be taken")
-    if dates is not None:
-        moments, wrong_dates = places._parse_dates(*dates)
-        faults += wrong_dates
-        if is_complete:
-            faults += _missing(np.isnan(moments), wrong_dates, f"no date in {dates[0]!r}")
-    _raise_faults(path, faults)
+    _raise_faults(path, faults + places._row_faults(faults, dates, is_complete=is_complete))
     return places
 
 

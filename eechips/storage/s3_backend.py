@@ -318,13 +318,8 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
         region = region_of(bucket, _AMAZON, bundle) or region
     attempts = environment.get("AWS_MAX_ATTEMPTS", "")
     # A request to remove several objects is not known to all stores that are compatible with S3.
-    config: dict[str, Any] = {
-        "checksum_algorithm": "sha256",
-        "disable_bulk_delete": True,
-        "region": region or "us-east-1",
-    }
-    if endpoint:
-        config["endpoint"] = endpoint
+    config: dict[str, Any] = {"checksum_algorithm": "sha256", "disable_bulk_delete": True}
+    config |= {"region": region or "us-east-1", **({"endpoint": endpoint} if endpoint else {})}
     config |= {name: environment[variable] for name, variable in _KEYS.items() if has_key and variable in environment}
     client: dict[str, Any] = {**_TIMEOUTS, "allow_http": bool(endpoint and endpoint.startswith("http:"))}
     if bundle:

@@ -47,15 +47,8 @@ def assemble_scenes(
     Raises:
         StorageError: if the store cannot be written.
     """
-    writer = results.writer
     answer = {(item.get("collection"), item["id"]): item for item in items}
-    scenes: dict[tuple[str | None, str], list[CompletedUnit]] = {}
-    for settled in results:
-        key = settled.unit["collection"], settled.unit["item"]
-        scenes.setdefault(key, []).append(settled)
-        if settled.record.state is not State.FAILED_TRANSIENT:  # a retry resumes its partial file
-            forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
-    remove_if_empty(results.folder)
+    scenes = _group_by_scene(results, identity)
     names = scene_names(scenes)
     ingested = 0
     refused: list[str] = []
@@ -88,6 +81,18 @@ def assemble_scenes(
         results.say(f"{ingested:,} of {format_count(len(scenes), 'scene')} {noun} in {into}")
     _warn(imageless, refused)
     return refused
+
+
+def _group_by_scene(results: Results, identity: str) -> dict[tuple[str | None, str], list[CompletedUnit]]:
+    """Group the units by collection and item; remove the partial files of those that no retry resumes."""
+    scenes: dict[tuple[str | None, str], list[CompletedUnit]] = {}
+    for settled in results:
+        key = settled.unit["collection"], settled.unit["item"]
+        scenes.setdefault(key, []).append(settled)
+        if settled.record.state is not State.FAILED_TRANSIENT:
+            forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), results.writer)
+    remove_if_empty(results.folder)
+    return scenes
 
 
 def _put_scene(put: Put, item: Path, asset: str, parts: Sequence[CompletedUnit]) -> str:

@@ -79,13 +79,12 @@ def plan_windows(
         )
     windows = list(tile(raster.blocks, most, halo))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
-    shared: dict[str, Any] = {"raster": raster.grid.to_json()}
-    if raster.version is not None:
-        shared["version"] = raster.version.to_json()
-    if halo:
-        shared["halo"] = halo
-    if raster.others:
-        shared["others"] = list(raster.others)
+    shared: dict[str, Any] = {
+        "raster": raster.grid.to_json(),
+        **({} if raster.version is None else {"version": raster.version.to_json()}),
+        **({"halo": halo} if halo else {}),
+        **({"others": list(raster.others)} if raster.others else {}),
+    }
     for window in windows:
         yield {
             "kind": "window",
