@@ -38,6 +38,7 @@ FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", 
 FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "report", "preview", "plot")
 """Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""
 
+_COMMANDS = (*FETCHING, *FOLLOWING)
 _NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
 _STRATEGIES = frozenset(STRATEGIES)
 _VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, "cells": "h3:6"}
@@ -80,8 +81,12 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
             f" ({', '.join(refused)}): read it, then copy it to a file of yours in another folder"
         )
     reader = _Reader(root, overrides or {})
+    keys = [name for name, content in tables.items() if name not in _COMMANDS and not _holds_table(content)]
+    if keys:
+        reader.problems.append(_misplaced(keys, tables))
     for name, content in tables.items():
-        reader.read(name, content)
+        if name not in keys:
+            reader.read(name, content)
     reader.problems += [
         f"{key!r} was typed, and no table of the file has this key" for key in reader.overrides_left if reader.has_run
     ]
@@ -91,6 +96,21 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
         count = format_count(len(reader.problems), "mistake")
         raise RunFileError(f"{path} has {count}", reader.problems)
     return reader.steps
+
+
+def _misplaced(keys: Sequence[str], tables: Mapping[str, Any]) -> str:
+    """Describe the mistake of keys above all tables, and what cures it."""
+    command = tables.get("command")
+    named = nearest_name(command, _COMMANDS) if isinstance(command, str) else None
+    there = next((name for name in tables if name in _COMMANDS and name not in keys), None)
+    what, them = ("the keys are", "them") if len(keys) > 1 else ("the key is", "it")
+    if named is not None:
+        cure = f"write [{named}] on a line above {them}, instead of the key command"
+    elif there is not None:
+        cure = f"move {them} below the line [{there}]"
+    else:
+        cure = f"write the command on a line above {them}, such as [sample]"
+    return f"{', '.join(keys)}: {what} above all tables: {cure}"
 
 
 def is_received(path: Path) -> bool:
@@ -151,16 +171,8 @@ class _Reader:
 
     def read(self, name: str, content: Any) -> None:
         """Read one table, or several of a name: ``[[sample]]``."""
-        known = (*FETCHING, *FOLLOWING)
-        if name not in known:
-            is_table = isinstance(content, dict) or (isinstance(content, list) and any(map(_is_table, content)))
-            where = (
-                "a run file has no such table"
-                if is_table
-                else "the key is above all tables: move it below one, such as [sample]"
-            )
-            label = f"[{name}]" if is_table else name
-            self.problems.append(f"{label}: {where}{did_you_mean(name, known)}")
+        if name not in _COMMANDS:
+            self.problems.append(f"[{name}]: a run file has no such table{did_you_mean(name, _COMMANDS)}")
             return
         tables = content if isinstance(content, list) else [content]
         if not tables:
@@ -382,6 +394,10 @@ def _nested(values: Sequence[Any]) -> bool:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict)
+
+
+def _holds_table(value: Any) -> bool:
+    return _is_table(value) or (isinstance(value, list) and any(map(_is_table, value)))
 
 
 def _path_word(path: str) -> str:

@@ -154,7 +154,18 @@ def test_wrong_numbers_of_places_hide_no_other_mistake(places: str, mistake: str
         ("sample = 3", r"sample: it must be a table: write \[sample\] on a line"),
         ("[check]", r"\[check\] needs the key 'folder'"),
         ('[serve]\nassets = "a"', "a run file has no such table"),
-        ('dataset = "NAIP"\n[sample]', "dataset: the key is above all tables: move it below one"),
+        (
+            'dataset = "NAIP"\n[sample]\ntotal = 1',
+            r"dataset: the key is above all tables: move it below the line \[sample",
+        ),
+        (
+            "total = 1\nseed = 2",
+            r"has 1 mistake:\n  total, seed: the keys .* write the command on a line .* as \[sample\]\n$",
+        ),
+        (
+            'command = "image"\ndataset = "NAIP"',
+            r"1 mistake:\n  command, dataset: the keys .* write \[images\] on a line .*, instead of the key command\n$",
+        ),
         ("sample = []", "sample: it must be a table, not an empty list"),
         ("[sample]\n[sample]", r"two commands of a name are written \[\[sample\]\]"),
         (f"{SAMPLE}bands = []", "bands must be left out, or have a value"),
