@@ -41,6 +41,8 @@ _WRITE_DENIED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FAULTS = FULL_DISK | {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EFBIG}
 """Numbers of errors of a disk, or of the server that has it, and of no program."""
+FILE_LIMIT = "a file has the largest size that `ulimit -f`, or the disk, allows. Raise the limit and repeat the command"
+"""What is wrong if a file cannot grow, and what helps."""
 
 BatchUse = Literal["never", "last", "first"]
 """When a batch task computes what was too large for a request: never, after its parts, or instead of its parts."""
@@ -279,7 +281,9 @@ class StorageError(EechipsError):
             error: the error of the system.
         """
         if error.errno in FULL_DISK:
-            return cls(f"the disk is full: could not write {path}")
+            return cls(f"the disk is full: could not write {path}. Make room and repeat the command")
+        if error.errno == errno.EFBIG:
+            return cls(f"could not write {path}: {error.strerror}: {FILE_LIMIT}")
         if error.errno in _WRITE_DENIED:
             named = Path(path.removeprefix("into ")) if isinstance(path, str) else path
             folder = named if named.is_dir() or isinstance(path, str) else path.parent

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.errors import EechipsError, RunMismatchError, StorageError
+from eechips.errors import FILE_LIMIT, EechipsError, RunMismatchError, StorageError
 from eechips.manifest.unit_record import MANIFEST
 from eechips.storage import resolve_inside
 
@@ -133,8 +134,10 @@ class Connection(sqlite3.Connection):
 def _explained(error: Exception, path: Path) -> StorageError:
     if isinstance(error, sqlite3.OperationalError):
         if "full" in str(error):
-            return StorageError(f"the disk is full: could not write {path}")
-        return StorageError(f"cannot use {path}: {error}")
+            return StorageError.of_write(path, OSError(errno.ENOSPC, str(error)))
+        # SQLite does not say which error of the system it had: https://www.sqlite.org/rescode.html#ioerr_write
+        cause = f": the disk fails, or {FILE_LIMIT}" if "disk I/O" in str(error) else ""
+        return StorageError(f"cannot use {path}: {error}{cause}")
     return damaged(path, "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error))
 
 

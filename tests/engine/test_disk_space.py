@@ -6,6 +6,8 @@ import errno
 import json
 import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
 from eechips.jobs.images import Images
+from eechips.manifest.database import connect
+from eechips.manifest.ledger import LEDGER_NAME
 from eechips.recipe import Chip
 from local_tests.support.local_earth_engine import Server, initialize
 
@@ -141,26 +145,52 @@ def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     assert not any(line.startswith("time") for line in finish._estimated(Estimate(2700, 2700, size, 61.0), archive))
 
 
-def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp_path: Path) -> None:
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.write("started")
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
-        try:
-            with pytest.raises(StorageError, match=f"could not write .*{LOG_NAME}: File too large"):
-                log.write("planned")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        cure = "a file has the largest size that `ulimit -f`, or the disk, allows"
+        with (
+            largest_file(1),
+            pytest.raises(StorageError, match=f"could not write .*{LOG_NAME}: File too large: {cure}"),
+        ):
+            log.write("planned")
         log.write("finished", name="\udcff")
     lines = (tmp_path / LOG_NAME).read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
+
+
+def test_a_ledger_that_cannot_grow_names_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with closing(connect(path, readonly=False)) as database:
+        database.execute("CREATE TABLE meta (key TEXT)")
+        with (
+            largest_file(path.stat().st_size),
+            pytest.raises(StorageError, match=r"I/O error: .* `ulimit -f`") as caught,
+        ):
+            database.execute("INSERT INTO meta VALUES (hex(zeroblob(9999)))")
+        assert str(caught.value).startswith(f"cannot use {path}: ")
+        database.execute("PRAGMA max_page_count = 2")  # as a disk of so many pages
+        with pytest.raises(StorageError, match=f"the disk is full: could not write {path}. Make room and repeat"):
+            database.execute("INSERT INTO meta VALUES (hex(zeroblob(9999)))")
 
 
 def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"1")
-    assert str(StorageError.of_write("a.tif", caught.value)) == "the disk is full: could not write a.tif"
+    assert str(StorageError.of_write("a.tif", caught.value)) == (
+        "the disk is full: could not write a.tif. Make room and repeat the command"
+    )
     assert str(StorageError.of_write(Path("run/a.tif"), OSError(errno.EROFS, "Read-only file system"))) == (
         "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Name another"
         " one; a run can be copied to where you may write"

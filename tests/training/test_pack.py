@@ -642,7 +642,8 @@ def test_a_full_disk_does_not_end_the_process_in_libhdf5(run: Run, tmp_path: Pat
     size = max(path.stat().st_size for path in whole.glob("*.h5"))
     full = tmp_path / "full"
     done = run_program(sys.executable, "-c", FILL, run.path, full, size, status=0)
-    assert done.stdout.splitlines() == [f"could not write into {full}: File too large"] * 9
+    starts = [line.partition(" too large")[0] for line in done.stdout.splitlines()]
+    assert starts == [f"could not write into {full}: File"] * 9
     assert eechips.pack(run, "hdf5", out=full).samples == 18
     assert contents(full) == contents(whole)
 
