@@ -34,13 +34,14 @@ _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _log = logging.getLogger(__name__)
 
 
-def read_text_table(path: Path) -> pa.Table:
+def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     """Read the columns of a file as text, so that values stay unchanged: ``007`` does not become 7.
 
     The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252, which is logged.
 
     Args:
         path: file with names of columns in its first line.
+        notes: level at which to log what is noteworthy.
 
     Raises:
         RegionError: if the file has more than 1 GiB or 100 million values, rows with more values than names, names
@@ -50,7 +51,7 @@ def read_text_table(path: Path) -> pa.Table:
 
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
-    text = _decode(path, path.read_bytes())
+    text = _decode(path, path.read_bytes(), notes)
     if not text.strip():
         raise RegionError(f"{path} is empty: a table has a header, and a row for each place")
     header = text.partition("\n")[0].rstrip("\r")
@@ -123,7 +124,7 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
     return geometries, None if known is None else f"EPSG:{known}"
 
 
-def _decode(path: Path, data: bytes) -> str:
+def _decode(path: Path, data: bytes, notes: int) -> str:
     """Decode a text; raise RegionError, with column and row, if bytes are no text in any of the encodings."""
     for mark, codec in _BYTE_ORDERS.items():
         if data.startswith(mark):
@@ -145,7 +146,8 @@ def _decode(path: Path, data: bytes) -> str:
         raise RegionError(
             f"{path}: {where}: byte 0x{data[error.start]:02X} is not text: save the file as UTF-8"
         ) from None
-    _log.warning(
+    _log.log(
+        notes,
         "%s is not UTF-8: it is read as Windows-1252, for example line %s as %r. If that is wrong, save it as UTF-8",
         path,
         f"{line:,}",

@@ -60,19 +60,22 @@ class Vectors:
     repaired: str = ""
 
 
-def read_vectors(path: Path, *, crs: str | None = None, crs_option: str | None = "input_crs") -> Vectors:
+def read_vectors(
+    path: Path, *, crs: str | None = None, crs_option: str | None = "input_crs", notes: int = logging.WARNING
+) -> Vectors:
     """Read the polygons of a vector file, repair them, and reproject them to EPSG:4326; see :func:`repair`.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
         crs: CRS of a file that does not say it.
         crs_option: option of the caller that gives ``crs``, for messages; None if there is none.
+        notes: level at which to log what is noteworthy of the file; lower if that was logged before.
 
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS, or if a
             feature is no polygon, or has no area.
     """
-    geometries, attributes, known_crs = _read(path, crs, crs_option)
+    geometries, attributes, known_crs = _read(path, crs, crs_option, notes)
     _check_kinds(path, geometries, attributes)
     geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
     polygons = to_wgs84(path, geometries, known_crs)
@@ -142,15 +145,18 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
     Raises:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
-    geometries, attributes, known_crs = _read(path, None, None)
+    geometries, attributes, known_crs = _read(path, None, None, logging.WARNING)
     return to_wgs84(path, geometries, known_crs), attributes
 
 
-def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, str | None]:
+def read_table(
+    path: Path, *, notes: int = logging.WARNING
+) -> tuple[npt.NDArray[np.object_] | None, pa.Table, str | None]:
     """Read the rows of a file that may have geometries, or columns of coordinates.
 
     Args:
         path: vector file, CSV or Parquet.
+        notes: as for :func:`read_vectors`.
 
     Returns:
         Shapely geometries in two dimensions, or None if the file has no column of geometries; the other columns; and
@@ -162,7 +168,7 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
     if path.suffix.lower() in TEXT_SUFFIXES:
-        texts = read_text_table(path)
+        texts = read_text_table(path, notes=notes)
         name = find_wkt(texts)
         if name is None:
             return None, texts, None
@@ -177,11 +183,11 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
         first, second = layer.layers[:2]
         words = shlex.join(["ogr2ogr", _other_name(second.replace("/", "-"), path), path.name, second])
         names = ", ".join(layer.layers)
-        _log.warning(
-            "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
+        _log.log(
+            notes, "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
         )
     for note in layer.notes:
-        _log.warning("%s: %s", path, note)
+        _log.log(notes, "%s: %s", path, note)
     if layer.geometry is None:
         return None, layer.table, None
     try:
@@ -191,13 +197,15 @@ def read_table(path: Path) -> tuple[npt.NDArray[np.object_] | None, pa.Table, st
     return _flat(path, geometries), layer.table.drop_columns([layer.geometry]), layer.crs
 
 
-def _read(path: Path, crs: str | None, crs_option: str | None) -> tuple[npt.NDArray[np.object_], pa.Table, str]:
+def _read(
+    path: Path, crs: str | None, crs_option: str | None, notes: int
+) -> tuple[npt.NDArray[np.object_], pa.Table, str]:
     """Return the unprojected geometries in two dimensions, the other columns, and the CRS.
 
     Raises:
         RegionError: if the file has no geometries, no features, or says another CRS than the caller.
     """
-    geometries, attributes, own_crs = read_table(path)
+    geometries, attributes, own_crs = read_table(path, notes=notes)
     if geometries is None:
         hint = f": a CSV file needs a column of WKT ({', '.join(WKT_NAMES)})" if _is_text(path) else ""
         what = "holds no geometries" if _is_text(path) else "is not GeoParquet: it has no 'geo' metadata"

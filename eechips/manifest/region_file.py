@@ -83,7 +83,8 @@ def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[Base
         return ()
     crs = info["parameters"].get("input_crs")
     try:
-        vectors = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None)
+        # The run that read the file has logged its notes.
+        vectors = read_vectors(path, crs=crs if isinstance(crs, str) else None, crs_option=None, notes=logging.DEBUG)
     except RegionError as error:
         _log.warning("The region of the run is left out: %s", error)
         return ()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.files.hashes import hash_file
+from eechips.geo.vectors import read_vectors
 from eechips.reports.region_outlines import region_rings
 
 
@@ -60,6 +61,16 @@ def test_a_box_across_the_antimeridian_continues_beyond_180() -> None:
 )
 def test_regions_that_are_not_local_have_no_ring(parameters: Any, tmp_path: Path) -> None:
     assert region_rings(tmp_path, {"parameters": parameters, "directory": str(tmp_path)}) == []
+
+
+def test_notes_on_a_file_are_not_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "areas.csv"
+    path.write_bytes(f"name,wkt\nPeñón,{shapely.box(7.0, 46.0, 7.5, 46.5).wkt!r}\n".replace("'", '"').encode("cp1252"))
+    read_vectors(path)
+    assert "it is read as Windows-1252" in caplog.text
+    caplog.clear()
+    assert len(region_rings(tmp_path, info(tmp_path, path.name))) == 1
+    assert caplog.text == ""
 
 
 @pytest.mark.slow
