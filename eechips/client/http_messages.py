@@ -24,7 +24,8 @@ for a plan whose response is larger is divided like one that the service refuses
 _MOST_DIGITS = 308  # of the integer part of a double
 _NUMBERS = bytes.maketrans(b"123456789E", b"000000000e")
 _LARGE = (b"e000", b"e+000", b"0" * 210)
-"""What a number has that is too large for a double, if each digit is a 0: 210 digits and an exponent of 99 are."""
+"""Parts of a number that may be too large for a double, with each digit written as 0: an exponent of three digits, or
+210 digits, which an exponent of two takes beyond it."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _PARTIAL = 206
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"

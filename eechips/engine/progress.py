@@ -223,11 +223,16 @@ class PlanningReport(WaitReport):
 class Terminal:
     """A stream whose terminal may be closed at any time. Errors of writing are ignored."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[Any]) -> None:
         self._stream = stream
         self._is_there = True
 
-    def write(self, text: str) -> int:
+    @property
+    def buffer(self) -> Terminal:
+        """The stream of bytes, which click writes to where the encoding is ASCII."""
+        return Terminal(self._stream.buffer)  # type: ignore[attr-defined]
+
+    def write(self, text: str | bytes) -> int:
         """Write a text, ignoring errors."""
         if self._is_there:
             try:
@@ -251,7 +256,8 @@ class Terminal:
         https://docs.python.org/3/library/signal.html#note-on-sigpipe
         """
         self._is_there = False
-        if self._stream in (sys.__stdout__, sys.__stderr__):
+        standard = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
+        if self._stream in (*standard, *(stream.buffer for stream in standard)):
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, self._stream.fileno())
             os.close(nothing)

@@ -68,7 +68,8 @@ class RequestSharing(RunFeature):
 
     Args:
         costs: costs of requests, as far as they are measured; further ones are noted here.
-        units: open units in the order of the plan; None while the next one is not planned yet. A run gives its own.
+        units: open units in the order of the plan; None while the next one is not planned yet.
+            A run passes its own to :meth:`divert`.
     """
 
     def __init__(

@@ -280,6 +280,38 @@ def test_a_closed_terminal_does_not_change_the_exit_status(tmp_path: Path) -> No
     assert process.returncode == 0
 
 
+WITHOUT_READER = """
+import sys
+import click
+from eechips.cli.terminal import echo, forgiving_output
+
+@click.command()
+def main():
+    with forgiving_output():
+        sys.stdin.readline()
+        echo("nobody reads this")
+
+main()
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_output_without_a_reader_does_not_change_the_exit_status(encoding: str) -> None:
+    """Where the encoding is ASCII, click writes to the stream of bytes."""
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_READER],
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONIOENCODING": encoding},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.communicate("\n")
+    assert process.returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
 def test_a_run_without_a_place_for_its_output_ends_as_others(service: Service, tmp_path: Path) -> None:
