@@ -138,7 +138,7 @@ def suggest_datasets(name: str) -> str:
     """Suggest the datasets most like an unknown name.
 
     Args:
-        name: which no dataset has.
+        name: which no dataset has; or a known id that the service does not have.
 
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
@@ -147,7 +147,7 @@ def suggest_datasets(name: str) -> str:
     known |= {names.id.lower(): names.id for names in _list_names().values()}
     successors = [text for text in known if "/" in name and text.startswith(name.lower())]  # S2_SR_HARMONIZED of S2_SR
     matches = [*successors, *difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
-    alike = list(dict.fromkeys(known[match] for match in matches))[:3]
+    alike = list(dict.fromkeys(known[match] for match in matches if known[match] != name))[:3]
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
 
 

@@ -169,7 +169,12 @@ class AssetRegion:
         import ee
 
         table = ee.FeatureCollection(self.asset)
-        fields = fetch_fields(self.asset)
+        try:
+            fields = fetch_fields(self.asset)
+        except RegionError as error:  # perhaps nobody named the table: datasets have default regions
+            raise RegionError(
+                f"{str(error).rstrip('.')}; `roi` names another region: a box W,S,E,N or a file"
+            ) from error
         if self.field not in fields:
             raise RegionError(f"{self.asset} has no field {self.field!r}; {describe_choices(self.field, fields)}")
         values = list(dict.fromkeys(table.aggregate_array(self.field).getInfo()))

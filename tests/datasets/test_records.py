@@ -52,6 +52,8 @@ def test_misspelt_names_get_suggestions() -> None:
     assert suggest_datasets("NIAP").startswith("; did you mean NAIP")
     assert "USDA/NAIP/DOQQ" in suggest_datasets("USDA/NAIP/DOQ")
     assert suggest_datasets("SENTINEL3") == "; did you mean S2 or S1?"
+    # a local Earth Engine may lack a known dataset
+    assert suggest_datasets("COPERNICUS/S2_HARMONIZED").startswith("; did you mean COPERNICUS/S2_SR_HARMONIZED")
     assert suggest_datasets("COPERNICUS/S2_SR").startswith("; did you mean COPERNICUS/S2_SR_HARMONIZED")
     assert suggest_datasets("qqqqqqqq") == ""
 

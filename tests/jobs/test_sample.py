@@ -283,7 +283,7 @@ def test_datasets_without_a_record_are_sampled(photograph_server: Server, tmp_pa
         ({"per_ecoregion": "2:RESOLVE/ECOREGIONS/2016"}, RegionError, "there is no table 'RESOLVE/ECOREGIONS/2016'"),
         ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAMES=x"}, RegionError, "did you mean 'ECO_NAME'"),
         ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAME=Madagascar mangrove"}, RegionError, "'Madagascar mangroves'"),
-        ({"roi": "NO/SUCH/TABLE:A=b"}, RegionError, "there is no table 'NO/SUCH/TABLE'"),
+        ({"roi": "NO/SUCH/TABLE:A=b"}, RegionError, "no table 'NO/SUCH/TABLE' .*; `roi` names another region"),
         ({"roi": "10,10,11,11"}, UsageError, "has no image that meets the region"),
         ({"start": "1990-01-01", "end": "1991-01-01"}, UsageError, "has no image between 1990-01-01 and 1991-01-01"),
         (

@@ -72,9 +72,9 @@ def test_existing_ids_are_refused(tmp_path: Path) -> None:
     ingest(source, store, "A/B/c")
     before = snapshot(store)
     for asset_id, message in [
-        ("A/B", "A/B is a collection already"),
-        ("A", "A is a folder already"),
-        ("A/B/c/d", "A/B/c is a image, so nothing"),
+        ("A/B", "there is already the collection A/B:"),
+        ("A", "there is already the folder A:"),
+        ("A/B/c/d", "nothing can be put under the image A/B/c:"),
     ]:
         with pytest.raises(AssetExistsError, match=message):
             ingest(source, store, asset_id)

@@ -63,14 +63,16 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
     for asset_id in asset_ids:
         container = index.container(asset_id)
         if container is not None:
-            raise AssetExistsError(f"{asset_id} is a {container.kind} already: choose another id for the {kind}.")
+            raise AssetExistsError(
+                f"there is already the {container.kind} {asset_id}: choose another id for the {kind}."
+            )
         taken = index.asset(asset_id)
         if taken is not None and taken.kind != kind:
-            raise AssetExistsError(f"{asset_id} is a {taken.kind} already: choose another id for the {kind}.")
+            raise AssetExistsError(f"there is already the {taken.kind} {asset_id}: choose another id for the {kind}.")
     for parent in sorted({parent for asset_id in asset_ids for parent in ancestors(asset_id)[1:]}):
         above = index.asset(parent)
         if above is not None:
-            raise AssetExistsError(f"{parent} is a {above.kind}, so nothing can be put under it: choose another id.")
+            raise AssetExistsError(f"nothing can be put under the {above.kind} {parent}: choose another id.")
 
 
 Admit = Callable[[StoreIndex, Sequence[AssetRecord]], None]
