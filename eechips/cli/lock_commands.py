@@ -37,6 +37,8 @@ from eechips.text.formatting import format_bytes, format_count
 
 _NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
 _DIGITS = 12  # of a digest
+_LEAST_SHARE = 0.001
+"""Share of rows below which an estimate has no digits."""
 
 
 @click.command("lock", cls=VerbCommand, context_settings=HELP)
@@ -201,6 +203,8 @@ def _share(change: ContentChange) -> str:
     what = "pixels" if change.window is not None else "rows"
     if change.is_exact:
         return f"{change.share:.2%} of the {what}"
+    if 0.0 < change.share < _LEAST_SHARE and change.largest_share is None:
+        return f"less than {_LEAST_SHARE:.1%} of the {what}"
     if change.largest_share is None or change.largest_share == change.share:
         return f"about {change.share:.1%} of the {what}" if change.share < 1 else f"all {what}"
     return f"about {change.share:.1%} of the {what}, {change.largest_share:.1%} at most"

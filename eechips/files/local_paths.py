@@ -53,8 +53,12 @@ def local_path(path: str | Path) -> Path:
 
 def _address_hint(text: str) -> str:
     """Return what to write instead of an address, for the end of a message."""
+    if text.startswith(("http://", "https://")):
+        return "download it first"
     if _STORE.match(text):
-        return "a run with results in a store is named by the folder of its ledger, by default outputs/s3-bucket-folder"
+        return (
+            "copy it; a run with results there is named by the folder of its ledger, such as outputs/s3-bucket-folder"
+        )
     return "a store is s3://bucket/folder"
 
 

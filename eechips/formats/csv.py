@@ -11,6 +11,7 @@ from typing import IO, Any
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import EncodedFile, Expectation, FileMetadata
 
+csv.field_size_limit(2**31 - 1)  # of the process: outlines are longer than its 131,072 characters
 LINE_END = "\r\n"
 """End of the lines of writers to a :class:`CsvFile`. Before Python 3.13 the module csv quotes a cell only if it has one
 of these characters: a carriage return in a cell would else end its row.
@@ -52,7 +53,6 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     Raises:
         ValidationError: if it is not UTF-8, has no header, rows of unequal length, or no end of line at its end.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # outlines are longer than 131,072 characters
     try:
         lines = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

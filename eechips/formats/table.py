@@ -46,7 +46,7 @@ def to_plain_value(value: Any) -> Any:
     if isinstance(value, Mapping) and value.get("type") == "Date":
         try:
             return _EPOCH + timedelta(milliseconds=float(value["value"]))
-        except OverflowError:
+        except (OverflowError, ValueError):  # ValueError: NaN
             return _json(value)
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:  # a numpy scalar
@@ -67,7 +67,11 @@ def unify_types(values: list[Any]) -> list[Any]:
         return values
     if kinds <= {int, float} and all(_is_float(value) for value in values if type(value) is int):
         return [None if value is None else float(value) for value in values]
-    return [None if value is None else str(value) for value in values]
+    return [None if value is None else _text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _is_float(value: int) -> bool:

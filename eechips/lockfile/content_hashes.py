@@ -192,6 +192,8 @@ class RowHashes:
             share = len(before - after) / len(before) if before else 1.0
             if share or reason:
                 return ContentChange(share, share, reason=reason)
+            if before == after:
+                return ContentChange(None, reason=_OTHER_NUMBERS)
         alike = common / max(len(smallest), 1)  # of all different rows of both
         kept = alike / (1 + alike) * (self.rows + other.rows)
         least = 0.0 if reason else 1 / max(self.rows, 1)
@@ -305,6 +307,7 @@ def content_hashes_from_json(value: Any) -> ContentHashes | None:
 
 _TABLES = ("csv", "parquet")
 _OTHER_COLUMNS = "other columns"
+_OTHER_NUMBERS = "other numbers of the same rows"
 
 
 def _rows(data: bytes, suffix: str) -> tuple[list[str], Iterable[bytes]]:

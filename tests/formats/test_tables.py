@@ -48,6 +48,7 @@ def test_values_become_plain_python_types(value: Any, expected: Any) -> None:
 def test_columns_of_mixed_types_become_text() -> None:
     assert unify_types([1, "a", None]) == ["1", "a", None]
     assert unify_types([True, 2]) == ["True", "2"]
+    assert unify_types([datetime(1970, 1, 2, tzinfo=timezone.utc), "x"]) == ["1970-01-02T00:00:00+00:00", "x"]
 
 
 @pytest.mark.parametrize(

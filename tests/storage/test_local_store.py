@@ -290,7 +290,8 @@ def test_paths_of_windows_make_no_folder(text: str) -> None:
     ("text", "hint"),
     [
         *((text, "a store is s3://") for text in ("s3:/bucket/out", "S3://bucket/out", "s3://", "file:/out")),
-        ("s3://bucket/out", "by the folder of its ledger, by default outputs/s3-bucket-folder"),
+        ("s3://bucket/out", "by the folder of its ledger, such as outputs/s3-bucket-folder"),
+        ("https://example.com/fields.geojson", "download it first"),
     ],
 )
 def test_addresses_make_no_folder(text: str, hint: str) -> None:
