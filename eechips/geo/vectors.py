@@ -25,6 +25,7 @@ from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import TEXT_SUFFIXES, WKT_NAMES, find_wkt, parse_wkt, read_text_table
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError, check_crs
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,12 +52,14 @@ class Vectors:
     Attributes:
         geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
         attributes: the other columns, a row for each geometry; None for missing integers.
+        numbers: number of each feature in the file, from 1, shape (n,); those without a geometry are left out.
         repaired: description of the repairs for the user; empty if there were none.
     """
 
     path: Path
     geometries: npt.NDArray[np.object_]
     attributes: pd.DataFrame
+    numbers: npt.NDArray[np.int64]
     repaired: str = ""
 
 
@@ -64,6 +67,8 @@ def read_vectors(
     path: Path, *, crs: str | None = None, crs_option: str | None = "input_crs", notes: int = logging.WARNING
 ) -> Vectors:
     """Read the polygons of a vector file, repair them, and reproject them to EPSG:4326; see :func:`repair`.
+
+    Features without a geometry are left out, which is logged.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
@@ -76,18 +81,21 @@ def read_vectors(
             feature is no polygon, or has no area.
     """
     geometries, attributes, known_crs = _read(path, crs, crs_option, notes)
-    _check_kinds(path, geometries, attributes)
-    geometries, repaired = repair(path, geometries, lambda index: _feature(index, attributes))
+    rows = _find_polygons(path, geometries, attributes, notes)
+    geometries, repaired = repair(path, geometries[rows], lambda index: _feature(int(rows[index]), attributes))
     polygons = to_wgs84(path, geometries, known_crs)
     latitudes = np.abs(shapely.bounds(polygons)[:, (1, 3)]).max(axis=1)
     beyond = np.flatnonzero(latitudes > 90.0)
     if len(beyond):
         is_far = latitudes[beyond[0]] > 360.0
         why = f"they look projected (metres): {crs_cure(path)}" if is_far else "are longitude and latitude swapped?"
-        raise RegionError(f"{path}: {_feature(int(beyond[0]), attributes)} has latitudes beyond 90 degrees: {why}")
+        raise RegionError(
+            f"{path}: {_feature(int(rows[beyond[0]]), attributes)} has latitudes beyond 90 degrees: {why}"
+        )
     own = [name for name in attributes.column_names if not _PANDAS_INDEX.fullmatch(name)]
     # Integers stay integers, although some are missing: floats would make ids beyond 2**53 equal.
-    return Vectors(path, polygons, attributes.select(own).to_pandas(integer_object_nulls=True), repaired)
+    columns = attributes.select(own).take(rows).to_pandas(integer_object_nulls=True)
+    return Vectors(path, polygons, columns, rows + 1, repaired)
 
 
 def repair(
@@ -291,17 +299,27 @@ def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.obj
     return flat
 
 
-def _check_kinds(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
-    """Raise RegionError, with number and attributes, for a geometry that is no polygon or is empty."""
-    bare = np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    for index in bare[:1]:
-        cure = f"{len(bare):,} of {len(geometries):,} features have none: delete them" if len(bare) > 1 else "delete it"
-        raise RegionError(f"{path}: {_feature(int(index), attributes)} has no geometry; {cure} from the file")
-    others = np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _POLYGONS))
+def _find_polygons(
+    path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table, notes: int
+) -> npt.NDArray[np.int64]:
+    """Return the indices of the features that have a geometry; log how many have none, or an empty one.
+
+    Raises:
+        RegionError: if no feature has one, or if one is no polygon; the message has its number and attributes.
+    """
+    is_bare = shapely.is_missing(geometries) | shapely.is_empty(geometries)
+    bare, rows = np.flatnonzero(is_bare), np.flatnonzero(~is_bare)
+    if not len(rows):
+        raise RegionError(f"{path}: none of its features has a geometry")
+    if len(bare):
+        first = _feature(int(bare[0]), attributes)
+        _log.log(notes, "%s: %s without geometry left out: %s", path, format_count(len(bare), "feature"), first)
+    others = rows[~np.isin(shapely.get_type_id(geometries[rows]), _POLYGONS)]
     for index in others[:1]:
         kind = geometries[index].geom_type
         count = f"; {len(others):,} of {len(geometries):,} features are none" if len(others) > 1 else ""
         raise RegionError(f"{path}: {_feature(int(index), attributes)} is a {kind}, not a polygon{count}")
+    return rows
 
 
 def _feature(index: int, attributes: pa.Table) -> str:

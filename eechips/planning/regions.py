@@ -214,7 +214,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:
         _log.warning("%s", vectors.repaired)
-    warn_of_wide(vectors.geometries, range(1, len(vectors.geometries) + 1))
+    warn_of_wide(vectors.geometries, vectors.numbers.tolist())
     union = shapely.union_all(vectors.geometries)
     check_size(union, str(path))
     return FileRegion(path, union, hash_vectors(path), crs=crs)

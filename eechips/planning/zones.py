@@ -78,7 +78,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     Regions that extend beyond 180 degrees, or cross the antimeridian in their projection, are cut there.
 
     Args:
-        id_field: column of the ids; None to number the features from 1.
+        id_field: column of the ids; None for the features' numbers in the file, from 1.
         box: selects regions that meet it; None for all.
         crs: CRS of a file that does not say it.
 
@@ -91,7 +91,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         _log.warning("%s", read.repaired)
     fields = [str(column) for column in read.attributes.columns]
     if id_field is None:
-        ids: list[Any] = list(range(1, len(read.geometries) + 1))
+        ids: list[Any] = read.numbers.tolist()
     elif id_field in fields:
         ids = [_id(region) for region in _whole(read.attributes[id_field].tolist())]
     else:
@@ -100,7 +100,7 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     nameless: list[int] = []
     for index, region in enumerate(ids):
         if region is None or region != region:
-            nameless.append(index + 1)
+            nameless.append(int(read.numbers[index]))
         else:
             parts.setdefault(region, []).append(index)
     _warn_of_nameless(path, id_field, len(nameless), f": number {some_of(nameless)}")

@@ -23,13 +23,14 @@ from eechips.planning.regions import (
     parse_region,
     planar_geometry,
 )
+from eechips.planning.zones import read_zones
 from eechips.text.suggestion import describe_choices
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
 
 
-def write(path: Path, *geometries: shapely.Geometry, crs: str = "EPSG:4326", **columns: list[object]) -> Path:
+def write(path: Path, *geometries: shapely.Geometry | None, crs: str = "EPSG:4326", **columns: list[object]) -> Path:
     frame = gpd.GeoDataFrame(columns, geometry=list(geometries), crs=crs)
     if path.suffix == ".parquet":
         frame.to_parquet(path)
@@ -194,8 +195,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "mixed.gpkg", SQUARE, shapely.Point(0, 0), shapely.Point(1, 1)): (
             "feature 2 is a Point, not a polygon; 2 of 3 features are none"
         ),
-        write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry; delete it from",
-        write(tmp_path / "bare.gpkg", SQUARE, shapely.Polygon(), None): "geometry; 2 of 3 features have none: delete",
+        write(tmp_path / "bare.gpkg", shapely.Polygon(), None): "none of its features has a geometry",
         lost: r"does not say what coordinate reference system it is in: lost\.prj is missing",
     }
     for path, message in cases.items():
@@ -218,6 +218,18 @@ def test_a_file_with_several_layers_says_which_is_read(
     told = f"{path} has several layers, of which fields is read: fields, roads"
     assert caplog.messages == [f"{told}. To read roads: ogr2ogr roads.gpkg {path.name} roads"]
     assert not recwarn.list
+
+
+def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "some.geojson", None, SQUARE, shapely.Polygon(), BOWTIE, code=[5, 6, 7, 8])
+    found = read_vectors(path)
+    assert caplog.messages == [f"{path}: 2 features without geometry left out: feature 1 (code=5)"]
+    assert found.numbers.tolist() == [2, 4]
+    assert found.attributes["code"].tolist() == [6, 8]
+    assert found.geometries[0].equals(SQUARE)
+    assert found.repaired.endswith("feature 4 (code=8)")
+    assert read_zones(path, None).ids == [2, 4]
+    assert read_zones(path, "code").ids == [6, 8]
 
 
 @pytest.mark.slow
