@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
 from eechips.planning.sample_places import SamplePlace, json_columns
 from eechips.planning.samplers import regular_points
-from eechips.text.formatting import parse_distance
+from eechips.text.formatting import format_count, parse_distance
 
 REGULAR = "regular"
 MAJOR_TOM = "majortom"
@@ -33,6 +34,8 @@ MGRS = "mgrs"
 
 CELL_FIELDS = ("grid_code", "grid_cell", "cell", "cell_id", "id", "fid", "name", "code")
 """Default names of the column that identifies the polygons of a file, in order of precedence."""
+
+_log = logging.getLogger(__name__)
 
 _EQUATOR_RADIUS = 6_378_137.0  # metres, of Major TOM's sphere
 _LEAST_EDGE = 100.0  # metres
@@ -286,6 +289,8 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
             " polygons"
         )
     places = read_places(path, crs=crs, only="polygons")
+    if without := len(places) - len(places.known):
+        _log.warning("%s: %s without geometry left out", path, format_count(without, "feature"))
     if cell_field is None:
         there = {name.lower(): name for name in reversed(places.table.column_names)}
         cell_field = next((there[name] for name in CELL_FIELDS if name in there), None)

@@ -38,7 +38,9 @@ def georeference(run: Run | str | Path) -> int:
     run = run if isinstance(run, Run) else open_run(run)
     store = run.store
     if not isinstance(store, LocalStore):
-        raise UsageError(f"the results of {run.path} are in an object store: copy them to a folder, or fetch GeoTIFFs")
+        raise UsageError(
+            f"the results of {run.path} are in an object store: copy pictures to a folder; GeoTIFFs need none"
+        )
     count = 0
     for name, crs, transform in _pictures(run):
         path = store.file(name)

@@ -234,6 +234,15 @@ def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None
     assert [place.fields["grid_code"] for place in named.list_places(WORLD)] == ["1", "2", "3", "4", "5"]
 
 
+def test_features_without_geometry_are_no_cells_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "grid.csv"
+    path.write_text(f'id,wkt\na,POLYGON EMPTY\nb,"{shapely.box(10.0, 50.0, 11.0, 51.0).wkt}"\n')
+    assert [place.fields["grid_code"] for place in parse_cells(path).list_places(WORLD)] == ["b"]
+    assert f"{path}: 1 feature without geometry left out" in caplog.messages
+
+
 @pytest.mark.slow
 def test_polygons_without_an_id_are_numbered_and_repeated_ids_are_refused(tmp_path: Path) -> None:
     squares = [shapely.box(10.0 + n, 50.0, 11.0 + n, 51.0) for n in range(2)]
