@@ -196,6 +196,8 @@ def _tables(run: Run) -> _Tables:
     ]
     if not paths:
         raise UsageError(f"{run.path} has no time series: it has no tables among its results")
+    if run.address is not None and not all(path.is_file() for path, _ in paths):
+        raise UsageError(f"the tables of {run.path} are in {run.address}: copy them into the folder, under their names")
     return _Tables(paths)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import eechips
 from eechips.errors import UsageError
 from eechips.reports.figure import with_gaps
+from eechips.reports.region_series import read_curves
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run
 from tests.support.commands import run_command
@@ -265,3 +266,18 @@ def test_gaps_are_where_dates_are_far_apart(steps: list[int]) -> None:
     pd.testing.assert_series_equal(found.dropna(), values, check_freq=False, check_index_type=False)
     assert found.isna().sum() == sum(step > 3 * np.quantile(steps, 0.75) for step in steps)
     assert found.index.is_monotonic_increasing
+
+
+def test_tables_in_an_object_store_are_to_be_copied(tmp_path: Path) -> None:
+    table = b"place,date,LST\nnorth,2019-01-01,1\nnorth,2019-02-01,2\n"
+    run = finished_run.write_run(tmp_path / "run", [({"region": "north"}, {"": ("csv", table)})])
+    (name,) = run.units["file"]
+    finished_run.move_results(run, "memory://figures/results")
+    (run.path / name).rename(tmp_path / "kept")
+    for read in (eechips.plot, eechips.smooth):
+        with pytest.raises(
+            UsageError, match=r"tables of .* are in memory://figures/results: copy them into the folder"
+        ):
+            read(run)
+    (tmp_path / "kept").rename(run.path / name)
+    assert [curve.region for curve in read_curves(run, most=1).curves] == ["north"]
