@@ -410,7 +410,8 @@ def _check(recipe: TimeSeries) -> None:
     columns = (*recipe.statistics.columns(bands), *recipe.statistics.valid_fractions(bands))
     if recipe.id_field in ("date", "count", "valid_fraction", *columns):
         raise UsageError(f"columns='id={recipe.id_field}' is also the name of another column of the table")
-    if options.regions.startswith((".", "/")) and Path(options.regions).is_dir():
+    is_path = options.regions.startswith((".", "/")) or options.regions.endswith("/") or "\\" in options.regions
+    if is_path and Path(options.regions).is_dir():
         raise RegionError(f"{options.regions!r} is a folder: name a vector file in it")
     if Path(options.regions).suffix and not recipe.is_file and "/" not in options.regions:
         raise RegionError(f"there is no file {options.regions}")

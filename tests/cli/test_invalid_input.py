@@ -106,6 +106,12 @@ def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentenc
     assert sentence in refuse(*SERIES, *arguments)
 
 
+def test_a_folder_of_regions_as_a_shell_completes_it_is_refused() -> None:
+    Path("fields").mkdir()
+    result = run_command(*SERIES, "--regions", "fields/")
+    assert (result.exit_code, result.stderr) == (2, "Error: 'fields/' is a folder: name a vector file in it\n")
+
+
 def test_options_of_another_command_are_translated() -> None:
     assert "did you mean --to?" in refuse("pack", "run", "--format", "zarr")
     assert "did you mean --until?" in refuse("update", "run", "--end", "2024-01-01")
