@@ -209,10 +209,7 @@ def read_places(
     kind: Kind = "points"
     if geometries is None:
         _check_kind(path, kind, only)
-        geometries = _from_columns(path, table, lon_field, lat_field, faults)
-        if faults and crs is None:  # otherwise the reprojected coordinates are looked at
-            faults += _range_faults(path, geometries)
-        geometries = geometries if faults else to_wgs84(path, geometries, crs or WGS84)
+        geometries = to_wgs84(path, _from_columns(path, table, lon_field, lat_field, faults), crs or WGS84)
     else:
         if lon_field is not None or lat_field is not None:
             raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
@@ -222,8 +219,7 @@ def read_places(
         geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
         if note:
             _log.warning("%s", note)
-    if not faults:
-        faults += _range_faults(path, geometries)
+    faults += _range_faults(path, geometries)
     reading = {} if crs is None else {"input_crs": crs}
     places = Places(path, digest, kind, _normalized(kind, geometries), table, reading)
     _raise_faults(path, faults + places._row_faults(faults, dates, is_complete=is_complete))
@@ -323,11 +319,11 @@ def _check_kind(path: Path, kind: Kind, only: Kind | None) -> None:
 
 
 def _range_faults(path: Path, geometries: npt.NDArray[np.object_]) -> list[_Fault]:
-    """Return the faults of coordinates that are out of range."""
+    """Return the faults of coordinates that are out of range, one for each such row."""
     bounds = shapely.bounds(geometries)
     with np.errstate(invalid="ignore"):
         low = np.flatnonzero((np.abs(bounds[:, [1, 3]]) > 90).any(axis=1))
-        far = np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 360))
+        far = np.setdiff1d(np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 360)), low)
     faults = []
     for rows, what, limits in ((low, "latitude", "-90 and 90"), (far, "longitude", "-180 and 180")):
         if len(rows):

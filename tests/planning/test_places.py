@@ -115,6 +115,24 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
         read_places(path, dates=("day", None))
 
 
+@pytest.mark.parametrize(
+    ("text", "crs", "faults"),
+    [
+        ("lon,lat\nabc,47\n8,95\n", "EPSG:4326", ["row 1: lon is not", "row 2: the latitude 95 is not"]),
+        ("x,y\n500000,4000000\nabc,1\n", None, ["row 2: x is not", "row 1: the latitude 4e+06 is not"]),
+        ("x,y\n500000,4000000\nabc,1\n", "EPSG:32632", ["row 2: x is not"]),
+        ("x,y\nabc,1\n", "EPSG:32632", ["row 1: x is not"]),
+    ],
+)
+def test_each_faulty_row_is_named_once_in_any_coordinates(
+    tmp_path: Path, text: str, crs: str | None, faults: list[str]
+) -> None:
+    with pytest.raises(RegionError) as wrong:
+        read_places(written(tmp_path, text), crs=crs)
+    found = wrong.value.mistakes or [str(wrong.value).partition(": ")[2]]
+    assert [fault[: len(start)] for fault, start in zip(found, faults, strict=True)] == faults
+
+
 def test_dates_may_have_a_format(tmp_path: Path) -> None:
     places = read_places(written(tmp_path, "lon,lat,day\n8,47,31/12/2020\n8,47,\n"))
     found = places.moments("day", "%d/%m/%Y")
