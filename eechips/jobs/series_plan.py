@@ -9,10 +9,10 @@ from typing import Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from eechips.errors import UsageError
+from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.table_options import TimeSeriesOptions
@@ -29,7 +29,7 @@ from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_z
 from eechips.recipe import Unit
 from eechips.text.formatting import format_count
 
-_LEAST_COVERED = 0.005  # share of a pixel: developers.google.com/earth-engine/guides/reducers_reduce_region
+_LEAST_COVERED = 1 / 256  # share of a pixel: developers.google.com/earth-engine/guides/reducers_weighting
 _log = logging.getLogger(__name__)
 
 
@@ -78,18 +78,18 @@ class SeriesPlan:
         about = replace(about, bands=bands)
         box = parse_box(self.options.bbox) if self.options.bbox else None
         zones = zones or fetch_zones(self.options.regions, self.id_field, box)
-        if is_file:
-            self._warn_of_small_regions(measure_zones(zones).areas, about)
         has_base_grid = self.periods is not None or not self.alignment.is_native  # otherwise each image has its own
         base_grids: Sequence[Grid | None] = [None] * len(zones)
-        if self.options.output == "region" and not has_base_grid:
-            shapes = None
-        elif is_file:
+        if is_file:
             shapes = measure_zones(zones)
+        elif self.options.output == "region" and not has_base_grid:
+            shapes = None
         else:
             shapes = fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=box is None)
         if shapes is not None and has_base_grid:
             base_grids = self._base_grids(about, shapes)
+        if is_file and shapes is not None:
+            self._warn_of_small_regions(shapes, base_grids[0] or about.bands[0].grid)
         if self.options.output == "region" or shapes is None:
             for index, base_grid in enumerate(base_grids):
                 yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
@@ -104,15 +104,16 @@ class SeriesPlan:
                 **extra,
             }
 
-    def _warn_of_small_regions(self, areas: npt.NDArray[np.float64], about: AssetMetadata) -> None:
-        """Warn of regions for which Earth Engine has no value, as hardly a pixel is covered."""
-        scale = self.options.scale or nominal_scale(about.bands[0].grid)
-        count = int((areas < _LEAST_COVERED * scale**2).sum())
+    def _warn_of_small_regions(self, shapes: ZoneShapes, grid: Grid) -> None:
+        """Warn of regions for which Earth Engine may have no value, as hardly a pixel is covered."""
+        scale = self.options.scale or nominal_scale(grid)
+        is_geographic = parse_crs(grid.crs).is_geographic  # then pixels are narrower towards the poles
+        narrowing = np.cos(np.radians(shapes.points[:, 1])) if is_geographic else 1.0
+        count = int((shapes.areas < _LEAST_COVERED * scale**2 * narrowing).sum())
         if count:
             _log.warning(
-                "%s smaller than 0.5%% of a pixel of %s m: Earth Engine gives no value for them; "
-                "take those at their centres with `eechips points`",
-                f"{count:,} of {format_count(len(areas), 'region')} are" if count > 1 else "a region is",
+                "%s smaller than 1/256 of a pixel of %s m, and may have no value: take centres with `eechips points`",
+                f"{count:,} of {format_count(len(shapes.areas), 'region')} {'is' if count == 1 else 'are'}",
                 f"{scale:,.0f}",
             )
 

@@ -248,7 +248,7 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
 def test_regions_that_cover_hardly_a_pixel_are_told(
     real_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fields within a pixel of ERA5 or MODIS: Earth Engine leaves out pixels that are covered by less than 0.5%."""
+    """Fields within a pixel of ERA5 or MODIS: Earth Engine leaves out pixels that are covered by less than 1/256."""
     path = tmp_path / "fields.gpkg"
     x, y = BOX.centroid.x, BOX.centroid.y
     boxes = [shapely.box(x, y, x + size, y + size) for size in (0.0004, 0.003)]  # 0.2% and 9% of a pixel of 1 km
@@ -257,9 +257,9 @@ def test_regions_that_cover_hardly_a_pixel_are_told(
     run = timeseries(real_server, tmp_path / "run", **options)
     assert read(run, "tiny")["LST_Day_1km"].isna().all()
     assert read(run, "some")["LST_Day_1km"].notna().any()
-    assert [m for m in caplog.messages if "0.5%" in m] == [
-        "a region is smaller than 0.5% of a pixel of 927 m: Earth Engine gives no value for them; "
-        "take those at their centres with `eechips points`"
+    assert [m for m in caplog.messages if "1/256" in m] == [
+        "1 of 2 regions is smaller than 1/256 of a pixel of 927 m, and may have no value: "
+        "take centres with `eechips points`"
     ]
 
 

@@ -336,6 +336,27 @@ def test_a_region_across_the_antimeridian_is_one(demo_server: Server, tmp_path: 
     np.testing.assert_allclose(values[1], (2 * values[3] + values[4]) / 3, rtol=1e-6)
 
 
+def test_regions_above_the_least_part_of_a_pixel_are_not_told(
+    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pixels of 0.1 degrees are half as large at 60 degrees north: regions of 0.2% and 0.7% of one have 0.1% and 0.36%
+    of a pixel at the equator."""
+    path = tmp_path / "fields.geojson"
+    x, y = 16.01, 60.01  # near a pixel's centre, in Sweden
+    sides = [0.1 * part**0.5 for part in (0.002, 0.007)]
+    gpd.GeoDataFrame(geometry=[shapely.box(x, y, x + side, y + side) for side in sides], crs="EPSG:4326").to_file(path)
+    run = timeseries(
+        demo_server, tmp_path / "run", regions=str(path), output="one", dataset="ECMWF/ERA5_LAND/MONTHLY_AGGR",
+        bands="temperature_2m", start="2020-01-01", end="2020-03-01",
+    )  # fmt: skip
+    values = table_of(run).groupby("region")["temperature_2m"].count()
+    assert values.tolist() == [0, 2]
+    assert [message for message in caplog.messages if "1/256" in message] == [
+        "1 of 2 regions is smaller than 1/256 of a pixel of 11,132 m, and may have no value: "
+        "take centres with `eechips points`"
+    ]
+
+
 def test_a_mask_leaves_out_pixels(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     area = shapely.box(-105.2, 39.6, -105.1, 39.7)
