@@ -292,7 +292,8 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             if valueless:
                 near = f" within {self.options.near} of its date" if self.options.near else ""
                 share = f"{valueless:,} of {len(self.places):,} rows in {name}"
-                results.say(f"{share} without a value: no image{near} has data there")
+                small = "" if self.is_points else ", or the polygons are smaller than a pixel"
+                results.say(f"{share} without a value: no image{near} has data there{small}")
 
     @property
     def is_points(self) -> bool:

@@ -222,7 +222,13 @@ def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callabl
 
 
 @pytest.mark.slow
-def test_polygons_have_statistics_and_counts(points: Callable[..., Any], stack: Stack, tmp_path: Path) -> None:
+def test_polygons_have_statistics_and_counts(
+    points: Callable[..., Any],
+    stack: Stack,
+    stack_server: Server,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     x, y = np.random.default_rng(5).uniform((500_300, 4_398_400), (502_700, 4_399_700), (12, 2)).T
     shapes = [shapely.Point(a, b).buffer(150) for a, b in zip(x, y, strict=True)]
     frame = geopandas.GeoDataFrame({"field": np.arange(12)}, geometry=shapes, crs=CRS)
@@ -236,6 +242,12 @@ def test_polygons_have_statistics_and_counts(points: Callable[..., Any], stack: 
     np.testing.assert_allclose(found["red_mean"], oracle["band_1_mean"], rtol=1e-4)
     np.testing.assert_allclose(found["nir_mean"], oracle["band_2_mean"], rtol=1e-4)
     assert found["red_count"].between(600, 800).all()
+    tiny = frame.head(1).set_geometry([shapely.Point(lonlat(x[0], y[0])).buffer(1e-6)], crs="EPSG:4326")
+    run = eechips.points(STACK, tiny, each_image=True, bands="red", out=tmp_path / "tiny", endpoint=stack_server.url,
+                         executor="threads")  # fmt: skip
+    assert pd.read_parquet(run.assembled[0])["red"].isna().all()
+    said = "1 of 1 rows in points.parquet without a value: no image has data there, or the polygons are smaller than"
+    assert said in capfd.readouterr().err
 
 
 def test_csv_keeps_the_columns_of_the_input(points: Callable[..., Any], plots: pd.DataFrame, tmp_path: Path) -> None:
