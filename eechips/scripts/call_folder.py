@@ -44,6 +44,7 @@ class Program:
         first: position in the plan of the first call.
         initializer: called once in every process; None for none.
         shares: whether the pool has threads, which share the script's variables.
+        is_recipe: whether nobody receives what the calls return, as of the functions of a recipe.
     """
 
     first: int
@@ -51,6 +52,7 @@ class Program:
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
     shares: bool = False
+    is_recipe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,12 @@ class CallExecutor:
                     " beside it: return the one, or write the other"
                 )
             return result.value
+        if not files and self._is_unfetched(folder, result):
+            folder.keep(position, replace(result, value=None))
+            raise RecipeError(
+                "the call returns an object of Earth Engine, which nothing fetches, and has written no file: return a"
+                " Chip or a Table, or write a file"
+            )
         failure = None if files else self._caught(result)
         result = replace(
             result,
@@ -149,6 +155,13 @@ class CallExecutor:
             uncounted=tuple(sorted(self._observer.uncounted)),
         )
         return result, files
+
+    def _is_unfetched(self, folder: CallFolder, result: CallResult) -> bool:
+        """Return whether a call without files has done nothing but make an object that nobody receives."""
+        if not self._load(folder).is_recipe or result.outside or result.appended or self._observer.has_answer:
+            return False
+        values = result.value if isinstance(result.value, (list, tuple)) else (result.value,)
+        return any(type(value).__module__.startswith("ee.") for value in values)
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """Return the error that a call without files has caught: of its only request, or of one without a result."""

@@ -69,9 +69,15 @@ class ScriptHost:
         self._interrupted = self._withhold_results()
 
     def execute(
-        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+        self,
+        calls: Sequence[Call],
+        *,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        shares: bool = False,
+        is_recipe: bool = False,
     ) -> list[CallResult]:
-        """Make the calls that have no result yet.
+        """Make the calls that have no result yet. For the other arguments see :class:`Program`.
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
@@ -81,7 +87,7 @@ class ScriptHost:
         self.check()
         try:
             with self._working_folder.suspended():
-                return self._execute(calls, initializer, initargs, shares)
+                return self._execute(calls, Program(0, (), initializer, initargs, shares, is_recipe))
         except ScriptStopped as stop:
             self._stop = stop
             raise
@@ -91,9 +97,7 @@ class ScriptHost:
         if self._stop is not None:
             raise self._stop
 
-    def _execute(
-        self, calls: Sequence[Call], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
-    ) -> list[CallResult]:
+    def _execute(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
         first, number = self._find_use(calls)
         if 0 < self._interrupted <= number:
             restore(self._place.out, replaces=True)
@@ -103,7 +107,7 @@ class ScriptHost:
         slots = self._plan(number, first, calls)
         if first < self._planned_before:
             self._reopen(folder, first, slots)
-        folder.store(Program(first, functions, initializer, initargs, shares), slots)
+        folder.store(replace(program, first=first, functions=functions), slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
         self._bench.ledger.note(_USE_UNDER_WAY, number)

@@ -228,17 +228,22 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
-def test_an_image_that_a_call_returns_is_no_result(demo_server: Server, tmp_path: Path) -> None:
-    """The units were done without a file, and the exit status was 0."""
+@pytest.mark.parametrize("value", ["image", "[image]"])
+def test_an_image_that_a_call_returns_is_no_result(demo_server: Server, tmp_path: Path, value: str) -> None:
+    """The units were done without a file, and the exit status was 0. A file beside it is one."""
     script = tmp_path / "pasted.py"
     script.write_text(
         "import ee\nee.Initialize(project='my-project')\n"
-        "def get_requests():\n    return [1, 2]\n"
-        "def get_result(index, unit):\n    return ee.Image(unit).clip(ee.Geometry.Point([0, 0]).buffer(100))\n"
+        "def get_requests():\n    return [1, 2, 3]\n"
+        "def get_result(index, unit):\n    image = ee.Image(unit).clip(ee.Geometry.Point([0, 0]).buffer(100))\n"
+        "    if unit == 3:\n        with open('3.txt', 'w') as file:\n            file.write('3')\n"
+        f"    return {value}\n"
     )
     result = run(script, demo_server, tmp_path)
-    assert result.returncode == 2
-    assert "pasted.py: get_result returned ee.Image, which nothing fetches: it must return a Chip" in result.stderr
+    assert result.returncode == 1
+    ended = open_run(tmp_path / "run")
+    assert ended.counts == {"failed_permanent": 2, "done": 1}
+    assert set(ended.failures["error"].str.extract("which (nothing fetches)")[0]) == {"nothing fetches"}
 
 
 @pytest.mark.exhaustive
