@@ -123,6 +123,7 @@ class CallExecutor:
         logged: dict[str, io.StringIO] = {}
         try:
             with (
+                self._observer.in_call(),
                 keep_client(),
                 leave_out_signals(),
                 self._working_folder.entered(self._place.cwd),

@@ -14,11 +14,12 @@ import http.client
 import importlib
 import io
 import math
+import threading
 import time
 import urllib.error
 import urllib.request
 import urllib.response
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ class RequestObserver:
         has_answer: whether any request succeeded.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries that have sent requests to Earth Engine past the transport.
-        deadline: a request after this time, on the monotonic clock, is not sent and stops the run.
+        deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
+            a pool's calls: these end as other units do.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -58,6 +60,7 @@ class RequestObserver:
         self.is_stopped = False
         self.uncounted: set[str] = set()
         self.deadline = math.inf
+        self._calling = threading.local()
         self._patches = contextlib.ExitStack()
         self._is_closed = False
 
@@ -88,8 +91,17 @@ class RequestObserver:
 
     def keep_deadline(self) -> None:
         """Stop the run if its time is over."""
-        if time.monotonic() >= self.deadline:
+        if time.monotonic() >= self.deadline and not hasattr(self._calling, "is_call"):
             self.stop()
+
+    @contextlib.contextmanager
+    def in_call(self) -> Iterator[None]:
+        """Tell in the block that this thread makes a call of a pool."""
+        self._calling.is_call = True
+        try:
+            yield
+        finally:
+            del self._calling.is_call
 
     @property
     def has_stopped(self) -> bool:
