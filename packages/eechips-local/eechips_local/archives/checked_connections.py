@@ -104,14 +104,18 @@ class HostTransport:
         """
         timeout = urllib3.Timeout(connect=connect, read=silence)
         known = self._redirects.get(url)
-        if known is not None:
-            self._redirects.remove(url)  # unless it leads somewhere still
+        if known is None:
+            return self._follow(url, headers, timeout)
+        try:
             host = self._hosts.check(known.url).netloc
             response = self._send(known.url, host, _carried(headers) if known.is_other_host else headers, timeout)
-            if response.status not in _ENDED:
-                self._redirects.keep(url, known)
-                return response
-            response.close()
+        except Exception:
+            self._redirects.remove(url)
+            raise
+        if response.status not in _ENDED:
+            return response
+        self._redirects.remove(url)
+        response.close()
         return self._follow(url, headers, timeout)
 
     def _follow(self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout) -> ThrottledResponse:

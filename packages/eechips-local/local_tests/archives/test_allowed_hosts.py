@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -210,6 +211,16 @@ def test_where_a_redirect_leads_is_asked_directly_until_it_expires(
             response.close()
         assert (len(first.paths), len(second.paths)) == (asked, 3)
         assert "secret" not in str(second.received)
+
+
+def test_ranges_that_are_read_together_share_a_redirect() -> None:
+    with stac_server([make_item(0)]) as first, stac_server([make_item(0)]) as second:
+        transport = HostTransport(AllowedHosts(server.url.removeprefix("http://") for server in (first, second)))
+        _redirecting(first, second)
+        _open(transport, f"{first.url}/file").close()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: _open(transport, f"{first.url}/file").close(), range(64)))
+        assert (len(first.paths), len(second.paths)) == (1, 65)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302])
