@@ -161,6 +161,25 @@ def test_a_connection_is_closed_although_its_answered_request_does_not_end(parts
     assert received in (1, 129)
 
 
+@pytest.mark.slow
+def test_an_answered_request_may_come_slowly_to_its_end() -> None:
+    """A client that sends its whole body before it reads would else lose the answer."""
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        await asyncio.sleep(0.1)
+        received += 1
+        return {"type": "http.request", "body": b"x", "more_body": received < 25}
+
+    async def send(message: Message) -> None:
+        pass
+
+    app = ShortConnections(Response(b"answer"), drain_seconds=2.0)
+    asyncio.run(app({"type": "http", "method": "POST", "headers": []}, receive, send))  # type: ignore[arg-type]
+    assert received == 25
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
 @pytest.mark.slow
 def test_forked_processes_of_any_client_get_their_own_answers(server: Server) -> None:

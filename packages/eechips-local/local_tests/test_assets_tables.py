@@ -255,7 +255,7 @@ def test_several_files_make_several_tables(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     assert list(store.children("T/x")) == ids
     assert [line.type for line in store.summaries()] == ["FOLDER", "FOLDER", "TABLE", "TABLE"]
-    with pytest.raises(AssetExistsError, match="T/x is a folder"):
+    with pytest.raises(AssetExistsError, match="there is already the folder T/x"):
         ingest(tmp_path / "a.parquet", tmp_path / "store", "T/x")
 
 

@@ -14,6 +14,8 @@ from hypothesis.extra.numpy import arrays
 from eechips_local.pixels.neighborhood import weighted_sum
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, LimitError
+from eechips_local.reducers.ranks import quantiles
+from eechips_local.reducers.reducer_samples import SampleColumn
 from eechips_local.values.values import Weights
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import UTM, asset, constant, evaluate, read, stored, values_of
@@ -181,6 +183,17 @@ class TestFocal:
             near = (rows**2 + columns**2 <= radius**2) | (shape == "square")
             expected = np.nanmedian(windows(BYTES, radius)[..., near.ravel()], axis=-1)
             assert np.array_equal(values_of(evaluate(image, asset(BYTES))), expected)
+
+    def test_medians_do_not_depend_on_masks_elsewhere(self) -> None:
+        random = np.random.default_rng(0)
+        values = random.integers(0, 255, (81, 1, 500)).astype(np.uint8)
+        weights = np.full(values.shape, 1 / 81)
+        held = weights > 0
+        alone = quantiles(SampleColumn(values, weights, held, held), [0.5])[0][0]
+        weights[0, 0, 0] = 0.001
+        beside = quantiles(SampleColumn(values, weights, held, held), [0.5])[0][0]
+        assert np.array_equal(alone[0, 1:], beside[0, 1:])
+        assert np.array_equal(alone, np.median(values, axis=0))
 
     def test_unknown_shapes_are_refused(self) -> None:
         with pytest.raises(InvalidError, match="kernelType"):

@@ -49,7 +49,7 @@ def test_only_codes_and_wkt_name_a_crs(text: str) -> None:
     assert call("Projection.crs", projection=projection("urn:ogc:def:crs:EPSG::32610")) is not None
 
 
-@pytest.mark.parametrize("code", ["EPSG:6933", "epsg:6933"])
+@pytest.mark.parametrize("code", ["EPSG:6933", "epsg:6933", " EPSG:06933\n", "urn:ogc:def:crs:EPSG::6933"])
 def test_a_code_that_the_service_does_not_know(code: str) -> None:
     with pytest.raises(InvalidError, match="could not be parsed"):
         call("Projection.crs", projection=projection(code))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from eechips_local.archives.signed_addresses import is_signed
 
 _LONGEST = 4096  # bytes of a body that are searched
 _MOST_SHOWN = 160  # characters
+_PATIENCE = 2.0  # seconds for a body
 # S3 and Azure answer in XML (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
 # https://learn.microsoft.com/en-us/rest/api/storageservices/status-and-error-codes2), NASA's hosts in JSON.
 _SAID = (
@@ -19,7 +21,8 @@ _SAID = (
     re.compile(rb"<Message>\s*([^<\r\n]+)"),
     re.compile(rb'"error_description"\s*:\s*"([^"\\]+)'),
 )
-_UNSHOWN = re.compile(r"\S*(?:://|[?&=])\S*|[^\x20-\x7e]+")  # addresses, parts of signatures, controls
+# Addresses, parts of signatures, long words that may be tokens, and controls.
+_UNSHOWN = re.compile(r"\S*(?:://|[?&=])\S*|(?=\S{25})(?![A-Za-z]+[.,:;]?(?:\s|$))\S+|[^\x20-\x7e]+")
 _LICENCE = re.compile(r"(?i)\beula\b|licen[cs]e")
 _EXPIRED = re.compile(r"(?i)expired|not valid in the specified time")
 
@@ -30,8 +33,10 @@ def read_denial(response: Any) -> str:
     Args:
         response: response of urllib3, of which nothing is read.
     """
+    body, end = b"", time.monotonic() + _PATIENCE
     try:
-        body = response.read(_LONGEST)
+        while len(body) < _LONGEST and time.monotonic() < end and (part := response.read1(_LONGEST - len(body))):
+            body += part
     except (HTTPError, OSError):  # the status says enough
         return ""
     parts = [match[1].decode("utf-8", "replace") for pattern in _SAID if (match := pattern.search(body))]

@@ -112,9 +112,11 @@ class HostTransport:
         except Exception:
             self._redirects.remove(url)
             raise
-        if response.status not in _ENDED:
+        if response.status not in _ENDED and response.status < 500:
             return response
         self._redirects.remove(url)
+        if response.status >= 500:
+            return response  # the next attempt may be led to another place
         response.close()
         return self._follow(url, headers, timeout)
 
@@ -128,14 +130,18 @@ class HostTransport:
                 if place != url and response.status in _READ:
                     self._redirects.keep(url, Redirect(place, end, is_other_host))
                 return response
-            target = urljoin(place, response.headers.get("Location", ""))
             response.close()
+            try:
+                target = urljoin(place, response.headers.get("Location", ""))
+                other_host = urlsplit(target).netloc != parts.netloc
+            except ValueError:  # such as http://[::1
+                raise ArchiveRefusedError(f"{shown_url(place)} redirects to what is no address.") from None
             if parts.scheme == "https" and urlsplit(target).scheme != "https":
                 raise ArchiveRefusedError(
                     f"{shown_url(place)} redirects to {shown_url(target)}, which is not encrypted."
                 )
             end = min(end, self._redirects.find_end(target, response.headers))
-            is_other_host = is_other_host or urlsplit(target).netloc != parts.netloc
+            is_other_host = is_other_host or other_host
             place = target
         raise ArchiveRefusedError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
 
@@ -220,6 +226,12 @@ class ThrottledResponse:
     def read(self, amount: int | None = None) -> bytes:
         """Return bytes of the body, as they came."""
         chunk = self._response.read(amount, decode_content=False)
+        self._read += len(chunk)
+        return chunk
+
+    def read1(self, amount: int) -> bytes:
+        """Return bytes of the body that are there, at most ``amount``; none at its end."""
+        chunk: bytes = self._response.read1(amount, decode_content=False)
         self._read += len(chunk)
         return chunk
 

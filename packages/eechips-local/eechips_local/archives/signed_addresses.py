@@ -16,7 +16,7 @@ from eechips_local.archives.item_conditions import parse_time
 _LONGEST = 3000.0  # seconds
 _UNSTATED = 60.0  # seconds that a redirect is good for that does not say how long
 _MARGIN = 60.0  # seconds before a signature expires
-_MOST = 4096
+_MOST, _LONGEST_URL = 4096, 8192
 _MAX_AGE = re.compile(r"(?i)(?:^|[,\s])max-age=\"?([0-9]{1,9})")
 _FORBIDDEN = re.compile(r"(?i)(?:^|[,\s])(?:no-store|no-cache)")
 
@@ -61,7 +61,9 @@ class RedirectTargets:
             self._redirects.pop(url, None)
 
     def keep(self, url: str, redirect: Redirect) -> None:
-        """Remember where an address leads."""
+        """Remember where an address leads, unless that is too long an address."""
+        if len(redirect.url) > _LONGEST_URL:
+            return
         with self._lock:
             self._redirects[url] = redirect
             self._redirects.move_to_end(url)

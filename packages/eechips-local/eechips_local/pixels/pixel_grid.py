@@ -52,9 +52,17 @@ def named_crs(name: str) -> CRS:
     Raises:
         UnknownCrsError: if it is neither, or cannot be understood.
     """
-    if name.upper() in UNKNOWN_CODES or not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or _is_unknown(name):
         raise UnknownCrsError(_NOT_PARSED)
-    return parse_crs(name)
+    return parse_crs(name.strip())
+
+
+@lru_cache(_REMEMBERED)
+def _is_unknown(name: str) -> bool:
+    """Return whether a code, in whatever spelling, is one that Earth Engine does not know."""
+    if "[" in name or "(" in name:
+        return False
+    return f"EPSG:{parse_crs(name.strip()).to_epsg(100)}" in UNKNOWN_CODES
 
 
 @lru_cache(_REMEMBERED)

@@ -19,6 +19,7 @@ _ORIGIN = re.compile(rf"https?://{_HOST.pattern}", re.IGNORECASE)
 # Sent by eechips' own client, from which nothing is imported here.
 _KEEP_ALIVE = "x-eechips-keep-alive"
 _DRAIN_SECONDS = 10.0
+_MOST_SILENCES = 12  # as long all parts may take
 _MOST_DRAINED = 128 << 20  # bytes
 
 
@@ -73,7 +74,7 @@ class ShortConnections:
 
     Args:
         app: the application.
-        drain_seconds: time for the rest of a request that has been answered.
+        drain_seconds: time for the next part of a request that has been answered.
     """
 
     def __init__(self, app: ASGIApp, drain_seconds: float = _DRAIN_SECONDS) -> None:
@@ -99,17 +100,17 @@ class ShortConnections:
             elif not message.get("more_body", False) and not received:
                 await send({**message, "more_body": True})
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(_drain(receive), self._drain_seconds)
+                    await asyncio.wait_for(_drain(receive, self._drain_seconds), _MOST_SILENCES * self._drain_seconds)
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         await self._app(scope, receive_noting_the_end, send_and_close)
 
 
-async def _drain(receive: Receive) -> None:
-    """Read the rest of a request, up to a limit."""
+async def _drain(receive: Receive, silence: float) -> None:
+    """Read the rest of a request, up to a limit of its size, and of the seconds between its parts."""
     size = 0
-    while size <= _MOST_DRAINED and not _is_last(message := await receive()):
+    while size <= _MOST_DRAINED and not _is_last(message := await asyncio.wait_for(receive(), silence)):
         size += len(message.get("body", b""))
 
 

@@ -48,12 +48,25 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     if not len(column.values):
         return [(np.zeros(count.shape), count > 0) for _ in fractions]
     # Equal weights are counted: sums of a kernel's, such as 1/81, are inexact.
-    if np.all((column.weights == column.weights.max(initial=0.0)) | ~held):
-        values = np.sort(_comparable(column, held), axis=0)
-        last = np.maximum(count - 1, 0)
-        return [
-            _between(values, count, *_split(np.clip(count * fraction - 0.5, 0, last), last)) for fraction in fractions
-        ]
+    is_even = np.all((column.weights == column.weights.max(axis=0)) | ~held, axis=0)
+    if not is_even.any():
+        return _weighted_quantiles(column, count, fractions)
+    values = np.sort(_comparable(column, held), axis=0)
+    last = np.maximum(count - 1, 0)
+    counted = [
+        _between(values, count, *_split(np.clip(count * fraction - 0.5, 0, last), last)) for fraction in fractions
+    ]
+    if is_even.all():
+        return counted
+    weighted = _weighted_quantiles(column, count, fractions)
+    return [
+        (np.where(is_even, even, other), flags) for (even, flags), (other, _) in zip(counted, weighted, strict=True)
+    ]
+
+
+def _weighted_quantiles(
+    column: SampleColumn, count: npt.NDArray[np.intp], fractions: Sequence[float]
+) -> list[tuple[Values, Flags]]:
     values, weights, _ = _ordered(column)
     rank = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
     ends = np.cumsum(weights, axis=0)

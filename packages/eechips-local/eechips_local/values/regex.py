@@ -15,8 +15,8 @@ from eechips_local.protocol.request_errors import InvalidError
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MEMORY = 8 << 20  # bytes of a compiled expression; RE2's default
 # Bytes of a match: RE2 keeps the ends of all groups, 16 bytes each, for each instruction, whatever ``max_mem`` says
-# (re2/nfa.cc). 20,000 nested groups take 12 GB.
-_MATCH_MEMORY = 64 << 20
+# (re2/nfa.cc). 20,000 nested groups take 12 GB; 1,000 names of scenes, each in a group, count 336 MB, and take less.
+_MATCH_MEMORY = 384 << 20
 
 
 @lru_cache(maxsize=256)

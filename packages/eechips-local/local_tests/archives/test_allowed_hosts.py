@@ -228,7 +228,7 @@ def test_where_a_redirect_leads_is_asked_anew_when_it_denies_access(status: int)
     with stac_server([make_item(0)]) as first, stac_server([make_item(0)]) as second:
         transport = HostTransport(AllowedHosts(server.url.removeprefix("http://") for server in (first, second)))
         _redirecting(first, second)
-        for fault, paths in (("ok", 1), (status, 2), ("ok", 2), (503, 2), ("ok", 2)):
+        for fault, paths in (("ok", 1), (status, 2), ("ok", 2), (503, 2), ("ok", 3)):
             second.faults.append(fault)
             response = _open(transport, f"{first.url}/file")
             assert response.status == (503 if fault == 503 else 200)

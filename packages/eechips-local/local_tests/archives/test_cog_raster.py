@@ -477,6 +477,7 @@ EULA = (
     b'{"status_code": 403, "error_description": "EULA Acceptance Failure", '
     b'"resolution_url": "https://urs.earthdata.nasa.gov/approve_app?client_id=secret"}'
 )
+TOKEN = b'{"error_description": "The token eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.secret.abcDEF-123 is not valid"}'
 S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><Token>secret</Token></Error>"
 
 
@@ -497,6 +498,7 @@ S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><To
         (EULA, "", r"\(HTTP 403\): EULA Acceptance Failure\. Accept the licence of its data: at https://urs\."),
         (b"<html>sig=secret</html>", "?sig=secret", r"\(HTTP 403\)\. Its item has .*, which may have expired: search"),
         (b"", "", r"\(HTTP 403\)\. Buckets of S3 also"),
+        (TOKEN, "", r"The token is not valid\. Buckets of S3"),
     ],
 )
 def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
