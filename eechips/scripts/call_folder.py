@@ -44,7 +44,7 @@ class Program:
         first: position in the plan of the first call.
         initializer: called once in every process; None for none.
         shares: whether the pool has threads, which share the script's variables.
-        is_recipe: whether nobody receives what the calls return, as of the functions of a recipe.
+        is_recipe: whether the calls are of the functions of a recipe: what they return is not received.
     """
 
     first: int

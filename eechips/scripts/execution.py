@@ -158,7 +158,7 @@ class CallExecutor:
         return result, files
 
     def _is_unfetched(self, folder: CallFolder, result: CallResult) -> bool:
-        """Return whether a call without files has done nothing but make an object that nobody receives."""
+        """Return whether a call without files has done nothing but make an object that is not received."""
         if not self._load(folder).is_recipe or result.outside or result.appended or self._observer.has_answer:
             return False
         values = result.value if isinstance(result.value, (list, tuple)) else (result.value,)
