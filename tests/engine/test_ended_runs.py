@@ -25,7 +25,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.throttled_requests import throttle_requests_library
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
-from eechips.engine.worker import Worker, start_worker
+from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import UsageError
 from eechips.manifest import Run
@@ -108,10 +108,12 @@ def connected(url: str, project: str = "local") -> Iterator[Any]:
         yield connection.transport
 
 
-def is_calling() -> bool:
-    """Return whether a thread of a run calls a recipe, or waits to do so."""
-    stacks = [traceback.extract_stack(frame) for frame in sys._current_frames().values()]
-    return any(frame.name == Worker._result.__name__ for stack in stacks for frame in stack)
+def find_calls(earlier: set[threading.Thread]) -> list[str]:
+    """Return the stacks of threads, but earlier ones, that call a recipe or wait to do so."""
+    frames = sys._current_frames()
+    stacks = [traceback.extract_stack(frames[thread.ident]) for thread in threading.enumerate()
+              if thread not in earlier and thread.ident in frames]  # fmt: skip
+    return ["".join(stack.format()) for stack in stacks if any(frame.name == "_result" for frame in stack)]
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_a_unit_that_was_given_up_sends_nothing_through_the_next_run(
     services: tuple[Service, Service], tmp_path: Path
 ) -> None:
     one, other = services
-    gate, asking = Gate(), Asking()
+    gate, asking, earlier = Gate(), Asking(), set(threading.enumerate())
     with altering_front(one.url, gate.hold) as front:
         given_up = run_in_threads(asking, tmp_path / "one", front, unit_timeout=5)
         assert given_up.counts == {"failed_permanent": 1}
@@ -140,7 +142,7 @@ def test_a_unit_that_was_given_up_sends_nothing_through_the_next_run(
     assert finished.counts == {"done": 1}
     assert other.count("value") == 0
     assert one.count("value") == before
-    wait_until(lambda: not is_calling())
+    wait_until(lambda: not find_calls(earlier))
     assert (asking.calls, len(asking.values)) == (1, 1)  # its repeats waited, and are not begun after the run
     assert [path.name for path in (tmp_path / "one").rglob("*") if path.name.endswith((".part", ".bin"))] == []
 
