@@ -93,7 +93,7 @@ class PointTable:
             counts: columns of values that are numbers of pixels; a row with counts only has no value.
 
         Returns:
-            The number of the user's rows without a value, apart from those of no cell or a failed one.
+            The number of the user's rows without a value. Rows that lie in no cell, or in a failed one, do not count.
 
         Raises:
             OSError: if it cannot be written.

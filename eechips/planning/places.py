@@ -235,7 +235,7 @@ def _raise_faults(path: Path, faults: Sequence[_Fault]) -> None:
 
 
 def _missing(is_missing: npt.NDArray[np.bool_], faults: Sequence[_Fault], reason: str) -> list[_Fault]:
-    """Return the fault of rows that lack something, if there are any, without those of other faults."""
+    """Return the fault of rows that lack something, if there are any. Rows that have another fault do not count."""
     rows = np.setdiff1d(np.flatnonzero(is_missing), np.concatenate([[], *(fault.rows for fault in faults)]))
     return [_Fault(rows, reason)] if len(rows) else []
 

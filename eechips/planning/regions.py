@@ -171,7 +171,7 @@ class AssetRegion:
         table = ee.FeatureCollection(self.asset)
         try:
             fields = fetch_fields(self.asset)
-        except RegionError as error:  # perhaps nobody named the table: datasets have default regions
+        except RegionError as error:  # the table may be the default region of a dataset, which the user has not named
             raise RegionError(
                 f"{str(error).rstrip('.')}; `roi` names another region: a box W,S,E,N or a file"
             ) from error

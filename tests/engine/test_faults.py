@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -265,19 +266,19 @@ with Progress(3, 0, 2, stream=sys.stderr) as progress:
 """
 
 
-def test_a_closed_terminal_does_not_change_the_exit_status(tmp_path: Path) -> None:
+def run_without_reader(program: str, stream: Literal["stdout", "stderr"], **variables: str) -> int:
+    """Return the exit status of a program that reads a line after the reader of a stream of its has gone."""
     root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLOSED],
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": ""},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    process.stderr.close()
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, stream: subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": str(root), **variables}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, text=True, **pipes)
+    getattr(process, stream).close()
     process.communicate("\n")
-    assert process.returncode == 0
+    return process.returncode
+
+
+def test_a_closed_terminal_does_not_change_the_exit_status() -> None:
+    assert run_without_reader(CLOSED, "stderr", PYTHONUNBUFFERED="") == 0
 
 
 WITHOUT_READER = """
@@ -298,18 +299,7 @@ main()
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_output_without_a_reader_does_not_change_the_exit_status(encoding: str) -> None:
     """Where the encoding is ASCII, click writes to the stream of bytes."""
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_READER],
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONIOENCODING": encoding},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    process.communicate("\n")
-    assert process.returncode == 0
+    assert run_without_reader(WITHOUT_READER, "stdout", PYTHONIOENCODING=encoding) == 0
 
 
 @pytest.mark.slow

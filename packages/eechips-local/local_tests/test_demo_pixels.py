@@ -252,7 +252,7 @@ def test_noise_of_many_places_is_that_of_few(step: float) -> None:
 
 @pytest.mark.parametrize("step", [0.01, 3.0, 300.0])
 def test_noise_of_a_wide_grid_needs_the_memory_of_a_small_one(step: float) -> None:
-    """Short waves have 300 nodes between neighbouring pixels of a map of the world, which nobody sees."""
+    """Short waves have 300 nodes between neighbouring pixels of a map of the world."""
     x, y = (np.cumsum(np.random.default_rng(1).random(count)) * step for count in (400, 90))
     octaves = [(4, 1), (9, 2), (20, 3)]
     tracemalloc.start()

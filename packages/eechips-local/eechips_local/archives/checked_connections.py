@@ -107,16 +107,14 @@ class HostTransport:
         if known is None:
             return self._follow(url, headers, timeout)
         try:
-            host = self._hosts.check(known.url).netloc
-            response = self._send(known.url, host, _carried(headers) if known.is_other_host else headers, timeout)
+            response = self._ask(known.url, headers, timeout, is_other_host=known.is_other_host)
         except Exception:
             self._redirects.remove(url)
             raise
-        if response.status not in _ENDED and response.status < 500:
+        if response.status in _ENDED or response.status >= 500:
+            self._redirects.remove(url)
+        if response.status not in _ENDED:
             return response
-        self._redirects.remove(url)
-        if response.status >= 500:
-            return response  # the next attempt may be led to another place
         response.close()
         return self._follow(url, headers, timeout)
 
@@ -124,13 +122,13 @@ class HostTransport:
         """Send a request where redirects lead, and remember that if it is answered there."""
         place, end, is_other_host = url, math.inf, False
         for _ in range(_MOST_REDIRECTS + 1):
-            parts = self._hosts.check(place)
-            response = self._send(place, parts.netloc, _carried(headers) if is_other_host else headers, timeout)
+            response = self._ask(place, headers, timeout, is_other_host=is_other_host)
             if response.status not in _REDIRECTS:
                 if place != url and response.status in _READ:
                     self._redirects.keep(url, Redirect(place, end, is_other_host))
                 return response
             response.close()
+            parts = urlsplit(place)
             try:
                 target = urljoin(place, response.headers.get("Location", ""))
                 other_host = urlsplit(target).netloc != parts.netloc
@@ -144,6 +142,13 @@ class HostTransport:
             is_other_host = is_other_host or other_host
             place = target
         raise ArchiveRefusedError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
+
+    def _ask(
+        self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, *, is_other_host: bool
+    ) -> ThrottledResponse:
+        """Send a request to one of the hosts, without the headers that authorize it if it is another than the first."""
+        host = self._hosts.check(url).netloc
+        return self._send(url, host, _carried(headers) if is_other_host else headers, timeout)
 
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each host."""

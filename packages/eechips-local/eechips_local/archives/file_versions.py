@@ -33,7 +33,7 @@ class _Version:
         tag: its ETag in quotation marks, or "".
         time: its Last-Modified, or "".
         size: bytes of the file.
-        marks: values of headers that name its bytes; those of each algorithm apart.
+        marks: values of headers that name its bytes, by header and algorithm.
     """
 
     is_weak: bool

@@ -98,7 +98,8 @@ class RedirectTargets:
 def find_expiry(url: str) -> float | None:
     """Return when the signature of an address expires, in seconds since 1970; None if it does not say so.
 
-    Those of CloudFront and S3's older ones have ``Expires``, S3's ``X-Amz-Date`` and ``X-Amz-Expires``, Azure's ``se``.
+    Signatures of CloudFront, and S3's older ones, have ``Expires``; S3's newer ones have ``X-Amz-Date`` and
+    ``X-Amz-Expires``; Azure's have ``se``.
     """
     values = {name: texts[0] for name, texts in parse_qs(urlsplit(url).query).items()}
     try:

@@ -49,10 +49,11 @@ _AFFINE = message_of(
     scaleY=check_number,
     translateY=check_number,
 )
+_SIZE = message_of(width=check_integer, height=check_integer)
 _GRID = message_of(
     crsCode=check_string,
     crsWkt=check_string,
-    dimensions=message_of(width=check_integer, height=check_integer),
+    dimensions=_SIZE,
     affineTransform=_AFFINE,
 )
 _VISUALIZATION = message_of(
@@ -72,7 +73,6 @@ _PICTURE: Mapping[str, Check] = {
 _VIDEO_OPTIONS = message_of(
     framesPerSecond=check_number, maxFrames=check_integer, maxPixelsPerFrame=check_wrapped_integer
 )
-_SIZE = message_of(width=check_integer, height=check_integer)
 _EXPORT: Mapping[str, Check] = {
     **_COMPUTATION,
     "description": check_string,

@@ -243,8 +243,7 @@ class _Land:
         }
 
     def _temperature(self, plan: BandPlan) -> Floats:
-        usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
-        kelvin = usual + 3.0 * self._weather + (self._even(plan.seed) - 0.5) * 4.0 + 0.5 * plan.extreme * self._span
+        kelvin = self._kelvin + (self._even(plan.seed) - 0.5) * 4.0 + 0.5 * plan.extreme * self._span
         return kelvin - _KELVIN if plan.is_celsius else kelvin
 
     @property
@@ -252,17 +251,17 @@ class _Land:
         """Kelvin between the coldest and the warmest hour of a day; about none at sea."""
         return np.where(self.coast > 0.0, sunlight.daily_range(self._wet), 1.0)
 
-    @property
-    def _celsius(self) -> Floats:
-        """Mean temperature of the day."""
+    @cached_property
+    def _kelvin(self) -> Floats:
+        """Mean temperature of the day, of which each band has its own."""
         usual = climate.mean_temperature(self._relief, climate.day_of_year(self._when))
-        return usual + 3.0 * self._weather - _KELVIN
+        return usual + 3.0 * self._weather
 
     def _dryness(self, plan: BandPlan) -> Floats:
-        return dry_air.deficit(self._celsius, self._span, self._wet, plan.extreme) * plan.amount
+        return dry_air.deficit(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme) * plan.amount
 
     def _humidity(self, plan: BandPlan) -> Floats:
-        vapour = dry_air.vapour_pressure(self._celsius, self._span, self._wet)
+        vapour = dry_air.vapour_pressure(self._kelvin - _KELVIN, self._span, self._wet)
         return dry_air.specific_humidity(vapour, np.maximum(self._relief.height, 0.0)) * plan.amount
 
     def _emissivity(self, plan: BandPlan) -> Floats:
