@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
-_CAPTURED = b'{"name": "captured"}'
-"""Response to a captured request that the client accepts."""
+_CAPTURED = b'{"name": "captured"}'  # a response that the client accepts
 
 
 class Transport:
@@ -199,9 +198,6 @@ class Transport:
                 TransientError where repeating can help.
             policy: policy of retries; None for that of all requests.
 
-        Returns:
-            The value that ``attempt`` returns.
-
         Raises:
             TransientError: the last one, when the bounds are reached.
             Stopped: if the run is stopping.
@@ -323,6 +319,11 @@ class Transport:
         with self._changed_mode(captured=captured):
             send()
         return captured[0]
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether this thread sends nothing, as in :meth:`capture`."""
+        return self._local.mode.captured is not None
 
     def post(self, request: HttpRequest, accept: Callable[[bytes], T]) -> T:
         """Send a request in place of the client.

@@ -33,6 +33,7 @@ class Scheduler(RunControl):
         self._context, self._features = context, context.features
         self._outcomes = OutcomeHandler(context, self._queue)
         self._stop: Exception | None = None
+        self._has_reason = False
         for feature in self._features:
             feature.start(self)
             units = feature.divert(units)
@@ -96,22 +97,17 @@ class Scheduler(RunControl):
 
     def _is_draining(self) -> bool:
         """Return whether no further unit is to be started."""
-        if self.throttle.is_stopped:
-            return True
-        reason = self._stop_reason()
-        if reason is None:
-            return False
-        self.progress.say(reason.text)
-        self.throttle.stop()
-        self.log.write(reason.event)
-        return True
+        reason = None if self._has_reason or self._stop else self._stop_reason()
+        if reason is not None:  # a script's request past the time limit may have stopped the throttle before
+            self._has_reason = True
+            self.progress.say(reason.text)
+            self.throttle.stop()
+            self.log.write(reason.event)
+        return self.throttle.is_stopped
 
     def _stop_reason(self) -> StopReason | None:
         """Return why no further unit is to be started, if there is a reason."""
         throttle, now, deadline = self.throttle, self._context.clock(), self._context.deadline
-        if self._context.interrupt.requested:
-            text = f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once."
-            return StopReason("interrupted", text)
         if throttle.is_spent:
             return StopReason("budget exhausted", "Stopping: the limit of requests or bytes is reached.")
         for feature in self._features:
@@ -124,6 +120,9 @@ class Scheduler(RunControl):
             wait = format_duration(throttle.asked_left)
             text = f"Stopping: Earth Engine asks to wait {wait}, longer than the time limit allows."
             return StopReason("time limit reached", text)
+        if self._context.interrupt.requested:  # last, as one of the above may have stopped a thread, which asks for it
+            text = f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once."
+            return StopReason("interrupted", text)
         return None
 
     def _scale(self) -> bool:

@@ -144,6 +144,8 @@ class RequestObserver:
         Raises:
             Stopped: if the run is stopping: a call may have many requests, and is made again by the next run.
         """
+        if self._transport.is_capturing:  # for a request of the run itself, which is no call's
+            return self._transport.request(uri, *args, **options)
         self.failure = None
         self.keep_deadline()
         self.pause(0.0)
@@ -196,8 +198,9 @@ def observe_script(connection: Connection, imports: Collection[str]) -> RequestO
 
     def send(*args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
         try:
-            observer.keep_deadline()
-            transport.pause(0.0)  # a run that stops lets units finish, but a script may have any number of requests
+            if not transport.is_capturing:  # a request of the run itself
+                observer.keep_deadline()
+                transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
             return request(*args, **options)
         except Stopped:
             observer.stop()

@@ -132,6 +132,27 @@ def test_the_time_limit_stops_a_script_without_a_pool(demo_server: Server, tmp_p
     assert "time limit reached" in (tmp_path / "run" / "run.log").read_text()
 
 
+BESIDE_A_POOL = """
+import multiprocessing.pool
+def ask():
+    while True:
+        ee.Number(1).getInfo()
+threading.Thread(target=ask, daemon=True).start()
+multiprocessing.pool.ThreadPool(2).map(save, range(10**4))
+"""
+
+
+def test_the_time_limit_is_told_where_a_thread_beside_the_pool_sees_it_first(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(START + BESIDE_A_POOL)
+    stopped = run(script, demo_server, tmp_path, "--budget", "minutes=0.05", "--executor", "threads")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Stopping: the time limit is reached" in stopped.stderr
+    assert "time limit reached" in (tmp_path / "run" / "run.log").read_text()
+
+
 @pytest.mark.parametrize("is_of_group", [True, False])
 def test_children_of_a_script_stop_without_a_traceback(demo_server: Server, tmp_path: Path, is_of_group: bool) -> None:
     """A terminal sends Ctrl-C to all of them, ``kill`` to one."""

@@ -32,7 +32,10 @@ def assets_command() -> None:
 @click.argument("files", nargs=-1, required=True, type=LocalPath(), metavar="FILE|FOLDER|ITEM…")
 @click.option("--into", required=True, type=LocalPath(), metavar="DIR", help="Folder of assets.")
 @click.option(
-    "--id", "asset_id", required=True, help="Earth Engine id of the asset, or of the collection for several files."
+    "--id",
+    "asset_id",
+    required=True,
+    help="Earth Engine id of the asset, or of the collection for several files. An asset that has it is replaced.",
 )
 @click.option(
     "--name",
