@@ -100,8 +100,8 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
     record = event.outcome.record
     assert record is not None
     metadata = {name: getattr(record, name) for name in FILE_COLUMNS if getattr(record, name) is not None}
-    staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
-    layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
+    files = event.outcome.staged
+    layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in files]
     return FetchedUnit(
         id=event.assignment.id,
         unit=value,

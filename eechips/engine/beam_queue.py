@@ -25,7 +25,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
 
@@ -183,11 +183,11 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         return {"assignment": _encode_unit(event.assignment), "lost": event.reason, "blame": event.blame}
     outcome = event.outcome
     record = {} if outcome.record is None else dataclasses.asdict(outcome.record)
-    staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
+    files = record.pop("files", ())
     fields = {
         "record": {name: value for name, value in record.items() if value is not None} or None,
-        "files": [[entry.name, entry.size, entry.sha256] for entry in staged],
-        "layers": list(outcome.layers),
+        "files": [[entry.name, entry.size, entry.sha256] for entry in outcome.staged],
+        "layers": [[file["name"], file["layer"], file["metadata"]] for file in files],
         "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
         "recipe_failure": outcome.recipe_failure,
         "service_failure": outcome.service_failure,
@@ -210,19 +210,19 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
     if "lost" in line:
         return Lost(assignment, line["lost"], line["blame"])
     record = line.get("record")
-    staged = [StagedFile(name, name, size, sha256) for name, size, sha256 in line.get("files", ())]
+    staged = tuple(StagedFile(name, name, size, sha256) for name, size, sha256 in line.get("files", ()))
+    sizes = {file.name: (file.size, file.sha256) for file in staged}
+    files = tuple(UnitFile(path, *sizes[path], layer, metadata) for path, layer, metadata in line.get("layers", ()))
     outcome = Outcome(
         assignment.position,
-        None if record is None else Record(**{**record, "state": State(record["state"])}),
-        staged[0] if staged else None,
+        None if record is None else Record(**{**record, "state": State(record["state"])}, files=files),
+        staged,
         fatal=_decode_error(*line["fatal"]) if "fatal" in line else None,
         recipe_failure=line.get("recipe_failure"),
         service_failure=(int(line["service_failure"][0]), str(line["service_failure"][1]))
         if "service_failure" in line
         else None,
         request_logs=tuple(RequestLog(**fields) for fields in line.get("request_logs", ())),
-        further=tuple(staged[1:]),
-        layers=tuple((path, layer, metadata) for path, layer, metadata in line.get("layers", ())),
         is_exclusive=line.get("is_exclusive", False),
         mismatches=tuple(
             TemplateMismatch(fields["template"], tuple(fields["positions"])) for fields in line.get("mismatches", ())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from eechips.engine.beam_queue import BeamQueue
-from eechips.engine.committer import Committer, Settled
+from eechips.engine.committer import Committer
 from eechips.engine.outcome import Finished
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_log import RunLog
@@ -44,7 +44,9 @@ def recover(ledger: Ledger, store: Store, log: RunLog) -> None:
         ledger.reopen(ledger.with_results(mismatched, or_empty=True))
         for name in names:
             events = {event.assignment.position: event for event in _finished(queue, name)}
-            settled = [entry for entry in _settled(ledger, events.values()) if entry.record.position not in mismatched]
+            settled = [
+                event for position, event in events.items() if position not in mismatched and _is_lacking(ledger, event)
+            ]
             committer.commit(settled)
             recovered += len(settled)
         queue.clear()
@@ -59,13 +61,12 @@ def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
             yield event
 
 
-def _settled(ledger: Ledger, events: Iterable[Finished]) -> Iterator[Settled]:
-    """Yield the units of events that belong to the plan, are open and have results, with their outcomes.
+def _is_lacking(ledger: Ledger, event: Finished) -> bool:
+    """Return whether an event has the result of a unit of the plan that is open.
 
     Units that failed stay open, as what the service refused may concern all of them: the run tries them again.
     """
-    for event in events:
-        position, record = event.assignment.position, event.outcome.record
-        unit = next(ledger.open_units(position, position + 1), None)
-        if unit is not None and unit.id == event.assignment.id and record is not None and record.state.has_result:
-            yield Settled(unit, event.outcome, record)
+    position, record = event.assignment.position, event.outcome.record
+    unit = next(ledger.open_units(position, position + 1), None)
+    is_planned = unit is not None and unit.id == event.assignment.id
+    return is_planned and record is not None and record.state.has_result

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -99,14 +99,7 @@ def join_results(
                 check_values(ledger)
         stored_outcomes, plans = read_outcomes(store, config.policy)
         owners = ResultOwners(described, (*stored_outcomes, *further_outcomes), plans)
-        is_planned = ledger.has_plan and check_same(ledger, described, config.out)
-        if not is_planned:
-            meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
-            ledger.store_plan(meta, (item.unit for item in plan))
-        elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.unit.id for t in plan]:
-            raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
-        if not (is_planned and (config.out / INFO_NAME).exists()):
-            write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, NO_SERVICE, ())))
+        _store_plan(recipe, config, ledger, plan, described)
         missing, damaged = _record_all(recipe, config, ledger, store, owners)
         store.sweep(new_writer(ledger.writer_name))  # files of workers that were killed; workers do not sweep
     by_position = {item.unit.position: item for item in plan}
@@ -145,18 +138,18 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
     return plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The record of a unit whose files are all present.
-
-    Attributes:
-        further: position, path, size and sha256 of the files beyond the first.
-        layers: position, path, layer and metadata of each file of a unit that has several.
-    """
-
-    record: Record
-    further: tuple[tuple[int, str, int, str], ...] = ()
-    layers: tuple[tuple[int, str, str, str], ...] = ()
+def _store_plan(
+    recipe: Recipe, config: RunConfig, ledger: Ledger, plan: Sequence[WorkItem], described: Mapping[str, Any]
+) -> None:
+    """Store a plan and run.json, unless an earlier join has stored the same plan."""
+    is_planned = ledger.has_plan and check_same(ledger, described, config.out)
+    if not is_planned:
+        meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
+        ledger.store_plan(meta, (item.unit for item in plan))
+    elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.unit.id for t in plan]:
+        raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
+    if not (is_planned and (config.out / INFO_NAME).exists()):
+        write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, NO_SERVICE, ())))
 
 
 def _record_all(
@@ -164,46 +157,24 @@ def _record_all(
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
-    files = _files(store, [assignment for assignment in planned if not owners.outcomes_of(assignment.id)])
-    shared = _shared(ledger, planned, owners)
+    files = _files(store, [unit for unit in planned if not owners.outcomes_of(unit.id)])
+    results = _Results(recipe, config, store, owners, _shared(ledger, planned, owners), files)
     missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
-    batch: list[_Found] = []
-
-    def look(assignment: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
-        outcomes = owners.outcomes_of(assignment.id)
-        disputed = next((file.name for reported in outcomes for file in reported.files if file.name in shared), None)
-        if disputed is not None:
-            return assignment, _Found(_two_of_one_name(assignment, disputed))
-        refusal = _refuse_unreported(config, store, owners, assignment, files.get(assignment.name, ()))
-        for outcome in outcomes:
-            inspected = _look(recipe, config, store, owners, assignment, outcome)
-            if isinstance(inspected, _Found):
-                return assignment, inspected
-            refusal = refusal or inspected
-        return assignment, refusal
-
-    def record() -> None:
-        ledger.record(
-            [inspected.record for inspected in batch],
-            [row for inspected in batch for row in inspected.further],
-            [row for inspected in batch for row in inspected.layers],
-        )
-        batch.clear()
-
+    batch: list[Record] = []
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
-        for assignment, inspected in parallel_map(look, planned, _CONCURRENCY):
-            if isinstance(inspected, _Found):
-                batch.append(inspected)
+        for unit, record in parallel_map(lambda unit: (unit, results.record_of(unit)), planned, _CONCURRENCY):
+            if isinstance(record, Record):
+                batch.append(record)
             else:
-                missing.append(assignment)
-                if inspected is not None:
-                    damaged.append((assignment.name, inspected))
+                missing.append(unit)
+                damaged += [] if record is None else [(unit.name, record)]
             if len(batch) >= _BATCH:
-                record()
-            progress.settle(failed=not isinstance(inspected, _Found))
+                ledger.record(batch)
+                batch.clear()
+            progress.settle(failed=not isinstance(record, Record))
             progress.show(0, 0)
-    record()
+    ledger.record(batch)
     return missing, damaged
 
 
@@ -214,20 +185,20 @@ def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -
     Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
     open_ids = {assignment.id for assignment in planned}
-    named = ({file.name for outcome in owners.outcomes_of(unit) for file in outcome.files} for unit in open_ids)
+    named = ({f.name for outcome in owners.outcomes_of(unit) for f in outcome.record.every_file} for unit in open_ids)
     counts = Counter(name for names in named for name in names)
     shared = {name for name, count in counts.items() if count > 1}
     for name in counts:
         owner = ledger.owner(name)
         if owner is not None and ledger.unit(owner).id not in open_ids:
             shared.add(name)
-            ledger.record([_two_of_one_name(ledger.unit(owner), name)])
+            ledger.record([_two_of_one_name(owner, name)])
     return shared
 
 
-def _two_of_one_name(assignment: WorkUnit, name: str) -> Record:
+def _two_of_one_name(position: int, name: str) -> Record:
     error = UsageError(f"two units have the same name, {name}: results must be named apart")
-    return unit_failure(assignment, error, 1, 0)
+    return unit_failure(position, error, 1, 0)
 
 
 def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
@@ -244,51 +215,63 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     return files_by_name
 
 
-def _refuse_unreported(
-    config: RunConfig, store: Store, owners: ResultOwners, assignment: WorkUnit, files: Sequence[str]
-) -> str | None:
-    """Return why files with the name of a unit without an outcome are not its results; None if there are none."""
-    for file in files:
-        data = _read(config, store, file)
-        if data is not None:
-            return owners.refusal(assignment.id, file, hashlib.sha256(data).hexdigest())
-    return None
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """The results of a plan, which are compared with what their workers have reported.
 
+    Attributes:
+        shared: names of files of several units.
+        files: files of units without an outcome, by the names of the units.
+    """
 
-def _look(
-    recipe: Recipe,
-    config: RunConfig,
-    store: Store,
-    owners: ResultOwners,
-    assignment: WorkUnit,
-    outcome: ReportedOutcome,
-) -> _Found | str:
-    """Return the record of a unit by one of its outcomes; a sentence if a file is not what its worker reported."""
-    record = replace(outcome.record, position=assignment.position)
-    for file in outcome.files:
-        data = _read(config, store, file.name)
-        digest = None if data is None else hashlib.sha256(data).hexdigest()
-        if data is None or digest != file.sha256:
-            return owners.refusal(assignment.id, file.name, digest, file)
-        try:
-            if not traits_of(recipe).is_foreign:
-                validate(data, file.name.rpartition(".")[2])
-        except ValidationError as error:
-            return f"{file.name} of unit {assignment.id[:16]} is damaged: {error}: fetch the unit again"
-        if file.name == record.file and isinstance(store, ObjectStore) and assembler(recipe) is not None:
-            keep_part(config.out, file.name, data)
-    position = assignment.position
-    return _Found(
-        record,
-        tuple((position, file.name, file.size, file.sha256) for file in outcome.files if file.name != record.file),
-        tuple((position, file.name, file.layer, file.metadata) for file in outcome.files if file.metadata is not None),
-    )
+    recipe: Recipe
+    config: RunConfig
+    store: Store
+    owners: ResultOwners
+    shared: Collection[str]
+    files: Mapping[str, Sequence[str]]
 
+    def record_of(self, unit: WorkUnit) -> Record | str | None:
+        """Return the record of a unit; without a result, a sentence that says why its files are none, if it has any."""
+        outcomes = self.owners.outcomes_of(unit.id)
+        names = (file.name for outcome in outcomes for file in outcome.record.every_file)
+        if (disputed := next((name for name in names if name in self.shared), None)) is not None:
+            return _two_of_one_name(unit.position, disputed)
+        refusal = self._refuse_unreported(unit)
+        for outcome in outcomes:
+            own_refusal = self._refuse(unit, outcome.record)
+            if own_refusal is None:
+                return replace(outcome.record, position=unit.position)
+            refusal = refusal or own_refusal
+        return refusal
 
-def _read(config: RunConfig, store: Store, file: str) -> bytes | None:
-    """Return the content of a result; None if there is none."""
-    try:
-        data: bytes = retry.call(lambda: store.read(file), config.policy)
-    except FileNotFoundError:
+    def _refuse_unreported(self, unit: WorkUnit) -> str | None:
+        """Return why files with the name of a unit without an outcome are not its results; None if there are none."""
+        for file in self.files.get(unit.name, ()):
+            if (data := self._read(file)) is not None:
+                return self.owners.refusal(unit.id, file, hashlib.sha256(data).hexdigest())
         return None
-    return data
+
+    def _refuse(self, unit: WorkUnit, record: Record) -> str | None:
+        """Return the sentence that says why a file is not what the worker has reported; None if all are."""
+        for file in record.every_file:
+            data = self._read(file.name)
+            digest = None if data is None else hashlib.sha256(data).hexdigest()
+            if data is None or digest != file.sha256:
+                return self.owners.refusal(unit.id, file.name, digest, file)
+            try:
+                if not traits_of(self.recipe).is_foreign:
+                    validate(data, file.name.rpartition(".")[2])
+            except ValidationError as error:
+                return f"{file.name} of unit {unit.id[:16]} is damaged: {error}: fetch the unit again"
+            if file.name == record.file and isinstance(self.store, ObjectStore) and assembler(self.recipe) is not None:
+                keep_part(self.config.out, file.name, data)
+        return None
+
+    def _read(self, file: str) -> bytes | None:
+        """Return the content of a result; None if there is none."""
+        try:
+            data: bytes = retry.call(lambda: self.store.read(file), self.config.policy)
+        except FileNotFoundError:
+            return None
+        return data

@@ -52,14 +52,13 @@ class Outcome:
 
     Attributes:
         record: for the ledger; None if the unit was abandoned because the run stops.
+        staged: files to commit, the first of the record first.
         fatal: an error that concerns every unit, so that the run must stop.
         recipe_failure: place at which the recipe raised an exception, or the fault of its request; equal for failures
             of the same kind.
         service_failure: HTTP status of a failure of the service that many units may share, and a key that is equal for
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
-        further: more files to commit, of a unit that has several.
-        layers: layers of a unit whose files have names of their own, each file's path, layer, and metadata as JSON.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
         mismatches: units whose results may be wrong, which are fetched again.
         failed_request: the request that the unit shared, if it failed; the unit is fetched again.
@@ -71,13 +70,11 @@ class Outcome:
     """
 
     position: int
-    record: Record | None
-    staged: StagedFile | None = None
+    record: Record | None = None
+    staged: tuple[StagedFile, ...] = ()
     fatal: EechipsError | None = None
     recipe_failure: str | None = None
     request_logs: tuple[RequestLog, ...] = ()
-    further: tuple[StagedFile, ...] = ()
-    layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None
     mismatches: tuple[TemplateMismatch, ...] = ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.compute_profiles import ProfileShare
@@ -22,8 +23,8 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
-from eechips.formats import FileMetadata
-from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, WorkUnit
+from eechips.formats import EncodedFile
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, UnitFile, WorkUnit
 from eechips.recipe import Chip, Frame, FrameStack
 from eechips.storage import StagedFile
 from eechips.text.formatting import replace_control_characters
@@ -38,23 +39,56 @@ _PASSING = (TransientError, InternalError)
 """Errors of units that the next run tries again."""
 
 
-def is_empty(metadata: FileMetadata) -> bool:
-    """Return whether a file has no valid pixel."""
-    return metadata.valid_fraction == 0.0
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """A file of a unit before it is staged.
+
+    Attributes:
+        name: path below the output folder.
+        result: what the recipe returned for it.
+        layer: its name among the files of the unit; empty if it has none.
+    """
+
+    name: str
+    encoded: EncodedFile
+    result: Any
+    layer: str = ""
 
 
-def record_of(assignment: WorkUnit, metadata: FileMetadata, staged: StagedFile | None, result: Any) -> Record:
-    """Return the record of a file.
+def record_of(position: int, result: Any, files: Sequence[ResultFile], staged: Sequence[StagedFile]) -> Record:
+    """Return the record of a unit: that of its first file, except for what concerns all layers.
+
+    The valid fraction is the least of its layers: a sample that lacks a layer is empty. That of a time series is the
+    mean of its frames.
 
     Args:
-        staged: the file; None if it is not stored.
+        result: what the recipe returned for the unit.
+        staged: the files, in the same order; empty if they are not stored.
     """
+    records = [_of_file(position, file, staged[number] if staged else None) for number, file in enumerate(files)]
+    record = records[0]
+    if isinstance(result, Mapping):
+        fractions = [fraction for fraction in _layer_fractions(files) if fraction is not None]
+        record = replace(
+            record,
+            state=State.EMPTY if lacks_layer(files) else State.DONE,
+            valid_fraction=min(fractions, default=None),
+            sources=_union(record.sources for record in records),
+            dates=_union(record.dates for record in records),
+        )
+    if not staged or (len(staged) == 1 and not isinstance(result, (Mapping, FrameStack))):
+        return record
+    return replace(record, files=tuple(map(_described, files, records)))
+
+
+def _of_file(position: int, file: ResultFile, staged: StagedFile | None) -> Record:
+    result, metadata = file.result, file.encoded.metadata
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, (Chip, FrameStack)) else None
     crs, transform = (metadata.crs, metadata.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
-        position=assignment.position,
-        state=State.EMPTY if is_empty(metadata) else State.DONE,
+        position=position,
+        state=State.EMPTY if metadata.valid_fraction == 0.0 else State.DONE,
         file=None if staged is None else staged.name,
         bytes=None if staged is None else staged.size,
         sha256=None if staged is None else staged.sha256,
@@ -71,40 +105,18 @@ def record_of(assignment: WorkUnit, metadata: FileMetadata, staged: StagedFile |
     )
 
 
-def lacks_layer(results: Sequence[Any], fractions: Sequence[float | None]) -> bool:
-    """Return whether a layer of a unit has no valid pixel: a file, or all frames of a time series.
-
-    Args:
-        fractions: fractions of valid pixels in the file of each.
-    """
-    return any(fraction == 0.0 for fraction in _layer_fractions(results, fractions))
+def lacks_layer(files: Sequence[ResultFile]) -> bool:
+    """Return whether a layer of a unit has no valid pixel: a file, or all frames of a time series."""
+    return 0.0 in _layer_fractions(files)
 
 
-def together(records: Sequence[Record], results: Sequence[Any]) -> Record:
-    """Combine the records of a unit's files: the first one, except for what concerns all of them.
-
-    The valid fraction is the least of its layers: a sample that lacks a layer is empty. That of a time series is the
-    mean of its frames.
-    """
-    layer_fractions = _layer_fractions(results, [record.valid_fraction for record in records])
-    fractions = [fraction for fraction in layer_fractions if fraction is not None]
-    lacks_one = any(fraction == 0.0 for fraction in fractions)
-    return replace(
-        records[0],
-        state=State.EMPTY if lacks_one else State.DONE,
-        valid_fraction=min(fractions, default=None),
-        sources=_union(record.sources for record in records),
-        dates=_union(record.dates for record in records),
-    )
-
-
-def _layer_fractions(results: Sequence[Any], fractions: Sequence[float | None]) -> list[float | None]:
+def _layer_fractions(files: Sequence[ResultFile]) -> list[float | None]:
     """Return the fraction of valid pixels of each layer; frames of a time series are one layer."""
     layers: dict[Any, list[float]] = {}
-    for number, (result, fraction) in enumerate(zip(results, fractions, strict=True)):
-        frame = result.frame if isinstance(result, Chip) else None
+    for number, file in enumerate(files):
+        frame = file.result.frame if isinstance(file.result, Chip) else None
         own_fractions = layers.setdefault(number if frame is None else frame.series, [])
-        if fraction is not None:
+        if (fraction := file.encoded.metadata.valid_fraction) is not None:
             own_fractions.append(fraction)
     return [sum(own_fractions) / len(own_fractions) if own_fractions else None for own_fractions in layers.values()]
 
@@ -113,18 +125,19 @@ def _union(lists: Iterable[str | None]) -> str | None:
     return _json(dict.fromkeys(value for text in lists if text for value in json.loads(text)))
 
 
-def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = ()) -> str:
-    """Return the metadata of a layer's file, as JSON: that of its record, and its place in a time series.
+def _described(file: ResultFile, record: Record) -> UnitFile:
+    """Return a file with its metadata: those of its record, and its place in a time series.
 
     A file with several frames has a list ``frames`` with the place, source, date and valid fraction of each.
     """
+    result = file.result
     values = {name: getattr(record, name) for name in FILE_COLUMNS}
     facts = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
     frame = result.frame if isinstance(result, Chip) else None
     if frame is not None:
         facts |= {"series": frame.series, **_frame_facts(frame)}
     if isinstance(result, FrameStack):
-        rows = zip(result.chips, result.frames, frame_fractions, strict=True)
+        rows = zip(result.chips, result.frames, file.encoded.frame_fractions, strict=True)
         facts["series"] = result.frames[0].series
         facts["frames"] = [
             {
@@ -135,7 +148,7 @@ def layer_facts(record: Record, result: Any, frame_fractions: Sequence[float] = 
             }
             for chip, frame, valid in rows
         ]
-    return json.dumps(facts)
+    return UnitFile(record.file or "", record.bytes or 0, record.sha256 or "", file.layer, json.dumps(facts))
 
 
 def _frame_facts(frame: Frame) -> dict[str, Any]:
@@ -181,10 +194,10 @@ def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
     return scrubbed
 
 
-def unit_failure(assignment: WorkUnit, error: Exception, attempts: int, requests: int) -> Record:
+def unit_failure(position: int, error: Exception, attempts: int, requests: int) -> Record:
     """Return the record of a unit that has failed permanently, for a reason outside its recipe."""
     return Record(
-        position=assignment.position,
+        position=position,
         state=State.FAILED_PERMANENT,
         attempts=attempts,
         requests=requests,

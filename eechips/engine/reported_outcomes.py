@@ -22,7 +22,18 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger_queries import RecordedResult
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
-from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LAYER_COLUMNS, LISTS, RECORD, Column, Record, State
+from eechips.manifest.unit_record import (
+    FILE,
+    FRAME,
+    FRAME_VALUES,
+    LAYER_COLUMNS,
+    LISTS,
+    RECORD,
+    Column,
+    Record,
+    State,
+    UnitFile,
+)
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
 from eechips.storage.received_files import parse_json
@@ -34,25 +45,6 @@ _READERS = 8  # files that are read at once
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedFile:
-    """A file that a worker has reported.
-
-    Attributes:
-        name: path below the output folder.
-        sha256: SHA-256 digest of its content, hexadecimal.
-        size: bytes.
-        layer: its name among the files of the unit; empty if it has none.
-        metadata: metadata of the file, as JSON.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    layer: str = ""
-    metadata: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ReportedOutcome:
     """The outcome of a unit, as its worker reported it.
 
@@ -60,13 +52,11 @@ class ReportedOutcome:
         unit: id of the unit.
         plan: identity of the plan; empty if the worker has not named it.
         record: for the ledger; its position is not known yet.
-        files: every file, the first one first; empty if the result has none.
     """
 
     unit: str
     plan: str
     record: Record
-    files: tuple[ReportedFile, ...] = ()
 
     @classmethod
     def parse(cls, reported: Any) -> ReportedOutcome:
@@ -82,8 +72,8 @@ class ReportedOutcome:
             if "finished" in values and parse_timestamp(str(values["finished"])) is None:
                 raise ValueError(f"finished is {values['finished']!r}")
             values |= {name: json.dumps(values[name]) for name in LISTS if values.get(name) is not None}
-            record = Record(position=0, **{**values, "state": State(reported["state"])})
-            return cls(identifier, plan, record, () if record.file is None else _files(record.file, reported))
+            record = Record(position=0, **{**values, "state": State(reported["state"])}, files=_files(reported))
+            return cls(identifier, plan, record)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {reported!s:.120}") from None
 
@@ -118,26 +108,23 @@ def _metadata(reported_file: Mapping[str, Any]) -> dict[str, Any]:
     return facts | {"frames": [_values(frame, FRAME_VALUES) for frame in frames]}
 
 
-def _files(first: str, reported: Mapping[str, Any]) -> tuple[ReportedFile, ...]:
+def _files(reported: Mapping[str, Any]) -> tuple[UnitFile, ...]:
+    """Return the files of a unit that have metadata of their own."""
+    first = reported.get("file")
+    if first is None:
+        return ()
     result_name(first)
     if "files" not in reported:
-        return (ReportedFile(first, reported["sha256"], reported["bytes"]),)
-    files = tuple(
-        ReportedFile(
-            name=stored["file"],
-            sha256=stored["sha256"],
-            size=stored["bytes"],
-            layer=str(reported_file.get("layer") or ""),
-            metadata=json.dumps(_metadata(reported_file)),
-        )
-        for reported_file in reported["files"]
-        for stored in (_values(reported_file, _STORED),)
-    )
-    for file in files:
-        result_name(file.name)
+        return ()
+    files = []
+    for file in reported["files"]:
+        stored = _values(file, _STORED)
+        result_name(stored["file"])
+        layer, metadata = str(file.get("layer") or ""), json.dumps(_metadata(file))
+        files.append(UnitFile(stored["file"], stored["bytes"], stored["sha256"], layer, metadata))
     if first not in {file.name for file in files}:
         raise ValueError(f"{first} is not among its files")
-    return files
+    return tuple(files)
 
 
 def write_outcomes(
@@ -263,7 +250,7 @@ class ResultOwners:
         """Return the errors of units of the plan without a result, by id."""
         return {unit: error for unit, error in self._failed.items() if unit not in self._own}
 
-    def refusal(self, unit: str, file: str, sha256: str | None, reported: ReportedFile | None = None) -> str:
+    def refusal(self, unit: str, file: str, sha256: str | None, reported: UnitFile | None = None) -> str:
         """Return the sentence that says why a file is not the result of a unit.
 
         Args:
@@ -296,12 +283,12 @@ class ResultOwners:
     def _contents(self) -> dict[str, ReportedOutcome]:
         """The outcome that each content belongs to, by SHA-256; made when the first result is refused."""
         outcomes = chain(self._others, chain.from_iterable(self._own.values()))
-        return {file.sha256: outcome for outcome in outcomes for file in outcome.files}
+        return {file.sha256: outcome for outcome in outcomes for file in outcome.record.every_file}
 
     @cached_property
     def _unknown_plans(self) -> dict[str, ReportedOutcome]:
         """The outcomes of other plans whose results have each name, by path."""
-        return {file.name: outcome for outcome in self._others for file in outcome.files}
+        return {file.name: outcome for outcome in self._others for file in outcome.record.every_file}
 
     def _difference(self, plan: str) -> str:
         if not plan:

@@ -27,7 +27,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.reserved_names import FOREIGN_FILES, FilesAhead, result_name
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.unit_record import ROW, Record, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.storage import LocalStore, ObjectStore, Store
@@ -111,10 +111,9 @@ class Results:
         return sum(self.counts.values())
 
     def __iter__(self) -> Iterator[CompletedUnit]:
-        columns = Record.__slots__
         layers = FilesAhead(row for row in read_unit_files(self._ledger.database) if row[2])
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
-            for rows in self._ledger.batches(("unit", "name", *columns)):
+            for rows in self._ledger.batches(("unit", "name", *ROW)):
                 units = []
                 for unit, name, *values in rows:
                     record = Record.of_row(values)

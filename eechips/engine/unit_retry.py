@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from eechips.engine.breaker import Breaker
-from eechips.engine.committer import Committer, Settled
+from eechips.engine.committer import Committer
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.pending_units import PendingUnits, fetched_alone
@@ -61,17 +61,19 @@ class OutcomeHandler:
                 feature.settle(records)
         return failure
 
-    def _decide(self, events: Iterable[Finished | Lost]) -> tuple[list[Settled], EechipsError | None]:
+    def _decide(self, events: Iterable[Finished | Lost]) -> tuple[list[Finished], EechipsError | None]:
         """Return the units that are settled, and the error that concerns all; queue those that are fetched again."""
-        settled: list[Settled] = []
+        settled: list[Finished] = []
         failure: EechipsError | None = None
         divided: dict[int, list[WorkUnit]] = defaultdict(list)
         for event in self._expected(events):
-            if self._is_discarded(event) or self._is_fetched_again(event, divided):
-                continue
+            mismatched = self._mismatched.intersection(unit.position for unit in event.assignment.units)
+            self._mismatched -= mismatched
             if isinstance(event, Lost):
-                record, outcome = self._requeue(event), Outcome(event.assignment.position, None)
-            elif any(feature.claim(event) for feature in self._features):
+                record, outcome = self._requeue(event), Outcome(event.assignment.position)
+            elif self._is_fetched_again(event, divided, is_mismatched=bool(mismatched)) or any(
+                feature.claim(event) for feature in self._features
+            ):
                 continue
             else:
                 record, outcome = self._charged(event), event.outcome
@@ -79,7 +81,7 @@ class OutcomeHandler:
                 stop = self._breaker.note(event.assignment, outcome)
                 failure = failure or outcome.fatal or stop
             if record is not None:
-                settled.append(Settled(event.assignment, outcome, record))
+                settled.append(Finished(event.assignment, replace(outcome, record=record)))
         for units in divided.values():
             halves = (feature.divide(units) for feature in self._features)
             self._queue.again.extend(next(filter(None, halves), list(map(fetched_alone, units))))
@@ -120,7 +122,7 @@ class OutcomeHandler:
             self._queue.suspects.append(event.assignment)
             return None
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
-        return unit_failure(event.assignment, error, losses, 0)
+        return unit_failure(event.assignment.position, error, losses, 0)
 
     def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
         """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
@@ -143,26 +145,17 @@ class OutcomeHandler:
                 " Chip the image itself, or pass what it branches on in 'fixed'."
             )
 
-    def _is_discarded(self, event: Finished | Lost) -> bool:
-        """Return whether to discard an outcome, and to fetch its unit again."""
-        mismatched = self._mismatched.intersection(unit.position for unit in event.assignment.units)
-        if not mismatched:
+    def _is_fetched_again(self, event: Finished, divided: Mapping[int, list[WorkUnit]], *, is_mismatched: bool) -> bool:
+        """Return whether a unit is fetched again: its request was wrong, or failed for all units that share it."""
+        outcome, failed = event.outcome, event.outcome.failed_request
+        if is_mismatched and outcome.record is not None:
+            self._committer.discard(outcome.staged)
+        elif failed is None:
             return False
-        self._mismatched -= mismatched
-        if isinstance(event, Lost) or event.outcome.record is None:
-            return False
-        self._committer.discard(event.outcome)
-        self._queue.again.append(fetched_alone(event.assignment))
-        return True
-
-    def _is_fetched_again(self, event: Finished | Lost, divided: Mapping[int, list[WorkUnit]]) -> bool:
-        """Return whether the request that a unit shared has failed, and have the unit fetched again."""
-        if isinstance(event, Lost) or event.outcome.failed_request is None:
-            return False
-        failed = event.outcome.failed_request
-        self._log.write("shared request failed", id=event.assignment.id, error=failed.error)
-        if failed.is_divisible:
-            divided[failed.first].append(event.assignment)
         else:
-            self._queue.again.append(fetched_alone(event.assignment))
+            self._log.write("shared request failed", id=event.assignment.id, error=failed.error)
+            if failed.is_divisible:
+                divided[failed.first].append(event.assignment)
+                return True
+        self._queue.again.append(fetched_alone(event.assignment))
         return True

@@ -26,11 +26,11 @@ from eechips.client.throttled_requests import throttle_requests_library
 from eechips.client.transport import Transport, use_transport
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
-from eechips.engine.outcome_records import completed, failed, is_empty, lacks_layer, layer_facts, record_of, together
+from eechips.engine.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
 from eechips.engine.shared_results import SharedFetcher, SharedResult
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError, TooLargeError
-from eechips.formats import EncodedFile, FileMetadata
+from eechips.formats import EncodedFile
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
@@ -44,7 +44,7 @@ from eechips.recipe import (
     traits_of,
     unit_value,
 )
-from eechips.recipe.results import ExistingFile, RecipeFile, RecipeFiles, check_layer_names
+from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets
 
@@ -239,113 +239,64 @@ class Worker:
             return exports.start(assignment, shared_result.result, error)
 
     def _fetch(self, assignment: WorkUnit, shared: SharedResult | None) -> Outcome:
-        """Call the recipe, fetch its result, and stage the file."""
+        """Call the recipe, fetch its result, and stage its files."""
+        position = assignment.position
         result = self._result(assignment) if shared is None else shared.result
-        ready = {} if shared is None else shared.files
         is_exclusive = self._is_exclusive(result)
-        if result is None or isinstance(result, NoData):
-            record = Record(position=assignment.position, state=State.DONE if result is None else State.EMPTY)
-            return Outcome(assignment.position, record, is_exclusive=is_exclusive)
-        if isinstance(result, RecipeFiles):
-            return self._stage_recipe_files(assignment, result.files)
+        files = self._fetch_files(assignment, result, {} if shared is None else shared.files)
+        if not files:
+            record = Record(position=position, state=State.EMPTY if isinstance(result, NoData) else State.DONE)
+            return Outcome(position, record, is_exclusive=is_exclusive)
         if isinstance(result, ExistingFile):
-            name = result_name(f"{assignment.name}.{result.suffix}" if result.suffix else assignment.name)
-            placed = StagedFile(name, result.temporary, result.size, result.sha256)
-            return Outcome(assignment.position, record_of(assignment, result.metadata, placed, result), placed)
+            staged = [StagedFile(result_name(files[0].name), result.temporary, result.size, result.sha256)]
+        elif not self._spec.keeps_empty and lacks_layer(files if isinstance(result, Mapping) else files[:1]):
+            staged = []
+        else:
+            staged = self._stage(assignment, files)
+        return Outcome(position, record_of(position, result, files, staged), tuple(staged), is_exclusive=is_exclusive)
+
+    def _fetch_files(self, assignment: WorkUnit, result: Any, ready: Mapping[int, EncodedFile]) -> Sequence[ResultFile]:
+        """Fetch and encode all files of a unit before the first is written, so that all exist or none."""
+        if result is None or isinstance(result, NoData):
+            return ()
+        if isinstance(result, RecipeFiles):
+            return [ResultFile(file.name, EncodedFile(file.data, "", file.metadata), file) for file in result.files]
+        if isinstance(result, ExistingFile):
+            name = f"{assignment.name}.{result.suffix}" if result.suffix else assignment.name
+            return [ResultFile(name, EncodedFile(b"", result.suffix, result.metadata), result)]
         if isinstance(result, Mapping):
-            return replace(self._fetch_layers(assignment, result, ready), is_exclusive=is_exclusive)
-        written = fetch_result(self._fetcher, result, ready)
-        if self._is_unwanted(written.metadata):
-            return Outcome(
-                assignment.position, record_of(assignment, written.metadata, None, result), is_exclusive=is_exclusive
-            )
-        name = self._own_name(assignment, result) or assignment.name
-        (staged,) = self._stage(assignment, ((f"{name}.{written.suffix}", written.data),))
-        record = record_of(assignment, written.metadata, staged, result)
-        facts = layer_facts(record, result, written.frame_fractions) if isinstance(result, FrameStack) else None
-        layers = () if facts is None else ((staged.name, "", facts),)
-        return Outcome(assignment.position, record, staged, layers=layers, is_exclusive=is_exclusive)
+            return self._fetch_layers(assignment, result, ready)
+        encoded = fetch_result(self._fetcher, result, ready)
+        return [
+            ResultFile(f"{self._own_name(assignment, result) or assignment.name}.{encoded.suffix}", encoded, result)
+        ]
 
     def _fetch_layers(
         self, assignment: WorkUnit, results: Mapping[str, Any], ready: Mapping[int, EncodedFile]
-    ) -> Outcome:
-        """Fetch all layers of a unit before the first is written, so that all exist or none."""
+    ) -> Sequence[ResultFile]:
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
         check_layer_names({str(layer) for layer in results})
-        encoded_layers = {
-            str(layer): (result, fetch_result(self._fetcher, result, ready)) for layer, result in results.items()
-        }
-        names = {
-            layer: f"{self._own_name(assignment, result) or _layer_file(assignment.name, layer)}.{written.suffix}"
-            for layer, (result, written) in encoded_layers.items()
-        }
-        if len({fold_case(name) for name in names.values()}) < len(names):  # some file systems ignore case
-            raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
-        layer_results = [result for result, _ in encoded_layers.values()]
-        fractions = [written.metadata.valid_fraction for _, written in encoded_layers.values()]
-        if not self._spec.keeps_empty and lacks_layer(layer_results, fractions):
-            records = [
-                record_of(assignment, written.metadata, None, result) for result, written in encoded_layers.values()
-            ]
-            return Outcome(assignment.position, together(records, layer_results))
-        staged = self._stage(
-            assignment, [(names[layer], written.data) for layer, (_, written) in encoded_layers.items()]
-        )
-        records = [
-            record_of(assignment, written.metadata, file, result)
-            for (result, written), file in zip(encoded_layers.values(), staged, strict=True)
-        ]
-        layers = tuple(
-            (record.file or "", layer, layer_facts(record, result, written.frame_fractions))
-            for record, (layer, (result, written)) in zip(records, encoded_layers.items(), strict=True)
-        )
-        return Outcome(
-            assignment.position, together(records, layer_results), staged[0], further=tuple(staged[1:]), layers=layers
-        )
+        files = []
+        for layer, result in results.items():
+            encoded = fetch_result(self._fetcher, result, ready)
+            name = self._own_name(assignment, result) or _layer_file(assignment.name, str(layer))
+            files.append(ResultFile(f"{name}.{encoded.suffix}", encoded, result, str(layer)))
+        if len({fold_case(file.name) for file in files}) < len(files):  # some file systems ignore case
+            names = ", ".join(file.name for file in files)
+            raise RecipeError(f"two results of a unit have the same name: {names}")
+        return files
 
-    def _stage_recipe_files(self, assignment: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
-        if not files:
-            return Outcome(
-                assignment.position, Record(position=assignment.position, state=State.DONE), is_exclusive=True
-            )
-        if self._is_unwanted(files[0].metadata):
-            return Outcome(
-                assignment.position, record_of(assignment, files[0].metadata, None, files[0]), is_exclusive=True
-            )
-        staged = self._stage(assignment, [(file.name, file.data) for file in files])
-        records = [
-            record_of(assignment, file.metadata, staged_file, file)
-            for file, staged_file in zip(files, staged, strict=True)
-        ]
-        layers = tuple(
-            (staged_file.name, "", layer_facts(record, None))
-            for staged_file, record in zip(staged, records, strict=True)
-        )
-        further = tuple(staged[1:])
-        return Outcome(
-            assignment.position,
-            records[0],
-            staged[0],
-            further=further,
-            layers=layers if further else (),
-            is_exclusive=True,
-        )
-
-    def _is_unwanted(self, metadata: FileMetadata) -> bool:
-        """Return whether to write no files, as a result has no valid pixel."""
-        return not self._spec.keeps_empty and is_empty(metadata)
-
-    def _stage(self, assignment: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[StagedFile]:
+    def _stage(self, assignment: WorkUnit, files: Sequence[ResultFile]) -> list[StagedFile]:
         """Stage all files of a unit, or none."""
-        names = [result_name(name) for name, _ in files]
+        names = [result_name(file.name) for file in files]
         # Temporary names contain the unit, in case two units share a name.
         token = f"{self._spec.token}-{assignment.id[:ID_LENGTH]}"
         staged: list[StagedFile] = []
         self._transport.check_open()  # else a later run may write to the folder
         try:
-            for name, (_, data) in zip(names, files, strict=True):
-                stage = partial(self._store.stage, name, data, token)
+            for name, file in zip(names, files, strict=True):
+                stage = partial(self._store.stage, name, file.encoded.data, token)
                 staged.append(retry.call(stage, self._spec.policy, pause=self._transport.pause))
         except Exception:
             for staged_file in staged:

@@ -24,7 +24,7 @@ from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.ledger_queries import read_unit_files, sum_totals
-from eechips.manifest.unit_record import Record
+from eechips.manifest.unit_record import ROW, Record
 from eechips.recipe import (
     Recipe,
     SupportsInteractiveRun,
@@ -276,7 +276,7 @@ def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[Checked
     for position, _, layer, file, size, *_ in read_unit_files(context.ledger.database):
         words = file if layer is None else f"{file} ({layer})"
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
-    for rows in context.ledger.batches(("unit", *Record.__slots__)):
+    for rows in context.ledger.batches(("unit", *ROW)):
         for unit, *values in rows:
             if (record := Record.of_row(values)).position in positions:
                 alone = [] if record.file is None else [record.file]

@@ -322,18 +322,8 @@ class Ledger:
         with self.transaction():
             self.database.executemany("UPDATE units SET error = ? WHERE position = ? AND error IS NULL", rows)
 
-    def record(
-        self,
-        records: Sequence[Record],
-        further: Sequence[tuple[int, str, int, str]] = (),
-        layers: Sequence[tuple[int, str, str, str]] = (),
-    ) -> None:
-        """Store outcomes, all or none; attempts, requests and compute add to those of earlier runs.
-
-        Args:
-            further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
-            layers: position of the unit, path, layer and metadata (JSON) of files that have a layer.
-        """
+    def record(self, records: Sequence[Record]) -> None:
+        """Store outcomes, all or none; attempts, requests and compute add to those of earlier runs."""
         assignments = ", ".join(f"{c} = {c} + ?" if c in _SUMS else f"{c} = ?" for c in _RECORDED)
         rows = [(record.state.value, *_recorded_values(record), record.position) for record in records]
         with self.transaction():
@@ -343,12 +333,31 @@ class Ledger:
             self.forget_files(record.position for record in records)
             settled = [(record.position,) for record in records if not record.state.is_open]
             self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
-            self.database.executemany(
-                "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
+            files = [(record.position, record.file, file) for record in records for file in record.files]
+            self.add_files(
+                [
+                    (position, file.name, file.size, file.sha256)
+                    for position, first, file in files
+                    if file.name != first
+                ],
+                [(position, file.name, file.layer, file.metadata) for position, _, file in files if file.metadata],
             )
-            self.database.executemany(
-                "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
-            )
+
+    def add_files(
+        self, further: Iterable[tuple[int, str, int, str]], layers: Iterable[tuple[int, str, str, str]]
+    ) -> None:
+        """Store files of units, within a transaction.
+
+        Args:
+            further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
+            layers: position of the unit, path, layer and metadata (JSON) of files that have metadata of their own.
+        """
+        self.database.executemany(
+            "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
+        )
+        self.database.executemany(
+            "INSERT OR REPLACE INTO layers (position, file, layer, metadata) VALUES (?, ?, ?, ?)", layers
+        )
 
     def add_exports(
         self, position: int, tasks: Sequence[tuple[str, str]], requests: int, seconds: float, started: str

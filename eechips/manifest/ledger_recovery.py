@@ -86,7 +86,7 @@ def _fill(ledger: Ledger, rows: _Rows) -> int:
     marks = ", ".join("?" * len(_UNIT))
     with ledger.transaction():
         ledger.database.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
-    ledger.record((), rows.further, rows.layers)
+        ledger.add_files(rows.further, rows.layers)
     reopened = ledger.reopen(_lacking_files(rows)) if not rows.is_whole else 0
     if rows.is_whole:
         ledger.complete_plan()

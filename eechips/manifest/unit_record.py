@@ -205,9 +205,33 @@ class WorkUnit:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """A file of a unit.
+
+    Attributes:
+        name: path below the output folder.
+        size: bytes.
+        sha256: SHA-256 digest of its content, hexadecimal.
+        layer: its name among the files of the unit; empty if it has none.
+        metadata: the columns of files and frames, as JSON; empty if the record of the unit has them.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    layer: str = ""
+    metadata: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Outcome of a unit in the ledger: the columns of its row, beside those of the plan. Lists are JSON."""
+    """Outcome of a unit in the ledger: the columns of its row, beside those of the plan. Lists are JSON.
+
+    Attributes:
+        files: every file with metadata of its own: of a unit with layers, frames or several files. Empty in a record
+            that is read from the ledger.
+    """
 
     position: int
     state: Annotated[
@@ -312,15 +336,23 @@ class Record:
         ),
     ] = None
     finished: Annotated[str | None, Column("Time of the last attempt, ISO 8601, UTC.")] = None
+    files: tuple[UnitFile, ...] = ()
 
     @classmethod
-    def of_row(cls, values: Iterable[Any]) -> Record:
-        """Return the record with the values of all its fields, in their order, as the ledger or a pickle has them."""
-        fields = dict(zip(cls.__slots__, values, strict=True))
-        return cls(**{**fields, "state": State(fields["state"])})
+    def of_row(cls, values: Iterable[Any], files: tuple[UnitFile, ...] = ()) -> Record:
+        """Return the record with values of :data:`ROW`, as the ledger or a pickle has them."""
+        fields = dict(zip(ROW, values, strict=True))
+        return cls(**{**fields, "state": State(fields["state"])}, files=files)
+
+    @property
+    def every_file(self) -> tuple[UnitFile, ...]:
+        """All files of the unit."""
+        if self.files or self.file is None:
+            return self.files
+        return (UnitFile(self.file, self.bytes or 0, self.sha256 or ""),)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.of_row, (tuple(getattr(self, name) for name in self.__slots__),)
+        return self.of_row, (tuple(getattr(self, name) for name in ROW), self.files)
 
 
 PLAN = columns_of(WorkUnit)
@@ -382,6 +414,9 @@ FAILURES = tuple(
 """Columns of :func:`eechips.manifest.ledger_queries.read_failures`."""
 
 RECORD_COLUMNS, FILE_COLUMNS, FRAME_COLUMNS = names_of(RECORD), names_of(FILE), names_of(FRAME)
+
+ROW = ("position", *RECORD_COLUMNS)
+"""Names of the columns of a :class:`Record`, in their order."""
 
 LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
 """Names of the metadata of each file of a unit that has several."""

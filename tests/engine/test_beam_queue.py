@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError, StorageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.unit_record import Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import StagedFile
 
@@ -58,15 +60,15 @@ def events(draw: st.DrawFn) -> Finished | Lost:
     assignment = draw(ASSIGNMENTS)
     if draw(st.booleans()):
         return Lost(assignment, draw(TEXT), draw(st.none() | st.booleans()))
-    files = draw(st.lists(FILES, max_size=3))
+    staged = draw(st.lists(FILES, max_size=3, unique_by=attrgetter("name")))
+    described = [file for file in staged if draw(st.booleans())]
+    files = tuple(UnitFile(file.name, file.size, file.sha256, draw(TEXT), draw(TEXT)) for file in described)
     outcome = Outcome(
         assignment.position,
-        draw(RECORDS),
-        files[0] if files else None,
+        replace(draw(RECORDS), files=files),
+        tuple(staged),
         recipe_failure=draw(st.none() | TEXT.filter(bool)),
         request_logs=tuple(draw(st.lists(REQUEST_LOGS, max_size=2))),
-        further=tuple(files[1:]),
-        layers=tuple(draw(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=2))),
         is_exclusive=draw(st.booleans()),
         mismatches=tuple(
             draw(st.lists(st.builds(TemplateMismatch, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))
@@ -114,7 +116,7 @@ DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_batch_is_named(kind: str, tmp_path: Path) -> None:
     queue = BeamQueue(ImmediateStore(tmp_path), TOKEN)
-    outcome = Outcome(0, Record(position=0, state=State.DONE), StagedFile("a", "a", 1, "0"))
+    outcome = Outcome(0, Record(position=0, state=State.DONE), (StagedFile("a", "a", 1, "0"),))
     queue.write_batch([0], OutcomeBatch("worker", (Finished(assignment(0), outcome),)))
     (name,) = queue.batch_names()
     path = tmp_path / "beam" / TOKEN / name

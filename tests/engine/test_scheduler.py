@@ -113,7 +113,7 @@ class Unreliable(Executor[WorkerHandle]):
         record = Record(
             position=assignment.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
         )
-        return Outcome(assignment.position, record, staged)
+        return Outcome(assignment.position, record, (staged,))
 
 
 _NUMBERS = itertools.count()

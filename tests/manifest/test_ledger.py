@@ -19,7 +19,7 @@ from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import bytes_of_units, read_dropped, read_status_numbers, sum_totals
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.unit_record import UnitFile, WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 
@@ -53,7 +53,9 @@ def test_a_plan_round_trips(ledger: Ledger) -> None:
 
 def test_a_file_beyond_the_first_has_an_owner_also_if_it_was_looked_for_before(ledger: Ledger) -> None:
     assert ledger.owner("chips/0.more.tif") is None
-    ledger.record([done(0)], further=[(0, "chips/0.more.tif", 5, "cd")], layers=[(0, "chips/0.png", "", "{}")])
+    ledger.record(
+        [done(0, files=(UnitFile("chips/0.png", 100, "ab", metadata="{}"), UnitFile("chips/0.more.tif", 5, "cd")))]
+    )
     assert ledger.owner("chips/0.more.tif") == 0
     ledger.record([done(0)])  # the next result has one file
     assert ledger.owner("chips/0.more.tif") is None
@@ -62,7 +64,7 @@ def test_a_file_beyond_the_first_has_an_owner_also_if_it_was_looked_for_before(l
 def test_a_batch_that_fails_leaves_no_tables_that_are_looked_into(ledger: Ledger) -> None:
     assert ledger.owner("chips/0.png") is None
     with pytest.raises(StorageError):
-        ledger.record([done(0)], further=[(0, "chips/0.more.tif", object(), "cd")])  # type: ignore[list-item]
+        ledger.record([done(0, files=(UnitFile("chips/0.more.tif", object(), "cd"),))])  # type: ignore[arg-type]
     ledger.record([done(0)])
     assert ledger.owner("chips/0.png") == 0
 
@@ -169,7 +171,8 @@ def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp
 
 def test_totals_count_all_files_of_a_unit(ledger: Ledger) -> None:
     """An estimate, and the check of the disk, multiply the bytes of the units that were tried."""
-    ledger.record([done(0)], [(0, "chips/0-t1.png", 1000, "a" * 64), (0, "chips/0-t2.png", 2000, "b" * 64)])
+    files = (UnitFile("chips/0-t1.png", 1000, "a" * 64), UnitFile("chips/0-t2.png", 2000, "b" * 64))
+    ledger.record([done(0, files=files)])
     assert sum_totals(ledger.database).bytes == 100 + 1000 + 2000
     ledger.record([done(1)])
     assert sum_totals(ledger.database).bytes == 100 + 1000 + 2000 + 101

@@ -17,7 +17,7 @@ from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run
-from eechips.manifest.unit_record import LAYER_COLUMNS, Record, State, WorkUnit
+from eechips.manifest.unit_record import LAYER_COLUMNS, Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 
 DAYS = [f"2020-{month:02}-{day:02}T12:00:00Z" for month in (1, 2, 3) for day in (1, 15)]
@@ -107,23 +107,27 @@ def write_run(folder: Path, chips: Iterable[Mapping[str, Any]], **info: Any) -> 
         **info: for run.json.
     """
     folder.mkdir(parents=True)
-    planned, records, further, layers = [], [], [], []
+    planned, records = [], []
     for position, chip in enumerate(chips):
         identifier = unit_id(dict(chip["unit"]), "identity")
         planned.append(WorkUnit(position, identifier, canonical_json(chip["unit"]), f"chips/{identifier[:16]}"))
         columns = {name: value for name, value in chip.items() if name not in ("unit", "layers")}
         own = {"file": f"chips/{identifier[:16]}.tif", "bytes": 1000 + position, "sha256": "ab" * 32}
-        records.append(
-            Record(position=position, state=State(columns.pop("state", "done")), **{**own, **_texts(columns)})
+        files = tuple(
+            UnitFile(
+                f"chips/{identifier[:16]}.{layer}.tif" if number else own["file"],
+                10,
+                "cd" * 32,
+                layer,
+                json.dumps({name: metadata.get(name) for name in LAYER_COLUMNS}),
+            )
+            for number, (layer, metadata) in enumerate(chip.get("layers", {}).items())
         )
-        for number, (layer, metadata) in enumerate(chip.get("layers", {}).items()):
-            file = own["file"] if number == 0 else f"chips/{identifier[:16]}.{layer}.tif"
-            layers.append((position, file, layer, json.dumps({name: metadata.get(name) for name in LAYER_COLUMNS})))
-            if number:
-                further.append((position, file, 10, "cd" * 32))
+        state = State(columns.pop("state", "done"))
+        records.append(Record(position=position, state=state, **{**own, **_texts(columns)}, files=files))
     with Ledger(folder / LEDGER_NAME) as ledger:
         ledger.store_plan({}, planned)
-        ledger.record(records, further, layers)
+        ledger.record(records)
     (folder / INFO_NAME).write_text(json.dumps({"command": "eechips sample", **info}))
     return Run(folder)
 

@@ -19,7 +19,7 @@ from eechips.formats import FileMetadata, geotiff, npy, png, validate
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import FOLDER, signed_folder
-from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
+from eechips.manifest.unit_record import LAYER_COLUMNS, LISTS, Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
 
@@ -45,7 +45,7 @@ def write_run(
         **info: for run.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    planned, records, further, layers = [], [], [], []
+    planned, records = [], []
     for position, (unit, files) in enumerate(units):
         identifier = unit_id(dict(unit), "identity")
         name = f"chips/{identifier[:16]}"
@@ -57,17 +57,14 @@ def write_run(
         first, metadata = own[0]
         state = State.EMPTY if metadata.valid_fraction == 0.0 else State.DONE
         texts = {key: _text(key, value) for key, value in asdict(metadata).items()}
-        records.append(Record(position=position, state=state, **first, **texts))
-        further += [(position, f["file"], f["bytes"], f["sha256"]) for f, _ in own[1:]]
-        if "" not in files:
-            every = zip(own, files, strict=True)
-            layers += [
-                (position, f["file"], layer, _json(metadata, (frames or {}).get(layer, {})))
-                for (f, metadata), layer in every
-            ]
+        every = tuple(
+            UnitFile(*f.values(), layer, "" if "" in files else _json(metadata, (frames or {}).get(layer, {})))
+            for (f, metadata), layer in zip(own, files, strict=True)
+        )
+        records.append(Record(position=position, state=state, **first, **texts, files=every))
     with Ledger(folder / LEDGER_NAME) as ledger:
         ledger.store_plan({}, planned)
-        ledger.record(records, further, layers)
+        ledger.record(records)
     (folder / INFO_NAME).write_text(json.dumps({"recipe": "test", "notes": [], **info}))
     return Run(folder)
 

@@ -349,7 +349,8 @@ def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     with Ledger(run.path / LEDGER_NAME) as ledger:
         further = [(0, "croissant.json", 2, hashlib.sha256(b"{}").hexdigest())]
-        ledger.record([], further)
+        with ledger.transaction():
+            ledger.add_files(further, ())
     (run.path / "croissant.json").write_bytes(b"{}")
     with pytest.raises(UsageError, match=r"croissant\.json is a result of the run"):
         card(run)

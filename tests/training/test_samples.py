@@ -75,8 +75,8 @@ def test_some_samples_in_another_order(tmp_path: Path) -> None:
 def test_files_of_scripts_are_numbered(tmp_path: Path) -> None:
     run = write_run(tmp_path, pictures(3))
     digest = hashlib.sha256(b"more").hexdigest()
-    with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        ledger.record([], [(1, "b.txt", 4, digest), (1, "a.txt", 4, digest)])
+    with Ledger(tmp_path / LEDGER_NAME) as ledger, ledger.transaction():
+        ledger.add_files([(1, "b.txt", 4, digest), (1, "a.txt", 4, digest)], ())
     found = [[(file.layer, file.suffix) for file in sample.files] for sample in read_samples(run)]
     assert found == [[("", "png")], [("", "png"), ("2", "txt"), ("3", "txt")], [("", "png")]]
 
