@@ -246,7 +246,7 @@ class ComputeMonitor(RunFeature):
         return number == self._drawn[1]
 
     def _note_finished(self, event: Finished) -> None:
-        outcomes = [finished.outcome for finished in event.each()]
+        outcomes = event.outcome.each
         units = sum(outcome.record is not None for outcome in outcomes)
         shares = tuple((o.position, profile) for o in outcomes for profile in o.profiles or ())
         if not event.assignment.is_profiled:

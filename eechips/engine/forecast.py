@@ -60,9 +60,7 @@ class Meter(RunFeature):
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Count the units that are finished."""
-        for outcome in (
-            finished.outcome for event in events if isinstance(event, Finished) for finished in event.each()
-        ):
+        for outcome in (outcome for event in events if isinstance(event, Finished) for outcome in event.outcome.each):
             if outcome.record or outcome.failed_request or outcome.exports:
                 self._ends.append(self._clock())
                 self.positions.append(outcome.position)

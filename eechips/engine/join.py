@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from eechips.client import retry
@@ -88,15 +89,7 @@ def join_results(
     further_outcomes = [ReportedOutcome.parse(outcome) for outcome in outcomes]
     make_folder(config.out)
     store = store_of(config)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(lock_run(config.out))
-        if not (config.out / LEDGER_NAME).exists():
-            check_new(config.out, GENERATED_FILES)
-        ledger = stack.enter_context(Ledger(config.out / LEDGER_NAME))
-        if ledger.has_plan:
-            check_paths(ledger)
-            if not is_own(read_info(config.out), config.out):
-                check_values(ledger)
+    with lock_run(config.out), _open_ledger(config.out) as ledger:
         stored_outcomes, plans = read_outcomes(store, config.policy)
         owners = ResultOwners(described, (*stored_outcomes, *further_outcomes), plans)
         _store_plan(recipe, config, ledger, plan, described)
@@ -110,6 +103,20 @@ def join_results(
         damaged=tuple(damaged),
         failed={identifier: error for identifier, error in owners.failures().items() if identifier in absent},
     )
+
+
+def _open_ledger(folder: Path) -> Ledger:
+    """Open the ledger of a folder, which may be one of an earlier join."""
+    if not (folder / LEDGER_NAME).exists():
+        check_new(folder, GENERATED_FILES)
+    with contextlib.ExitStack() as unless_checked:
+        ledger = unless_checked.enter_context(Ledger(folder / LEDGER_NAME))
+        if ledger.has_plan:
+            check_paths(ledger)
+            if not is_own(read_info(folder), folder):
+                check_values(ledger)
+        unless_checked.pop_all()
+    return ledger
 
 
 def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
@@ -85,6 +85,11 @@ class Outcome:
     pixels_that_worked: int | None = None
     exports: StartedExports | None = None
 
+    @property
+    def each(self) -> tuple[Outcome, ...]:
+        """The outcomes of all units of the assignment."""
+        return (self, *self.joined)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The default of a dataclass with slots looks its fields up for every unit, in both processes.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
@@ -113,8 +118,7 @@ class Finished:
         if not self.assignment.joined:
             yield self
             return
-        outcomes = (replace(self.outcome, joined=()), *self.outcome.joined)
-        for unit, outcome in zip(self.assignment.units, outcomes, strict=True):
+        for unit, outcome in zip(self.assignment.units, self.outcome.each, strict=True):
             yield Finished(unit, outcome)
 
 

@@ -34,6 +34,8 @@ from eechips.web.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from eechips.client.template_requests import TemplateMismatch
+
 _MAX_TRACEBACK = 8000  # characters
 _PASSING = (TransientError, InternalError)
 """Errors of units that the next run tries again."""
@@ -214,16 +216,24 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} {last}"
 
 
-def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: int | None = None) -> Outcome:
+def completed(
+    outcome: Outcome,
+    usage: Usage,
+    seconds: float,
+    mismatches: tuple[TemplateMismatch, ...] = (),
+    *,
+    shared_request: int | None = None,
+    shared_profiles: Iterable[ProfileShare] = (),
+) -> Outcome:
     """Return an outcome with its cost.
 
     Args:
         seconds: seconds that it took.
         shared_request: position of the first unit of the request that it shared.
+        shared_profiles: those of requests that it shared.
     """
-    request_logs = tuple(usage.request_logs or ())
-    profiles = None if usage.profiles is None else tuple(map(ProfileShare, usage.profiles))
-    record = outcome.record
+    profiles = None if usage.profiles is None else (*shared_profiles, *map(ProfileShare, usage.profiles))
+    record, exports = outcome.record, outcome.exports
     if record is not None:
         record = replace(
             record,
@@ -234,10 +244,16 @@ def completed(outcome: Outcome, usage: Usage, seconds: float, shared_request: in
             method=None if record.state.is_failure else ", ".join(usage.kinds) or None,
             finished=utc_now(),
         )
-    exports = outcome.exports
     if exports is not None:
         exports = replace(exports, requests=usage.requests, seconds=round(seconds, 3))
-    return replace(outcome, record=record, request_logs=request_logs, profiles=profiles, exports=exports)
+    return replace(
+        outcome,
+        record=record,
+        exports=exports,
+        request_logs=tuple(usage.request_logs or ()),
+        profiles=profiles,
+        mismatches=mismatches,
+    )
 
 
 def _json(value: Any) -> str | None:

@@ -137,10 +137,9 @@ class RequestSharing(RunFeature):
             if pixels is None or isinstance(event, Lost):
                 continue
             division = self._divisions.pop(event.assignment.position, None)
-            outcomes = (event.outcome, *event.outcome.joined)
             if event.outcome.pixels_that_worked is not None:
                 self._costs.note_too_large(pixels, event.outcome.pixels_that_worked)
-            elif event.assignment.joined and any(outcome.failed_request for outcome in outcomes):
+            elif event.assignment.joined and any(outcome.failed_request for outcome in event.outcome.each):
                 if division is not None:
                     division.failures += 1
                 if division is None or division.failures > 1:  # of both halves the size is the cause, not one unit

@@ -39,6 +39,7 @@ class SharedResult:
         files: by the identity of their chips.
         usage: usage of the shared requests that count for this unit; its kinds are those of all that it shares.
         profiles: profiles of shared requests, with the unit's share of each.
+        outcome: the outcome if the unit is fetched again, or abandoned; else it is finished by itself.
     """
 
     result: Any
@@ -47,22 +48,7 @@ class SharedResult:
     files: dict[int, EncodedFile] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     profiles: list[ProfileShare] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFetch:
-    """What shared requests gave to the units of an assignment.
-
-    Attributes:
-        results: results of units that are finished one after the other, by position.
-        outcomes: outcomes of units that are fetched again, or abandoned, by position.
-        pixels_that_worked: number of pixels of the largest part of a request that was too large for the service; None
-            if none was.
-    """
-
-    results: Mapping[int, SharedResult]
-    outcomes: Mapping[int, Outcome]
-    pixels_that_worked: int | None = None
+    outcome: Outcome | None = None
 
 
 class SharedFetcher:
@@ -77,7 +63,9 @@ class SharedFetcher:
         self._fetcher, self._transport = fetcher, transport
         self._logs, self._secrets = logs, tuple(secrets)
 
-    def fetch(self, results: Mapping[WorkUnit, Any], *, is_profiled: bool = False) -> SharedFetch:
+    def fetch(
+        self, results: Mapping[WorkUnit, Any], *, is_profiled: bool = False
+    ) -> tuple[dict[int, SharedResult], int | None]:
         """Fetch the chips of units that lie near each other and show the same image.
 
         The units of a shared request that fails are fetched again: in halves, as long as a smaller request may succeed,
@@ -87,11 +75,13 @@ class SharedFetcher:
             results: results that the recipe returned for the units, in the order of the plan.
             is_profiled: whether the requests are profiled. A request is divided among its units by the pixels of their
                 chips.
+
+        Returns:
+            The results by position, and the pixels of the largest part of a request that was too large for the service,
+            if one was.
         """
         began = time.monotonic()
-        by_position = {unit.position: SharedResult(result, began) for unit, result in results.items()}
-        outcomes: dict[int, Outcome] = {}
-        parts: list[int] = []
+        fetched = {unit.position: SharedResult(result, began) for unit, result in results.items()}
         owners = []
         for unit, result in results.items():
             for chip in chips_of(result):
@@ -99,86 +89,82 @@ class SharedFetcher:
                 if empty is None:
                     owners.append((unit, chip))
                 else:
-                    by_position[unit.position].files[id(chip)] = empty
-        chips = [chip for _, chip in owners]
-        for shared in share_chips(chips):
-            members = [owners[member.index] for member in shared.members]
-            units = list(dict.fromkeys(unit for unit, _ in members))
-            if any(unit.position in outcomes for unit in units):
-                continue  # another request of these units has failed
-            try:
-                files, most, error, usage = self._request(shared, chips, units, is_profiled=is_profiled)
-            except Stopped:
-                return SharedFetch({}, _abandoned(results))
-            parts += [] if most is None else [most]
-            divided = _divide(usage, members)
-            if error is None:
-                for index, file in files.items():
-                    one = by_position[owners[index][0].position]
-                    one.files[id(chips[index])] = file
-                    one.usage.kinds.update(usage.kinds)
-                    one.first = units[0].position if one.first is None else one.first
-                by_position[units[0].position].usage.add(usage)
-                for position, profiles in divided.items():
-                    by_position[position].profiles += profiles
-            else:
-                outcome = failed(units[0], error, self._secrets)
-                if outcome.fatal is not None:
-                    return SharedFetch({}, {**_abandoned(results), units[0].position: outcome})
-                reason = (outcome.record.error if outcome.record is not None else None) or type(error).__name__
-                failure = FailedRequest(units[0].position, reason, _is_divisible(shared, units, error))
-                outcomes.update(_fetched_again(units, failure, usage, divided))
-        kept = {position: result for position, result in by_position.items() if position not in outcomes}
-        return SharedFetch(kept, outcomes, min(parts, default=None))
+                    fetched[unit.position].files[id(chip)] = empty
+        parts = []
+        for shared in share_chips([chip for _, chip in owners]):
+            # Unless another request of these units has failed.
+            if all(fetched[owners[member.index][0].position].outcome is None for member in shared.members):
+                parts.append(self._fetch_together(shared, owners, fetched, is_profiled=is_profiled))
+        return fetched, min((pixels for pixels in parts if pixels is not None), default=None)
 
-    def _request(
-        self, shared: SharedChip, chips: Sequence[Chip], units: Sequence[WorkUnit], *, is_profiled: bool
-    ) -> tuple[Mapping[int, EncodedFile], int | None, Exception | None, Usage]:
-        """Send a shared request.
+    def _fetch_together(
+        self,
+        shared: SharedChip,
+        owners: Sequence[tuple[WorkUnit, Chip]],
+        fetched: Mapping[int, SharedResult],
+        *,
+        is_profiled: bool,
+    ) -> int | None:
+        """Send a shared request, and note its files or its failure in the results of its units.
 
         A large window may be what the service cannot do in time, so that it is not repeated as often as other requests.
 
         Returns:
-            Its files by the index of their chips, and the pixels of its largest part if it was divided; or its error.
-            And what it used.
+            The pixels of its largest part, if it was divided.
         """
+        members = [owners[member.index] for member in shared.members]
+        units = list(dict.fromkeys(unit for unit, _ in members))
+        chips = [chip for _, chip in owners]
+        most, error = None, None
         requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
         limits = self._transport.limited_retries(_RETRIES, _RETRY_SECONDS)
         with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests, limits:
             try:
-                return *fetch_shared(self._fetcher, shared, chips), None, usage
-            except Exception as error:  # noqa: BLE001 - each unit gets its own error when it is fetched alone
-                return {}, None, error, usage
+                files, most = fetch_shared(self._fetcher, shared, chips)
+            except (Exception, Stopped) as caught:  # noqa: BLE001 - each unit gets its own error when it is fetched alone
+                error = caught
+        profiles = _divide(usage, members)
+        if error is not None:
+            self._note_failure(error, shared, units, fetched, usage, profiles)
+            return None
+        for index, file in files.items():
+            unit, chip = owners[index]
+            result = fetched[unit.position]
+            result.files[id(chip)] = file
+            result.usage.kinds.update(usage.kinds)
+            result.first = units[0].position if result.first is None else result.first
+        fetched[units[0].position].usage.add(usage)
+        for position, own_profiles in profiles.items():
+            fetched[position].profiles += own_profiles
+        return most
 
-
-def _abandoned(units: Iterable[WorkUnit]) -> dict[int, Outcome]:
-    """Return outcomes of units that the end of the run stops."""
-    return {unit.position: Outcome(unit.position, None) for unit in units}
-
-
-def _is_divisible(shared: SharedChip, units: Sequence[WorkUnit], error: Exception) -> bool:
-    """Return whether half of the units of a request that failed may succeed, as far as its error says.
-
-    What is wrong with one image concerns all windows of it, but not other images.
-    """
-    may_be_size = isinstance(internal_error(error), (TransientError, TooLargeError, InternalError))
-    return len(units) > 1 and (may_be_size or len(shared.parts) > 1)
-
-
-def _fetched_again(
-    units: Sequence[WorkUnit],
-    failure: FailedRequest,
-    usage: Usage,
-    profiles: Mapping[int, tuple[ProfileShare, ...]],
-) -> Iterator[tuple[int, Outcome]]:
-    """Yield outcomes of units whose shared request failed; the first has the log of its requests."""
-    for unit in units:
-        logs = tuple(usage.request_logs or ()) if unit is units[0] else ()
-        of_unit = profiles.get(unit.position)
-        yield (
-            unit.position,
-            Outcome(unit.position, None, failed_request=failure, request_logs=logs, profiles=of_unit),
-        )
+    def _note_failure(
+        self,
+        error: BaseException,
+        shared: SharedChip,
+        units: Sequence[WorkUnit],
+        fetched: Mapping[int, SharedResult],
+        usage: Usage,
+        profiles: Mapping[int, tuple[ProfileShare, ...]],
+    ) -> None:
+        """Note that units are fetched again, or all are abandoned, as the run stops. The first has the log."""
+        first = units[0]
+        outcome = Outcome(first.position) if isinstance(error, Stopped) else failed(first, error, self._secrets)
+        if outcome.record is None:
+            for position, result in fetched.items():
+                result.outcome = Outcome(position)
+            fetched[first.position].outcome = outcome
+            return
+        reason = outcome.record.error or type(error).__name__
+        # What is wrong with one image concerns all windows of it, but not other images.
+        may_be_size = isinstance(internal_error(error), (TransientError, TooLargeError, InternalError))
+        failure = FailedRequest(first.position, reason, len(units) > 1 and (may_be_size or len(shared.parts) > 1))
+        for unit in units:
+            logs = tuple(usage.request_logs or ()) if unit is first else ()
+            own_profiles = profiles.get(unit.position)
+            fetched[unit.position].outcome = Outcome(
+                unit.position, failed_request=failure, request_logs=logs, profiles=own_profiles
+            )
 
 
 def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int, tuple[ProfileShare, ...]]:

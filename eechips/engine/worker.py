@@ -24,6 +24,7 @@ from eechips.client.permits import Stopped
 from eechips.client.throttle import QuotaClient
 from eechips.client.throttled_requests import throttle_requests_library
 from eechips.client.transport import Transport, use_transport
+from eechips.client.usage import Usage
 from eechips.engine.fetch_result import UnitExports, fetch_result
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
@@ -170,7 +171,8 @@ class Worker:
         Returns:
             Their outcomes, and the pixels of the largest part of a shared request that was too large, if one was.
         """
-        results, spent = {}, {}
+        results: dict[WorkUnit, Any] = {}
+        spent: dict[int, Usage] = {}
         reports = _Reports(report, _REPORT_SECONDS * min(1.0, self._spec.unit_timeout))
         for unit in units:
             usage = self._transport.metered(logs=self._spec.logs, profiles=unit.is_profiled)
@@ -178,21 +180,21 @@ class Worker:
             with usage as spent[unit.position], contextlib.suppress(Exception, SystemExit, Stopped):
                 results[unit] = self._result(unit)
             reports.note_unit()
-        fetched = self._shared.fetch(results, is_profiled=units[0].is_profiled)
-        for position, shared in fetched.results.items():
-            shared.usage.add(spent[position])
-            shared.profiles += tuple(ProfileShare(profile, 1.0) for profile in spent[position].profiles or ())
+        fetched, pixels_that_worked = self._shared.fetch(results, is_profiled=units[0].is_profiled)
         outcomes = []
         for unit in units:
             reports.note_unit()
-            outcome = fetched.outcomes.get(unit.position)
-            outcomes.append(outcome or self._execute(unit, fetched.results.get(unit.position)))
-        return outcomes, fetched.pixels_that_worked
+            if (shared := fetched.get(unit.position)) is not None:
+                shared.usage.add(spent[unit.position])
+                shared.profiles += map(ProfileShare, spent[unit.position].profiles or ())
+            ended = None if shared is None else shared.outcome
+            outcomes.append(ended or self._execute(unit, shared))
+        return outcomes, pixels_that_worked
 
     def _execute(self, assignment: WorkUnit, shared: SharedResult | None) -> Outcome:
         """Fetch a unit, or finish one whose files were fetched in shared requests."""
         began = time.monotonic() if shared is None else shared.began
-        outcome = Outcome(assignment.position, None)  # of a unit that the end of the run stops
+        outcome = Outcome(assignment.position)  # of a unit that the end of the run stops
         fetch = self._fetch if self._exports is None else partial(self._fetch_or_export, self._exports)
         requests = self._fetcher.requests.unit_context(assignment.position, is_repeated=assignment.attempts > 0)
         metered = self._transport.metered(logs=self._spec.logs, profiles=assignment.is_profiled)
@@ -209,13 +211,13 @@ class Worker:
                     break
                 usage.repeats += 1
                 self._transport.pause(self._spec.policy.delay)
-        if shared is not None:
-            usage.add(shared.usage)
-        outcome = completed(outcome, usage, time.monotonic() - began, None if shared is None else shared.first)
-        if shared is not None and outcome.profiles is not None:
-            outcome = replace(outcome, profiles=(*shared.profiles, *outcome.profiles))
-        mismatches = self._fetcher.requests.take_mismatches()
-        return replace(outcome, mismatches=mismatches) if mismatches else outcome
+        mismatches, seconds = self._fetcher.requests.take_mismatches(), time.monotonic() - began
+        if shared is None:
+            return completed(outcome, usage, seconds, mismatches)
+        usage.add(shared.usage)
+        return completed(
+            outcome, usage, seconds, mismatches, shared_request=shared.first, shared_profiles=shared.profiles
+        )
 
     def _result(self, assignment: WorkUnit) -> Any:
         """Call the recipe."""
