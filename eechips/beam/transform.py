@@ -32,7 +32,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, WorkUnit
+from eechips.manifest.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
@@ -99,7 +99,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
         )
     record = event.outcome.record
     assert record is not None
-    metadata = {name: getattr(record, name) for name in FILE_COLUMNS if getattr(record, name) is not None}
+    metadata = decode_columns((name, getattr(record, name)) for name in FILE_COLUMNS)
     files = event.outcome.staged
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in files]
     return FetchedUnit(
@@ -109,7 +109,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
         path=None if record.file is None else f"{place}/{record.file}",
         bytes=record.bytes,
         sha256=record.sha256,
-        metadata=json.dumps({name: json.loads(fact) if name in LISTS else fact for name, fact in metadata.items()}),
+        metadata=json.dumps(metadata),
         layers=json.dumps(layers if len(layers) > 1 else []),
         error_class=record.error_class,
         error=record.error,

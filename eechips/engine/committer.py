@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from eechips.engine.outcome import Finished, Lost
+from eechips.engine.outcome import Finished
 from eechips.engine.outcome_records import unit_failure
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import COMMITTING
@@ -25,7 +25,7 @@ class Committer:
         self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
         self._notes_files = bool(meta.get(PLANS_GRADUALLY))
 
-    def commit(self, settled: Iterable[Finished], reopened: Iterable[Record] = ()) -> list[Record]:
+    def commit(self, settled: Sequence[Finished], reopened: Iterable[Record] = ()) -> list[Record]:
         """Commit the files of units, then record the units: a record never precedes its file.
 
         Args:
@@ -38,6 +38,7 @@ class Committer:
         Raises:
             StorageError: if a file cannot be committed, or the ledger cannot be written.
         """
+        self._note_files(settled)
         owners: dict[str, int] = {}  # of the files that are committed now
         later = {record.position: record for record in reopened}
         records = [self._commit_files(event, owners, later) for event in settled]
@@ -93,10 +94,10 @@ class Committer:
             self._foreign -= {name}
             self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
 
-    def note_files(self, events: Iterable[Finished | Lost]) -> None:
+    def _note_files(self, settled: Iterable[Finished]) -> None:
         """Record the files that are about to be committed, as a script may look for them when it is run again."""
         if not self._notes_files:
             return
-        files = [file for event in events if isinstance(event, Finished) for file in event.outcome.staged]
+        files = [file for event in settled for file in event.outcome.staged]
         if files:
             self._ledger.note(COMMITTING, [(file.name, file.size, file.sha256) for file in files])

@@ -75,6 +75,20 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
     )
 
 
+def fetched_results(result: Any) -> Iterator[Chip | Table]:
+    """Yield the chips and tables of a unit that are fetched from the service."""
+    for layer in result.values() if isinstance(result, Mapping) else (result,):
+        if isinstance(layer, FrameStack):
+            yield from layer.chips
+        elif isinstance(layer, Chip) or (isinstance(layer, Table) and not layer.has_rows):
+            yield layer
+
+
+def chips_of(result: Any) -> Iterator[Chip]:
+    """Yield the chips among the results of a unit."""
+    return (part for part in fetched_results(result) if isinstance(part, Chip))
+
+
 def empty_file(chip: Chip) -> EncodedFile | None:
     """Return the file of a chip that is known to have no valid pixel; None if a request is needed."""
     encode = CHIP_FORMATS.get(chip.format).encode_empty
@@ -249,7 +263,7 @@ class UnitExports:
         """
         if error.batch == "never":
             raise error
-        fetched = list(_fetched_results(result))
+        fetched = list(fetched_results(result))
         obstacle = next(filter(None, map(export_obstacle, fetched)), None if fetched else "only chips and tables are")
         if obstacle is not None:
             raise error.extended(f"The unit is not exported: {obstacle}.")
@@ -269,7 +283,7 @@ class UnitExports:
             TransientError, StorageError: if it cannot be read.
         """
         files = {}
-        for fetched_result, url in zip(_fetched_results(result), assignment.exported, strict=True):
+        for fetched_result, url in zip(fetched_results(result), assignment.exported, strict=True):
             data = retry.call(partial(_read, url), self._policy, pause=self._transport.pause)
             try:
                 files[id(fetched_result)] = _receive_exported(fetched_result, data)
@@ -277,15 +291,6 @@ class UnitExports:
                 message = f"{url} is not as requested ({error}): eechips retry exports the unit again"
                 raise PermanentError(message) from error
         return files
-
-
-def _fetched_results(result: Any) -> Iterator[Chip | Table]:
-    """Yield the chips and tables of a unit that are fetched from the service."""
-    for layer in result.values() if isinstance(result, Mapping) else (result,):
-        if isinstance(layer, FrameStack):
-            yield from layer.chips
-        elif isinstance(layer, Chip) or (isinstance(layer, Table) and not layer.has_rows):
-            yield layer
 
 
 def _read(url: str) -> bytes:

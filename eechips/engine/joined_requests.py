@@ -16,10 +16,9 @@ from eechips.client.shared_requests import share_chips
 from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import student_quantile
 from eechips.engine.config import RunConfig
-from eechips.engine.fetch_result import empty_file
+from eechips.engine.fetch_result import chips_of, empty_file
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
-from eechips.engine.shared_results import chips_of
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit

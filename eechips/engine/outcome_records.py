@@ -24,7 +24,7 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.formats import EncodedFile
-from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, Record, State, UnitFile, WorkUnit
+from eechips.manifest.unit_record import FILE_COLUMNS, Record, State, UnitFile, WorkUnit, decode_columns
 from eechips.recipe import Chip, Frame, FrameStack
 from eechips.storage import StagedFile
 from eechips.text.formatting import replace_control_characters
@@ -133,8 +133,7 @@ def _described(file: ResultFile, record: Record) -> UnitFile:
     A file with several frames has a list ``frames`` with the place, source, date and valid fraction of each.
     """
     result = file.result
-    values = {name: getattr(record, name) for name in FILE_COLUMNS}
-    facts = {name: json.loads(v) if name in LISTS and v else v for name, v in values.items()}
+    facts = dict.fromkeys(FILE_COLUMNS) | decode_columns((name, getattr(record, name)) for name in FILE_COLUMNS)
     frame = result.frame if isinstance(result, Chip) else None
     if frame is not None:
         facts |= {"series": frame.series, **_frame_facts(frame)}

@@ -20,7 +20,8 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.resumed_options import IDENTIFYING, PLAN, differences, plan_identity
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.ledger_queries import RecordedResult
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import RecordedResult, read_unit_files
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.unit_record import (
     FILE,
@@ -29,10 +30,12 @@ from eechips.manifest.unit_record import (
     LAYER_COLUMNS,
     LISTS,
     RECORD,
+    RECORD_COLUMNS,
     Column,
     Record,
     State,
     UnitFile,
+    decode_columns,
 )
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
@@ -125,6 +128,23 @@ def _files(reported: Mapping[str, Any]) -> tuple[UnitFile, ...]:
     if first not in {file.name for file in files}:
         raise ValueError(f"{first} is not among its files")
     return tuple(files)
+
+
+def report_outcomes(ledger: Ledger, plan: str) -> dict[str, dict[str, Any]]:
+    """Return the outcomes of all units of a ledger by id, as :meth:`ReportedOutcome.parse` reads them.
+
+    Args:
+        plan: identity of the plan.
+    """
+    names = ("id", "name", *RECORD_COLUMNS)
+    outcomes = {}
+    for rows in ledger.batches(("lower(hex(id))", *names[1:])):
+        for row in rows:
+            outcomes[row[0]] = {**decode_columns(zip(names, row, strict=True)), PLAN: plan}
+    for _, identifier, layer, name, size, sha256, metadata in read_unit_files(ledger.database):
+        file = {"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(metadata)}
+        outcomes[identifier].setdefault("files", []).append(decode_columns(file.items()))
+    return outcomes
 
 
 def write_outcomes(

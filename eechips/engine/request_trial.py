@@ -17,9 +17,8 @@ from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.config import RunConfig
-from eechips.engine.fetch_result import fetch_result, fetch_shared
+from eechips.engine.fetch_result import chips_of, fetch_result, fetch_shared
 from eechips.engine.session import Session
-from eechips.engine.shared_results import chips_of
 from eechips.errors import EechipsError, RequestError
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Chip, Recipe, Unit, request_window_of, unit_value

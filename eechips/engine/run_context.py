@@ -14,7 +14,7 @@ from __future__ import annotations
 import abc
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,12 +192,6 @@ class RunFeature:
 
 RUN_FEATURES: Registry[Callable[[RunConfig], RunFeature | None]] = Registry("run feature", "eechips.run_features", {})
 """Features of other packages by name: functions that return the feature of a run; None for none."""
-
-
-def each_unit(events: Iterable[Finished | Lost]) -> Iterator[WorkUnit]:
-    """Yield the units of the assignments of events."""
-    for event in events:
-        yield from event.assignment.units
 
 
 @dataclass(frozen=True, slots=True)

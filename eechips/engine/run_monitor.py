@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.run_context import RunFeature, each_unit
+from eechips.engine.run_context import RunFeature
 from eechips.manifest.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
@@ -208,7 +208,7 @@ class SlowUnitReports(_ResultWatch):
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Note which units have ended."""
-        for unit in each_unit(events):
+        for unit in (unit for event in events for unit in event.assignment.units):
             self.end(unit.position)
             self._note_result()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,13 @@ from eechips.client.permits import Stopped
 from eechips.client.shared_requests import SharedChip, share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
-from eechips.engine.fetch_result import empty_file, fetch_shared
+from eechips.engine.fetch_result import chips_of, empty_file, fetch_shared
 from eechips.engine.outcome import FailedRequest, Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import InternalError, TooLargeError, TransientError
 from eechips.formats import EncodedFile
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import Chip, FrameStack
+from eechips.recipe import Chip
 
 _RETRIES = 4
 _RETRY_SECONDS = 60.0
@@ -179,13 +179,3 @@ def _divide(usage: Usage, members: Sequence[tuple[WorkUnit, Chip]]) -> dict[int,
         position: tuple(ProfileShare(profile, count / pixels.total()) for profile in usage.profiles)
         for position, count in pixels.items()
     }
-
-
-def chips_of(result: Any) -> Iterator[Chip]:
-    """Yield the chips among the results of a unit."""
-    results: Sequence[Any] = list(result.values()) if isinstance(result, Mapping) else [result]
-    for layer in results:
-        if isinstance(layer, FrameStack):
-            yield from layer.chips
-        elif isinstance(layer, Chip):
-            yield layer

@@ -52,7 +52,6 @@ class OutcomeHandler:
         """
         events = [finished for event in events for finished in event.each()]
         self._reopen_mismatched(events)
-        self._committer.note_files(events)
         settled, failure = self._decide(events)
         records = self._committer.commit(settled, self._breaker.reopened if failure is not None else ())
         if records:

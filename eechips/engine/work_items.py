@@ -15,7 +15,6 @@ import json
 import logging
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,17 @@ from typing import Any, TypeVar
 
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
-from eechips.engine.reported_outcomes import write_outcomes
+from eechips.engine.reported_outcomes import report_outcomes, write_outcomes
 from eechips.engine.result_stores import place_store
-from eechips.engine.resumed_options import PLAN, check_same_place, describe, plan_identity
+from eechips.engine.resumed_options import check_same_place, describe, plan_identity
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_signed, sign
-from eechips.manifest.unit_record import LISTS, RECORD_COLUMNS, WorkUnit
+from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path
@@ -48,7 +46,6 @@ _ID = re.compile(r"[0-9a-f]+")
 _LONGEST_END = 300.0  # seconds; schedulers kill a cancelled task after 30 to 90
 _LOOK_AGAIN = 1.0  # seconds
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
-_COLUMNS = ("id", "name", *RECORD_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +210,7 @@ def fetch_items(
     with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
-            rows = [row for batch in ledger.batches(("lower(hex(id))", *_COLUMNS[1:])) for row in batch]
-            files: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for _, identifier, *file in read_unit_files(ledger.database):
-                files[identifier].append(_file(file))
-    plan = plan_identity(described)
-    outcome_by_id = {
-        row[0]: _outcome(dict(zip(_COLUMNS, row, strict=True)), files.get(row[0], []), plan) for row in rows
-    }
+            outcome_by_id = report_outcomes(ledger, plan_identity(described))
     asked = dict.fromkeys(item.unit.id for item in items)
     outcomes = [
         *(outcome_by_id.pop(identifier) for identifier in asked if identifier in outcome_by_id),
@@ -262,21 +252,6 @@ def run_in_turn(
                 _log.warning("%s. Waiting for it, five minutes at most", error)
             is_told = True
         sleep(_LOOK_AGAIN)
-
-
-def _outcome(record: dict[str, Any], files: list[dict[str, Any]], plan: str) -> dict[str, Any]:
-    values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
-    return {**_without_none(values), PLAN: plan, **({"files": files} if files else {})}
-
-
-def _file(row: Sequence[Any]) -> dict[str, Any]:
-    """Return one of several files of a unit, from a row of :func:`read_unit_files`, from the layer on."""
-    layer, name, size, sha256, metadata = row
-    return _without_none({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(metadata)})
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def read_work_items(lines: Iterable[str]) -> Iterator[WorkItem]:

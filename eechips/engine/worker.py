@@ -25,7 +25,7 @@ from eechips.client.throttle import QuotaClient
 from eechips.client.throttled_requests import throttle_requests_library
 from eechips.client.transport import Transport, use_transport
 from eechips.client.usage import Usage
-from eechips.engine.fetch_result import UnitExports, fetch_result
+from eechips.engine.fetch_result import UnitExports, fetch_result, fetched_results
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
 from eechips.engine.shared_results import SharedFetcher, SharedResult
@@ -37,7 +37,6 @@ from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import (
     Chip,
-    FrameStack,
     NoData,
     SupportsWorkerStart,
     Table,
@@ -313,12 +312,7 @@ class Worker:
 
     def _is_exclusive(self, result: Any) -> bool:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
-        results = result.values() if isinstance(result, Mapping) else (result,)
-        is_left = any(
-            isinstance(layer, (Chip, FrameStack)) or (isinstance(layer, Table) and not layer.has_rows)
-            for layer in results
-        )
-        return not self._is_concurrent and not is_left
+        return not self._is_concurrent and next(fetched_results(result), None) is None
 
 
 def _layer_file(name: str, layer: str) -> str:

@@ -22,7 +22,7 @@ from eechips.manifest.reserved_names import FilesAhead
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
-from eechips.manifest.unit_record import LISTS, State
+from eechips.manifest.unit_record import State, decode_columns
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import ObjectStore, Store
@@ -297,24 +297,16 @@ def _units(ledger: Ledger) -> Iterator[LockedUnit]:
             if position not in kept:
                 continue
             if not files and file is not None:
-                fields = dict(zip(_METADATA, metadata, strict=True))
-                files = (LockedFile(file, size, digest, metadata=_values(fields)),)
+                fields = decode_columns(zip(_METADATA, metadata, strict=True))
+                files = (LockedFile(file, size, digest, metadata=fields),)
             yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
 
 
 def _locked_file(row: tuple[Any, ...]) -> LockedFile:
     """Return a file of :func:`read_unit_files`, without hashes of its content."""
     _, _, layer, file, size, digest, metadata = row
-    fields = {name: value for name, value in json.loads(metadata).items() if name in _METADATA}
-    return LockedFile(file, size, digest, layer or "", _values(fields))
-
-
-def _values(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.loads(value) if name in LISTS and isinstance(value, str) else value
-        for name, value in fields.items()
-        if value is not None
-    }
+    fields = decode_columns((name, value) for name, value in json.loads(metadata).items() if name in _METADATA)
+    return LockedFile(file, size, digest, layer or "", fields)
 
 
 def _locked(

@@ -7,6 +7,7 @@ others, the recovery, and the documentation.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -423,3 +424,12 @@ LAYER_COLUMNS = (*FILE_COLUMNS, *FRAME_COLUMNS)
 
 LISTS = frozenset(column.name for column in MANIFEST if column.element_type is not None)
 """Names of columns that hold JSON lists."""
+
+
+def decode_columns(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the values of columns by name, lists in the place of their JSON, without those that are missing."""
+    return {
+        name: json.loads(value) if name in LISTS and isinstance(value, str) and value else value
+        for name, value in values
+        if value is not None
+    }

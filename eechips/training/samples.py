@@ -25,7 +25,7 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State
+from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training import quality_table, split_table
@@ -318,8 +318,7 @@ def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
 
 
 def _metadata(values: Sequence[Any]) -> str:
-    fields = zip(FILE_COLUMNS, values, strict=True)
-    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in fields if v is not None})
+    return json.dumps(decode_columns(zip(FILE_COLUMNS, values, strict=True)))
 
 
 def _tables(rows: Iterator[SampleRow]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
