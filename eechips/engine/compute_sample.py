@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from statistics import variance
 from typing import Any
 
 from eechips.client.error_classification import quota_month
@@ -26,23 +25,6 @@ from eechips.web.urls import is_loopback
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09)
 """97.5% quantiles of Student's t distribution with 1, 2, … degrees of freedom."""
 _NORMAL = 1.96
-
-
-def student_quantile(freedom: int) -> float:
-    """Return the 97.5% quantile of Student's t distribution with degrees of freedom from 1."""
-    return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
-
-
-def half_width(left: int, tried: Sequence[float]) -> float:
-    """Return half the width of the 95% confidence range of a sum over further units; 0 if fewer than two were tried.
-
-    Args:
-        left: number of these units.
-        tried: the values of the units that were tried.
-    """
-    if len(tried) < 2:
-        return 0.0
-    return student_quantile(len(tried) - 1) * math.sqrt(left * variance(tried) * (1.0 + left / len(tried)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +41,29 @@ class ComputeRange:
     low: float | None
     high: float | None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends; ``seconds`` in place of one that is unknown."""
+        return self.seconds if self.low is None else self.low, self.seconds if self.high is None else self.high
+
+    def __add__(self, other: ComputeRange) -> ComputeRange:
+        low, high = (
+            None if own is None or its is None else own + its
+            for own, its in ((self.low, other.low), (self.high, other.high))
+        )
+        return ComputeRange(self.seconds + other.seconds, low, high)
+
 
 @dataclass(frozen=True, slots=True)
 class ComputeSample:
-    """Sums over profiled assignments: units, or several that share requests.
+    """Sums over a random sample of assignments: units, or several that share requests.
 
     The mean of a unit is a ratio of two sums over assignments, as in cluster sampling (Cochran, Sampling Techniques,
     1977, chapter 6): assignments are drawn with equal probability, whatever their number of units.
 
     Attributes:
         units: in these.
-        seconds: EECU-seconds of these.
+        seconds: EECU-seconds of these; or another amount, such as bytes.
         seconds_squared: sum over assignments.
         units_squared: sum over assignments.
         products: sum over assignments of units times seconds.
@@ -81,6 +75,15 @@ class ComputeSample:
     seconds_squared: float = 0.0
     units_squared: float = 0.0
     products: float = 0.0
+
+    @classmethod
+    def of(cls, amounts: Sequence[float], units: Sequence[int] | None = None) -> ComputeSample:
+        """Return the sums of an amount of each assignment, and of its units; None if each has one."""
+        pairs = list(zip([1] * len(amounts) if units is None else units, amounts, strict=True))
+        squares = [(amount**2, count**2, count * amount) for count, amount in pairs]
+        return cls(
+            len(pairs), *(sum(column) for column in zip(*pairs, strict=True)), *map(sum, zip(*squares, strict=True))
+        )
 
     def add(self, units: int, seconds: float) -> ComputeSample:
         """Return the sums with a further assignment."""
@@ -104,34 +107,39 @@ class ComputeSample:
 
         Of assignments of several units it is that of the assignment, divided by the root of its units.
         """
-        variance = self._variance
-        return None if variance is None else math.sqrt(variance * self.assignments / self.units)
-
-    def estimate(self, units: int) -> ComputeRange | None:
-        """Estimate the compute of units that were not profiled; None if no unit was.
-
-        The range includes the error of the mean, and how much the units themselves differ.
-        """
-        mean, variance = self.mean, self._variance
-        if mean is None:
+        if not self.units or self.assignments < 2:
             return None
-        if not units:
-            return ComputeRange(0.0, 0.0, 0.0)
-        if variance is None:
-            return ComputeRange(units * mean, None, None)
-        of_mean = units * math.sqrt(variance * self.assignments) / self.units
-        of_units = math.sqrt(units * variance * self.assignments / self.units)
-        margin = student_quantile(self.assignments - 1) * math.hypot(of_mean, of_units)
-        return ComputeRange(units * mean, max(0.0, units * mean - margin), units * mean + margin)
+        # Of an assignment around what its units let expect. Multiplied out, whole numbers have no error of rounding.
+        products = self.units * (self.units * self.seconds_squared - 2 * self.seconds * self.products)
+        squares = max(0.0, (products + self.seconds**2 * self.units_squared) / self.units**2)
+        return math.sqrt(squares / (self.assignments - 1) * self.assignments / self.units)
 
     @property
-    def _variance(self) -> float | None:
-        """Variance of an assignment's EECU-seconds around what its number of units lets expect."""
-        mean = self.mean
-        if mean is None or self.assignments < 2:
+    def mean_margin(self) -> float:
+        """Half the width of the 95% confidence range of the mean; 0 for fewer than two assignments."""
+        return self._quantile * (self.spread or 0.0) / math.sqrt(self.units or 1)
+
+    def margin(self, units: int) -> float:
+        """Return half the width of the 95% confidence range of a sum over further units; 0 if it is unknown.
+
+        It includes the error of the mean, and how much the units themselves differ.
+        """
+        return math.hypot(units * self.mean_margin, math.sqrt(units) * self._quantile * (self.spread or 0.0))
+
+    def estimate(self, units: int) -> ComputeRange | None:
+        """Estimate the compute of units that were not profiled; None if no unit was."""
+        if self.mean is None:
             return None
-        squares = self.seconds_squared - 2 * mean * self.products + mean**2 * self.units_squared
-        return max(0.0, squares) / (self.assignments - 1)
+        seconds, margin = units * self.mean, self.margin(units)
+        if units and self.assignments < 2:
+            return ComputeRange(seconds, None, None)
+        return ComputeRange(seconds, max(0.0, seconds - margin), seconds + margin)
+
+    @property
+    def _quantile(self) -> float:
+        """97.5% quantile of Student's t distribution."""
+        freedom = max(1, self.assignments - 1)
+        return _T[freedom - 1] if freedom <= len(_T) else _NORMAL
 
 
 @dataclass(slots=True)
@@ -228,11 +236,10 @@ class ComputeAccount:
 
     def _total(self, account: MonthAccount, left: int) -> ComputeRange | None:
         rest = self.sample.estimate(account.unprofiled + left)
-        known = account.eecu_seconds
+        known = ComputeRange(account.eecu_seconds, account.eecu_seconds, account.eecu_seconds)
         if rest is None:
-            return ComputeRange(known, known, known) if not account.unprofiled + left else None
-        low, high = (None if end is None else known + end for end in (rest.low, rest.high))
-        return ComputeRange(known + rest.seconds, low, high)
+            return None if account.unprofiled + left else known
+        return known + rest
 
     def _month(self, now: datetime) -> MonthAccount:
         return self.months.setdefault(quota_month(now), MonthAccount())
@@ -270,7 +277,7 @@ class RecordedCompute:
         if compute is None:
             return None
         ratio = pixels / self.pixels if pixels and self.pixels else 1.0
-        low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
+        low, high = compute.ends
         return ComputeRange(
             compute.seconds * math.sqrt(ratio), low * min(1.0, ratio) / _FACTOR, high * max(1.0, ratio) * _FACTOR
         )

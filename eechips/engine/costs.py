@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from eechips.client.error_classification import next_renewal
-from eechips.engine.compute_sample import ComputeRange, half_width
+from eechips.engine.compute_sample import ComputeRange, ComputeSample
 from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
@@ -148,15 +148,15 @@ _MUCH = 0.1
 
 def describe_compute(compute: ComputeRange) -> str:
     """Return an estimated compute with its range as a text."""
-    about = "" if compute.low == compute.high == compute.seconds else "about "
-    text = about + format_compute(compute.seconds)
-    if about and compute.low is not None and compute.high is not None:
-        ends = [format_compute(end) for end in (compute.low, compute.high)]
-        unit = text[text.rindex(" ") :]
-        if all(end.endswith(unit) for end in ends):
-            ends = [end.removesuffix(unit) for end in ends]
-        text += f" (95%: {ends[0]} to {ends[1]})"
-    return text
+    text = format_compute(compute.seconds)
+    if compute.low == compute.high == compute.seconds:
+        return text
+    if compute.low is None or compute.high is None:
+        return f"about {text}"
+    ends = _ends(compute.low, compute.high, format_compute)
+    if ends.count("EECU") == 1:  # the unit of all three
+        ends = ends[: ends.rindex(" ")]
+    return f"about {text} (95%: {ends})"
 
 
 def is_much(compute: ComputeRange | None) -> bool:
@@ -177,9 +177,8 @@ def describe_requests(foreseen: Estimate) -> str:
 
 def describe_expected(foreseen: Estimate) -> str:
     """Return the range of the compute of a run, its share of the month, and where the figures come from."""
-    compute = foreseen.compute
-    assert compute is not None
-    low, high = (compute.seconds if end is None else end for end in (compute.low, compute.high))
+    assert foreseen.compute is not None
+    low, high = foreseen.compute.ends
     hours = TIER_HOURS[DEFAULT_TIER]
     part = high / 3600.0 / hours
     share = f"at most {100 * part:.1f}%" if part >= 0.001 else "less than 0.1%"
@@ -195,10 +194,8 @@ def describe_bytes(foreseen: Estimate | Forecast) -> str:
     text, least, most = f"about {format_bytes(foreseen.bytes)}", foreseen.least_bytes, foreseen.most_bytes
     if least is None or most is None or least == most:
         return text
-    first, last = format_bytes(least), format_bytes(most)
-    unit = last[last.rindex(" ") :]
     confidence = "95%: " if isinstance(foreseen, Forecast) else ""
-    return f"{text} ({confidence}{first.removesuffix(unit)} to {last})"
+    return f"{text} ({confidence}{_ends(least, most, format_bytes)})"
 
 
 def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
@@ -224,9 +221,13 @@ def describe_start(foreseen: Estimate, *, is_local: bool) -> list[str]:
 
 def describe_range(low: float, high: float) -> str:
     """Return a range of compute with the unit of its upper end."""
-    first, last = format_compute(low), format_compute(high)
-    unit = last[last.rindex(" ") :]
-    return f"{first.removesuffix(unit)} to {last}"
+    return _ends(low, high, format_compute)
+
+
+def _ends(low: float, high: float, text_of: Callable[[float], str]) -> str:
+    """Return two quantities as a range, with their unit once if it is the same."""
+    last = text_of(high)
+    return f"{text_of(low).removesuffix(last[last.rindex(' ') :])} to {last}"
 
 
 def describe_month(now: datetime) -> str:
@@ -252,7 +253,7 @@ def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float =
     for numbers in (requests, sizes):
         mean = left * sum(numbers) / len(numbers)
         means.append(round(factor * mean))
-        mosts.append(round(factor * (mean + half_width(left, numbers))))
+        mosts.append(round(factor * (mean + ComputeSample.of(numbers).margin(left))))
     used = sum(traffic.used for traffic in tried)
     unused = max(0, sum(sizes) - used)  # of the blocks that are here already
     shared = min(means[1], max(0, round(pixels * left * used / len(tried)) - unused))

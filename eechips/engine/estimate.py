@@ -7,7 +7,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
@@ -22,7 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, PlanningCost
 from eechips.engine.forecast import Machine
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
-from eechips.engine.planning_cost import PlanningSample, SessionMark, extrapolate_planning, noting_divisions
+from eechips.engine.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.progress import PlanningReport
 from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.session import Session, connect
@@ -104,21 +104,15 @@ def estimate_planned(
     if not traits_of(recipe).is_builtin:
         return None
     planned = [json.loads(text) for text in sample_units(ledger.database, _LOOKED_AT)]
-    draw, sent = random.Random(seed_of(recipe)), session.throttle.sent
-    some = list(enumerate(draw.sample(planned, min(_DESCRIBED, len(planned)))))
-    plan = PlanSummary(
-        sum(count for state, count in ledger.counts().items() if state.is_open),
-        some,
-        PlanningCost(sent, sent, seconds),
-    )
+    some = list(enumerate(random.Random(seed_of(recipe)).sample(planned, min(_DESCRIBED, len(planned)))))
+    count, sent = ledger.count_open(), session.throttle.sent
+    planning = PlanningCost(sent, sent, seconds)
     preview = recipe.preview_plan() if isinstance(recipe, SupportsPreview) and ledger.is_partial else None
     if preview is not None:
-        batches = math.ceil(len(preview.points) / preview.batch)
-        left = batches - math.ceil(plan.units / preview.batch)
-        plan.units = len(preview.points)
-        whole = seconds * batches / max(1, batches - left)
-        plan.planning = PlanningCost(sent + max(0, left), sent, whole)
-    plan.windows, plan.preview = _list_windows(recipe, config, planned), preview
+        before, count = math.ceil(count / preview.batch), len(preview.points)
+        batches = math.ceil(count / preview.batch)
+        planning = PlanningCost(sent + max(0, batches - before), sent, seconds * batches / max(1, before))
+    plan = PlanSummary(count, some, planning, _list_windows(recipe, config, planned), preview)
     try:
         return _combine(recipe, config, session, plan)
     except EechipsError:  # a unit without a result fails by itself
@@ -161,30 +155,28 @@ class PlanSummary:
 
 
 def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
-    began = SessionMark.of(session).with_connection
+    """Plan a recipe, or some units of it where these tell what the others cost."""
+    began = replace(Spent.until_now(session), requests=0)  # those of the connection count
     if isinstance(recipe, SupportsPreview):
-        with planner_errors():
+        with planner_errors(), sampling(session, began) as (sample, note_chosen):
             preview = recipe.preview_plan()
-            chosen = SessionMark.of(session)
-            with noting_divisions() as divided:
-                drawn = draw_spread(range(len(preview.points)), _SAMPLE, seed_of(recipe), adjoining=1)
-                some = list(zip(drawn, recipe.plan_units(drawn), strict=True))
-        count, sample = len(preview.points), PlanningSample(began, chosen, SessionMark.of(session), len(some), divided)
-        first = [unit for _, unit in some]
+            note_chosen()
+            drawn = draw_spread(range(len(preview.points)), _SAMPLE, seed_of(recipe), adjoining=1)
+            some = list(zip(drawn, recipe.plan_units(drawn), strict=True))
+        sample.tried = len(some)
+        windows = _list_windows(recipe, config, (unit for _, unit in some))
         planning = extrapolate_planning(session, sample, preview)
-        return PlanSummary(count, some, planning, _list_windows(recipe, config, first), preview)
-    plan = PlanSummary(0, [], PlanningCost(0, 0, 0.0))
-    draw, most = random.Random(seed_of(recipe)), _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
-    for planned in units_of(recipe, name_template(recipe, config)):
-        unit = json.loads(planned.unit)
-        place = plan.units if plan.units < most else draw.randrange(plan.units + 1)  # a reservoir sample
-        if place < most:
-            plan.some[place : place + 1] = [(plan.units, unit)]
-        plan.units += 1
-        plan.windows += _list_windows(recipe, config, [unit])
-    end = SessionMark.of(session)
-    plan.planning = extrapolate_planning(session, PlanningSample(began, end, end, 1), None)
-    return plan
+        return PlanSummary(len(preview.points), some, planning, windows, preview)
+    most = _DESCRIBED if traits_of(recipe).is_builtin else _SAMPLE
+    draw, count, some, windows = random.Random(seed_of(recipe)), 0, [], []
+    with sampling(session, began) as (sample, _):
+        for count, planned in enumerate(units_of(recipe, name_template(recipe, config)), start=1):
+            unit = json.loads(planned.unit)
+            place = count - 1 if count <= most else draw.randrange(count)  # a reservoir sample
+            if place < most:
+                some[place : place + 1] = [(count - 1, unit)]
+            windows += _list_windows(recipe, config, [unit])
+    return PlanSummary(count, some, cost_of_plan(session, sample), windows)
 
 
 def _list_windows(recipe: Recipe, config: RunConfig, units: Iterable[Unit]) -> list[Grid]:
@@ -242,34 +234,17 @@ def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSumm
 
 
 def _compute(
-    recipe: Recipe,
-    config: RunConfig,
-    session: Session,
-    plan: PlanSummary,
-    results: Sequence[Any],
-    assumed: Range,
+    recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary, results: Sequence[Any], assumed: Range
 ) -> tuple[ComputeRange | None, str]:
     """Return the compute of a run, and where the figures come from."""
     if config.is_local or not plan.units:
         return None, ""
     described = next((result for result in results if not isinstance(result, NoData)), NoData())
     recorded = load_recorded_compute(session.connection.target.endpoint, _kind(recipe, described))
-    if (
-        recorded is not None
-        and (range_of_compute := recorded.estimate(plan.units, count_pixels(described))) is not None
-    ):
-        source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
-    else:
-        range_of_compute = ComputeRange(assumed.usual, assumed.low, assumed.high)
+    compute = None if recorded is None else recorded.estimate(plan.units, count_pixels(described))
+    if recorded is None or compute is None:
+        compute = ComputeRange(assumed.usual, assumed.low, assumed.high)
         source = "assumed, as no run of this kind was measured here: `estimate` measures some units"
-    if plan.planning.compute is None:
-        return range_of_compute, source
-    return _add(range_of_compute, plan.planning.compute), source
-
-
-def _add(first: ComputeRange, second: ComputeRange) -> ComputeRange:
-    low, high = (
-        (one if one is not None else first.seconds) + (other if other is not None else second.seconds)
-        for one, other in ((first.low, second.low), (first.high, second.high))
-    )
-    return ComputeRange(first.seconds + second.seconds, low, high)
+    else:
+        source = f"half to twice what {recorded.sample.units:,} like them took on {recorded.seen[:10]}"
+    return compute if plan.planning.compute is None else compute + plan.planning.compute, source

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eechips.engine.compute_sample import ComputeSample, half_width
+from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost, forecast_traffic
-from eechips.engine.joined_requests import JoinedRequests
+from eechips.engine.joined_requests import UnitRequests
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.engine.run_context import RunFeature
@@ -30,6 +30,7 @@ class Meter(RunFeature):
 
     Attributes:
         positions: their positions in the plan.
+        requests: number of requests of each.
         request_seconds: total duration of their requests at the service.
         taken: what they have taken from open archives, by their ends; that of units that end together is the first's.
             A unit is here when it is known.
@@ -44,14 +45,9 @@ class Meter(RunFeature):
         self._before = traffic()
         self.taken: list[ArchiveTraffic] = []
         self._ends: list[float] = []
-        self._requests: list[int] = []
+        self.requests: list[int] = []
         self.positions: list[int] = []
         self.request_seconds = 0.0
-
-    @property
-    def requests(self) -> int:
-        """Number of requests of the units."""
-        return sum(self._requests)
 
     @property
     def units(self) -> int:
@@ -64,16 +60,12 @@ class Meter(RunFeature):
             if outcome.record or outcome.failed_request or outcome.exports:
                 self._ends.append(self._clock())
                 self.positions.append(outcome.position)
-                self._requests.append(len(outcome.request_logs))
+                self.requests.append(len(outcome.request_logs))
                 self.request_seconds += sum(exchange.seconds for exchange in outcome.request_logs)
         added = self.units - len(self.taken)
         if self._before is not None and added and (now := self._traffic()) is not None:
             self.taken += [now - self._before, *[ArchiveTraffic()] * (added - 1)]
             self._before = now
-
-    def margin(self, units: int) -> float:
-        """Return half the width of the 95% confidence range of the requests of so many further units; 0 if unknown."""
-        return half_width(units, self._requests)
 
     def pace(self) -> float | None:
         """Return units per second, without the first and the last quarter, when not all slots are in use; None if
@@ -106,35 +98,27 @@ class Machine:
         return cls(max(1, slots), os.cpu_count() if is_here else None)
 
 
-@dataclass(frozen=True, slots=True)
-class _RequestCost:
-    """Number of requests for a unit with its 95% confidence range, seconds of one, and units that share one."""
+def _requests_of(totals: Totals, left: int, meter: Meter) -> tuple[UnitRequests, float]:
+    """Return the requests of units that share none, and the seconds of a request."""
+    mean = totals.requests / totals.units
+    margin = ComputeSample.of(meter.requests).margin(left) / max(1, left)
+    fewest = min(1.0, mean)  # a unit without data needs none
+    # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
+    seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    return UnitRequests(mean, max(fewest, mean - margin), mean + margin), seconds / (mean or 1.0)
 
-    mean: float
-    low: float
-    high: float
-    seconds: float
-    units: float = 1.0
 
-    @classmethod
-    def of_units(cls, totals: Totals, left: int, meter: Meter) -> _RequestCost:
-        """Return the cost of units that share no requests."""
-        requests = totals.requests / totals.units
-        # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
-        seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
-        margin = meter.margin(left) / max(1, left)
-        fewest = min(1.0, requests)  # a unit without data needs none
-        low = max(fewest, requests - margin)
-        return cls(requests, low, requests + margin, seconds / requests if requests else seconds)
-
-    def joined(self, joined: JoinedRequests, meter: Meter, counted: int, sample: ComputeSample | None) -> _RequestCost:
-        """Return the cost of units that share requests."""
-        repeats = meter.requests / counted if counted and meter.requests else 1.0
-        seconds = meter.request_seconds / meter.requests if meter.requests else self.seconds
-        if sample is not None and sample.mean is not None:
-            # A request for several units computes each of them, one after the other at most.
-            seconds += max(0.0, joined.units - meter.units / max(1, meter.requests)) * sample.mean
-        return _RequestCost(repeats * joined.mean, repeats * joined.low, repeats * joined.high, seconds, joined.units)
+def _repeated(
+    joined: UnitRequests, seconds: float, meter: Meter, counted: int, sample: ComputeSample | None
+) -> tuple[UnitRequests, float]:
+    """Return the requests of units that share some, with repeats, and the seconds of a request."""
+    sent = sum(meter.requests)
+    if sent:
+        seconds = meter.request_seconds / sent
+    if sample is not None and sample.mean is not None:
+        # A request for several units computes each of them, one after the other at most.
+        seconds += max(0.0, joined.units - meter.units / max(1, sent)) * sample.mean
+    return joined.times(sent / counted if counted and sent else 1.0), seconds
 
 
 def forecast_rest(
@@ -147,7 +131,7 @@ def forecast_rest(
     *,
     unplanned: int = 0,
     planning: PlanningCost | None = None,
-    joined: JoinedRequests | None = None,
+    joined: UnitRequests | None = None,
     counted: int = 0,
     pixels: float = 1.0,
     sizes: Sequence[int] = (),
@@ -168,20 +152,20 @@ def forecast_rest(
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
-    cost = _RequestCost.of_units(totals, left, meter)
+    each, request_seconds = _requests_of(totals, left, meter)
     if joined is not None:
-        cost = cost.joined(joined, meter, counted, sample)
-    requests = left * cost.mean
+        each, request_seconds = _repeated(joined, request_seconds, meter, counted, sample)
+    requests = left * each.mean
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
     rate = config.requests_per_second
     fetching = max(
-        (requests / machine.slots + _LAST) * cost.seconds,
+        (requests / machine.slots + _LAST) * request_seconds,
         left / pace if pace else 0.0,
         requests / rate if rate else 0.0,
     )
     compute = None if sample is None else sample.estimate(left)
-    spread = half_width(left, sizes) * pixels
+    spread = pixels * ComputeSample.of(sizes).margin(left)
     size = left * pixels * totals.bytes / totals.units
     return Forecast(
         tried=totals.units,
@@ -189,14 +173,14 @@ def forecast_rest(
         requests=round(requests),
         bytes=round(size) if totals.bytes else None,
         seconds=_overlap(fetching, planning, machine, 0.0 if compute is None else compute.seconds),
-        request_seconds=requests * cost.seconds,
+        request_seconds=requests * request_seconds,
         slots=machine.slots,
         compute=compute,
         unplanned=unplanned,
         planning=planning,
-        least_requests=round(left * cost.low),
-        most_requests=round(left * cost.high),
-        shares_requests=cost.units > 1.0,
+        least_requests=round(left * each.low),
+        most_requests=round(left * each.high),
+        shares_requests=each.units > 1.0,
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from itertools import islice
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.client.shared_requests import share_chips
 from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
-from eechips.engine.compute_sample import student_quantile
+from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import chips_of, empty_file
 from eechips.engine.request_costs import RequestCosts
@@ -39,8 +38,8 @@ _PARTS_LEFT = (5 / 6, 3 / 6, 1 / 6)
 
 
 @dataclass(frozen=True, slots=True)
-class JoinedRequests:
-    """Requests of units that are joined, without repeats.
+class UnitRequests:
+    """Requests of units, without repeats of those that are joined.
 
     Attributes:
         mean: requests for each unit.
@@ -52,30 +51,22 @@ class JoinedRequests:
     mean: float
     low: float
     high: float
-    units: float
+    units: float = 1.0
 
     @classmethod
     def from_clusters(
         cls, requests: Sequence[float], assignments: Sequence[float], units: Sequence[int]
-    ) -> JoinedRequests:
-        """Estimate from a random sample of clusters of units, by the ratio of two sums.
+    ) -> UnitRequests:
+        """Estimate from requests, assignments and units of a random sample of clusters of units, at least two."""
+        sample = ComputeSample.of(requests, units)
+        mean, margin = sample.seconds / sample.units, sample.mean_margin
+        return cls(mean, max(0.0, mean - margin), mean + margin, sample.units / max(sum(assignments), 1e-9))
 
-        The error is that of a ratio in cluster sampling (Cochran, Sampling Techniques, 1977, chapter 6).
+    def times(self, factor: float) -> UnitRequests:
+        """Return the same units with more requests for each."""
+        return UnitRequests(factor * self.mean, factor * self.low, factor * self.high, self.units)
 
-        Args:
-            assignments: likewise, assignments.
-            units: likewise, units.
-        """
-        count, total = len(units), sum(units)
-        mean = sum(requests) / total
-        error = math.inf
-        if count > 1:
-            squares = sum((own - mean * its) ** 2 for own, its in zip(requests, units, strict=True))
-            error = math.sqrt(squares * count / (count - 1)) / total
-        margin = error * (student_quantile(count - 1) if count > 1 else 1.0)
-        return cls(mean, max(0.0, mean - margin), mean + margin, total / max(sum(assignments), 1e-9))
-
-    def mixed(self, part: float, alone: float) -> JoinedRequests:
+    def mixed(self, part: float, alone: float) -> UnitRequests:
         """Return the requests of a plan of which only a part of the units is like these.
 
         Args:
@@ -83,7 +74,7 @@ class JoinedRequests:
             alone: requests of each other unit.
         """
         mean, low, high = (part * own + (1.0 - part) * alone for own in (self.mean, self.low, self.high))
-        return JoinedRequests(mean, low, high, 1.0 / (part / self.units + 1.0 - part))
+        return UnitRequests(mean, low, high, 1.0 / (part / self.units + 1.0 - part))
 
 
 class RequestJoining:
@@ -95,7 +86,7 @@ class RequestJoining:
         self._recipe, self._config = recipe, config
         self._request_window, self._costs, self._slots = request_window, costs, max(1, slots)
 
-    def of_ledger(self, ledger: Ledger, left: int) -> JoinedRequests | None:
+    def of_ledger(self, ledger: Ledger, left: int) -> UnitRequests | None:
         """Estimate from open units of a whole plan, ``left`` of them: up to 4,096 are joined."""
         units = list(islice(ledger.open_units(), _HELD))
         if not units:
@@ -103,15 +94,14 @@ class RequestJoining:
         joined = self._join(units, max(left, len(units)), copy.deepcopy(self._costs))
         counted = random.Random(0).sample(joined, min(_COUNTED, len(joined)))
         requests = [self._count(assignment) for assignment in counted]
-        counts = JoinedRequests.from_clusters(requests, requests, [1] * len(counted))
         share = len(joined) / len(units)  # assignments of a unit: they are known, their requests are a sample
-        if len(counted) == len(joined):
-            return JoinedRequests(counts.mean * share, counts.mean * share, counts.mean * share, 1.0 / share)
-        return JoinedRequests(counts.mean * share, counts.low * share, counts.high * share, 1.0 / share)
+        mean = share * sum(requests) / len(requests)
+        margin = share * ComputeSample.of(requests).mean_margin if len(counted) < len(joined) else 0.0
+        return UnitRequests(mean, max(0.0, mean - margin), mean + margin, 1.0 / share)
 
     def of_places(
         self, points: Sequence[tuple[float, float]], first: Unit, plan: Callable[[Sequence[int]], Sequence[Unit]]
-    ) -> JoinedRequests:
+    ) -> UnitRequests:
         """Estimate from some neighbourhoods of a plan of which only some units are made.
 
         Units without a neighbour near enough share no request. A unit of an assignment of n units takes an n-th of its
@@ -129,14 +119,14 @@ class RequestJoining:
         chips = ChipNeighbours(held)
         near = chips.list_neighbours()
         if not near:
-            return JoinedRequests(alone, alone, alone, 1.0)
+            return UnitRequests(alone, alone, alone)
         fewest, most = _NEIGHBOURHOODS
         middles = draw.sample(near, min(len(near), max(fewest, min(most, len(points) // (10 * _NEAREST)))))
         neighbourhoods = [[start + other for other in chips.nearest(middle, _NEAREST)] for middle in middles]
         positions = sorted(set[int]().union(*neighbourhoods))
         units = dict(zip(positions, plan(positions), strict=True))
         clusters = [self._divide({number: units[number] for number in some}, len(held)) for some in neighbourhoods]
-        joined = JoinedRequests.from_clusters(*zip(*clusters, strict=True))
+        joined = UnitRequests.from_clusters(*zip(*clusters, strict=True))
         return joined.mixed(len(near) / len(held), alone)
 
     def count(self, units: Sequence[Unit]) -> int:

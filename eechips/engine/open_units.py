@@ -12,7 +12,7 @@ from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import JoinedRequests, RequestJoining
+from eechips.engine.joined_requests import RequestJoining, UnitRequests
 from eechips.engine.plan import name_template
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import PartialPlan, extrapolate_planning, most_telling, plan_sample
@@ -146,7 +146,7 @@ class OpenUnits:
 
     def _sample_plan(
         self, partial: PartialPlan, joining: RequestJoining | None
-    ) -> tuple[JoinedRequests | None, PlanningCost | None]:
+    ) -> tuple[UnitRequests | None, PlanningCost | None]:
         """Plan some neighbourhoods of a plan that is not whole; return shared requests and planning cost."""
         run, recipe, first = self._run, self._recipe, read_first_unit(self._ledger.database)
         assert isinstance(recipe, SupportsPreview)  # else all units were planned

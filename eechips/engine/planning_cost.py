@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eechips.client.permits import Stopped
@@ -26,30 +26,56 @@ _FACTOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class SessionMark:
-    """What a session had sent at a moment.
+class Spent:
+    """What a session has sent, or what it has sent between two moments.
 
     Attributes:
-        sent: requests of the connection and the planner, without repeats; others may be sent meanwhile.
+        requests: requests of the connection and the planner, without repeats; others may be sent meanwhile.
         seconds: on the monotonic clock.
         profiles: ids of the profiles of the planner's requests; None if they are not profiled.
     """
 
-    sent: int
-    seconds: float
-    profiles: tuple[str, ...] | None
+    requests: int = 0
+    seconds: float = 0.0
+    profiles: tuple[str, ...] | None = ()
 
     @classmethod
-    def of(cls, session: Session) -> SessionMark:
-        """Return the present state."""
+    def until_now(cls, session: Session) -> Spent:
+        """Return what a session has sent so far."""
         usage = session.connection.transport.unmetered
         profiles = None if usage.profiles is None else tuple(usage.profiles)
         return cls(usage.requests - usage.repeats, time.monotonic(), profiles)
 
+    def __sub__(self, earlier: Spent) -> Spent:
+        profiles = None if self.profiles is None else self.profiles[len(earlier.profiles or ()) :]
+        return Spent(self.requests - earlier.requests, self.seconds - earlier.seconds, profiles)
+
+
+@dataclass(slots=True)
+class PlanningSample:
+    """What was sent to plan some units of a plan, or all.
+
+    Attributes:
+        once: to choose the places.
+        repeated: to make the units.
+        tried: number of these units; at least one.
+        divided: how their requests were divided.
+    """
+
+    once: Spent = Spent()
+    repeated: Spent = Spent()
+    tried: int = 0
+    divided: list[DividedItems] = field(default_factory=list)
+
     @property
-    def with_connection(self) -> SessionMark:
-        """The mark as if no request had been sent before, so that those of the connection count."""
-        return replace(self, sent=0)
+    def sent(self) -> int:
+        """Number of requests."""
+        return self.once.requests + self.repeated.requests
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether all requests were sent: what an earlier command has asked is answered from the run's folder."""
+        return self.sent >= sum(len(division.timings) for division in self.divided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,49 +92,30 @@ class PartialPlan:
     preview: PlanPreview
 
 
-@dataclass(frozen=True, slots=True)
-class PlanningSample:
-    """What was sent to plan some units of a plan, or all.
-
-    Attributes:
-        began: before planning.
-        chosen: when the places were chosen.
-        end: when the units were made.
-        tried: number of these units; at least one.
-        divided: how their requests were divided.
-    """
-
-    began: SessionMark
-    chosen: SessionMark
-    end: SessionMark
-    tried: int
-    divided: Sequence[DividedItems] = ()
-
-    @property
-    def sent(self) -> int:
-        """Number of requests."""
-        return self.end.sent - self.began.sent
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether all requests were sent: what an earlier command has asked is answered from the run's folder."""
-        return self.sent >= sum(len(division.timings) for division in self.divided)
-
-
 def most_telling(samples: Sequence[PlanningSample]) -> PlanningSample | None:
     """Return the largest sample whose requests were sent; None if there is none."""
     return max((sample for sample in samples if sample.is_sent), key=lambda sample: sample.tried, default=None)
 
 
 @contextlib.contextmanager
-def noting_divisions() -> Iterator[list[DividedItems]]:
-    """Note how planning requests in this block are divided."""
-    divided: list[DividedItems] = []
-    token = DIVIDED_ITEMS.set(divided)
+def sampling(session: Session, began: Spent | None = None) -> Iterator[tuple[PlanningSample, Callable[[], None]]]:
+    """Measure planning in this block; yield the sample, and a function to call when the places are chosen.
+
+    Args:
+        began: what was sent before; None for all until now.
+    """
+    sample, before = PlanningSample(), began or Spent.until_now(session)
+
+    def note_chosen() -> None:
+        sample.once = Spent.until_now(session) - before
+        sample.divided.clear()
+
+    token = DIVIDED_ITEMS.set(sample.divided)
     try:
-        yield divided
+        yield sample, note_chosen
     finally:
         DIVIDED_ITEMS.reset(token)
+    sample.repeated = Spent.until_now(session) - before - sample.once
 
 
 def plan_some_units(planner: Planner, recipe: SupportsPreview, session: Session, count: int) -> PartialPlan:
@@ -117,16 +124,11 @@ def plan_some_units(planner: Planner, recipe: SupportsPreview, session: Session,
     Raises:
         ConfigurationError, RequestError, RecipeError, UsageError, RunMismatchError: see :meth:`Planner.plan_some`.
     """
-    marks: list[SessionMark] = []
-    with noting_divisions() as divided:
-
-        def note_chosen() -> None:
-            marks.append(SessionMark.of(session))
-            divided.clear()
-
-        preview, tried, known = planner.plan_some(recipe, count, note_chosen)
-    sample = PlanningSample(marks[0], marks[0], SessionMark.of(session), tried, divided) if tried else None
-    return PartialPlan(max(0, len(preview.points) - known - tried), sample, preview)
+    with sampling(session) as (sample, note_chosen):
+        preview, sample.tried, known = planner.plan_some(recipe, count, note_chosen)
+    sample.once = Spent()  # planning the other units chooses no places again
+    unplanned = max(0, len(preview.points) - known - sample.tried)
+    return PartialPlan(unplanned, sample if sample.tried else None, preview)
 
 
 def plan_sample(
@@ -141,13 +143,19 @@ def plan_sample(
     Raises:
         EechipsError: if planning fails.
     """
-    mark = SessionMark.of(session)
-    with planner_errors(), caching_answers(folder), noting_divisions() as divided:
+    with planner_errors(), caching_answers(folder), sampling(session) as (sample, _):
         units = list(recipe.plan_units(positions))
-    return PlanningSample(mark, mark, SessionMark.of(session), len(units), divided), units
+    sample.tried = len(units)
+    return sample, units
 
 
-def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview | None) -> PlanningCost:
+def cost_of_plan(session: Session, sample: PlanningSample) -> PlanningCost:
+    """Return the cost of a plan all of whose units were made."""
+    seconds, compute = sample.once.seconds + sample.repeated.seconds, _planning_compute(session, sample, 1, 1)
+    return PlanningCost(sample.sent, sample.sent, seconds, compute, first_seconds=seconds)
+
+
+def extrapolate_planning(session: Session, sample: PlanningSample, preview: PlanPreview) -> PlanningCost:
     """Return the cost of a plan of which some units were made, or all.
 
     It lies between that of requests which cost the same whether they are for few units or for many, and that of
@@ -156,34 +164,28 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
 
     Args:
         sample: the units that were made, and what was sent for them.
-        preview: size of the plan; None if all units were made.
+        preview: size of the plan.
     """
-    began, chosen, end, tried = sample.began, sample.chosen, sample.end, sample.tried
-    count = tried if preview is None else len(preview.points)
-    least = 1 if preview is None else math.ceil(count / preview.batch)
+    once, repeated, tried, count = sample.once, sample.repeated, sample.tried, len(preview.points)
+    if tried >= count:
+        return cost_of_plan(session, sample)
+    least = math.ceil(count / preview.batch)
     most = max(float(least), count / tried)
-    fewest = most if preview is not None and preview.reads_pixels else least
-    once, repeated = chosen.sent - began.sent, end.sent - chosen.sent
-    once_seconds, repeated_seconds = chosen.seconds - began.seconds, end.seconds - chosen.seconds
-    if preview is None or tried >= count:
-        whole_seconds = once_seconds + repeated_seconds
-        compute = _planning_compute(session, sample, 1, 1)
-        return PlanningCost(once + repeated, once + repeated, whole_seconds, compute, first_seconds=whole_seconds)
-    compute = _planning_compute(session, sample, fewest, most)
+    compute = _planning_compute(session, sample, most if preview.reads_pixels else least, most)
     own = 0.0 if compute is None or compute.high is None else compute.high / _FACTOR / count
     size, slots = min(count, preview.batch), min(PARALLEL_REQUESTS, max(1, session.throttle.expected_limit))
     filled = sum(len(division.timings) for division in sample.divided)
-    full, seconds = _extrapolate_batch(sample, size, slots, own) if filled else (0, repeated_seconds)
+    full, seconds = _extrapolate_batch(sample, size, slots, own) if filled else (0, repeated.seconds)
     # Others are such as the second steps of a search.
-    requests = (repeated - filled) * least + full * count / size
-    whole_seconds = once_seconds + seconds * count / size
+    requests = (repeated.requests - filled) * least + full * count / size
+    whole_seconds = once.seconds + seconds * count / size
     return PlanningCost(
-        requests=once + round(min(max(requests, repeated * least), repeated * most)),
-        sent=once + repeated,
+        requests=once.requests + round(min(max(requests, repeated.requests * least), repeated.requests * most)),
+        sent=sample.sent,
         seconds=whole_seconds,
         compute=compute,
-        least_seconds=min(once_seconds + repeated_seconds * least, whole_seconds),
-        most_seconds=max(once_seconds + repeated_seconds * most, whole_seconds),
+        least_seconds=min(once.seconds + repeated.seconds * least, whole_seconds),
+        most_seconds=max(once.seconds + repeated.seconds * most, whole_seconds),
         tried=tried,
         first_seconds=seconds,
     )
@@ -219,18 +221,16 @@ def _planning_compute(session: Session, sample: PlanningSample, least: float, mo
     """Return the compute of the planner's requests; None if they were not profiled, or the service does not tell it.
 
     Args:
-        sample: what was sent.
-        least: times that the requests after the second mark compute what they have computed, at least.
+        least: times that the requests for units compute what they have computed, at least.
         most: likewise, at most.
     """
-    began, chosen, end = (mark.profiles for mark in (sample.began, sample.chosen, sample.end))
-    if began is None or chosen is None or end is None:
+    once, repeated = sample.once.profiles, sample.repeated.profiles
+    if once is None or repeated is None:
         return None
-    profiles, fixed = end[len(began) :], len(chosen) - len(began)
     try:
-        seconds = fetch_all_profiles(session.connection.transport, profiles)
+        seconds = fetch_all_profiles(session.connection.transport, once + repeated)
     except (RequestError, Stopped):
         return None  # an estimate does without, also where the budget is spent
-    once, repeated = sum(seconds[:fixed]), sum(seconds[fixed:])
-    low, high = once + repeated * least, once + repeated * most
+    fixed, varying = sum(seconds[: len(once)]), sum(seconds[len(once) :])
+    low, high = fixed + varying * least, fixed + varying * most
     return ComputeRange((low + high) / 2.0, low / _FACTOR, high * _FACTOR)

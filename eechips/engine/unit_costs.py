@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
+from eechips.engine.shared_results import chips_of
 from eechips.errors import EechipsError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, traits_of, unit_value
@@ -97,8 +99,7 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = (), d
     """
     if isinstance(result, Chip):
         return _chip_cost(result, config, class_bands, dtype)
-    if isinstance(result, (FrameStack, Mapping)):
-        parts = result.chips if isinstance(result, FrameStack) else result.values()
+    if (parts := _parts_of(result)) is not None:
         return sum((cost_of(part, config, class_bands, dtype) for part in parts), UnitCost())
     if isinstance(result, Table):
         if result.has_rows:
@@ -108,6 +109,13 @@ def cost_of(result: Any, config: RunConfig, class_bands: Collection[str] = (), d
         return UnitCost(bytes=None if result is None else NOTHING)
     size = float(getattr(result, "nbytes", len(result)))
     return UnitCost(bytes=Range(size, size, size))
+
+
+def _parts_of(result: Any) -> Sequence[Any] | None:
+    """Return the layers of a result, or its frames; None if it has none."""
+    if isinstance(result, FrameStack):
+        return result.chips
+    return list(result.values()) if isinstance(result, Mapping) else None
 
 
 def _chip_cost(chip: Chip, config: RunConfig, class_bands: Collection[str], dtype: str) -> UnitCost:
@@ -181,10 +189,8 @@ def size_of(unit: Unit) -> tuple[int, int] | None:
 
 def describe_kind(result: Any) -> str:
     """Describe what the compute of a result depends on besides its size: bands, number of chips, reading or not."""
-    if isinstance(result, FrameStack):
-        result = dict(enumerate(result.chips))
-    if isinstance(result, Mapping):
-        kinds = [describe_kind(layer) for layer in result.values()]
+    if (parts := _parts_of(result)) is not None:
+        kinds = list(map(describe_kind, parts))
         return " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     if isinstance(result, Chip):
         return f"{'asset' if result.asset is not None else 'image'} {','.join(result.bands or ())}"
@@ -193,8 +199,4 @@ def describe_kind(result: Any) -> str:
 
 def count_pixels(result: Any) -> int:
     """Count the pixels of all chips of a result; 0 if there are none, or their size is unknown."""
-    if isinstance(result, FrameStack):
-        result = dict(enumerate(result.chips))
-    if isinstance(result, Mapping):
-        return sum(map(count_pixels, result.values()))
-    return result.size[0] * result.size[1] if isinstance(result, Chip) and result.size is not None else 0
+    return sum(math.prod(chip.size) for chip in chips_of(result) if chip.size is not None)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from eechips.client.usage import RequestLog
-from eechips.engine.compute_sample import ComputeSample, half_width
+from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import JoinedRequests
+from eechips.engine.joined_requests import UnitRequests
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.spread_units import draw_spread
 from eechips.engine.unit_costs import cost_of
@@ -62,7 +62,7 @@ def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took()
     assert foreseen.mean == ArchiveTraffic(30, 2000)
     assert foreseen.shared_bytes == 10 * 60 - (400 - 120)  # what was taken and not used serves others
     assert foreseen.most is not None
-    assert foreseen.most.bytes == 2000 + round(half_width(10, [100, 300]))
+    assert foreseen.most.bytes == 2000 + round(ComputeSample.of([100, 300]).margin(10))
     assert f"(95%: up to {foreseen.most.describe()})" in foreseen.describe()
     assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
 
@@ -194,7 +194,7 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
     """Of the tried units, 4 requests took 5 as one was repeated; a request of two units computes one more."""
     totals, meter = Totals(5, 5, 1, 1.0, 0), metered([1.0] * 5, 2.0)
     sample = ComputeSample().add(5, 15.0)  # 3 EECU-seconds a unit
-    joined = JoinedRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
+    joined = UnitRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
     found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined, counted=4)
     assert (found.requests, found.least_requests, found.most_requests) == (62, 50, 75)
     assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))

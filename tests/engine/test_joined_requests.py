@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.joined_requests import JoinedRequests, RequestJoining
+from eechips.engine.joined_requests import RequestJoining, UnitRequests
 from eechips.engine.request_costs import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -63,7 +63,7 @@ def joining(recipe: Places) -> RequestJoining:
     return RequestJoining(recipe, config, recipe.request_window, RequestCosts(), 40)  # type: ignore[arg-type]
 
 
-def of_sample(recipe: Places) -> tuple[JoinedRequests, int]:
+def of_sample(recipe: Places) -> tuple[UnitRequests, int]:
     """The estimate from a sample, and the number of units that were planned."""
     planned: list[int] = []
 
@@ -89,7 +89,7 @@ def test_a_sample_of_neighbourhoods_estimates_the_requests_of_all_units(extent: 
 
 def test_places_far_from_each_other_are_not_planned() -> None:
     recipe = Places(200, 20.0)
-    assert of_sample(recipe) == (JoinedRequests(1, 1, 1, 1.0), 0)
+    assert of_sample(recipe) == (UnitRequests(1, 1, 1, 1.0), 0)
 
 
 def test_units_of_a_whole_plan_are_joined_as_the_run_does(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_unit_without_a_result_takes_no_request() -> None:
 
 def test_the_error_of_a_sample_is_that_of_its_clusters() -> None:
     """Requests a unit of 0.5, 1 and 0.5 in clusters of equal size: 2/3, with the standard error of a mean of three."""
-    found = JoinedRequests.from_clusters([4.0, 8.0, 4.0], [4.0, 8.0, 4.0], [8, 8, 8])
+    found = UnitRequests.from_clusters([4.0, 8.0, 4.0], [4.0, 8.0, 4.0], [8, 8, 8])
     assert found.mean == pytest.approx(2 / 3)
     assert found.high - found.mean == pytest.approx(4.30 * (1 / 12) ** 0.5 / 3**0.5)
     assert found.units == 1.5

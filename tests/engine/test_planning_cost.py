@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from eechips.engine.planning_cost import PlanningSample, SessionMark, most_telling
+from eechips.engine.planning_cost import PlanningSample, Spent, most_telling
 from eechips.planning.planning_requests import DividedItems
 
 
 def sample(tried: int, sent: int, requests: int) -> PlanningSample:
-    began, end = SessionMark(10, 0.0, None), SessionMark(10 + sent, 5.0, None)
-    return PlanningSample(began, began, end, tried, [DividedItems(tried, requests, [(1, 2.0)] * requests)])
+    return PlanningSample(Spent(), Spent(sent, 5.0), tried, [DividedItems(tried, requests, [(1, 2.0)] * requests)])
 
 
 def test_a_sample_that_the_folder_of_the_run_answers_tells_no_cost() -> None:
