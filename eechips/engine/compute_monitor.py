@@ -190,17 +190,15 @@ class ComputeMonitor(RunFeature):
 
     def _record_profiles(self) -> bool:
         """Record the profiles that have come; return whether any has."""
-        seconds_by_profile = self._fetcher.take()
-        now = self._now()
-        planned = [seconds_by_profile[profile] for profile in self._planning & seconds_by_profile.keys()]
+        fetched, now = self._fetcher.take(), self._now()
+        planned = self._planning & fetched.keys()
         if planned:
-            self._planning -= seconds_by_profile.keys()
-            self.account.add_planning(now, math.fsum(seconds or 0.0 for seconds in planned))
+            self._planning -= planned
+            self.account.add_planning(now, math.fsum(fetched[profile] or 0.0 for profile in planned))
         rows: list[tuple[int, float]] = []
         for assignment in self._assignments:
-            for profile in assignment.left & seconds_by_profile.keys():
-                assignment.seconds[profile] = seconds_by_profile[profile]
-                assignment.left.discard(profile)
+            assignment.seconds |= {profile: fetched[profile] for profile in assignment.left & fetched.keys()}
+            assignment.left -= fetched.keys()
             if not assignment.left:
                 rows += self._settle(assignment)
         self._assignments = [assignment for assignment in self._assignments if assignment.left]
@@ -248,23 +246,20 @@ class ComputeMonitor(RunFeature):
     def _note_finished(self, event: Finished) -> None:
         outcomes = event.outcome.each
         units = sum(outcome.record is not None for outcome in outcomes)
-        shares = tuple((o.position, profile) for o in outcomes for profile in o.profiles or ())
-        if not event.assignment.is_profiled:
-            self.account.add_unprofiled(self._now(), units)
-            self._is_changed = True
-            return
+        shares = tuple((o.position, share) for o in outcomes for share in o.profiles or ())
         has_requests = any(outcome.record is not None and outcome.record.requests for outcome in outcomes)
-        if not shares and has_requests:  # the service has named no profile
-            self._unanswered += units
+        is_unanswered = event.assignment.is_profiled and has_requests and not shares  # the service has named no profile
+        if is_unanswered or not event.assignment.is_profiled:
+            self._unanswered += units if is_unanswered else 0
             self.account.add_unprofiled(self._now(), units)
             self._is_changed = True
             return
-        profiles = {profile.profile for _, profile in shares}
-        self._assignments.append(_Assignment(self._now(), units, shares, profiles, {}))
+        seconds: dict[str, float | None] = {}
         if not shares:  # without requests, there is no compute
-            settled = [o.position for o in outcomes if o.record is not None]
-            self._assignments[-1].shares = tuple((position, ProfileShare("", 0.0)) for position in settled)
-            self._assignments[-1].seconds[""] = 0.0
+            seconds = {"": 0.0}
+            shares = tuple((o.position, ProfileShare("", 0.0)) for o in outcomes if o.record is not None)
+        profiles = {share.profile for _, share in shares} - seconds.keys()
+        self._assignments.append(_Assignment(self._now(), units, shares, profiles, seconds))
         self._fetcher.add(profiles, is_urgent=self._budget is not None)
 
     def _settle(self, assignment: _Assignment) -> list[tuple[int, float]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from itertools import chain, combinations
 from typing import Any
+
+import numpy as np
 
 from eechips.client.shared_requests import MOST_PIXELS
 
@@ -45,11 +46,10 @@ class RequestCosts:
         self._measured_pixels = 0  # of the largest request that worked
         self._left = 0  # requests that have to work until a lowered size is raised
         self._patience = _PATIENCE
-        self._gram = [[0.0] * 3 for _ in range(3)]
-        self._sums = [0.0] * 3
-        self._fitted: tuple[float, ...] | None = None
+        self._gram, self._sums = np.zeros((3, 3)), np.zeros(3)  # the normal equations of the fit
+        self._fitted: np.ndarray[Any, Any] | None = None
         for size in _PRIOR_SIZES:
-            self._add(size, _evaluate(_PRIOR, size), _PRIOR_WEIGHT)
+            self._add(size, float(_powers(size) @ _PRIOR), _PRIOR_WEIGHT)
 
     @property
     def most_pixels(self) -> int:
@@ -59,8 +59,7 @@ class RequestCosts:
     def note(self, pixels: int, seconds: float) -> None:
         """Note how long a request took that worked at once."""
         self._measured_pixels = max(self._measured_pixels, pixels)
-        self._gram = [[_KEPT * value for value in row] for row in self._gram]
-        self._sums = [_KEPT * value for value in self._sums]
+        self._gram, self._sums = _KEPT * self._gram, _KEPT * self._sums
         self._add(pixels / _MEGAPIXEL, max(seconds, 1e-3), 1.0)
         if self._left:
             self._left -= 2 * pixels >= self._most_pixels
@@ -86,7 +85,7 @@ class RequestCosts:
         """Return the seconds that a request for so many pixels takes."""
         if self._fitted is None:
             self._fitted = _fit(self._gram, self._sums)
-        return _evaluate(self._fitted, pixels / _MEGAPIXEL)
+        return float(_powers(pixels / _MEGAPIXEL) @ self._fitted)
 
     def choose_units(self, left: int, slots: int, pixels: int) -> int:
         """Return how many units to fetch in one request, so that the run ends soonest.
@@ -115,37 +114,25 @@ class RequestCosts:
         return max(units for units, time in times.items() if time <= longest)
 
     def _add(self, size: float, seconds: float, weight: float) -> None:
-        features = [1 / seconds, size / seconds, size * size / seconds]
-        for i, j in itertools.product(range(3), range(3)):
-            self._gram[i][j] += weight * features[i] * features[j]
-        for i in range(3):
-            self._sums[i] += weight * features[i]
+        features = _powers(size) / seconds
+        self._gram = self._gram + weight * np.outer(features, features)
+        self._sums = self._sums + weight * features
         self._fitted = None
 
 
-def _evaluate(coefficients: Sequence[float], size: float) -> float:
-    a, b, c = coefficients
-    return a + b * size + c * size * size
+def _powers(megapixels: float) -> np.ndarray[Any, Any]:
+    return np.array([1.0, megapixels, megapixels * megapixels])
 
 
-def _fit(gram: list[list[float]], sums: list[float]) -> tuple[float, ...]:
+def _fit(gram: np.ndarray[Any, Any], sums: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the coefficients of 0 or more with the least squared error, of the normal equations.
 
     The best solution has some coefficients of 0, and solves the equations of the others: all choices are tried.
     """
-    import numpy as np
-
-    matrix, right = np.array(gram), np.array(sums)
-    best: tuple[float, Any] | None = None
-    for count in (1, 2, 3):
-        for chosen in map(list, itertools.combinations(range(3), count)):
-            part = np.linalg.lstsq(matrix[np.ix_(chosen, chosen)], right[chosen], rcond=None)[0]
-            if (part < 0).any():
-                continue
-            coefficients = np.zeros(3)
-            coefficients[chosen] = part
-            error = float(coefficients @ matrix @ coefficients - 2 * coefficients @ right)
-            if best is None or error < best[0]:
-                best = error, coefficients
-    assert best is not None  # a single coefficient is never negative, as sums are positive
-    return tuple(map(float, best[1]))
+    solutions = []
+    for chosen in map(list, chain.from_iterable(combinations(range(3), count) for count in (1, 2, 3))):
+        solution = np.zeros(3)
+        solution[chosen] = np.linalg.lstsq(gram[np.ix_(chosen, chosen)], sums[chosen], rcond=None)[0]
+        if (solution >= 0).all():  # always so of a single coefficient, as sums are positive
+            solutions.append(solution)
+    return min(solutions, key=lambda solution: float(solution @ gram @ solution - 2 * solution @ sums))
