@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Optional
 
 import apache_beam as beam
-import cloudpickle  # type: ignore[import-untyped]
 from apache_beam.coders.row_coder import RowCoder
 from apache_beam.coders.typecoders import registry
 from apache_beam.metrics.metric import Metrics
@@ -18,12 +15,11 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.ptransform import PTransform
 from apache_beam.transforms.util import ReshufflePerKey
 from apache_beam.typehints import KV
-from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.client.credentials import find_project, missing_project
-from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
+from eechips.engine.executors.beam_pipeline import WorkerFn
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
@@ -85,18 +81,9 @@ registry.register_coder(FetchedUnit, RowCoder)
 
 def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) -> FetchedUnit:
     """Return the element for an outcome."""
-    value = json.dumps(unit, ensure_ascii=False)
     if isinstance(event, Lost):
-        failed = State.FAILED_TRANSIENT.value
-        return FetchedUnit(
-            id=event.assignment.id,
-            unit=value,
-            state=failed,
-            error_class=WorkerLostError.__name__,
-            error=event.reason,
-            finished=utc_now(),
-            plan=plan,
-        )
+        kind = WorkerLostError.__name__
+        return _failed(event.assignment.id, unit, State.FAILED_TRANSIENT, kind, event.reason, plan)
     record = event.outcome.record
     assert record is not None
     metadata = decode_columns((name, getattr(record, name)) for name in FILE_COLUMNS)
@@ -104,7 +91,7 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
     layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in files]
     return FetchedUnit(
         id=event.assignment.id,
-        unit=value,
+        unit=json.dumps(unit, ensure_ascii=False),
         state=record.state.value,
         path=None if record.file is None else f"{place}/{record.file}",
         bytes=record.bytes,
@@ -119,6 +106,12 @@ def fetched_unit_of(event: Finished | Lost, unit: Any, place: str, plan: str) ->
         finished=record.finished or "",
         plan=plan,
     )
+
+
+def _failed(identifier: str, unit: Any, state: State, kind: str, reason: str, plan: str) -> FetchedUnit:
+    """Return the element for a unit without a record."""
+    text, now = json.dumps(unit, ensure_ascii=False), utc_now()
+    return FetchedUnit(identifier, text, state.value, error_class=kind, error=reason, finished=now, plan=plan)
 
 
 _USUAL_SLOTS = 40
@@ -251,27 +244,12 @@ class FetchUnits(PTransform[Any, Any]):
         return {**super().display_data(), **shown}
 
 
-class _FetchBundle(beam.DoFn):
-    """Fetch the units of a bundle concurrently, once all are known.
-
-    Args:
-        rate: requests per second for each slot; None for no limit.
-    """
+class _FetchBundle(WorkerFn):
+    """Fetch the units of a bundle concurrently, once all are known."""
 
     def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str, plan: str) -> None:
-        # Pickled by value, since Beam would pickle a recipe of the main program by reference.
-        self._make_worker = cloudpickle.dumps(functools.partial(BeamWorker, spec, rate))
-        self._identity = spec.recipe.identity
-        self._names, self._place, self._plan, self._shared = template, place, plan, Shared()
-
-    def setup(self) -> None:
-        """Connect the worker of this process."""
-        self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
-        self._worker.enter()
-
-    def teardown(self) -> None:
-        """Disconnect the worker of this process."""
-        self._worker.leave()
+        super().__init__(spec, rate)
+        self._identity, self._names, self._place, self._plan = spec.recipe.identity, template, place, plan
 
     def start_bundle(self) -> None:
         """Begin a bundle."""
@@ -314,13 +292,8 @@ class _FetchBundle(beam.DoFn):
                 )
             yield from self._emit(fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan))
         for identifier, reason in self._nameless.items():
-            value = json.dumps(self._values[identifier], ensure_ascii=False)
-            state, kind = State.FAILED_PERMANENT.value, UsageError.__name__
-            yield from self._emit(
-                FetchedUnit(
-                    identifier, value, state, error_class=kind, error=reason, finished=utc_now(), plan=self._plan
-                )
-            )
+            value, kind = self._values[identifier], UsageError.__name__
+            yield from self._emit(_failed(identifier, value, State.FAILED_PERMANENT, kind, reason, self._plan))
 
     def _emit(self, fetched_unit: FetchedUnit) -> Iterator[WindowedValue]:
         """Count the outcome of a unit, and yield it in the windows of its elements."""

@@ -27,36 +27,52 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.beam_queue import BeamQueue
 from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
 _WORKER_THREAD = "run_worker"  # Beam's name for the threads that each wait for the end of a worker process
 
 
-class ProcessPartitions(beam.DoFn):
-    """Process the partitions of a bundle concurrently, once all are known.
+class WorkerFn(beam.DoFn):
+    """A function of a pipeline that shares one worker with all others of its process.
 
     Args:
-        make_worker: pickled function that makes the worker of a process.
-        parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
+        rate: requests per second for each slot; None for no limit.
     """
 
-    def __init__(self, make_worker: bytes, queue: BeamQueue, parent: tuple[int, int] | None) -> None:
-        self._make_worker, self._queue, self._parent, self._shared = make_worker, queue, parent, Shared()
+    def __init__(self, spec: WorkerSpec, rate: float | None) -> None:
+        # Pickled by value, since Beam would pickle a recipe of the main program by reference.
+        self._make_worker, self._shared = cloudpickle.dumps(functools.partial(BeamWorker, spec, rate)), Shared()
 
     def setup(self) -> None:
         """Connect the worker of this process."""
-        if self._parent is not None:
-            _end_with_parent(self._parent)
         self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
         self._worker.enter()
 
     def teardown(self) -> None:
         """Disconnect the worker of this process."""
         self._worker.leave()
+
+
+class ProcessPartitions(WorkerFn):
+    """Process the partitions of a bundle concurrently, once all are known.
+
+    Args:
+        parent: pipe that ends with the parent, for worker processes of this machine; see :func:`pipe_of_parent`.
+    """
+
+    def __init__(self, job: PipelineJob, parent: tuple[int, int] | None) -> None:
+        super().__init__(job.spec, job.rate)
+        self._queue, self._parent = job.queue, parent
+
+    def setup(self) -> None:
+        """Connect the worker of this process."""
+        if self._parent is not None:
+            _end_with_parent(self._parent)
+        super().setup()
 
     def start_bundle(self) -> None:
         """Begin a bundle."""
@@ -97,13 +113,12 @@ def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
     # DirectRunner would first look for another runner on the network.
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if job.is_local else None
     parent = pipe_of_parent() if job.is_local else None
-    make_worker = cloudpickle.dumps(functools.partial(BeamWorker, job.spec, job.rate))
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = (
         pipeline
         | "Partitions" >> beam.Create(job.partitions)
         | "Spread" >> beam.Reshuffle()
-        | "Fetch" >> beam.ParDo(ProcessPartitions(make_worker, job.queue, parent))
+        | "Fetch" >> beam.ParDo(ProcessPartitions(job, parent))
     )
     return pipeline
 
