@@ -151,10 +151,8 @@ def chosen_options(config: object) -> dict[str, Any]:
     """Return the options of a config whose values differ from their defaults, as JSON values by name."""
     chosen = {}
     for name, (field, _) in options_of(type(config)).items():
-        value, default = getattr(config, name), field.default
-        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        if default is dataclasses.MISSING or value != default:
+        value = getattr(config, name)
+        if field.default is dataclasses.MISSING or value != field.default:
             chosen[name] = _as_json(value)
     return chosen
 
@@ -323,10 +321,7 @@ def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> Config
 
 
 def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    default = field.default
-    if default is dataclasses.MISSING:
-        factory = field.default_factory
-        default = inspect.Parameter.empty if factory is dataclasses.MISSING else factory()
+    default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
 
 

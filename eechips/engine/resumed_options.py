@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -24,6 +24,7 @@ PLAN = "plan"
 """Key of an outcome: the identity of the plan that the unit belongs to."""
 
 
+_SHOWN = 8  # differences
 _CODE, _CHANGED = "the recipe's code", " has changed"
 
 
@@ -74,15 +75,12 @@ def check_same(
         return True
     if not any(state.has_result for state in ledger.counts()):
         return False
-    shown = "; ".join(mismatches[:8])
     accept = ""
     if len(mismatches) == 1 and mismatches[0].startswith(_CODE) and mismatches[0].endswith(_CHANGED):
         accept = ", or give `accept_changed_code` to fetch what is left with the changed code"
     if growing and all(mismatch.partition(":")[0] in growing for mismatch in mismatches):
         accept = ", or give `extend` to add what is new to it"
-    raise RunMismatchError(
-        f"{folder} holds another run ({shown}): choose another output folder, or remove this one{accept}"
-    )
+    raise _mismatch(folder, mismatches, f"output folder, or remove this one{accept}")
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
@@ -98,8 +96,12 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
     """
     mismatches = list(differences(stored, {name: described[name] for name in IDENTIFYING if name in described}))
     if mismatches:
-        shown = "; ".join(mismatches[:8])
-        raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
+        raise _mismatch(place, mismatches, "place, or remove what is there")
+
+
+def _mismatch(place: object, mismatches: Sequence[str], cure: str) -> RunMismatchError:
+    shown = "; ".join(mismatches[:_SHOWN])
+    return RunMismatchError(f"{place} holds another run ({shown}): choose another {cure}")
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan_extension import comparable
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
-from eechips.engine.resumed_options import check_same_place
+from eechips.engine.resumed_options import IDENTIFYING, check_same_place
 from eechips.engine.run_parts import RunParts
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
@@ -42,7 +42,7 @@ from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRA
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.unit_record import State
-from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
+from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun
 from eechips.storage import ObjectStore, write_file
 from eechips.storage.received_files import parse_json
 from eechips.text.timestamps import utc_now
@@ -59,19 +59,14 @@ def info_of(
         target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.
     """
-    parameters = described["parameters"]
     return {
         "command": redact(config.command, collect_secrets(dict(recipe.parameters))),
         "directory": str(Path.cwd()),
         FOLDER: signed_folder(config.out),
-        "recipe": recipe.name,
-        "identity": recipe.identity,
-        "parameters": parameters,
-        **{name: described[name] for name in ("name", CHECKSUMS_ONLY) if name in described},
+        **{name: described[name] for name in (*IDENTIFYING, "name", CHECKSUMS_ONLY) if name in described},
         **({PLANS_GRADUALLY: True} if isinstance(recipe, SupportsInteractiveRun) else {}),
         "call": _call(recipe),
-        "seed": parameters.get("seed"),
-        "source": config.source if traits_of(recipe).needs_service else "",
+        "seed": described["parameters"].get("seed"),
         "results": config.results,
         "endpoint": target.endpoint,
         "project": target.project,
