@@ -21,12 +21,11 @@ from eechips.engine.compute_sample import (
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, PlanningCost
 from eechips.engine.forecast import Machine
-from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
+from eechips.engine.plan import draw_spread, name_template, planner_errors, read_inputs, seed_of, units_of
 from eechips.engine.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.progress import PlanningReport
 from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.session import Session, connect
-from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import (
     Range,
     UnitCost,

@@ -13,7 +13,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast, PlanningCost
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import RequestJoining, UnitRequests
-from eechips.engine.plan import name_template
+from eechips.engine.plan import draw_spread, name_template, seed_of
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import PartialPlan, extrapolate_planning, most_telling, plan_sample
 from eechips.engine.progress import PlanningReport, Progress, how_to_resume
@@ -24,7 +24,6 @@ from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContex
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.engine.unit_costs import size_of
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch

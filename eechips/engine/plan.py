@@ -1,10 +1,12 @@
-"""Make the units of a plan from what a recipe returns: ids, names by the template of the run, errors of the planner."""
+"""Make the units of a plan from what a recipe returns, and draw some of them for an estimate."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +34,8 @@ from eechips.storage import ID_LENGTH, NameTemplate, fold_case
 
 DEFAULT_TEMPLATE = "chips/{id}"
 SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
+_ADJOINING = 4
+"""Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
 _log = logging.getLogger(__name__)
 
 
@@ -167,3 +171,32 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     if not template.is_unique_for(unit):
         name = f"{name}-{identifier[:ID_LENGTH]}"
     return WorkUnit(position, identifier, canonical_json(unit), name, replaces=replaces)
+
+
+def draw_spread(positions: Sequence[int], count: int, seed: int = 0, adjoining: int = _ADJOINING) -> list[int]:
+    """Return some of the positions of units: a few that follow each other, at random in each part of the plan.
+
+    The first rows of a list are often alike, for example rows of one district. A fixed interval would miss units that
+    differ, where the plan has a period, such as the dates of each place.
+
+    Args:
+        positions: positions of all units, ascending.
+        seed: seed of the random numbers.
+        adjoining: units that follow each other.
+    """
+    parts = math.ceil(count / adjoining)
+    if len(positions) <= parts * adjoining:
+        return list(positions[:count])
+    draw, chosen = random.Random(seed), list[int]()
+    for part in range(parts):
+        first, end = (len(positions) * number // parts for number in (part, part + 1))
+        size = min(adjoining, count - len(chosen))
+        start = first + draw.randrange(end - first - size + 1)
+        chosen += positions[start : start + size]
+    return chosen
+
+
+def seed_of(recipe: Recipe) -> int:
+    """Return the seed of a recipe's random choices; 0 if it makes none."""
+    seed = recipe.parameters.get("seed")
+    return seed if isinstance(seed, int) else 0

@@ -16,9 +16,8 @@ from typing import Any
 
 from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
-from eechips.engine.plan import SPENT, plan_units, planner_errors, service_error_of
+from eechips.engine.plan import SPENT, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
-from eechips.engine.spread_units import draw_spread, seed_of
 from eechips.errors import (
     EechipsError,
     RunMismatchError,

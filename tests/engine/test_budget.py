@@ -10,7 +10,7 @@ import pytest
 
 from eechips import Run, open_run
 from eechips.engine.costs import Forecast
-from eechips.engine.spread_units import draw_spread
+from eechips.engine.plan import draw_spread
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_chips
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service

@@ -19,7 +19,7 @@ from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joined_requests import UnitRequests
 from eechips.engine.outcome import Finished, Outcome
-from eechips.engine.spread_units import draw_spread
+from eechips.engine.plan import draw_spread
 from eechips.engine.unit_costs import cost_of
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid

@@ -18,7 +18,7 @@ import ee
 import pytest
 
 from eechips.engine.costs import Forecast
-from eechips.engine.spread_units import draw_spread
+from eechips.engine.plan import draw_spread
 from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
