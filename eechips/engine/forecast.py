@@ -152,10 +152,10 @@ def forecast_rest(
     if config.on_empty == "redraw":  # each draw is empty as often as those before
         kept_units = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / kept_units)
-    each, request_seconds = _requests_of(totals, left, meter)
+    expected, request_seconds = _requests_of(totals, left, meter)
     if joined is not None:
-        each, request_seconds = _repeated(joined, request_seconds, meter, counted, sample)
-    requests = left * each.mean
+        expected, request_seconds = _repeated(joined, request_seconds, meter, counted, sample)
+    requests = left * expected.mean
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace = meter.pace() if meter.units >= _TELLING * machine.slots else None
     rate = config.requests_per_second
@@ -178,9 +178,9 @@ def forecast_rest(
         compute=compute,
         unplanned=unplanned,
         planning=planning,
-        least_requests=round(left * each.low),
-        most_requests=round(left * each.high),
-        shares_requests=each.units > 1.0,
+        least_requests=round(left * expected.low),
+        most_requests=round(left * expected.high),
+        shares_requests=expected.units > 1.0,
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,
