@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -204,15 +204,11 @@ class ComputeAccount:
 
     def spent_in_month(self, now: datetime) -> ComputeRange | None:
         """Return what the run has used this month; None if no unit was profiled and some were fetched."""
-        return self._total(self._month(now), 0)
+        return self._total([self._month(now)])
 
     def total(self, left: int = 0) -> ComputeRange | None:
         """Return what the run has used and will use; None if no unit was profiled."""
-        whole = MonthAccount(
-            sum(month.eecu_seconds for month in self.months.values()),
-            sum(month.unprofiled for month in self.months.values()),
-        )
-        return self._total(whole, left)
+        return self._total(self.months.values(), left)
 
     def summarize(self) -> dict[str, Any] | None:
         """Return the compute so far for run.json; None if it is unknown.
@@ -222,24 +218,24 @@ class ComputeAccount:
         used = self.total()
         if used is None or not self.months:
             return None
-        months = {month: self._total(account, 0) for month, account in sorted(self.months.items())}
+        months = {month: self._total([account]) for month, account in sorted(self.months.items())}
         return {
             "eecu_seconds": used.seconds,
             "low": used.low,
             "high": used.high,
             "planning_eecu_seconds": self.planning_eecu_seconds,
             "profiled_units": self.sample.units,
-            "months": {
-                month: month_compute.seconds for month, month_compute in months.items() if month_compute is not None
-            },
+            "months": {month: compute.seconds for month, compute in months.items() if compute is not None},
         }
 
-    def _total(self, account: MonthAccount, left: int) -> ComputeRange | None:
-        rest = self.sample.estimate(account.unprofiled + left)
-        known = ComputeRange(account.eecu_seconds, account.eecu_seconds, account.eecu_seconds)
-        if rest is None:
-            return None if account.unprofiled + left else known
-        return known + rest
+    def _total(self, months: Iterable[MonthAccount], left: int = 0) -> ComputeRange | None:
+        seconds, unprofiled = 0.0, left
+        for month in months:
+            seconds, unprofiled = seconds + month.eecu_seconds, unprofiled + month.unprofiled
+        rest = self.sample.estimate(unprofiled)
+        if rest is None and unprofiled:
+            return None
+        return ComputeRange(seconds, seconds, seconds) + (rest or ComputeRange(0.0, 0.0, 0.0))
 
     def _month(self, now: datetime) -> MonthAccount:
         return self.months.setdefault(quota_month(now), MonthAccount())
