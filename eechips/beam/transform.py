@@ -30,7 +30,7 @@ from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
-from eechips.storage import ID_LENGTH, NameTemplate, ObjectStore, is_address
+from eechips.storage import NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
 from eechips.web.urls import is_loopback
 
@@ -306,10 +306,7 @@ class _FetchBundle(WorkerFn):
         for identifier, value in self._values.items():
             unit = to_unit(value)
             try:
-                name = self._names.render(unit, identifier, 0)
-                if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
-                    name = f"{name}-{identifier[:ID_LENGTH]}"
-                name = result_name(name)
+                name = result_name(self._names.render_unique(unit, identifier, 0))
             except UsageError as error:
                 self._nameless[identifier] = str(error)
                 continue

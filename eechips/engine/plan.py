@@ -24,13 +24,12 @@ from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import (
     Recipe,
     SupportsInputs,
-    Unit,
     canonical_json,
     to_unit,
     traits_of,
     unit_id,
 )
-from eechips.storage import ID_LENGTH, NameTemplate, fold_case
+from eechips.storage import NameTemplate, UniqueNames
 
 DEFAULT_TEMPLATE = "chips/{id}"
 SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
@@ -123,7 +122,7 @@ def plan_units(
     """
     repeats: dict[int, int] = {}
     seen = {_key_of(unit.id) for unit in planned.values()}
-    names = {hash(fold_case(unit.name)) for unit in planned.values()}
+    names = UniqueNames(unit.name for unit in planned.values())
     taken: list[str] = []
     for position, value in zip(count() if positions is None else positions, values, strict=False):
         unit = to_unit(value)
@@ -138,11 +137,9 @@ def plan_units(
         seen.add(_key_of(identifier))
         name = template.render(unit, identifier, position)
         if not template.is_unique:
-            # Folded: some file systems ignore case.
-            if hash(fold_case(name)) in names:
-                taken.append(name)
-                name = f"{name}-{identifier[:ID_LENGTH]}"
-            names.add(hash(fold_case(name)))
+            chosen = names.choose(name, identifier)
+            taken += [name] if chosen != name else []
+            name = chosen
         yield WorkUnit(position, identifier, canonical_json(unit), name)
     if taken and template.prefers_values:
         _log.warning(
@@ -156,21 +153,6 @@ def plan_units(
 
 def _key_of(identifier: str) -> int:
     return int(identifier[:16], 16)
-
-
-def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> WorkUnit:
-    """Return a unit that is added to a plan to replace another. Its name includes its id, so that it is unique.
-
-    Args:
-        replaces: position of the replaced unit.
-
-    Raises:
-        UsageError: if it lacks a field of the template.
-    """
-    name = template.render(unit, identifier, position)
-    if not template.is_unique_for(unit):
-        name = f"{name}-{identifier[:ID_LENGTH]}"
-    return WorkUnit(position, identifier, canonical_json(unit), name, replaces=replaces)
 
 
 def draw_spread(positions: Sequence[int], count: int, seed: int = 0, adjoining: int = _ADJOINING) -> list[int]:

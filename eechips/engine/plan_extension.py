@@ -37,7 +37,7 @@ from eechips.recipe import (
     unit_id,
 )
 from eechips.recipe.units import COMPLETES
-from eechips.storage import ID_LENGTH, fold_case, safe_component
+from eechips.storage import UniqueNames, safe_component
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import utc_now
 
@@ -226,35 +226,26 @@ def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger
     date, else the beginning of the id.
     """
     template = name_template(recipe, config)
-    ids: set[str] = set()
-    names: set[int] = set()
+    ids, names = set(), UniqueNames()
     for rows in ledger.batches(("lower(hex(id))", "name")):
         for identifier, name in rows:
             ids.add(identifier)
-            names.add(hash(fold_case(name)))
+            names.add(name)
     added: list[WorkUnit] = []
-    position = ledger.end
+    end = ledger.end
     for value in values:
-        unit = to_unit(value)
+        unit, position = to_unit(value), end + len(added)
         identifier = unit_id(unit, recipe.identity)
-        if identifier in ids:
-            continue
-        ids.add(identifier)
-        name = _free_name(template.render(unit, identifier, position), unit, identifier, names)
-        names.add(hash(fold_case(name)))
-        added.append(WorkUnit(position, identifier, canonical_json(unit), name))
-        position += 1
+        if identifier not in ids:
+            ids.add(identifier)
+            name = template.render(unit, identifier, position)
+            name = names.choose(name, identifier, _longer_names(name, unit))
+            added.append(WorkUnit(position, identifier, canonical_json(unit), name))
     return added
 
 
-def _free_name(name: str, unit: Unit, identifier: str, names: set[int]) -> str:
-    candidates = [name]
+def _longer_names(name: str, unit: Unit) -> list[str]:
     if COMPLETES in unit:
         layers = unit.get("layers") or ()
-        candidates += [f"{name}.{safe_component(layer)}" for layer in layers if len(layers) == 1]
-    elif isinstance(unit.get("start"), str):
-        candidates.append(f"{name}_{unit['start']}")
-    for candidate in candidates:
-        if hash(fold_case(candidate)) not in names:
-            return candidate
-    return f"{name}-{identifier[:ID_LENGTH]}"
+        return [f"{name}.{safe_component(layer)}" for layer in layers if len(layers) == 1]
+    return [f"{name}_{unit['start']}"] if isinstance(unit.get("start"), str) else []

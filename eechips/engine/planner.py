@@ -251,12 +251,15 @@ class Planner:
         return self._added - before
 
     def _store(self, planned: Sequence[WorkUnit]) -> None:
-        """Add the units that the ledger lacks."""
-        new = self._unknown(planned)
+        """Add the units that the ledger lacks; note a failure if its others differ from these."""
+        try:
+            new = planned if planned[0].position >= self._known else self._ledger.unplanned(planned)
+        except RunMismatchError as error:
+            self.is_done, self.failure = True, error
+            return
         if new:
             self._add(new)
-        if planned and self.failure is None:
-            self.stored = max(self.stored, planned[-1].position + 1)
+        self.stored = max(self.stored, planned[-1].position + 1)
 
     def _add(self, new: Sequence[WorkUnit], values: Mapping[str, Any] | None = None) -> None:
         if self._meta is not None:
@@ -313,17 +316,6 @@ class Planner:
             self.failure = service_error_of(error)
         elif not isinstance(error, Stopped):
             raise error
-
-    def _unknown(self, units: Sequence[WorkUnit]) -> Sequence[WorkUnit]:
-        """Return the units that the ledger lacks; note a failure if its others differ from these."""
-        if not units or units[0].position >= self._known:
-            return units
-        try:
-            return self._ledger.unplanned(units)
-        except RunMismatchError as error:
-            self.is_done = True
-            self.failure = error
-            return ()
 
 
 class GradualPlanning(RunFeature):

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.permits import Stopped
-from eechips.engine.plan import added_unit, service_error_of
+from eechips.engine.plan import service_error_of
 from eechips.engine.planner import Planner
 from eechips.engine.run_context import RunFeature
 from eechips.errors import UsageError
@@ -204,7 +204,8 @@ class Replacements(RunFeature):
                 continue
             known.add(identifier)
             position = end + len(added)
-            added.append(added_unit(unit, identifier, self._template, position, wanted.empty))
+            name = self._template.render_unique(unit, identifier, position)
+            added.append(WorkUnit(position, identifier, canonical_json(unit), name, replaces=wanted.empty))
         self._ledger.add(added)
         return added
 

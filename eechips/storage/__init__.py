@@ -13,6 +13,7 @@ from eechips.storage.paths import is_inside, make_folder, resolve_inside
 from eechips.storage.result_names import (
     ID_LENGTH,
     NameTemplate,
+    UniqueNames,
     check_name,
     fold_case,
     name_fields,
@@ -31,6 +32,7 @@ __all__ = [
     "StagingArea",
     "Store",
     "StoredFile",
+    "UniqueNames",
     "check_name",
     "fold_case",
     "is_address",

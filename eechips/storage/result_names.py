@@ -7,7 +7,7 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eechips.errors import UsageError
@@ -110,6 +110,15 @@ class NameTemplate:
             values |= {name: value for name, value in unit_fields(unit).items() if name in _GIVEN and value != ""}
         return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
 
+    def render_unique(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
+        """Return a name that no other unit has: with the beginning of the id if the template may give it twice.
+
+        Raises:
+            UsageError: see :meth:`render`.
+        """
+        name = self.render(unit, identifier, index)
+        return name if self.is_unique_for(unit) else f"{name}-{identifier[:ID_LENGTH]}"
+
     def _render_part(
         self, part: list[tuple[str, str | None, str | None, str | None]], values: Mapping[str, Any]
     ) -> str:
@@ -136,6 +145,28 @@ def fold_case(name: str) -> str:
     """
     text = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text))
+
+
+class UniqueNames:
+    """Names of results, each of one unit. Folded, as some file systems ignore case, and hashed: there may be a million.
+
+    Args:
+        names: names that are taken.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._taken = {hash(fold_case(name)) for name in names}
+
+    def add(self, name: str) -> None:
+        """Note a name that is taken."""
+        self._taken.add(hash(fold_case(name)))
+
+    def choose(self, name: str, identifier: str, others: Iterable[str] = ()) -> str:
+        """Return a name, the first of the others that is free, or the name with the beginning of the id; take it."""
+        names = (name, *others)
+        chosen = next((n for n in names if hash(fold_case(n)) not in self._taken), f"{name}-{identifier[:ID_LENGTH]}")
+        self.add(chosen)
+        return chosen
 
 
 def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]]) -> bool:

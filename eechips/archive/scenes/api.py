@@ -28,7 +28,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
-from eechips.storage import ID_LENGTH, NameTemplate, fold_case
+from eechips.storage import ID_LENGTH, NameTemplate, UniqueNames
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class _Further:
         self._identity, self._template, self._end = identity, template, ledger.end
         self._ids: set[str] = set()
         self._keys: set[int] = set()
-        self._names: set[int] = set()
+        self._names = UniqueNames()
         self.changed: list[Unit] = []
         self.amended: dict[str, WorkUnit] = {}
         self._without: dict[int, tuple[int, str, str]] = {}
@@ -96,7 +96,7 @@ class _Further:
                 key = _key(unit_value(json.loads(unit)))
                 self._ids.add(identifier)
                 self._keys.add(key)
-                self._names.add(hash(fold_case(name)))
+                self._names.add(name)
                 if file is None:
                     self._without[key] = position, identifier, name
 
@@ -114,11 +114,7 @@ class _Further:
             self.changed.append(unit)
             return None
         self._keys.add(_key(unit))
-        name = self._template.render(unit, identifier, self._end)
-        # Folded as in a new plan, since some file systems ignore the case of names.
-        if not self._template.is_unique and hash(fold_case(name)) in self._names:
-            name = f"{name}-{identifier[:ID_LENGTH]}"
-        self._names.add(hash(fold_case(name)))
+        name = self._names.choose(self._template.render(unit, identifier, self._end), identifier)
         self._end += 1
         return WorkUnit(self._end - 1, identifier, canonical_json(unit), name)
 
