@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
-from eechips.engine.shared_results import chips_of
+from eechips.engine.fetch_result import chips_of
 from eechips.errors import EechipsError
 from eechips.formats import CHIP_FORMATS
 from eechips.recipe import Chip, FrameStack, NoData, Recipe, SupportsSize, Table, Unit, traits_of, unit_value
