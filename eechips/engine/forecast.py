@@ -108,17 +108,15 @@ def _requests_of(totals: Totals, left: int, meter: Meter) -> tuple[UnitRequests,
     return UnitRequests(mean, max(fewest, mean - margin), mean + margin), seconds / (mean or 1.0)
 
 
-def _repeated(
-    joined: UnitRequests, seconds: float, meter: Meter, counted: int, sample: ComputeSample | None
-) -> tuple[UnitRequests, float]:
-    """Return the requests of units that share some, with repeats, and the seconds of a request."""
+def _shared_seconds(seconds: float, joined: UnitRequests, meter: Meter, sample: ComputeSample | None) -> float:
+    """Return the seconds of a request that units share; ``seconds`` are those of one unit's, if none was measured."""
     sent = sum(meter.requests)
     if sent:
         seconds = meter.request_seconds / sent
     if sample is not None and sample.mean is not None:
         # A request for several units computes each of them, one after the other at most.
         seconds += max(0.0, joined.units - meter.units / max(1, sent)) * sample.mean
-    return joined.times(sent / counted if counted and sent else 1.0), seconds
+    return seconds
 
 
 def forecast_rest(
@@ -132,7 +130,6 @@ def forecast_rest(
     unplanned: int = 0,
     planning: PlanningCost | None = None,
     joined: UnitRequests | None = None,
-    counted: int = 0,
     pixels: float = 1.0,
     sizes: Sequence[int] = (),
 ) -> Forecast:
@@ -144,8 +141,7 @@ def forecast_rest(
         sample: the profiled units; None if there are none.
         unplanned: units of these that are not planned yet.
         planning: cost of planning; None if it is unknown, or if all units are planned.
-        joined: requests of units that share some; None if none does.
-        counted: requests of the tried units, without repeats, where some are shared.
+        joined: requests of units that share some, with repeats; None if none does.
         pixels: mean pixels of the remaining units, divided by that of the tried units.
         sizes: bytes of the files of each tried unit; empty for no range of bytes.
     """
@@ -154,7 +150,7 @@ def forecast_rest(
         left = round(left * totals.units / kept_units)
     expected, request_seconds = _requests_of(totals, left, meter)
     if joined is not None:
-        expected, request_seconds = _repeated(joined, request_seconds, meter, counted, sample)
+        expected, request_seconds = joined, _shared_seconds(request_seconds, joined, meter, sample)
     requests = left * expected.mean
     # Few units overlap more than many would: their rate counts only where it is lower than what the slots allow.
     pace = meter.pace() if meter.units >= _TELLING * machine.slots else None

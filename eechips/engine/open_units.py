@@ -128,6 +128,8 @@ class OpenUnits:
             joined = None if joining is None else joining.of_ledger(self._ledger, self._left)
             others = _pixels_of([json.loads(text) for text in sample_units(database, _COMPARED)])
             pixels = fmean(others) / fmean(tried) if others and (tried := _pixels_of(units)) else 1.0
+        if joining is not None and joined is not None and (counted := joining.count(units)) and sum(meter.requests):
+            joined = joined.times(sum(meter.requests) / counted)  # with repeats, as of the tried units
         return forecast_rest(
             sum_totals(database),
             left,
@@ -138,7 +140,6 @@ class OpenUnits:
             unplanned=self._unplanned,
             planning=planning,
             joined=joined,
-            counted=0 if joining is None else joining.count(units),
             pixels=pixels,
             sizes=bytes_of_units(database),
         )

@@ -194,8 +194,8 @@ def test_units_that_share_requests_take_as_many_as_their_sample() -> None:
     """Of the tried units, 4 requests took 5 as one was repeated; a request of two units computes one more."""
     totals, meter = Totals(5, 5, 1, 1.0, 0), metered([1.0] * 5, 2.0)
     sample = ComputeSample().add(5, 15.0)  # 3 EECU-seconds a unit
-    joined = UnitRequests(mean=0.5, low=0.4, high=0.6, units=2.0)
-    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined, counted=4)
+    joined = UnitRequests(mean=0.5, low=0.4, high=0.6, units=2.0).times(5 / 4)
+    found = forecast_rest(totals, 100, meter, Machine(10), config(), sample, joined=joined)
     assert (found.requests, found.least_requests, found.most_requests) == (62, 50, 75)
     assert found.request_seconds == pytest.approx(62.5 * (2.0 + 3.0))
     alone = forecast_rest(totals, 100, meter, Machine(10), config())

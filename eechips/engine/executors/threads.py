@@ -39,9 +39,6 @@ class ThreadExecutor(Executor[WorkerHandle]):
         """Make the executor of a run."""
         return cls(context)
 
-    def __enter__(self) -> ThreadExecutor:
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
         self._assignments.put(None)
