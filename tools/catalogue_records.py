@@ -26,7 +26,7 @@ BAND_KEYS = (
     "name", "gsd", "gee:units", "gee:scale", "gee:offset", "center_wavelength", "gee:wavelength",
 )  # fmt: skip
 BAND_WORDS = 40
-"""Characters of a band's description that are kept."""
+"""Characters of a band's description that are kept, and the rest of the last word."""
 COLUMN_WORDS = 400
 """The same of a column that states its values."""
 
@@ -93,11 +93,10 @@ def reduced(record: dict[str, Any]) -> dict[str, Any]:
 def reduced_band(band: dict[str, Any]) -> dict[str, Any]:
     """Return what stubs follow of a band."""
     kept = {key: band[key] for key in BAND_KEYS if key in band}
-    kept["description"] = " ".join(band.get("description", "").split())[:BAND_WORDS]
+    kept["description"] = first_words(band.get("description", ""))
     if "gee:classes" in band:
         kept["gee:classes"] = [
-            {**entry, "description": " ".join(entry.get("description", "").split())[:BAND_WORDS]}
-            for entry in band["gee:classes"]
+            {**entry, "description": first_words(entry.get("description", ""))} for entry in band["gee:classes"]
         ]
     if "gee:bitmask" in band:
         kept["gee:bitmask"] = {
@@ -111,6 +110,12 @@ def reduced_band(band: dict[str, Any]) -> dict[str, Any]:
             ]
         }
     return kept
+
+
+def first_words(description: str) -> str:
+    """Return the beginning of a description, of whole words."""
+    text = " ".join(description.split())
+    return text[:BAND_WORDS] + text[BAND_WORDS:].partition(" ")[0]
 
 
 def reduced_column(column: dict[str, Any]) -> dict[str, Any]:

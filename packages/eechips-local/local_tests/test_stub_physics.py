@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import numpy as np
@@ -31,6 +32,38 @@ def test_air_is_drier_in_summer() -> None:
     assert winter < 0.7 < 1.2 < summer < 4.0
     least, most = (mean("OREGONSTATE/PRISM/ANd", name, KANSAS, date(2019, 7, 1)) for name in ("vpdmin", "vpdmax"))
     assert least < 10.0 * summer < most
+
+
+@pytest.mark.parametrize("place", [KANSAS, NEVADA])
+@pytest.mark.parametrize("month", [1, 7])
+def test_relative_humidity_fits_temperature_and_dryness(place: tuple[float, float], month: int) -> None:
+    """FAO Irrigation and Drainage Paper 56, equations 11, 12 and 17."""
+    names = ("tmmn", "tmmx", "rmin", "rmax", "vpd")
+    coldest, warmest, least, most, deficit = (
+        mean("IDAHO_EPSCOR/GRIDMET", name, place, date(2019, month, 1)) for name in names
+    )
+    assert 5.0 < least < most <= 100.0
+    night, day = (0.6108 * math.exp(17.27 * (k - 273.15) / (k - 35.85)) for k in (coldest, warmest))
+    assert (night + day) / 2.0 - (night * most + day * least) / 200.0 == pytest.approx(deficit, rel=0.35, abs=0.05)
+
+
+@pytest.mark.parametrize("place", [KANSAS, NEVADA])
+def test_more_evaporates_from_alfalfa_than_from_grass(place: tuple[float, float]) -> None:
+    """Of GRIDMET 1.3 to 1.5 times: github.com/Open-ET/openet-core, test_interpolate.py and test_interpolate2.py."""
+    for month in (1, 4, 7, 10):
+        grass, alfalfa = (mean("IDAHO_EPSCOR/GRIDMET", name, place, date(2019, month, 1)) for name in ("eto", "etr"))
+        assert 1.05 * grass < alfalfa < 1.5 * grass
+
+
+@pytest.mark.parametrize("collection", ["OREGONSTATE/PRISM/ANm", "OREGONSTATE/PRISM/AN81m"])
+def test_bands_whose_last_words_name_a_temperature_have_it(collection: str) -> None:
+    """In Kansas -1 and 26 Celsius, by the normals of NOAA (doi:10.25921/w112-jn77)."""
+    for month, low, high in ((1, -8.0, 6.0), (7, 20.0, 32.0)):
+        least, usual, most = (
+            mean(collection, name, KANSAS, date(2012, month, 1)) for name in ("tmin", "tmean", "tmax")
+        )
+        assert low < usual < high
+        assert least < usual < most
 
 
 def test_air_holds_more_water_in_summer() -> None:

@@ -1,7 +1,7 @@
 """How much water the air holds, and how much more it could.
 
-Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 7, 11,
-12 and 48, https://www.fao.org/4/x0490e/x0490e07.htm.
+Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 7, 10,
+11, 12 and 48, https://www.fao.org/4/x0490e/x0490e07.htm.
 """
 
 from __future__ import annotations
@@ -39,6 +39,19 @@ def deficit(celsius: Floats, span: Floats, wetness: Floats, extreme: int) -> Flo
 def vapour_pressure(celsius: Floats, span: Floats, wetness: Floats) -> Floats:
     """Return the pressure of the water vapour that the air holds, kPa; for the arguments see :func:`deficit`."""
     return saturation(celsius - 0.5 * span - _ARID * (1.0 - wetness))
+
+
+def relative_humidity(celsius: Floats, span: Floats, wetness: Floats, extreme: int) -> Floats:
+    """Return the share of the water that the air could hold which it does, at most 1.
+
+    Args:
+        celsius: mean temperature of a day.
+        span: kelvin between its coldest and its warmest hour.
+        wetness: how wet the land is, 0 to 1.
+        extreme: 1 of the coldest hour, in which it is most, -1 of the warmest, 0 of the mean temperature.
+    """
+    held = saturation(celsius - 0.5 * extreme * span)
+    return np.minimum(vapour_pressure(celsius, span, wetness) / held, 1.0)
 
 
 def specific_humidity(vapour: Floats, height: Floats) -> Floats:

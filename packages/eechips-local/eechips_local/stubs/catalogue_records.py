@@ -88,19 +88,21 @@ def _completed(band: BandDescription, size: float | None) -> BandDescription:
 def _limited(band: BandDescription, interval: Interval | None) -> BandDescription:
     """Return a band whose evapotranspiration is one of the interval.
 
-    A picture of more than can evaporate in it shows the sum of a year, of which the interval has its share.
+    A picture of more than can evaporate in it shows the sum of a year, of which the interval has its share. Estimated
+    ranges are of pixels.
     """
     days = None if interval is None else interval.number * _DAYS.get(interval.unit, 0)
     if (
         not days
         or band.maximum is None
+        or band.is_estimated
         or band.units != "mm"
         or not _EVAPORATION.search(f"{band.name} {band.description}")
         or band.maximum * band.scale <= days * _EVAPORATED
     ):
         return band
     most = min(band.maximum * days / _YEAR, days * _EVAPORATED / band.scale)
-    return replace(band, maximum=most, is_estimated=False)
+    return replace(band, maximum=most)
 
 
 def _pixel_size(text: str) -> float | None:

@@ -24,16 +24,13 @@ Subject = Literal[
     "vegetation",
     "water",
     "rain",
-    "sunlight",
     "evaporation",
-    "dryness",
-    "humidity",
-    "emissivity",
     "snow",
     "settlement",
     "probability",
     "other",
     "unknown",
+    band_words.AirSubject,
 ]
 Spacing = Literal["even", "low", "decades"]
 """How values lie between their ends: evenly, most of them near the least one, or as many in each decade."""
@@ -251,7 +248,7 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         amount *= interval.number / (1440.0 if interval.unit == "minute" else 24.0)
     if subject == "evaporation" and "alfalfa" in _words(band):
         amount *= _ALFALFA
-    if subject in ("dryness", "humidity"):
+    if subject in ("dryness", "humidity", "saturation"):
         amount = band_words.unit_of_air(band.units)
     dtype = band.dtype or _dtype(band, low, high)
     if subject == "rain" and dtype not in _INTEGERS:

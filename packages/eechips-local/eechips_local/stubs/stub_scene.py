@@ -226,6 +226,7 @@ class _Land:
             "evaporation": self._evaporation,
             "dryness": self._dryness,
             "humidity": self._humidity,
+            "saturation": self._saturation,
             "emissivity": self._emissivity,
         }
 
@@ -263,6 +264,9 @@ class _Land:
     def _humidity(self, plan: BandPlan) -> Floats:
         vapour = dry_air.vapour_pressure(self._kelvin - _KELVIN, self._span, self._wet)
         return dry_air.specific_humidity(vapour, np.maximum(self._relief.height, 0.0)) * plan.amount
+
+    def _saturation(self, plan: BandPlan) -> Floats:
+        return 100.0 * dry_air.relative_humidity(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme)
 
     def _emissivity(self, plan: BandPlan) -> Floats:
         """Return emissivity by vegetation: Van de Griend and Owe (1993), doi:10.1080/01431169308904400."""
