@@ -31,7 +31,7 @@ from eechips.storage import ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eechips.client.shared_requests import SharedChip
+    from eechips.client.shared_requests import SharedChip, SharedMember
 
 
 def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:
@@ -121,12 +121,7 @@ def fetch_shared(
         decoded = _decode(shared.parts, part, body)
         doubtful.clear()
         if isinstance(part, StoredChip):
-            (stored,) = decoded
-            doubtful.update(m.index for m in shared.members if not stored.mask[m.window.slices].all())
-            if part.grid != shared.chip.grid:
-                check_certain(stored.mask, expectation_of(part))
-            elif 2 * len(doubtful) > len(shared.members):
-                raise UncertainMaskError("pixels of most chips may be masked")
+            doubtful.update(_find_doubtful(shared, part, *decoded))
         return decoded
 
     def paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
@@ -134,20 +129,34 @@ def fetch_shared(
         return _paste(parts)
 
     pixels = fetcher.chip(shared.chip, accept, paste)
-    files = {}
-    for member in shared.members:
-        if member.index in doubtful:
-            continue
-        chip = chips[member.index]
-        assert chip.grid is not None
-        encode = CHIP_FORMATS.get(chip.format).encode
-        assert encode is not None
-        cut = pixels[member.part].cut(member.window, chip.grid.transform)
-        files[member.index] = encode(cut, expectation_of(chip))
+    files = {m.index: _cut(pixels, m, chips[m.index]) for m in shared.members if m.index not in doubtful}
     if doubtful:
         files |= fetch_shared(fetcher, shared.computed(doubtful), chips)[0]
     is_too_large = divided and not (shared.chip.grid is not None and lies_beyond(shared.chip.grid))
     return files, divided[0] if is_too_large else None
+
+
+def _find_doubtful(shared: SharedChip, part: StoredChip, stored: DecodedChip) -> set[int]:
+    """Return the indices of the chips whose stored pixels may be masked.
+
+    Raises:
+        UncertainMaskError: if those of most chips may be, or some of a part of them.
+    """
+    doubtful = {member.index for member in shared.members if not stored.mask[member.window.slices].all()}
+    if part.grid != shared.chip.grid:
+        check_certain(stored.mask, expectation_of(part))
+    elif 2 * len(doubtful) > len(shared.members):
+        raise UncertainMaskError("pixels of most chips may be masked")
+    return doubtful
+
+
+def _cut(pixels: Sequence[DecodedChip], member: SharedMember, chip: Chip) -> EncodedFile:
+    """Return the file of one of the chips of a shared request."""
+    encode = CHIP_FORMATS.get(chip.format).encode
+    assert chip.grid is not None
+    assert encode is not None
+    file: EncodedFile = encode(pixels[member.part].cut(member.window, chip.grid.transform), expectation_of(chip))
+    return file
 
 
 def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]:

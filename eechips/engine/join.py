@@ -123,10 +123,7 @@ def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
     """Return the items of one plan, each once, in its order."""
     items_by_position: dict[int, WorkItem] = {}
     for item in items:
-        if item.identity != recipe.identity:
-            raise RunMismatchError(
-                f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
-            )
+        item.check_recipe(recipe)
         known = items_by_position.setdefault(item.unit.position, item)
         if known.unit.id != item.unit.id:
             raise RunMismatchError(

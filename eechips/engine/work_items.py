@@ -83,6 +83,17 @@ class WorkItem:
             "files": dict(self.files),
         }
 
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raise an error if another recipe planned the unit, such as that of an older version.
+
+        Raises:
+            RunMismatchError: if one did.
+        """
+        if self.identity != recipe.identity:
+            raise RunMismatchError(
+                f"unit {self.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
+            )
+
     def signed(self) -> WorkItem:
         """Return the item with the signature of this user, who may have no place for a key."""
         return dataclasses.replace(self, signature=sign("unit", self._content))
@@ -127,10 +138,7 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
         RunMismatchError: if an item belongs to another recipe, such as that of an older version, or to another plan.
     """
     for item in items:
-        if item.identity != recipe.identity:
-            raise RunMismatchError(
-                f"unit {item.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
-            )
+        item.check_recipe(recipe)
     different = {item.unit.id: item.unit for item in items}
     by_position: dict[int, WorkUnit] = {}
     for unit in different.values():
