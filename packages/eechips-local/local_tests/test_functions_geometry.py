@@ -141,6 +141,16 @@ def test_left_inside_rule_of_the_guide() -> None:
     assert op("contains", left=polygon(*ring), right=inside) is True
 
 
+@pytest.mark.parametrize(
+    "options", [{"geodesic": False}, {"crs": projection("EPSG:32632")}], ids=["planar", "projected"]
+)
+def test_the_left_inside_rule_needs_geodesic_edges(options: dict[str, Any]) -> None:
+    # Google's client for JavaScript refuses it (javascript/src/geometry.js); cubexpress measured that the service does.
+    ring = [[0, 0], [4, 0], [4, 4], [0, 4]]
+    with pytest.raises(InvalidError, match=r"Planar interiors must be even/odd\."):
+        call("GeometryConstructors.Polygon", coordinates=[ring], evenOdd=False, **options)
+
+
 def test_multi_geometry_takes_the_first_ones_projection() -> None:
     made = call("GeometryConstructors.MultiGeometry", geometries=[point(1, 2), planar(0, 0, 1, 1)])
     assert made.shape.geom_type == "GeometryCollection"

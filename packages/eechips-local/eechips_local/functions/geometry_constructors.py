@@ -317,15 +317,17 @@ def _sided(geometry: Geometry, even_odd: bool) -> Geometry:
     """Return the geometry itself by the even/odd rule; by the left-inside rule what lies left of its shells.
 
     Raises:
-        InvalidError: for a clockwise shell in a projected CRS: its inside has no end.
+        InvalidError: for straight edges and the left-inside rule, in the words of Google's client for JavaScript
+            (https://github.com/google/earthengine-api/blob/master/javascript/src/geometry.js), which the service
+            has, too.
     """
     if even_odd:
         return geometry
+    if not geometry.geodesic:
+        raise InvalidError("Planar interiors must be even/odd.")
     clockwise = [p for p in leaves(geometry.shape) if not p.exterior.is_ccw]
     if not clockwise:
         return geometry
-    if not is_geographic(geometry.projection):
-        raise InvalidError("A clockwise shell has no bounded inside by the left-inside rule.")
     globe = shapely.box(-180.0, -90.0, 180.0, 90.0)
     planar = recast(geometry, WGS84, False, tolerance_of(None, WGS84))
     shells = [(valid(shapely.Polygon(p.exterior)), p.exterior.is_ccw) for p in leaves(planar.shape)]
