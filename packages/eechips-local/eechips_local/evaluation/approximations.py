@@ -106,6 +106,7 @@ _APPROXIMATIONS: Mapping[str, str] = {
     "Reducer.kendallsCorrelation": (
         "The p-value: that of the normal distribution, for both sides, without a correction for ties."
     ),
+    "Reducer.mode": "How weights add up: users report 50.00000000000015 for class 50 of a region; here it is 50.",
     "Reducer.percentile": (
         "How the parts of pixels at the edge of a polygon weigh: results over polygons of few pixels were 2.5% apart."
     ),
