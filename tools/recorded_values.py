@@ -8,8 +8,9 @@ for each project:
         python -m pytest --earth-engine -p recorded_values openet/ptjpl/tests/test_b_*.py
 
 It notes the argument ``expected`` of tests that send one request and, with ``-o enable_assertion_pass_hook=true``, what
-an assertion compares by ``==`` with a literal or a number of ``pytest.approx``: ``assert number.getInfo() == 42``. Look
-at each test that fails: its value is not noted. Tests of pytest-gee keep their expressions and values in files; add
+an assertion compares by ``==`` with a literal or a number of ``pytest.approx``, and what one holds near a number:
+``assert number.getInfo() == 42``, ``assert abs(output["eto"] - 7.9) <= 0.01``. Look at each test that fails: its value
+is not noted. Tests of pytest-gee keep their expressions and values in files; add
 those by
 
     python tools/recorded_values.py files geetools/tests 'gee-community/geetools@c2724f622799' values.jsonl
@@ -43,6 +44,7 @@ import pytest
 _LONGEST = 120_000  # characters of an expression
 _ROUNDED = 1e-6  # to which pytest-gee writes values
 _NEAR = 0.1  # of the number: the value of the answer that a test compares
+_DIFFERENCE = re.compile(r"<=? ([-+.e\d]+)\n.*\babs\(\(([-+.e\d]+) - ([-+.e\d]+)\)\)", re.DOTALL)
 _LIMITS = re.compile(r"<=?\s*([0-9.]+(?:e-?[0-9]+)?)\b|(?:abs|rel)=([0-9.]+(?:e-?[0-9]+)?)")
 
 _asked: list[tuple[Any, Any]] = []
@@ -89,9 +91,13 @@ def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
     )
 
 
-def pytest_assertion_pass(item: pytest.Item, orig: str) -> None:
-    """Write a line for an assertion that compares the latest answer with a literal or an approximate number."""
+def pytest_assertion_pass(item: pytest.Item, orig: str, expl: str) -> None:
+    """Write a line for an assertion that compares an answer with a literal, an approximate number or one near it."""
     compared = ast.parse(orig, mode="eval").body
+    if isinstance(compared, ast.Call) and compared.args:  # float(number.getInfo() == pytest.approx(3))
+        compared = compared.args[0]
+    if difference := _DIFFERENCE.search(expl):
+        _write_near(item, *map(float, difference.groups()))
     if not (_asked and isinstance(compared, ast.Compare) and isinstance(compared.ops[0], ast.Eq)):
         return
     other = compared.comparators[0]
@@ -105,6 +111,17 @@ def pytest_assertion_pass(item: pytest.Item, orig: str) -> None:
     expression, value = _asked[-1]
     line = {"test": item.nodeid, "expected": expected, "tolerance": tolerance}
     _write({**line, "expression": expression, "value": value})
+
+
+def _write_near(item: pytest.Item, tolerance: float, *numbers: float) -> None:
+    """Write a line for two numbers, of which one is a value of an answer and the other what it should be."""
+    for expression, value in reversed(_asked):
+        for name, one in ({**value, "": None} if isinstance(value, dict) else {"": value}).items():
+            if isinstance(one, (int, float)) and one in numbers:
+                expected = numbers[1 - numbers.index(one)]
+                line = {"test": item.nodeid, "expected": expected, "tolerance": tolerance, "key": name}
+                _write({**line, "expression": expression, "value": value})
+                return
 
 
 def _write(line: dict[str, Any]) -> None:

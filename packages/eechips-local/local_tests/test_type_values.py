@@ -120,6 +120,19 @@ _PARIS = (
 )
 
 
+def _aspect(ee: Any, descending: Any) -> Any:
+    """The aspect of a plane where it lies, of a flat one without a number to descend by."""
+    plane = ee.Image(100) if descending is None else descending.multiply(-1e5)
+    return _at_origin(lambda _: ee.Terrain.aspect(plane), bands=0)(ee)
+
+
+def _moved(ee: Any, *by: Any) -> Any:
+    """How far a translated image of longitudes, of pixels of 4 m, moves at the equator, in metres."""
+    longitudes = ee.Image.pixelLonLat().select("longitude").setDefaultProjection(crs="EPSG:4326", scale=4)
+    moved = longitudes.translate(*by).subtract(longitudes).abs().multiply(111_319.49)
+    return moved.reduceRegion(ee.Reducer.first(), ee.Geometry.Point([0, 0]), 4).values().getNumber(0).round()
+
+
 def _margin(unit: str, *value: float) -> dict[str, Any]:
     return {"type": "ErrorMargin", "unit": unit, **({"value": value[0]} if value else {})}
 
@@ -177,6 +190,19 @@ TYPED: dict[str, list[Example]] = {
                 "type": "FeatureCollection", "columns": {"DSM": _SHORT}, "properties": {"band_order": ["DSM"]},
                 "features": [{"type": "Feature", "geometry": None, "id": "0", "properties": {"DSM": 10}}],
             }),
+    ],
+    "code 62599409074": [
+        (lambda ee: ee.Projection("EPSG:4326").atScale(30), {"type": "Projection", "crs": "EPSG:4326",
+            "transform": [0.00026949458523585647, 0, 0, 0, 0.00026949458523585647, 0]}),
+    ],
+    "code 70835358619": [
+        (lambda ee: _aspect(ee, ee.Image.pixelLonLat().select("longitude")), 90),
+        (lambda ee: _aspect(ee, ee.Image.pixelLonLat().select("latitude")), 0),
+        (lambda ee: _aspect(ee, None), 0),
+    ],
+    "code 68308320435": [
+        (lambda ee: ee.Image(1).setDefaultProjection("EPSG:4326", scale=4).projection().nominalScale(), 4),
+        (lambda ee: _moved(ee, 400, 0), 400), (lambda ee: _moved(ee, 100, 0, "pixels"), 400),
     ],
     "code 5672823202": [(lambda ee: _mapped(ee).getInfo()["columns"], {})],
     "code 36747185445": [(lambda ee: _classes_of_samples(ee).getInfo()["columns"], {})],
