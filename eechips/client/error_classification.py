@@ -43,6 +43,11 @@ from eechips.web.retry_after import parse_retry_after
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 _RESUME = "The run stops; its results are kept. To resume: run the same command again"
+_NO_ERROR = "a file came back with the status of an error"
+_PAGE = "a web page came back, as from a proxy or a login page in between. Log in there, or send requests past it"
+_OF_GOOGLE = b"!!1"
+"""End of the titles of Google's own pages, such as ``Error 413 (Request Entity Too Large)!!1``
+(https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24)."""
 _PACIFIC = "America/Los_Angeles"
 
 
@@ -56,14 +61,15 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
 
     Returns:
         A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised. It is an UnknownServiceError
-        if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was damaged as well.
+        if no row of :mod:`eechips.client.service_errors` matches; a ValidationError, unless a row says that it is
+        transient, if the service has not sent the body.
     """
     if isinstance(body, str):
         body = ErrorBody(replace_control_characters(body))
     text = redact(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find_error(status, body)
-    if row is None and not body.is_whole:
-        return ValidationError(f"the error was damaged on its way: {text}", status=status, retry_after=retry_after)
+    if body.damage and (row is None or row.kind is ErrorAction.PERMANENT):
+        return ValidationError(f"{body.damage}: {text}", status=status, retry_after=retry_after)
     if row is None:
         return UnknownServiceError(text, status=status)
     if row.kind is ErrorAction.TRANSIENT:
@@ -249,14 +255,14 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
     Args:
         body: decoded; it may be anything.
         media_type: media type of the response, its ``Content-Type``. What is announced as JSON and is not was damaged
-            on its way.
+            on its way. A page that is not of Google is of a proxy, which may open later; pixels are no error.
     """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
-        is_whole = not body.lstrip().startswith(b"{") and not media_type.startswith("application/json")
-        return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), is_whole=is_whole)
+        damage = _damage(body, media_type.lower())
+        text = "" if damage is _NO_ERROR else re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
+        return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), damage=damage)
     if isinstance(document, list) and document:
         document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
@@ -268,6 +274,17 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
         reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
         window=_window(details),
     )
+
+
+def _damage(body: bytes, media_type: str) -> str:
+    """Return why a body that is no JSON is none that the service has sent; empty if it may have."""
+    start = body.lstrip()
+    if start.startswith(b"{") or media_type.startswith("application/json"):
+        return "the error was damaged on its way"
+    if media_type.startswith(("image/", "application/octet-stream")):
+        return _NO_ERROR
+    is_page = media_type.startswith("text/html") or start[:14].lower().startswith((b"<!doctype html", b"<html"))
+    return _PAGE if is_page and _OF_GOOGLE not in body else ""
 
 
 def _window(details: Sequence[Mapping[str, Any]]) -> QuotaWindow:

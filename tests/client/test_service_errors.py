@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -146,6 +147,39 @@ def test_an_error_that_is_announced_as_json_and_is_not_is_transient(body: bytes)
     error = parse_error(body, "application/json; charset=UTF-8")
     assert isinstance(classify_response(400, error), ValidationError)
     assert isinstance(classify_response(400, parse_error(body, "text/plain")), UnknownServiceError)
+
+
+PAGE = b"<!DOCTYPE html>\n<html><head><title>Login</title></head><body>Please log in</body></html>"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 407, 999])
+@pytest.mark.parametrize(
+    ("body", "media_type", "message"),
+    [
+        (
+            PAGE,
+            "text/html; charset=utf-8",
+            "a web page came back, as from a proxy .* Log in there, or .*: Login Please",
+        ),
+        (PAGE, "", "a web page came back"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), "image/png", "^a file came back with the status of an error: HTTP"),
+        (b"II*\0" + bytes(90), "application/octet-stream", "^a file came back"),
+    ],
+)
+def test_what_no_service_sends_with_an_error_is_transient(
+    status: int, body: bytes, media_type: str, message: str
+) -> None:
+    error = asked((status, {"Content-Type": media_type}, body))
+    assert type(error) is ValidationError
+    assert error.status == status
+    assert re.search(message, str(error))
+
+
+def test_a_page_of_google_is_the_service_s_own() -> None:
+    """Body: https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24."""
+    body = b"<!DOCTYPE html>\n<html lang=en>\n  <title>Error 405 (Method Not Allowed)!!1</title>\n"
+    assert type(classify_response(405, parse_error(body, "text/html"))) is UnknownServiceError
+    assert type(classify_response(503, parse_error(PAGE, "text/html"))) is TransientError
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,13 @@ class ErrorBody:
     Attributes:
         reasons: reasons of ``google.rpc.ErrorInfo`` and of ``errors[]``.
         window: window of the quota that the error's details name.
-        is_whole: False for a JSON object that was cut off or damaged on its way.
+        damage: why it is none that the service has sent; empty if it is one.
     """
 
     message: str
     reasons: tuple[str, ...] = ()
     window: QuotaWindow = ""
-    is_whole: bool = True
+    damage: str = ""
 
 
 def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
