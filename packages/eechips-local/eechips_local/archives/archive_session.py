@@ -14,7 +14,6 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import (
@@ -26,6 +25,7 @@ from eechips_local.archives.archive_errors import (
 from eechips_local.archives.checked_connections import certificates, pool_classes
 from eechips_local.archives.host_throttle import HostThrottles, parse_retry_after
 from eechips_local.assets.asset_names import shown_url
+from eechips_local.protocol.final_responses import FinalAdapter
 
 _TIMEOUT = (
     10.0,
@@ -201,7 +201,7 @@ class ArchiveSession:
         return own_session
 
 
-class _CheckedAdapter(HTTPAdapter):
+class _CheckedAdapter(FinalAdapter):
     """Opens connections to checked addresses only. What goes through a proxy is resolved there."""
 
     def __init__(self, hosts: AllowedHosts) -> None:

@@ -11,7 +11,6 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
@@ -19,6 +18,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
 from eechips_local.archives.signed_addresses import Redirect, RedirectTargets
 from eechips_local.assets.asset_names import shown_url
+from eechips_local.protocol.final_responses import POOLS, Connection, TlsConnection
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 3
@@ -32,11 +32,11 @@ _FILES_RATE = 1000.0  # requests a second; the number of connections bounds them
 def pool_classes(hosts: AllowedHosts) -> dict[str, type[HTTPConnectionPool]]:
     """Return urllib3's pools by scheme, whose connections go to checked addresses of hosts."""
 
-    class Plain(HTTPConnection):
+    class Plain(Connection):
         def _new_conn(self) -> Any:
             return _connect(self, super()._new_conn, hosts, "http")
 
-    class Encrypted(HTTPSConnection):
+    class Encrypted(TlsConnection):
         def _new_conn(self) -> Any:
             return _connect(self, super()._new_conn, hosts, "https")
 
@@ -140,6 +140,12 @@ class HostTransport:
                 )
             end = min(end, self._redirects.find_end(target, response.headers))
             is_other_host = is_other_host or other_host
+            try:
+                self._hosts.check(target)
+            except ArchiveRefusedError as error:
+                raise ArchiveRefusedError(
+                    f"{shown_url(place)} redirects, as proxies do to a login page. {error}"
+                ) from None
             place = target
         raise ArchiveRefusedError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
 
@@ -204,7 +210,9 @@ def _proxied(address: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
     url = address if "://" in address else f"http://{address}"
     user, password = requests.utils.get_auth_from_url(url)
     headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
-    return urllib3.ProxyManager(url, proxy_headers=headers, **options)
+    manager = urllib3.ProxyManager(url, proxy_headers=headers, **options)
+    manager.pool_classes_by_scheme = POOLS
+    return manager
 
 
 def _carried(headers: Mapping[str, str]) -> dict[str, str]:

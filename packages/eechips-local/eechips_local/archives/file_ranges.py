@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.access_denials import advise, read_denial
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
-from eechips_local.archives.file_versions import changed_file, describe_version, is_same_version
+from eechips_local.archives.file_versions import ChangedFileError, changed_file, describe_version, is_same_version
 from eechips_local.archives.host_pauses import HostPauses, away
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.host_throttle import parse_retry_after
@@ -24,8 +24,11 @@ from eechips_local.assets.asset_names import shown_url
 
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING = frozenset({407, 408, 425, 429})  # and those from 500 on
 _DENIED, _DENIALS = frozenset({401, 403}), 3
+_MISSING = frozenset({404, 410})
+_REFUSALS = 3  # a proxy or cache may send one answer that its host does not
+_PAGES = ("text/html", "application/xhtml")
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
@@ -75,6 +78,10 @@ class _Failure:
 
 class _WrongAnswerError(HTTPError):
     """A host answers, but not with what was asked for."""
+
+
+class _MissingFileError(ArchiveRefusedError):
+    """There is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +186,11 @@ class FileRanges:
             ChangedFileError: if it has another.
             ArchiveAwayError: if its host is not reached.
             ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access several
-                times, each with a newer signature if there is one.
+                times, each with a newer signature if there is one, or sends several times what cannot be used.
             ArchiveError: if its host does not answer.
         """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
-        reason, denials, is_reached = "", 0, False
+        reason, denials, refusals, is_reached = "", 0, 0, False
         answer: FetchedRange | _Failure
         refused: SignedAddress | None = None
         host, end = urlsplit(href).netloc, time.monotonic() + patience
@@ -200,6 +207,11 @@ class FileRanges:
                     raise away(host) from error
                 is_reached = is_reached or isinstance(error, _WrongAnswerError)
                 answer = _Failure(str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__)
+            except ArchiveRefusedError as error:
+                refusals, is_reached = refusals + 1, True
+                if refusals == _REFUSALS or isinstance(error, (_MissingFileError, ChangedFileError)):
+                    raise
+                answer = _Failure(str(error))
             if isinstance(answer, FetchedRange):
                 return answer
             reason = answer.reason
@@ -235,7 +247,7 @@ class FileRanges:
             reason = f"HTTP {response.status}"
             if response.status in _DENIED:
                 return _Failure(reason, denial=read_denial(response))
-            if response.status in _PASSING:
+            if response.status in _PASSING or response.status >= 500:
                 wait = parse_retry_after(response.headers.get("Retry-After", ""))
                 self._pauses.demand(host, wait)
                 return _Failure(reason, min(wait, _MOST_PAUSE))
@@ -252,9 +264,13 @@ class FileRanges:
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         if status in (301, 302, 303, 307, 308):
             raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
+        if status in _MISSING:
+            raise _MissingFileError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         if status not in (200, 206):
             raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         headers = response.headers
+        if headers.get("Content-Type", "").lower().startswith(_PAGES):
+            raise _WrongAnswerError("a web page comes instead, as from a proxy or a login page in between")
         if headers.get("Content-Encoding", "identity") != "identity":
             raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:

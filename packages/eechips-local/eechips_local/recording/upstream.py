@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from eechips_local.protocol.final_responses import FinalAdapter
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, UnavailableError
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
@@ -174,8 +175,8 @@ def _open_session(address: str, *, is_local: bool) -> requests.Session:
     session.trust_env = False
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    session.mount("https://", FinalAdapter(pool_maxsize=_CONNECTIONS))
+    session.mount("http://", FinalAdapter(pool_maxsize=_CONNECTIONS))
     return session
 
 

@@ -20,7 +20,9 @@ Fault = Literal[
     "reset",
     "truncate",
     "503",
+    "520",
     "429",
+    "407",
     "other range",
     "html",
     "redirect",
@@ -117,10 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return self.connection.close()
-        if fault in ("503", "429", "403"):
+        if fault in ("503", "520", "429", "407", "403"):
             return self._send(int(fault), self.host.denial if fault == "403" else b"", {"Retry-After": "0"})
         if fault == "html":
-            return self._send(200, b"<html>who are you?</html>", {})
+            return self._send(200, b"<html>who are you?</html>", {"Content-Type": "text/html; charset=utf-8"})
         if fault == "redirect":
             return self._send(302, b"", {"Location": "http://169.254.169.254/latest/meta-data/"})
         if fault == "whole":

@@ -1,0 +1,78 @@
+"""Receive the final response to a request: interim ones come before it, from some servers and proxies.
+
+``http.client`` skips interim responses with the status 100 only, and any number of them. It takes any other, such as
+102 or 103, for the response itself: the real one stays in the connection, and is taken for that to the next request
+(RFC 9110, 15.2: "A client MUST be able to parse one or more 1xx responses received prior to a final response").
+"""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+_MOST_INTERIM = 100  # servers send a few at most
+_SWITCHING_PROTOCOLS = 101  # which no request asks for
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """A response that is no interim one."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read the status line of the final response.
+
+        Raises:
+            HTTPException: if there are too many interim ones, or one changes the protocol.
+        """
+        for _ in range(_MOST_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200:
+                return version, status, reason
+            if status == _SWITCHING_PROTOCOLS:
+                raise http.client.HTTPException("a change of the protocol came back, which no request asked for")
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"more than {_MOST_INTERIM} interim responses came back")
+
+
+class Connection(HTTPConnection):
+    """A connection that receives final responses."""
+
+    response_class = FinalResponse
+
+
+class TlsConnection(HTTPSConnection):
+    """An encrypted one."""
+
+    response_class = FinalResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = TlsConnection
+
+
+POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
+"""Pools of such connections, by scheme."""
+
+
+class FinalAdapter(HTTPAdapter):
+    """An adapter of ``requests`` with such connections, also to proxies."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Return the pools of connections by way of a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        if type(manager) is urllib3.ProxyManager:  # one of SOCKS has connections of its own
+            manager.pool_classes_by_scheme = POOLS
+        return manager
