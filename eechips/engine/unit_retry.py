@@ -80,7 +80,8 @@ class OutcomeHandler:
                 stop = self._breaker.note(event.assignment, outcome)
                 failure = failure or outcome.fatal or stop
             if record is not None:
-                settled.append(Finished(event.assignment, replace(outcome, record=record)))
+                charged = outcome if record is outcome.record else replace(outcome, record=record)
+                settled.append(Finished(event.assignment, charged))
         for units in divided.values():
             halves = (feature.divide(units) for feature in self._features)
             self._queue.again.extend(next(filter(None, halves), list(map(fetched_alone, units))))
@@ -104,7 +105,8 @@ class OutcomeHandler:
         record = event.outcome.record
         if record is None:
             return None
-        record = replace(record, attempts=record.attempts + self._losses[event.assignment.position])
+        if losses := self._losses[event.assignment.position]:
+            record = replace(record, attempts=record.attempts + losses)
         for feature in self._features:
             record = feature.charge(record)
         return record
