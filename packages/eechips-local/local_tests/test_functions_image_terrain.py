@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -40,11 +40,48 @@ def test_planes(east: float, north: float, aspect: float) -> None:
     assert [b.name for b in image.bands] == ["B1", "slope", "aspect", "hillshade"]
     _, slope, facing, shade = (p.values[1:-1, 1:-1] for p in read(image))
     expected = np.degrees(np.arctan(np.hypot(east, north)))
-    assert np.allclose(slope, expected, rtol=5e-4)  # UTM's own scale is 0.9996
-    assert np.allclose(facing, aspect, atol=0.02)
+    assert np.allclose(slope, expected, rtol=3e-3)  # the scale of UTM, and the ellipsoid's difference to the sphere
+    assert np.abs((facing - aspect + 180) % 360 - 180).max() < 0.15
     tilt, light = np.radians(expected), np.radians(45)
     cosine = np.cos(np.radians(270 - aspect)) * np.sin(tilt) * np.sin(light) + np.cos(light) * np.cos(tilt)
     assert np.abs(shade - np.clip(cosine, 0, 1) * 255).max() <= 1
+
+
+def _haversine(start: Any, end: Any) -> Any:
+    (lon, lat), (lon2, lat2) = start, end
+    chord = np.sin((lat2 - lat) / 2) ** 2 + np.cos(lat) * np.cos(lat2) * np.sin((lon2 - lon) / 2) ** 2
+    return 2 * 6_371_008.8 * np.arcsin(np.sqrt(chord))
+
+
+def _bearing(start: Any, end: Any) -> Any:
+    (lon, lat), (lon2, lat2) = start, end
+    turn = lon2 - lon
+    north = np.cos(lat) * np.sin(lat2) - np.sin(lat) * np.cos(lat2) * np.cos(turn)
+    return np.degrees(np.arctan2(np.sin(turn) * np.cos(lat2), north))
+
+
+def test_slope_and_aspect_as_measured_on_the_service() -> None:
+    """A user fitted both to ee.Terrain of SRTM on 2026-09-29, to 1e-5 and 2e-5 degrees (code 70191878970).
+
+    Neighbours are as far as on a sphere of 6,371,008.8 m, and the aspect is less the convergence of the grid.
+    """
+    grid = PixelGrid("EPSG:32615", Affine(30, 0, 720_000, 0, -30, 1_640_000), 64, 48)
+    heights = RANDOM.normal(1000, 40, grid.shape)
+    dem = evaluate(invoke("Terrain", input=stored()), asset(heights, grid=grid))
+    _, slope, facing, _ = (p.values[1:-1, 1:-1] for p in read(dem, grid))
+    to_degrees = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True).transform
+
+    def place(right: int, up: int) -> Any:
+        return np.radians(to_degrees(720_000 + 30 * (X + right), 1_640_000 - 30 * (Y - up)))[:, 1:-1, 1:-1]
+
+    east, west, north, south = place(1, 0), place(-1, 0), place(0, 1), place(0, -1)
+    to_east = (heights[1:-1, 2:] - heights[1:-1, :-2]) / _haversine(west, east)
+    to_north = (heights[:-2, 1:-1] - heights[2:, 1:-1]) / _haversine(south, north)
+    np.testing.assert_allclose(slope, np.degrees(np.arctan(np.hypot(to_east, to_north))), atol=2e-5)
+    turn = (_bearing(south, north) + _bearing(west, east) - 90) / 2
+    expected = np.degrees(np.arctan2(-to_east, -to_north)) - turn
+    assert turn.min() > 0.4
+    assert np.abs((facing - expected + 180) % 360 - 180).max() < 1e-4
 
 
 def test_level_ground() -> None:
@@ -77,7 +114,8 @@ def test_degrees_are_metres_on_the_ellipsoid() -> None:
     assert geod.inv(10, latitude - 5e-4, 10, latitude + 5e-4)[2] == pytest.approx(down[20, 0], rel=1e-6)
     dem = asset((X * 10.0), grid)
     slope = values_of(evaluate(invoke("Terrain.slope", input=stored()), dem), grid)
-    assert np.allclose(slope[20, 5:-5], np.degrees(np.arctan(10 / across[20, 0])), rtol=1e-5)
+    on_sphere = 6_371_008.8 * np.radians(1e-3) * np.cos(np.radians(latitude))
+    assert np.allclose(slope[20, 5:-5], np.degrees(np.arctan(10 / on_sphere)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:32633", "EPSG:3035", "SR-ORG:6974"])
@@ -98,7 +136,7 @@ def test_edges_of_projected_pixels(crs: str) -> None:
 def test_the_elevation_is_found_by_name() -> None:
     two = np.stack([plane(0, 0), plane(1, 0)])
     named = evaluate(invoke("Terrain.slope", input=stored()), asset(two, names=["stdev", "elevation"]))
-    assert np.allclose(read(named)[0].values[1:-1, 1:-1], 45, atol=0.05)
+    assert np.allclose(read(named)[0].values[1:-1, 1:-1], 45, atol=0.1)
     with pytest.raises(InvalidError, match="elevation"):
         evaluate(invoke("Terrain.slope", input=stored()), asset(two))
 
