@@ -305,6 +305,25 @@ def test_a_response_of_another_range_is_refused(span: str) -> None:
             read_range(RasterLocation.of(f"{server.url}/a.tif"), 0, 100, Timeouts())
 
 
+PAGE = message(200, b"<html>Please log in</html>", Content_Type="text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (message(200, bytes(1000)), "does not support range requests"),
+        (message(206, bytes(100), Content_Range="bytes 1-100/1000"), "sends another range"),
+        (PAGE, "a web page came back, as from a proxy or a login page"),
+        (PAGE.replace(b"200", b"403"), "a web page came back"),
+    ],
+)
+def test_one_wrong_answer_of_a_server_that_has_sent_ranges_is_transient(answer: bytes, said: str) -> None:
+    with raw_server() as server:
+        server.answers["/a.tif"] = lambda number, headers: answer
+        with pytest.raises(ValidationError, match=said):
+            read_range(RasterLocation.of(f"{server.url}/a.tif"), 0, 100, Timeouts(), RasterVersion('"a"', 1000))
+
+
 def test_kept_headers_are_small_and_checked(files: dict[str, Path]) -> None:
     data = files["COG"].read_bytes()
     kept = KeptHeader(parse_layout(data, len(data)).dumps(), len(data), RasterVersion('"a"', len(data)))
