@@ -43,7 +43,7 @@ from eechips.web.retry_after import parse_retry_after
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 _RESUME = "The run stops; its results are kept. To resume: run the same command again"
-_NO_ERROR = "a file came back with the status of an error"
+_NO_ERROR = "a result came back with the status of an error"
 _PAGE = "a web page came back, as from a proxy or a login page in between. Log in there, or send requests past it"
 _OF_GOOGLE = b"!!1"
 """End of the titles of Google's own pages, such as ``Error 413 (Request Entity Too Large)!!1``
@@ -265,6 +265,8 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
         return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), damage=damage)
     if isinstance(document, list) and document:
         document = document[0]
+    if isinstance(document, dict) and document and not {"error", "message", "status"} & document.keys():
+        return ErrorBody("", damage=_NO_ERROR)
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
         return ErrorBody(replace_control_characters(str(error)))

@@ -162,8 +162,9 @@ PAGE = b"<!DOCTYPE html>\n<html><head><title>Login</title></head><body>Please lo
             "a web page came back, as from a proxy .* Log in there, or .*: Login Please",
         ),
         (PAGE, "", "a web page came back"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(90), "image/png", "^a file came back with the status of an error: HTTP"),
-        (b"II*\0" + bytes(90), "application/octet-stream", "^a file came back"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), "image/png", "^a result came back with the status of an error: HTTP"),
+        (b"II*\0" + bytes(90), "application/octet-stream", "^a result came back"),
+        (b'{"result": 5}', "application/json", "^a result came back"),
     ],
 )
 def test_what_no_service_sends_with_an_error_is_transient(
