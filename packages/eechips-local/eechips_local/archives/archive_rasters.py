@@ -19,7 +19,7 @@ from eechips_local.archives.item_properties import number_of
 from eechips_local.assets.item_metadata import bands_of as declared_bands
 from eechips_local.assets.item_metadata import grid_of, is_jpeg2000
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
-from eechips_local.pixels.pixel_grid import PixelGrid, apply
+from eechips_local.pixels.pixel_grid import PixelGrid
 
 _NEAR = 1e-2  # pixels by which an item's grid may be off: items round their numbers
 
@@ -102,19 +102,11 @@ class ArchiveRaster:
 
 def are_alike(one: PixelGrid, other: PixelGrid) -> bool:
     """Return whether two grids have one size, and the same corners to a hundredth of a pixel."""
-    if one == other:
-        return True
-    if one.shape != other.shape or (one.crs != other.crs and ":" in one.crs and ":" in other.crs):
-        return False
-    edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))
-    columns, rows = np.array([0.0, one.width, 0.0]), np.array([0.0, 0.0, one.height])
-    corners = zip(apply(one.transform, columns, rows), apply(other.transform, columns, rows), strict=True)
-    return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
+    return one == other or (one.shape == other.shape and one.lies_on(other, _NEAR))
 
 
 def _shown(grid: PixelGrid) -> str:
-    crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
-    return f"{crs}, {grid.width}x{grid.height} pixels from {grid.transform.c:g}, {grid.transform.f:g}"
+    return f"{grid.short_crs}, {grid.width}x{grid.height} pixels from {grid.transform.c:g}, {grid.transform.f:g}"
 
 
 def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str, tuple[ArchiveRaster, int]]:

@@ -16,7 +16,7 @@ from eechips_local.archives.archive_record import ArchiveRecord, records_of
 from eechips_local.archives.fitting_records import fitting_records
 from eechips_local.archives.host_throttle import sum_counts
 from eechips_local.archives.signed_addresses import hide_signature
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, child_ids
 
 ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic
 """A dataset of an archive that has images."""
@@ -104,9 +104,7 @@ class ArchiveStore:
             if not isinstance(asset, ImageAsset):
                 yield from (image.id for image in asset.images(Query()))
             return
-        prefix = f"{parent}/" if parent else ""
-        names = (name.removeprefix(prefix).partition("/")[0] for name in assets if name.startswith(prefix))
-        yield from sorted({f"{prefix}{name}" for name in names})
+        yield from sorted(child_ids(parent, assets))
 
     def describe(self) -> Mapping[str, Any]:
         """Return the archive's name and address, and its datasets as far as they are known without asking it."""

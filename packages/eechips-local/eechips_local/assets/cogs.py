@@ -123,7 +123,7 @@ def _draft(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> It
         "height": dataset.height,
         "count": len(group),
         "dtype": dtype,
-        "crs": CRS.from_user_input(_gdal_crs(group[0].crs)),
+        "crs": gdal_crs(group[0].crs),
         "transform": dataset.transform,
         "nodata": group[0].nodata,
         "photometric": "MINISBLACK",
@@ -201,5 +201,6 @@ def _block(width: int, height: int) -> int:
     return min(_BLOCK, max(128, math.ceil(max(width, height) / 16) * 16))
 
 
-def _gdal_crs(crs: str) -> str:
-    return crs if crs.startswith("EPSG:") else str(parse_crs(crs).to_wkt())
+def gdal_crs(crs: str) -> CRS:
+    """Return a CRS as GDAL takes it: codes that only Earth Engine has as WKT."""
+    return CRS.from_user_input(crs if crs.startswith("EPSG:") else str(parse_crs(crs).to_wkt()))

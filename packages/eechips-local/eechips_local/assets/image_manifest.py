@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -24,9 +23,9 @@ from rasterio.windows import Window
 from eechips_local.assets.asset_errors import IngestError, UnreadableFileError
 from eechips_local.assets.asset_ingestion import POLICIES
 from eechips_local.assets.asset_names import check_band_ids
+from eechips_local.assets.cogs import gdal_crs
 from eechips_local.assets.raster_files import BandSource, RasterFiles, crs_of
 from eechips_local.assets.remote import reading
-from eechips_local.pixels.pixel_grid import parse_crs
 
 DRIVERS = ("GTiff",)
 """Formats that are read: Earth Engine's other one, TFRecord, is not."""
@@ -233,7 +232,7 @@ class ImageManifest:
         dtype = np.dtype(tileset.dtype) if tileset.dtype is not None else mosaic.dtype
         profile: dict[str, Any] = {
             "driver": "GTiff", "width": mosaic.width, "height": mosaic.height, "count": 1, "dtype": dtype,
-            "crs": CRS.from_user_input(_gdal_crs(mosaic.crs)), "transform": mosaic.transform, "tiled": True,
+            "crs": gdal_crs(mosaic.crs), "transform": mosaic.transform, "tiled": True,
             "bigtiff": "IF_SAFER",
         }  # fmt: skip
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
@@ -369,7 +368,3 @@ def _resampling(policy: Any, band: str) -> str:
             f"The local Earth Engine has no pyramiding policy '{name}' (band '{band}'): use one of {known}."
         )
     return POLICIES[name.lower()]
-
-
-def _gdal_crs(crs: str) -> str:
-    return crs if crs.startswith("EPSG:") else str(parse_crs(crs).to_wkt())

@@ -14,7 +14,7 @@ from eechips_local.catalogs.catalog_schema import CatalogPartitions
 from eechips_local.catalogs.item_rasters import ItemRasters
 from eechips_local.catalogs.partition_rows import ItemProperties, PartitionRow
 from eechips_local.catalogs.served_catalog import PATIENCE, ServedCatalog
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, LazySequence, Query
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, LazySequence, Query, child_ids
 from eechips_local.quota.read_counts import Reads
 
 _DESCRIBED = ("title", "description", "license", "keywords")
@@ -146,9 +146,7 @@ class CatalogStore:
         if parent in collections:
             yield from self._collection(parent, collections[parent]).ids()
             return
-        prefix = f"{parent}/" if parent else ""
-        names = (name.removeprefix(prefix).partition("/")[0] for name in collections if name.startswith(prefix))
-        yield from sorted({f"{prefix}{name}" for name in names})
+        yield from sorted(child_ids(parent, collections))
 
     def describe(self) -> Mapping[str, Any]:
         """Return the kind and path of the store, and the number of items of each collection."""

@@ -24,7 +24,7 @@ from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
-from eechips_local.pixels.pixel_grid import PixelGrid, apply
+from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.quota.read_counts import Reads
 from eechips_local.warning_filters import ignore
@@ -283,21 +283,10 @@ def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
     if (declared.grid.width, declared.grid.height) != (header.width, header.height):
         size = f"{declared.grid.width}x{declared.grid.height}"
         return f"has {header.width}x{header.height} pixels, but the item declares {size}"
-    if header.grid is not None and not _are_alike(declared.grid, header.grid):
+    if header.grid is not None and not declared.grid.lies_on(header.grid, _NEAR):
         return f"is not where the item declares it: {_shown(header.grid)}, not {_shown(declared.grid)}"
     return None
 
 
-def _are_alike(one: PixelGrid, other: PixelGrid) -> bool:
-    """Return whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
-    if one.crs != other.crs and ":" in one.crs and ":" in other.crs:
-        return False
-    edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))
-    columns, rows = np.array([0.0, one.width, 0.0]), np.array([0.0, 0.0, one.height])
-    corners = zip(apply(one.transform, columns, rows), apply(other.transform, columns, rows), strict=True)
-    return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
-
-
 def _shown(grid: PixelGrid) -> str:
-    crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
-    return f"{crs} from {grid.transform.c:g}, {grid.transform.f:g}"
+    return f"{grid.short_crs} from {grid.transform.c:g}, {grid.transform.f:g}"

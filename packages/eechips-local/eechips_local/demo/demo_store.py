@@ -34,7 +34,7 @@ from eechips_local.demo import (
 from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.demo.embedding import Embeddings
 from eechips_local.demo.naip import Naip
-from eechips_local.evaluation.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query, child_ids
 
 
 class DemoCollection(CollectionAsset, Protocol):
@@ -121,10 +121,7 @@ class DemoStore:
             if not isinstance(collection, DemoTable | ImageAsset):
                 yield from (image.id for image in collection.images(Query()))
             return
-        prefix = f"{parent}/" if parent else ""
-        yield from dict.fromkeys(
-            prefix + name[len(prefix) :].partition("/")[0] for name in known if name.startswith(prefix)
-        )
+        yield from child_ids(parent, known)
 
     def ids(self) -> frozenset[str]:
         """Return the ids of all datasets."""

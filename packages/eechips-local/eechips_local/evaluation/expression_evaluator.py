@@ -19,6 +19,7 @@ from eechips_local.evaluation.graph_nodes import (
     complete_error,
     decode_constant,
     decode_integer,
+    graph_of,
     invalid_graph,
     open_node,
 )
@@ -110,12 +111,7 @@ class Evaluator:
         Raises:
             InvalidError: if it is not an expression.
         """
-        values = expression.get("values") if isinstance(expression, Mapping) else None
-        result = expression.get("result") if isinstance(expression, Mapping) else None
-        if not isinstance(values, Mapping) or not isinstance(result, str):
-            raise invalid_graph("'result' and 'values' are required.")
-        self._values = values
-        self._result = result
+        self._result, self._values = graph_of(expression)
         self._context = context
         self._open: set[str] = set()
         self._depth = 0

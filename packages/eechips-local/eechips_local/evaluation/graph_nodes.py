@@ -44,6 +44,19 @@ def complete_error(error: Error) -> Error:
     return error
 
 
+def graph_of(expression: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the result and the values of an expression.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    values = expression.get("values") if isinstance(expression, Mapping) else None
+    result = expression.get("result") if isinstance(expression, Mapping) else None
+    if not isinstance(values, Mapping) or not isinstance(result, str):
+        raise invalid_graph("'result' and 'values' are required.")
+    return result, values
+
+
 def invalid_graph(reason: str) -> InvalidError:
     """Return the error of a graph that is not well formed."""
     return complete_error(InvalidError(f"Invalid expression: {reason}"))

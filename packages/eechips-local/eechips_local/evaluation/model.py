@@ -326,6 +326,14 @@ class AssetStore(Protocol):
         ...
 
 
+def child_ids(parent: str, ids: Iterable[str]) -> list[str]:
+    """Return the ids directly under a folder that are some of ``ids``, or folders of some; "" is the root."""
+    prefix = f"{parent}/" if parent else ""
+    return list(
+        dict.fromkeys(prefix + name[len(prefix) :].partition("/")[0] for name in ids if name.startswith(prefix))
+    )
+
+
 T = TypeVar("T")
 
 

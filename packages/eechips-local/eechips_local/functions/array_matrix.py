@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
 from eechips_local.functions.array_arithmetic import check_size
+from eechips_local.functions.image_matrix import lu_factors
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Array
@@ -152,19 +153,7 @@ def svd(array: Array) -> dict[str, Array]:
 @function("Array.matrixLUDecomposition")
 def lu(array: Array) -> dict[str, Array]:
     """Return L, U and P of a matrix with P A = L U: unit lower triangular, upper triangular, a permutation of rows."""
-    upper = _square(array)
-    size = len(upper)
-    lower, order = np.zeros_like(upper), np.arange(size)
-    for step in range(size):
-        pivot = step + int(np.argmax(np.abs(upper[step:, step])))
-        for rows in (upper, lower, order):
-            rows[[step, pivot]] = rows[[pivot, step]]
-        if upper[step, step] != 0:
-            factors = upper[step + 1 :, step] / upper[step, step]
-            lower[step + 1 :, step] = factors
-            upper[step + 1 :] -= np.outer(factors, upper[step])
-            upper[step + 1 :, step] = 0.0
-    return {"L": Array(lower + np.eye(size)), "U": Array(upper), "P": Array(np.eye(size)[order])}
+    return {name: Array(factors[0]) for name, factors in zip("LUP", lu_factors(_square(array)[None]), strict=True)}
 
 
 @function("Array.eigen")

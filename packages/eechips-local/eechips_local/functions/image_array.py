@@ -316,17 +316,11 @@ def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int
         return Pixels(outputs[0] if fieldAxis is None else np.stack(outputs, axis=2 + fieldAxis), mask)
 
     types = [
-        replace(_joined(kind), dimensions=band.type.dimensions) for band, kind in zip(input.bands, kinds, strict=True)
+        replace(union_type(*kind), dimensions=band.type.dimensions)
+        for band, kind in zip(input.bands, kinds, strict=True)
     ]
     raster = PerPixel(tuple((b,) for b in input.bands), (where_valid(reduce),) * len(input.bands))
     return input.with_bands([replace(b, raster=raster, index=i, type=types[i]) for i, b in enumerate(input.bands)])
-
-
-def _joined(kinds: Sequence[PixelType]) -> PixelType:
-    joined_type = kinds[0]
-    for kind in kinds[1:]:
-        joined_type = union_type(joined_type, kind)
-    return joined_type
 
 
 @function("Image.arrayAccum")

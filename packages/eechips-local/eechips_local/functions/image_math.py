@@ -285,22 +285,21 @@ _UNARY_TYPES: Mapping[str, UnaryType] = {
 
 def cast_band(band: ImageBand, kind: PixelType) -> ImageBand:
     """Return a band cast to a type: values clamped to that of its numpy type, array pixels kept."""
-    dtype = dtype_of(kind)
-
-    def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
-
-    return mapped([band], by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions))[0]
+    return _cast([band], kind)[0]
 
 
 def cast_image(image: Image, kind: PixelType) -> Image:
     """Return an image with all bands cast to a type; metadata stay."""
+    return image.with_bands(_cast(image.bands, kind))
+
+
+def _cast(bands: Sequence[ImageBand], kind: PixelType) -> list[ImageBand]:
     dtype = dtype_of(kind)
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
 
-    return image.with_bands(mapped(image.bands, by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions)))
+    return mapped(bands, by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions))
 
 
 def _plain(call: Callable[..., Image]) -> Implementation:

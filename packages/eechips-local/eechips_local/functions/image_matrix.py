@@ -246,27 +246,32 @@ def lu(image: Image) -> Image:
 
     def decompose(pixels: Pixels) -> Sequence[Pixels]:
         matrices, mask = _usable(_square(pixels.values), pixels.mask)
-        size = matrices.shape[-1]
-        upper = matrices.reshape(-1, size, size).copy()
-        lower = np.zeros(upper.shape)
-        order = np.tile(np.arange(size), (len(upper), 1))
-        matrix_index = np.arange(len(upper))
-        for step in range(size):
-            pivot = step + np.abs(upper[:, step:, step]).argmax(axis=1)
-            for rows in (upper, lower, order):
-                rows[matrix_index, step], rows[matrix_index, pivot] = (
-                    rows[matrix_index, pivot].copy(),
-                    rows[matrix_index, step].copy(),
-                )
-            divisor = upper[:, step, step]
-            factors = np.divide(
-                upper[:, step + 1 :, step], divisor[:, None],
-                out=np.zeros((len(upper), size - step - 1)), where=divisor[:, None] != 0,
-            )  # fmt: skip
-            lower[:, step + 1 :, step] = factors
-            upper[:, step + 1 :] -= factors[:, :, None] * upper[:, step, None, :]
-            upper[:, step + 1 :, step] = 0.0
-        unit = np.eye(size)
-        return [Pixels(factor.reshape(matrices.shape), mask) for factor in (lower + unit, upper, unit[order])]
+        factors = lu_factors(matrices.reshape(-1, *matrices.shape[2:]))
+        return [Pixels(factor.reshape(matrices.shape), mask) for factor in factors]
 
     return _decomposed(image, ["L", "U", "P"], decompose)
+
+
+def lu_factors(matrices: Matrices) -> tuple[Matrices, Matrices, Matrices]:
+    """Return L, U and P of square matrices of shape (n, size, size), each of that shape, with P A = L U."""
+    count, size = matrices.shape[:2]
+    upper, lower = matrices.copy(), np.zeros(matrices.shape)
+    order = np.tile(np.arange(size), (count, 1))
+    matrix_index = np.arange(count)
+    for step in range(size):
+        pivot = step + np.abs(upper[:, step:, step]).argmax(axis=1)
+        for rows in (upper, lower, order):
+            rows[matrix_index, step], rows[matrix_index, pivot] = (
+                rows[matrix_index, pivot].copy(),
+                rows[matrix_index, step].copy(),
+            )
+        divisor = upper[:, step, step]
+        factors = np.divide(
+            upper[:, step + 1 :, step], divisor[:, None],
+            out=np.zeros((count, size - step - 1)), where=divisor[:, None] != 0,
+        )  # fmt: skip
+        lower[:, step + 1 :, step] = factors
+        upper[:, step + 1 :] -= factors[:, :, None] * upper[:, step, None, :]
+        upper[:, step + 1 :, step] = 0.0
+    unit = np.eye(size)
+    return lower + unit, upper, unit[order]

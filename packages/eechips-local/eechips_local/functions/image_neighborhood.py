@@ -13,8 +13,8 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.compute import both
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.compute import all_of, both
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import (
     Margins,
     Neighborhood,
@@ -171,7 +171,7 @@ def _reduction(
         for group in groups:
             outputs = _reduced([pixels[i] for i in group], weights, reducer, mode, grid.shape)
             if skip_masked:
-                centre = _least([cropped(pixels[i].mask, margins, grid.shape) for i in group])
+                centre = cropped(all_of([pixels[i] for i in group]), margins, grid.shape)
                 outputs = [Pixels(o.values, both(o.mask, centre)) for o in outputs]
             reductions.extend(outputs)
         return reductions
@@ -182,13 +182,6 @@ def _reduction(
         ImageBand(name, kind, leader.projection, raster, index, leader.extent, leader.fixed)
         for index, (name, kind, leader) in enumerate(zip(names, types, leaders, strict=True))
     ]
-
-
-def _least(masks: Sequence[Mask]) -> Mask:
-    least_mask = masks[0]
-    for mask in masks[1:]:
-        least_mask = both(least_mask, mask)
-    return least_mask
 
 
 @function("Image.reduceNeighborhood")

@@ -9,7 +9,6 @@ import numpy as np
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import complete_error
-from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_projection import projection_of, target_projection
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
@@ -150,7 +149,7 @@ def reduce(image: Image, reducer: Reducer) -> Image:
     """Return a reducer of one input over the bands of each pixel; bands are named by its outputs."""
     if reducer.inputs != 1:
         raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
-    types = reducer.band_types([common_type([band.type for band in image.bands])]) if image.bands else []
+    types = reducer.band_types([union_type(*(band.type for band in image.bands))]) if image.bands else []
     if not image.bands:
         return image
 
@@ -173,11 +172,3 @@ def reduce(image: Image, reducer: Reducer) -> Image:
             for i, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
         ]
     )
-
-
-def common_type(types: Sequence[PixelType]) -> PixelType:
-    """Return the narrowest type that holds the values of several."""
-    joined_type = types[0]
-    for kind in types[1:]:
-        joined_type = union_type(joined_type, kind)
-    return joined_type

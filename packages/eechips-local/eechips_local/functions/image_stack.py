@@ -13,14 +13,13 @@ from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_bands import add_bands, choose
 from eechips_local.functions.image_collections import composite, first_image, members_of
 from eechips_local.functions.image_math import cast_band
-from eechips_local.functions.image_region import common_type
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.composite import Reduced
 from eechips_local.pixels.compute import Generated, PerPixel
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.types import dtype_of, named_type
+from eechips_local.pixels.types import dtype_of, named_type, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import distinct_key
@@ -158,7 +157,7 @@ def to_array(collection: Collection) -> Image:
         layers, counts, mask = _valid_first(np.moveaxis(values, 0, 3), weights.min(axis=0))
         return np.moveaxis(layers, 0, 2), counts, mask
 
-    kind = replace(common_type([band.type for band in first.bands]), dimensions=2)
+    kind = replace(union_type(*(band.type for band in first.bands)), dimensions=2)
     like = replace(first.bands[0], name="array", type=kind)
     return _stacked(collection, first, [range(len(first.bands))], [like], 0, stack)
 

@@ -135,6 +135,21 @@ class PixelGrid:
         return min(xs), min(ys), max(xs), max(ys)
 
     @property
+    def short_crs(self) -> str:
+        """The CRS as messages show it."""
+        return self.crs if len(self.crs) < 20 else "a CRS without a code"
+
+    def lies_on(self, other: PixelGrid, pixels: float) -> bool:
+        """Return whether the corners are those of another grid of this size, to a share of its pixels."""
+        if self.crs != other.crs and ":" in self.crs and ":" in other.crs:
+            return False
+        t = other.transform
+        edge = min(abs(t.a) + abs(t.b), abs(t.d) + abs(t.e))
+        columns, rows = np.array([0.0, self.width, 0.0]), np.array([0.0, 0.0, self.height])
+        corners = zip(apply(self.transform, columns, rows), apply(t, columns, rows), strict=True)
+        return all(bool((np.abs(a - b) <= pixels * edge).all()) for a, b in corners)
+
+    @property
     def nominal_scale(self) -> float:
         """Edge of a pixel in metres, as ``ee.Projection.nominalScale`` gives it."""
         t = self.transform

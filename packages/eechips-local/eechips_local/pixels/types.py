@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -68,8 +69,12 @@ def _long_as(kind: PixelType) -> PixelType:
     return replace(LONG, dimensions=kind.dimensions)
 
 
-def union_type(first: PixelType, second: PixelType) -> PixelType:
-    """Return the narrowest type that holds the values of two."""
+def union_type(*kinds: PixelType) -> PixelType:
+    """Return the narrowest type that holds the values of several."""
+    return reduce(_union, kinds)
+
+
+def _union(first: PixelType, second: PixelType) -> PixelType:
     precision = max(first.precision, second.precision, key=_ORDER.index)
     kind = PixelType(precision, dimensions=max(first.dimensions, second.dimensions))
     ends = [bounds_of(first), bounds_of(second)]
@@ -136,7 +141,7 @@ def interval(combine: Callable[..., float], result: Callable[..., PixelType] | N
     """
 
     def kind(*operands: PixelType) -> PixelType:
-        base = result(*operands) if result else _union(*operands)
+        base = result(*operands) if result else union_type(*operands)
         ends = [bounds_of(operand) for operand in operands]
         if None in ends:
             return ranged(base, ())
@@ -146,13 +151,6 @@ def interval(combine: Callable[..., float], result: Callable[..., PixelType] | N
             return ranged(base, ())
 
     return kind
-
-
-def _union(*kinds: PixelType) -> PixelType:
-    joined_type = kinds[0]
-    for kind in kinds[1:]:
-        joined_type = union_type(joined_type, kind)
-    return joined_type
 
 
 def fixed(kind: PixelType) -> Callable[..., PixelType]:

@@ -292,17 +292,18 @@ def list_store(request: ServiceRequest, context: Context) -> ServiceResponse:
     """Return what can be drawn, but the images of collections: id, name, type, title, dates, and whether they are
     synthetic. Of a store with more than 20,000, the first ones.
     """
-    assets = list(islice(_below("", context), _MOST_LISTED + 1))
+    assets = list(islice(drawable_assets("", context), _MOST_LISTED + 1))
     shown = [_summary(asset) for asset in assets[:_MOST_LISTED]]
     return encode_json({"assets": shown, "is_complete": len(assets) <= _MOST_LISTED})
 
 
-def _below(parent: str, context: Context) -> Iterator[Asset]:
+def drawable_assets(parent: str, context: Context) -> Iterator[Asset]:
+    """Yield the images, collections and tables in a folder, and in those below it."""
     for child in context.store.children(parent):
         context.check_time()
         asset = context.store.get(child)
         if isinstance(asset, FolderAsset):
-            yield from _below(child, context)
+            yield from drawable_assets(child, context)
         elif asset is not None and not isinstance(asset, ClassifierAsset):
             yield asset
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.request_errors import NotFoundError
+from eechips_local.protocol.resources import drawable_assets
 from eechips_local.stubs.dataset_description import BandDescription, Column, DatasetDescription
 from eechips_local.stubs.stub_store import open_sources
 from eechips_local.values.calendar import to_datetime
@@ -44,7 +45,7 @@ def _content(path: str, base: str, context: Context) -> dict[str, Any]:
     if (listed := _CATALOGUE.fullmatch(path)) is not None:
         return _root(base, context) if listed[1] is None else _provider(listed[1], base, context)
     if (collected := _COLLECTION.fullmatch(path)) is not None:
-        for dataset in _below(collected[1], context):
+        for dataset in _datasets(collected[1], context):
             if _file_name(dataset) == collected[2]:
                 return _collection(dataset, base, context)
     raise NotFoundError(f"The catalogue has no file {path[:200]}.")
@@ -58,7 +59,7 @@ def _root(base: str, context: Context) -> dict[str, Any]:
 
 
 def _provider(provider: str, base: str, context: Context) -> dict[str, Any]:
-    names = [_file_name(dataset) for dataset in _below(provider, context)]
+    names = [_file_name(dataset) for dataset in _datasets(provider, context)]
     if not names:
         raise NotFoundError(f"The catalogue has no datasets of {provider[:200]}.")
     links = [_child(f"{base}/{provider}/{name}.json", name) for name in names]
@@ -79,19 +80,12 @@ def _child(address: str, title: str) -> dict[str, str]:
     return {**_link("child", address), "title": title}
 
 
+def _datasets(folder: str, context: Context) -> Iterator[str]:
+    return (asset.id for asset in drawable_assets(folder, context))
+
+
 def _file_name(id: str) -> str:
     return id.replace("/", "_")
-
-
-def _below(folder: str, context: Context) -> Iterator[str]:
-    """Return the ids of datasets in a folder, and in those below it."""
-    for child in context.store.children(folder):
-        context.check_time()
-        asset = context.store.get(child)
-        if isinstance(asset, FolderAsset):
-            yield from _below(child, context)
-        elif asset is not None and not isinstance(asset, ClassifierAsset):
-            yield child
 
 
 def _collection(id: str, base: str, context: Context) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from eechips_local.evaluation.graph_nodes import (
     child_nodes,
     decode_constant,
     decode_integer,
+    graph_of,
     invalid_graph,
     open_node,
 )
@@ -37,10 +38,7 @@ def canonical_expression(expression: Any) -> dict[str, Any]:
     Raises:
         InvalidError: if it is not an expression, or would take too long.
     """
-    values = expression.get("values") if isinstance(expression, Mapping) else None
-    result = expression.get("result") if isinstance(expression, Mapping) else None
-    if not isinstance(values, Mapping) or not isinstance(result, str):
-        raise invalid_graph("'result' and 'values' are required.")
+    result, values = graph_of(expression)
     return _Canonicalizer(values).rewrite(result)
 
 

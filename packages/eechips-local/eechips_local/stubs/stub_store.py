@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, child_ids
 from eechips_local.quota.compute_cost import note_stub
 from eechips_local.stubs import chart_example
 from eechips_local.stubs.dataset_description import DatasetDescription
@@ -70,7 +70,7 @@ class StubStore:
             if image is not None:
                 note_stub(dataset.id)
             return image
-        if any(True for _ in self._below(asset_id)):
+        if child_ids(asset_id, self.ids()):
             return FolderAsset(asset_id, synthetic_label.marked({}))
         return None
 
@@ -80,9 +80,7 @@ class StubStore:
         if isinstance(asset, StubCollection):
             yield from (image.id for image in asset.images(Query()))
         elif asset is None or isinstance(asset, FolderAsset):
-            start = len(parent) + 1 if parent else 0
-            below = (dataset_id[:start] + dataset_id[start:].partition("/")[0] for dataset_id in self._below(parent))
-            yield from dict.fromkeys(below)
+            yield from child_ids(parent, self.ids())
 
     def describe(self) -> Mapping[str, Any]:
         """See ``AssetStore.describe``."""
@@ -93,10 +91,6 @@ class StubStore:
         return sorted(
             {chart_example.ID, *(dataset_id for source in self.sources for dataset_id in source.ids())} - self.painted()
         )
-
-    def _below(self, folder: str) -> Iterator[str]:
-        prefix = f"{folder}/" if folder else ""
-        return (dataset_id for dataset_id in self.ids() if dataset_id.startswith(prefix))
 
     def _find(self, id: str) -> DatasetDescription | None:
         """Return the description of a dataset, or of the version of a month.
