@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.signatures import load_signatures
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,8 +112,7 @@ class Classifier:
         Raises:
             InvalidError: if it does not have that mode.
         """
-        if mode not in MODES:
-            raise InvalidError(f"Unknown output mode '{mode[:100]}'. Must be one of {', '.join(MODES)}.")
+        check_choice("output mode", mode, MODES)
         if mode not in self.modes:
             raise InvalidError(f"The classifier {self.kind} does not have the output mode {mode}.")
         return replace(self, mode=mode, _models={})

@@ -85,17 +85,7 @@ class StacItemSearch:
         seen: set[str] = set()
         repeats = 0
         while True:
-            search = ClientSearch(
-                f"{self._api}/search",
-                method="POST",
-                stac_io=StacApiIO(),  # pages are read by another, which knows the search's patience
-                collections=[collection],
-                limit=size,
-                ids=ids,
-                bbox=None if box is None or ids is not None else list(box),
-                datetime=None if ids is not None else format_interval(query.start, query.end),
-                **conditions,
-            )
+            search = self._search(collection, query, box, ids, limit=size, **conditions)
             began = False
             totals: list[int] = []
             lengths: list[int] = []
@@ -118,12 +108,7 @@ class StacItemSearch:
                     repeats += 1
                     continue
                 if totals and (not is_steady or _is_cut(totals[-1], lengths)):
-                    _LOG.warning(
-                        "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates "
-                        "or its region",
-                        shown_url(self._api), totals[0], collection, sum(lengths),
-                        "" if is_steady else ", of which some are removed meanwhile",
-                    )  # fmt: skip
+                    self._warn_of_missing(collection, totals[0], sum(lengths), is_steady=is_steady)
                 return
             except ArchiveStatusError as error:
                 # Earth Search answers 500, gateways 413, to a page of more bytes than they pass on.
@@ -135,6 +120,27 @@ class StacItemSearch:
                     raise ArchiveRefusedError(f"The archive refuses the search of {collection}: {error}") from error
                 else:
                     raise
+
+    def _search(
+        self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, **options: Any
+    ) -> ClientSearch:
+        return ClientSearch(
+            f"{self._api}/search",
+            method="POST",
+            stac_io=StacApiIO(),  # pages are read by another, which knows the search's patience
+            collections=[collection],
+            ids=ids,
+            bbox=None if box is None or ids is not None else list(box),
+            datetime=None if ids is not None else format_interval(query.start, query.end),
+            **options,
+        )
+
+    def _warn_of_missing(self, collection: str, counted: int, given: int, *, is_steady: bool) -> None:
+        _LOG.warning(
+            "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates or its region",
+            shown_url(self._api), counted, collection, given,
+            "" if is_steady else ", of which some are removed meanwhile",
+        )  # fmt: skip
 
     def _conditions(self, query: ItemQuery, patience: float | None) -> dict[str, Any]:
         """Return what filters by properties, as arguments of a search."""

@@ -115,16 +115,13 @@ def ingest(
     check_id(asset_id)
     source_files = find_files(paths, pattern=pattern, recursive=recursive)
     work = IngestTask(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
+    every = [file.path for file in source_files]
     series = dates is not None or dates_from_bands
-    if dates_from_names and (time_start is not None or series or one_image):
-        raise IngestError("Dates come from names, or from time_start or bands: choose one of them.")
-    if series and one_image:
-        raise IngestError("Files are a series of dates or bands of one image, not both.")
-    if name is not None and (series or one_image):
-        raise IngestError("Images of a series are named by their dates, and one image by its id: leave name out.")
+    given_times = time_start is not None or time_end is not None
+    _check_names(name, series, one_image, dates_from_names, time_start is not None)
     options = {"resampling": resampling, "nodata": nodata, "crs": crs}
-    if _are_items([file.path for file in source_files]):
-        if series or dates_from_names or one_image or time_start is not None or time_end is not None:
+    if _are_items(every):
+        if series or dates_from_names or one_image or given_times:
             raise IngestError("STAC items say themselves when they are, and which bands they have: leave dates out.")
         if name is not None:
             raise IngestError("Images of STAC items are named by the items' ids: leave name out.")
@@ -134,16 +131,16 @@ def ingest(
     if by_reference or remote:
         raise IngestError("Only files of STAC items can be referred to or be remote: name an item.json.")
     several = len(source_files) > 1 or any(is_folder(path) for path in paths)
+    name_all = partial(name_files, source_files, asset_id, several=several, template=name)
     with RasterFiles() as rasters:
-        if _are_rasters(rasters, [file.path for file in source_files]):
+        if _are_rasters(rasters, every):
             planner = ImagePlanner(rasters, bands, resampling, nodata, crs)
-            every = [file.path for file in source_files]
             if series:
                 plans = planner.series(every, asset_id, work.facts, dates)
             elif one_image:
                 plans = planner.one(every, asset_id, work.facts)
             else:
-                named = name_files(source_files, asset_id, several=several, template=name)
+                named = name_all()
                 times = {new: file.date for new, file in named.items()} if dates_from_names else {}
                 plans = planner.images({new: file.path for new, file in named.items()}, work.facts, times)
             return work.run("image", {plan.id: partial(work.image, rasters, plan) for plan in plans})
@@ -151,19 +148,29 @@ def ingest(
         raise IngestError(
             f"{source_files[0].path} is a vector file: it has no bands, dates of bands, pyramid or nodata value."
         )
+    return _ingest_tables(work, name_all(), crs, layer, are_dated=dates_from_names)
+
+
+def _check_names(name: str | None, series: bool, one_image: bool, dates_from_names: bool, is_dated: bool) -> None:
+    """Check that names and dates of images come from one source."""
+    if dates_from_names and (is_dated or series or one_image):
+        raise IngestError("Dates come from names, or from time_start or bands: choose one of them.")
+    if series and one_image:
+        raise IngestError("Files are a series of dates or bands of one image, not both.")
+    if name is not None and (series or one_image):
+        raise IngestError("Images of a series are named by their dates, and one image by its id: leave name out.")
+
+
+def _ingest_tables(
+    work: IngestTask, files: Mapping[str, SourceFile], crs: str | None, layer: str | None, *, are_dated: bool
+) -> list[str]:
     # Here, since pyogrio brings pandas along, which a server has no use for.
     from eechips_local.assets.vector_files import read_features
 
-    named = name_files(source_files, asset_id, several=several, template=name)
-    makers = {
-        new: partial(
-            work.table,
-            new,
-            partial(read_features, file.path, crs=crs, layer=layer),
-            {"system:time_start": file.date} if dates_from_names else {},
-        )
-        for new, file in named.items()
-    }
+    makers = {}
+    for new, file in files.items():
+        read = partial(read_features, file.path, crs=crs, layer=layer)
+        makers[new] = partial(work.table, new, read, {"system:time_start": file.date} if are_dated else {})
     return work.run("table", makers)
 
 

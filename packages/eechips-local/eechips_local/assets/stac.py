@@ -138,22 +138,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
     if start is not None and end is not None:
         stac_item.common_metadata.start_datetime = _moment(start)
         stac_item.common_metadata.end_datetime = _moment(end)
-    if isinstance(record, ImageRecord):
-        stac_item.properties["eechips:bands"] = [band.name for band in record.bands]
-        for position, file in enumerate(record.files):
-            bands = sorted((band for band in record.bands if band.file == position), key=lambda band: band.index)
-            key = "data" if len(record.files) == 1 else f"data-{position}"
-            stac_item.assets[key] = _raster_asset(file, bands, href)
-    elif isinstance(record, ClassifierRecord):
-        stac_item.assets["data"] = pystac.Asset(
-            _relative(record.href, href), media_type=pystac.MediaType.JSON, roles=["data"]
-        )
-    else:
-        stac_item.properties["table:row_count"] = record.rows
-        stac_item.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
-        stac_item.assets["data"] = pystac.Asset(
-            _relative(record.href, href), media_type="application/vnd.apache.parquet", roles=["data"]
-        )
+    _add_data(stac_item, record, href)
     document: dict[str, Any] = stac_item.to_dict(include_self_link=False, transform_hrefs=False)
     document["links"] = [
         _link("root", _relative(ROOT_DOCUMENT, href)),
@@ -163,6 +148,25 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         document["collection"] = record.id.rpartition("/")[0]
         document["links"].append(_link("collection", _relative(parent_href, href)))
     return document
+
+
+def _add_data(stac_item: pystac.Item, record: AssetRecord, href: str) -> None:
+    """Add the files of an asset to its item, and what is in them."""
+    import pystac
+
+    if isinstance(record, ImageRecord):
+        stac_item.properties["eechips:bands"] = [band.name for band in record.bands]
+        for position, file in enumerate(record.files):
+            bands = sorted((band for band in record.bands if band.file == position), key=lambda band: band.index)
+            key = "data" if len(record.files) == 1 else f"data-{position}"
+            stac_item.assets[key] = _raster_asset(file, bands, href)
+        return
+    media_type: str = pystac.MediaType.JSON
+    if not isinstance(record, ClassifierRecord):
+        media_type = "application/vnd.apache.parquet"
+        stac_item.properties["table:row_count"] = record.rows
+        stac_item.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
+    stac_item.assets["data"] = pystac.Asset(_relative(record.href, href), media_type=media_type, roles=["data"])
 
 
 def container(

@@ -7,6 +7,7 @@ the land at the middle of the quarter, so a square looks the same from every win
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,16 +69,8 @@ def blocks(rect: Rect) -> SurveyBlocks:
     """Return the blocks of a rectangle."""
     columns, across = _cells(rect.column, rect.width, rect.pitch, _BLOCK)
     rows, down = _cells(rect.row, rect.height, rect.pitch, _BLOCK)
-    i, j = columns >> 3, rows >> 3
-    quarters_i, to_i = np.unique(i, return_inverse=True)
-    quarters_j, to_j = np.unique(j, return_inverse=True)
-    land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)
-    of_land = land[:, to_j][:, :, to_i]
-    crop = of_land[land_character.CHARACTERS.index("crop")]
-    pivot = of_land[land_character.CHARACTERS.index("pivot")]
-    town = of_land[land_character.CHARACTERS.index("town")]
-
-    qi, qj = i[None, :], j[:, None]
+    crop, pivot, town = _characters(columns, rows, ("crop", "pivot", "town"))
+    qi, qj = (columns >> 3)[None, :], (rows >> 3)[:, None]
     chance, watered, divided, settled = noise.random(qi, qj, np.array([501, 502, 503, 507]).reshape(-1, 1, 1))
     farmed = chance < crop
     circle = farmed & (watered < pivot)
@@ -106,6 +99,14 @@ def blocks(rect: Rect) -> SurveyBlocks:
         along=(turned < 0.5).astype(np.float64),
         houses=houses,
     )
+
+
+def _characters(columns: Integers, rows: Integers, names: Sequence[str]) -> list[Floats]:
+    """Return characters of the land in blocks: those at the middle of their quarters."""
+    quarters_i, to_i = np.unique(columns >> 3, return_inverse=True)
+    quarters_j, to_j = np.unique(rows >> 3, return_inverse=True)
+    land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)
+    return [land[land_character.CHARACTERS.index(name)][to_j][:, to_i] for name in names]
 
 
 def _cells(first: int, count: int, pitch: int, size: int) -> tuple[Integers, Integers]:
@@ -161,8 +162,8 @@ def _around(numbers: Integers, middle: float, radius: float) -> slice:
 
 def settlement(rect: Rect) -> Floats:
     """Return the mean density of houses in towns, 0 to 1, by cell at any pitch; single farms are left out."""
-    town = land_character.CHARACTERS.index("town")
     if rect.pitch > _MOST:
+        town = land_character.CHARACTERS.index("town")
         density = land_character.characters_at(rect.x, rect.y, rect.pitch)[town]
         expected: Floats = np.clip(density, 0.0, 1.0) * _EXPECTED
         return expected
@@ -171,11 +172,7 @@ def settlement(rect: Rect) -> Floats:
     per = max(1, rect.pitch // _BLOCK)
     columns = np.arange(columns[0] * per, (columns[-1] + 1) * per)
     rows = np.arange(rows[0] * per, (rows[-1] + 1) * per)
-    # As in ``blocks``: the land is as settled as at the middle of the quarter.
-    quarters_i, to_i = np.unique(columns >> 3, return_inverse=True)
-    quarters_j, to_j = np.unique(rows >> 3, return_inverse=True)
-    land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)[town]
-    houses = _towns(columns, rows, land[to_j][:, to_i])
+    houses = _towns(columns, rows, *_characters(columns, rows, ("town",)))
     means: Floats = houses.reshape(len(rows) // per, per, len(columns) // per, per).mean(axis=(1, 3))
     return np.repeat(np.repeat(means, across, axis=1), down, axis=0) if per == 1 else means
 
@@ -239,8 +236,7 @@ def roads(rect: Rect) -> Field32 | None:
                 if axis == 0
                 else land_character.characters_at(along, at, _SECTION)
             )
-            crop = here[land_character.CHARACTERS.index("crop")].ravel()
-            town = here[land_character.CHARACTERS.index("town")].ravel()
+            crop, town = (here[land_character.CHARACTERS.index(name)].ravel() for name in ("crop", "town"))
             exists = noise.random(line, pieces, 542 + axis) < np.minimum(1.0, 1.15 * crop + 0.35 * town - 0.06)
             if not exists.any():
                 continue

@@ -10,7 +10,7 @@ https://lpdaac.usgs.gov/documents/1698/HLS_User_Guide_V2.pdf
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
@@ -250,6 +250,31 @@ class _LandsatPass:
         """When the first scene is seen."""
         return landsat.moment_of(self.scenes[0], self.when)
 
+    def bands(self) -> tuple[BandInfo, ...]:
+        """Return the bands, each of which shows all scenes."""
+        kind, grid = PixelType("float"), self.tile.grid(_PIXEL)
+        reflectance = self._merged(lambda seen: ScaledScene(seen, 2.75e-5, -0.2, 1e-4))
+        thermal = self._merged(lambda seen: ScaledScene(seen, 0.00341802, 149.0 - 273.15, 0.01))
+        flat = self._merged(lambda _: CirrusBand(self.when))
+        masked = self._merged(Fmask, "uint8", smooth=False)
+        angles = PaintedSource(grid, Constants(_angles(self.tile, self.seen.date())), "float32", smooth=False)
+        at = landsat_scenes.BANDS.index
+        return (
+            *(BandInfo(name, kind, grid, reflectance, at(f"SR_{name}")) for name in _LANDSAT),
+            *(BandInfo(name, kind, grid, flat, 0) for name in _LANDSAT_FLAT),
+            *(BandInfo(name, kind, grid, thermal, at("ST_B10")) for name in _THERMAL),
+            *_qualities(masked, angles),
+        )
+
+    def _merged(
+        self, view: Callable[[LandsatOverpass], PaintedScene], dtype: str = "float32", *, smooth: bool = True
+    ) -> MergedSource:
+        grid = self.tile.grid(_PIXEL)
+        views = [(view(landsat_scenes.overpass_of(scene, self.when)), scene) for scene in self.scenes]
+        return MergedSource(
+            tuple(PaintedSource(grid, shown, dtype, smooth, _points(self.tile, scene)) for shown, scene in views)
+        )
+
 
 @lru_cache(maxsize=8192)
 def _scenes(tile: MgrsTile) -> tuple[tuple[WrsScene, ...], ...]:
@@ -308,9 +333,7 @@ class HlsLandsat(ImageSearch):
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
         for tile in self._tiles(query):
-            passes = [
-                overpass for overpass in self._passes(tile, query) if is_in_time(_milliseconds(overpass.seen), query)
-            ]
+            passes = [p for p in self._passes(tile, query) if is_in_time(landsat.milliseconds_of(p.seen), query)]
             for overpass in sorted(passes, key=lambda overpass: overpass.seen):
                 image = self._image(overpass)
                 if query.bounds is None or any(map(image.footprint.intersects, query_boxes(query.bounds))):
@@ -347,24 +370,6 @@ class HlsLandsat(ImageSearch):
 
     def _image(self, overpass: _LandsatPass) -> ImageAsset:
         tile, when = overpass.tile, overpass.when
-        grid = tile.grid(_PIXEL)
-        overpasses = [(landsat_scenes.overpass_of(scene, when), _points(tile, scene)) for scene in overpass.scenes]
-
-        def merged(scenes: Sequence[PaintedScene], dtype: str, smooth: bool) -> MergedSource:
-            return MergedSource(
-                tuple(
-                    PaintedSource(grid, scene, dtype, smooth, points)
-                    for scene, (_, points) in zip(scenes, overpasses, strict=True)
-                )
-            )
-
-        reflectance = merged([ScaledScene(seen, 2.75e-5, -0.2, 1e-4) for seen, _ in overpasses], "float32", True)
-        thermal = merged(
-            [ScaledScene(seen, 0.00341802, 149.0 - 273.15, 0.01) for seen, _ in overpasses], "float32", True
-        )
-        masked = merged([Fmask(seen) for seen, _ in overpasses], "uint8", False)
-        flat = merged([CirrusBand(when) for _ in overpasses], "float32", True)
-        angles = PaintedSource(grid, Constants(_angles(tile, overpass.seen.date())), "float32", smooth=False)
         area = shapely.union_all([_seen(tile, scene) for scene in overpass.scenes])
         square = _square(tile)
         covered = 100.0 * shapely.intersection(area, square).area / square.area
@@ -377,29 +382,17 @@ class HlsLandsat(ImageSearch):
             for scene in overpass.scenes
         )
         properties = {
-            **_common(tile, overpass.seen, _milliseconds(overpass.seen), cloudy, covered),
+            **_common(tile, overpass.seen, landsat.milliseconds_of(overpass.seen), cloudy, covered),
             "LANDSAT_PRODUCT_ID": products,
             "TIRS_SSM_MODEL": "FINAL",
             "TIRS_SSM_POSITION_STATUS": "ESTIMATED",
             "USGS_SOFTWARE": "eechips demo planet",
         }
-        bands = [
-            *(
-                BandInfo(name, PixelType("float"), grid, reflectance, landsat_scenes.BANDS.index(f"SR_{name}"))
-                for name in _LANDSAT
-            ),
-            *(BandInfo(name, PixelType("float"), grid, flat, 0) for name in _LANDSAT_FLAT),
-            *(
-                BandInfo(name, PixelType("float"), grid, thermal, landsat_scenes.BANDS.index("ST_B10"))
-                for name in _THERMAL
-            ),
-            *_qualities(masked, angles),
-        ]
         footprint = shapely.intersection(
             mgrs.outline(tile),
             shapely.union_all([_turned(wrs.outline(scene, wrs.OLI), tile) for scene in overpass.scenes]),
         )
-        return synthetic_label.image(self.id, tuple(bands), properties, footprint)
+        return synthetic_label.image(self.id, overpass.bands(), properties, footprint)
 
 
 def _turned(outline: shapely.Polygon, tile: MgrsTile) -> shapely.Geometry:
@@ -432,7 +425,3 @@ def _named(index: str) -> tuple[MgrsTile, datetime] | None:
 def collections(until: date) -> tuple[HlsLandsat, HlsSentinel]:
     """Return both collections up to a day."""
     return HlsLandsat(until), HlsSentinel(until)
-
-
-def _milliseconds(seen: datetime) -> int:
-    return int(seen.timestamp()) * 1000

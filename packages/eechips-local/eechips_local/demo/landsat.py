@@ -126,17 +126,25 @@ class Landsat(ImageSearch):
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
-        latitude = wrs.middle(scene)[1]
         overpass = replace(overpass_of(scene, when), has_failures=True)
+        properties = self._properties(scene, when)
+        return ImageAsset(
+            f"{self.id}/{properties['system:index']}",
+            self.bands_of(scene, overpass, {name: stored(name) for name in BANDS}),
+            LazyMapping(synthetic_label.marked(properties)),
+            wrs.outline(scene, self.swath),
+            synthetic_label.VERSION,
+        )
+
+    def _properties(self, scene: WrsScene, when: date) -> dict[str, Any]:
         moment = moment_of(scene, when)
-        index = f"{self.prefix}_{scene.name}_{when:%Y%m%d}"
-        azimuth, zenith = cloud_cover.sun(latitude, when)
+        azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
         cloudy = Later(partial(_cloudy, scene, when))
         product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
-            "system:index": index,
-            "system:time_start": _milliseconds(moment),
-            "system:time_end": _milliseconds(moment),
+            "system:index": f"{self.prefix}_{scene.name}_{when:%Y%m%d}",
+            "system:time_start": milliseconds_of(moment),
+            "system:time_end": milliseconds_of(moment),
             "CLOUD_COVER": cloudy,
             "CLOUD_COVER_LAND": cloudy,
             "COLLECTION_CATEGORY": "T1",
@@ -163,13 +171,7 @@ class Landsat(ImageSearch):
         for band in range(1, 8):
             properties[f"REFLECTANCE_ADD_BAND_{band}"] = -0.2
             properties[f"REFLECTANCE_MULT_BAND_{band}"] = 2.75e-05
-        return ImageAsset(
-            f"{self.id}/{index}",
-            self.bands_of(scene, overpass, {name: stored(name) for name in BANDS}),
-            LazyMapping(synthetic_label.marked(properties)),
-            wrs.outline(scene, self.swath),
-            synthetic_label.VERSION,
-        )
+        return properties
 
     def bands_of(
         self, scene: WrsScene, overpass: PaintedScene, stored: Mapping[str, tuple[str, bool]]
@@ -239,7 +241,8 @@ def _first_day(milliseconds: float, second: int) -> int:
     return _EPOCH + math.ceil((milliseconds / 1000.0 - second) / 86_400.0)
 
 
-def _milliseconds(when: datetime) -> int:
+def milliseconds_of(when: datetime) -> int:
+    """Return milliseconds since 1970, of whole seconds."""
     return int(when.timestamp()) * 1000
 
 

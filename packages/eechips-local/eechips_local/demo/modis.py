@@ -20,6 +20,7 @@ from eechips_local.demo import climate, natural_cover, noise
 from eechips_local.demo.mercator import Floats, Rect
 from eechips_local.demo.painted_source import SINUSOIDAL, nothing
 from eechips_local.demo.series import GlobalSeries, underscored
+from eechips_local.demo.terrain import Terrain
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 GRID = PixelGrid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
@@ -62,23 +63,8 @@ class Surface:
         land = climate.relief(rect)
         if land.is_sea:
             return nothing(len(bands), rect)
-        dry = climate.dryness(land)
-        middle = self.start + timedelta(days=self.span // 2)
-        day = climate.day_of_year(middle)
-        usual = climate.mean_temperature(land, day)
-        spell = climate.weather(rect, self.start)
-        sun = 0.62 + 0.38 * climate.season(day) * np.clip(climate.latitude(rect) * (1.0 / 20.0), -1.0, 1.0)
-        light = np.clip(land.light, 0.5, 1.3) - 1.0
-        warm = {
-            True: usual + 5.0 + (4.0 + 15.0 * dry) * sun + 5.0 * light * sun + 3.2 * spell,
-            False: usual - 5.0 - 5.5 * dry + 2.4 * spell,
-        }
-        # Snow melts, and sends the sunlight back.
-        lines = climate.snow_lines(climate.latitude(rect), middle)
-        snow = np.maximum(natural_cover.snow_share(land, lines), climate.frozen(usual))
-        for half, kelvin in warm.items():
-            over_snow = np.minimum(usual + 0.3 * (kelvin - usual), _MELTING)
-            warm[half] = kelvin + (over_snow - kelvin) * snow
+        dry, spell = climate.dryness(land), climate.weather(rect, self.start)
+        warm = self._warmth(rect, land, dry, spell)
         grown = natural_cover.tree_density(land)
         values = np.empty((len(bands), rect.height, rect.width))
         valid = np.empty(values.shape, dtype=bool)
@@ -105,6 +91,25 @@ class Surface:
                 days = np.clip(np.floor(1.0 + 9.0 * often), 1.0, 8.0)
                 values[n] = 256.0 - np.array([1 << (8 - d) for d in range(9)], dtype=np.float64)[days.astype(np.int64)]
         return values, valid
+
+    def _warmth(self, rect: Rect, land: Terrain, dry: Floats, spell: Floats) -> dict[bool, Floats]:
+        """Return kelvins by day (True) and by night."""
+        middle = self.start + timedelta(days=self.span // 2)
+        day = climate.day_of_year(middle)
+        usual = climate.mean_temperature(land, day)
+        sun = 0.62 + 0.38 * climate.season(day) * np.clip(climate.latitude(rect) * (1.0 / 20.0), -1.0, 1.0)
+        light = np.clip(land.light, 0.5, 1.3) - 1.0
+        warm = {
+            True: usual + 5.0 + (4.0 + 15.0 * dry) * sun + 5.0 * light * sun + 3.2 * spell,
+            False: usual - 5.0 - 5.5 * dry + 2.4 * spell,
+        }
+        # Snow melts, and sends the sunlight back.
+        lines = climate.snow_lines(climate.latitude(rect), middle)
+        snow = np.maximum(natural_cover.snow_share(land, lines), climate.frozen(usual))
+        for half, kelvin in warm.items():
+            over_snow = np.minimum(usual + 0.3 * (kelvin - usual), _MELTING)
+            warm[half] = kelvin + (over_snow - kelvin) * snow
+        return warm
 
     def _known(self, rect: Rect, daytime: bool, inland: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
         """Return the pixels of land that a clear day showed, and how clear it was."""

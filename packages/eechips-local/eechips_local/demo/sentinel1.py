@@ -275,7 +275,6 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
     start, stop = (time(orbit, scene.number) for time in (sentinel1_orbit.start_time, sentinel1_orbit.stop_time))
     node = sentinel1_orbit.node_time(orbit)
     heading, kind = sentinel1_orbit.middle(scene)[2], acquisition(orbit, scene)
-    facility = {"country": "Germany", "name": "eechips demo planet", "organisation": "ESA", "site": "DEMO"}
     properties: dict[str, Any] = {
         "system:time_start": _seconds(start),
         "system:time_end": _seconds(start),
@@ -314,13 +313,19 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "S1TBX_SAR_Processing_version": "6.0.4",
         "SNAP_Graph_Processing_Framework_GPF_version": "6.0.4",
     }
-    for step, delay in (("SLC", 8_000_000), ("GRD_Post", 8_200_000)):
-        properties |= {f"{step}_Processing_facility_{name}": value for name, value in facility.items()}
-        properties[f"{step}_Processing_software_name"] = "Sentinel-1 IPF"
-        properties[f"{step}_Processing_software_version"] = "003.10"
-        properties[f"{step}_Processing_start"] = _seconds(start + delay)
-        properties[f"{step}_Processing_stop"] = _seconds(start + delay + 120_000)
-    return properties
+    return properties | _processing("SLC", start + 8_000_000) | _processing("GRD_Post", start + 8_200_000)
+
+
+def _processing(step: str, start: int) -> dict[str, Any]:
+    """Return the properties of a step of processing that begins at a time."""
+    facility = {"country": "Germany", "name": "eechips demo planet", "organisation": "ESA", "site": "DEMO"}
+    return {
+        **{f"{step}_Processing_facility_{name}": value for name, value in facility.items()},
+        f"{step}_Processing_software_name": "Sentinel-1 IPF",
+        f"{step}_Processing_software_version": "003.10",
+        f"{step}_Processing_start": _seconds(start),
+        f"{step}_Processing_stop": _seconds(start + 120_000),
+    }
 
 
 def _datatake(orbit: int) -> int:

@@ -129,24 +129,41 @@ def _fractal(octaves: tuple[tuple[int, float], ...], seed: int) -> Floats:
     return total
 
 
+@dataclass(frozen=True, slots=True)
+class _Trees:
+    """Trees, the largest first: positions and radii in cells, ranks from 0 to 254, tints about 0."""
+
+    x: Floats
+    y: Floats
+    radius: Floats
+    rank: Floats
+    tint: Floats
+
+    @classmethod
+    def plant(cls, spacing: int, least: float, most: float, seed: int) -> _Trees:
+        """Return one tree in each square of a jittered lattice."""
+        count = -(-PERIOD // spacing)
+        j, i = (index.ravel() for index in np.indices((count, count)))
+        pace = PERIOD / count
+        x = (i + 0.15 + 0.7 * noise.random(i, j, seed)) * pace
+        y = (j + 0.15 + 0.7 * noise.random(i, j, seed + 1)) * pace
+        size = noise.random(i, j, seed + 2)
+        radius = least + (most - least) * size * size
+        rank = np.floor(noise.random(i, j, seed + 3) * 255.0)
+        tint = (noise.random(i, j, seed + 4) - 0.5) * 44.0
+        # The largest come first, so that those which reach a place are the first few.
+        order = np.argsort(-radius, kind="stable")
+        return cls(*(values[order] for values in (x, y, radius, rank, tint)))
+
+
 @cache
 def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> Crowns:
-    """Draw one tree in each square of a jittered lattice: nearer the sun bright, away from it dark, shadow beside it.
+    """Draw trees: nearer the sun bright, away from it dark, shadow beside it.
 
     ``tall`` is the length of the shadow in radii.
     """
-    count = -(-PERIOD // spacing)
-    j, i = (index.ravel() for index in np.indices((count, count)))
-    pace = PERIOD / count
-    x = (i + 0.15 + 0.7 * noise.random(i, j, seed)) * pace
-    y = (j + 0.15 + 0.7 * noise.random(i, j, seed + 1)) * pace
-    size = noise.random(i, j, seed + 2)
-    radius = least + (most - least) * size * size
-    rank = np.floor(noise.random(i, j, seed + 3) * 255.0)
-    tint = (noise.random(i, j, seed + 4) - 0.5) * 44.0
-    # The largest come first, so that those which reach a place are the first few.
-    order = np.argsort(-radius, kind="stable")
-    x, y, radius, rank, tint = (values[order] for values in (x, y, radius, rank, tint))
+    trees = _Trees.plant(spacing, least, most, seed)
+    x, y, radius, rank, tint = trees.x, trees.y, trees.radius, trees.rank, trees.tint
     ranks = np.full((PERIOD, PERIOD), _BARE)
     tones = np.full((PERIOD, PERIOD), 128.0)
     shadows = np.full((PERIOD, PERIOD), _BARE)

@@ -112,15 +112,20 @@ def export_patches(
     ending = ".tfrecord.gz" if is_compressed else ".tfrecord"
     exported_files = [ExportedFile(name, f"{number:05d}", ending) for number, name in enumerate(files.names)]
     if patches.most_masked == 1.0:
-        mixer = {
-            "projection": {"crs": grid.crs, "affine": {"doubleMatrix": list(grid.transform)[:6]}},
-            "patchDimensions": [patches.width, patches.height],
-            "patchesPerRow": columns,
-            "totalPatches": written,
-        }
-        (job.folder / "mixer.json").write_text(json.dumps(mixer), encoding="utf-8")
-        exported_files.append(ExportedFile("mixer.json", "mixer", ".json"))
+        exported_files.append(_write_mixer(job, grid, patches, written))
     return exported_files
+
+
+def _write_mixer(job: ExportJob, grid: PixelGrid, patches: PatchOptions, written: int) -> ExportedFile:
+    """Write what clients need to put the patches together."""
+    mixer = {
+        "projection": {"crs": grid.crs, "affine": {"doubleMatrix": list(grid.transform)[:6]}},
+        "patchDimensions": [patches.width, patches.height],
+        "patchesPerRow": grid.width // patches.width,
+        "totalPatches": written,
+    }
+    (job.folder / "mixer.json").write_text(json.dumps(mixer), encoding="utf-8")
+    return ExportedFile("mixer.json", "mixer", ".json")
 
 
 def _whole(pixels: Pixels) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.algorithms.ccdc import CcdcOptions, find_segments
+from eechips_local.algorithms.ccdc import CcdcOptions, CcdcSegment, find_segments
 from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.image_collections import composite, first_image, members_of
 from eechips_local.functions.registration import function
@@ -72,28 +72,14 @@ def ccdc(
     if set(clouds) - set(detection):
         raise InvalidError("The tmaskBands must be included in the breakpointBands.")
     options = CcdcOptions(
-        detection,
-        clouds,
-        minObservations,
-        chiSquareProbability,
-        minNumOfYearsScaler,
-        lambda_,
-        maxIterations,
+        detection, clouds, minObservations, chiSquareProbability, minNumOfYearsScaler, lambda_, maxIterations,
         time_format.year,
-    )
+    )  # fmt: skip
 
     def analyse(series: PixelSeries) -> Arrays | None:
         valid = series.valid.all(axis=0)
         segments = find_segments(time_format.convert(series.times[valid]), series.values[:, valid].T, options)
-        if not segments:
-            return None
-        scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]
-        segment_arrays: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
-        segment_arrays[3] = segment_arrays[3].astype(np.int32)
-        segment_arrays += [np.stack([s.coefficients[band] for s in segments]) for band in range(len(names))]
-        segment_arrays += [np.array([s.rmse[band] for s in segments]) for band in range(len(names))]
-        segment_arrays += [np.array([s.magnitude[band] for s in segments]) for band in range(len(names))]
-        return segment_arrays
+        return _arrays(segments, len(names)) if segments else None
 
     outputs = [("tStart", 1), ("tEnd", 1), ("tBreak", 1), ("numObs", 1), ("changeProb", 1)]
     for suffix, depth in (("coefs", 2), ("rmse", 1), ("magnitude", 1)):
@@ -104,3 +90,14 @@ def ccdc(
         for name, depth in outputs
     ]
     return composite(raster, [name for name, _ in outputs], types)
+
+
+def _arrays(segments: Sequence[CcdcSegment], bands: int) -> Arrays:
+    """Return start, end, break, count and probability, then coefficients, errors and magnitudes of each band."""
+    scalars = [[s.start, s.end, s.change, s.count, s.probability] for s in segments]
+    segment_arrays: list[npt.NDArray[Any]] = [*np.array(scalars, dtype=np.float64).T]
+    segment_arrays[3] = segment_arrays[3].astype(np.int32)
+    segment_arrays += [np.stack([s.coefficients[band] for s in segments]) for band in range(bands)]
+    segment_arrays += [np.array([s.rmse[band] for s in segments]) for band in range(bands)]
+    segment_arrays += [np.array([s.magnitude[band] for s in segments]) for band in range(bands)]
+    return segment_arrays

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from eechips_local.algorithms.maxent import OUTPUTS, MaxentModel, Penalties, fit
 from eechips_local.algorithms.maxent_features import FeatureTypes
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 
 _PROBABILITY, _CLAMP = "probability", "clamp"
 _MOST_VALUES = 50_000_000
@@ -33,14 +34,15 @@ def amnh_maxent(
     With ``autoFeature``, the number of presences decides about types of features as in the program Maxent 3.4, which
     has no thresholds then. Without ``extrapolate``, probabilities outside the range of the background are 0, as there.
     """
-    if outputFormat not in OUTPUTS:
-        raise InvalidError(f"Unknown outputFormat '{outputFormat[:100]}'. Must be one of {', '.join(OUTPUTS)}.")
+    check_choice("outputFormat", outputFormat, OUTPUTS)
     if betaMultiplier <= 0:
         raise InvalidError(f"The betaMultiplier must be positive; found {betaMultiplier:g}.")
     if not 0 <= randomTestPoints < 100:
         raise InvalidError(f"The randomTestPoints must be within [0, 100); found {randomTestPoints}.")
     asked = FeatureTypes(linear, quadratic, product, threshold, hinge)
     penalties = Penalties(betaMultiplier, betaLqp, betaHinge, betaThreshold, betaCategorical)
+
+    prediction = _Prediction(outputFormat, doClamp, extrapolate, writeClampGrid)
 
     def types_of(presences: int) -> FeatureTypes:
         if not autoFeature:
@@ -53,36 +55,15 @@ def amnh_maxent(
         learner("base")  # scipy comes with it
         schema = training.inputs
         presences, background = _parted(training)
-        tested = len(presences) * randomTestPoints // 100
-        order = np.random.default_rng(seed % 2**32).permutation(len(presences))
-        presences = presences[np.sort(order[tested:])]
-        if addAllSamplesToBackground:
-            background = np.concatenate([background, presences])
-        elif addSamplesToBackground:
-            background = np.concatenate([background, _missing(presences, background)])
-        unknown = sorted(set(categoricalNames or ()) - set(schema))
-        if unknown:
-            raise InvalidError(
-                f"The categorical input '{unknown[0]}' is none of the inputs: {', '.join(schema)[:500]}."
-            )
-        categorical = frozenset(schema.index(name) for name in categoricalNames or ())
-        types = replace(types_of(len(presences)), categorical=categorical)
+        presences = _without_tests(presences, randomTestPoints, seed)
+        if addAllSamplesToBackground or addSamplesToBackground:
+            added = presences if addAllSamplesToBackground else _missing(presences, background)
+            background = np.concatenate([background, added])
+        types = replace(types_of(len(presences)), categorical=_positions(categoricalNames or (), schema))
         if len(background) * len(schema) ** (2 if types.product else 1) > _MOST_VALUES:
             raise MemoryLimitError()
         model = fit_maxent(presences, background, types, penalties, context.check_time)
-        return Predictor(lambda samples: _outputs(model, samples))
-
-    def _outputs(model: MaxentModel, samples: Floats) -> npt.NDArray[np.float64]:
-        plain = model.predict(samples, outputFormat, is_clamped=False)
-        clamped = model.predict(samples, outputFormat, is_clamped=True)
-        probability = clamped if doClamp else plain
-        if not extrapolate:
-            probability = np.where(model.is_outside(samples), 0.0, probability)
-        return (
-            np.stack([probability, np.abs(clamped - plain) if doClamp else 0 * plain], axis=1)
-            if writeClampGrid
-            else probability
-        )
+        return Predictor(partial(prediction.outputs, model))
 
     options = {
         "categoricalNames": categoricalNames, "outputFormat": outputFormat, "autoFeature": autoFeature,
@@ -97,6 +78,34 @@ def amnh_maxent(
     return Classifier("amnhMaxent", options, fit, ("PROBABILITY",), "PROBABILITY", outputs=outputs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Prediction:
+    """What models predict.
+
+    Attributes:
+        form: one of ``OUTPUTS``.
+        is_clamped: whether values beyond those of the background count as its extremes.
+        extrapolates: whether there are predictions beyond them, not 0.
+        has_clamp_grid: whether the difference that clamping makes is the second output.
+    """
+
+    form: str
+    is_clamped: bool
+    extrapolates: bool
+    has_clamp_grid: bool
+
+    def outputs(self, model: MaxentModel, samples: Floats) -> npt.NDArray[np.float64]:
+        """Return probabilities of shape (samples,), or outputs of shape (samples, 2)."""
+        plain = model.predict(samples, self.form, is_clamped=False)
+        clamped = model.predict(samples, self.form, is_clamped=True)
+        probability = clamped if self.is_clamped else plain
+        if not self.extrapolates:
+            probability = np.where(model.is_outside(samples), 0.0, probability)
+        if not self.has_clamp_grid:
+            return probability
+        return np.stack([probability, np.abs(clamped - plain) if self.is_clamped else 0 * plain], axis=1)
+
+
 def _parted(training: TrainingData) -> tuple[Floats, Floats]:
     """Return the samples of presences (1) and of the background (0).
 
@@ -109,6 +118,25 @@ def _parted(training: TrainingData) -> tuple[Floats, Floats]:
     if not (training.labels == 1).any():
         raise InvalidError("No presences (samples of the class 1) were found.")
     return training.samples[training.labels == 1], training.samples[training.labels == 0]
+
+
+def _without_tests(presences: Floats, percentage: int, seed: int) -> Floats:
+    """Return the presences that are not left for tests, in their order."""
+    order = np.random.default_rng(seed % 2**32).permutation(len(presences))
+    kept: Floats = presences[np.sort(order[len(presences) * percentage // 100 :])]
+    return kept
+
+
+def _positions(names: Sequence[str], schema: Sequence[str]) -> frozenset[int]:
+    """Return the positions of the categorical inputs.
+
+    Raises:
+        InvalidError: if one is no input.
+    """
+    unknown = sorted(set(names) - set(schema))
+    if unknown:
+        raise InvalidError(f"The categorical input '{unknown[0]}' is none of the inputs: {', '.join(schema)[:500]}.")
+    return frozenset(schema.index(name) for name in names)
 
 
 def _missing(presences: Floats, background: Floats) -> Floats:

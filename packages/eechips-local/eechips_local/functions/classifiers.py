@@ -23,7 +23,7 @@ from eechips_local.algorithms.classification import (
 )
 from eechips_local.algorithms.decision_trees import most_frequent, parse_trees
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 
 _TREES = ("CLASSIFICATION", "REGRESSION", "PROBABILITY", "MULTIPROBABILITY")
 _FORESTS = (*_TREES, "RAW", "RAW_REGRESSION")
@@ -101,8 +101,7 @@ def smile_gradient_tree_boost(
     for name, value in (("shrinkage", shrinkage), ("samplingRate", samplingRate)):
         if not 0 < value <= 1:
             raise InvalidError(f"The {name} must be within (0, 1]; found {value:g}.")
-    if loss not in _LOSSES:
-        raise InvalidError(f"Unknown loss '{loss[:100]}'. Must be one of {', '.join(_LOSSES)}.")
+    check_choice("loss", loss, _LOSSES)
 
     def fit(training: TrainingData, mode: str) -> Model:
         ensemble = learner("ensemble")
@@ -137,10 +136,8 @@ _FEW_DIMENSIONS = 10
 def smile_knn(k: int, searchMethod: str, metric: str) -> Classifier:
     """Return a vote of the nearest samples. A k-d tree, and AUTO with less than 10 inputs, is always Euclidean."""
     _positive(k=k)
-    if searchMethod not in _SEARCHES:
-        raise InvalidError(f"Unknown searchMethod '{searchMethod[:100]}'. Must be one of {', '.join(_SEARCHES)}.")
-    if metric not in _METRICS:
-        raise InvalidError(f"Unknown metric '{metric[:100]}'. Must be one of {', '.join(_METRICS)}.")
+    check_choice("searchMethod", searchMethod, _SEARCHES)
+    check_choice("metric", metric, _METRICS)
 
     def fit(training: TrainingData, mode: str) -> Model:
         few = training.samples.shape[1] < _FEW_DIMENSIONS
@@ -178,8 +175,7 @@ def minimum_distance(metric: str, kNearest: int) -> Classifier:
 
     https://developers.google.com/earth-engine/apidocs/ee-classifier-minimumdistance
     """
-    if metric not in _DISTANCES:
-        raise InvalidError(f"Unknown metric '{metric[:100]}'. Must be one of {', '.join(_DISTANCES)}.")
+    check_choice("metric", metric, _DISTANCES)
     _positive(kNearest=kNearest)
     options = {"metric": metric, "kNearest": kNearest}
     fit = partial(_fit_distances, metric, kNearest)
@@ -235,34 +231,31 @@ def libsvm(
     lossEpsilon: float | None, oneClass: int | None,
 ) -> Classifier:  # fmt: skip
     """Return a support vector machine of LIBSVM (Chang and Lin 2011), which decides by voting."""
-    if decisionProcedure not in ("Voting", "Margin"):
-        raise InvalidError(f"Unknown decisionProcedure '{decisionProcedure[:100]}'. Must be 'Voting' or 'Margin'.")
+    check_choice("decisionProcedure", decisionProcedure, ("Voting", "Margin"))
     if decisionProcedure == "Margin":
         raise InvalidError("The local Earth Engine does not have the decisionProcedure 'Margin', only 'Voting'.")
-    if svmType not in _MACHINES:
-        raise InvalidError(f"Unknown svmType '{svmType[:100]}'. Must be one of {', '.join(_MACHINES)}.")
-    if kernelType not in _KERNELS:
-        raise InvalidError(f"Unknown kernelType '{kernelType[:100]}'. Must be one of {', '.join(_KERNELS)}.")
+    check_choice("svmType", svmType, _MACHINES)
+    check_choice("kernelType", kernelType, _KERNELS)
     common = {
         "kernel": _KERNELS[kernelType], "degree": 3 if degree is None else degree,
         "gamma": "auto" if gamma is None else gamma, "coef0": 0.0 if coef0 is None else coef0,
         "shrinking": shrinking, "tol": 0.001 if terminationEpsilon is None else terminationEpsilon,
     }  # fmt: skip
     price, share = 1.0 if cost is None else cost, 0.5 if nu is None else nu
+    machines = {
+        "C_SVC": ("SVC", {"C": price}), "NU_SVC": ("NuSVC", {"nu": share}), "ONE_CLASS": ("OneClassSVM", {"nu": share}),
+        "EPSILON_SVR": ("SVR", {"C": price, "epsilon": 0.1 if lossEpsilon is None else lossEpsilon}),
+        "NU_SVR": ("NuSVR", {"C": price, "nu": share}),
+    }  # fmt: skip
 
     def fit(training: TrainingData, mode: str) -> Model:
-        svm = learner("svm")
-        probable = {"probability": True, "random_state": 0} if "PROBABILITY" in mode else {}
-        if svmType == "C_SVC":
-            return fitted(svm.SVC(C=price, **common, **probable), training, mode)
-        if svmType == "NU_SVC":
-            return fitted(svm.NuSVC(nu=share, **common, **probable), training, mode)
-        if svmType == "EPSILON_SVR":
-            epsilon = 0.1 if lossEpsilon is None else lossEpsilon
-            return fitted(svm.SVR(C=price, epsilon=epsilon, **common), training, "REGRESSION")
-        if svmType == "NU_SVR":
-            return fitted(svm.NuSVR(C=price, nu=share, **common), training, "REGRESSION")
-        return _fit_one_class(svm.OneClassSVM(nu=share, **common), training, oneClass or 0)
+        name, own = machines[svmType]
+        is_probable = svmType.endswith("SVC") and "PROBABILITY" in mode
+        probable = {"probability": True, "random_state": 0} if is_probable else {}
+        machine = getattr(learner("svm"), name)(**own, **common, **probable)
+        if svmType == "ONE_CLASS":
+            return _fit_one_class(machine, training, oneClass or 0)
+        return fitted(machine, training, "REGRESSION" if svmType.endswith("SVR") else mode)
 
     modes = _CLASSES if svmType.endswith("SVC") else ("CLASSIFICATION", "REGRESSION")
     options = {

@@ -25,7 +25,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import BYTE
 from eechips_local.pixels.vector_image import outlined, within_bounds
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.colors import parse_color, parse_opacity
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.values import Collection, Feature, Geometry
@@ -81,8 +81,7 @@ class _Options:
         shape = self.pointShape.lower() if isinstance(self.pointShape, str) else self.pointShape
         if shape not in MARKERS:
             raise InvalidError(f"Unknown pointShape '{self.pointShape}'.")
-        if self.lineType not in ("solid", *_PATTERNS):
-            raise InvalidError(f"Unknown lineType '{self.lineType}'. Must be one of 'solid', 'dotted' and 'dashed'.")
+        check_choice("lineType", self.lineType, ("solid", *_PATTERNS))
         size, width = _size(self.pointSize, "pointSize"), _size(self.width, "width")
         return FeatureStyle(color, fill, size, shape, width, self.lineType)
 

@@ -20,7 +20,7 @@ from eechips_local.pixels.location import centres_of
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.pixels.types import DOUBLE
 from eechips_local.pixels.vector_image import outlined
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MEAN, Reducer, ReducerSample
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import plain
@@ -260,8 +260,7 @@ def kriging(
     https://developers.google.com/earth-engine/guides/interpolation: the semivariogram begins at the nugget and reaches
     the sill at the range. Google does not give its formula: see ``_SHAPES`` for the one used here.
     """
-    if shape not in _SHAPES:
-        raise InvalidError(f"Unknown shape '{shape}'. Must be one of {', '.join(map(repr, _SHAPES))}.")
+    check_choice("shape", shape, _SHAPES)
     reach = range if maxDistance is None else maxDistance
     _positive(range=range, maxDistance=reach)
     if not 0 <= nugget <= sill or not sill > 0:

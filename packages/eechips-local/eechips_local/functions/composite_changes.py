@@ -70,14 +70,12 @@ def c2c(
         dates = time_format.convert(series.times).tolist()
         if any(after <= before for before, after in pairwise(dates)):
             raise InvalidError("The images of the time series must have different dates.")
-        change_arrays: list[npt.NDArray[Any] | None] = []
-        for band, values in enumerate(series.values.tolist()):
-            changes = find_changes(dates, values, options[band])
-            for metric in metrics:
-                change_arrays.append(
-                    None if changes is None else np.array([_metric(c, metric) for c in changes], dtype=float)
-                )
-        return change_arrays
+        found = [find_changes(dates, values, own) for values, own in zip(series.values.tolist(), options, strict=True)]
+        return [
+            None if changes is None else np.array([_metric(c, metric) for c in changes], dtype=float)
+            for changes in found
+            for metric in metrics
+        ]
 
     names = [f"{band.name}_{metric}" for band in first.bands for metric in metrics]
     raster = SeriesRaster(every_member_of(collection, first), first.band_names, analyse, len(names))

@@ -18,7 +18,7 @@ from eechips_local.geometry.geometry import collection_geometry
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.pixels.vector_image import Rasterized
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import Reducer, by_name, sample_of
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import distinct_key, plain
@@ -110,8 +110,7 @@ def random_column(
     context: Context, collection: Collection, columnName: str, seed: int, distribution: str, rowKeys: list[str]
 ) -> Collection:
     """Return a property with a random number of each element, from the seed and the values of its row keys."""
-    if distribution not in ("uniform", "normal"):
-        raise InvalidError(f"Unknown distribution '{distribution}'. Must be one of 'uniform' and 'normal'.")
+    check_choice("distribution", distribution, ("uniform", "normal"))
 
     def elements() -> Iterator[Any]:
         for count, element in enumerate(collection):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
 from eechips_local.evaluation.context import Context
@@ -27,13 +28,9 @@ _AHEAD = 32  # images whose pixels are fetched together
 
 @function("ImageCollection.getRegion")
 def get_region(
-    context: Context,
-    collection: Collection,
-    geometry: Geometry,
-    scale: float | None,
-    crs: Projection,
+    context: Context, collection: Collection, geometry: Geometry, scale: float | None, crs: Projection,
     crsTransform: list[float] | None,
-) -> list[Value]:
+) -> list[Value]:  # fmt: skip
     """Return a list of rows: the names of the columns, then id, longitude, latitude, time and the bands' values.
 
     There is a row for each pixel whose centre lies in the region and each image whose footprint it lies in, pixel by
@@ -46,10 +43,7 @@ def get_region(
     names, expected = images[0].band_names, ExpectedBands.of(images[0])
     for image in images:
         expected.check(image)
-    area = region_on(geometry, projection)
-    parts = [(cover.columns[cover.centre], cover.rows[cover.centre]) for _, _, _, cover in covers(context, area)]
-    nothing = np.zeros(0, dtype=np.int64)
-    columns, rows = (np.concatenate([nothing, *(part[i] for part in parts)]) for i in (0, 1))
+    columns, rows = _pixels_in(context, geometry, projection)
     if len(columns) * len(names) * len(images) > _MOST_VALUES:
         raise InvalidError(
             f"Too many values: {len(columns)} points x {len(names)} bands x {len(images)} images > {_MOST_VALUES}."
@@ -77,6 +71,14 @@ def get_region(
     table: list[Value] = [["id", "longitude", "latitude", "time", *names]]
     table.extend(row for pixel in zip(*series, strict=True) for row in pixel if row is not None)
     return table
+
+
+def _pixels_in(context: Context, geometry: Geometry, projection: Projection) -> list[npt.NDArray[np.int64]]:
+    """Return columns and rows of the pixels whose centres lie in a region."""
+    area = region_on(geometry, projection)
+    parts = [(cover.columns[cover.centre], cover.rows[cover.centre]) for _, _, _, cover in covers(context, area)]
+    nothing = np.zeros(0, dtype=np.int64)
+    return [np.concatenate([nothing, *(part[i] for part in parts)]) for i in (0, 1)]
 
 
 def _plain(band: Any) -> list[Value]:

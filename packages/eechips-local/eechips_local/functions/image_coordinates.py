@@ -18,7 +18,7 @@ from eechips_local.pixels.location import locate
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.pixel_size import pixel_areas
 from eechips_local.pixels.types import DOUBLE
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import check_choice
 from eechips_local.values.randomness import normal, random_words, uniform
 from eechips_local.values.values import WHOLE_EARTH
 
@@ -114,7 +114,6 @@ def _numbered(positions: Floats) -> npt.NDArray[np.int64]:
 @function("Image.random")
 def random(seed: int, distribution: str) -> Image:
     """Return a random number at each pixel. The numbers are not Earth Engine's, whose generator is not published."""
-    if distribution not in ("uniform", "normal"):
-        raise InvalidError(f"Unknown distribution '{distribution}'. Must be one of 'uniform' and 'normal'.")
+    check_choice("distribution", distribution, ("uniform", "normal"))
     kind = PixelType("double", 0, 1) if distribution == "uniform" else DOUBLE
     return _generated(("random",), kind, partial(_random, seed, distribution))

@@ -14,7 +14,7 @@ from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import DOUBLE, FLOAT
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import Kernel
 
 Floats = npt.NDArray[np.float64]
@@ -84,8 +84,7 @@ def fast_distance_transform(image: Image, neighborhood: int, units: str, metric:
     """
     if units != "pixels":
         raise InvalidError(f"Unknown units '{units}'. Only 'pixels' are supported.")
-    if metric not in _METRICS:
-        raise InvalidError(f"Unknown metric '{metric}'. Must be one of {', '.join(map(repr, _METRICS))}.")
+    check_choice("metric", metric, _METRICS)
     if neighborhood < 1:
         raise InvalidError(f"The neighborhood must be positive; found {neighborhood}.")
     if not image.bands:

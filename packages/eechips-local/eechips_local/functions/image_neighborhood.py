@@ -28,7 +28,7 @@ from eechips_local.pixels.neighborhood import (
 )
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
 from eechips_local.values.values import Kernel, Weights
 
@@ -189,10 +189,9 @@ def reduce_neighborhood(
     image: Image, reducer: Reducer, kernel: Kernel, inputWeight: str, skipMasked: bool, optimization: str | None
 ) -> Image:
     """Return a reducer over the neighbours of each pixel that a kernel names."""
-    if inputWeight not in ("mask", "kernel", "min"):
-        raise InvalidError(f"Unknown inputWeight '{inputWeight}'. Must be one of 'mask', 'kernel' and 'min'.")
-    if optimization not in (None, "boxcar", "window"):
-        raise InvalidError(f"Unknown optimization '{optimization}'. Must be one of 'boxcar' and 'window'.")
+    check_choice("inputWeight", inputWeight, ("mask", "kernel", "min"))
+    if optimization is not None:
+        check_choice("optimization", optimization, ("boxcar", "window"))
     if optimization is not None:
         _check_optimization(optimization, reducer, inputWeight)
     names = reducer.output_names([band.name for band in image.bands], short=False)
@@ -231,8 +230,7 @@ def _focal(
 ) -> Image:
     """Return a reduction over a shape around each pixel, once or several times; it also fills masked pixels."""
     if kernel is None:
-        if kernelType not in _SHAPES:
-            raise InvalidError(f"Unknown kernelType '{kernelType}'. Must be one of {', '.join(_SHAPES)}.")
+        check_choice("kernelType", kernelType, _SHAPES)
         kernel = KERNELS[f"Kernel.{kernelType}"].call(radius=radius, units=units, normalize=True, magnitude=1.0)
     if iterations < 1:
         raise InvalidError(f"The number of iterations must be positive; found {iterations}.")

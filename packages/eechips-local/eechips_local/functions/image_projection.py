@@ -20,7 +20,7 @@ from eechips_local.pixels.reprojection import Reprojected, Resampled
 from eechips_local.pixels.resampling import Method
 from eechips_local.pixels.stored_image import Stored
 from eechips_local.pixels.types import FLOAT
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.values.values import Geometry
 
@@ -111,8 +111,7 @@ def resample(image: Image, mode: str) -> Image:
     projection.
     """
     methods: Mapping[str, Method] = {"bilinear": "bilinear", "bicubic": "bicubic"}
-    if mode not in methods:
-        raise InvalidError(f"Unknown resampling mode '{mode}'. Must be one of 'bilinear' and 'bicubic'.")
+    check_choice("resampling mode", mode, methods)
     return image.with_bands([_interpolated(band, methods[mode]) for band in image.bands])
 
 

@@ -15,7 +15,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import PixelFunction, both, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.types import DOUBLE, Numbers, ranged, union_type
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.values import Array
 
 
@@ -117,8 +117,7 @@ def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> 
     knots, levels = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if not (np.diff(knots) > 0).all():
         raise InvalidError("The x values must be strictly increasing.")
-    if behavior not in ("extrapolate", "clamp", "mask", "input"):
-        raise InvalidError(f"Unknown behavior '{behavior}'. Must be one of 'extrapolate', 'clamp', 'mask' and 'input'.")
+    check_choice("behavior", behavior, ("extrapolate", "clamp", "mask", "input"))
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         values = pixels[0].values.astype(np.float64)

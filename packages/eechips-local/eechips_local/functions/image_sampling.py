@@ -110,22 +110,25 @@ def _rows(image: Image, bands: Sequence[SampledBand], length: int) -> Iterator[d
         }
 
 
+def _class_band(image: Image, name: str | None) -> int:
+    """Return the position of the band of classes, the first by default."""
+    names = image.band_names
+    if not names:
+        raise InvalidError("Image has no bands.")
+    if name is not None and name not in names:
+        raise InvalidError(f"Band pattern '{name}' did not match any bands. Available bands: [{', '.join(names)}]")
+    which = 0 if name is None else names.index(name)
+    if image.bands[which].type.precision != "int":
+        raise InvalidError("The class band must be integer typed.")
+    return which
+
+
 @function("Image.stratifiedSample")
 def stratified_sample(
-    context: Context,
-    image: Image,
-    numPoints: int,
-    classBand: str | None,
-    region: Geometry | None,
-    scale: float | None,
-    projection: Projection | None,
-    seed: int,
-    classValues: list[int] | None,
-    classPoints: list[int] | None,
-    dropNulls: bool,
-    tileScale: float,
-    geometries: bool,
-) -> Collection:
+    context: Context, image: Image, numPoints: int, classBand: str | None, region: Geometry | None,
+    scale: float | None, projection: Projection | None, seed: int, classValues: list[int] | None,
+    classPoints: list[int] | None, dropNulls: bool, tileScale: float, geometries: bool,
+) -> Collection:  # fmt: skip
     """Return random pixels of each value of a band; all of them where there are fewer than requested.
 
     Each pixel has a random number of its own, from the seed and its place, and those with the least are taken: what is
@@ -133,14 +136,7 @@ def stratified_sample(
     """
     check_tile_scale(tileScale)
     wanted = _class_sizes(classValues, classPoints)
-    names = [band.name for band in image.bands]
-    if not names:
-        raise InvalidError("Image has no bands.")
-    if classBand is not None and classBand not in names:
-        raise InvalidError(f"Band pattern '{classBand}' did not match any bands. Available bands: [{', '.join(names)}]")
-    which = 0 if classBand is None else names.index(classBand)
-    if image.bands[which].type.precision != "int":
-        raise InvalidError("The class band must be integer typed.")
+    which = _class_band(image, classBand)
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
     area = region_on(region_of(image, region), lattice.projection)
     kept: Picked | None = None

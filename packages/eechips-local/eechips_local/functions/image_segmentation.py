@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
@@ -24,7 +24,7 @@ from eechips_local.pixels.neighborhood import cropped
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.tiles import TILE, Tile, Tiled, lattice_origin
 from eechips_local.pixels.types import BOOLEAN, floating_type
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import WHOLE_EARTH
 
 Floats = npt.NDArray[np.float64]
@@ -85,8 +85,7 @@ def seed_grid(size: int, gridType: str) -> Image:
     which pixel of a cell is its seed: here it is the middle one.
     """
     _check_size(size)
-    if gridType not in ("square", "hex"):
-        raise InvalidError(f"Unknown gridType '{gridType}'. Must be one of 'square' and 'hex'.")
+    check_choice("gridType", gridType, ("square", "hex"))
 
     def generate(grid: PixelGrid, _: int) -> Pixels:
         chosen = _seeds(*lattice_origin(grid), grid.width, grid.height, size, hexagonal=gridType == "hex")
@@ -178,6 +177,62 @@ def _numbers(labels: Labels, first: npt.NDArray[np.intp], width: int, tile: Tile
     return (rows * _SPAN + columns)[np.maximum(labels, 0)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Superpixels:
+    """Clusters of tiles: see :func:`snic`.
+
+    Attributes:
+        bands: number of bands.
+        has_grid: whether seeds lie on a grid; else they are a further band.
+    """
+
+    bands: int
+    size: int
+    compactness: float
+    connectivity: int
+    margin: int
+    has_grid: bool
+
+    def compute(self, pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
+        """Return numbers of clusters, means of each band, and the seeds of a grid."""
+        values = np.stack([p.values.astype(np.float64) for p in pixels[: self.bands]])
+        valid = np.logical_and.reduce([p.valid for p in pixels[: self.bands]]) & np.isfinite(values).all(axis=0)
+        is_seed = self._find_seeds(pixels, tile, valid)
+        first, labels = self._label(values, valid, is_seed, tile)
+        reached = labels >= 0
+        inside = cropped(reached, tile.margins, tile.grid.shape)
+        if not len(first):
+            empty = Pixels(np.zeros(tile.grid.shape), inside)
+            return [empty] * (1 + self.bands + self.has_grid)
+        counts = np.maximum(np.bincount(labels[reached], minlength=len(first)), 1)
+        layers: list[npt.NDArray[Any]] = [_numbers(labels, first, valid.shape[1], tile)]
+        for band in values:
+            sums = np.bincount(labels[reached], weights=band[reached], minlength=len(first))
+            layers.append((sums / counts)[np.maximum(labels, 0)])
+        band_pixels = [Pixels(cropped(layer, tile.margins, tile.grid.shape), inside) for layer in layers]
+        if self.has_grid:
+            seeds = cropped(is_seed, tile.margins, tile.grid.shape)
+            band_pixels.append(Pixels(np.ones(tile.grid.shape, np.uint8), seeds))
+        return band_pixels
+
+    def _find_seeds(self, pixels: Sequence[Pixels], tile: Tile, valid: Bools) -> Bools:
+        if not self.has_grid:
+            own: Bools = pixels[self.bands].valid & (pixels[self.bands].values != 0) & valid
+            return own
+        height, width = valid.shape
+        return _seeds(tile.column - self.margin, tile.row - self.margin, width, height, self.size) & valid
+
+    def _label(self, values: Floats, valid: Bools, is_seed: Bools, tile: Tile) -> tuple[npt.NDArray[np.intp], Labels]:
+        """Return the first pixel of each cluster's seeds, and the cluster of each pixel, -1 where none reaches."""
+        neighbours, steps = (_BESIDE, SIDES) if self.connectivity == 4 else (_AROUND, (*SIDES, *CORNERS))
+        joined = components(np.ones(valid.shape, dtype=np.uint8), is_seed, steps)
+        first, numbers = np.unique(joined[is_seed], return_inverse=True)
+        starts = np.full(valid.shape, -1, dtype=np.int64)
+        starts[is_seed] = numbers.ravel()
+        filled, weight = np.where(valid, values, 0.0), self.compactness / self.size
+        return first, superpixels(filled, valid, starts, weight, neighbours, tile.check_time)
+
+
 @function("Image.Segmentation.SNIC")
 def snic(
     image: Image, size: int, compactness: float, connectivity: int, neighborhoodSize: int | None, seeds: Image | None
@@ -195,47 +250,11 @@ def snic(
     if connectivity not in (4, 8):
         raise InvalidError(f"The connectivity must be 4 or 8; found {connectivity}.")
     margin = _margin(2 * size if neighborhoodSize is None else neighborhoodSize)
-    neighbours = _BESIDE if connectivity == 4 else _AROUND
-    steps = SIDES if connectivity == 4 else (*SIDES, *CORNERS)
     if seeds is not None and (not seeds.bands or seeds.bands[0].type.dimensions):
         raise InvalidError("The seeds must have a scalar band.")
     chosen = [] if seeds is None else [seeds.bands[0]]
-    bands = len(image.bands)
-
-    def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
-        values = np.stack([p.values.astype(np.float64) for p in pixels[:bands]])
-        valid = np.logical_and.reduce([p.valid for p in pixels[:bands]]) & np.isfinite(values).all(axis=0)
-        height, width = valid.shape
-        if seeds is None:
-            is_seed = _seeds(tile.column - margin, tile.row - margin, width, height, size)
-        else:
-            is_seed = pixels[bands].valid & (pixels[bands].values != 0)
-        is_seed = is_seed & valid
-        joined = components(np.ones(valid.shape, dtype=np.uint8), is_seed, steps)
-        first, numbers = np.unique(joined[is_seed], return_inverse=True)
-        starts = np.full(valid.shape, -1, dtype=np.int64)
-        starts[is_seed] = numbers.ravel()
-        labels = superpixels(
-            np.where(valid, values, 0.0), valid, starts, compactness / size, neighbours, tile.check_time
-        )
-        reached = labels >= 0
-        inside = cropped(reached, tile.margins, tile.grid.shape)
-        if not len(first):
-            empty = Pixels(np.zeros(tile.grid.shape), inside)
-            return [empty] * (1 + bands + (seeds is None))
-        counts = np.maximum(np.bincount(labels[reached], minlength=len(first)), 1)
-        layers: list[npt.NDArray[Any]] = [_numbers(labels, first, width, tile)]
-        for band in values:
-            sums = np.bincount(labels[reached], weights=band[reached], minlength=len(first))
-            layers.append((sums / counts)[np.maximum(labels, 0)])
-        band_pixels = [Pixels(cropped(layer, tile.margins, tile.grid.shape), inside) for layer in layers]
-        if seeds is None:
-            band_pixels.append(
-                Pixels(np.ones(tile.grid.shape, np.uint8), cropped(is_seed, tile.margins, tile.grid.shape))
-            )
-        return band_pixels
-
-    raster = Tiled((*image.bands, *chosen), TILE, margin, compute)
+    clusters = _Superpixels(len(image.bands), size, compactness, connectivity, margin, has_grid=seeds is None)
+    raster = Tiled((*image.bands, *chosen), TILE, margin, clusters.compute)
     leader = image.bands[0]
     outputs = [replace(leader, name="clusters", type=_INTEGER)]
     for band in image.bands:

@@ -20,7 +20,7 @@ from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, p
 from eechips_local.pixels.reprojection import level_factor, read_lattice
 from eechips_local.pixels.resampling import Method, read_computed
 from eechips_local.pixels.types import FLOAT
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.values import Geometry
 
 Floats = npt.NDArray[np.float64]
@@ -183,8 +183,7 @@ def displace(image: Image, displacement: Image, mode: str, maxOffset: float | No
     than ``maxOffset``. Bands keep their own projections, as https://developers.google.com/earth-engine/guides/register
     displaces images of SkySat whose bands have two.
     """
-    if mode not in _MODES:
-        raise InvalidError(f"Unknown mode '{mode[:100]}'. Must be one of {', '.join(map(repr, _MODES))}.")
+    check_choice("mode", mode, _MODES)
     if len(displacement.bands) < 2 or any(band.type.dimensions for band in displacement.bands[:2]):
         raise InvalidError("The displacement must have two scalar bands.")
     if maxOffset is not None and not maxOffset >= 0:

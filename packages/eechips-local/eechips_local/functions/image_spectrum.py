@@ -14,7 +14,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, all_of, both
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.types import DOUBLE
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.elementwise import BINARY
 
 Spectra = npt.NDArray[np.float64]
@@ -68,8 +68,7 @@ def spectral_metric(name: str) -> Callable[[Spectra, Spectra], Spectra]:
     Raises:
         InvalidError: if there is none.
     """
-    if name not in _METRICS:
-        raise InvalidError(f"Unknown metric '{name[:100]}'. Must be one of {', '.join(map(repr, _METRICS))}.")
+    check_choice("metric", name, _METRICS)
     return _METRICS[name]
 
 

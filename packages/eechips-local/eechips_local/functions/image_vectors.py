@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from eechips_local.functions.image_region import check_tile_scale, lattice_of, r
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import recast
-from eechips_local.pixels.lazy_image import Image, Render
+from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.pixels.region_pixels import covers, region_within
 from eechips_local.pixels.types import type_text
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
@@ -75,45 +75,70 @@ def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: b
     ]
 
 
-def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
-    if not bands or reducer.inputs not in (1, bands):
-        raise InvalidError(f"Need 1+{reducer.inputs} bands for {reducer.text}, image has {1 + bands}.")
-    return [(index,) for index in range(bands)] if reducer.inputs == 1 else [tuple(range(bands))]
+@dataclass(frozen=True, slots=True, eq=False)
+class _SegmentReduction:
+    """What is computed of the pixels of a segment: outputs of a reducer, or the number of pixels.
+
+    Attributes:
+        reducer: reducer of the bands after the first; None counts the pixels.
+        groups: positions of its inputs, counted from the second band on, for each time that it is applied.
+        labels: names of the outputs.
+        types: their types.
+    """
+
+    reducer: Reducer | None
+    groups: Sequence[tuple[int, ...]]
+    labels: Sequence[str]
+    types: Sequence[str]
+
+    @classmethod
+    def of(cls, image: Image, reducer: Reducer | None) -> _SegmentReduction:
+        """Return the reduction of an image by a reducer.
+
+        Raises:
+            InvalidError: if the image does not have the bands that it needs.
+        """
+        kinds, names = [band.type for band in image.bands], image.band_names[1:]
+        count = len(names)
+        if reducer is None or reducer.equals(COUNT_EVERY):
+            if count:  # a script quotes this refusal
+                raise InvalidError(f"Need 1+0 bands for Reducer.countEvery, image has {1 + count}.")
+            return cls(None, (), COUNT_EVERY.names, COUNT_EVERY.column_types(kinds))
+        if not count or reducer.inputs not in (1, count):
+            raise InvalidError(f"Need 1+{reducer.inputs} bands for {reducer.text}, image has {1 + count}.")
+        groups = [(index,) for index in range(count)] if reducer.inputs == 1 else [tuple(range(count))]
+        labels = reducer.names if count == 1 else reducer.output_names(names, short=True)
+        types = [kind for group in groups for kind in reducer.column_types([kinds[index + 1] for index in group])]
+        return cls(reducer, groups, labels, types)
+
+    def results(self, segment: Segment, pixels: Sequence[Pixels]) -> dict[str, Value]:
+        """Return the outputs that are not null, by name."""
+        if self.reducer is None:
+            return {self.labels[0]: len(segment.pixels)}
+        values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
+        masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
+        whole = ReducerSample(values, masks, masks > 0)
+        outputs = [v for group in self.groups for v in self.reducer.results(whole.select(group[0], group[-1] + 1))]
+        return {name: value for name, value in zip(self.labels, outputs, strict=True) if value is not None}
 
 
 @function("Image.reduceToVectors", "Image.reduceToVectorsStreaming")
 def reduce_to_vectors(
-    context: Context,
-    image: Image,
-    reducer: Reducer | None,
-    geometry: Geometry | None,
-    scale: float | None,
-    geometryType: str,
-    eightConnected: bool,
-    labelProperty: str | None,
-    crs: Projection | None,
-    crsTransform: list[float] | None,
-    bestEffort: bool,
-    maxPixels: int,
-    tileScale: float,
+    context: Context, image: Image, reducer: Reducer | None, geometry: Geometry | None, scale: float | None,
+    geometryType: str, eightConnected: bool, labelProperty: str | None, crs: Projection | None,
+    crsTransform: list[float] | None, bestEffort: bool, maxPixels: int, tileScale: float,
     geometryInNativeProjection: bool,
-) -> Collection:
+) -> Collection:  # fmt: skip
     """Return a feature for each connected set of pixels with one value in the first band, with the other bands
     reduced.
     """
     check_tile_scale(tileScale)
-    if geometryType not in ("polygon", "bb", "centroid"):
-        raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
+    check_choice("geometryType", geometryType, ("polygon", "bb", "centroid"))
     if not image.bands:
         raise InvalidError("Image has no bands.")
     if image.bands[0].type.precision != "int":
         raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
-    names = [band.name for band in image.bands[1:]]
-    if reducer is None or reducer.equals(COUNT_EVERY):
-        if names:  # a script quotes this refusal
-            raise InvalidError(f"Need 1+0 bands for Reducer.countEvery, image has {1 + len(names)}.")
-        reducer = None  # it has no inputs: the pixels themselves are counted
-    groups = _inputs(reducer, len(names)) if reducer is not None else []
+    reduction = _SegmentReduction.of(image, reducer)
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
     region = region_within(context, region_of(image, geometry), lattice)
     grid = region.grid
@@ -123,35 +148,16 @@ def reduce_to_vectors(
     for _, _, _, cover in covers(context, region):
         inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
     pixels = Render(context.limits.memory).read(image.bands, grid)
-    if reducer is None:
-        labels = list(COUNT_EVERY.names)
-    else:
-        labels = list(reducer.names) if len(names) == 1 else reducer.output_names(names, short=True)
-    kinds = [band.type for band in image.bands]
-    types = [
-        kind
-        for group in groups or [(0,)]
-        for kind in (reducer or COUNT_EVERY).column_types([kinds[min(index + 1, len(kinds) - 1)] for index in group])
-    ]
     # As recorded: count is Long<0, 4294967295>, the label of bits Byte<0, 1>.
-    columns = {**dict(zip(labels, types, strict=True)), "system:index": "String"}
+    columns = {**dict(zip(reduction.labels, reduction.types, strict=True)), "system:index": "String"}
     if labelProperty is not None:
-        columns[labelProperty] = type_text(kinds[0])
-
-    def reduced(segment: Segment) -> list[Value]:
-        if reducer is None:
-            return [len(segment.pixels)]
-        values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
-        masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
-        whole = ReducerSample(values, masks, masks > 0)
-        return [v for group in groups for v in reducer.results(whole.select(group[0], group[-1] + 1))]
+        columns[labelProperty] = type_text(image.bands[0].type)
 
     def elements() -> Iterator[Feature]:
         pixel_segments = segments(pixels[0].values, inside & pixels[0].valid, eight=eightConnected)
         for index, segment in enumerate(pixel_segments):
             context.check_time()
-            results = dict(zip(labels, reduced(segment), strict=True))
-            properties = {name: value for name, value in results.items() if value is not None}
+            properties = reduction.results(segment, pixels)
             if labelProperty is not None:
                 properties[labelProperty] = segment.label
             outline = _geometry(segment, grid.width, geometryType)

@@ -45,17 +45,9 @@ def _floats(value: Any, count: int, name: str) -> list[float] | None:
 
 @function("Image.visualize")
 def visualize(
-    image: Image,
-    bands: Any,
-    gain: Any,
-    bias: Any,
-    min: Any,
-    max: Any,
-    gamma: Any,
-    opacity: float | None,
-    palette: Any,
-    forceRgbOutput: bool,
-) -> Image:
+    image: Image, bands: Any, gain: Any, bias: Any, min: Any, max: Any, gamma: Any, opacity: float | None,
+    palette: Any, forceRgbOutput: bool,
+) -> Image:  # fmt: skip
     """Return an 8-bit image to look at, with the bands vis-red, vis-green and vis-blue, or vis-gray.
 
     A band of classes whose colours the image states has them, unless a stretch or a palette is given.
@@ -71,21 +63,16 @@ def visualize(
     low, high = _stretch(chosen, gain, bias, min, max)
     powers = _floats(gamma, len(chosen), "gamma") or [1.0] * len(chosen)
     stretches = [_Stretch(a, b, g) for a, b, g in zip(low, high, powers, strict=True)]
-    levels: list[_Levels]
     is_plain = all(option is None for option in (gain, bias, min, max, palette))
     legend = class_colours(image, chosen[0].name) if is_plain and len(chosen) == 1 else None
     if legend is not None:
-        codes, table = legend
-        levels = [_Classes(codes, table[:, channel]) for channel in range(3)]
-    elif colors:
-        table = np.array([parse_color(str(color)) for color in colors], dtype=np.float64)
-        levels = [_Palette(stretches[0], table[:, channel]) for channel in range(3)]
+        levels: Sequence[_Levels] = [_Classes(legend[0], legend[1][:, channel]) for channel in range(3)]
     elif colors is not None:
-        raise InvalidError("The palette has no colors.")
-    elif len(chosen) == 1 and not forceRgbOutput:
-        levels = [_Gray(stretches[0])]
+        levels = _palette_levels(colors, stretches[0])
+    elif len(chosen) == 1:
+        levels = [_Gray(stretches[0])] * (3 if forceRgbOutput else 1)
     else:
-        levels = [_Gray(stretch) for stretch in (stretches * 3 if len(chosen) == 1 else stretches)]
+        levels = [_Gray(stretch) for stretch in stretches]
     inputs = chosen * 3 if len(chosen) < len(levels) else chosen
     names = ["vis-gray"] if len(levels) == 1 else ["vis-red", "vis-green", "vis-blue"]
     raster = PerPixel(tuple((band,) for band in inputs), tuple(_painter(level, opacity) for level in levels))
@@ -244,6 +231,13 @@ class _Palette:
         position = self.stretch(values) * (len(self.levels) - 1)
         interpolated: Numbers = np.interp(position, np.arange(len(self.levels)), self.levels)
         return np.floor(interpolated + 0.5).astype(np.uint8)
+
+
+def _palette_levels(colors: Sequence[Any], stretch: _Stretch) -> list[_Palette]:
+    if not colors:
+        raise InvalidError("The palette has no colors.")
+    table = np.array([parse_color(str(color)) for color in colors], dtype=np.float64)
+    return [_Palette(stretch, table[:, channel]) for channel in range(3)]
 
 
 class _Classes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -39,18 +40,9 @@ def structural_change_breakpoints(
     first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
-    names = [band.name for band in first.bands]
-    if breakpointBand is None and len(names) > 1:
-        raise InvalidError(f"The breakpointBand is required for images of several bands: {', '.join(names)[:500]}.")
-    if breakpointBand is not None and breakpointBand not in names:
-        raise InvalidError(f"The collection has no band '{breakpointBand[:100]}'; found {', '.join(names)[:500]}.")
-    if seasonalModelOrder < 0 or maxBreaks < 0:
-        raise InvalidError("seasonalModelOrder and maxBreaks must not be negative.")
-    if not minSpacing > 0:
-        raise InvalidError(f"minSpacing must be positive; found {minSpacing:g}.")
-    if dateFormat not in (_YEARS, _MILLISECONDS):
-        raise InvalidError(f"dateFormat must be 1 or 2; found {dateFormat}.")
-    chosen = 0 if breakpointBand is None else names.index(breakpointBand)
+    names = first.band_names
+    chosen = _breakpoint_band(breakpointBand, names)
+    _check_options(seasonalModelOrder, minSpacing, maxBreaks, dateFormat)
     terms = 2 + 2 * seasonalModelOrder
 
     def analyse(series: PixelSeries) -> Arrays | None:
@@ -68,14 +60,10 @@ def structural_change_breakpoints(
         times = years if dateFormat == _YEARS else series.times[valid]
         design[:, 1] = times
         bounds = [0, *(end + 1 for end in ends), len(years)]
-        coefficients, errors = [], []
-        for start, end in pairwise(bounds):
-            segment_coefficients, error = _fitted(design[start:end], values[start:end])
-            coefficients.append(segment_coefficients)
-            errors.append(error)
+        fits = [_fitted(design[start:end], values[start:end]) for start, end in pairwise(bounds)]
         return [
             times[bounds[:-1]], times[[bound - 1 for bound in bounds[1:]]],
-            *np.stack(coefficients).transpose(2, 0, 1), *np.stack(errors).T,
+            *np.stack([fit[0] for fit in fits]).transpose(2, 0, 1), *np.stack([fit[1] for fit in fits]).T,
         ]  # fmt: skip
 
     outputs = [("tStart", 1), ("tEnd", 1), *((f"coefs_{name}", 2) for name in names)]
@@ -84,6 +72,24 @@ def structural_change_breakpoints(
     raster = SeriesRaster(every_member_of(collection, first), first.band_names, analyse, len(outputs))
     types = [PixelType("double", dimensions=depth) for _, depth in outputs]
     return composite(raster, [name for name, _ in outputs], types)
+
+
+def _breakpoint_band(name: str | None, names: Sequence[str]) -> int:
+    """Return the position of the band whose breakpoints are sought, by default of the only one."""
+    if name is None and len(names) > 1:
+        raise InvalidError(f"The breakpointBand is required for images of several bands: {', '.join(names)[:500]}.")
+    if name is not None and name not in names:
+        raise InvalidError(f"The collection has no band '{name[:100]}'; found {', '.join(names)[:500]}.")
+    return 0 if name is None else names.index(name)
+
+
+def _check_options(order: int, spacing: float, breaks: int, date_format: int) -> None:
+    if order < 0 or breaks < 0:
+        raise InvalidError("seasonalModelOrder and maxBreaks must not be negative.")
+    if not spacing > 0:
+        raise InvalidError(f"minSpacing must be positive; found {spacing:g}.")
+    if date_format not in (_YEARS, _MILLISECONDS):
+        raise InvalidError(f"dateFormat must be 1 or 2; found {date_format}.")
 
 
 def _fitted(design: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tuple[Any, Any]:

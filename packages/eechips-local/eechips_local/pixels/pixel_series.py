@@ -111,19 +111,8 @@ class SeriesRaster:
         render: Render,
         known: dict[bytes, Arrays | None],
     ) -> list[Arrays | None]:
-        names, size = self.names, grid.width * grid.height
-        values = np.zeros((size, len(names), len(images)))
-        valid = np.zeros(values.shape, dtype=bool)
-        for position, layer in enumerate(render.read_each([image.bands for image in images], grid)):
-            for band, pixels in enumerate(layer):
-                flags = pixels.valid.ravel()
-                if pixels.values.ndim > 2 or pixels.values.dtype == object:
-                    raise InvalidError(
-                        f"The bands of the collection must be scalar; band '{names[band]}' holds arrays."
-                    )
-                valid[:, band, position] = flags & np.isfinite(pixels.values.ravel())
-                values[:, band, position] = pixels.values.ravel()
-        values[~valid] = 0
+        size = grid.width * grid.height
+        values, valid = self._stacked(images, grid, render)
         others = render.read(self.others, grid)
         there = np.ones(size, dtype=bool)
         for pixels in others:
@@ -146,6 +135,19 @@ class SeriesRaster:
             else:
                 row_arrays.append(known[key])
         return row_arrays
+
+    def _stacked(self, images: Sequence[Image], grid: PixelGrid, render: Render) -> tuple[Floats, Flags]:
+        """Return the values of all pixels, and where they are valid: shape (pixels, bands, images)."""
+        values = np.zeros((grid.width * grid.height, len(self.names), len(images)))
+        valid = np.zeros(values.shape, dtype=bool)
+        for position, layer in enumerate(render.read_each([image.bands for image in images], grid)):
+            for band, (name, pixels) in enumerate(zip(self.names, layer, strict=False)):
+                if pixels.values.ndim > 2 or pixels.values.dtype == object:
+                    raise InvalidError(f"The bands of the collection must be scalar; band '{name}' holds arrays.")
+                valid[:, band, position] = pixels.valid.ravel() & np.isfinite(pixels.values.ravel())
+                values[:, band, position] = pixels.values.ravel()
+        values[~valid] = 0
+        return values, valid
 
 
 def _assembled(arrays: Sequence[npt.NDArray[Any] | None], grid: PixelGrid) -> Pixels:

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -70,3 +71,14 @@ class UnavailableError(EarthEngineError):
 
 class ChangingError(UnavailableError):
     """Assets change during a request, which has to be retried."""
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Reject a value of an argument that is none of its choices.
+
+    Raises:
+        InvalidError: with the choices.
+    """
+    known = list(choices)
+    if value not in known:
+        raise InvalidError(f"Unknown {name} '{value[:100]}'. Must be one of {', '.join(map(repr, known))}.")

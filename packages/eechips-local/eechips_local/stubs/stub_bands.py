@@ -222,14 +222,19 @@ def _kind(band: BandDescription) -> tuple[str, str, float, float]:
 def plan_band(band: BandDescription, dataset: str, interval: Interval | None = None) -> BandPlan:
     """Return what a band of a dataset shows, of images of some time."""
     seed = zlib.crc32(f"{dataset}/{band.follows or band.name}".encode()) & 0xFFFFFF
+    codes = _plan_codes(band, seed, interval)
+    return _plan_numbers(band, dataset, seed, interval) if codes is None else codes
+
+
+def _plan_codes(band: BandDescription, seed: int, interval: Interval | None) -> BandPlan | None:
+    """Return the plan of a band of classes, flags or one value; None for one of continuous values."""
     if len(band.classes) == 1:
         return _presence(band, band.classes[0].value, band.classes[0].name, seed)
     if band.classes:
-        codes = tuple(sorted({band_class.value for band_class in _known(band.classes)}))
+        classes = _known(band.classes)
+        codes = tuple(sorted({band_class.value for band_class in classes}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
-        return BandPlan(
-            band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(_known(band.classes))
-        )
+        return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(classes))
     if band.bits:
         total = max(field.first + field.length for field in band.bits)
         codes = _flags(band)
@@ -240,6 +245,10 @@ def plan_band(band: BandDescription, dataset: str, interval: Interval | None = N
         return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "flags", seed, codes=codes)
     if band.minimum is not None and band.minimum == band.maximum and float(band.minimum).is_integer():
         return _presence(band, int(band.minimum), "", seed)
+    return None
+
+
+def _plan_numbers(band: BandDescription, dataset: str, seed: int, interval: Interval | None) -> BandPlan:
     known = _range(band)
     low, high = known or (0.0, 1.0)
     subject = _subject(band, low, high) if known else "unknown"
