@@ -200,23 +200,8 @@ class FetchUnits(PTransform[Any, Any]):
         if not is_remote:
             self._place = str(Path(out).absolute())
         self._rate = None if per_second is None else per_second / in_flight
-        self._spec = WorkerSpec(
-            recipe=self.recipe,
-            store=ObjectStore(self._place) if is_remote else ImmediateStore(Path(self._place)),
-            token=str(new_writer()),
-            policy=config.policy,
-            timeouts=config.timeouts,
-            method=config.pixel_method,
-            reads_assets=config.reads_assets,
-            endpoint=config.service if traits_of(self.recipe).needs_service else "",
-            project=_project(config) if traits_of(self.recipe).needs_service else "",
-            key_file=None if credentials is None else Path(credentials),
-            send_credentials=send_credentials,
-            unit_timeout=unit_timeout,
-            rate=per_second,
-            keeps_empty=on_empty == "keep",
-            appends_id=True,
-        )
+        store = ObjectStore(self._place) if is_remote else ImmediateStore(Path(self._place))
+        self._spec = _worker_spec(self.recipe, config, store, None if credentials is None else Path(credentials))
 
     def expand(self, units: PCollection[Any]) -> PCollection[FetchedUnit]:
         """Key the units into partitions, and fetch them."""
@@ -339,6 +324,29 @@ def _template(recipe: Recipe, config: RunConfig) -> NameTemplate:
     if "{index" in template.text:
         raise UsageError(f"the name template '{template.text}' asks for 'index': units of a collection have no number")
     return template
+
+
+def _worker_spec(
+    recipe: Recipe, config: RunConfig, store: ObjectStore | ImmediateStore, key_file: Path | None
+) -> WorkerSpec:
+    needs_service = traits_of(recipe).needs_service
+    return WorkerSpec(
+        recipe=recipe,
+        store=store,
+        token=str(new_writer()),
+        policy=config.policy,
+        timeouts=config.timeouts,
+        method=config.pixel_method,
+        reads_assets=config.reads_assets,
+        endpoint=config.service if needs_service else "",
+        project=_project(config) if needs_service else "",
+        key_file=key_file,
+        send_credentials=config.send_credentials,
+        unit_timeout=config.unit_timeout,
+        rate=config.requests_per_second,
+        keeps_empty=config.on_empty == "keep",
+        appends_id=True,
+    )
 
 
 def _project(config: RunConfig) -> str:

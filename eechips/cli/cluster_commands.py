@@ -264,6 +264,20 @@ def quote_directive(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _container(image: str, commands: Sequence[str]) -> Mapping[str, Any]:
+    return {
+        "name": "eechips",
+        "image": image,
+        # Kubernetes replaces $(NAME), and $$ by $ (kubectl explain pod.spec.containers.command); bash does here.
+        "command": ["bash", "-euo", "pipefail", "-c", "\n".join(commands).replace("$", "$$")],
+        "workingDir": VOLUME,
+        # Lines of the plan are signed with a key in this folder.
+        "env": [{"name": "EECHIPS_CACHE", "value": f"{VOLUME}/.eechips"}],
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
+        "volumeMounts": [{"name": "work", "mountPath": VOLUME}],
+    }
+
+
 def write_kubernetes(
     job: ClusterJob, folder: Path, image: str, claim: str, service_account: str | None
 ) -> dict[str, str]:
@@ -271,26 +285,12 @@ def write_kubernetes(
 
     Relative paths of the job start in the persistent volume.
     """
+    shared: dict[str, Any] = {"volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": claim}}]}
+    if service_account is not None:
+        shared["serviceAccountName"] = service_account
 
     def manifest(step: str, commands: Sequence[str], **further: Any) -> str:
-        container = {
-            "name": "eechips",
-            "image": image,
-            # Kubernetes replaces $(NAME), and $$ by $ (kubectl explain pod.spec.containers.command); bash does here.
-            "command": ["bash", "-euo", "pipefail", "-c", "\n".join(commands).replace("$", "$$")],
-            "workingDir": VOLUME,
-            # Lines of the plan are signed with a key in this folder.
-            "env": [{"name": "EECHIPS_CACHE", "value": f"{VOLUME}/.eechips"}],
-            "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}},
-            "volumeMounts": [{"name": "work", "mountPath": VOLUME}],
-        }
-        pod: dict[str, Any] = {
-            "restartPolicy": "OnFailure",
-            "containers": [container],
-            "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": claim}}],
-        }
-        if service_account is not None:
-            pod["serviceAccountName"] = service_account
+        pod = {"restartPolicy": "OnFailure", "containers": [_container(image, commands)], **shared}
         content: Mapping[str, Any] = {
             "apiVersion": "batch/v1",
             "kind": "Job",

@@ -252,6 +252,13 @@ def _counting(total: int, unit: str, *, quiet: bool) -> Iterator[Callable[[], No
         yield tell
 
 
+def _untrusted(path: Path, header: LockHeader) -> UsageError:
+    names = ", ".join(locked_input.name for locked_input in header.inputs) or header.recipe
+    return UsageError(
+        f"{path} was written by somebody else, and its recipe executes code: read {names} in it, then give `trust`"
+    )
+
+
 def _rebuild(
     path: Path,
     out: Path,
@@ -265,11 +272,7 @@ def _rebuild(
         header = lockfile.header
         command = _command(header, path)
         if header.command in _EXECUTE_CODE and not trust and not lockfile.is_own:
-            names = ", ".join(locked_input.name for locked_input in header.inputs) or header.recipe
-            raise UsageError(
-                f"{path} was written by somebody else, and its recipe executes code: read {names} in it, then give"
-                " `trust`"
-            )
+            raise _untrusted(path, header)
         run_options = {**options, **service_of_source(header.source, options), "out": out}
         inputs = store_inputs(lockfile, out.absolute())
         recipe, config = _make(command, header, inputs, run_options, path)

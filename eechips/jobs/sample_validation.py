@@ -121,6 +121,19 @@ def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
         raise UsageError("`stretch` is for one dataset: with several, each has its usual colours")
 
 
+def _check_count(strategy: str, value: str | int) -> None:
+    """Check the number of places at random, and what it is a number of."""
+    count, of = divide_count(_option(strategy), value)
+    if strategy == "per_ecoregion" and of is not None:
+        _check_table(count, of)
+    if strategy == "per_class" and of is None:
+        raise UsageError("`per_class` needs the map of classes, as in 100:ESA/WorldCover/v200:Map")
+    if strategy == "per_class" and of is not None:
+        parse_map("`per_class`", divide_map(of)[0])
+    if count < 1:
+        raise UsageError(f"{_option(strategy)} must be at least 1, not {count}")
+
+
 def _check_strategy(options: SampleOptions) -> None:
     chosen = [name for name in STRATEGIES if getattr(options, name) is not None]
     if len(chosen) != 1:
@@ -129,15 +142,7 @@ def _check_strategy(options: SampleOptions) -> None:
         raise UsageError(f"give exactly one of {every}{listing}")
     (strategy,) = chosen
     if strategy in RANDOM:
-        count, of = divide_count(_option(strategy), getattr(options, strategy))
-        if strategy == "per_ecoregion" and of is not None:
-            _check_table(count, of)
-        if strategy == "per_class" and of is None:
-            raise UsageError("`per_class` needs the map of classes, as in 100:ESA/WorldCover/v200:Map")
-        if strategy == "per_class" and of is not None:
-            parse_map("`per_class`", divide_map(of)[0])
-        if count < 1:
-            raise UsageError(f"{_option(strategy)} must be at least 1, not {count}")
+        _check_count(strategy, getattr(options, strategy))
     for name, is_given in (("margin", options.margin is not None), ("clip", options.clip)):
         if is_given and strategy != "regions":
             raise UsageError(f"{_option(name)} belongs to `regions`, not to {_option(strategy)}")

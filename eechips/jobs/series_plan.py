@@ -9,6 +9,7 @@ from typing import Any
 
 import ee
 import numpy as np
+import numpy.typing as npt
 import shapely
 
 from eechips.errors import UsageError
@@ -95,14 +96,7 @@ class SeriesPlan:
                 yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
             return
         for some in self._batches(about, shapes, base_grids):
-            bounds = shapes.bounds[some]
-            yield {
-                "kind": "region",
-                "regions": [_region(zones, index) for index in some.tolist()],
-                "bounds": [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()],
-                **_placed(base_grids[some[0]]),
-                **extra,
-            }
+            yield {**_joint_region(zones, shapes, some), **_placed(base_grids[some[0]]), **extra}
 
     def _warn_of_small_regions(self, shapes: ZoneShapes, grid: Grid) -> None:
         """Warn of regions for which Earth Engine may have no value, as hardly a pixel is covered."""
@@ -157,6 +151,16 @@ def _region(zones: Zones, index: int) -> dict[str, Any]:
     if zones.geometries is None:
         return {"region": zones.ids[index]}
     return {"region": zones.ids[index], "geometry": shapely.geometry.mapping(zones.geometries[index])}
+
+
+def _joint_region(zones: Zones, shapes: ZoneShapes, some: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return the fields of a unit of several regions."""
+    bounds = shapes.bounds[some]
+    return {
+        "kind": "region",
+        "regions": [_region(zones, index) for index in some.tolist()],
+        "bounds": [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()],
+    }
 
 
 def _placed(base_grid: Grid | None) -> dict[str, Any]:

@@ -190,14 +190,21 @@ def run(
             raise UsageError(
                 f"a file has its functions in it: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
             )
-        has_functions = bool(further) and bool(read_source(Path(recipe)).functions)  # a script has no parameters
-        _refuse_unknown(further, load_recipe(Path(recipe)).parameter_names if has_functions else ())
-        texts = {
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in recipe_parameters.items()
-        }
+        texts = _file_parameters(Path(recipe), recipe_parameters, further)
         options.update(path=recipe, parameters=texts, arguments=tuple(arguments))
         make = script_recipe
     return checked(make, options) if check else run_recipe(*make(options))
+
+
+def _file_parameters(path: Path, parameters: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a file as the command line has them.
+
+    Raises:
+        UsageError: if it does not have those that are given by name.
+    """
+    has_functions = bool(named) and bool(read_source(path).functions)  # a script has no parameters
+    _refuse_unknown(named, load_recipe(path).parameter_names if has_functions else ())
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
 
 
 def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> None:

@@ -210,16 +210,42 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
     # reduceRegions omits the name of a single band.
     outputs = (*outputs, *(reduction.shares if len(reduction.bands) > 1 else (VALID_FRACTION,)))
-    reducer = reduction.statistics.reducer()
+    request = _RegionsRequest(elements, reduction, regions, outputs)
+    return Table(request.table(0, len(regions)), format="parquet", unpack=request.unpack)
 
-    def some(first: int, end: int) -> SplittableTable:
-        features = [ee.Feature(geometry, {"number": number}) for number, (_, geometry) in enumerate(regions)][first:end]
-        collection = ee.FeatureCollection(features)
+
+@dataclass(frozen=True)
+class _RegionsRequest:
+    """A request of a row for each element, whose cells are lists of the regions' outputs.
+
+    Attributes:
+        regions: ids and geometries.
+        outputs: names that ``reduceRegions`` gives the outputs.
+    """
+
+    elements: Elements
+    reduction: Reduction
+    regions: Sequence[tuple[Any, ee.Geometry]]
+    outputs: Sequence[str]
+
+    def table(self, first: int, end: int) -> SplittableTable:
+        """Return the table of the regions from one number to before another."""
+        middle = (first + end) // 2
+        return SplittableTable(
+            Series(self.elements.images, self._row(first, end)),
+            end - first,
+            lambda: (self.table(first, middle), self.table(middle, end)),
+        )
+
+    def _row(self, first: int, end: int) -> Callable[[Any], Any]:
+        reduction, reducer = self.reduction, self.reduction.statistics.reducer()
+        numbered = [ee.Feature(geometry, {"number": number}) for number, (_, geometry) in enumerate(self.regions)]
+        collection = ee.FeatureCollection(numbered[first:end])
 
         def row(element: Any) -> Any:
             image: Any = ee.Image(element)
-            there = collection if elements.is_everywhere else collection.filterBounds(image.geometry())
-            chosen: Any = elements.values(image)
+            there = collection if self.elements.is_everywhere else collection.filterBounds(image.geometry())
+            chosen: Any = self.elements.values(image)
             reduced: Any = chosen.reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
             # The same features, with one more property each.
             reduced = reduction.validity(chosen).reduceRegions(
@@ -227,30 +253,26 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
             )
 
             def cells(feature: Any) -> Any:
-                return [ee.Feature(feature).get(name) for name in ("number", *outputs)]
+                return [ee.Feature(feature).get(name) for name in ("number", *self.outputs)]
 
             packed = reduced.toList(end - first).map(cells)
             return ee.Feature(None, {"date": image.date().format("YYYY-MM-dd"), "cells": packed})
 
-        middle = (first + end) // 2
-        return SplittableTable(
-            Series(elements.images, row), end - first, lambda: (some(first, middle), some(middle, end))
-        )
+        return row
 
-    def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+    def unpack(self, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+        """Return the columns of the table, sorted by region and time."""
         _check_distinct([(row["system:index"], cell[0]) for row in rows for cell in row["cells"]])
         cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]
-        if any(not 0 <= cell[0] < len(regions) for cell in cells):
+        if any(not 0 <= cell[0] < len(self.regions) for cell in cells):
             raise ValidationError(
-                f"the response has rows of other regions than the {len(regions):,} that were asked for"
+                f"the response has rows of other regions than the {len(self.regions):,} that were asked for"
             )
         cells.sort(key=itemgetter(0))  # stable: keeps the order by time within each region
-        numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
-        ids = [regions[number][0] for number in numbers]
-        columns = dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))
-        return reduction.finished(columns)
-
-    return Table(some(0, len(regions)), format="parquet", unpack=unpack)
+        numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(self.outputs))
+        ids = [self.regions[number][0] for number in numbers]
+        names = (self.reduction.id_column, "date", *self.reduction.columns)
+        return self.reduction.finished(dict(zip(names, (ids, dates, *values), strict=True)))
 
 
 def _is_same(value: Any, region: Any) -> bool:

@@ -135,14 +135,8 @@ def lock_run_results(
         with connect(header, paths) as queries:
             assets, replaced = _assets(ledger, header, queries, archive_versions(run.path))
             header = replace(header, assets=len(assets))
-            lines = (asset.to_line() for asset in assets)
-            write_lockfile(
-                path,
-                header,
-                (input_file.data for input_file in input_files),
-                lines,
-                _lines(ledger, store, queries, tell),
-            )
+            data, lines = (input_file.data for input_file in input_files), (asset.to_line() for asset in assets)
+            write_lockfile(path, header, data, lines, _lines(ledger, store, queries, tell))
     return header, replaced
 
 

@@ -200,19 +200,15 @@ def fetch_metadata(
             raise _unknown(asset_id, error) from error
         raise
     if image is None:
-        dates = describe_dates(start, end)
-        where = "" if region is None else " that meets the region"
+        where = describe_dates(start, end) + ("" if region is None else " that meets the region")
         having = f" with {' and '.join(map(str, conditions))}" if tests else ""
         lacking = f" and has {' and '.join(varying)}: {survey}" if survey.layouts else ""
-        raise UsageError(f"{asset_id} has no image{having}{dates}{where}{lacking}")
+        raise UsageError(f"{asset_id} has no image{having}{where}{lacking}")
     if varying:
         tell_left_out(asset_id, there, varying, is_local=region is not None or around is not None)
-    bands = tuple(_band(band) for band in image["bands"])
-    narrow = _narrow_types(asset_id)
-    held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
-    casts = tuple((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
+    bands, casts = _held_bands(asset_id, image, survey)
     all_tests = (*(tests or ()), *has_bands(varying))
-    return AssetMetadata(asset_id, kind, held, all_tests, casts, image.get("properties", {}))
+    return AssetMetadata(asset_id, kind, bands, all_tests, casts, image.get("properties", {}))
 
 
 def describe_dates(start: str | None, end: str | None) -> str:
@@ -223,6 +219,17 @@ def describe_dates(start: str | None, end: str | None) -> str:
     if start is not None and end is None and start > today:
         return f" from {start} on, which is after today ({today})"
     return f" between {start or 'the beginning'} and {end or 'today'}"
+
+
+def _held_bands(
+    asset_id: str, image: Mapping[str, Any], survey: BandSurvey
+) -> tuple[tuple[Band, ...], tuple[tuple[str, str], ...]]:
+    """Return bands of types that hold those of all images, and the names and types of those to cast."""
+    narrow = _narrow_types(asset_id)
+    bands = [_band(band) for band in image["bands"]]
+    held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
+    is_cast = {band.name for band in held if band.name in narrow or not survey.has_one_type(band.name)}
+    return held, tuple((band.name, band.dtype) for band in held if band.name in is_cast)
 
 
 def _narrow_types(asset_id: str) -> dict[str, str]:

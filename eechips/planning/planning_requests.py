@@ -166,18 +166,33 @@ def request_each(
     else:
         context = contextvars.copy_context()  # each thread gets a copy, with the planner's cached responses
         answered = parallel_map(lambda batch: context.copy().run(answer, batch), batches, PARALLEL_REQUESTS)
-    began = noticed = clock()
-    count = 0
+    progress = _Progress(len(items), noun, clock)
     for answers in answered:
-        count += len(answers)
-        now = clock()
-        if count < len(items) and now - noticed >= _NOTICE_SECONDS:
-            noticed = now
-            left = (now - began) / count * (len(items) - count)
-            _log.info(
-                "Planning: %s of %s %s, about %s left", f"{count:,}", f"{len(items):,}", noun, format_duration(left)
-            )
+        progress.add(len(answers))
         yield from answers
+
+
+class _Progress:
+    """Logs from time to time how much of a slow plan is left.
+
+    Args:
+        total: number of items.
+        noun: what the items are.
+    """
+
+    def __init__(self, total: int, noun: str, clock: Callable[[], float]) -> None:
+        self._total, self._noun, self._clock = total, noun, clock
+        self._count = 0
+        self._began = self._noticed = clock()
+
+    def add(self, count: int) -> None:
+        """Count items that are planned."""
+        self._count += count
+        now = self._clock()
+        if self._count < self._total and now - self._noticed >= _NOTICE_SECONDS:
+            self._noticed = now
+            left = format_duration((now - self._began) / self._count * (self._total - self._count))
+            _log.info("Planning: %s of %s %s, about %s left", f"{self._count:,}", f"{self._total:,}", self._noun, left)
 
 
 def _batches(items: Sequence[T], size: int, costs: Sequence[float] | None) -> Iterator[Sequence[T]]:

@@ -65,6 +65,35 @@ class Cost:
     per_day: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loads:
+    """What places add to a request.
+
+    Attributes:
+        keys: number of each place's tile.
+        more: further tiles that each place covers.
+        sizes: bytes of each place.
+        most: maximum places of a request.
+    """
+
+    cost: Cost
+    keys: Indices
+    more: npt.NDArray[np.float64]
+    sizes: npt.NDArray[Any]
+    most: int
+
+    def fit(self, some: Indices) -> bool:
+        """Return whether one request takes some of the places."""
+        if len(some) == 1:
+            return True
+        if len(some) > self.most or len(some) * self.cost.values > MOST_VALUES:
+            return False
+        if self.sizes[some].sum() > MOST_BYTES:
+            return False
+        tiles = len(np.unique(self.keys[some])) + self.more[some].sum()
+        return bool(tiles * max(self.cost.images, 1.0) <= MOST_TILES)
+
+
 def divide_places(
     lonlat: npt.NDArray[np.float64],
     cost: Cost,
@@ -95,28 +124,15 @@ def divide_places(
     if not len(lonlat):
         return
     space = _RADIUS * normals_of(lonlat)
-    keys = tile_keys(lonlat, cost.tile)
     more = np.zeros(len(lonlat)) if areas is None else areas / cost.tile**2
     bytes_of = np.full(len(lonlat), _VERTEX) if sizes is None else sizes
-
-    def days(some: Indices) -> float:
-        return 0.0 if moments is None else float(np.ptp(moments[some])) / _DAY
-
-    def fits(some: Indices) -> bool:
-        if len(some) == 1:
-            return True
-        if len(some) > min(most, MOST_PLACES) or len(some) * cost.values > MOST_VALUES:
-            return False
-        if bytes_of[some].sum() > MOST_BYTES:
-            return False
-        return bool((len(np.unique(keys[some])) + more[some].sum()) * max(cost.images, 1.0) <= MOST_TILES)
-
+    loads = _Loads(cost, tile_keys(lonlat, cost.tile), more, bytes_of, min(most, MOST_PLACES))
     waiting: list[Indices] = [np.arange(len(lonlat))]
     while waiting:
         some = waiting.pop()
-        if len(some) > 1 and moments is not None and days(some) * cost.per_day > MOST_IMAGES:
+        if len(some) > 1 and moments is not None and np.ptp(moments[some]) / _DAY * cost.per_day > MOST_IMAGES:
             along = moments[some]
-        elif fits(some):
+        elif loads.fit(some):
             yield some
             continue
         else:

@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes, synchronize
 from pathlib import Path, PurePath
@@ -29,6 +29,12 @@ _LOCK = type(threading.Lock())
 _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _SIGNALLING = frozenset({"asyncio", "concurrent", "multiprocessing", "queue", "_queue", "subprocess", "threading"})
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
+
+
+def _moved_path(before: Sequence[str], after: str, text: str) -> str:
+    """Return the path that a text is once a folder, by any of its names, has moved."""
+    folder = next((name for name in before if text == name or text.startswith(name + os.sep)), None)
+    return text if folder is None else f"{after}{text[len(folder) :]}"
 
 
 def serialize(
@@ -55,13 +61,8 @@ def serialize(
     """
     import cloudpickle  # type: ignore[import-untyped]
 
-    before = [] if moved is None else [str(moved[0]), os.path.realpath(moved[0])]
-
-    def path(text: str) -> str:
-        for folder in before:
-            if text == folder or text.startswith(folder + os.sep):
-                return f"{moved[1] if moved else ''}{text[len(folder) :]}"
-        return text
+    before = () if moved is None else (str(moved[0]), os.path.realpath(moved[0]))
+    path = functools.partial(_moved_path, before, "" if moved is None else str(moved[1]))
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, thing: Any) -> Any:

@@ -114,7 +114,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         where = FootprintMap(samples.ids, grids)
         near = _near_footprints(grids, chosen)
         bar.update()
-        kept: dict[str, str] = {}
+        kept = 0
         if chosen.by == "time":
             names, homes, recorded["cuts"] = _by_time(every, wanted, chosen.cuts, chosen.date_field)
         else:
@@ -122,7 +122,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
             known = {} if chosen.fresh else _earlier(samples.run.path, recorded)
             home_of = _assign(names, strata, wanted, chosen, known, near)
             homes = [home_of.get(name, NONE) for name in names]
-            kept = {block: home for block, home in known.items() if block in home_of}
+            kept = len(known.keys() & home_of.keys())
         bar.update()
         placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
@@ -136,14 +136,9 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
     frame = _frame(samples.ids, placed, names, homes, strata)
     count = 0 if near is None else int(near.sum())
     if near is not None:
-        recorded |= {
-            "away_from": [str(path) for path in list_paths(chosen.away_from)],
-            "distance": parse_distance("distance", chosen.distance, may_be_zero=True),
-            "away": chosen.away,
-            "near_footprints": count,
-        }
+        recorded |= _describe_footprints(chosen, count)
         frame = frame.assign(near_footprints=near)
-    split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), len(kept), count)
+    split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), kept, count)
     _refuse_empty(split_result)
     split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
     annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
@@ -199,6 +194,16 @@ def _near_footprints(grids: Sequence[Sequence[Grid]], options: SplitOptions) -> 
     if not paths:
         return None
     return find_near(grids, paths, parse_distance("distance", options.distance, may_be_zero=True))
+
+
+def _describe_footprints(options: SplitOptions, count: int) -> dict[str, Any]:
+    """Return what is recorded of the footprints of another data set, which some chips are near."""
+    return {
+        "away_from": [str(path) for path in list_paths(options.away_from)],
+        "distance": parse_distance("distance", options.distance, may_be_zero=True),
+        "away": options.away,
+        "near_footprints": count,
+    }
 
 
 def _assign(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,23 +165,38 @@ def _requested_days(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
 
 
+class _Layers:
+    """Summaries of the layers of a run, by name.
+
+    Args:
+        sources: sources of the layers, or of series of frames.
+    """
+
+    def __init__(self, sources: Mapping[str, Any]) -> None:
+        self._sources = sources
+        self.by_name: dict[str, LayerSummary] = {}
+        self.have_frames = False
+
+    def add(self, files: Iterable[SampleFile]) -> None:
+        """Add the files of a sample."""
+        for file in files:
+            if file.layer not in self.by_name:
+                source = self._sources.get(file.layer if file.series is None else file.series)
+                self.by_name[file.layer] = LayerSummary(file.layer, source)
+            self.by_name[file.layer].add(file)
+            self.have_frames = self.have_frames or file.series is not None
+
+
 def summarize(samples: Samples) -> Summary:
     """Summarise a run without opening its files."""
     run = samples.run
-    layers: dict[str, LayerSummary] = {}
+    layers = _Layers(_sources(run))
     strata: Counter[tuple[Any, str]] = Counter()
     flags: Counter[str] = Counter()
     names: Counter[str] = Counter()
-    first, last, checked, has_frames = None, None, 0, False
-    sources, grids = _sources(run), []
+    first, last, checked, grids = None, None, 0, []
     for sample in progress_bar(unit="samples", quiet=False, things=samples, is_kept=False):
-        for file in sample.files:
-            if file.layer not in layers:
-                layers[file.layer] = LayerSummary(
-                    file.layer, sources.get(file.layer if file.series is None else file.series)
-                )
-            layers[file.layer].add(file)
-            has_frames = has_frames or file.series is not None
+        layers.add(sample.files)
         grid = sample.files[0].grid
         if grid is not None:
             grids.append(grid)
@@ -198,7 +213,7 @@ def summarize(samples: Samples) -> Summary:
         info=run.info,
         states=run.counts,
         samples=len(samples),
-        layers=tuple(layers.values()),
+        layers=tuple(layers.by_name.values()),
         classes=class_names(run.info) if stratum == "class" else {},
         stratum=stratum or None,
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
@@ -207,7 +222,7 @@ def summarize(samples: Samples) -> Summary:
         split_options=split_table.options(run.path) if (run.path / split_table.SPLITS_NAME).is_file() else None,
         checked=checked if (run.path / quality_table.QUALITY_NAME).is_file() else None,
         flags=dict(sorted(flags.items())),
-        has_frames=has_frames,
+        has_frames=layers.have_frames,
     )
 
 

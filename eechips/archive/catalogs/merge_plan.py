@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from eechips.archive.catalogs.options import Mixed
 from eechips.archive.catalogs.partition_versions import (
     NO_ROWS,
     UNREADABLE,
+    KnownVersions,
     describe_error,
     find_duplicates,
     find_versions,
@@ -71,6 +73,62 @@ class MergeResult:
     mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """The newest new rows, beside the versions of them that the catalogue has.
+
+    Attributes:
+        is_blocked: which rows belong to partitions that cannot be read.
+    """
+
+    rows: LatestItems
+    known: KnownVersions
+    is_blocked: npt.NDArray[np.bool_]
+
+    @cached_property
+    def is_older(self) -> npt.NDArray[np.bool_]:
+        """Which rows the catalogue has newer versions of."""
+        return self._rows_of(self.known.stamp > self.rows.stamps[self.known.row])
+
+    @cached_property
+    def enters(self) -> npt.NDArray[np.bool_]:
+        """Which rows enter a partition."""
+        return ~self.is_blocked & ~self.is_older
+
+    @cached_property
+    def goes(self) -> npt.NDArray[np.bool_]:
+        """Which known versions leave their partition."""
+        return self.enters[self.known.row]
+
+    @cached_property
+    def moves(self) -> npt.NDArray[np.bool_]:
+        """Which known versions are replaced by one in another partition."""
+        moved: npt.NDArray[np.bool_] = self.goes & (self.known.code != self.rows.codes[self.known.row])
+        return moved
+
+    def _rows_of(self, some: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return the rows that some of the known versions belong to."""
+        flags = np.zeros(len(self.rows.keys), dtype=bool)
+        flags[self.known.row[some]] = True
+        return flags
+
+    def changed_codes(self) -> npt.NDArray[np.int64]:
+        """Return the codes of partitions that certainly change, with repeats."""
+        is_same = self._rows_of(~self.moves & (self.known.stamp == self.rows.stamps[self.known.row]))
+        return np.concatenate([self.rows.codes[self.enters & ~is_same], self.known.code[self.moves]])
+
+    def result(self) -> MergeResult:
+        """Return the counts of items."""
+        is_known = self._rows_of(np.ones(len(self.known.row), dtype=bool))
+        return MergeResult(
+            new=int(np.count_nonzero(self.enters & ~is_known)),
+            replaced=int(np.count_nonzero(self.enters & is_known)),
+            older=int(np.count_nonzero(self.is_older & ~self.is_blocked)),
+            moved=int(np.count_nonzero(self.moves)),
+            blocked=int(np.count_nonzero(self.is_blocked)),
+        )
+
+
 class MergePlan:
     """The rows that enter and leave each partition.
 
@@ -98,24 +156,15 @@ class MergePlan:
         owners = {owner(path) for path in rows.paths}
         own = {path for path in schema.suspects & schema.partitions.keys() if owner(path) in owners}
         self.cleared = own - stopped.keys()
-        is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
-        is_older, is_known = np.zeros((2, len(rows.keys)), dtype=bool)
-        is_older[known.row[known.stamp > rows.stamps[known.row]]] = True
-        is_known[known.row] = True
-        enters = ~is_blocked & ~is_older
-        goes = enters[known.row]
-        moves = goes & (known.code != rows.codes[known.row])
-        is_same = np.zeros(len(rows.keys), dtype=bool)
-        is_same[known.row[~moves & (known.stamp == rows.stamps[known.row])]] = True
-        changed = np.concatenate([rows.codes[enters & ~is_same], known.code[moves]])
-        self._changed = {paths[number] for number in np.unique(changed)}
-        self._gone = _groups(known.code[goes], known.at[goes], paths)
+        compared = _Comparison(rows, known, np.isin(rows.codes, [code[path] for path in stopped]))
+        self._changed = {paths[number] for number in np.unique(compared.changed_codes())}
+        self._gone = _groups(known.code[compared.goes], known.at[compared.goes], paths)
         for path, numbers in find_duplicates(folder, schema, sorted(self.cleared), stopped).items():
             self._gone[path] = np.concatenate([self._gone.get(path, NO_ROWS), numbers])
             self._changed.add(path)
-        self._entered = {paths[number] for number in np.unique(rows.codes[enters])}
+        self._entered = {paths[number] for number in np.unique(rows.codes[compared.enters])}
         self._runs = MergedRuns(shards, code)
-        masks = self._masks(rows.places[enters])
+        masks = self._masks(rows.places[compared.enters])
         self.is_cast = mixed == "cast"
         self._readers = [SortedRunReader(*pair, cast=self.is_cast) for pair in zip(shards, masks, strict=True)]
         self._schemas = [shard.schema for shard in shards]
@@ -126,14 +175,7 @@ class MergePlan:
                 f"{describe_mixed(self.mixed)}: correct the items, or use mixed='keep' or mixed='cast'; nothing was"
                 " changed"
             )
-        self.outcome = MergeResult(
-            new=int(np.count_nonzero(enters & ~is_known)),
-            replaced=int(np.count_nonzero(enters & is_known)),
-            older=int(np.count_nonzero(is_older & ~is_blocked)),
-            moved=int(np.count_nonzero(moves)),
-            blocked=int(np.count_nonzero(is_blocked)),
-            stopped=dict(stopped),
-        )
+        self.outcome = replace(compared.result(), stopped=dict(stopped))
 
     @property
     def paths(self) -> list[str]:
@@ -188,17 +230,7 @@ class MergePlan:
         if not differing and REST not in types:
             return {}
         new = [(shard, pa.array(keep)) for shard, keep in zip(self.shards, masks, strict=True)]
-        rests: dict[str, Mapping[str, Counter[str]]] = {}
-        fractions: set[str] = set()
-        for path in self._having({REST}):
-            if (table := self._kept(path, {REST})) is not None:
-                rests[path] = count_kinds(table, ())
-                fractions |= fractions_apart(table)
-        apart: list[Mapping[str, Counter[str]]] = []
-        for shard, keep in new:
-            table = shard.columns({"id", REST}).filter(keep)
-            apart.append(count_kinds(table, ()))
-            fractions |= fractions_apart(table)
+        rests, apart, fractions = self._count_apart(new)
         differing |= {name for own in (*apart, *rests.values()) for name in own} & kinds.keys()
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for shard, keep in new:
@@ -256,6 +288,27 @@ class MergePlan:
             self.stopped[path] = describe_error(error)
             return None
         return table.filter(pa.array(self.stays(path, len(table))))
+
+    def _count_apart(
+        self, new: Sequence[tuple[SortedRun, pa.Array]]
+    ) -> tuple[dict[str, Mapping[str, Counter[str]]], list[Mapping[str, Counter[str]]], set[str]]:
+        """Count the kinds of values that stand apart from their columns, in ``properties``.
+
+        Returns:
+            The counts of each partition and of each run, and the columns with a fraction among these values.
+        """
+        rests: dict[str, Mapping[str, Counter[str]]] = {}
+        fractions: set[str] = set()
+        for path in self._having({REST}):
+            if (table := self._kept(path, {REST})) is not None:
+                rests[path] = count_kinds(table, ())
+                fractions |= fractions_apart(table)
+        apart: list[Mapping[str, Counter[str]]] = []
+        for shard, keep in new:
+            table = shard.columns({"id", REST}).filter(keep)
+            apart.append(count_kinds(table, ()))
+            fractions |= fractions_apart(table)
+        return rests, apart, fractions
 
     def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
         """Return for each run which of its rows enter a partition."""

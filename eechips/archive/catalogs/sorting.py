@@ -50,6 +50,26 @@ class Chunk:
     are_homes: bool = True
 
 
+def _parse(
+    bodies: Sequence[bytes | None], failed: list[tuple[int, str, str]]
+) -> tuple[list[Any], list[int], dict[int, tuple[str, ...]]]:
+    """Return items, their positions in the chunk, and what was mended in them; failures are added."""
+    values: list[Any] = []
+    indices: list[int] = []
+    mended: dict[int, tuple[str, ...]] = {}
+    for index, body in enumerate(bodies):
+        if body is None:
+            continue
+        try:
+            value, mended[len(values)] = parse_item(body)
+        except ValueError as error:
+            failed.append((index, "no JSON", str(error)))
+        else:
+            values.append(value)
+            indices.append(index)
+    return values, indices, mended
+
+
 def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> SortedChunk:
     """Write the sorted runs of a chunk into a folder.
 
@@ -61,19 +81,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         OSError: if a run cannot be written.
     """
     failed = [(int(index), str(kind), str(reason)) for index, kind, reason in chunk.failures]
-    values: list[Any] = []
-    indices: list[int] = []
-    mended: dict[int, tuple[str, ...]] = {}
-    for index, body in enumerate(chunk.bodies):
-        if body is None:
-            continue
-        try:
-            value, mended[len(values)] = parse_item(body)
-        except ValueError as error:
-            failed.append((index, "no JSON", str(error)))
-        else:
-            values.append(value)
-            indices.append(index)
+    values, indices, mended = _parse(chunk.bodies, failed)
     verdict = validate_items(values, collection=collection, strict=strict, mended=mended)
     failed += [(indices[number], kind, reason) for number, kind, reason in verdict.refused]
     if chunk.are_homes:

@@ -21,8 +21,8 @@ from eechips.archive.catalogs.id_index import IdIndex
 from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder, grid_json, owner
 from eechips.archive.catalogs.merge_plan import MergePlan, MergeResult
 from eechips.archive.catalogs.options import Mixed
-from eechips.archive.catalogs.partition_writer import Advance, stage_partitions
-from eechips.archive.catalogs.schema import Schema
+from eechips.archive.catalogs.partition_writer import Advance, StagedPartition, stage_partitions
+from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.archive.catalogs.sorted_runs import SortedRun, find_latest, write_sorted_run
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
@@ -249,6 +249,22 @@ def _describe_layout(layout: Layout) -> str:
     return f"{first}{cells}, period {layout.period}, most cells {layout.most_cells}"
 
 
+def _replace_partitions(
+    change: Change, schema: Schema, staged: Mapping[str, StagedPartition]
+) -> tuple[dict[str, Partition], dict[str, dict[str, str]]]:
+    """Put staged partitions in the place of others, and return partitions and columns of the schema with them."""
+    partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
+    for path, new in staged.items():
+        if new.staged is None or new.partition is None:
+            change.remove(path)
+            del partitions[path]
+        else:
+            change.move(new.staged, path)
+            partitions[path] = new.partition
+            columns.setdefault(new.partition.collection or "", {}).update(new.columns)
+    return partitions, columns
+
+
 def merge(
     folder: Path,
     schema: Schema,
@@ -291,15 +307,7 @@ def merge(
             schema, stopped = replace(schema, partitions=there), {}
     for path in lost.keys() - staged.keys():
         change.remove(path)
-    partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
-    for path, staged_partition in staged.items():
-        if staged_partition.staged is None or staged_partition.partition is None:
-            change.remove(path)
-            del partitions[path]
-        else:
-            change.move(staged_partition.staged, path)
-            partitions[path] = staged_partition.partition
-            columns.setdefault(staged_partition.partition.collection or "", {}).update(staged_partition.columns)
+    partitions, columns = _replace_partitions(change, schema, staged)
     outcome = replace(
         plan.outcome,
         written=tuple(path for path, staged_partition in staged.items() if staged_partition.staged is not None),

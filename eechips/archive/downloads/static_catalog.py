@@ -119,12 +119,10 @@ def _walk(
         message = f"more than {_MOST_DEPTH} catalogues within each other: it is not read"
         reader.unread.append(UnreadDocument(display_url(address), message))
         return
-    if document.get("type") == "Feature":
-        yield _with_collection(document, collection), address
-        return
-    if document.get("type") == "FeatureCollection":
-        for item in _features(document, address, reader):
-            yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
+    if document.get("type") in ("Feature", "FeatureCollection"):
+        is_item = document["type"] == "Feature"
+        for item in [document] if is_item else _features(document, address, reader):
+            yield _with_collection(item, collection), address
         return
     if _is_collection(document):
         collection = str(document.get("id"))
@@ -139,8 +137,7 @@ def _walk(
             yield from _walk(item, place, wanted, reader, seen, collection, depth + 1)
     for rel, place in links:
         if rel == "items" and not places and is_web(place):  # a collection of an API
-            for item in item_pages(place, reader):
-                yield (_with_collection(item, collection) if isinstance(item, dict) else item), place
+            yield from ((_with_collection(item, collection), place) for item in item_pages(place, reader))
         if rel != "child" or place in seen:
             continue
         seen.add(place)
@@ -193,6 +190,6 @@ def _is_collection(document: Mapping[str, Any]) -> bool:
     return document.get("type") == "Collection" or ("extent" in document and "license" in document)
 
 
-def _with_collection(item: Mapping[str, Any], collection: str | None) -> dict[str, Any]:
-    """Return an item with the id of its collection, if it has one."""
-    return {**item, "collection": item.get("collection") or collection}
+def _with_collection(item: Any, collection: str | None) -> Any:
+    """Return an item with the id of its collection, if it has one; anything else as it is."""
+    return {**item, "collection": item.get("collection") or collection} if isinstance(item, Mapping) else item

@@ -60,10 +60,9 @@ def assemble_scenes(
                 continue
             folder, called = safe_component(key[0] or "items"), names[key]
             name = f"stac/{folder}/{called}.json"
+            item = json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False)
             with results.make(name) as path:
-                path.write_text(
-                    json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False), encoding="utf-8"
-                )
+                path.write_text(item, encoding="utf-8")
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}

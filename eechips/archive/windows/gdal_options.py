@@ -88,6 +88,12 @@ def gdal_options(
     }
     if condition is not None:
         options["GDAL_HTTP_HEADERS"] = _headers(environment.get("GDAL_HTTP_HEADERS", ""), condition)
+    return options | _store_options(location, environment)
+
+
+def _store_options(location: RasterLocation, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of object stores that GDAL does not take from variables of other libraries."""
+    options: dict[str, Any] = {}
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     if location.scheme == "s3" and endpoint and "AWS_S3_ENDPOINT" not in environment:
         there = urlsplit(endpoint)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eechips.archive.windows.raster import Pixels, Raster, describe, read_window
-from eechips.archive.windows.window_size import MemoryBudget, min_window_pixels, tile
+from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, min_window_pixels, tile
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RegionError, RequestError, TransientError, UsageError
 from eechips.geo.grid import Grid, Window
@@ -70,21 +70,10 @@ def plan_windows(
         budget = replace(budget, working=budget.working + budget.read + budget.bands)
     most = budget.max_pixels(parse_bytes(max_memory))
     if most < (fewest := min_window_pixels(raster.blocks, halo)):
-        size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
-        around = f" with {halo:,} pixels around it" if halo else ""
-        need = format_bytes(budget.required_memory(fewest))
-        raise UsageError(
-            f"max_memory={max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
-            f" read in parts: it needs {need}. Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
-        )
+        raise _too_little_memory(href, raster.blocks, halo, f"{max_memory}", budget.required_memory(fewest))
     windows = list(tile(raster.blocks, most, halo))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
-    shared: dict[str, Any] = {
-        "raster": raster.grid.to_json(),
-        **({} if raster.version is None else {"version": raster.version.to_json()}),
-        **({"halo": halo} if halo else {}),
-        **({"others": list(raster.others)} if raster.others else {}),
-    }
+    shared = _shared_fields(raster, halo)
     for window in windows:
         yield {
             "kind": "window",
@@ -114,6 +103,26 @@ def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
     if len(dtypes) > 1:
         raise UsageError(f"{raster.href} has bands of several types, {' and '.join(dtypes)}: choose bands of one type")
     return next(iter(dtypes))
+
+
+def _shared_fields(raster: Raster, halo: int) -> dict[str, Any]:
+    """Return what all windows of a raster have in common."""
+    return {
+        "raster": raster.grid.to_json(),
+        **({} if raster.version is None else {"version": raster.version.to_json()}),
+        **({"halo": halo} if halo else {}),
+        **({"others": list(raster.others)} if raster.others else {}),
+    }
+
+
+def _too_little_memory(href: str, blocks: BlockLayout, halo: int, allowed: str, needed: int) -> UsageError:
+    size = f"{blocks.block_width:,}x{blocks.block_height:,}"
+    around = f" with {halo:,} pixels around it" if halo else ""
+    return UsageError(
+        f"max_memory={allowed} is too little for one block of {href}, {size} pixels{around}, which cannot be read in"
+        f" parts: it needs {format_bytes(needed)}. Allow as much, or convert the raster to tiles (gdal_translate -of"
+        " COG)"
+    )
 
 
 def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:

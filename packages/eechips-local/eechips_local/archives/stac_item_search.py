@@ -122,7 +122,7 @@ class StacItemSearch:
                     raise
 
     def _search(
-        self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, **options: Any
+        self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, /, **options: Any
     ) -> ClientSearch:
         return ClientSearch(
             f"{self._api}/search",
