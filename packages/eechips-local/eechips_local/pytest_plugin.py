@@ -19,9 +19,8 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 _IN_FLIGHT = 40
 _WORKERS = 2  # a heavy request does not keep the others waiting
-_CATALOGUE = "https://earthengine-stac.storage.googleapis.com/catalog"
-"""Where Google publishes the catalogue of datasets: https://developers.google.com/earth-engine/datasets/catalog"""
 _XDIST_WORKER = "PYTEST_XDIST_WORKER"
 """Variable that pytest-xdist sets in the processes that run tests:
 https://pytest-xdist.readthedocs.io/en/stable/how-to.html#identifying-the-worker-process-during-a-test"""
@@ -188,6 +185,8 @@ class EarthEngineSession:
         """Connect ``ee``, as :meth:`connect` does, when ``ee.Initialize`` is called."""
         import ee
 
+        from eechips_local.replaced_client import keep_credentials
+
         waiting = pytest.MonkeyPatch()
         stack.callback(waiting.undo)
 
@@ -197,10 +196,12 @@ class EarthEngineSession:
                 self.connect(stack)
 
         waiting.setattr(ee, "Initialize", initialize)
-        _keep_credentials(waiting)
+        keep_credentials(waiting)
 
     def _connect(self, engine: EarthEngine) -> None:
         import ee
+
+        from eechips_local.replaced_client import do_nothing, initialize_only, keep_credentials, redirect_catalogue
 
         environment = pytest.MonkeyPatch()
         self._connection.callback(environment.undo)
@@ -208,10 +209,10 @@ class EarthEngineSession:
         environment.setenv("EECHIPS_PROJECT", engine.project)
         engine._server.initialize()
         self._connection.callback(ee.Reset)
-        environment.setattr(ee, "Initialize", _initialize_only(engine.url, ee.Initialize))
-        environment.setattr(ee, "Reset", _do_nothing)
-        _keep_credentials(environment)
-        _redirect_catalogue(environment, f"{engine.url}/catalog")
+        environment.setattr(ee, "Initialize", initialize_only(engine.url, ee.Initialize))
+        environment.setattr(ee, "Reset", do_nothing)
+        keep_credentials(environment)
+        redirect_catalogue(environment, f"{engine.url}/catalog")
 
     def _leave(self) -> None:
         self._users -= 1
@@ -338,94 +339,6 @@ def earth_engine_session(pytestconfig: pytest.Config) -> Iterator[EarthEngine]:
     """Connect ``ee`` to a local Earth Engine until the end of the session, for fixtures that outlive a test."""
     with ExitStack() as stack:
         yield pytestconfig.stash[_SESSION].connect(stack)
-
-
-def _do_nothing(*_: Any, **__: Any) -> None:
-    """Take the place of ``ee.Reset``."""
-
-
-def _initialize_only(url: str, initialize: Callable[..., None]) -> Callable[..., None]:
-    """Return what replaces ``ee.Initialize``: it initialises only a transport of the caller to this server."""
-
-    def take_place(*arguments: Any, **options: Any) -> None:
-        if options.get("url") == url and options.get("http_transport") is not None:
-            initialize(*arguments, **options)
-
-    return take_place
-
-
-def _keep_credentials(environment: pytest.MonkeyPatch) -> None:
-    """Make authentication of the client do nothing, and credentials empty, however the tested code does it."""
-    import ee
-    import google.auth
-    from google.auth.credentials import AnonymousCredentials
-    from google.oauth2 import service_account
-
-    from eechips_local.server_process import PROJECT
-
-    class LocalCredentials(AnonymousCredentials):
-        """Credentials that are not needed, with what scripts ask of a service account's."""
-
-        project_id = PROJECT
-        service_account_email = ""
-
-    def authenticate(*_: Any, **__: Any) -> bool:
-        return True
-
-    def credentials(*_: Any, **__: Any) -> Any:
-        return LocalCredentials()  # type: ignore[no-untyped-call]
-
-    def default(*_: Any, **__: Any) -> tuple[Any, None]:
-        return credentials(), None
-
-    environment.setattr(ee, "Authenticate", authenticate)
-    environment.setattr(ee, "ServiceAccountCredentials", credentials)
-    environment.setattr(ee.data, "get_persistent_credentials", credentials)
-    environment.setattr(google.auth, "default", default)
-    environment.setattr(google.auth._default, "default", default)
-    for name in ("from_service_account_file", "from_service_account_info"):
-        environment.setattr(service_account.Credentials, name, credentials)
-    environment.setenv("EARTHENGINE_PROJECT", os.environ.get("EARTHENGINE_PROJECT", PROJECT))  # pytest-gee asks for it
-
-
-def _redirect_catalogue(environment: pytest.MonkeyPatch, address: str) -> None:
-    """Send requests for Google's catalogue of datasets to a local one: clients have its address as a constant.
-
-    Args:
-        environment: where the functions of HTTP clients are replaced.
-        address: address of the local catalogue.
-    """
-    import urllib.request
-
-    import requests
-
-    def local(url: Any) -> Any:
-        text = str(url)
-        return address + text.removeprefix(_CATALOGUE) if text.startswith(f"{_CATALOGUE}/") else url
-
-    request = requests.Session.request
-    open_url = urllib.request.OpenerDirector.open
-
-    def request_locally(session: requests.Session, method: str, url: str, *values: Any, **options: Any) -> Any:
-        return request(session, method, local(url), *values, **options)
-
-    def open_locally(opener: Any, fullurl: Any, *values: Any, **options: Any) -> Any:
-        if isinstance(fullurl, urllib.request.Request):
-            fullurl.full_url = local(fullurl.full_url)
-        return open_url(opener, local(fullurl), *values, **options)
-
-    environment.setattr(requests.Session, "request", request_locally)
-    environment.setattr(urllib.request.OpenerDirector, "open", open_locally)
-    if find_spec("aiohttp") is None:
-        return
-    import aiohttp
-
-    request_soon = aiohttp.ClientSession._request
-
-    async def request_locally_soon(session: Any, method: str, url: Any, **options: Any) -> Any:
-        return await request_soon(session, method, local(url), **options)
-
-    environment.setattr(aiohttp.ClientSession, "_request", request_locally_soon)
 
 
 def _limit(config: pytest.Config, name: str) -> int | None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from eechips_local.demo import climate, crops, natural_cover, noise, rainfall
 from eechips_local.demo.farmland import Field32
-from eechips_local.demo.ground_cover import Ground, GroundLayer
+from eechips_local.demo.ground_layers import Ground, GroundLayer
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.upsampling import Upsampler
 

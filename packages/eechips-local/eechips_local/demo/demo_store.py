@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from eechips_local.demo import (
-    boundaries,
+    boundary_tables,
     chirps,
     copernicus_dem,
     ecoregions,
@@ -80,7 +80,7 @@ def catalogue(until: date) -> Mapping[str, DemoAsset]:
         era5.collection(until),
         mixed_images.MixedImages(),
         ecoregions.table(),
-        *boundaries.gaul_tables(),
+        *boundary_tables.gaul_tables(),
     ]
     return {asset.id: asset for asset in sorted(assets, key=lambda asset: asset.id)}
 

@@ -30,7 +30,7 @@ from eechips_local.demo import (
 from eechips_local.demo.derived_source import DerivedSource
 from eechips_local.demo.embedding_tiles import EmbeddingTile
 from eechips_local.demo.farmland import Field32
-from eechips_local.demo.ground_cover import Ground
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted, Integers, PaintedSource

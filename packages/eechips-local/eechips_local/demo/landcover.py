@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.demo.farmland import Field32
-from eechips_local.demo.ground_cover import Ground
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.natural_cover import grass_cover
 from eechips_local.demo.upsampling import Upsampler
 

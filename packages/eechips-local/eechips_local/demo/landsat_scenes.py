@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.demo import climate, cloud_cover, ground_cover, landcover, mercator, noise, upsampling, wrs
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.terrain import nodes
 from eechips_local.demo.wrs import WrsScene
@@ -140,7 +141,7 @@ class LandsatOverpass:
         unit = mercator.EQUATOR_UNIT * float(mercator.cosine_of(mercator.y_of(self.north)))
         return round(_DILATION / (unit * rect.pitch))
 
-    def _aerosol(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
+    def _aerosol(self, ground: Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Return SR_QA_AEROSOL as the code of USGS makes it, LaSRC: https://github.com/USGS-EROS/espa-surface-reflectance
 
         Aerosol is what makes a place bluer than places of its surroundings are usually, whose ratios of blue to red are
@@ -163,7 +164,7 @@ class LandsatOverpass:
         level = np.where((near > 0.1) & (near > red) & ~is_water, level, _NOT_RETRIEVED)
         return np.where(clouds.cloud > cloud_cover.CLOUDY, _MUCH, level).astype(np.float32)
 
-    def _warmth(self, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
+    def _warmth(self, ground: Ground, clouds: cloud_cover.Sky) -> npt.NDArray[np.float32]:
         """Return the temperature of the surface in steps of 0.00341802 K above 149 K."""
         land = ground.terrain
         day = climate.day_of_year(self.when)
@@ -200,9 +201,7 @@ def _dilated(cloudy: npt.NDArray[np.bool_], margin: int) -> npt.NDArray[np.bool_
     return cloudy
 
 
-def _quality(
-    ground: ground_cover.Ground, clouds: cloud_cover.Sky, is_near_cloud: npt.NDArray[np.bool_]
-) -> npt.NDArray[Any]:
+def _quality(ground: Ground, clouds: cloud_cover.Sky, is_near_cloud: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     parts = landcover.shares(ground)
     best = landcover.dominant(parts, range(len(landcover.CLASSES)))
     result = np.full(best.shape, _CLEAR)

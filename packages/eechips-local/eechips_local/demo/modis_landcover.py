@@ -19,6 +19,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips_local.demo import climate, farmland, ground_cover, landcover, upsampling
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import SINUSOIDAL, AsPainted
 from eechips_local.demo.series import GlobalSeries, legend, underscored, years
@@ -104,7 +105,7 @@ class YearlyLandCover(AsPainted):
         inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast"))
         return values, np.broadcast_to(inland > np.float32(_SHELF), values.shape)
 
-    def _class(self, ground: ground_cover.Ground, parts: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    def _class(self, ground: Ground, parts: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Return classes of IGBP."""
         part = {name: landcover.fraction(parts, name) for name in landcover.CLASSES}
         up = upsampling.Upsampler(ground.rect, ground.terrain.rect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from eechips_local.demo import boundaries, ecoregions, state_outlines, texture
+from eechips_local.demo import boundary_tables, ecoregions, state_outlines, texture
 
 
 def load() -> None:
@@ -16,7 +16,7 @@ def load() -> None:
     state_outlines.degrees()
     with ThreadPoolExecutor(1) as pool:
         others = [pool.submit(load_others) for load_others in (ecoregions.rows, texture.load)]
-        boundaries.gaul(1)
+        boundary_tables.gaul(1)
         for other in others:
             other.result()
 

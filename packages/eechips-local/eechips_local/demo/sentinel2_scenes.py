@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.demo import climate, cloud_cover, ground_cover, landcover
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.mercator import Rect
 
 # Band, pixel in metres, spectral band (None: not a reflectance).
@@ -83,7 +84,7 @@ class Sentinel2Overpass:
     when: date
     north: float
 
-    def ground(self, rect: Rect) -> ground_cover.Ground:
+    def ground(self, rect: Rect) -> Ground:
         """Return the ground without clouds."""
         return ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
 
@@ -142,7 +143,7 @@ class Reflectance:
         return stored
 
 
-def _mask(name: str, ground: ground_cover.Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
+def _mask(name: str, ground: Ground, clouds: cloud_cover.Sky) -> npt.NDArray[Any]:
     if name == "MSK_CLDPRB":
         return np.asarray(np.floor(clouds.cloud * np.float32(100.0)))
     if name in ("QA10", "QA20", "QA60"):

@@ -19,6 +19,7 @@ import shapely
 from affine import Affine
 
 from eechips_local.demo import crops, ground_cover, landcover, mercator, state_outlines
+from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.landcover import CLASSES
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted
@@ -90,7 +91,7 @@ class _Land:
         parts: shares of ``landcover.CLASSES``.
     """
 
-    ground: ground_cover.Ground
+    ground: Ground
     parts: npt.NDArray[np.float32]
 
     def codes(self, of_classes: Sequence[int], forests: tuple[int, int, int], built: int) -> Bytes:
@@ -160,7 +161,7 @@ class CroplandScene(AsPainted):
         values = np.stack([known[band] for band in bands])
         return values, np.broadcast_to(_inside(rect), values.shape)
 
-    def _grown(self, ground: ground_cover.Ground) -> npt.NDArray[Any]:
+    def _grown(self, ground: Ground) -> npt.NDArray[Any]:
         """Return codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
         if ground.blocks is None:
             return np.full((ground.rect.height, ground.rect.width), crops.CORN)

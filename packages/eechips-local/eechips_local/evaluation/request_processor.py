@@ -13,7 +13,7 @@ import shapely
 
 from eechips_local.evaluation import operations
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.pixels import rendering
+from eechips_local.pixels import animations, rendering
 from eechips_local.protocol import access_policies, asset_methods, messages, resources, stac_catalogue
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, MemoryLimitError
@@ -45,8 +45,8 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "imageCollection:computeImages": ServiceOperation(operations.compute_images, "imageCollection:computeImages"),
     "thumbnails:check": ServiceOperation(rendering.check_thumbnail, "thumbnails"),
     "thumbnails:getPixels": ServiceOperation(rendering.thumbnail_pixels, "thumbnails"),
-    "filmstripThumbnails:getPixels": ServiceOperation(rendering.filmstrip_pixels, "filmstripThumbnails"),
-    "videoThumbnails:getPixels": ServiceOperation(rendering.video_pixels, "videoThumbnails"),
+    "filmstripThumbnails:getPixels": ServiceOperation(animations.filmstrip_pixels, "filmstripThumbnails"),
+    "videoThumbnails:getPixels": ServiceOperation(animations.video_pixels, "videoThumbnails"),
     "maps:check": ServiceOperation(rendering.check_map, "maps"),
     "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
     "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),

@@ -17,6 +17,7 @@ from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import Reducer, reduce_values
 from eechips_local.values.number_format import java_text
 from eechips_local.values.ordering import compare, distinct_key
+from eechips_local.values.randomness import JavaRandom
 from eechips_local.values.values import Array, Collection, Feature, Filter, Geometry, Value
 
 T = TypeVar("T")
@@ -397,26 +398,6 @@ def sort(list: List, keys: List | None) -> List:
     return [list[i] for i in order]
 
 
-class _JavaRandom:
-    """``java.util.Random``: a linear congruential generator of 48 bits, published in its documentation."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = (seed ^ 0x5DEECE66D) & ((1 << 48) - 1)
-
-    def _bits(self, count: int) -> int:
-        self._state = (self._state * 0x5DEECE66D + 0xB) & ((1 << 48) - 1)
-        return self._state >> (48 - count)
-
-    def below(self, bound: int) -> int:
-        """``nextInt(bound)``."""
-        if bound & -bound == bound:
-            return (bound * self._bits(31)) >> 31
-        while True:
-            bits = self._bits(31)
-            if bits - bits % bound + bound - 1 < 1 << 31:
-                return bits % bound
-
-
 @function("List.shuffle")
 def shuffle(list: List, seed: Value) -> List:
     """Return the elements in a random order, the same for the same seed (0 where none is given).
@@ -430,7 +411,7 @@ def shuffle(list: List, seed: Value) -> List:
         return result
     if isinstance(seed, (bool, str)) or not isinstance(seed, (int, float, type(None))):
         raise TypeMismatchError(f"The seed must be a number or 'false', not of type {type_name(seed)}.")
-    generator = _JavaRandom(int(seed or 0))
+    generator = JavaRandom(int(seed or 0))
     for position in range(len(result) - 1, 0, -1):
         other = generator.below(position + 1)
         result[position], result[other] = result[other], result[position]

@@ -1,4 +1,4 @@
-"""Render pixels: thumbnails, downloads, computePixels, map tiles, filmstrips and animations."""
+"""Render pixels: thumbnails, downloads, computePixels and map tiles."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.image_bands import choose
-from eechips_local.functions.image_clip import clip_to_bounds_and_scale
 from eechips_local.functions.image_collections import mosaic
 from eechips_local.functions.image_visualization import class_colours, visualize
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels import encode as formats
 from eechips_local.pixels.area_fractions import pixels_touched
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
-from eechips_local.pixels.pictures import write_gif
 from eechips_local.pixels.pixel_grid import PixelGrid, UnknownCrsError, named_crs
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
@@ -33,14 +31,8 @@ from eechips_local.protocol.request_errors import InvalidError, LimitError, Type
 from eechips_local.protocol.resources import find_image
 from eechips_local.values.values import Collection, Geometry, Value
 
-# Longest side of the images of an animation for which no size is given.
-_DEFAULT_SIDE = 512
 # Edge of the blocks of large grids, in pixels.
 _BLOCK = 1024
-# The same of the places that the frames of an animation are drawn of, one after the other.
-_PLACE = 256
-# Pixels of an animation, of all images: https://developers.google.com/earth-engine/reference/rest/v1/projects.videoThumbnails/create
-_MOST_ANIMATED = 512 * 512 * 100
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
@@ -52,7 +44,7 @@ _ZIPPED = ("ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND")
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GEO_TIFF": "image/tiff", "NPY": "application/octet-stream"}
 
 
-def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
+def file_format(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
     """Return the requested file format.
 
     Raises:
@@ -116,11 +108,17 @@ def _check_size(bands: Sequence[ImageBand], grid: PixelGrid, most_bytes: int, si
         raise LimitError(f"Total request size ({size} bytes) must be less than or equal to {most_bytes} bytes.")
 
 
-def _check_download(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> None:
+def check_download(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> None:
+    """Reject more pixels than a thumbnail or download may have."""
     _check_size(bands, grid, context.limits.thumbnail_bytes, context.limits.thumbnail_side)
 
 
-def _own_grid(image: Image) -> PixelGrid:
+def own_grid(image: Image) -> PixelGrid:
+    """Return the grid of an image's first band.
+
+    Raises:
+        InvalidError: if the image is unbounded.
+    """
     grid = image.bands[0].grid
     if grid is None:
         raise InvalidError("Unable to find the bounds of an unbounded image; specify a region.")
@@ -144,7 +142,7 @@ def encode_pixels(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: Pi
     return ServiceResponse(content, media_type, pixels=grid.width * grid.height, bands=len(bands))
 
 
-def _read(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
+def read_bands(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
     """Read bands on a grid, block by block where it is large: each block frees what it computed."""
     budget = context.limits.memory
     if grid.width * grid.height <= _BLOCK * _BLOCK:
@@ -173,38 +171,39 @@ def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceRespons
     drawn.
     """
     body = request.body
-    form = _form(body, (*PICTURES, *_MEDIA, *_ZIPPED))
-    if form not in PICTURES or not ("grid" in body or _sized(body)):
+    form = file_format(body, (*PICTURES, *_MEDIA, *_ZIPPED))
+    if form not in PICTURES or not ("grid" in body or is_sized(body)):
         image = image_of(Evaluator(body["expression"], context).evaluate(), body)
         if form in PICTURES:
             image = _visualized(image, body.get("visualizationOptions"))
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
-            _check_download(part.bands, _thumbnail_grid(body, part), context)
+            check_download(part.bands, thumbnail_grid(body, part), context)
     return encode_json({})
 
 
 def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
     body = request.body
-    form = _form(body, (*PICTURES, *_MEDIA, *_ZIPPED))
+    form = file_format(body, (*PICTURES, *_MEDIA, *_ZIPPED))
     image = image_of(Evaluator(body["expression"], context).evaluate(), body)
     if form in PICTURES:
         image = _visualized(image, body.get("visualizationOptions"))
     if form in _ZIPPED:
         return _archive(body, image, form, context)
-    grid = _thumbnail_grid(body, image)
-    _check_download(image.bands, grid, context)
-    encoded = encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
+    grid = thumbnail_grid(body, image)
+    check_download(image.bands, grid, context)
+    encoded = encode_pixels(image.bands, read_bands(image.bands, grid, context), grid, form)
     ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
     return encoded if ending is None else replace(encoded, filename=f"{_prefix(body, image)}.{ending}")
 
 
-def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
-    return pixel_grid(body["grid"], image) if "grid" in body else _own_grid(image)
+def thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
+    """Return the grid that a request asks for, or the image's own."""
+    return pixel_grid(body["grid"], image) if "grid" in body else own_grid(image)
 
 
-def _sized(body: Mapping[str, Any]) -> bool:
+def is_sized(body: Mapping[str, Any]) -> bool:
     """Return whether the outermost step sets the size, also one mapped over a collection, as the client does."""
     values = body["expression"]["values"]
     node = values[body["expression"]["result"]]
@@ -228,14 +227,6 @@ def _followed(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     return values.get(node["valueReference"], {}) if "valueReference" in node else node
 
 
-def _shrunk(image: Image) -> Image:
-    """Return an image without a size of its own, at most 512 pixels on its longest side."""
-    grid = _own_grid(image)
-    if max(grid.width, grid.height) <= _DEFAULT_SIDE:
-        return image
-    return clip_to_bounds_and_scale(image, None, None, None, _DEFAULT_SIDE, None)
-
-
 def _prefix(body: Mapping[str, Any], image: Image) -> str:
     return str(body.get("filenamePrefix") or image.properties.get("system:index") or "download")
 
@@ -252,9 +243,9 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
         parts = {f"{prefix}.{_plain(band.name)}": image.with_bands([band]) for band in image.bands}
     files = []
     for name, part in parts.items():
-        grid = _thumbnail_grid(body, part)
-        _check_download(part.bands, grid, context)
-        pixels = _read(part.bands, grid, context)
+        grid = thumbnail_grid(body, part)
+        check_download(part.bands, grid, context)
+        pixels = read_bands(part.bands, grid, context)
         files.append((f"{name}.tif", formats.geotiff(part.bands, pixels, grid)))
     return ServiceResponse(formats.zipped(files), "application/zip", f"{prefix}.zip")
 
@@ -265,7 +256,7 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
 def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``image:computePixels``, and ``assets:getPixels`` of a stored image."""
     body, limits = request.body, context.limits
-    form = _form(body, (*PICTURES, *_MEDIA))
+    form = file_format(body, (*PICTURES, *_MEDIA))
     is_stored = "expression" not in body
     value = find_image(request.name, context) if is_stored else Evaluator(body["expression"], context).evaluate()
     image = _visualized(image_of(value, body), body.get("visualizationOptions"))
@@ -273,7 +264,7 @@ def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
     _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
-    return encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
+    return encode_pixels(image.bands, read_bands(image.bands, grid, context), grid, form)
 
 
 def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
@@ -327,8 +318,8 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
         except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
             raise InvalidError("Invalid region: it does not lie within the projection.") from error
         return PixelGrid(crs, transform, 0, 0).window(*touched)
-    own_grid = _own_grid(image)
-    return own_grid if not asked else replace(own_grid, crs=crs, transform=transform if terms else own_grid.transform)
+    whole = own_grid(image)
+    return whole if not asked else replace(whole, crs=crs, transform=transform if terms else whole.transform)
 
 
 # Maps
@@ -336,7 +327,7 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
 
 def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
-    _form(request.body, PICTURES)
+    file_format(request.body, PICTURES)
     _layer(request.body, context)
     return encode_json({})
 
@@ -362,7 +353,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
 
     Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
     """
-    form = _form(request.body, PICTURES)
+    form = file_format(request.body, PICTURES)
     tile_position = [request.query[name] for name in ("zoom", "x", "y")]
     if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in tile_position):
         raise InvalidError("Invalid tile coordinates: zoom, x and y are whole numbers.")
@@ -372,7 +363,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
     image = _layer(request.body, context)
     grid = tile_grid(zoom, x, y)
-    return encode_pixels(image.bands, _read(image.bands, grid, context), grid, form)
+    return encode_pixels(image.bands, read_bands(image.bands, grid, context), grid, form)
 
 
 def tile_grid(zoom: int, x: int, y: int) -> PixelGrid:
@@ -380,83 +371,3 @@ def tile_grid(zoom: int, x: int, y: int) -> PixelGrid:
     edge = 2 * _HALF_WORLD / 2**zoom / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
     return PixelGrid(_MERCATOR, transform, _TILE, _TILE)
-
-
-# Filmstrips and animations
-
-
-def filmstrip_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``filmstripThumbnails:getPixels``: the images of a collection in one picture, below or beside each other."""
-    form = _form(request.body, PICTURES)
-    return _strip(_frames(request.body, context), form, request.body.get("orientation") == "HORIZONTAL", context)
-
-
-def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``videoThumbnails:getPixels``: the images of a collection as an animated GIF, one after the other.
-
-    Defaults are those of https://developers.google.com/earth-engine/reference/rest/v1/projects.videoThumbnails.
-    """
-    if request.body.get("fileFormat") not in (None, "GIF", "VIDEO_FILE_FORMAT_UNSPECIFIED"):
-        raise InvalidError(f"Unsupported file format: {request.body['fileFormat']}.")
-    options = request.body.get("videoOptions") or {}
-    pace = float(options.get("framesPerSecond") or 5.0)
-    if not 0.1 <= pace <= 120.0:
-        raise InvalidError(f"The frame rate must be between 0.1 and 120: {pace:g}.")
-    frames = _frames(request.body, context)
-    if len(frames) > int(options.get("maxFrames") or 1000):
-        raise LimitError(f"The collection has {len(frames)} images, which are more than maxFrames.")
-    if max(grid.width * grid.height for _, grid in frames) > int(options.get("maxPixelsPerFrame") or 100_000_000):
-        raise LimitError("A frame has more pixels than maxPixelsPerFrame.")
-    width, height = max(grid.width for _, grid in frames), max(grid.height for _, grid in frames)
-    first, grid = frames[0]
-    if (total := width * height * len(frames)) > _MOST_ANIMATED:
-        raise LimitError(f"Total request size ({total} pixels) must be less than or equal to {_MOST_ANIMATED} pixels.")
-    _check_download(first.bands, replace(grid, width=width, height=height), context)
-    pictures = [np.zeros((height, width, 4), dtype=np.uint8) for _ in frames]
-    # Place by place, so that what the frames have in common there is still at hand.
-    for row, column in product(range(0, height, _PLACE), range(0, width, _PLACE)):
-        for picture, (image, grid) in zip(pictures, frames, strict=True):
-            across, down = min(_PLACE, grid.width - column), min(_PLACE, grid.height - row)
-            if across > 0 and down > 0:
-                block = grid.window(column, row, across, down)
-                pixels = _read(image.bands, block, context)
-                picture[row : row + down, column : column + across] = formats.colours(image.bands, pixels)
-    return ServiceResponse(write_gif(pictures, pace), "image/gif")
-
-
-def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, PixelGrid]]:
-    """Return the images of a collection, and where the pixels of each lie."""
-    value = Evaluator(body["expression"], context).evaluate()
-    if not isinstance(value, Collection) or value.element != "Image":
-        raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
-    frames: list[tuple[Image, PixelGrid]] = []
-    is_sized = "grid" in body or _sized(body)
-    for image in context.counted(value):
-        if not image.bands:
-            raise InvalidError("Image has no bands.")
-        frame = image if is_sized or image.bands[0].grid is None else _shrunk(image)
-        frames.append((frame, _thumbnail_grid(body, frame)))
-    if not frames:
-        raise InvalidError("The collection has no images.")
-    return frames
-
-
-def _strip(frames: Sequence[tuple[Image, PixelGrid]], form: str, beside: bool, context: Context) -> ServiceResponse:
-    across = max(grid.height if beside else grid.width for _, grid in frames)
-    along = sum(grid.width if beside else grid.height for _, grid in frames)
-    first, grid = frames[0]
-    whole = replace(grid, width=along if beside else across, height=across if beside else along)
-    _check_download(first.bands, whole, context)
-    count = len(first.bands)
-    values = np.zeros((count, *whole.shape))
-    mask = np.zeros((count, *whole.shape))
-    start = 0
-    for image, grid in frames:
-        if len(image.bands) != count:
-            raise InvalidError("All images of a filmstrip must have the same number of bands.")
-        end = start + (grid.width if beside else grid.height)
-        part = (slice(0, grid.height), slice(start, end)) if beside else (slice(start, end), slice(0, grid.width))
-        for band, pixels in enumerate(Render(context.limits.memory, context.check_time).read(image.bands, grid)):
-            values[band][part], mask[band][part] = pixels.values, pixels.mask
-        start = end
-    return encode_pixels(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from eechips_local.stubs import band_words
-from eechips_local.stubs.dataset_description import YEAR, BandClass, BandDescription, Interval
+from eechips_local.stubs.class_bands import LAND_CLASSES, LAND_WORDS, known_classes, land_of
+from eechips_local.stubs.dataset_description import YEAR, BandDescription, Interval
 
 Subject = Literal[
     "classes",
@@ -35,27 +36,6 @@ Subject = Literal[
 Spacing = Literal["even", "low", "decades"]
 """How values lie between their ends: evenly, most of them near the least one, or as many in each decade."""
 
-LAND_CLASSES = ("water", "snow", "built", "crop", "tree", "shrub", "bare", "grass")
-"""What the land of the demo planet can be, in the order in which it is decided."""
-
-# What names of classes say of land.
-_LAND_WORDS: tuple[tuple[str, str], ...] = (
-    ("water", r"\bwater|ocean|\bsea\b|\blake|river|\bmarine"),
-    ("snow", r"\bsnow|\bice\b|glacier"),
-    ("built", r"built|urban|settlement|developed|impervious|artificial|residential|industrial|road"),
-    ("crop", r"\bcrop|agricult|farm|cultivat|arable|plantation|orchard|corn|wheat|rice|soy"),
-    ("tree", r"forest|\btree|needle|broadlea|conifer|woodland|mangrove"),
-    ("shrub", r"shrub|\bscrub|heath|chaparral"),
-    ("bare", r"\bbare|barren|\bsand|\brock|desert|sparse"),
-    ("grass", r"grass|herbaceous|pasture|savanna|meadow|steppe|tundra|wetland"),
-)
-_NO_VALUE = re.compile(
-    r"\bno[ -]?data|missing|\bfill\b|unclassified|not classified|background|undefined|unknown|saturated|not processed",
-    re.IGNORECASE,
-)
-"""Names of classes of pixels of which nothing is known."""
-_FEWEST = 3
-"""Kinds of land that the classes of a map of land cover name, at the least."""
 
 _SUBJECTS: tuple[tuple[Subject, str], ...] = (
     ("water", r"precip|\brain|moisture|runoff|humid|snow water|evapo"),
@@ -231,10 +211,10 @@ def _plan_codes(band: BandDescription, seed: int, interval: Interval | None) -> 
     if len(band.classes) == 1:
         return _presence(band, band.classes[0].value, band.classes[0].name, seed)
     if band.classes:
-        classes = _known(band.classes)
+        classes = known_classes(band.classes)
         codes = tuple(sorted({band_class.value for band_class in classes}))
         dtype = band.dtype or smallest_type(codes[0], codes[-1])
-        return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=_land(classes))
+        return BandPlan(band.name, dtype, codes[0], codes[-1], "classes", seed, codes=codes, land=land_of(classes))
     if band.bits:
         total = max(field.first + field.length for field in band.bits)
         codes = _flags(band)
@@ -305,7 +285,7 @@ def _millimetres(band: BandDescription) -> tuple[float, bool] | None:
 def _presence(band: BandDescription, code: int, name: str, seed: int) -> BandPlan:
     """Return a plan of one value where something is, such as forest; the pixels of other land are masked."""
     words = f"{name} {band.name} {band.description}".lower().replace("_", " ")
-    kind = next((land for land, pattern in _LAND_WORDS if re.search(pattern, words)), None)
+    kind = next((land for land, pattern in LAND_WORDS if re.search(pattern, words)), None)
     land = () if kind is None else tuple((code,) if other == kind else () for other in LAND_CLASSES)
     dtype = band.dtype or smallest_type(code, code)
     return BandPlan(band.name, dtype, code, code, "presence", seed, codes=(code,), land=land)
@@ -434,24 +414,3 @@ def _names_height(band: BandDescription) -> bool:
 
 def _is_reflectance(band: BandDescription) -> bool:
     return band.wavelength is not None and 0.0 < band.wavelength < _THERMAL and not _KELVIN.search(band.units.lower())
-
-
-def _known(classes: Sequence[BandClass]) -> Sequence[BandClass]:
-    """Return the classes without those that stand for no value, unless all do."""
-    return [band_class for band_class in classes if not _NO_VALUE.search(band_class.name)] or classes
-
-
-def _land(classes: Sequence[BandClass]) -> tuple[tuple[int, ...], ...]:
-    """Return for each of ``LAND_CLASSES`` the values of the classes that name it; empty if few do."""
-    codes = sorted({band_class.value for band_class in classes})
-    land_values: dict[str, list[int]] = {}
-    for band_class in classes:
-        name = next((land for land, words in _LAND_WORDS if re.search(words, band_class.name.lower())), None)
-        if name is not None:
-            land_values.setdefault(name, []).append(band_class.value)
-    if len(land_values) < _FEWEST:
-        return ()
-    rest = tuple(value for values in land_values.values() for value in values) or tuple(codes)
-    # Grass stands for open land of other kinds, trees and crops for each other, before any class at all.
-    likely = {"shrub": "grass", "bare": "grass", "grass": "crop", "crop": "grass", "tree": "grass"}
-    return tuple(tuple(land_values.get(land) or land_values.get(likely.get(land, "")) or rest) for land in LAND_CLASSES)

@@ -29,8 +29,9 @@ from eechips_local.demo.terrain import Terrain, nodes
 from eechips_local.demo.upsampling import Upsampler
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs import band_words
+from eechips_local.stubs.class_bands import LAND_CLASSES
 from eechips_local.stubs.dataset_description import YEAR
-from eechips_local.stubs.stub_bands import LAND_CLASSES, BandPlan
+from eechips_local.stubs.stub_bands import BandPlan
 
 _MARGIN = 1.0 / 64.0
 """Share of a range at both ends that no value has, so that rounding leaves none outside."""

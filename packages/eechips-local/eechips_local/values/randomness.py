@@ -191,3 +191,23 @@ def _among(points: Coordinates) -> Callable[[Coordinates], Coordinates]:
         return chosen
 
     return draw
+
+
+class JavaRandom:
+    """``java.util.Random``: a linear congruential generator of 48 bits, published in its documentation."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = (seed ^ 0x5DEECE66D) & ((1 << 48) - 1)
+
+    def _bits(self, count: int) -> int:
+        self._state = (self._state * 0x5DEECE66D + 0xB) & ((1 << 48) - 1)
+        return self._state >> (48 - count)
+
+    def below(self, bound: int) -> int:
+        """``nextInt(bound)``."""
+        if bound & -bound == bound:
+            return (bound * self._bits(31)) >> 31
+        while True:
+            bits = self._bits(31)
+            if bits - bits % bound + bound - 1 < 1 << 31:
+                return bits % bound
