@@ -60,14 +60,20 @@ def _indices(query: Query) -> frozenset[str] | None:
     return own if query.indices is None else own & query.indices
 
 
-def _base(record: ArchiveRecord, query: Query) -> ItemQuery:
-    equals: dict[str, Any] = dict(record.filters)
-    ranges: dict[str, Range] = {}
-    for name, value in query.equals.items():
+def _with_conditions(record: ArchiveRecord, known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conditions of items, with those that properties of images lead to; known ones stay."""
+    equals = dict(known)
+    for name, value in more.items():
         rule = record.properties.get(name)
         condition = None if rule is None else rule.equal(value)
         if condition is not None:
             equals.setdefault(*condition)
+    return equals
+
+
+def _base(record: ArchiveRecord, query: Query) -> ItemQuery:
+    equals = _with_conditions(record, record.filters, query.equals)
+    ranges: dict[str, Range] = {}
     for name, span in query.ranges.items():
         rule = record.properties.get(name)
         ranged = None if rule is None else rule.range(span)
@@ -80,12 +86,7 @@ def _base(record: ArchiveRecord, query: Query) -> ItemQuery:
 
 def _narrowed(record: ArchiveRecord, base: ItemQuery, search: IndexSearch) -> ItemQuery:
     """Return a search narrowed to the image of an index."""
-    equals = dict(base.equals)
-    for name, value in search.equals.items():
-        rule = record.properties.get(name)
-        condition = None if rule is None else rule.equal(value)
-        if condition is not None:
-            equals.setdefault(*condition)
+    equals = _with_conditions(record, base.equals, search.equals)
     start, end = _padded(record, search.start, search.end)
     return ItemQuery(
         bounds=base.bounds or search.bounds,

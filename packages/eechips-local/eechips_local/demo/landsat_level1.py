@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import cirrus, cloud_cover, landsat, landsat_scenes, wrs
+from eechips_local.demo import cirrus, landsat, landsat_scenes
 from eechips_local.demo.landsat import Landsat
 from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
@@ -44,9 +44,33 @@ _THERMAL: Mapping[str, tuple[float, float, float]] = {
 _QUALITY = ("QA_PIXEL", "QA_RADSAT")
 _ANGLES = ("SAA", "SZA", "VAA", "VZA")
 BANDS = (*_REFLECTIVE, "B9", *_THERMAL, *_QUALITY, *_ANGLES)
-_SLOPE, _INTERCEPT = 2.0e-5, -0.1
-_THERMAL_SLOPE, _THERMAL_INTERCEPT = 3.342e-4, 0.1
+_SLOPE, _INTERCEPT, _MAXIMUM = 2.0e-5, -0.1, 65_535.0
 _VIEW_ZENITH = 300  # hundredths of a degree
+
+
+def whole(values: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.float64]:
+    """Return whole numbers up to one; zero is left to mean nothing."""
+    rounded: npt.NDArray[np.float64] = np.clip(np.rint(values), 1, most)
+    return rounded
+
+
+@dataclass(frozen=True, slots=True)
+class RadianceScale:
+    """The numbers in which radiances of thermal bands are stored: radiance = number * ``slope`` + ``intercept``."""
+
+    slope: float
+    intercept: float
+    most: float
+
+    def encode(
+        self, kelvin: npt.NDArray[np.float64], k1: float, k2: float
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the numbers of temperatures, and the temperatures of the numbers, by the band's constants."""
+        stored = whole((k1 / np.expm1(k2 / kelvin) - self.intercept) / self.slope, self.most)
+        return stored, k2 / np.log1p(k1 / (stored * self.slope + self.intercept))
+
+
+_SCALE = RadianceScale(3.342e-4, 0.1, _MAXIMUM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +99,14 @@ class Level1Overpass:
             if name == "B9":
                 values[n] = cirrus.reflectance(rect, self.surface.when) + np.float32(_CLEAR)
             elif source is None:
-                values[n] = self._constant(name)
+                values[n] = angles(self.azimuth, self.elevation).get(name, 0)
             elif name in _REFLECTIVE:
-                haze = np.float32(_REFLECTIVE[name][1])
-                values[n] = (known[source] * np.float32(2.75e-5) - np.float32(0.2)) * (1 - haze) + haze
+                values[n] = at_top(known[source], _REFLECTIVE[name][1])
             elif name in _THERMAL:
                 values[n] = known[source] * np.float32(0.00341802) + np.float32(149.0 - _THERMAL[name][2])
             else:
                 values[n] = known[source]
         return values, None
-
-    def _constant(self, name: str) -> float:
-        angles = {
-            "SAA": round(self.azimuth * 100), "SZA": round((90.0 - self.elevation) * 100), "VZA": _VIEW_ZENITH,
-        }  # fmt: skip
-        return float(angles.get(name, 0))
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """See ``painted_source.PaintedScene``. Reflectances and kelvins are computed from the raw numbers."""
@@ -98,12 +115,10 @@ class Level1Overpass:
         for n, band in enumerate(bands):
             name, value = BANDS[band], np.asarray(values[n], dtype=np.float64)
             if name in _THERMAL:
-                k1, k2, _ = _THERMAL[name]
-                stored = _whole((k1 / np.expm1(k2 / value) - _THERMAL_INTERCEPT) / _THERMAL_SLOPE)
-                kelvin = k2 / np.log1p(k1 / (stored * _THERMAL_SLOPE + _THERMAL_INTERCEPT))
+                stored, kelvin = _SCALE.encode(value, *_THERMAL[name][:2])
                 result[n] = stored if self.is_raw else kelvin
             elif name in _REFLECTIVE or name == "B9":
-                stored = _whole((value * sine - _INTERCEPT) / _SLOPE)
+                stored = whole((value * sine - _INTERCEPT) / _SLOPE, _MAXIMUM)
                 result[n] = stored if self.is_raw else stored * (_SLOPE / sine) + _INTERCEPT / sine
             else:
                 result[n] = np.rint(value)
@@ -128,10 +143,15 @@ def paint_surface(
     return dict(zip(wanted, painted, strict=True))
 
 
-def _whole(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return numbers that 16 bits hold; zero is left to mean nothing."""
-    rounded: npt.NDArray[np.float64] = np.clip(np.rint(values), 1, 65_535)
-    return rounded
+def angles(azimuth: float, elevation: float) -> dict[str, int]:
+    """Return the bands of angles that are not zero, in hundredths of a degree."""
+    return {"SAA": round(azimuth * 100), "SZA": round((90.0 - elevation) * 100), "VZA": _VIEW_ZENITH}
+
+
+def at_top(stored: npt.NDArray[np.float32], haze: float) -> npt.NDArray[np.float32]:
+    """Return the reflectance above the atmosphere of a stored one of the surface."""
+    air = np.float32(haze)
+    return (stored * np.float32(2.75e-5) - np.float32(0.2)) * (1 - air) + air
 
 
 def _surface_band(name: str) -> str | None:
@@ -175,11 +195,10 @@ class LandsatLevel1(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         surface = Landsat.make_image(self, scene, when)
-        azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
-        elevation = round(90.0 - zenith, 6)
-        overpass = Level1Overpass(landsat_scenes.overpass_of(scene, when), azimuth, elevation, self.is_raw)
-        bands = self.bands_of(scene, overpass, {name: _stored(name, is_raw=self.is_raw) for name in BANDS})
         properties = {k: v for k, v in uncomputed(surface.properties).items() if k not in _SURFACE_ONLY}
+        sun = properties["SUN_AZIMUTH"], properties["SUN_ELEVATION"]
+        overpass = Level1Overpass(landsat_scenes.overpass_of(scene, when), *sun, self.is_raw)
+        bands = self.bands_of(scene, overpass, {name: _stored(name, is_raw=self.is_raw) for name in BANDS})
         product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
         properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product, **_calibration()}
         return replace(surface, bands=bands, properties=LazyMapping(properties))
@@ -197,8 +216,8 @@ def _calibration() -> dict[str, float]:
     for name, (k1, k2, _) in _THERMAL.items():
         number = name.removeprefix("B")
         calibration |= {
-            f"RADIANCE_MULT_BAND_{number}": _THERMAL_SLOPE,
-            f"RADIANCE_ADD_BAND_{number}": _THERMAL_INTERCEPT,
+            f"RADIANCE_MULT_BAND_{number}": _SCALE.slope,
+            f"RADIANCE_ADD_BAND_{number}": _SCALE.intercept,
         }
         calibration |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
     return calibration

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import cloud_cover, landsat_scenes, mercator, synthetic_label, wrs
+from eechips_local.demo import landsat_scenes, mercator, synthetic_label, wrs
 from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.landsat import Landsat
-from eechips_local.demo.landsat_level1 import paint_surface, tier_id, tier_title
+from eechips_local.demo.landsat_level1 import RadianceScale, angles, at_top, paint_surface, tier_id, tier_title, whole
 from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.wrs import Swath, WrsScene
@@ -39,7 +39,6 @@ _REFLECTIVE: Mapping[int, tuple[str, float]] = {
 _PANCHROMATIC = ("SR_B4", 0.03)
 _THERMAL = ("ST_ATRAN", "ST_CDIST", "ST_DRAD", "ST_EMIS", "ST_EMSD", "ST_QA", "ST_TRAD", "ST_URAD")
 _ANGLES = ("SAA", "SZA", "VAA", "VZA")
-_VIEW_ZENITH = 300  # hundredths of a degree
 _OPACITY = 80  # thousandths
 _NO_CIRRUS = ~0xC004
 """Bits of QA_PIXEL without the bits of cirrus, which these sensors do not measure."""
@@ -63,7 +62,7 @@ high gain, but for the bands 4 and 8.
 
 
 # Radiance of one step of the thermal band, and of zero; usual ones.
-_THERMAL_SLOPE, _THERMAL_INTERCEPT = 0.055, 1.2
+_SCALE = RadianceScale(0.055, 1.2, _MAXIMUM)
 # K1 and K2 by satellite: Chander, Markham and Helder 2009, https://doi.org/10.1016/j.rse.2009.01.007
 _CONSTANTS: Mapping[int, tuple[float, float]] = {4: (671.62, 1284.30), 5: (607.76, 1260.56), 7: (666.09, 1282.71)}
 
@@ -158,7 +157,7 @@ class ThematicOverpass:
             return below
         if name.startswith("B6"):
             return below * np.float32(0.00341802) + np.float32(148.0)
-        return _at_top(below, (_PANCHROMATIC if name == "B8" else _REFLECTIVE[int(name[1])])[1])
+        return at_top(below, (_PANCHROMATIC if name == "B8" else _REFLECTIVE[int(name[1])])[1])
 
     def _saturation(self, known: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.int64]:
         """Return QA_RADSAT: bit 0 is set where band 1 is saturated, and so on.
@@ -169,15 +168,11 @@ class ThematicOverpass:
         flags = np.zeros(next(iter(known.values())).shape, dtype=np.int64)
         for number, (source, haze) in _REFLECTIVE.items():
             limit = _BRIGHTEST[self.satellite][f"B{number}"]
-            flags |= (_at_top(known[source], haze) * sine >= limit).astype(np.int64) << (number - 1)
+            flags |= (at_top(known[source], haze) * sine >= limit).astype(np.int64) << (number - 1)
         return flags
 
     def _constant(self, name: str) -> float:
-        angles = {
-            "SAA": round(self.azimuth * 100), "SZA": round((90.0 - self.elevation) * 100), "VZA": _VIEW_ZENITH,
-            "SR_ATMOS_OPACITY": _OPACITY,
-        }  # fmt: skip
-        return float(angles.get(name, 0))
+        return _OPACITY if name == "SR_ATMOS_OPACITY" else angles(self.azimuth, self.elevation).get(name, 0)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
         """See ``painted_source.PaintedScene``; zero is left to mean nothing."""
@@ -186,26 +181,17 @@ class ThematicOverpass:
         for n, band in enumerate(bands):
             name, value = self.names[band], np.asarray(values[n], dtype=np.float64)
             if name.startswith(("SR_B", "ST_B")):
-                result[n] = np.clip(np.rint(value), 1, 65_535)
+                result[n] = whole(value, 65_535.0)
             elif name.startswith("B6"):
-                k1, k2 = _CONSTANTS[self.satellite]
-                radiance = k1 / np.expm1(k2 / value)
-                stored = np.clip(np.rint((radiance - _THERMAL_INTERCEPT) / _THERMAL_SLOPE), 1, _MAXIMUM)
-                kelvin = k2 / np.log1p(k1 / (stored * _THERMAL_SLOPE + _THERMAL_INTERCEPT))
+                stored, kelvin = _SCALE.encode(value, *_CONSTANTS[self.satellite])
                 result[n] = stored if self.level == "raw" else kelvin
             elif name.startswith("B"):
                 step = _BRIGHTEST[self.satellite][name] / _MAXIMUM
-                stored = np.clip(np.rint(value * sine / step), 1, _MAXIMUM)
+                stored = whole(value * sine / step, _MAXIMUM)
                 result[n] = stored if self.level == "raw" else stored * (step / sine)
             else:
                 result[n] = np.rint(value)
         return result
-
-
-def _at_top(stored: npt.NDArray[np.float32], haze: float) -> npt.NDArray[np.float32]:
-    """Return the reflectance above the atmosphere of a stored one of the surface."""
-    air = np.float32(haze)
-    return (stored * np.float32(2.75e-5) - np.float32(0.2)) * (1 - air) + air
 
 
 def _stored(name: str, level: Level) -> tuple[str, bool]:
@@ -266,15 +252,14 @@ class ThematicLandsat(Landsat):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         modern = Landsat.make_image(self, scene, when)
-        azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
-        elevation = round(90.0 - zenith, 6)
+        known = uncomputed(modern.properties)
+        sun = known["SUN_AZIMUTH"], known["SUN_ELEVATION"]
         gaps = scene if self.number == 7 and when > _FAILURE else None
-        overpass = ThematicOverpass(
-            landsat_scenes.overpass_of(scene, when), self.number, self.names, self.level, azimuth, elevation, gaps
-        )
+        seen = landsat_scenes.overpass_of(scene, when)
+        overpass = ThematicOverpass(seen, self.number, self.names, self.level, *sun, gaps)
         bands = self.bands_of(scene, overpass, {name: _stored(name, self.level) for name in self.names})
         dropped = ("IMAGE_QUALITY_OLI", "TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10")
-        properties = {k: v for k, v in uncomputed(modern.properties).items() if k not in dropped}
+        properties = {k: v for k, v in known.items() if k not in dropped}
         properties |= {"IMAGE_QUALITY": 9, "SENSOR_ID": "ETM" if self.number == 7 else "TM", **self._calibration()}
         if self.level != "surface":
             product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
@@ -294,8 +279,8 @@ class ThematicLandsat(Landsat):
             if number.startswith("6"):
                 k1, k2 = _CONSTANTS[self.number]
                 calibration |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
-                calibration[f"RADIANCE_MULT_BAND_{number}"] = _THERMAL_SLOPE
-                calibration[f"RADIANCE_ADD_BAND_{number}"] = _THERMAL_INTERCEPT
+                calibration[f"RADIANCE_MULT_BAND_{number}"] = _SCALE.slope
+                calibration[f"RADIANCE_ADD_BAND_{number}"] = _SCALE.intercept
             else:
                 calibration |= {f"RADIANCE_MULT_BAND_{number}": 0.7, f"RADIANCE_ADD_BAND_{number}": -2.0}
                 step = _BRIGHTEST[self.number][name] / _MAXIMUM

@@ -277,7 +277,8 @@ def _reducer(value: Value) -> Value:
     raise Mismatch
 
 
-def _geometry(value: Value) -> Geometry:
+def outline_of(value: Value) -> Geometry | None:
+    """Return a geometry, that of a feature or collection, or an image's footprint; None of anything else."""
     from eechips_local.geometry.geometry import collection_geometry
 
     if isinstance(value, Geometry):
@@ -286,9 +287,14 @@ def _geometry(value: Value) -> Geometry:
         return value.geometry
     if isinstance(value, Image) and value.footprint is not None:
         return value.footprint
-    if isinstance(value, Collection):
-        return collection_geometry(value)
-    raise Mismatch
+    return collection_geometry(value) if isinstance(value, Collection) else None
+
+
+def _geometry(value: Value) -> Geometry:
+    outline = outline_of(value)
+    if outline is None:
+        raise Mismatch
+    return outline
 
 
 def _date(value: Value) -> Date:

@@ -42,6 +42,14 @@ def length(array: Array) -> Array:
     return Array(np.asarray(array.values.shape, dtype=np.int64))
 
 
+def _check_position(array: Array, position: list[int], least: list[int]) -> None:
+    shape = array.values.shape
+    if len(position) != len(shape):
+        raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
+    if not all(low <= index < size for low, index, size in zip(least, position, shape, strict=True)):
+        raise InvalidError(f"Position {position} is out of range for an array of shape {list(shape)}.")
+
+
 @function("Array.get")
 def get(array: Array, position: list[int]) -> int | float:
     """Return the number at a position; negative coordinates count from the end.
@@ -49,11 +57,7 @@ def get(array: Array, position: list[int]) -> int | float:
     So scripts take the last of sorted thresholds (``get([-1])`` in "Otsu's Method for Image Segmentation",
     https://medium.com/google-earth/otsus-method-for-image-segmentation-f5c48f405e).
     """
-    shape = array.values.shape
-    if len(position) != len(shape):
-        raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
-    if not all(-size <= index < size for index, size in zip(position, shape, strict=True)):
-        raise InvalidError(f"Position {position} is out of range for an array of shape {list(shape)}.")
+    _check_position(array, position, [-size for size in array.values.shape])
     number: int | float = array.values[tuple(position)].item()
     return number
 
@@ -61,11 +65,7 @@ def get(array: Array, position: list[int]) -> int | float:
 @function("Array.cut")
 def cut(array: Array, position: list[int]) -> Array:
     """Return the part at a position along each axis, or all of the axis for -1; the dimensions stay."""
-    shape = array.values.shape
-    if len(position) != len(shape):
-        raise InvalidError(f"The position must have {len(shape)} coordinates. Found {len(position)}.")
-    if not all(-1 <= index < size for index, size in zip(position, shape, strict=True)):
-        raise InvalidError(f"Position {position} is out of range for an array of shape {list(shape)}.")
+    _check_position(array, position, [-1] * array.values.ndim)
     return Array(array.values[tuple(slice(None) if i < 0 else slice(i, i + 1) for i in position)])
 
 

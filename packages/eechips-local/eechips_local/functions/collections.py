@@ -72,9 +72,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     rows = asset.rows
 
     def elements(query: Query) -> Iterator[Feature]:
-        for row in rows(query):
-            geometry = None if row.geometry is None else Geometry(row.geometry)
-            yield Feature(geometry, {**row.properties, "system:index": row.index})
+        return map(Feature.of, rows(query))
 
     return Collection(
         "Feature",

@@ -11,7 +11,8 @@ from eechips_local.functions.filters import BUILDERS
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.filter_conditions import FilterCondition, Operand
-from eechips_local.values.values import Filter, Value
+from eechips_local.values.formula import unquoted
+from eechips_local.values.values import Filter
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -58,14 +59,11 @@ def _tokens(text: str) -> list[_FilterToken]:
 
 
 def _operand(kind: str, content: str) -> Operand:
-    value: Value
     if kind == "name":
         return Operand(content)
     if kind == "text":
-        value = re.sub(r"\\(.)", r"\1", content[1:-1])
-    else:
-        value = int(content) if re.fullmatch(r"-?\d+", content) else float(content)
-    return Operand(None, value)
+        return Operand(None, unquoted(content))
+    return Operand(None, int(content) if re.fullmatch(r"-?\d+", content) else float(content))
 
 
 def _unclear(text: str, position: int) -> InvalidError:

@@ -213,6 +213,14 @@ def _picked(pixels: Sequence[Pixels]) -> Pixels:
 # Order and choice
 
 
+def _long_axis(keys: Numbers, values: Numbers) -> int | None:
+    """Return the axis along which keys have several elements; None if not one, or not as many as values have there."""
+    long = [axis for axis, size in enumerate(keys.shape[2:]) if size != 1]
+    axis = long[0] if long else 0
+    is_alike = keys.ndim == values.ndim and keys.shape[2 + axis] == values.shape[2 + axis]
+    return axis if len(long) <= 1 and is_alike else None
+
+
 @function("Image.arraySort")
 def array_sort(image: Image, keys: Image | None) -> Image:
     """Return arrays in ascending order of their elements or of keys, along the axis in which those are longer than
@@ -223,9 +231,8 @@ def array_sort(image: Image, keys: Image | None) -> Image:
 
     def sort(pixels: Sequence[Pixels]) -> Pixels:
         values, order = pixels[0].values, pixels[1].values
-        long = [axis for axis, size in enumerate(order.shape[2:]) if size != 1]
-        axis = long[0] if long else 0
-        if len(long) > 1 or order.ndim != values.ndim or order.shape[2 + axis] != values.shape[2 + axis]:
+        axis = _long_axis(order, values)
+        if axis is None:
             raise InvalidError("The keys may only have multiple elements along one axis, as many as the arrays.")
         index = np.argsort(order, axis=2 + axis, kind="stable")
         return Pixels(np.take_along_axis(values, index, axis=2 + axis), all_of(pixels))
@@ -241,9 +248,8 @@ def array_mask(input: Image, mask: Image) -> Image:
 
     def keep(pixels: Sequence[Pixels]) -> Pixels:
         values, flags, valid = pixels[0].values, pixels[1].values != 0, all_of(pixels)
-        long = [axis for axis, size in enumerate(flags.shape[2:]) if size != 1]
-        axis = long[0] if long else 0
-        if len(long) > 1 or flags.ndim != values.ndim or flags.shape[2 + axis] != values.shape[2 + axis]:
+        axis = _long_axis(flags, values)
+        if axis is None:
             raise InvalidError("The mask may only extend along one axis, as far as the arrays.")
         counts = flags.sum(axis=tuple(range(2, flags.ndim)))
         index = np.argsort(~flags, axis=2 + axis, kind="stable")

@@ -9,6 +9,7 @@ import shapely
 from affine import Affine
 
 from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.type_conversion import outline_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projected_shapes import columns_of_turn
@@ -16,7 +17,7 @@ from eechips_local.pixels.area_fractions import pixels_touched
 from eechips_local.pixels.compute import Clipped
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.values import Collection, Feature, Geometry, Value
+from eechips_local.values.values import Geometry, Value
 
 # Bounds this close to an edge between pixels lie on it, but for rounding.
 _SNAP = 1e-6
@@ -80,17 +81,10 @@ def as_geometry(value: Value) -> Geometry:
     Raises:
         InvalidError: if it has none.
     """
-    from eechips_local.geometry.geometry import collection_geometry
-
-    if isinstance(value, Geometry):
-        return value
-    if isinstance(value, Feature) and value.geometry is not None:
-        return value.geometry
-    if isinstance(value, Collection):
-        return collection_geometry(value)
-    if isinstance(value, Image) and value.footprint is not None:
-        return value.footprint
-    raise InvalidError("Expected a Geometry, Feature or FeatureCollection.")
+    outline = outline_of(value)
+    if outline is None:
+        raise InvalidError("Expected a Geometry, Feature or FeatureCollection.")
+    return outline
 
 
 _DEFAULT_TRANSFORM = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)

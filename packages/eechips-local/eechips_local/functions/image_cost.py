@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift
+from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, pairs_at, shift
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, transformer
 from eechips_local.pixels.pixel_size import pixel_edges
 from eechips_local.pixels.types import DOUBLE, FLOAT
@@ -113,19 +113,11 @@ def _lengths(grid: PixelGrid, row: int, column: int, *, geodetic: bool) -> Float
     columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(*apply(grid.transform, columns, rows))
     lon, lat = np.radians(lon), np.radians(lat)
-    here, there = _pair(row, column, grid.shape)
+    here, there = pairs_at(row, column, grid.shape)
     half = np.sin((lat[there] - lat[here]) / 2) ** 2
     half += np.cos(lat[here]) * np.cos(lat[there]) * np.sin((lon[there] - lon[here]) / 2) ** 2
     metres: Floats = 2 * _RADIUS * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
     return metres
-
-
-def _pair(row: int, column: int, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return slices of the pixels that have a neighbour at an offset, and of these neighbours."""
-    height, width = shape
-    here = slice(max(0, -row), height - max(0, row)), slice(max(0, -column), width - max(0, column))
-    there = slice(max(0, row), height - max(0, -row)), slice(max(0, column), width - max(0, -column))
-    return here, there
 
 
 def least_costs(
@@ -147,7 +139,7 @@ def least_costs(
     steps: list[tuple[int, int, Floats]] = []
     for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
         lengths = np.ones(closed.shape)  # infinite costs over an edge, too
-        here, _ = _pair(row, column, cost.shape)
+        here, _ = pairs_at(row, column, cost.shape)
         lengths[1:-1, 1:-1][here] = _lengths(grid, row, column, geodetic=geodetic)
         offset = row * width + column
         steps += [(offset, 0, lengths.ravel()), (-offset, -offset, lengths.ravel())]

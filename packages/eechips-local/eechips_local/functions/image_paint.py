@@ -16,9 +16,8 @@ from eechips_local.pixels.compute import Joint, all_of, combined
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.painted import Painted
 from eechips_local.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
+from eechips_local.pixels.vector_image import number_of
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.element_properties import property_of
-from eechips_local.values.ordering import plain
 from eechips_local.values.values import Collection, Feature
 
 # Pixels: a wider line covers any grid that its middle comes near to.
@@ -35,14 +34,7 @@ def _by_feature(value: Any, name: str) -> Callable[[Feature], float | None]:
     if not isinstance(value, str):
         raise InvalidError(f"'{name}' must be a number or the name of a property; found {type_name(value)}.")
     key = value
-
-    def read(feature: Feature) -> float | None:
-        property_value = plain(property_of(feature, key))
-        if property_value is None or isinstance(property_value, (int, float)):
-            return property_value
-        raise InvalidError(f"Property '{key}' must be a number; found an object of type {type_name(property_value)}.")
-
-    return read
+    return lambda feature: number_of(feature, key)
 
 
 def _painted_type(band: PixelType, color: Any) -> PixelType:

@@ -13,7 +13,7 @@ from eechips_local.functions.image_components import CORNERS, SIDES, components
 from eechips_local.functions.image_terrain import elevation_band
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, Pixels
-from eechips_local.pixels.neighborhood import cropped
+from eechips_local.pixels.neighborhood import cropped, pairs_at
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.pixel_size import pixel_edges
 from eechips_local.pixels.tiles import TILE, Tile, Tiled
@@ -80,8 +80,7 @@ def _moved(values: Floats, row: int, column: int) -> Floats:
     height, width = values.shape
     neighbours = np.full(values.shape, -np.inf)
     if abs(row) < height and abs(column) < width:
-        here = slice(max(0, -row), height - max(0, row)), slice(max(0, -column), width - max(0, column))
-        there = slice(max(0, row), height - max(0, -row)), slice(max(0, column), width - max(0, -column))
+        here, there = pairs_at(row, column, values.shape)
         neighbours[here] = values[there]
     return neighbours
 

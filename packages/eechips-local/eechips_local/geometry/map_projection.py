@@ -145,30 +145,55 @@ def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance
     """
     if shape.geom_type in ("Point", "MultiPoint"):
         return shapely.transform(shape, move)
-    return rebuild_shape(shape, lambda line, _: _densify(line, move, midpoints, tolerance))
+
+    def is_bent(edges: Edges) -> npt.NDArray[np.bool_]:
+        gap = np.linalg.norm(edges.middle_there - straight_midpoints(edges.start_there, edges.end_there), axis=1)
+        bent: npt.NDArray[np.bool_] = gap > tolerance
+        return bent
+
+    return rebuild_shape(shape, lambda line, _: subdivide(line, move, midpoints, is_bent)[1])
 
 
-def _densify(points: Coordinates, move: Mover, midpoints: Midpoints, tolerance: float) -> Coordinates:
-    """Move a line, halving each edge until its moved middle lies within ``tolerance`` of the straight one."""
-    moved = move(points)
-    active = np.ones(len(points) - 1, dtype=bool)
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Edges of a line, and where they are moved: points of shape (n, 2)."""
+
+    start: Coordinates
+    end: Coordinates
+    start_there: Coordinates
+    end_there: Coordinates
+    middle_there: Coordinates
+
+
+def subdivide(
+    line: Coordinates, move: Mover, midpoints: Midpoints, is_bent: Callable[[Edges], npt.NDArray[np.bool_]]
+) -> tuple[Coordinates, Coordinates]:
+    """Halve the edges of a line, and their halves, while they are bent where they are moved.
+
+    Args:
+        line: shape (n, 2).
+        move: moves points of shape (n, 2).
+        midpoints: midpoints of edges, before they are moved.
+        is_bent: which edges are to be halved.
+
+    Returns:
+        The line with more vertices, and the same moved.
+    """
+    moved = move(line)
+    active = np.arange(len(line) - 1)
     for _ in range(_MAX_SPLITS):
-        index = np.flatnonzero(active)
-        if not len(index):
+        if not len(active):
             break
-        middle = midpoints(points[index], points[index + 1])
-        moved_middle = move(middle)
-        gap = np.linalg.norm(moved_middle - (moved[index] + moved[index + 1]) / 2.0, axis=1)
-        split = gap > tolerance
-        if not split.any():
-            break
-        at = index[split] + 1
-        points = np.insert(points, at, middle[split], axis=0)
-        moved = np.insert(moved, at, moved_middle[split], axis=0)
-        active = np.zeros(len(points) - 1, dtype=bool)
-        new = at + np.arange(len(at))
-        active[new - 1] = active[new] = True
-    return moved
+        start, end = line[active], line[active + 1]
+        middle = midpoints(start, end)
+        there = move(middle)
+        split = is_bent(Edges(start, end, moved[active], moved[active + 1], there))
+        at = active[split] + 1
+        line = np.insert(line, at, middle[split], axis=0)
+        moved = np.insert(moved, at, there[split], axis=0)
+        first = at - 1 + np.arange(len(at))
+        active = np.sort(np.concatenate([first, first + 1]))
+    return line, moved
 
 
 def rebuild_shape(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates]) -> BaseGeometry:

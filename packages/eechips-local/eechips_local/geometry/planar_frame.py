@@ -19,11 +19,13 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.geometry.map_projection import (
     WGS84,
     Coordinates,
+    Edges,
     Midpoints,
     Mover,
     Projection,
     short_midpoints,
     straight_midpoints,
+    subdivide,
     transform_points,
     unit_vectors,
 )
@@ -41,7 +43,6 @@ DEFAULT_TOLERANCE = 0.1
 """Metres by which bent edges may be off without an error margin."""
 
 _WIDEST = math.radians(75.0)  # beyond that the gnomonic plane stretches distances more than 15 times
-_MAX_SPLITS = 12  # at most 4096 pieces of an edge: 5 km of the longest one
 _FIRST_SPLIT = math.radians(5.0)  # a longer edge is halved unseen: its middle alone does not show an S-shaped bend
 
 
@@ -99,23 +100,15 @@ def bend(line: Coordinates, course: Course) -> Coordinates:
     Raises:
         InvalidError: if a projection does not reach that far.
     """
-    moved = _finite(course.move(line))
-    active = np.arange(len(line) - 1)
-    for _ in range(_MAX_SPLITS):
-        if not len(active):
-            break
-        start, end = line[active], line[active + 1]
-        centre = course.middle(start, end)
-        there = _finite(course.move(centre))
-        straight = course.straight(moved[active], moved[active + 1])
-        gap = np.linalg.norm(course.place(there) - course.place(straight), axis=1)
-        split = (gap > course.tolerance) | (np.abs(end - start).max(axis=1) > course.longest)
-        at = active[split] + 1
-        line = np.insert(line, at, centre[split], axis=0)
-        moved = np.insert(moved, at, there[split], axis=0)
-        first = at - 1 + np.arange(len(at))
-        active = np.sort(np.concatenate([first, first + 1]))
-    return line
+
+    def is_bent(edges: Edges) -> npt.NDArray[np.bool_]:
+        straight = course.straight(edges.start_there, edges.end_there)
+        gap = np.linalg.norm(course.place(edges.middle_there) - course.place(straight), axis=1)
+        is_long = np.abs(edges.end - edges.start).max(axis=1) > course.longest
+        bent: npt.NDArray[np.bool_] = (gap > course.tolerance) | is_long
+        return bent
+
+    return subdivide(line, lambda points: _finite(course.move(points)), course.middle, is_bent)[0]
 
 
 def _as_is(points: Coordinates) -> Coordinates:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry.map_projection import (
     WGS84,
     Coordinates,
+    Edges,
     Midpoints,
     Mover,
     Projection,
@@ -26,6 +28,7 @@ from eechips_local.geometry.map_projection import (
     rebuild_shape,
     short_midpoints,
     straight_midpoints,
+    subdivide,
     transform_points,
     transform_shape,
 )
@@ -36,8 +39,6 @@ from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs
 # Pieces keep off the seam by this, so that rounding does not take their edges to its other side: 0.1 mm.
 _OFF_SEAM = 1e-9
 _TOUCHES = 1e-7
-# Halvings of an edge on its way to longitude and latitude.
-_MAX_SPLITS = 12
 _QUARTER = 90.0
 _SNAP = 1e-3  # of the tolerance
 # Pixels beyond a grid from which wide lines and markers may reach into it.
@@ -172,23 +173,14 @@ class _Course:
 
 def _bent(points: Coordinates, course: _Course) -> Coordinates:
     """Return a line in degrees, with vertices added until its edges are straight there."""
-    there = course.degrees(points)
-    active = np.arange(len(points) - 1)
-    for _ in range(_MAX_SPLITS):
-        if not len(active):
-            break
-        middle = course.middles(points[active], points[active + 1])
-        middles = course.degrees(middle)
-        gap = np.linalg.norm(
-            course.move(middles) - course.move(course.straight(there[active], there[active + 1])), axis=1
-        )
-        split = ~(gap <= course.tolerance)  # also where it is not a number
-        at = active[split] + 1
-        points = np.insert(points, at, middle[split], axis=0)
-        there = np.insert(there, at, middles[split], axis=0)
-        first = at - 1 + np.arange(len(at))
-        active = np.sort(np.concatenate([first, first + 1]))
-    return there
+
+    def is_bent(edges: Edges) -> npt.NDArray[np.bool_]:
+        straight = course.straight(edges.start_there, edges.end_there)
+        gap = np.linalg.norm(course.move(edges.middle_there) - course.move(straight), axis=1)
+        bent: npt.NDArray[np.bool_] = ~(gap <= course.tolerance)  # also where it is not a number
+        return bent
+
+    return subdivide(points, course.degrees, course.middles, is_bent)[1]
 
 
 def _spread_at_poles(points: Coordinates) -> Coordinates:

@@ -88,6 +88,14 @@ def shift(values: npt.NDArray[Any], row: int, column: int, shape: tuple[int, int
     return values[row : row + shape[0], column : column + shape[1]]
 
 
+def pairs_at(row: int, column: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return slices of the pixels that have a neighbour at an offset, and of these neighbours."""
+    height, width = shape
+    here = slice(max(0, -row), height - max(0, row)), slice(max(0, -column), width - max(0, column))
+    there = slice(max(0, row), height - max(0, -row)), slice(max(0, column), width - max(0, -column))
+    return here, there
+
+
 def taps(weights: Weights) -> list[tuple[int, int, float]]:
     """Return row, column and weight of the cells of a kernel that are not zero, row by row.
 

@@ -114,7 +114,7 @@ class Rasterized:
         owners: list[npt.NDArray[np.intp]] = []
         rows: list[list[float]] = []
         for feature in self._features(grid, render):
-            values = [_number(property_of(feature, name), name) for name in self.properties]
+            values = [number_of(feature, name) for name in self.properties]
             if feature.geometry is None or any(v is None for v in values):
                 continue
             met = touched(in_pixels(feature.geometry, grid, _EDGE_TOLERANCE), grid)
@@ -132,8 +132,13 @@ def outlined(element: Element) -> Feature:
     return element if isinstance(element, Feature) else Feature(geometry_of(element), element.properties)
 
 
-def _number(value: object, name: str) -> float | None:
-    value = plain(value)
+def number_of(feature: Feature, name: str) -> float | None:
+    """Return the number that a property of a feature is, or null.
+
+    Raises:
+        InvalidError: if it is anything else.
+    """
+    value = plain(property_of(feature, name))
     if value is None or isinstance(value, (int, float)):
         return value
     raise InvalidError(f"Property '{name}' must be a number; found an object of type {type_name(value)}.")

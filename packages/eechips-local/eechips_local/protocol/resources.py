@@ -243,8 +243,7 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
         for row in asset.rows(Query(bounds=wanted.query.bounds)):
             context.check_time()
             if wanted.passes(Subject(row.properties, row.geometry)):
-                geometry = None if row.geometry is None else Geometry(row.geometry)
-                yield Feature(geometry, {**row.properties, "system:index": row.index})
+                yield Feature.of(row)
 
     features, rest = page(found(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
     encoder = Encoder(context)

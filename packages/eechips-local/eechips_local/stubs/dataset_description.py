@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 from eechips_local.evaluation.model import Bounds
@@ -170,3 +170,8 @@ class DatasetDescription:
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     variants: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     projected_from: datetime | None = None
+
+
+def midnight_of(day: date) -> datetime:
+    """Return the midnight of UTC at which a day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,6 +19,7 @@ from eechips_local.stubs.dataset_description import (
     Column,
     DatasetDescription,
     Interval,
+    midnight_of,
 )
 from eechips_local.stubs.record_descriptions import RecordSource
 
@@ -115,15 +116,15 @@ class Entry:
         facts = {key: value for key, value in self.facts.items() if not is_recorded or key not in _RECORDED}
         changes: dict[str, Any] = {}
         if "start" in facts:
-            changes["start"] = _midnight(facts["start"])
+            changes["start"] = midnight_of(facts["start"])
         if "end" in facts:
-            changes["end"] = _midnight(facts["end"]) + timedelta(days=1)
+            changes["end"] = midnight_of(facts["end"]) + timedelta(days=1)
         if "interval" in facts:
             changes["interval"] = _interval(facts["interval"])
         if "images" in facts:
             images = changes["images"] = tuple((index, *years) for index, years in facts["images"].items())
             changes["interval"] = Interval(1, "year", "year")
-            changes["start"], changes["end"] = (_midnight(date(y, 1, 1)) for y in (images[0][1], images[-1][2] + 1))
+            changes["start"], changes["end"] = (midnight_of(date(y, 1, 1)) for y in (images[0][1], images[-1][2] + 1))
         if "bounds" in facts:
             west, south, east, north = facts["bounds"]
             changes["bounds"] = (west, south, east, north)
@@ -136,7 +137,7 @@ class Entry:
         if "columns" in facts:
             changes["columns"] = tuple(Column(*column) for column in facts["columns"].items())
         if "projected_from" in facts:
-            changes["projected_from"] = _midnight(facts["projected_from"])
+            changes["projected_from"] = midnight_of(facts["projected_from"])
         if "properties" in facts:
             changes["properties"] = facts["properties"]
         if "variants" in facts:
@@ -197,10 +198,6 @@ def _variant_values(values: Sequence[str | int | list[int]], column: Column) -> 
         return column.values
     listed = [range(part[0], part[1] + 1, part[2]) if isinstance(part, list) else [part] for part in values]
     return tuple(str(value) if column.type == "STRING" else value for part in listed for value in part)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
 def _interval(text: str) -> Interval:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from eechips_local.stubs.dataset_description import (
     BandDescription,
     DatasetDescription,
     Interval,
+    midnight_of,
     named_interval,
 )
 
@@ -71,8 +72,8 @@ def _files() -> dict[str, Path]:
 
 
 def _read(record: Mapping[str, Any]) -> DatasetDescription:
-    start, last = _midnight(record["start"]), record.get("end")
-    end = None if last is None else _midnight(last) + timedelta(days=1)
+    start, last = midnight_of(record["start"]), record.get("end")
+    end = None if last is None else midnight_of(last) + timedelta(days=1)
     return DatasetDescription(
         id=record["id"],
         title=record["title"],
@@ -82,10 +83,6 @@ def _read(record: Mapping[str, Any]) -> DatasetDescription:
         end=end,
         interval=None if record.get("static", False) else _interval(record, start, end),
     )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
 def _interval(record: Mapping[str, Any], start: datetime, end: datetime | None) -> Interval | None:

@@ -20,7 +20,7 @@ from eechips_local.demo.image_search import query_boxes, wanted_indices
 from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.stubs.dataset_description import DatasetDescription, Interval
+from eechips_local.stubs.dataset_description import DatasetDescription, Interval, midnight_of
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values
 from eechips_local.stubs.stub_scene import StubScene
@@ -351,7 +351,7 @@ class StubCollection:
     @cached_property
     def _end(self) -> datetime:
         """The end of the last image: as stated, at most the day until which there are images."""
-        until = datetime(self.until.year, self.until.month, self.until.day, tzinfo=timezone.utc)
+        until = midnight_of(self.until)
         stated = self.dataset.end or until
         # Also scenarios of the future have images; nothing ends before it begins.
         return max(stated, self._start + timedelta(days=1))

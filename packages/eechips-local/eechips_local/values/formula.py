@@ -256,7 +256,7 @@ class _FormulaParser:
             if token.kind == "number" and isinstance(_number(token.text), int):
                 selectors.append(int(_number(token.text)) * (-1 if negative else 1))
             elif token.kind == "text" and not negative:
-                selectors.append(_unquoted(token.text))
+                selectors.append(unquoted(token.text))
             else:
                 self._next -= token.kind != "end"
                 raise self._unexpected(", expected the name or index of a band")
@@ -271,7 +271,8 @@ def _number(text: str) -> int | float:
     return int(text) if text.isdecimal() else float(text)
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """Return the content of a quoted text, without the backslashes that protect characters."""
     return re.sub(r"\\(.)", r"\1", text[1:-1])
 
 

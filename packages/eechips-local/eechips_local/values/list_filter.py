@@ -24,6 +24,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.evaluation.model import Query, Range
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import to_milliseconds
+from eechips_local.values.formula import unquoted
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') | (?P<sign>!=|<=|>=|[=<>():,])
@@ -301,12 +302,12 @@ class _ListFilterParser:
         kind, text = self._take()
         if kind != "text" or not self._next_is(")"):
             raise self._malformed("intersects")
-        return _unquoted(text)
+        return unquoted(text)
 
     def _value(self) -> str | float:
         kind, text = self._take()
         if kind == "text":
-            return _unquoted(text)
+            return unquoted(text)
         if kind != "word":
             raise self._malformed(text)
         try:
@@ -314,7 +315,3 @@ class _ListFilterParser:
         except ValueError:
             return text
         return number if math.isfinite(number) else text
-
-
-def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1])

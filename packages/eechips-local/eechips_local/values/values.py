@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Bounds, Query
+from eechips_local.evaluation.model import Bounds, FeatureRow, Query
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import project_shape
@@ -140,6 +140,12 @@ class Feature:
 
     geometry: Geometry | None
     properties: Mapping[str, Value]
+
+    @classmethod
+    def of(cls, row: FeatureRow) -> Feature:
+        """Return the feature of a row of a stored table."""
+        geometry = None if row.geometry is None else Geometry(row.geometry)
+        return cls(geometry, {**row.properties, "system:index": row.index})
 
     def with_properties(self, properties: Mapping[str, Value]) -> Feature:
         """Return a copy with other properties."""
@@ -364,17 +370,7 @@ class Collection:
         """Return the elements that pass; stores are asked only for what may pass."""
         facts = self._facts()
         if self.is_stored:
-            query, filters = condition.narrow(self.query), (*self._filters, condition)
-            return Collection(
-                self.element,
-                self._elements,
-                query=query,
-                filters=filters,
-                is_searchable=self._may_search,
-                count=self._count,
-                times=self._times,
-                **facts,
-            )
+            return self._copied(query=condition.narrow(self.query), filters=(*self._filters, condition))
         if self.is_searchable and self._order is not None:
             unordered, sort = self._order
             return unordered.filtered(condition)._sorted(sort, facts)
@@ -407,20 +403,17 @@ class Collection:
 
     def with_properties(self, properties: Mapping[str, Value]) -> Collection:
         """Return a copy with other properties."""
-        elements = self._elements if self.is_stored else lambda _: iter(self)
-        return Collection(
-            self.element,
-            elements,
-            query=self.query,
-            filters=self._filters if self.is_stored else (),
-            is_stored=self.is_stored,
-            is_searchable=self._may_search,
-            count=self._count,
-            times=self._times,
-            parts=self.parts,
-            order=self._order,
-            **{**self._facts(), "properties": properties},
-        )
+        if self.is_stored:
+            return self._copied(properties=properties)
+        return self._copied(elements=lambda _: iter(self), filters=(), properties=properties)
+
+    def _copied(self, **changes: Any) -> Collection:
+        own = {
+            "elements": self._elements, "query": self.query, "filters": self._filters, "is_stored": self.is_stored,
+            "is_searchable": self._may_search, "count": self._count, "times": self._times, "parts": self.parts,
+            "order": self._order, **self._facts(),
+        }  # fmt: skip
+        return Collection(self.element, **{**own, **changes})
 
     def transformed(
         self,
