@@ -153,15 +153,9 @@ def audit_run(
             done = run_recipe(recipe, _audited(config, folder, len(units)), units=units)
             if done.interrupted:
                 raise KeyboardInterrupt
-            fetched = _files_of(done, {unit.position for unit in units})
             states = done.units["state"]
             lost = {unit.position for unit in units if str(states.get(unit.position, "")) not in ("done", "empty")}
-            problems = [
-                Problem(unit.id, files[unit.position][0].file, reason)
-                for unit in units
-                if unit.position not in lost
-                and (reason := _difference(store, done.store, files[unit.position], fetched.get(unit.position, ())))
-            ]
+            problems = _problems(store, done, [unit for unit in units if unit.position not in lost], files)
     audit = Audit(
         time=utc_now(),
         seed=seed,
@@ -279,6 +273,18 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
         budget="",
         command="eechips verify --refetch",
     )
+
+
+def _problems(
+    store: Store, repeated: Run, units: Sequence[WorkUnit], files: Mapping[int, Sequence[_ResultFile]]
+) -> list[Problem]:
+    """Return a problem for each unit that differs from the same one of another run."""
+    fetched = _files_of(repeated, {unit.position for unit in units})
+    return [
+        Problem(unit.id, files[unit.position][0].file, reason)
+        for unit in units
+        if (reason := _difference(store, repeated.store, files[unit.position], fetched.get(unit.position, ())))
+    ]
 
 
 def _difference(old: Store, new: Store, before: Sequence[_ResultFile], after: Sequence[_ResultFile]) -> str:

@@ -207,8 +207,8 @@ def fetch_metadata(
     if varying:
         tell_left_out(asset_id, there, varying, is_local=region is not None or around is not None)
     bands, casts = _held_bands(asset_id, image, survey)
-    all_tests = (*(tests or ()), *has_bands(varying))
-    return AssetMetadata(asset_id, kind, bands, all_tests, casts, image.get("properties", {}))
+    tests = (*(tests or ()), *has_bands(varying))
+    return AssetMetadata(asset_id, kind, bands, tests, casts, image.get("properties", {}))
 
 
 def describe_dates(start: str | None, end: str | None) -> str:
@@ -221,21 +221,14 @@ def describe_dates(start: str | None, end: str | None) -> str:
     return f" between {start or 'the beginning'} and {end or 'today'}"
 
 
-def _held_bands(
-    asset_id: str, image: Mapping[str, Any], survey: BandSurvey
-) -> tuple[tuple[Band, ...], tuple[tuple[str, str], ...]]:
+def _held_bands(asset_id: str, image: Any, survey: BandSurvey) -> tuple[tuple[Band, ...], tuple[tuple[str, str], ...]]:
     """Return bands of types that hold those of all images, and the names and types of those to cast."""
-    narrow = _narrow_types(asset_id)
-    bands = [_band(band) for band in image["bands"]]
-    held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
-    is_cast = {band.name for band in held if band.name in narrow or not survey.has_one_type(band.name)}
-    return held, tuple((band.name, band.dtype) for band in held if band.name in is_cast)
-
-
-def _narrow_types(asset_id: str) -> dict[str, str]:
-    """Return the bands that are taken in a smaller type than the stored one, and the numpy names of these types."""
     known = datasets.find_dataset(asset_id)
-    return {} if known is None else {band.name: band.dtype for band in known.bands if band.is_cast and band.dtype}
+    narrow = {} if known is None else {band.name: band.dtype for band in known.bands if band.is_cast and band.dtype}
+    bands = map(_band, image["bands"])
+    held = tuple(replace(band, dtype=narrow.get(band.name) or survey.dtype(band.name, band.dtype)) for band in bands)
+    casts = ((band.name, band.dtype) for band in held if band.name in narrow or not survey.has_one_type(band.name))
+    return held, tuple(casts)
 
 
 def _find_image(

@@ -96,6 +96,15 @@ class ScriptRecipe:
         """
         raise UsageError(f"{self.path.name} is a script, which is planned while it runs: its units are unknown before")
 
+    def _report_files(self, host: ScriptHost, context: RecipeContext) -> None:
+        """Record files outside of the run, and say what calls have noted of files."""
+        outside = sorted({str(Path(name).parent) for name in host.outside})
+        context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})
+        for note in host.notes:
+            context.say(note)
+        if host.lacks_files:
+            context.say(f"Calls have not found files. {self._hint}")
+
     def run_interactively(self, context: RecipeContext) -> bool:
         """Execute the script, with its pools working for the run.
 
@@ -137,13 +146,7 @@ class ScriptRecipe:
                 raise stop.error from None
             return False
         except (KeyboardInterrupt, Stopped):  # outside of its pools, which say so themselves
-            if self._observer.is_spent:
-                context.log.write("budget exhausted")
-                context.say("Stopping: the limit of requests or bytes is reached.")
-            elif time.monotonic() >= context.deadline:
-                context.log.write("time limit reached")
-                context.say("Stopping: the time limit is reached.")
-            context.say(stop_message(context.config))
+            _say_why_stopped(context, is_spent=self._observer.is_spent)
             return False
         finally:
             self._observer.close()
@@ -151,12 +154,7 @@ class ScriptRecipe:
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
-        outside = sorted({str(Path(name).parent) for name in host.outside})
-        context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})
-        for note in host.notes:
-            context.say(note)
-        if host.lacks_files:
-            context.say(f"Calls have not found files. {self._hint}")
+        self._report_files(host, context)
         self._check_results(host, context, tasks + len(working_folder.outside))
         return True
 
@@ -360,3 +358,14 @@ def _described(tasks: Sequence[Mapping[str, Any]]) -> str:
         name = task.get("metadata", {}).get("description") or task["name"]
         texts.append(f"{name} ({str(task['error'].get('message')).rstrip('.')})")
     return some_of(texts)
+
+
+def _say_why_stopped(context: RecipeContext, *, is_spent: bool) -> None:
+    """Say which limit has stopped a script, if it was one, and how to go on."""
+    if is_spent:
+        context.log.write("budget exhausted")
+        context.say("Stopping: the limit of requests or bytes is reached.")
+    elif time.monotonic() >= context.deadline:
+        context.log.write("time limit reached")
+        context.say("Stopping: the time limit is reached.")
+    context.say(stop_message(context.config))

@@ -18,7 +18,7 @@ from eechips.archive.catalogs.checkpoint import Checkpoint, FailedEntry, IngestC
 from eechips.archive.catalogs.commit import SCHEMA_NAME, Change
 from eechips.archive.catalogs.fetch import FetchConfig, ItemMaker, fetch
 from eechips.archive.catalogs.item_hooks import parse_hook
-from eechips.archive.catalogs.item_lists import find_lists
+from eechips.archive.catalogs.item_lists import ItemList, find_lists
 from eechips.archive.catalogs.layout import Layout
 from eechips.archive.catalogs.list_readers import FAILURE_COLUMNS, ListEntry, chunks
 from eechips.archive.catalogs.merge_plan import MergeResult
@@ -62,6 +62,14 @@ class IngestResult:
     processes: int
 
 
+def _identity(files: Sequence[ItemList], options: IngestOptions, layout: Layout) -> list[Any]:
+    """Return what two ingestions have in common of which one continues the other."""
+    return [
+        [[known.address, known.size, known.stamp] for known in files],
+        [options.column, options.hook, options.collection, options.strict, layout.to_json()],
+    ]
+
+
 @takes(IngestOptions)
 def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options: Any) -> IngestResult:
     """Ingest lists of STAC items, or of their URLs, into a catalogue.
@@ -92,11 +100,7 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
     processes = choose_processes(sum(known.size or 0 for known in files), wanted.processes)
     with changing(folder) as change:
         schema = schema_of(folder, wanted.layout)
-        identity = [
-            [[known.address, known.size, known.stamp] for known in files],
-            [wanted.column, wanted.hook, wanted.collection, wanted.strict, schema.layout.to_json()],
-        ]
-        job = Checkpoint(folder.absolute(), identity)
+        job = Checkpoint(folder.absolute(), _identity(files, wanted, schema.layout))
         with progress_bar(None, "entries", quiet=wanted.quiet) as bar, workers(processes) as pool:
             work = _Work(job, schema.layout, make, config, wanted.collection, wanted.strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, wanted.column)):

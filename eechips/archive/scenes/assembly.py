@@ -25,6 +25,11 @@ _log = logging.getLogger(__name__)
 _NO_IMAGE = "the scene has neither GeoTIFF nor JPEG 2000"
 
 
+def _write_item(results: Results, name: str, item: Mapping[str, Any]) -> None:
+    with results.make(name) as path:
+        path.write_text(json.dumps(item, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
 def assemble_scenes(
     results: Results,
     items: Iterable[Mapping[str, Any]],
@@ -60,9 +65,7 @@ def assemble_scenes(
                 continue
             folder, called = safe_component(key[0] or "items"), names[key]
             name = f"stac/{folder}/{called}.json"
-            item = json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False)
-            with results.make(name) as path:
-                path.write_text(item, encoding="utf-8")
+            _write_item(results, name, local_item(answer[key], here, name))
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}

@@ -222,9 +222,9 @@ def test_shuffles_repeat(values, seed):
 
 def test_shuffles_are_java_s():
     """The generator's first numbers after ``new Random(42)`` are known: 0, 3, 8, 4, 0, 5 of ``nextInt(10)``."""
-    from eechips_local.functions.lists import _JavaRandom
+    from eechips_local.values.randomness import JavaRandom
 
-    generator = _JavaRandom(42)
+    generator = JavaRandom(42)
     assert [generator.below(10) for _ in range(6)] == [0, 3, 8, 4, 0, 5]
     assert shuffle(list(range(5)), None) == shuffle(list(range(5)), 0)
 

@@ -135,10 +135,10 @@ class StacItemSearch:
             **options,
         )
 
-    def _warn_of_missing(self, collection: str, counted: int, given: int, *, is_steady: bool) -> None:
+    def _warn_of_missing(self, collection: str, counted: int, received: int, *, is_steady: bool) -> None:
         _LOG.warning(
             "%s counts %d items of a search of %s, and gives %d%s: some may be missing; narrow its dates or its region",
-            shown_url(self._api), counted, collection, given,
+            shown_url(self._api), counted, collection, received,
             "" if is_steady else ", of which some are removed meanwhile",
         )  # fmt: skip
 

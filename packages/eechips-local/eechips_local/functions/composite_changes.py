@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -70,10 +71,10 @@ def c2c(
         dates = time_format.convert(series.times).tolist()
         if any(after <= before for before, after in pairwise(dates)):
             raise InvalidError("The images of the time series must have different dates.")
-        found = [find_changes(dates, values, own) for values, own in zip(series.values.tolist(), options, strict=True)]
+        band_changes = map(partial(find_changes, dates), series.values.tolist(), options)
         return [
             None if changes is None else np.array([_metric(c, metric) for c in changes], dtype=float)
-            for changes in found
+            for changes in band_changes
             for metric in metrics
         ]
 
