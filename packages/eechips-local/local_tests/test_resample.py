@@ -130,6 +130,18 @@ def test_bilinear_leaves_masked_neighbours_out() -> None:
     assert np.allclose(pixels.values[pixels.valid], 7.0)
 
 
+def test_bilinear_masks_are_sums_of_weights() -> None:
+    """A user measured so on 2026-09-29 (code 70191878970): also where the pixel that a centre lies in is masked."""
+    valid = np.random.default_rng(5).random((48, 64)) > 0.4
+    grid = PixelGrid(UTM.crs, UTM.transform * Affine.translation(0.31, 0.23), 60, 40)
+    image = evaluate(invoke("Image.resample", image=stored(), mode="bilinear"), asset(np.ones((48, 64)), valid=valid))
+    (pixels,) = read(image, grid)
+    near, far = valid[:41, :61].astype(float), (0.31, 0.23)
+    along = near[:, :-1] * (1 - far[0]) + near[:, 1:] * far[0]
+    expected = along[:-1] * (1 - far[1]) + along[1:] * far[1]
+    np.testing.assert_allclose(pixels.mask, np.round(expected * 255) / 255, atol=1e-9)
+
+
 WORLD = PixelGrid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 360, 180)
 HOSTILE = [
     PixelGrid("EPSG:4326", Affine(1, 0, 175, 0, -1, 20), 20, 20),  # past the antimeridian

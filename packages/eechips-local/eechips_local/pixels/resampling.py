@@ -146,7 +146,11 @@ def _gather_weighted(
     location: Location,
     kernel: Callable[[Floats], list[tuple[int, Floats]]],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return weighted means of neighbours; masked ones drop out and the weights of the others are scaled up."""
+    """Return weighted means of neighbours; masked ones drop out and the weights of the others are scaled up.
+
+    The mask of bilinear pixels is the sum of the weights times the masks, in 255 parts, as measured on the service
+    (code 70191878970); that of bicubic ones is so where the pixel in which a centre lies has a mask.
+    """
     x, y = location.columns - 0.5, location.rows - 0.5
     left, top = np.floor(x), np.floor(y)
     by_column = [(left + step, weight) for step, weight in kernel(x - left)]
@@ -170,6 +174,8 @@ def _gather_weighted(
             fraction += weight * mask
     enough = weights > 1e-5
     result = np.divide(total, weights, out=np.zeros(shape), where=enough)
+    if kernel is _linear:
+        return result, np.where(enough, np.round(fraction * 255.0) / 255.0, 0.0)
     centre = _gather_nearest(numbers, valid, window, location)[1]
     if valid.dtype == bool:
         return result, enough & centre
