@@ -21,7 +21,9 @@ from eechips_local.assets import (
     ingest,
     parse_properties,
 )
+from eechips_local.assets.item_metadata import rasters
 from eechips_local.evaluation.model import PixelWindow, Query
+from eechips_local.pixels.file_source import FileSource
 from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
@@ -113,6 +115,21 @@ def test_any_raster_is_kept_bit_for_bit(
         for number in range(count):
             assert pixels(found, number)[0].tobytes() == values[number].tobytes()
             assert pixels(found, number)[0].dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("size", [47, 200])  # small ones are held decoded
+def test_half_floats_are_kept_as_single_ones(tmp_path: Path, size: int) -> None:
+    values = (np.arange(size * size).reshape(1, size, size) % 2048 / 8).astype("float32")
+    source = raster(tmp_path / "a.tif", values, NBITS=16, nodata=-1.0)
+    ingest(source, tmp_path / "store", "x/y")
+    with FolderStore(tmp_path / "store") as store:
+        found, _ = pixels(image(store, "x/y"), 0)
+    linked, _ = FileSource.open(source).read([0], PixelWindow(0, 0, size, size), 0)
+    for read in (found, linked[0]):
+        np.testing.assert_array_equal(read, values[0])
+        assert read.dtype == np.float32
+    (described,) = rasters({"assets": {"a": {"href": "a.tif", "bands": [{"data_type": "float16"}]}}})
+    assert described.dtypes == ("float32",)
 
 
 def test_files_are_cloud_optimised(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_CONTENT_RANGE = re.compile(r"(?i:bytes) ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")  # RFC 9110, 14.1
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 

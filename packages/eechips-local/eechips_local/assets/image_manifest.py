@@ -26,6 +26,7 @@ from eechips_local.assets.asset_names import check_band_ids
 from eechips_local.assets.cogs import gdal_crs
 from eechips_local.assets.raster_files import BandSource, RasterFiles, crs_of
 from eechips_local.assets.remote import reading
+from eechips_local.pixels.half_floats import held_dtype
 
 DRIVERS = ("GTiff",)
 """Formats that are read: Earth Engine's other one, TFRecord, is not."""
@@ -269,7 +270,7 @@ class _Mosaic:
         dataset = rasters.open(first.path)
         self.crs = crs_of(dataset, tileset.crs)
         self.count: int = dataset.count
-        self.dtype = np.dtype(np.result_type(*dataset.dtypes))
+        self.dtype = np.dtype(np.result_type(*map(held_dtype, dataset.dtypes)))
         self._places: list[tuple[str, int, int, int, int]] = []
         base = first.transform or dataset.transform
         for source in tileset.sources:
@@ -300,7 +301,7 @@ class _Mosaic:
             raise IngestError(
                 f"{name} does not lie on the pixel grid of the first source of its tileset: warp it to that grid."
             )
-        self.dtype = np.dtype(np.result_type(self.dtype, *dataset.dtypes))
+        self.dtype = np.dtype(np.result_type(self.dtype, *map(held_dtype, dataset.dtypes)))
         return column, row, dataset.width, dataset.height
 
     def read(

@@ -17,6 +17,7 @@ from affine import Affine
 from pyproj.exceptions import CRSError
 
 from eechips_local.assets.raster_files import crs_name
+from eechips_local.pixels.half_floats import held_dtype
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
@@ -176,7 +177,7 @@ def _dtypes(declared: Sequence[Any]) -> tuple[str, ...] | None:
     integers.
     """
     try:
-        dtypes = tuple(np.dtype(kind).name for kind in declared if isinstance(kind, str))
+        dtypes = tuple(held_dtype(np.dtype(kind).name) for kind in declared if isinstance(kind, str))
     except TypeError:
         return None
     return dtypes if dtypes and len(dtypes) == len(declared) else None

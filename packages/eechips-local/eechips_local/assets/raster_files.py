@@ -23,6 +23,7 @@ from eechips_local.assets.asset_errors import IngestError, MissingCrsError, Unre
 from eechips_local.assets.pyramids import choose_resampling
 from eechips_local.assets.remote import reading, shown_name
 from eechips_local.pixels.file_source import check_references
+from eechips_local.pixels.half_floats import held_dtype, held_values
 from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.warning_filters import ignore
 
@@ -157,7 +158,7 @@ class RasterFiles:
                 resampling=choose_resampling(resampling, name, colours[position]),
                 masked=masked,
                 nodata=_nodata(nodatavals[position], nodata, dtypes[position], path),
-                dtype=np.dtype(dtypes[position]).name,
+                dtype=held_dtype(np.dtype(dtypes[position]).name),
                 scale=float(scales[position]),
                 offset=float(offsets[position]),
                 crs=name_of_crs,
@@ -206,10 +207,9 @@ class RasterFiles:
 def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window | None) -> npt.NDArray[Any]:
     try:
         with reading(dataset.name):
-            values: npt.NDArray[Any] = dataset.read(numbers, window=window)
+            return held_values(dataset.read(numbers, window=window))
     except RasterioError as error:
         raise UnreadableFileError(f"{shown_name(dataset.name)} is damaged: {error}") from error
-    return values
 
 
 def crs_of(dataset: DatasetReader, override: str | None) -> str:

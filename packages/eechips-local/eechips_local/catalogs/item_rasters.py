@@ -24,6 +24,7 @@ from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
+from eechips_local.pixels.half_floats import held_dtype
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.quota.read_counts import Reads
@@ -152,7 +153,7 @@ class ItemRasters:
                     width=dataset.width,
                     height=dataset.height,
                     names=tuple(dataset.descriptions[:count]),
-                    dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
+                    dtypes=tuple(held_dtype(np.dtype(dtype).name) for dtype in dataset.dtypes[:count]),
                     nodata=tuple(dataset.nodatavals[:count]),
                     levels=FileSource.open(place, self.pool).levels,
                 )

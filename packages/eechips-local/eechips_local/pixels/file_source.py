@@ -21,6 +21,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from eechips_local.evaluation.model import PixelWindow
+from eechips_local.pixels.half_floats import held_values
 
 _KeyT = TypeVar("_KeyT")
 _HandleT = TypeVar("_HandleT")
@@ -205,7 +206,7 @@ class _DatasetFile:
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
         indexes = [band + 1 for band in bands]
-        values: npt.NDArray[Any] = self.dataset.read(indexes, window=area)
+        values = held_values(self.dataset.read(indexes, window=area))
         flags = {flag for band in bands for flag in self._flags[band]}
         if flags == {MaskFlags.all_valid}:
             return values, np.ones(values.shape, dtype=bool)

@@ -128,6 +128,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "jpeg of four": {"tiled": True, "count": 4, "dtype": "uint8", "compress": "jpeg"},
     "jpeg strips": {"count": 1, "dtype": "uint8", "compress": "jpeg", "blockysize": 16},
     "twelve bits": {"tiled": True, "dtype": "uint16", "NBITS": 12, "compress": "deflate"},
+    "half floats": {"tiled": True, "dtype": "float32", "NBITS": 16, "nodata": 17.0, "compress": "deflate"},
+    "half floats of strips": {"dtype": "float32", "NBITS": 16, "blockysize": 7, "ENDIANNESS": "BIG"},
     "one bit": {"tiled": True, "dtype": "uint8", "NBITS": 1},
     "sparse": {"tiled": True, "SPARSE_OK": "TRUE", "nodata": 0},
 }  # fmt: skip
@@ -398,6 +400,13 @@ def test_host_that_answers_without_the_size_of_a_file_is_told_of(
     with pytest.raises(ArchiveError, match="without saying which, and of how many bytes"):
         ranges.read("https://files.example/a.tif", "c", 0, 10)
     assert not pauses.is_away("files.example")
+
+
+def test_unit_of_ranges_may_be_written_in_any_case(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content = tiff(100, 100)
+    host.headers = [{"Content-Range": f"Bytes 0-{len(content) - 1}/{len(content)}"}]
+    assert raster(host, tmp_path).header.grid.shape == (100, 100)
+    assert host.requests() == 1
 
 
 @pytest.mark.parametrize("has_etags", [True, False])
