@@ -23,6 +23,8 @@ from eechips.text.formatting import format_duration
 
 T = TypeVar("T")
 
+_JITTER = random.SystemRandom()  # a repeat leaves the generator of a script or recipe as it is
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -140,10 +142,10 @@ def call(
 
 def _delays(policy: RetryPolicy) -> Iterator[float]:
     """Yield seconds to wait before each repeat."""
-    delay = policy.delay * random.uniform(0.5, 1.0)
+    delay = policy.delay * _JITTER.uniform(0.5, 1.0)
     while True:
         yield delay
-        delay = min(delay * policy.backoff + random.uniform(0.0, policy.delay / 2), policy.max_delay)
+        delay = min(delay * policy.backoff + _JITTER.uniform(0.0, policy.delay / 2), policy.max_delay)
 
 
 class _RetryWaits:
@@ -219,4 +221,4 @@ class _RetryWaits:
             min(self._policy.max_delay, self._policy.delay, _CROWDED_DELAY) * self._policy.backoff**self._rejections
         )
         self._rejections = min(self._rejections + 1, 3)
-        return min(longest, self._policy.max_delay) * random.uniform(0.5, 1.0)
+        return min(longest, self._policy.max_delay) * _JITTER.uniform(0.5, 1.0)
