@@ -8,6 +8,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
@@ -21,6 +24,7 @@ from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateCh
 from eechips.scripts.log_files import LogSettings, name_in_run
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.patches import keep_client, leave_out_signals
+from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.serialization import deserialize
 from eechips.scripts.working_folder import WorkingFolder
@@ -28,6 +32,9 @@ from eechips.text.formatting import some_of
 
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""
+
+_DATA_TYPES = (bytes, dict, float)
+_DATA_PACKAGES = frozenset({"ee", "numpy", "pandas", "geopandas", "xarray"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +83,13 @@ class CallExecutor:
         self._logging: LogSettings = LogSettings({}) if place.logging is None else deserialize(place.logging)
         self._logging.configure()
 
-    def execute(self, folder: CallFolder, position: int) -> RecipeFiles | Chip | Table:
+    def execute(self, folder: CallFolder, position: int) -> RecipeFiles | Chip | Table | bytes | np.ndarray[Any, Any]:
         """Run a call.
 
         Returns:
-            The files that it has written; or a chip or table to fetch, as from a recipe. A call that has caught the
-            error of its only request and written no file has failed; the script receives the call's return value.
+            The files that it has written; or a chip or table to fetch, as from a recipe; or, of a recipe's function
+            that has written nothing, bytes or an array. A call that has caught the error of its only request and
+            written no file has failed; the script receives the call's return value.
 
         Raises:
             Stopped: if the run is stopping.
@@ -98,11 +106,13 @@ class CallExecutor:
                     " beside it: return the one, or write the other"
                 )
             return result.value
-        if not files and self._is_unfetched(folder, result):
+        if not files and (wasted := self._wasted_type(folder, result)):
             folder.keep(position, replace(result, value=None))
+            if isinstance(result.value, (bytes, np.ndarray)):
+                return result.value
             raise RecipeError(
-                "the call returns an object of Earth Engine, which nothing fetches, and has written no file: return a"
-                " Chip or a Table, or write a file"
+                f"the call returns an object of type {wasted}, which nothing fetches or receives, and has written no"
+                " file: return a Chip, a Table, an array or bytes, or write a file"
             )
         failure = None if files else self._caught(result)
         result = replace(
@@ -157,12 +167,17 @@ class CallExecutor:
         )
         return result, files
 
-    def _is_unfetched(self, folder: CallFolder, result: CallResult) -> bool:
-        """Return whether a call without files has done nothing but make an object that is not received."""
-        if not self._load(folder).is_recipe or result.outside or result.appended or self._observer.has_answer:
-            return False
+    def _wasted_type(self, folder: CallFolder, result: CallResult) -> str:
+        """Return the type of what a call without files has returned in vain; empty if there is none.
+
+        Whole numbers and texts may say how it went, and an object of Earth Engine what it has fetched or exported.
+        """
+        if not self._load(folder).is_recipe or result.outside or result.appended:
+            return ""
         values = result.value if isinstance(result.value, (list, tuple)) else (result.value,)
-        return any(type(value).__module__.startswith("ee.") for value in values)
+        packages = _DATA_PACKAGES - ({"ee"} if self._observer.has_more_than_values else set())
+        of_data = (v for v in values if isinstance(v, _DATA_TYPES) or type(v).__module__.partition(".")[0] in packages)
+        return next((type(value).__name__ for value in of_data), "")
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """Return the error that a call without files has caught: of its only request, or of one without a result."""
@@ -176,7 +191,8 @@ class CallExecutor:
             program = self._load(folder)
             call = folder.call(program, position)
             changes = StateChanges(call.function) if program.shares else None
-            value = call.function(*call.arguments, **call.keywords)
+            with seeded(program.seed + position):
+                value = call.function(*call.arguments, **call.keywords)
             return CallResult(value, changes=changes.found() if changes is not None else ())
         except BaseException:  # an error of the script, not of its folder
             self._has_raised = True

@@ -22,6 +22,7 @@ import urllib.response
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
@@ -45,6 +46,7 @@ class RequestObserver:
     Attributes:
         failure: error of the last request; None if it succeeded.
         has_answer: whether any request succeeded.
+        has_more_than_values: whether one for pixels, a table or an export did.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries that have sent requests to Earth Engine past the transport.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
@@ -56,7 +58,7 @@ class RequestObserver:
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
         self.failures: list[EechipsError] = []
-        self.has_answer = False
+        self.has_answer = self.has_more_than_values = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
         self.deadline = math.inf
@@ -115,7 +117,7 @@ class RequestObserver:
 
     def reset(self) -> None:
         """Reset all attributes."""
-        self.failure, self.has_answer, self.is_stopped = None, False, False
+        self.failure, self.has_answer, self.has_more_than_values, self.is_stopped = None, False, False, False
         self.failures, self.uncounted = [], set()
 
     def concerns(self, url: str) -> bool:
@@ -164,6 +166,7 @@ class RequestObserver:
             self.failures.append(self.failure)
         else:
             self.has_answer = True
+            self.has_more_than_values |= not urlsplit(uri).path.endswith("/value:compute")
         return response, body
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:

@@ -22,6 +22,7 @@ from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, a
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.pool_replacement import ScriptStopped
+from eechips.scripts.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
@@ -107,7 +108,8 @@ class ScriptHost:
         slots = self._plan(number, first, calls)
         if first < self._planned_before:
             self._reopen(folder, first, slots)
-        folder.store(replace(program, first=first, functions=functions), slots)
+        program = replace(program, first=first, functions=functions, seed=present_seed())
+        folder.store(program, slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
         self._bench.ledger.note(_USE_UNDER_WAY, number)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import math
 import os
-import random
 import sys
 import time
 import traceback
@@ -43,6 +42,7 @@ from eechips.scripts.patches import (
 )
 from eechips.scripts.pool_host import ScriptHost, lacks_file
 from eechips.scripts.pool_replacement import ScriptStopped
+from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
@@ -275,16 +275,10 @@ class ScriptRecipe:
         before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
         sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
         sys.path.insert(0, str(self.path.parent))
-        state = random.getstate()
-        random.seed(_SEED)
-        if "numpy" in self.imports:
-            import numpy as np
-
-            np.random.seed(_SEED)  # noqa: NPY002 - the script may use it without a seed
         try:
-            yield main
+            with seeded(_SEED):
+                yield main
         finally:
-            random.setstate(state)
             sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
 
 

@@ -228,15 +228,16 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
-@pytest.mark.parametrize("value", ["image", "[image]"])
-def test_an_image_that_a_call_returns_is_no_result(demo_server: Server, tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize("value", ["image", "[image]", "{'size': unit}", "float(unit)"])
+@pytest.mark.parametrize("asks", ["", "    ee.Number(unit).getInfo()\n"], ids=["silent", "asks"])
+def test_what_nothing_receives_is_no_result(demo_server: Server, tmp_path: Path, value: str, asks: str) -> None:
     """The units were done without a file, and the exit status was 0. A file beside it is one."""
     script = tmp_path / "pasted.py"
     script.write_text(
         "import ee\nee.Initialize(project='my-project')\n"
         "def get_requests():\n    return [1, 2, 3]\n"
         "def get_result(index, unit):\n    image = ee.Image(unit).clip(ee.Geometry.Point([0, 0]).buffer(100))\n"
-        "    if unit == 3:\n        with open('3.txt', 'w') as file:\n            file.write('3')\n"
+        f"{asks}    if unit == 3:\n        with open('3.txt', 'w') as file:\n            file.write('3')\n"
         f"    return {value}\n"
     )
     result = run(script, demo_server, tmp_path)
@@ -244,6 +245,40 @@ def test_an_image_that_a_call_returns_is_no_result(demo_server: Server, tmp_path
     ended = open_run(tmp_path / "run")
     assert ended.counts == {"failed_permanent": 2, "done": 1}
     assert set(ended.failures["error"].str.extract("which (nothing fetches)")[0]) == {"nothing fetches"}
+
+
+def test_bytes_and_arrays_of_a_pasted_function_become_files(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "pasted.py"
+    script.write_text(
+        "import ee\nimport numpy as np\nee.Initialize(project='my-project')\n"
+        "def getRequests():\n    return [0, 1]\n"
+        "def getResult(index, unit):\n    rows = ee.Number(7).getInfo() * b'a,b\\n'\n"
+        "    return np.full((2, 2), unit) if unit else rows\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [Path(name).suffix for name in open_run(tmp_path / "run").units["file"]] == [".bin", ".npy"]
+
+
+def test_calls_draw_the_same_random_numbers_again(demo_server: Server, tmp_path: Path) -> None:
+    """The workers' generators had no seed: a repeated call asked for other places and dates."""
+    script = tmp_path / "random_calls.py"
+    script.write_text(
+        "import random\nfrom multiprocessing.dummy import Pool\nimport numpy as np\n"
+        "def work(i):\n    with open(f'{i}.txt', 'w') as file:\n"
+        "        file.write(f'{random.random()} {np.random.randint(10 ** 9)}')\n"
+        "np.random.seed(SEED)\nPool(2).map(work, range(4))\n"
+    )
+    draws = []
+    for name, seed in (("a", 42), ("b", 42), ("c", 43)):
+        here = tmp_path / name
+        here.mkdir()
+        copy = here / script.name
+        copy.write_text(script.read_text().replace("SEED", str(seed)))
+        assert run(copy, demo_server, here).returncode == 0
+        draws.append([(here / "run" / f"{i}.txt").read_text() for i in range(4)])
+    assert draws[0] == draws[1]
+    assert len(set(draws[0] + draws[2])) == 8
 
 
 @pytest.mark.exhaustive
