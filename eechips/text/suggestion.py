@@ -11,7 +11,7 @@ _OPTIONS_ELSEWHERE = {
     "columns='id=FIELD'": ("id_field", "id_column", "id_property", "featureid"),
     "columns='date=FIELD'": ("date_field", "date_column", "time_column"),
     "roi": ("region", "geometry", "aoi", "bounds", "bbox", "area", "shape"),
-    "regions": ("polygons", "fields", "features", "geojson", "vector", "shapefile", "points", "places"),
+    "regions": ("polygons", "fields", "features", "geojson", "vector", "shapefile", "points", "places", "roi"),
     "points": (
         "places",
         "locations",

@@ -33,6 +33,7 @@ _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
+_LEAST_PIECE = 64 << 10  # bytes; a host that sends less at once would be asked too often
 _CONTENT_RANGE = re.compile(r"(?i:bytes) ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")  # RFC 9110, 14.1
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -78,6 +79,18 @@ class _Failure:
 
 class _WrongAnswerError(HTTPError):
     """A host answers, but not with what was asked for."""
+
+
+class _ShorterPartError(_WrongAnswerError):
+    """A host sends the beginning of what was asked for, as it may (RFC 9110, 15.3.7).
+
+    Attributes:
+        length: bytes that it sends.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"its host sends {length:,} bytes of what was asked for")
+        self.length = length
 
 
 class _MissingFileError(ArchiveRefusedError):
@@ -202,6 +215,10 @@ class FileRanges:
                 with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
                     answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
+            except _ShorterPartError as error:
+                if error.length >= _LEAST_PIECE:
+                    return self._read_pieces(href, collection, spans, version, patience, error.length)
+                is_reached, answer = True, _Failure(str(error))
             except (HTTPError, OSError) as error:
                 if time.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
@@ -228,6 +245,20 @@ class FileRanges:
                 time.sleep(max(pause, answer.wait))
         kind = ArchiveError if is_reached else ArchiveAwayError
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
+
+    def _read_pieces(
+        self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float, most: int
+    ) -> FetchedRange:
+        """Read spans from a host that sends no more bytes at once than ``most``; all of one version of the file."""
+        start, stop = spans[0][0], sum(spans[-1])
+        content, at = bytearray(), start
+        while at < stop:
+            piece = self.read(href, collection, at, min(most, stop - at), version, patience)
+            content += piece.data
+            at, stop, version = at + most, min(stop, piece.size), piece.version
+        view = memoryview(content)
+        parts = tuple(view[first - start : first - start + length] for first, length in spans)
+        return FetchedRange(parts, piece.size, version)
 
     def _request(
         self, url: str, headers: Mapping[str, str], href: str, spans: Sequence[Span], version: str
@@ -281,8 +312,11 @@ class FileRanges:
                 raise _WrongAnswerError("its host sends another part than was asked for")
             first, last, size = map(int, match.groups())
             expected = min(start + length, size) - start
-            if last - first + 1 != expected or headers.get("Content-Length", str(expected)) != str(expected):
+            sent = last - first + 1
+            if not 0 < sent <= expected or headers.get("Content-Length", str(sent)) != str(sent):
                 raise _WrongAnswerError("its host sends another part than was asked for")
+            if sent < expected:
+                raise _ShorterPartError(sent)
         else:
             length_match = _LENGTH.fullmatch(headers.get("Content-Length", ""))
             size = expected = int(length_match[0]) if length_match else 0

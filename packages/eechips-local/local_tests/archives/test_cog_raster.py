@@ -260,6 +260,25 @@ def test_what_is_kept_is_checked_once_by_the_processes_of_a_later_server(host: O
     assert host.ranges == {"a.tif": [(0, 0)]}
 
 
+def test_host_that_sends_less_at_once_is_asked_for_the_rest(host: ObjectHost, tmp_path: Path) -> None:
+    """RFC 9110, 15.3.7: a server may send only some of the requested range."""
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    host.most_bytes = 70_000
+    check(content, raster(host, tmp_path), [0], PixelWindow(10, 10, 900, 900))
+    assert host.requests() < 8 * len(content) / host.most_bytes
+
+
+def test_host_that_sends_tiny_parts_is_refused(
+    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    host.objects["a.tif"] = tiff(1000, 1000)
+    host.most_bytes = 100
+    with pytest.raises(ArchiveError, match="sends 100 bytes of what was asked for"):
+        assert raster(host, tmp_path).header
+    assert host.requests() <= 12
+
+
 @pytest.mark.parametrize("has_etags", [True, False])
 def test_file_that_changes_between_servers_is_read_anew(has_etags: bool, host: ObjectHost, tmp_path: Path) -> None:
     host.has_etags = has_etags

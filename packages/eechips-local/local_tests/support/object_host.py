@@ -50,6 +50,7 @@ class ObjectHost:
         denial: body of answers that deny access.
         headers: other headers of the next answers, one after the other.
         gate: answers wait for it.
+        most_bytes: sent at once; of longer ranges, their beginning.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class ObjectHost:
     counts: Counter[str] = field(default_factory=Counter)
     gate: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    most_bytes: int = 1 << 40
 
     def requests(self) -> int:
         """Return the number of requests so far."""
@@ -105,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         start, stop = (0, len(content)) if asked is None else (int(asked[1]), min(int(asked[2]) + 1, len(content)))
         with self.host.lock:
             self.host.ranges.setdefault(name, []).append((start, stop - 1))
+        stop = min(stop, start + self.host.most_bytes)
         if start >= len(content):
             return self._send(416, b"", {})
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
