@@ -9,6 +9,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import Geod, Transformer
 from rasterio.features import rasterize, shapes
 
 from eechips_local.protocol.request_errors import InvalidError
@@ -105,12 +106,17 @@ class TestSpectra:
 
 
 def test_gradient_is_per_metre() -> None:
+    """As slopes, on the mean sphere."""
     x, y = np.meshgrid(np.arange(64), np.arange(48))
+    sphere, to_degrees = Geod(a=6_371_008.8, b=6_371_008.8), Transformer.from_crs(UTM.crs, 4326, always_xy=True)
+    left, top = UTM.transform.c, UTM.transform.f
+    lon, lat = to_degrees.transform(np.array([left, left + 640, left]), np.array([top, top, top - 480]))
+    _, _, (across, down) = sphere.inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
     image = evaluate(invoke("Image.gradient", input=stored()), asset(3.0 * x + 5.0 * y))
     assert [b.name for b in image.bands] == ["x", "y"]
     east, north = read(image)
-    assert np.allclose(east.values[1:-1, 1:-1], 0.3, rtol=1e-3)
-    assert np.allclose(north.values[1:-1, 1:-1], -0.5, rtol=1e-3)
+    assert np.allclose(east.values[1:-1, 1:-1], 3.0 * 64 / across, rtol=1e-4)
+    assert np.allclose(north.values[1:-1, 1:-1], -5.0 * 48 / down, rtol=1e-4)
 
 
 class TestObjects:
