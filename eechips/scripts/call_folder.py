@@ -45,7 +45,7 @@ class Program:
         initializer: called once in every process; None for none.
         shares: whether the pool has threads, which share the script's variables.
         is_recipe: whether the calls are of the functions of a recipe: what they return is not received.
-        seed: of random numbers; each call adds its position in the plan.
+        seed: seed of random numbers; each call adds its position in the plan.
     """
 
     first: int
