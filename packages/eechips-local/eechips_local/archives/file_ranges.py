@@ -81,16 +81,16 @@ class _WrongAnswerError(HTTPError):
     """A host answers, but not with what was asked for."""
 
 
-class _ShorterPartError(_WrongAnswerError):
-    """A host sends the beginning of what was asked for, as it may (RFC 9110, 15.3.7).
+class _ShorterPart(Exception):  # noqa: N818 - it is no failure
+    """A host has sent the beginning of what was asked for, as it may (RFC 9110, 15.3.7).
 
     Attributes:
-        length: bytes that it sends.
+        begun: the beginning, in one part.
     """
 
-    def __init__(self, length: int) -> None:
-        super().__init__(f"its host sends {length:,} bytes of what was asked for")
-        self.length = length
+    def __init__(self, begun: FetchedRange) -> None:
+        super().__init__()
+        self.begun = begun
 
 
 class _MissingFileError(ArchiveRefusedError):
@@ -186,7 +186,7 @@ class FileRanges:
     def read_spans(
         self, href: str, collection: str, spans: Sequence[Span], version: str = "", patience: float = _PATIENCE
     ) -> FetchedRange:
-        """Read spans of a file with one request; fewer bytes where the file ends.
+        """Read spans of a file by one request, unless its host sends less at once; fewer bytes where the file ends.
 
         Args:
             href: address of the file, unsigned.
@@ -202,11 +202,39 @@ class FileRanges:
                 times, each with a newer signature if there is one, or sends several times what cannot be used.
             ArchiveError: if its host does not answer.
         """
+        start, stop, end = spans[0][0], sum(spans[-1]), time.monotonic() + patience
+        asked, content = spans, bytearray()
+        while True:
+            try:
+                last = self._ask(href, collection, asked, version, end)
+            except _ShorterPart as shorter:
+                last = shorter.begun
+            else:
+                if not content:
+                    return last
+            content += last.data
+            at, stop, version = start + len(content), min(stop, last.size), last.version
+            if at >= stop:
+                break
+            asked = ((at, stop - at),)
+        view = memoryview(content)
+        parts = tuple(view[first - start : first - start + length] for first, length in spans)
+        return FetchedRange(parts, last.size, version)
+
+    def _ask(self, href: str, collection: str, spans: Sequence[Span], version: str, end: float) -> FetchedRange:
+        """Send a request for spans until it succeeds or fails for good; see :meth:`read_spans`.
+
+        Args:
+            end: time on the monotonic clock until which a host that is away is waited for.
+
+        Raises:
+            _ShorterPart: if the host sends the beginning of what lies between first and last byte.
+        """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         reason, denials, refusals, is_reached = "", 0, 0, False
         answer: FetchedRange | _Failure
         refused: SignedAddress | None = None
-        host, end = urlsplit(href).netloc, time.monotonic() + patience
+        host = urlsplit(href).netloc
         for attempt in range(_ATTEMPTS):
             signed = self._signer.sign(href, collection, refused)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
@@ -215,10 +243,6 @@ class FileRanges:
                 with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
                     answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
-            except _ShorterPartError as error:
-                if error.length >= _LEAST_PIECE:
-                    return self._read_pieces(href, collection, spans, version, patience, error.length)
-                is_reached, answer = True, _Failure(str(error))
             except (HTTPError, OSError) as error:
                 if time.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
@@ -246,20 +270,6 @@ class FileRanges:
         kind = ArchiveError if is_reached else ArchiveAwayError
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
-    def _read_pieces(
-        self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float, most: int
-    ) -> FetchedRange:
-        """Read spans from a host that sends no more bytes at once than ``most``; all of one version of the file."""
-        start, stop = spans[0][0], sum(spans[-1])
-        content, at = bytearray(), start
-        while at < stop:
-            piece = self.read(href, collection, at, min(most, stop - at), version, patience)
-            content += piece.data
-            at, stop, version = at + most, min(stop, piece.size), piece.version
-        view = memoryview(content)
-        parts = tuple(view[first - start : first - start + length] for first, length in spans)
-        return FetchedRange(parts, piece.size, version)
-
     def _request(
         self, url: str, headers: Mapping[str, str], href: str, spans: Sequence[Span], version: str
     ) -> FetchedRange | _Failure:
@@ -285,6 +295,9 @@ class FileRanges:
             fetched = self._take(response, href, spans, version)
             is_whole = True
             return fetched
+        except _ShorterPart:
+            is_whole = True
+            raise
         finally:
             # A connection with bytes left in it would give them to the next request.
             response.release_conn() if is_whole else response.close()
@@ -300,12 +313,12 @@ class FileRanges:
         if status not in (200, 206):
             raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         headers = response.headers
-        if headers.get("Content-Type", "").lower().startswith(_PAGES):
+        match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+        if headers.get("Content-Type", "").lower().startswith(_PAGES) and (status == 200 or match is None):
             raise _WrongAnswerError("a web page comes instead, as from a proxy or a login page in between")
         if headers.get("Content-Encoding", "identity") != "identity":
             raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:
-            match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
             if match is None:
                 raise _WrongAnswerError("its host sends a part without saying which, and of how many bytes")
             if int(match[1]) != start:
@@ -315,16 +328,19 @@ class FileRanges:
             sent = last - first + 1
             if not 0 < sent <= expected or headers.get("Content-Length", str(sent)) != str(sent):
                 raise _WrongAnswerError("its host sends another part than was asked for")
-            if sent < expected:
-                raise _ShorterPartError(sent)
+            if sent < min(expected, _LEAST_PIECE):
+                raise _WrongAnswerError(f"its host sends {sent:,} bytes of what was asked for")
         else:
             length_match = _LENGTH.fullmatch(headers.get("Content-Length", ""))
             size = expected = int(length_match[0]) if length_match else 0
             if start or not 0 < size <= length:
                 raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
+            sent = expected
         actual = describe_version(headers, size)
         if version and not is_same_version(actual, version):
             raise changed_file(shown)
+        if sent < expected:
+            raise _ShorterPart(FetchedRange(self._body(response, ((start, sent),), sent), size, actual))
         return FetchedRange(self._body(response, spans, expected), size, actual)
 
     def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[memoryview, ...]:

@@ -268,6 +268,26 @@ def test_host_that_sends_less_at_once_is_asked_for_the_rest(host: ObjectHost, tm
     assert host.requests() < 8 * len(content) / host.most_bytes
 
 
+def test_host_that_sends_a_little_less_each_time_is_read_to_the_end(host: ObjectHost, tmp_path: Path) -> None:
+    content = np.random.default_rng(1).bytes(1_500_000)
+    host.objects["a.bin"], host.most_bytes = content, -1000
+    pauses = HostPauses(tmp_path / "pauses")
+    description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
+    transport, permits = HostTransport(AllowedHosts.of_files(description)), HostPermits(tmp_path / "permits", 1)
+    ranges = FileRanges(transport, Signer(description), permits, pauses)
+    fetched = ranges.read_spans(f"{host.url}/a.bin", "c", ((10, 100), (1000, 5), (200_000, 1_400_000)))
+    assert [bytes(part) for part in fetched.parts] == [content[10:110], content[1000:1005], content[200_000:]]
+    assert host.requests() < 1500 / 64 + 6
+
+
+def test_page_type_of_the_right_part_is_no_page(host: ObjectHost, tmp_path: Path) -> None:
+    """Servers without a type for rasters may have HTML as their default."""
+    host.objects["a.tif"] = content = tiff(100, 100)
+    host.headers = [{"Content-Type": "text/html"}] * 9
+    check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 100, 100))
+    assert len(host.headers) >= 7
+
+
 def test_host_that_sends_tiny_parts_is_refused(
     host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ class ObjectHost:
         denial: body of answers that deny access.
         headers: other headers of the next answers, one after the other.
         gate: answers wait for it.
-        most_bytes: sent at once; of longer ranges, their beginning.
+        most_bytes: sent at once; of longer ranges, their beginning. Below 0, so many bytes less than are asked for.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -107,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         start, stop = (0, len(content)) if asked is None else (int(asked[1]), min(int(asked[2]) + 1, len(content)))
         with self.host.lock:
             self.host.ranges.setdefault(name, []).append((start, stop - 1))
-        stop = min(stop, start + self.host.most_bytes)
+        if (most := self.host.most_bytes) > 0 or stop - start > 64_000:
+            stop = min(stop, start + most) if most > 0 else stop + most
         if start >= len(content):
             return self._send(416, b"", {})
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
