@@ -99,8 +99,8 @@ def test_tiles_join() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"color": "no color"}, {"pointShape": "heart"}, {"lineType": "wavy"}, {"pointSize": -1}, {"width": -2},
-        {"fillColor": "12"}, {"neighborhood": 10**6},
+        {"color": "no color"}, {"pointShape": "heart"}, {"lineType": "wavy"}, {"lineType": 5}, {"pointSize": -1},
+        {"width": -2}, {"fillColor": "12"}, {"neighborhood": 10**6},
     ],
 )  # fmt: skip
 def test_refused(options: dict[str, Any]) -> None:

@@ -66,6 +66,16 @@ def test_bands_whose_last_words_name_a_temperature_have_it(collection: str) -> N
         assert least < usual < most
 
 
+def test_journeys_to_cities_are_not_longest_where_people_live() -> None:
+    journeys = STUBS.get("Oxford/MAP/accessibility_to_cities_2015_v1_0")
+    assert isinstance(journeys, ImageAsset)
+    places = [(lon, lat) for lon in np.arange(-99.5, -95.5, 0.5) for lat in np.arange(39.5, 42.0, 0.5)]
+    minutes = [around(journeys, "accessibility", place)[0].mean() for place in places]
+    density = "CIESIN/GPWv411/GPW_Population_Density", "population_density"
+    people = [mean(*density, place, date(2015, 1, 1)) for place in places]
+    assert np.corrcoef(minutes, people)[0, 1] < 0.3
+
+
 def test_air_holds_more_water_in_summer() -> None:
     """Some 2 to 4 g/kg in Kansas in January, 12 to 16 in July: Willett et al. (2008), doi:10.1175/2008JCLI2274.1."""
     hourly = "NASA/NLDAS/FORA0125_H002", "NOAA/NWS/RTMA"

@@ -73,7 +73,7 @@ class ChangingError(UnavailableError):
     """Assets change during a request, which has to be retried."""
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Reject a value of an argument that is none of its choices.
 
     Raises:
@@ -81,4 +81,4 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """
     known = list(choices)
     if value not in known:
-        raise InvalidError(f"Unknown {name} '{value[:100]}'. Must be one of {', '.join(map(repr, known))}.")
+        raise InvalidError(f"Unknown {name} '{str(value)[:100]}'. Must be one of {', '.join(map(repr, known))}.")

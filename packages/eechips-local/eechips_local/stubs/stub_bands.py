@@ -39,7 +39,10 @@ Spacing = Literal["even", "low", "decades"]
 
 _SUBJECTS: tuple[tuple[Subject, str], ...] = (
     ("water", r"precip|\brain|moisture|runoff|humid|snow water|evapo"),
-    ("settlement", r"populat|built|night|\bradiance|\burban|impervious|\bpeople"),
+    (
+        "settlement",
+        r"^(?!.*(travel time|distance|nearest)).*(populat|built|night|\bradiance|\burban|impervious|\bpeople)",
+    ),
     ("vegetation", r"ndvi|\bevi\b|\blai\b|fpar|fapar|\bgpp|\bnpp|vegetat|canop|\btree|forest|biomass|leaf|photosynth"),
 )
 _RAIN = re.compile(r"precipitation|\bprecip|\brain(fall)?\b|^(pr|ppt|prcp)\b")
