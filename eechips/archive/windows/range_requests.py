@@ -91,22 +91,23 @@ def _of_web(
         status = response.status_code
         if status in (412, 416) and version is not None:
             raise OtherVersionError(f"{shown} has another version")
-        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise ValidationError(f"{shown}: a web page came back, as from a proxy or a login page in between")
         if status in (401, 403):
             raise ConfigurationError(
                 f"{shown}: HTTP {status}. The server denies access: check GDAL_HTTP_BEARER or GDAL_HTTP_USERPWD"
             )
         if is_transient_status(status):
             raise TransientError(f"{shown}: HTTP {status}", status=status)
+        if status not in (200, 206):
+            raise PermanentError(f"{shown}: HTTP {status}", status=status)
         # Of a file with a known version, ranges were read before: a proxy or cache is in between.
         refused = PermanentError if version is None else ValidationError
+        told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        is_range = status == 206 and told is not None and int(told[1]) == start and int(told[2]) < end
+        if not is_range and response.headers.get("Content-Type", "").lower().startswith("text/html"):
+            raise ValidationError(f"{shown}: a web page came back, as from a proxy or a login page in between")
         if status == 200:
             raise refused(f"{shown}: the server does not support range requests: download it first")
-        if status != 206:
-            raise PermanentError(f"{shown}: HTTP {status}", status=status)
-        told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if told is None or int(told[1]) != start or int(told[2]) >= end or response.headers.get("Content-Encoding"):
+        if told is None or not is_range or response.headers.get("Content-Encoding"):
             raise refused(f"{shown}: the server sends another range than requested")
         data = _body(response, url, end - start)
         if len(data) != int(told[2]) + 1 - start:

@@ -26,7 +26,7 @@ from eechips.archive.windows.range_requests import GAP, merge_ranges, read_range
 from eechips.archive.windows.versions import RasterVersion
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.errors import PermanentError, ValidationError
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout
 from eechips.geo.grid import Window as GridWindow
 from local_tests.support.parameters import slow_except
@@ -314,7 +314,7 @@ PAGE = message(200, b"<html>Please log in</html>", Content_Type="text/html; char
         (message(200, bytes(1000)), "does not support range requests"),
         (message(206, bytes(100), Content_Range="bytes 1-100/1000"), "sends another range"),
         (PAGE, "a web page came back, as from a proxy or a login page"),
-        (PAGE.replace(b"200", b"403"), "a web page came back"),
+        (PAGE.replace(b"200", b"206", 1), "a web page came back"),
     ],
 )
 def test_one_wrong_answer_of_a_server_that_has_sent_ranges_is_transient(answer: bytes, said: str) -> None:
@@ -322,6 +322,40 @@ def test_one_wrong_answer_of_a_server_that_has_sent_ranges_is_transient(answer: 
         server.answers["/a.tif"] = lambda number, headers: answer
         with pytest.raises(ValidationError, match=said):
             read_range(RasterLocation.of(f"{server.url}/a.tif"), 0, 100, Timeouts(), RasterVersion('"a"', 1000))
+
+
+@pytest.mark.parametrize("version", [None, RasterVersion('"a"', 1000)])
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (401, ConfigurationError, "check GDAL_HTTP_BEARER"),
+        (403, ConfigurationError, "check GDAL_HTTP_BEARER"),
+        (404, PermanentError, "HTTP 404"),
+        (410, PermanentError, "HTTP 410"),
+        (429, TransientError, "HTTP 429"),
+        (503, TransientError, "HTTP 503"),
+    ],
+)
+def test_errors_of_servers_are_what_their_status_says(
+    status: int, kind: type[EechipsError], said: str, version: RasterVersion | None
+) -> None:
+    """Servers send them as web pages: nginx's ``ngx_http_special_response.c``, Python's ``http.server``."""
+    page = b"<html><head><title>An error</title></head></html>"
+    with raw_server() as server:
+        server.answers["/a.tif"] = lambda number, headers: message(status, page, Content_Type="text/html")
+        with pytest.raises(kind, match=said) as raised:
+            read_range(RasterLocation.of(f"{server.url}/a.tif"), 0, 100, Timeouts(), version)
+    assert type(raised.value) is kind
+    assert kind is ConfigurationError or getattr(raised.value, "status", None) == status
+
+
+def test_a_range_is_data_whatever_its_media_type() -> None:
+    with raw_server() as server:
+        server.answers["/a.tif"] = lambda number, headers: message(
+            206, bytes(100), Content_Range="bytes 0-99/1000", Content_Type="text/html", ETag='"a"'
+        )
+        location = RasterLocation.of(f"{server.url}/a.tif")
+        assert read_range(location, 0, 100, Timeouts(), RasterVersion('"a"', 1000))[0] == bytes(100)
 
 
 def test_kept_headers_are_small_and_checked(files: dict[str, Path]) -> None:
