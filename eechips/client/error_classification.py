@@ -43,8 +43,11 @@ from eechips.web.retry_after import parse_retry_after
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 _RESUME = "The run stops; its results are kept. To resume: run the same command again"
-_NO_ERROR = "a result came back with the status of an error"
+_RESULT = "a result came back with the status of an error"
+_FOREIGN = "an answer came back that is no error of Earth Engine, as from a proxy or gateway in between"
 _PAGE = "a web page came back, as from a proxy or a login page in between. Log in there, or send requests past it"
+_OF_SERVICE = (ErrorAction.PERMANENT, ErrorAction.UNAVAILABLE, ErrorAction.CONFIGURATION)
+"""What only an answer of the service itself can say."""
 _OF_GOOGLE = b"!!1"
 """End of the titles of Google's own pages, such as ``Error 413 (Request Entity Too Large)!!1``
 (https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24)."""
@@ -62,13 +65,13 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     Returns:
         A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised. It is an UnknownServiceError
         if no row of :mod:`eechips.client.service_errors` matches; a ValidationError, unless a row says that it is
-        transient, if the service has not sent the body.
+        transient, too large or without credentials, if the service has not sent the body.
     """
     if isinstance(body, str):
         body = ErrorBody(replace_control_characters(body))
     text = redact(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find_error(status, body)
-    if body.damage and (row is None or row.kind is ErrorAction.PERMANENT):
+    if body.damage and (row is None or row.kind in _OF_SERVICE):
         return ValidationError(f"{body.damage}: {text}", status=status, retry_after=retry_after)
     if row is None:
         return UnknownServiceError(text, status=status)
@@ -86,6 +89,9 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
         )
     if row.kind is ErrorAction.UNAVAILABLE:
         return _unavailable(row, text)
+    if row.kind is ErrorAction.CREDENTIALS and body.damage:
+        refusal = f"HTTP {status}: {body.damage}: {text.rstrip('.')}"
+        return ConfigurationError(f"{refusal}. If Earth Engine itself refuses the credentials: {row.cure}.")
     if row.kind is ErrorAction.CREDENTIALS:
         return ConfigurationError(f"Earth Engine refused the credentials ({text}). To resume: {row.cure}.")
     if row.kind is ErrorAction.CONFIGURATION:
@@ -261,12 +267,11 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
         document = json.loads(body)
     except (ValueError, RecursionError):
         damage = _damage(body, media_type.lower())
-        text = "" if damage is _NO_ERROR else re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
-        return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), damage=damage)
+        return ErrorBody("" if damage == _RESULT else _beginning(body), damage=damage)
     if isinstance(document, list) and document:
         document = document[0]
     if isinstance(document, dict) and document and not {"error", "message", "status"} & document.keys():
-        return ErrorBody("", damage=_NO_ERROR)
+        return ErrorBody(_beginning(body), damage=_FOREIGN)
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
         return ErrorBody(replace_control_characters(str(error)))
@@ -278,13 +283,19 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
     )
 
 
+def _beginning(body: bytes) -> str:
+    """Return the beginning of a text, without tags; secrets are removed while they are whole."""
+    text = re.sub(r"<[^>]*>|\s+", " ", redact(body[:2000].decode("utf-8", "replace")))
+    return replace_control_characters(re.sub(r" +", " ", text).strip()[:200])
+
+
 def _damage(body: bytes, media_type: str) -> str:
     """Return why a body that is no JSON is none that the service has sent; empty if it may have."""
     start = body.lstrip()
     if start.startswith(b"{") or media_type.startswith("application/json"):
         return "the error was damaged on its way"
     if media_type.startswith(("image/", "application/octet-stream")):
-        return _NO_ERROR
+        return _RESULT
     is_page = media_type.startswith("text/html") or start[:14].lower().startswith((b"<!doctype html", b"<html"))
     return _PAGE if is_page and _OF_GOOGLE not in body else ""
 

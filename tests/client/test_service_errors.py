@@ -164,7 +164,10 @@ PAGE = b"<!DOCTYPE html>\n<html><head><title>Login</title></head><body>Please lo
         (PAGE, "", "a web page came back"),
         (b"\x89PNG\r\n\x1a\n" + bytes(90), "image/png", "^a result came back with the status of an error: HTTP"),
         (b"II*\0" + bytes(90), "application/octet-stream", "^a result came back"),
-        (b'{"result": 5}', "application/json", "^a result came back"),
+        (b'{"detail": "quota of the gateway"}', "application/json", "no error of Earth Engine.*quota of the gateway"),
+        (b'{"errors": [{"message": "Blocked."}]}', "", "no error of Earth Engine.*: .*Blocked"),
+        (PAGE.replace(b"log in", b"log in: your project is not registered"), "text/html", "web page.*not registered"),
+        (PAGE.replace(b"log in", b"wait: daily limit exceeded"), "text/html", "web page.*daily limit exceeded"),
     ],
 )
 def test_what_no_service_sends_with_an_error_is_transient(
@@ -174,6 +177,29 @@ def test_what_no_service_sends_with_an_error_is_transient(
     assert type(error) is ValidationError
     assert error.status == status
     assert re.search(message, str(error))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [(PAGE, "a web page came back.*Please log in"), (b'{"detail": "No pass."}', "gateway.*No pass")]
+)
+def test_a_proxy_that_asks_for_credentials_is_not_earth_engine(body: bytes, said: str) -> None:
+    error = asked((401, {}, body))
+    assert type(error) is ConfigurationError
+    assert re.search(f"^HTTP 401: .*{said}.*If Earth Engine itself.*earthengine authenticate", str(error))
+
+
+def test_answers_of_others_are_shown_without_secrets_and_briefly() -> None:
+    """A gateway may send back what it received; what is shown may end within a secret."""
+    for before in range(120, 240, 3):
+        sent = {
+            "path": "x" * before,
+            "headers": {"Authorization": "Bearer ya29.5ecre75ecre75ecre7"},
+            "more": "y" * 5000,
+        }
+        shown = str(asked((403, {"Content-Type": "application/json"}, json.dumps(sent).encode())))
+        assert "5ecre7" not in shown
+        assert "xxx" in shown
+        assert len(shown) < 400
 
 
 def test_a_page_of_google_is_the_service_s_own() -> None:
