@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
@@ -114,12 +114,12 @@ class Finished:
     outcome: Outcome
 
     def each(self) -> Iterator[Finished]:
-        """Yield the event of each unit of the assignment."""
+        """Yield the event of each unit of the assignment, with its own outcome alone."""
         if not self.assignment.joined:
             yield self
             return
         for unit, outcome in zip(self.assignment.units, self.outcome.each, strict=True):
-            yield Finished(unit, outcome)
+            yield Finished(unit, replace(outcome, joined=()) if outcome.joined else outcome)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -264,6 +265,15 @@ def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
     assert reporting.late_at(9, progress=0) == set()
     assert reporting.late_at(18, progress=0) == {99}
     assert reporting.late_at(29) == {0, 99}
+
+
+def test_the_event_of_a_unit_has_its_outcome_alone() -> None:
+    assignment = RequestSharing(window, RequestCosts(), planned(8)).take(1, 8)
+    assert assignment is not None
+    outcomes = [Outcome(unit.position) for unit in assignment.units]
+    events = list(Finished(assignment, replace(outcomes[0], joined=tuple(outcomes[1:]))).each())
+    assert [event.outcome for event in events] == outcomes
+    assert [event.assignment for event in events] == list(assignment.units)
 
 
 def test_workers_are_not_late_after_a_stop_of_all_processes() -> None:
