@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -59,6 +59,12 @@ class _Assignment:
     shares: tuple[tuple[int, ProfileShare], ...]
     left: set[str]
     seconds: dict[str, float | None]
+
+    def take(self, fetched: Mapping[str, float | None]) -> None:
+        """Take its own profiles of those that came: many assignments wait at once, so others are not looked at."""
+        known = {profile: fetched[profile] for profile in self.left if profile in fetched}
+        self.seconds |= known
+        self.left -= known.keys()
 
 
 class ComputeMonitor(RunFeature):
@@ -197,8 +203,7 @@ class ComputeMonitor(RunFeature):
             self.account.add_planning(now, math.fsum(fetched[profile] or 0.0 for profile in planned))
         rows: list[tuple[int, float]] = []
         for assignment in self._assignments:
-            assignment.seconds |= {profile: fetched[profile] for profile in assignment.left & fetched.keys()}
-            assignment.left -= fetched.keys()
+            assignment.take(fetched)
             if not assignment.left:
                 rows += self._settle(assignment)
         self._assignments = [assignment for assignment in self._assignments if assignment.left]

@@ -15,6 +15,7 @@ import pytest
 
 import eechips
 from eechips.client.compute_profiles import parse_profile
+from eechips.engine.compute_monitor import _Assignment
 from eechips.engine.compute_sample import ComputeAccount, ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
@@ -391,3 +392,21 @@ def test_a_variable_names_the_workload_tag_of_all_runs(
 def test_a_workload_tag_that_the_service_would_reject_is_rejected(tag: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workload_tag"):
         RunConfig(out=tmp_path, workload_tag=tag)
+
+
+def test_an_assignment_that_waits_looks_at_its_own_profiles_alone() -> None:
+    """Thousands wait while a thousand profiles come at once."""
+    hashed = 0
+
+    class Profile(str):
+        def __hash__(self) -> int:
+            nonlocal hashed
+            hashed += 1
+            return super().__hash__()
+
+    fetched: dict[str, float | None] = {Profile(number): 1.0 for number in range(1000)}
+    waiting = _Assignment(NOVEMBER, 1, (), {"7", "new"}, {"": 0.0})
+    hashed = 0
+    waiting.take(fetched)
+    assert (waiting.left, waiting.seconds) == ({"new"}, {"": 0.0, "7": 1.0})
+    assert hashed < 10
