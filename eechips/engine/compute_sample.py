@@ -109,7 +109,8 @@ class ComputeSample:
         """
         if not self.units or self.assignments < 2:
             return None
-        # Of an assignment around what its units let expect. Multiplied out, whole numbers have no error of rounding.
+        # Of an assignment around what its units let expect. Multiplied out, whole numbers have no error of rounding;
+        # of fractions that are alike, a spread below a millionth of their mean may remain.
         products = self.units * (self.units * self.seconds_squared - 2 * self.seconds * self.products)
         squares = max(0.0, (products + self.seconds**2 * self.units_squared) / self.units**2)
         return math.sqrt(squares / (self.assignments - 1) * self.assignments / self.units)

@@ -57,7 +57,13 @@ class UnitRequests:
     def from_clusters(
         cls, requests: Sequence[float], assignments: Sequence[float], units: Sequence[int]
     ) -> UnitRequests:
-        """Estimate from requests, assignments and units of a random sample of clusters of units, at least two."""
+        """Estimate from requests, assignments and units of a random sample of clusters of units.
+
+        Raises:
+            ValueError: if there are fewer than two, of which no range follows.
+        """
+        if len(units) < 2:
+            raise ValueError("one cluster of units tells nothing of the others")
         sample = ComputeSample.of(requests, units)
         mean, margin = sample.seconds / sample.units, sample.mean_margin
         return cls(mean, max(0.0, mean - margin), mean + margin, sample.units / max(sum(assignments), 1e-9))

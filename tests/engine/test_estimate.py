@@ -62,9 +62,16 @@ def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took()
     assert foreseen.mean == ArchiveTraffic(30, 2000)
     assert foreseen.shared_bytes == 10 * 60 - (400 - 120)  # what was taken and not used serves others
     assert foreseen.most is not None
-    assert foreseen.most.bytes == 2000 + round(ComputeSample.of([100, 300]).margin(10))
+    assert foreseen.most.bytes == 2000 + round(12.71 * (10 * 20_000 * 6) ** 0.5)  # t, units, variance, 1 + 10 / 2
     assert f"(95%: up to {foreseen.most.describe()})" in foreseen.describe()
     assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
+
+
+def test_the_range_of_a_sum_is_that_of_a_prediction() -> None:
+    """Of the sum of m further draws, the variance is m s² (1 + m / n)."""
+    assert ComputeSample.of([100, 300]).margin(10) == pytest.approx(12.71 * (10 * 20_000 * 6) ** 0.5)
+    fractions = ComputeSample.of([1 / 7, 2 / 7, 3 / 7], [1, 2, 3])
+    assert fractions.mean_margin < 1e-6 * (fractions.mean or 0.0)
 
 
 def test_the_forecast_of_one_unit_s_traffic_has_no_range() -> None:

@@ -117,6 +117,11 @@ def test_the_error_of_a_sample_is_that_of_its_clusters() -> None:
     assert found.mixed(0.5, 1.0).mean == pytest.approx(5 / 6)
 
 
+def test_a_sample_of_one_cluster_has_no_range() -> None:
+    with pytest.raises(ValueError, match="one cluster"):
+        UnitRequests.from_clusters([4.0], [4.0], [8])
+
+
 def test_places_on_one_image_share_all_requests_alike() -> None:
     found, _ = of_sample(Places(2000, 0.002))
     assert found.high - found.mean <= 0.1 * found.mean
