@@ -231,11 +231,12 @@ def test_slopes_of_odd_grids(ee: Any, odd_folder: Path, name: str) -> None:
 
 
 def test_spectral_gradients(ee: Any, odd_folder: Path) -> None:
+    """By metres of UTM, 0.3% from the sphere's."""
     values = read(odd_folder, "dem")
     gradient = ee.Image("odd/dem").gradient()
     east, north = four(values, (30, 30))
-    np.testing.assert_allclose(pixels(ee, gradient.select("x"), "dem"), inner(east), rtol=2e-3, atol=1e-4)
-    np.testing.assert_allclose(pixels(ee, gradient.select("y"), "dem"), inner(north), rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(pixels(ee, gradient.select("x"), "dem"), inner(east), rtol=4e-3, atol=1e-4)
+    np.testing.assert_allclose(pixels(ee, gradient.select("y"), "dem"), inner(north), rtol=4e-3, atol=1e-4)
 
 
 def _bands(folder: Path) -> Arrays:
