@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
-from pyproj import Geod, Transformer
+from pyproj import Geod, Proj, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -82,6 +82,46 @@ def test_slope_and_aspect_as_measured_on_the_service() -> None:
     expected = np.degrees(np.arctan2(-to_east, -to_north)) - turn
     assert turn.min() > 0.4
     assert np.abs((facing - expected + 180) % 360 - 180).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top", "edge"),
+    [("EPSG:3413", -960, 720, 30), ("EPSG:3413", -32_000, 24_000, 1000), ("EPSG:3031", -900, 700, 30)],
+)
+def test_terrain_around_the_poles(crs: str, left: float, top: float, edge: float) -> None:
+    """Slopes are over exact lengths, aspects less PROJ's convergence; a window has the values of the whole."""
+    grid = PixelGrid(crs, Affine(edge, 0, left, 0, -edge, top), 64, 48)
+    heights = plane(0.1, -0.05, grid) + RANDOM.normal(0, 0.01 * edge, grid.shape)
+    slope, facing = (
+        evaluate(invoke(f"Terrain.{name}", input=stored()), asset(heights, grid=grid)) for name in ("slope", "aspect")
+    )
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+
+    def place(right: int, up: int) -> Any:
+        degrees = to_degrees(left + edge * (X + right), top - edge * (Y - up))
+        return np.radians(degrees)[:, 1:-1, 1:-1]
+
+    to_east = (heights[1:-1, 2:] - heights[1:-1, :-2]) / _haversine(place(-1, 0), place(1, 0))
+    to_north = (heights[:-2, 1:-1] - heights[2:, 1:-1]) / _haversine(place(0, -1), place(0, 1))
+    whole = values_of(slope, grid)
+    np.testing.assert_allclose(whole[1:-1, 1:-1], np.degrees(np.arctan(np.hypot(to_east, to_north))), atol=2e-5)
+    convergence = Proj(crs).get_factors(*np.degrees(place(0, 0))).meridian_convergence
+    aspects = values_of(facing, grid)
+    apart = aspects[1:-1, 1:-1] - np.degrees(np.arctan2(-to_east, -to_north)) + convergence
+    assert np.abs((apart + 180) % 360 - 180).max() < 2e-4
+    window = grid.window(10, 7, 37, 29)
+    np.testing.assert_allclose(values_of(slope, window), whole[7:36, 10:47], atol=2e-5)
+    assert np.abs((values_of(facing, window) - aspects[7:36, 10:47] + 180) % 360 - 180).max() < 1e-4
+
+
+def test_a_shear_that_rounding_leaves_changes_no_aspect() -> None:
+    grid = PixelGrid("EPSG:3035", Affine(1000, 0, 2_500_000, 0, -1000, 5_400_000), 64, 48)
+    sheared = PixelGrid(grid.crs, Affine(1000, 1e-13, 2_500_000, 0, -1000, 5_400_000), 64, 48)
+    aspects = [
+        values_of(evaluate(invoke("Terrain.aspect", input=stored()), asset(plane(0.1, 0.02, g), grid=g)), g)
+        for g in (grid, sheared)
+    ]
+    np.testing.assert_allclose(aspects[1], aspects[0], atol=1e-4)
 
 
 def test_level_ground() -> None:

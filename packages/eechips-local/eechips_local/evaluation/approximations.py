@@ -71,6 +71,7 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "level; points farther than a part of `maxOffset` from the median of the nine around take that median, a part "
         "that `stiffness` 10 makes zero. A patch has 32 pixels if not given. The CRS is that of the result."
     ),
+    "Image.gradient": "The length of a pixel: on a sphere, as measured for `Terrain.slope`.",
     "Image.medialAxis": (
         "Whether distances are squared (they are), and which of several power points a pixel belongs to: the nearest. "
         "Tiles have 256 pixels."
@@ -147,11 +148,14 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The name of the band, negative values, masked values, and the angle at which segments end: `score`, 1e-5, a "
         "masked pixel, and all else as in the authors' program for Earth Engine."
     ),
+    "Terrain.aspect": "How grids turn: less the convergence, as a user measured in UTM; so in all projections.",
     "Terrain.fillMinima": "See `FMask.fillMinima`.",
     "Terrain.hillShadow": (
         "How far shadows reach, and what the hysteresis does: a tile of 256 pixels and the neighborhood; shadows "
         "without a pixel that is deeper than the light falls over one pixel are removed."
     ),
+    "Terrain.hillshade": "Lengths and aspects: those of `Terrain.slope`; the grid's, without its convergence.",
+    "Terrain.slope": "Lengths outside of UTM: between neighbours on a sphere, as a user measured in UTM.",
 }
 
 

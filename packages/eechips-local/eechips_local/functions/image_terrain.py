@@ -19,7 +19,7 @@ from eechips_local.pixels.compute import both
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, shift
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.pixel_size import spherical_axes
+from eechips_local.pixels.pixel_size import spherical_edges, spherical_turn
 from eechips_local.pixels.types import BYTE, DOUBLE, dtype_of
 from eechips_local.protocol.request_errors import InvalidError
 
@@ -53,10 +53,10 @@ def scalar(band: ImageBand) -> ImageBand:
     return band
 
 
-def _gradient(pixels: Pixels, grid: PixelGrid) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return rise along the grid's east and north in metres per metre, the turn of those, and where it is known."""
+def _gradient(pixels: Pixels, grid: PixelGrid) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Return rise along the grid's east and north in metres per metre, and where it is known."""
     values, valid, shape = pixels.values.astype(np.float64), pixels.valid, grid.shape
-    across, down, turn = spherical_axes(grid)
+    across, down = spherical_edges(grid)
     west, east = shift(values, 1, 0, shape), shift(values, 1, 2, shape)
     above, below = shift(values, 0, 1, shape), shift(values, 2, 1, shape)
     known = shift(valid, 1, 1, shape).copy()
@@ -66,27 +66,27 @@ def _gradient(pixels: Pixels, grid: PixelGrid) -> tuple[Floats, Floats, Floats, 
     with np.errstate(all="ignore"):
         to_east = (east - west) / (2 * across) * (1 if grid.transform.a >= 0 else -1)
         to_north = (above - below) / (2 * down) * (1 if grid.transform.e <= 0 else -1)
-    return np.where(known, to_east, 0.0), np.where(known, to_north, 0.0), turn, known
+    return np.where(known, to_east, 0.0), np.where(known, to_north, 0.0), known
 
 
-def _slope(east: Floats, north: Floats, _turn: Floats) -> Floats:
+def _slope(east: Floats, north: Floats, _: PixelGrid) -> Floats:
     """Return degrees from the horizontal."""
     degrees: Floats = np.degrees(np.arctan(np.hypot(east, north)))
     return degrees
 
 
-def _aspect(east: Floats, north: Floats, turn: Floats) -> Floats:
-    """Return degrees clockwise from north in which the ground falls, less the turn; 0 where it is level."""
-    angle = (np.degrees(np.arctan2(-east, -north)) - turn) % 360.0
+def _aspect(east: Floats, north: Floats, grid: PixelGrid) -> Floats:
+    """Return degrees clockwise from north in which the ground falls, less the grid's turn; 0 where it is level."""
+    angle = (np.degrees(np.arctan2(-east, -north)) - spherical_turn(grid)) % 360.0
     return np.where((east == 0) & (north == 0), 0.0, np.where(angle >= 360.0, 0.0, angle))
 
 
-def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats, Floats], Floats]:
+def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats, PixelGrid], Floats]:
     """Return 0 to 255 by the cosine between the ground's normal and the light (guides/tutorial_api_04)."""
     light, zenith = np.radians(azimuth), np.radians(90.0 - elevation)
 
-    def shade(east: Floats, north: Floats, turn: Floats) -> Floats:
-        slope, aspect = np.radians(_slope(east, north, turn)), np.radians(_aspect(east, north, np.zeros(1)))
+    def shade(east: Floats, north: Floats, _: PixelGrid) -> Floats:
+        slope, aspect = np.arctan(np.hypot(east, north)), np.arctan2(-east, -north)
         cosine = np.cos(light - aspect) * np.sin(slope) * np.sin(zenith) + np.cos(zenith) * np.cos(slope)
         brightness: Floats = np.floor(np.clip(cosine, 0, 1) * 255)
         return brightness
@@ -94,16 +94,16 @@ def _hillshade(azimuth: float, elevation: float) -> Callable[[Floats, Floats, Fl
     return shade
 
 
-_Measure = tuple[str, PixelType, Callable[[Floats, Floats, Floats], Floats]]
+_Measure = tuple[str, PixelType, Callable[[Floats, Floats, PixelGrid], Floats]]
 
 
 def _measured(band: ImageBand, measures: Sequence[_Measure]) -> list[ImageBand]:
     """Return bands computed from the gradient of one."""
 
     def compute(pixels: Sequence[Pixels], _: Margins, grid: PixelGrid) -> list[Pixels]:
-        east, north, turn, known = _gradient(pixels[0], grid)
+        east, north, known = _gradient(pixels[0], grid)
         centre = both(shift(pixels[0].mask, 1, 1, grid.shape), known)
-        return [Pixels(measure(east, north, turn).astype(dtype_of(kind)), centre) for _name, kind, measure in measures]
+        return [Pixels(measure(east, north, grid).astype(dtype_of(kind)), centre) for _name, kind, measure in measures]
 
     raster = Neighborhood((band,), lambda _: _BESIDE, compute)
     return [replace(band, name=name, type=kind, raster=raster, index=i) for i, (name, kind, _) in enumerate(measures)]

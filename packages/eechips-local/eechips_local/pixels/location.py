@@ -121,31 +121,44 @@ def _step(places: Floats) -> Floats:
 
 def _interpolated(
     grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
-) -> tuple[Floats, Floats] | None:
-    """Return bilinear interpolation between control points, or None where that is not exact enough."""
-    at_columns = control_points(grid.width, spacing)
-    at_rows = control_points(grid.height, spacing)
-    # Half-way on the sides of cells, too: the errors of a conformal map cancel out in the middle of a square.
-    half_columns, half_rows = _halved(at_columns), _halved(at_rows)
-    halves = exact(*np.meshgrid(half_columns, half_rows))
-    if not (np.isfinite(halves[0]).all() and np.isfinite(halves[1]).all()):
+) -> tuple[Floats, ...] | None:
+    """Return coordinates between control points, or None where they are not exact enough."""
+    coordinates = interpolated(grid, exact, spacing, _TOLERANCE)
+    if coordinates is None:
         return None
-    control = halves[0][::2, ::2], halves[1][::2, ::2]
-    for values, truth in zip(control, halves, strict=True):
-        guess = between(values, at_columns, at_rows, half_columns, half_rows)
-        if not np.abs(guess - truth).max() < _TOLERANCE:
-            return None
-    columns, rows = centres_of(grid.width), centres_of(grid.height)
-    coordinates = (
-        between(control[0], at_columns, at_rows, columns, rows),
-        between(control[1], at_columns, at_rows, columns, rows),
-    )
     # So that the nearest pixel depends on the centre alone, not on the window around it.
     unsure = np.logical_or(*(np.abs(values - np.rint(values)) < 2 * _TOLERANCE for values in coordinates))
     if unsure.any():
         at = np.nonzero(unsure)
         coordinates[0][at], coordinates[1][at] = exact(at[1].astype(np.float64) + 0.5, at[0].astype(np.float64) + 0.5)
     return coordinates
+
+
+def interpolated(
+    grid: PixelGrid, exact: Callable[[Floats, Floats], tuple[Floats, ...]], spacing: int, tolerance: float
+) -> tuple[Floats, ...] | None:
+    """Return bilinear interpolation at a grid's centres, or None where it is not exact half-way between control points.
+
+    Args:
+        grid: at whose centres.
+        exact: the functions, of fractional columns and rows.
+        spacing: pixels between control points, at most.
+        tolerance: how far interpolated values may be from exact ones.
+    """
+    at_columns = control_points(grid.width, spacing)
+    at_rows = control_points(grid.height, spacing)
+    # Half-way on the sides of cells, too: the errors of a conformal map cancel out in the middle of a square.
+    half_columns, half_rows = _halved(at_columns), _halved(at_rows)
+    halves = exact(*np.meshgrid(half_columns, half_rows))
+    if not all(np.isfinite(values).all() for values in halves):
+        return None
+    control = [values[::2, ::2] for values in halves]
+    for values, truth in zip(control, halves, strict=True):
+        guess = between(values, at_columns, at_rows, half_columns, half_rows)
+        if not np.abs(guess - truth).max() < tolerance:
+            return None
+    centres = centres_of(grid.width), centres_of(grid.height)
+    return tuple(between(values, at_columns, at_rows, *centres) for values in control)
 
 
 def control_points(size: int, spacing: int) -> Floats:

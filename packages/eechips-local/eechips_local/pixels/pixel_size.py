@@ -1,4 +1,7 @@
-"""Areas and edge lengths of pixels on the WGS84 ellipsoid."""
+"""Areas and lengths of pixels.
+
+`pixel_areas` and `pixel_edges` are on the WGS84 ellipsoid, `spherical_edges` and `spherical_turn` on the mean sphere.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.pixels.location import between, centres_of, control_points
+from eechips_local.pixels.location import between, centres_of, control_points, interpolated
 from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs, transformer
 
 Floats = npt.NDArray[np.float64]
@@ -126,6 +129,10 @@ _EQUATOR = 6_378_137.0
 _ECCENTRICITY = 0.081_819_190_842_622  # of WGS84
 _SPACING = 16
 _MEAN_RADIUS = 6_371_008.8  # of the Earth
+# Interpolated lengths err by less than this part, turns by less than so many degrees.
+_LENGTH_TOLERANCE, _TURN_TOLERANCE = 1e-6, 5e-5
+# Rows and columns run along the axes of the CRS where the others are this part of a pixel's edge, at most.
+_ALIGNED = 1e-9
 
 
 def _radii(latitude: Floats) -> tuple[Floats, Floats]:
@@ -155,33 +162,94 @@ def pixel_edges(grid: PixelGrid) -> tuple[Floats, Floats]:
     )
 
 
-def spherical_axes(grid: PixelGrid) -> tuple[Floats, Floats, Floats]:
-    """Return metres between neighbouring pixels along rows and columns of a sphere, and how far those are turned.
+def spherical_edges(grid: PixelGrid) -> tuple[Floats, Floats]:
+    """Return half the metres between the centres left and right of each pixel, and of those above and below it.
 
-    The turn is in degrees clockwise: the mean of the bearing of the grid's north and of that of its east less 90. It is
-    0 where rows do not run along the axes of the CRS. All are broadcastable to the grid's shape. That ee.Terrain has
-    this sphere was measured on the service (code 70191878970).
+    Both are great circles of a sphere with the Earth's mean radius, broadcastable to the grid's shape, and NaN where a
+    centre has no place. So ee.Terrain measures in UTM (code 70191878970).
     """
     t = grid.transform
-    if parse_crs(grid.crs).is_geographic and t.b == t.d == 0:
+    if parse_crs(grid.crs).is_geographic and _is_aligned(grid):
         parallels = np.cos(np.radians(t.e * centres_of(grid.height) + t.f))[:, None]
-        across, down = _MEAN_RADIUS * np.radians([abs(t.a), abs(t.e)])
-        return across * parallels, down * np.ones_like(parallels), np.zeros_like(parallels)
-    columns, rows = control_points(grid.width, _SPACING), control_points(grid.height, _SPACING)
-    at, centres = np.meshgrid(columns, rows), (centres_of(grid.width), centres_of(grid.height))
-    steps = (*_ground_step(grid, *at, 0.5, 0.0, _on_sphere), *_ground_step(grid, *at, 0.0, 0.5, _on_sphere))
-    right_east, right_north, down_east, down_north = (between(step, columns, rows, *centres) for step in steps)
-    across, down = np.hypot(right_east, right_north), np.hypot(down_east, down_north)
-    if t.b or t.d:
-        return across, down, np.zeros_like(across)
-    east, north = np.sign(t.a), -np.sign(t.e)
-    upward = np.degrees(np.arctan2(north * -down_east, north * -down_north))
-    rightward = np.degrees(np.arctan2(east * right_east, east * right_north)) - 90.0
-    return across, down, upward + ((rightward - upward + 180.0) % 360.0 - 180.0) / 2
+        across = _MEAN_RADIUS * np.arcsin(parallels * np.sin(np.radians(abs(t.a))))
+        return across, np.full_like(across, _MEAN_RADIUS * np.radians(abs(t.e)))
+    across, down = _at_pixels(grid, _lengths, _LENGTH_TOLERANCE * min(map(float, _lengths(_middle(grid)))))
+    return across, down
 
 
-def _on_sphere(latitude: Floats) -> tuple[float, float]:
-    return _MEAN_RADIUS, _MEAN_RADIUS
+def spherical_turn(grid: PixelGrid) -> Floats:
+    """Return degrees clockwise by which the axes of the CRS are turned at pixels, broadcastable to the grid's shape.
+
+    That is the mean of the bearing of the grid's north and of that of its east less 90, as fitted to ee.Terrain in UTM
+    (code 70191878970); 0 where rows do not run along the axes of the CRS.
+    """
+    if parse_crs(grid.crs).is_geographic or not _is_aligned(grid):
+        return np.zeros((1, 1))
+    east, north = float(np.sign(grid.transform.a)), -float(np.sign(grid.transform.e))
+    middle = float(np.nan_to_num(_turn(_middle(grid), east, north)))
+    (turn,) = _at_pixels(grid, lambda at: (_wrapped(_turn(at, east, north) - middle),), _TURN_TOLERANCE)
+    return turn + middle
+
+
+_Places = Callable[[int, int], Floats]
+"""Unit vectors, shape (3, ...), to the centres so many pixels to the right of some points and below them."""
+
+
+def _is_aligned(grid: PixelGrid) -> bool:
+    t = grid.transform
+    return float(np.hypot(t.b, t.d)) <= _ALIGNED * float(np.hypot(t.a, t.e))
+
+
+def _wrapped(degrees: Floats) -> Floats:
+    return (degrees + 180.0) % 360.0 - 180.0
+
+
+def _at_pixels(
+    grid: PixelGrid, measure: Callable[[_Places], tuple[Floats, ...]], tolerance: float
+) -> tuple[Floats, ...]:
+    """Return measures of each pixel, interpolated between some pixels where that is exact to a tolerance."""
+
+    def exact(columns: Floats, rows: Floats) -> tuple[Floats, ...]:
+        return measure(lambda right, down: _on_sphere(grid, columns + right, rows + down))
+
+    for spacing in (2 * _SPACING, _SPACING):
+        measured = interpolated(grid, exact, spacing, tolerance) if min(grid.shape) > spacing else None
+        if measured is not None:
+            return measured
+    width, height = grid.width, grid.height
+    places = _on_sphere(grid, *np.meshgrid(np.arange(width + 2.0) - 0.5, np.arange(height + 2.0) - 0.5))
+    return measure(lambda right, down: places[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width])
+
+
+def _middle(grid: PixelGrid) -> _Places:
+    return lambda right, down: _on_sphere(grid, np.array(grid.width / 2 + right), np.array(grid.height / 2 + down))
+
+
+def _on_sphere(grid: PixelGrid, columns: Floats, rows: Floats) -> Floats:
+    lon, lat = (np.radians(degrees) for degrees in _lonlat(grid, columns, rows))
+    parallel = np.cos(lat)
+    return np.stack([parallel * np.cos(lon), parallel * np.sin(lon), np.sin(lat)])
+
+
+def _lengths(at: _Places) -> tuple[Floats, Floats]:
+    """Return half the metres from the left neighbour to the right one, and from the upper to the lower."""
+    chords = (np.linalg.norm(at(1, 0) - at(-1, 0), axis=0), np.linalg.norm(at(0, 1) - at(0, -1), axis=0))
+    across, down = (_MEAN_RADIUS * np.arcsin(np.minimum(chord / 2, 1.0)) for chord in chords)
+    return across, down
+
+
+def _turn(at: _Places, east: float, north: float) -> Floats:
+    """Return degrees clockwise from true north to the grid's, whose east and north are 1 right and up, else -1."""
+    x, y, z = at(0, 0)
+
+    def bearing(step: Floats) -> Floats:
+        degrees: Floats = np.degrees(
+            np.arctan2(x * step[1] - y * step[0], (x * x + y * y) * step[2] - z * (x * step[0] + y * step[1]))
+        )
+        return degrees
+
+    upward = bearing(north * (at(0, -1) - at(0, 1)))
+    return upward + _wrapped(bearing(east * (at(1, 0) - at(-1, 0))) - 90.0 - upward) / 2
 
 
 def _edge_lengths(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> Floats:
@@ -190,21 +258,14 @@ def _edge_lengths(grid: PixelGrid, columns: Floats, rows: Floats, right: float, 
     return lengths
 
 
-def _ground_step(
-    grid: PixelGrid,
-    columns: Floats,
-    rows: Floats,
-    right: float,
-    down: float,
-    radii: Callable[[Floats], tuple[Floats | float, Floats | float]] = _radii,
-) -> tuple[Floats, Floats]:
+def _ground_step(grid: PixelGrid, columns: Floats, rows: Floats, right: float, down: float) -> tuple[Floats, Floats]:
     """Return metres east and north from half a step before to half a step behind some pixel coordinates."""
     lon, lat = (np.array(v) for v in _lonlat(grid, columns - right, rows - down))
     lon2, lat2 = (np.array(v) for v in _lonlat(grid, columns + right, rows + down))
     turn = lon2 - lon
     turn -= 360.0 * np.round(turn / 360.0)
     middle = np.radians((lat + lat2) / 2)
-    along, across = radii(middle)
+    along, across = _radii(middle)
     return across * np.cos(middle) * np.radians(turn), along * np.radians(lat2 - lat)
 
 
