@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -226,17 +226,19 @@ class _Handler(BaseHTTPRequestHandler):
         fault = host.fault(json.dumps(asked, sort_keys=True), host.api_faults)
         if fault == "status":
             return self._send(502, b"<html>Bad Gateway</html>")
-        day = str(asked.get("datetime"))[:10]
+        start = str(asked.get("datetime")).partition("/")[0].replace("Z", "+00:00")
+        # Searches start a millisecond before the first day.
+        day = "" if start in ("None", "..") else str((datetime.fromisoformat(start) + timedelta(seconds=1)).date())
         if day in host.pages:
             return self._send(200, host.pages[day], {"Content-Type": "application/geo+json"})
         found = [item for item in host.items if _matches(item, asked)]
         found.sort(key=lambda item: str(item["properties"]["datetime"]), reverse=True)
-        limit, start = int(asked.get("limit", 10)), int(asked.get("token", 0))
+        limit, first = int(asked.get("limit", 10)), int(asked.get("token", 0))
         links: list[dict[str, Any]] = []
-        if start + limit < len(found):
-            body = {**asked, "token": str(start + limit)}
+        if first + limit < len(found):
+            body = {**asked, "token": str(first + limit)}
             links.append({"rel": "next", "href": f"{host.api}/search", "method": "POST", "body": body})
-        page = {"type": "FeatureCollection", "features": found[start : start + limit], "links": links}
+        page = {"type": "FeatureCollection", "features": found[first : first + limit], "links": links}
         content = json.dumps(page).encode()
         headers = {"Content-Type": "application/geo+json"}
         return self._send(200, content[: len(content) // 2] if fault == "half" else content, headers)
