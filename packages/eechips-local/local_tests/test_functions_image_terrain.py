@@ -104,13 +104,13 @@ def test_terrain_around_the_poles(crs: str, left: float, top: float, edge: float
     to_east = (heights[1:-1, 2:] - heights[1:-1, :-2]) / _haversine(place(-1, 0), place(1, 0))
     to_north = (heights[:-2, 1:-1] - heights[2:, 1:-1]) / _haversine(place(0, -1), place(0, 1))
     whole = values_of(slope, grid)
-    np.testing.assert_allclose(whole[1:-1, 1:-1], np.degrees(np.arctan(np.hypot(to_east, to_north))), atol=2e-5)
+    np.testing.assert_allclose(whole[1:-1, 1:-1], np.degrees(np.arctan(np.hypot(to_east, to_north))), atol=5e-5)
     convergence = Proj(crs).get_factors(*np.degrees(place(0, 0))).meridian_convergence
     aspects = values_of(facing, grid)
     apart = aspects[1:-1, 1:-1] - np.degrees(np.arctan2(-to_east, -to_north)) + convergence
     assert np.abs((apart + 180) % 360 - 180).max() < 2e-4
     window = grid.window(10, 7, 37, 29)
-    np.testing.assert_allclose(values_of(slope, window), whole[7:36, 10:47], atol=2e-5)
+    np.testing.assert_allclose(values_of(slope, window), whole[7:36, 10:47], atol=5e-5)
     assert np.abs((values_of(facing, window) - aspects[7:36, 10:47] + 180) % 360 - 180).max() < 1e-4
 
 

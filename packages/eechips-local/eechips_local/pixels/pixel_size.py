@@ -130,7 +130,7 @@ _ECCENTRICITY = 0.081_819_190_842_622  # of WGS84
 _SPACING = 16
 _MEAN_RADIUS = 6_371_008.8  # of the Earth
 # Interpolated lengths err by less than this part, turns by less than so many degrees.
-_LENGTH_TOLERANCE, _TURN_TOLERANCE = 1e-6, 5e-5
+_LENGTH_TOLERANCE, _TURN_TOLERANCE = 3e-6, 5e-5
 # Rows and columns run along the axes of the CRS where the others are this part of a pixel's edge, at most.
 _ALIGNED = 1e-9
 
