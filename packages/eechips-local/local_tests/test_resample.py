@@ -16,7 +16,7 @@ from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.location import locate
 from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 from local_tests.support.graphs import invoke
-from local_tests.support.images import UTM, asset, evaluate, read, stored
+from local_tests.support.images import UTM, asset, constant, evaluate, read, stored
 
 RANDOM = np.random.default_rng(5)
 SMOOTH = (1000 * np.cumsum(np.cumsum(RANDOM.normal(size=(300, 400)), axis=0), axis=1) / 50).astype(np.float64)
@@ -132,14 +132,77 @@ def test_bilinear_leaves_masked_neighbours_out() -> None:
 
 def test_bilinear_masks_are_sums_of_weights() -> None:
     """A user measured so on 2026-09-29 (code 70191878970): also where the pixel that a centre lies in is masked."""
-    valid = np.random.default_rng(5).random((48, 64)) > 0.4
+    random = np.random.default_rng(5)
+    values, valid = random.normal(size=(48, 64)), random.random((48, 64)) > 0.4
     grid = PixelGrid(UTM.crs, UTM.transform * Affine.translation(0.31, 0.23), 60, 40)
-    image = evaluate(invoke("Image.resample", image=stored(), mode="bilinear"), asset(np.ones((48, 64)), valid=valid))
+    (pixels,) = read(evaluate(bilinear(), asset(values, valid=valid)), grid)
+
+    def mean_of_four(lattice: Any) -> Any:
+        along = lattice[:41, :60] * (1 - 0.31) + lattice[:41, 1:61] * 0.31
+        return along[:-1] * (1 - 0.23) + along[1:] * 0.23
+
+    weights = mean_of_four(valid)
+    np.testing.assert_allclose(pixels.mask, np.round(weights * 255) / 255, atol=1e-7)
+    means = mean_of_four(values * valid)[pixels.valid] / weights[pixels.valid]
+    np.testing.assert_allclose(pixels.values[pixels.valid], means, atol=1e-9)
+
+
+def bilinear(id: str = "test/image", *, computed: bool = False) -> Any:
+    """A stored image, or one computed on its pixels, that is interpolated."""
+    image = invoke("Image.add", image1=stored(id), image2=constant(0)) if computed else stored(id)
+    return invoke("Image.resample", image=image, mode="bilinear")
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("join", ["mosaic", "blend"])
+def test_tiles_side_by_side_have_no_seam(join: str, computed: bool) -> None:
+    """Only masked pixels lower masks, not the edge of a tile."""
+    tiles = [asset(np.full((48, 64), k), UTM.window(64 * k, 0, 64, 48), id=f"test/{k}") for k in (0, 1)]
+    first, second = (bilinear(tile.id, computed=computed) for tile in tiles)
+    joined = invoke("Image.blend", bottom=first, top=second)
+    if join == "mosaic":
+        joined = invoke(
+            "ImageCollection.mosaic", collection=invoke("ImageCollection.fromImages", images=[first, second])
+        )
+    finer = Affine(10 / 4, 0, UTM.transform.c + 620, 0, -10 / 4, UTM.transform.f - 100)
+    (pixels,) = read(evaluate(joined, *tiles), PixelGrid(UTM.crs, finer, 16, 4))
+    assert (pixels.mask == 1).all()
+    assert (pixels.values == np.arange(16) // 8).all()
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_the_edge_of_an_image_is_that_of_its_pixels(computed: bool) -> None:
+    """Also beside a masked pixel: weights are those of the neighbours within the image."""
+    valid = np.ones((48, 64), dtype=bool)
+    valid[0, 3] = False
+    image = evaluate(bilinear(computed=computed), asset(np.ones((48, 64)), valid=valid))
+    grid = PixelGrid(UTM.crs, UTM.transform * Affine.translation(-2, -2) * Affine.scale(0.25), 36, 12)
     (pixels,) = read(image, grid)
-    near, far = valid[:41, :61].astype(float), (0.31, 0.23)
-    along = near[:, :-1] * (1 - far[0]) + near[:, 1:] * far[0]
-    expected = along[:-1] * (1 - far[1]) + along[1:] * far[1]
-    np.testing.assert_allclose(pixels.mask, np.round(expected * 255) / 255, atol=1e-9)
+    assert (pixels.mask[:8] == 0).all()
+    assert (pixels.mask[:, :8] == 0).all()
+    across = np.clip((np.arange(8, 36) + 0.5) / 4 - 2.5, 0, None)
+    masks = np.round(np.interp(across, np.arange(64), valid[0]) * 255) / 255
+    np.testing.assert_allclose(pixels.mask[8:10, 8:], [masks] * 2, atol=1e-7)  # no row above: that of the first alone
+    window = read(image, grid.window(7, 7, 20, 4))[0]
+    assert np.array_equal(window.mask, pixels.mask[7:11, 7:27])
+    assert np.array_equal(window.values[window.valid], pixels.values[7:11, 7:27][window.valid])
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        PixelGrid("EPSG:4326", Affine(0.25, 0, 178, 0, -0.25, 10), 16, 4),
+        PixelGrid("EPSG:4326", Affine(0.25, 0, 10, 0, -0.25, 90), 4, 8),
+        PixelGrid("EPSG:3413", Affine(20_000, 0, -160_000, 0, -20_000, 160_000), 16, 16),
+    ],
+    ids=["180 degrees", "the pole", "across the pole"],
+)
+def test_a_whole_globe_is_masked_nowhere(grid: PixelGrid, computed: bool) -> None:
+    image = evaluate(bilinear(computed=computed), asset(np.ones((180, 360)), WORLD))
+    (pixels,) = read(image, grid)
+    assert (pixels.mask == 1).all()
+    np.testing.assert_allclose(pixels.values, 1)
 
 
 WORLD = PixelGrid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 360, 180)

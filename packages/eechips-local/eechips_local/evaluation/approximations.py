@@ -87,6 +87,10 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "Which names are refused: those that users report, with `_` or a blank at the beginning, a colon, or the text "
         "of a client's object. Functions other than this and `Image.select` take them."
     ),
+    "Image.resample": (
+        "The edges of images: neighbours outside have no weight, and a centre outside is masked. Measured are only "
+        "bilinear masks around masked pixels: the sum of weights times masks. Bicubic ones are those of the centre."
+    ),
     "Image.rsedTransform": "Names and types of bands: the names of the input; floats.",
     "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
     "Image.spectralDistance": "How `emd` weighs spectra: each has the sum 1, neighbouring bands have the distance 1.",

@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
-from eechips_local.pixels.location import Location, locate_once
+from eechips_local.pixels.location import EDGE, Location, around_globe, locate_once
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.resampling import Method, read_computed
 
@@ -56,7 +59,22 @@ def read_lattice(
     def read(window: PixelWindow) -> list[Pixels]:
         return render.read(bands, lattice.window(window.column, window.row, window.width, window.height))
 
-    return read_computed(read, len(bands), location, grid.shape, method)
+    def held(window: PixelWindow) -> npt.NDArray[np.bool_]:
+        pixels = lattice.window(window.column, window.row, window.width, window.height)
+        return np.stack([_held(band, pixels, render) for band in bands])
+
+    return read_computed(read, len(bands), location, grid.shape, method, held)
+
+
+def _held(band: ImageBand, grid: PixelGrid, render: Render) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a grid have their centre within the extent of a band; all if it has none."""
+    extent = band.extent
+    if extent is None:
+        return np.ones(grid.shape, dtype=bool)
+    location = around_globe(locate_once(band.projection, grid, render), band.projection, extent)
+    columns, rows = location.columns + EDGE - extent.column, location.rows + EDGE - extent.row
+    within = (columns >= 0) & (columns < extent.width) & (rows >= 0) & (rows < extent.height)
+    return np.broadcast_to(within, grid.shape)
 
 
 def level_factor(scale: float) -> int:
