@@ -25,7 +25,8 @@ def both(first: Mask, second: Mask) -> Mask:
     """Return the mask of a result that needs two inputs: the lesser of theirs."""
     if first.dtype == bool and second.dtype == bool:
         return first & second
-    return np.minimum(first.astype(np.float64), second.astype(np.float64))
+    lesser: Mask = np.minimum(first, second)
+    return lesser
 
 
 def all_of(pixels: Sequence[Pixels]) -> Mask:

@@ -156,17 +156,16 @@ def _gather_weighted(
     held: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return weighted means of neighbours; masked ones drop out and the weights of the others are scaled up."""
-    x, y = location.columns - 0.5, location.rows - 0.5
-    left, top = np.floor(x), np.floor(y)
-    by_column = [(left + step, weight) for step, weight in kernel(x - left)]
-    by_row = [(top + step, weight) for step, weight in kernel(y - top)]
-    shape = (len(values), *np.broadcast_shapes(x.shape, y.shape))
+    by_column, by_row = _neighbours(location.columns, kernel), _neighbours(location.rows, kernel)
+    shape = (len(values), *np.broadcast_shapes(location.columns.shape, location.rows.shape))
     if valid.dtype == bool and valid.all():
         whole = _gather_whole(values, window, by_column, by_row, shape)
         if whole is not None:
             return whole, np.ones(shape, dtype=bool)
-    total, weights, fraction, within = (np.zeros(shape) for _ in range(4))
-    numbers, masks = np.where(valid > 0, values, 0).astype(np.float64), valid.astype(np.float32)
+    total, weights, lost = np.zeros(shape), np.zeros(shape), np.zeros(1)
+    fraction = weights if valid.dtype == bool else np.zeros(shape)
+    numbers = np.where(valid > 0, values, 0).astype(np.float64)
+    masks = valid.astype(np.int8 if valid.dtype == bool else np.float32)
     if held is not None:
         masks[(masks == 0) & ~held] = -1  # as what lies outside the window: no pixel of the image
     for (at_row, row_weight), (at_column, column_weight) in product(by_row, by_column):
@@ -176,16 +175,24 @@ def _gather_weighted(
         present = weight * (mask > 0)
         total += neighbour * present
         weights += present
-        fraction += present * mask
-        within += weight * (mask >= 0)
+        if fraction is not weights:
+            fraction += present * mask
+        if (mask < 0).any():
+            lost = lost + weight * (mask < 0)
     enough = weights > 1e-5
     result = np.divide(total, weights, out=np.zeros(shape), where=enough)
     centre = _gather_nearest(numbers, masks, window, location, -1)[1]
     if kernel is _linear:
-        return result, _bilinear_masks(fraction, within, enough & (centre >= 0))
+        return result, _bilinear_masks(fraction, 1 - lost, enough & (centre >= 0))
     if valid.dtype == bool:
         return result, enough & (centre > 0)
     return result, np.where(enough & (centre > 0), np.clip(fraction, 0, 1), 0)
+
+
+def _neighbours(positions: Floats, kernel: Callable[[Floats], list[tuple[int, Floats]]]) -> list[tuple[Floats, Floats]]:
+    """Return the indices and weights of the neighbours of positions along one axis."""
+    first = np.floor(positions - 0.5)
+    return [(first + step, weight) for step, weight in kernel(positions - 0.5 - first)]
 
 
 def _bilinear_masks(fraction: Floats, within: Floats, there: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
