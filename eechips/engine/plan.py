@@ -32,7 +32,7 @@ from eechips.recipe import (
 from eechips.storage import NameTemplate, UniqueNames
 
 DEFAULT_TEMPLATE = "chips/{id}"
-SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
+SPENT = "connecting and planning took all of the budget of requests or bytes, before the first unit: allow more"
 _ADJOINING = 4
 """Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
 _log = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ def test_the_request_budget_is_kept_and_a_later_run_resumes(service: Service, ho
     result = eechips(*command, "--budget", f"requests={most}", cwd=home)
     assert 0 < len(service.requests) <= most
     if most < 3:  # the client's two documents are all that it may have
-        assert "the budget of requests or bytes is spent before the first unit" in one_sentence(result)
+        assert "took all of the budget of requests or bytes, before the first unit" in one_sentence(result)
     else:
         assert result.returncode == 130, result.stderr
         assert "Stopping: the limit of requests or bytes is reached." in result.stderr
