@@ -6,7 +6,6 @@ import json
 import os
 import struct
 import sys
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from local_tests.archives.archive_host import ArchiveHost, listening_host
 from local_tests.archives.real_items import ItemMaker, Raster, SentinelProduct, sentinel_item
 from local_tests.support.command_server import serving_command
 from local_tests.support.local_earth_engine import initialize
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 from local_tests.support.process_tree import descendants
 from tests.support.programs import run_program
 
@@ -74,13 +73,8 @@ def elsewhere() -> Iterator[Elsewhere]:
 
     with QuietServer(("127.0.0.1", 0), Handler) as server:
         found.port = int(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
+        with serving(server):
             yield found
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def claiming(side: int, tile: int, data: bytes = b"", left: float = LEFT) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 from tests.support.framing_front import Answer, forward
 
 Alter = Callable[[str, bytes, Answer], Answer]
@@ -43,11 +42,5 @@ def altering_front(server: str, alter: Alter) -> Iterator[str]:
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(answer.plain)
 
-    with QuietServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.server_address[1]}"
-        finally:
-            listening.shutdown()
-            thread.join()
+    with QuietServer(("127.0.0.1", 0), Handler) as listening, serving(listening) as url:
+        yield url

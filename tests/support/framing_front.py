@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from local_tests.support.loopback import serving
+
 # Headers of responses that the front passes on; it makes those of the framing itself.
 _KEPT = frozenset({"content-type", "content-encoding", "retry-after", "x-earth-engine-quota-status"})
 
@@ -189,15 +191,8 @@ def framing_front(server: str, seed: int, illegal: float = 0.3) -> Iterator[Fram
         def handle_error(self, *_: object) -> None:
             """A client that closes its connection is what the front is for."""
 
-    with Server(("127.0.0.1", 0), Handler) as listening:
-        front.url = f"http://127.0.0.1:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield front
-        finally:
-            listening.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as listening, serving(listening) as front.url:
+        yield front
 
 
 def _headers(file: BinaryIO) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from local_tests.support.loopback import serving
+
 RawAnswer = Callable[[int, Mapping[str, str]], bytes]
 """All that is sent before the connection is closed: of the number of the request for its path, from 1, and of its
 headers, with lower-case names. A request ``HEAD`` gets the part before the body (RFC 9110, 9.3.2)."""
@@ -54,15 +56,8 @@ def raw_server() -> Iterator[RawServer]:
         def handle_error(self, *_: object) -> None:
             """A client that goes away is nothing to be told of."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as server, serving(server) as found.url:
+        yield found
 
 
 def message(status: int, body: bytes = b"", **headers: str | int | None) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import select
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSessio
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.host_throttle import HostThrottles
 from eechips_local.recording.upstream import Upstream
+from local_tests.support.loopback import serving
 
 Ask = Callable[[str], bytes]
 """Of a path: the body of the response."""
@@ -44,14 +44,8 @@ def echoing(interim: bytes) -> Iterator[str]:
         def handle_error(self, *_: object) -> None:
             """A client that leaves is expected."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with Server(("127.0.0.1", 0), Handler) as server, serving(server) as url:
+        yield url
 
 
 def ask_as_recorder(url: str) -> Ask:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from local_tests.support.loopback import serving
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.archive.windows.test_results import RECIPE, ROOT, index_of, write_scene
 from tests.docs.blocks import read_blocks
@@ -246,14 +246,8 @@ def answering(application: Any) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server, serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.mark.exhaustive

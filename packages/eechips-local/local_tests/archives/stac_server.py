@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from eechips_local.archives.archive_model import ArchiveDescription
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 CONFORMS = ("https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search")
 QUERY = "https://api.stacspec.org/v1.0.0/item-search#query"
@@ -93,15 +93,8 @@ def stac_server(items: Sequence[Mapping[str, Any]] = (), **options: Any) -> Iter
     class Handler(_Handler):
         api = found
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with QuietServer(("127.0.0.1", 0), Handler) as server, serving(server) as found.url:
+        yield found
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.s3_signature import S3Keys, sign_s3
 from eechips_local.archives.signed_addresses import hide_signature
 from eechips_local.archives.signing import Signer
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/10/T/ET/B04.tif"
@@ -68,15 +68,8 @@ def token_service() -> Iterator[Tokens]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        tokens.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield tokens
-        finally:
-            server.shutdown()
-            thread.join()
+    with QuietServer(("127.0.0.1", 0), Handler) as server, serving(server) as tokens.url:
+        yield tokens
 
 
 def planetary(tokens: Tokens, **options: Any) -> Signer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -17,7 +16,7 @@ from PIL import Image
 
 from local_tests.page.conftest import CORNER, QUAD, ZOOM
 from local_tests.support.local_earth_engine import Server, initialize
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 from local_tests.support.report_browser import needs_chromium, set_window, wait
 
 pytestmark = needs_chromium
@@ -51,14 +50,8 @@ def serving_page(files: dict[str, bytes]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with QuietServer(("127.0.0.1", 0), Handler) as server, serving(server) as url:
+        yield url
 
 
 def find_leaflet() -> Path:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers, body."""
@@ -45,11 +44,5 @@ def serve_function(
     with QuietServer(("127.0.0.1", 0), Handler) as server:
         if encryption is not None:
             server.socket = encryption.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        scheme = "http" if encryption is None else "https"
-        try:
-            yield f"{scheme}://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+        with serving(server) as url:
+            yield url if encryption is None else url.replace("http:", "https:")

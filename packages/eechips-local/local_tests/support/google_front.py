@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 HIGH_VOLUME = "earthengine-highvolume.googleapis.com"
 TOKENS = "oauth2.googleapis.com"
@@ -83,13 +82,8 @@ def google_front(servers: Mapping[str, str], folder: Path) -> Iterator[GoogleFro
         names = ("HTTPS_PROXY", "https_proxy")
         environment = {**dict.fromkeys(names, address), "REQUESTS_CA_BUNDLE": str(authority), "NO_PROXY": "127.0.0.1"}
         Handler.front = GoogleFront(environment)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
+        with serving(server):
             yield Handler.front
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 Fault = Literal[
     "reset",
@@ -159,13 +159,8 @@ def object_host() -> Iterator[ObjectHost]:
     """Serve objects until the end of the block."""
     host = ObjectHost()
     host.gate.set()
-    with QuietServer(("127.0.0.1", 0), partial(_Handler, host)) as server:
-        host.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with QuietServer(("127.0.0.1", 0), partial(_Handler, host)) as server, serving(server) as host.url:
         try:
             yield host
         finally:
             host.gate.set()
-            server.shutdown()
-            thread.join()

@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from local_tests.support.loopback import LoopbackServer
+from local_tests.support.loopback import LoopbackServer, serving
 
 _CHUNK = 16 << 10
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -128,12 +127,5 @@ class _Handler(BaseHTTPRequestHandler):
 def range_server(folder: Path) -> Iterator[Files]:
     """Serves a folder's files until the end of the block."""
     files = Files(folder)
-    with _Server(("127.0.0.1", 0), partial(_Handler, files)) as server:
-        files.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield files
-        finally:
-            server.shutdown()
-            thread.join()
+    with _Server(("127.0.0.1", 0), partial(_Handler, files)) as server, serving(server) as files.url:
+        yield files

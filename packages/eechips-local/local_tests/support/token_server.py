@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from local_tests.support.loopback import QuietServer
+from local_tests.support.loopback import QuietServer, serving
 
 PARTIES = {"token": "/token", "sts": "/sts", "impersonate": "/impersonate", "metadata": "/computeMetadata/"}
 _HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "host", "content-length"})
@@ -198,16 +198,11 @@ def token_server(*, lifetime: float = 3600.0, upstream: str | None = None) -> It
     class Handler(_Handler):
         server_of_tokens = found
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with QuietServer(("127.0.0.1", 0), Handler) as server, serving(server) as found.url:
         try:
             yield found
         finally:
             found.released.set()
-            server.shutdown()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
