@@ -155,7 +155,7 @@ class PlanSummary:
 
 def _survey(recipe: Recipe, config: RunConfig, session: Session) -> PlanSummary:
     """Plan a recipe, or some units of it where these tell what the others cost."""
-    began = replace(Spent.until_now(session), requests=0)  # those of the connection count
+    began = replace(Spent.until_now(session), requests=0)  # so that requests of the connection count
     if isinstance(recipe, SupportsPreview):
         with planner_errors(), sampling(session, began) as (sample, note_chosen):
             preview = recipe.preview_plan()

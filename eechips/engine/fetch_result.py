@@ -140,7 +140,7 @@ def _find_doubtful(shared: SharedChip, part: StoredChip, stored: DecodedChip) ->
     """Return the indices of the chips whose stored pixels may be masked.
 
     Raises:
-        UncertainMaskError: if those of most chips may be, or some of a part of them.
+        UncertainMaskError: if pixels of most chips, or of a part of the window, may be masked.
     """
     doubtful = {member.index for member in shared.members if not stored.mask[member.window.slices].all()}
     if part.grid != shared.chip.grid:

@@ -109,7 +109,11 @@ def _requests_of(totals: Totals, left: int, meter: Meter) -> tuple[UnitRequests,
 
 
 def _shared_seconds(seconds: float, joined: UnitRequests, meter: Meter, sample: ComputeSample | None) -> float:
-    """Return the seconds of a request that units share; ``seconds`` are those of one unit's, if none was measured."""
+    """Return the seconds of a request that several units share.
+
+    Args:
+        seconds: seconds of a request of one unit, where the meter has measured none.
+    """
     sent = sum(meter.requests)
     if sent:
         seconds = meter.request_seconds / sent

@@ -128,7 +128,7 @@ def _union(lists: Iterable[str | None]) -> str | None:
 
 
 def _described(file: ResultFile, record: Record) -> UnitFile:
-    """Return a file with its metadata: those of its record, and its place in a time series.
+    """Return a file with its metadata: the columns of its record, and its place in a time series.
 
     A file with several frames has a list ``frames`` with the place, source, date and valid fraction of each.
     """
@@ -229,7 +229,7 @@ def completed(
     Args:
         seconds: seconds that it took.
         shared_request: position of the first unit of the request that it shared.
-        shared_profiles: those of requests that it shared.
+        shared_profiles: profiles of the requests that it shared.
     """
     profiles = None if usage.profiles is None else (*shared_profiles, *map(ProfileShare, usage.profiles))
     record, exports = outcome.record, outcome.exports

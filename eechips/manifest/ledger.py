@@ -323,7 +323,7 @@ class Ledger:
             self.database.executemany("UPDATE units SET error = ? WHERE position = ? AND error IS NULL", rows)
 
     def record(self, records: Sequence[Record]) -> None:
-        """Store outcomes, all or none; attempts, requests and compute add to those of earlier runs."""
+        """Store outcomes, all or none; attempts, requests and compute are added to earlier ones."""
         assignments = ", ".join(f"{c} = {c} + ?" if c in _SUMS else f"{c} = ?" for c in _RECORDED)
         rows = [(record.state.value, *_recorded_values(record), record.position) for record in records]
         with self.transaction():

@@ -227,7 +227,7 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Outcome of a unit in the ledger: the columns of its row, beside those of the plan. Lists are JSON.
+    """Outcome of a unit in the ledger: the columns of its row that the plan does not set. Lists are JSON.
 
     Attributes:
         files: every file with metadata of its own: of a unit with layers, frames or several files. Empty in a record

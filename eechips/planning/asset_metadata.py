@@ -222,7 +222,7 @@ def describe_dates(start: str | None, end: str | None) -> str:
 
 
 def _held_bands(asset_id: str, image: Any, survey: BandSurvey) -> tuple[tuple[Band, ...], tuple[tuple[str, str], ...]]:
-    """Return bands of types that hold those of all images, and the names and types of those to cast."""
+    """Return bands whose types hold the values of all images, and names and types of the bands to cast."""
     known = datasets.find_dataset(asset_id)
     narrow = {} if known is None else {band.name: band.dtype for band in known.bands if band.is_cast and band.dtype}
     bands = map(_band, image["bands"])

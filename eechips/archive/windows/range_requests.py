@@ -101,16 +101,16 @@ def _of_web(
             raise PermanentError(f"{shown}: HTTP {status}", status=status)
         # Of a file with a known version, ranges were read before: a proxy or cache is in between.
         refused = PermanentError if version is None else ValidationError
-        told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        is_range = status == 206 and told is not None and int(told[1]) == start and int(told[2]) < end
-        if not is_range and response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        sent = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        is_requested = status == 206 and sent is not None and int(sent[1]) == start and int(sent[2]) < end
+        if not is_requested and response.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise ValidationError(f"{shown}: a web page came back, as from a proxy or a login page in between")
         if status == 200:
             raise refused(f"{shown}: the server does not support range requests: download it first")
-        if told is None or not is_range or response.headers.get("Content-Encoding"):
+        if sent is None or not is_requested or response.headers.get("Content-Encoding"):
             raise refused(f"{shown}: the server sends another range than requested")
         data = _body(response, url, end - start)
-        if len(data) != int(told[2]) + 1 - start:
+        if len(data) != int(sent[2]) + 1 - start:
             raise ValidationError(f"{shown}: the response is truncated")
         return data, version_of_response(response)
 
@@ -146,10 +146,10 @@ def _of_s3(
             raise OtherVersionError(f"{href} has another version") from None
         kind = PermanentError if is_permanent(error) else TransientError
         raise kind(f"{href}: {str(error) or type(error).__name__}") from None
-    told = _RANGE.fullmatch(answer.get("ContentRange", ""))
-    if told is None or int(told[1]) != start or len(data) != int(told[2]) + 1 - start:
+    sent = _RANGE.fullmatch(answer.get("ContentRange", ""))
+    if sent is None or int(sent[1]) != start or len(data) != int(sent[2]) + 1 - start:
         raise PermanentError(f"{href}: the store sends another range than requested")
-    return data, RasterVersion(answer.get("ETag"), parse_count(told[3]))
+    return data, RasterVersion(answer.get("ETag"), parse_count(sent[3]))
 
 
 async def _read_body(body: Any) -> bytes:

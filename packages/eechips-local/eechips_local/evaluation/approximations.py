@@ -88,8 +88,8 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "of a client's object. Functions other than this and `Image.select` take them."
     ),
     "Image.resample": (
-        "The edges of images: neighbours outside have no weight, and a centre outside is masked. Measured are only "
-        "bilinear masks around masked pixels: the sum of weights times masks. Bicubic ones are those of the centre."
+        "Pixels at an image's edge: neighbours outside have no weight; pixels with the centre outside are masked. The "
+        "bilinear mask is the weighted sum of the neighbours' masks, as measured; the bicubic mask is the centre's."
     ),
     "Image.rsedTransform": "Names and types of bands: the names of the input; floats.",
     "Image.spectralDilation": "Which of several spectra that are as far is taken: the pixel's own, then the first.",
@@ -152,13 +152,13 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The name of the band, negative values, masked values, and the angle at which segments end: `score`, 1e-5, a "
         "masked pixel, and all else as in the authors' program for Earth Engine."
     ),
-    "Terrain.aspect": "How grids turn: less the convergence, as a user measured in UTM; so in all projections.",
+    "Terrain.aspect": "The north: the grid's convergence is subtracted, as a user measured in UTM, in all projections.",
     "Terrain.fillMinima": "See `FMask.fillMinima`.",
     "Terrain.hillShadow": (
         "How far shadows reach, and what the hysteresis does: a tile of 256 pixels and the neighborhood; shadows "
         "without a pixel that is deeper than the light falls over one pixel are removed."
     ),
-    "Terrain.hillshade": "Lengths and aspects: those of `Terrain.slope`; the grid's, without its convergence.",
+    "Terrain.hillshade": "The aspect: relative to the grid's north. Lengths are those of `Terrain.slope`.",
     "Terrain.slope": "Lengths outside of UTM: between neighbours on a sphere, as a user measured in UTM.",
 }
 

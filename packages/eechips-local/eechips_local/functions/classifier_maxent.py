@@ -84,8 +84,8 @@ class _Prediction:
 
     Attributes:
         form: one of ``OUTPUTS``.
-        is_clamped: whether values beyond those of the background count as its extremes.
-        extrapolates: whether there are predictions beyond them, not 0.
+        is_clamped: whether values outside the range of the background are clamped to its ends.
+        extrapolates: whether the prediction for such values is computed; else it is 0.
         has_clamp_grid: whether the difference that clamping makes is the second output.
     """
 
