@@ -20,10 +20,11 @@ _PLAIN, _DEFLATES = 1, (8, 32946)
 _INDEPENDENT, _DIFFERENCES = 1, 2
 _GREY_RGB_PALETTE = (1, 2, 3)
 
-_LEAST_PART = 128 << 10  # bytes of a block that is worth to be fetched in parts
-_MOST_SHARE = 0.8  # of a block: more of it is all of it, as a second request takes longer than the rest
+LEAST_GAP = 64 << 10
+"""Bytes of a file: fewer between or behind needed ones are fetched too, rather than by a request of their own."""
+
 _PIECE = 64 << 10  # bytes that are inflated at once beyond the rows of a block
-_MARGIN = 1 / 32  # of a block, as rows are compressed to more or fewer bytes than others
+_MARGIN = 1 / 64  # of a block, as rows are compressed to more or fewer bytes than others
 
 Buffer = bytes | memoryview
 
@@ -98,8 +99,8 @@ class BlockFormat:
         """
         if not self.is_deflated:
             return min(count, rows * self.row_size)
-        share = rows / visible + _MARGIN
-        return count if share >= _MOST_SHARE or count < _LEAST_PART else int(count * share)
+        length = int(count * (rows / visible + _MARGIN))
+        return count if count - length < LEAST_GAP else length
 
 
 class InflatedBlock:
