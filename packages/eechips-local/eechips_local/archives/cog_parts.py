@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.block_decoding import RasterDescription, describe
@@ -19,7 +18,8 @@ from eechips_local.archives.file_ranges import FileRanges
 from eechips_local.archives.file_versions import ChangedFileError, changed_file, is_same_version
 from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
-from eechips_local.archives.shared_fetches import SharedFetches
+from eechips_local.archives.range_claims import RangeClaims
+from eechips_local.archives.shared_fetches import BoundedStore, SharedFetches
 from eechips_local.archives.tiff_header import (
     HeaderBytes,
     MissingBytesError,
@@ -36,57 +36,7 @@ _LONGEST_UNCHECKED = 3600.0  # seconds after which a host is asked whether a fil
 _MOST_BACKLOG = 32 << 20  # bytes of blocks that are not on disk yet
 _STACK = 4 << 20  # bytes of a thread's stack: that of the thread that evaluates is very large
 
-KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
-
-
-class BoundedStore(Generic[KeyT, ValueT]):
-    """Values in memory, of which those that were not used for longest are forgotten. Threads share it.
-
-    Args:
-        most: maximum of the sizes of all values.
-        size: size of a value.
-    """
-
-    def __init__(self, most: int, size: Callable[[ValueT], int]) -> None:
-        self._most, self._size = most, size
-        self._held = 0
-        self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
-        self._lock = threading.RLock()
-
-    def get(self, key: KeyT) -> ValueT | None:
-        """Return a value, or None."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def put(self, key: KeyT, value: ValueT) -> None:
-        """Hold a value."""
-        with self._lock:
-            self._drop(key)
-            self._values[key] = value
-            self._held += self._size(value)
-            while self._held > self._most and self._values:
-                self._drop(next(iter(self._values)))
-
-    def hold(self, key: KeyT, value: ValueT) -> ValueT:
-        """Return the value that is held; hold this one if there is none."""
-        with self._lock:
-            held = self.get(key)
-            if held is None:
-                self.put(key, value)
-            return value if held is None else held
-
-    def remove(self, key: KeyT) -> None:
-        """Forget a value."""
-        with self._lock:
-            self._drop(key)
-
-    def _drop(self, key: KeyT) -> None:
-        if key in self._values:
-            self._held -= self._size(self._values.pop(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +107,7 @@ class CogParts:
         self._arguments = ranges, headers, blocks, since, memory, threads
         self._since = since
         self.ranges, self._headers, self._blocks = ranges, headers, blocks
+        self._claims = RangeClaims(blocks.folder / "claims")
         self._layouts: BoundedStore[RasterAddress, RasterLayout] = BoundedStore(_HEADERS, lambda layout: 1)
         self._raw: BoundedStore[str, Buffer] = BoundedStore(memory, len)
         self._changed: BoundedStore[RasterAddress, str] = BoundedStore(_HEADERS, lambda version: 1)
@@ -254,16 +205,19 @@ class CogParts:
             if is_own:
                 own[number] = name
         with self._blocks_coming.failing(own.values()):
-            parts = []
-            for number, name in own.items():
-                held = self._load(name, int(image.counts[number]))
-                if len(held) >= lengths[number]:
-                    self._hold(name, held)
-                else:
-                    parts.append(BlockPart(number, name, int(image.offsets[number]), held, lengths[number]))
-            for group in grouped(image, parts):
-                start_in(self._pool, partial(self._run_blocks, layout, group))
+            parts = [BlockPart(n, name, int(image.offsets[n]), b"", lengths[n]) for n, name in own.items()]
+            for group in grouped(image, self._missing(image, parts)):
+                start_in(self._pool, partial(self._run_blocks, layout, image, group))
         return futures
+
+    def _missing(self, image: TiffDirectory, parts: Iterable[BlockPart]) -> Iterator[BlockPart]:
+        """Yield those parts of blocks that are not held, with the beginnings that are; give the others."""
+        for part in parts:
+            held = self._load(part.name, int(image.counts[part.number]))
+            if len(held) >= part.length:
+                self._hold(part.name, held)
+            else:
+                yield replace(part, held=held)
 
     def _known_block(self, length: int, name: str) -> Buffer | None:
         data = self._raw.get(name)
@@ -271,27 +225,34 @@ class CogParts:
 
     def _load(self, name: str, most: int) -> Buffer:
         """Return what is held of a block in memory or on disk: its beginning, at most."""
-        in_memory = self._raw.get(name)
-        data = self._blocks.get(name) if in_memory is None else in_memory
-        return b"" if data is None or len(data) > most else data
+        data = self._raw.get(name) or b""
+        if self._blocks.length(name) > len(data):
+            data = self._blocks.get(name) or data
+        return b"" if len(data) > most else data
 
     def _hold(self, name: str, data: Buffer) -> None:
         self._raw.put(name, data)
         self._blocks_coming.end(name, data)
 
     def _run_layout(self, address: RasterAddress) -> None:
-        with self._headers_coming.failing([address]):
+        with self._headers_coming.failing([address]), self._claims.hold(address.href):
             layout = self._read_layout(address)
             self._layouts.put(address, layout)
             self._headers_coming.end(address, layout)
 
-    def _run_blocks(self, layout: RasterLayout, group: Sequence[BlockPart]) -> None:
-        with self._blocks_coming.failing([part.name for part in group]):
-            blocks = self._read_blocks(layout, group)
-            for part, data in zip(group, blocks, strict=True):
-                self._hold(part.name, data)
-            for part, data in zip(group, blocks, strict=True):
-                self._keep(part.name, data)
+    def _run_blocks(self, layout: RasterLayout, image: TiffDirectory, group: Sequence[BlockPart]) -> None:
+        names = [part.name for part in group]
+        with self._blocks_coming.failing(names):
+            self._claims.claim(names)
+            try:
+                for parts in grouped(image, self._missing(image, group)):
+                    blocks = self._read_blocks(layout, parts)
+                    for part, data in zip(parts, blocks, strict=True):
+                        self._hold(part.name, data)
+                    for part, data in zip(parts, blocks, strict=True):
+                        self._keep(part.name, data)
+            finally:
+                start_in(self._keeper, partial(self._claims.release, names))  # after they are written
 
     def _keep(self, name: str, data: Buffer) -> None:
         """Write a block to disk in a thread; leave it out where the disk does not keep up."""

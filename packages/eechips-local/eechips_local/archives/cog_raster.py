@@ -19,7 +19,7 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import decode
-from eechips_local.archives.cog_parts import BoundedStore, CogParts, RasterAddress, RasterLayout, start_in
+from eechips_local.archives.cog_parts import CogParts, RasterAddress, RasterLayout, start_in
 from eechips_local.archives.file_ranges import AddressSigner, FileRanges, RangeTransport
 from eechips_local.archives.file_versions import etag_of
 from eechips_local.archives.host_pauses import HostPauses
@@ -34,6 +34,7 @@ from eechips_local.archives.inflated_blocks import (
     format_of,
 )
 from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.shared_fetches import BoundedStore
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
 
@@ -91,7 +92,9 @@ class RangeCogReader:
             since,
             threads=threads,
         )
-        self.decoded: BoundedStore[tuple[Any, ...], RasterBlock] = BoundedStore(_DECODED_BYTES, _size)
+        self.decoded: BoundedStore[tuple[Any, ...], RasterBlock] = BoundedStore(
+            _DECODED_BYTES, lambda block: block.size
+        )
         self.turns = threading.Semaphore(os.cpu_count() or 1)  # of threads that decode
         self._used, self._lock = 0.0, threading.Lock()
         self.ahead = ReadsAhead(_AHEAD_BYTES)
@@ -183,10 +186,6 @@ class ReadsAhead:
                 del self._begun[key]
                 self._held -= size
                 self._start()
-
-
-def _size(block: RasterBlock) -> int:
-    return block.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Fetch each thing once for all threads that need it at the same time, such as the blocks of `cog_parts`."""
+"""Fetch each thing once for all threads that need it, such as the blocks of `cog_parts`, and hold it in memory."""
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -10,6 +11,55 @@ from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
+
+
+class BoundedStore(Generic[KeyT, ValueT]):
+    """Values in memory, of which those that were not used for longest are forgotten. Threads share it.
+
+    Args:
+        most: maximum of the sizes of all values.
+        size: size of a value.
+    """
+
+    def __init__(self, most: int, size: Callable[[ValueT], int]) -> None:
+        self._most, self._size = most, size
+        self._held = 0
+        self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key: KeyT) -> ValueT | None:
+        """Return a value, or None."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def put(self, key: KeyT, value: ValueT) -> None:
+        """Hold a value."""
+        with self._lock:
+            self._drop(key)
+            self._values[key] = value
+            self._held += self._size(value)
+            while self._held > self._most and self._values:
+                self._drop(next(iter(self._values)))
+
+    def hold(self, key: KeyT, value: ValueT) -> ValueT:
+        """Return the value that is held; hold this one if there is none."""
+        with self._lock:
+            held = self.get(key)
+            if held is None:
+                self.put(key, value)
+            return value if held is None else held
+
+    def remove(self, key: KeyT) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: KeyT) -> None:
+        if key in self._values:
+            self._held -= self._size(self._values.pop(key))
 
 
 class SharedFetches(Generic[KeyT, ValueT]):
