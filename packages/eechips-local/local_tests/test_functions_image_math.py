@@ -189,6 +189,8 @@ class TestMasks:
         assert self.mask_of(invoke("Image.toByte", value=self.HALF)) == [0.5]
 
     def test_a_new_mask_counts_where_the_old_is_not_zero(self) -> None:
+        """So the reference (apidocs/ee-image-updatemask), whether the new one is of whole numbers or not."""
+        assert self.mask_of(invoke("Image.updateMask", image=self.HALF, mask=1)) == [1]
         assert self.mask_of(invoke("Image.updateMask", image=self.HALF, mask=0.8)) == [pytest.approx(0.8)]
         assert self.mask_of(invoke("Image.updateMask", image=self.MASKED, mask=0.8)) == [0]
         assert self.mask_of(invoke("Image.updateMask", image=constant(5), mask=7)) == [1]

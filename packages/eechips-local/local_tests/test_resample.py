@@ -147,6 +147,18 @@ def test_bilinear_masks_are_sums_of_weights() -> None:
     np.testing.assert_allclose(pixels.values[pixels.valid], means, atol=1e-9)
 
 
+def test_bicubic_masks_are_those_of_the_centre() -> None:
+    """Also where others are fractions: near a masked pixel, the mask must not depend on what else a request reads."""
+    random = np.random.default_rng(5)
+    values, valid = random.normal(size=(48, 64)), random.choice([0.25, 1], size=(48, 64))
+    valid[::6, ::6] = 0
+    grid = PixelGrid(UTM.crs, UTM.transform * Affine.translation(0.31, 0.23), 60, 40)
+    found = asset(values, valid=valid)
+    bicubic = invoke("Image.resample", image=stored(), mode="bicubic")
+    (pixels,), (centres,) = (read(evaluate(image, found), grid) for image in (bicubic, stored()))
+    assert np.array_equal(pixels.mask, centres.mask)
+
+
 def bilinear(id: str = "test/image", *, computed: bool = False) -> Any:
     """A stored image, or one computed on its pixels, that is interpolated."""
     image = invoke("Image.add", image1=stored(id), image2=constant(0)) if computed else stored(id)

@@ -69,7 +69,7 @@ def as_mask(pixels: Pixels) -> Mask:
 
 @function("Image.updateMask")
 def update_mask(image: Image, mask: Image) -> Image:
-    """Return the image under another mask where its own is not zero."""
+    """Return the image under another mask where its own is not zero: the other replaces fractions (apidocs)."""
     masks = spread(mask, len(image.bands), "mask")
     raster = PerPixel(tuple(zip(image.bands, masks, strict=True)), (_updated,) * len(image.bands))
     return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate(image.bands)])
@@ -77,10 +77,7 @@ def update_mask(image: Image, mask: Image) -> Image:
 
 def _updated(pixels: Sequence[Pixels]) -> Pixels:
     old, new = pixels
-    wanted = as_mask(new)
-    if wanted.dtype == bool:
-        return Pixels(old.values, both(old.mask, wanted))
-    return Pixels(old.values, np.where(old.valid, wanted, 0.0))
+    return Pixels(old.values, both(as_mask(new), old.valid))
 
 
 @function("Image.selfMask")

@@ -184,9 +184,7 @@ def _gather_weighted(
     centre = _gather_nearest(numbers, masks, window, location, -1)[1]
     if kernel is _linear:
         return result, _bilinear_masks(fraction, 1 - lost, enough & (centre >= 0))
-    if valid.dtype == bool:
-        return result, enough & (centre > 0)
-    return result, np.where(enough & (centre > 0), np.clip(fraction, 0, 1), 0)
+    return result, np.where(enough, np.maximum(centre, 0), 0).astype(valid.dtype)
 
 
 def _neighbours(positions: Floats, kernel: Callable[[Floats], list[tuple[int, Floats]]]) -> list[tuple[Floats, Floats]]:
