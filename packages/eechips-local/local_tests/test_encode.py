@@ -113,8 +113,10 @@ class TestJpeg:
         assert np.abs(found - np.dstack([p.values for p in smooth])).mean() < 3
 
     def test_auto(self) -> None:
+        """A PNG where there is any transparency (earth-engine/reference/rest/v1/ImageFileFormat)."""
         assert encode.auto(*bands(np.uint8)).startswith(b"\xff\xd8\xff")
-        assert encode.auto(*bands(np.uint8, mask=HOLES)).startswith(b"\x89PNG")
+        for mask in (HOLES, np.where(HOLES, 1, 0.5)):
+            assert encode.auto(*bands(np.uint8, mask=mask)).startswith(b"\x89PNG")
 
 
 class TestNpy:

@@ -230,9 +230,14 @@ def test_bad_kernels_are_refused(name: str, arguments: dict[str, Any]) -> None:
         call(f"Kernel.{name}", **arguments)
 
 
-def test_a_kernel_too_large_to_hold_is_refused() -> None:
-    with pytest.raises(EarthEngineError, match="too large"):
-        at(call("Kernel.square", radius=1e7), 1)
+def test_a_kernel_reaches_512_pixels_at_most() -> None:
+    """Release notes of 2019-04-03: "Increased the maximum size of an ee.Kernel from 255 pixels to 512"."""
+    assert at(call("Kernel.rectangle", xRadius=512, yRadius=0), 1).values.shape == (1, 1025)
+    for kernel in ({"xRadius": 513, "yRadius": 0}, {"xRadius": 0, "yRadius": 51_300, "units": "meters"}):
+        with pytest.raises(EarthEngineError, match="its radius is 513 pixels"):
+            at(call("Kernel.rectangle", **kernel), 100)
+    with pytest.raises(EarthEngineError, match="its radius is 513 pixels"):
+        call("Kernel.fixed", weights=[[1] * 1026])
 
 
 def test_all_kernels_are_there() -> None:

@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 Form = Callable[[Floats, Floats, float], npt.NDArray[Any]]
 """Weights of pixels at (x, y) for a radius: all in pixels."""
 
-_GREATEST_REACH = 5_000  # pixels: a larger neighbourhood would not fit into memory
+_GREATEST_REACH = 512
+"""Pixels in every direction; the release notes of 2019-04-03 do not say whether the width counts instead."""
 
 
 def _described(kind: str, weights: Callable[[float], Weights], **parameters: Any) -> Kernel:
@@ -49,12 +50,12 @@ def _reach(radius: float) -> int:
 
     Raises:
         InvalidError: for a radius below zero.
-        LimitError: for one too large to compute with.
+        LimitError: for one that the service refuses.
     """
     if not radius >= 0.0:
         raise InvalidError(f"The radius of a kernel must not be negative, but was {radius}.")
-    if radius > _GREATEST_REACH:
-        raise LimitError(f"The kernel is too large: its radius is {radius:.0f} pixels.")
+    if radius >= _GREATEST_REACH + 1:
+        raise LimitError(f"The kernel is too large: its radius is {radius:g} pixels. The maximum is {_GREATEST_REACH}.")
     return math.floor(radius + 1e-9)
 
 
@@ -196,6 +197,7 @@ def fixed(width: int, height: int, weights: list[list[Any]], x: int, y: int, nor
     across, down = (len(rows[0]) // 2 if x < 0 else x), (len(rows) // 2 if y < 0 else y)
     if across >= len(rows[0]) or down >= len(rows):
         raise InvalidError("The focus of a kernel must lie inside it.")
+    _reach(max(across, down, len(rows[0]) - 1 - across, len(rows) - 1 - down))
     fixed_weights = Weights(_scaled(np.array(rows, dtype=np.float64), normalize, 1.0), across, down)
     description = {"type": "Kernel.fixed", "width": len(rows[0]), "height": len(rows), "weights": rows}
     normalized = {"normalize": True} if normalize else {}

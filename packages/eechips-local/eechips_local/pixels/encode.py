@@ -103,8 +103,8 @@ def jpeg(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
 
 
 def auto(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
-    """Return a JPEG where every pixel is valid, else a PNG."""
-    return jpeg(bands, pixels) if all(p.valid.all() for p in pixels) else png(bands, pixels)
+    """Return a JPEG where every pixel is opaque, else a PNG."""
+    return jpeg(bands, pixels) if _alpha(pixels) is None else png(bands, pixels)
 
 
 def npy(bands: Sequence[ImageBand], pixels: Sequence[Pixels]) -> bytes:
