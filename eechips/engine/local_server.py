@@ -20,6 +20,7 @@ from eechips.client.connection import skip_deprecated_assets
 from eechips.engine.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
+from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
 
 PROJECT = "local"
@@ -207,12 +208,13 @@ def local_earth_engine(
         command += [] if value is None else [option, str(value)]
     with (
         log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors,
-        tempfile.NamedTemporaryFile(prefix="eechips-stubs-") as stubs,
-        contextlib.closing(
-            LocalServer([*command, "--stubs-file", stubs.name, "--port", "0"], errors, Path(stubs.name))
-        ) as server,
+        temporary_folder() as folder,
     ):
-        yield server
+        stubs = folder / "stubs"
+        stubs.touch()
+        command += ["--stubs-file", str(stubs), "--port", "0"]
+        with contextlib.closing(LocalServer(command, errors, stubs)) as server:
+            yield server
     if log is not None and log.stat().st_size == 0:
         remove(log, LockedFolder(log.parent))
 

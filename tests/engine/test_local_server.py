@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,33 @@ def test_the_server_ends_with_the_run() -> None:
         process = session.server._process
         assert process.poll() is None
     assert process.returncode is not None
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    serving = """
+import sys
+from eechips.engine.local_server import local_earth_engine
+with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
+    print(server._process.pid, flush=True)
+    sys.stdin.read()
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", serving], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    server = Path("/proc", process.stdout.readline().strip())
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not server.exists())
+    (left,) = tmp_path.glob(".scratch-*")
+    with local_earth_engine(demo=False, in_flight=8, workers=1):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.exhaustive

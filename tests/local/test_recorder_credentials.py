@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,10 +25,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eechips_local.cli import main
+from eechips_local.protocol.peer_user import OwnUserOnly
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.applications import create_recorder_app
 from eechips_local.recording.google_credentials import open_upstream
-from eechips_local.recording.peer_user import OwnUserOnly
 from eechips_local.recording.recording_folder import create_recording
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.upstream import HIGH_VOLUME as UPSTREAM
@@ -181,16 +184,81 @@ def test_a_client_without_a_project_is_told_to_name_one(google: Google, tmp_path
     assert google.front.sent_to(HIGH_VOLUME) == []
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system does not tell users apart")
-@pytest.mark.parametrize(("user", "status"), [(os.getuid(), 200), (os.getuid() + 1, 403)])
-def test_other_users_of_the_machine_are_not_answered(user: int, status: int) -> None:
-    """To the recorder of another user, the socket of this process is a stranger's."""
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def connect_by_ipv6(port: int) -> socket.socket:
+    connection = socket.socket(socket.AF_INET6)
+    connection.connect(("::ffff:127.0.0.1", port))
+    return connection
+
+
+def connect_from_another_address(port: int) -> socket.socket:
+    connection = socket.socket()
+    connection.bind(("127.0.0.2", 0))
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def ask(connection: socket.socket, header: str = "") -> int:
+    """Send a request; return the status of its response."""
+    with connection:
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode())
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell users apart")
+
+
+@LINUX
+@pytest.mark.parametrize("kind", [connect, connect_by_ipv6, connect_from_another_address])
+@pytest.mark.parametrize("header", ["", "X-Forwarded-For: 192.0.2.1\r\n"])
+def test_other_users_of_the_machine_are_not_answered(kind: Callable[[int], socket.socket], header: str) -> None:
+    """To a server of another user, the sockets of this process are a stranger's."""
+    handled: list[str] = []
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        handled.append(scope["path"])
         await Response("recorded")(scope, receive, send)
 
-    with running(OwnUserOnly(respond, frozenset((user,)))) as url:
-        assert requests.get(url, timeout=60).status_code == status
+    for user, status in ((os.getuid(), 200), (os.getuid() + 1, 403)):
+        with running(OwnUserOnly(respond, frozenset((user,)))) as url:
+            assert ask(kind(int(url.rpartition(":")[2])), header) == status
+    assert handled == ["/"]
+
+
+@LINUX
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_request_whose_sender_has_gone_is_not_forwarded(is_reset: bool) -> None:
+    """A closed socket has no user: older kernels say that it is root's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = listener.getsockname()
+        connection = connect(server[1])
+        client = connection.getsockname()
+        accepted, _ = listener.accept()
+        with accepted:
+            assert OwnUserOnly(Response())._is_own(client, server)
+            if is_reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            for sender in (client, None):  # uvicorn knows no sender after a reset
+                assert not OwnUserOnly(Response())._is_own(sender, server)
+
+
+@LINUX
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone becomes another user")
+def test_servers_answer_their_own_user_and_root_only() -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("answered")(scope, receive, send)
+
+    with running(respond) as url:
+        assert requests.get(url, timeout=60).status_code == 200
+        asking = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url]
+        stranger = subprocess.run(asking, capture_output=True, text=True, check=True, user=65534, timeout=60)
+    assert stranger.stdout == "403"
 
 
 def test_a_token_that_expires_while_recording_is_replaced(google: Google, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -153,10 +152,11 @@ class EarthEngineSession:
     def start(self) -> EarthEngine:
         """Return the local Earth Engine; start it unless it is running."""
         if self._running is None:
+            from eechips_local.assets.store_files import temporary_folder
             from eechips_local.server_process import server_process
 
             self._stop_on_termination()
-            folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="earth-engine-")))
+            folder = self._stack.enter_context(temporary_folder("earth-engine-"))
             self._fill(folder / "assets")
             options = {
                 "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": _WORKERS,

@@ -29,6 +29,7 @@ from eechips_local.protocol.access import ShortConnections
 from eechips_local.protocol.app import create_app
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.http import BoundedProtocol
+from eechips_local.protocol.peer_user import OwnUserOnly
 from eechips_local.protocol.service import Service
 from eechips_local.protocol.static_files import StaticFile
 from eechips_local.quota.compute_quota import ComputeQuota
@@ -239,9 +240,10 @@ def run(
     """
     server = _Server(
         uvicorn.Config(
-            ShortConnections(app), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
-            timeout_graceful_shutdown=2, ws="none",
+            ShortConnections(OwnUserOnly(app)), log_level="warning", access_log=False, lifespan="off",
+            timeout_keep_alive=120, timeout_graceful_shutdown=2, ws="none",
             http=BoundedProtocol,
+            proxy_headers=False,  # a client may not say who it is
         ),
         lambda: announce(_address(listener)),
         stop,

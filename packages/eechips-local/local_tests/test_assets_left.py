@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.assets import store_files
-from eechips_local.assets.store_files import StagedDocuments, locked, remove, workspace
+from eechips_local.assets.store_files import StagedDocuments, locked, remove, temporary_folder, workspace
 
 HOLDS = """
 import sys
@@ -55,6 +56,34 @@ def test_a_workspace_stays_while_its_process_lives_and_goes_with_the_next_one_af
         assert own.is_dir()
         assert not place.exists()
     assert not own.exists()
+
+
+def test_a_temporary_folder_goes_with_the_next_one_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    holding = """
+import sys
+from eechips_local.assets.store_files import temporary_folder
+with temporary_folder("earth-engine-") as place:
+    (place / "draft.tif").touch()
+    print(place, flush=True)
+    sys.stdin.read()
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    place = Path(process.stdout.readline().strip())
+    with temporary_folder("earth-engine-"):
+        assert (place / "draft.tif").exists()
+    process.kill()
+    process.communicate()
+    monkeypatch.setattr(store_files, "_swept", set())
+    with temporary_folder("earth-engine-") as own:
+        assert list(tmp_path.iterdir()) == [own]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_documents_that_a_killed_process_has_staged_go_when_the_next_one_stages(tmp_path: Path) -> None:

@@ -59,6 +59,23 @@ def private_folder(owner: object) -> Path:
     return place
 
 
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder among the system's temporary files for the duration of the block; remove those of killed processes.
+
+    Args:
+        prefix: beginning of its name, and of those that are removed.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    place, lock = _make_place(Path(tempfile.gettempdir()), prefix)
+    try:
+        yield place
+    finally:
+        _remove_place(place, lock)
+
+
 def _remove_place(place: Path, lock: int) -> None:
     shutil.rmtree(place, ignore_errors=True)
     os.close(lock)

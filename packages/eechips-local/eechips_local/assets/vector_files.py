@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from eechips_local.assets.asset_errors import (
     UnreadableFileError,
 )
 from eechips_local.assets.raster_files import crs_name
+from eechips_local.assets.store_files import temporary_folder
 from eechips_local.assets.stored_tables import INDEX_COLUMN
 from eechips_local.assets.untrusted_vectors import read_layer
 from eechips_local.assets.vector_formats import RefusedFileError, identify
@@ -145,8 +145,8 @@ def write_table(features: Features, target: Path) -> None:
 def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table, str, str | None]:
     """Return the columns of a layer, the name of that with geometries, and the file's CRS."""
     try:
-        with TemporaryDirectory(prefix="eechips-vectors-") as folder:
-            layer_content = read_layer(path, Path(folder), layer=layer, encoding=encoding)
+        with temporary_folder("eechips-vectors-") as folder:
+            layer_content = read_layer(path, folder, layer=layer, encoding=encoding)
     except RefusedFileError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error
     if layer is None and len(layer_content.layers) > 1:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import shapely
 
+from eechips_local.assets.store_files import temporary_folder
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.table_columns import column, column_names, shapes
 from eechips_local.pixels.encode import zipped
@@ -39,8 +39,8 @@ def zipped_shapefile(
         InvalidError: if a Shapefile cannot hold the features; see `write_shapefile`.
     """
     stem = _OF_PATHS.sub("_", name)
-    with TemporaryDirectory(prefix="eechips-local-shapefile-") as folder:
-        files = write_shapefile(Path(folder) / "table.shp", features, selectors, context)
+    with temporary_folder("eechips-local-shapefile-") as folder:
+        files = write_shapefile(folder / "table.shp", features, selectors, context)
         return zipped([(f"{stem}{path.suffix}", path.read_bytes()) for path in files])
 
 

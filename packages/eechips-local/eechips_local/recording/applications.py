@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,7 +12,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from eechips_local.protocol.access import LocalOnly
-from eechips_local.recording.peer_user import OwnUserOnly
 from eechips_local.recording.recording_folder import RecordingFolder
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.response_replayer import ResponseReplayer
@@ -22,12 +21,8 @@ _METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
 def create_recorder_app(recorder: ResponseRecorder) -> Starlette:
-    """Return the application that forwards requests and records their responses.
-
-    It answers no other user of this machine if it sends credentials.
-    """
-    checks = (Middleware(OwnUserOnly),) if recorder.is_authorized else ()
-    return _create_app(recorder.report, recorder.handle, checks)
+    """Return the application that forwards requests and records their responses."""
+    return _create_app(recorder.report, recorder.handle)
 
 
 def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> Starlette:
@@ -40,10 +35,10 @@ def create_replay_app(folder: RecordingFolder, local: ASGIApp | None = None) -> 
     return _create_app(replayer.report, replayer.handle)
 
 
-def _create_app(report: _Handler, handle: _Handler, checks: Sequence[Middleware] = ()) -> Starlette:
+def _create_app(report: _Handler, handle: _Handler) -> Starlette:
     """Return an application that reports counts at one path, and handles all others."""
     routes = [Route("/_recording", report, methods=["GET"])]
-    app = Starlette(routes=routes, middleware=[Middleware(LocalOnly), *checks])
+    app = Starlette(routes=routes, middleware=[Middleware(LocalOnly)])
     # A pattern for all paths would not have those with line breaks.
     app.router.default = Route("/", handle, methods=_METHODS).handle
     return app

@@ -1,0 +1,99 @@
+"""Answer the user who has started a server, and no other user of the machine.
+
+A port of the loopback interface can be reached by all users of a machine, such as the login node of a cluster. Requests
+read the assets of the server's user and write to its folders; those to a recorder have that user's credentials.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from eechips_local.protocol.access import ForbiddenError
+from eechips_local.protocol.http import http_response
+from eechips_local.protocol.messages import error_response
+
+# https://man7.org/linux/man-pages/man7/sock_diag.7.html
+_SOCK_DIAG, _BY_FAMILY, _REQUEST, _ERROR = 4, 20, 1, 2
+_ALL_STATES = 0xFFFFFFFF
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr
+_QUESTION = struct.Struct("=BBBxI")  # inet_diag_req_v2, before the socket
+_SOCKET = struct.Struct("!HH4s12x4s12x12s")  # inet_diag_sockid; the last are the interface and the cookie
+_NO_COOKIE = bytes(4) + b"\xff" * 8
+_USER_OFFSET = _HEADER.size + 4 + _SOCKET.size + 12  # of uid and inode in inet_diag_msg
+_ANY = ("0.0.0.0", 0)
+_ROOT = 0
+
+Address = tuple[str, int]
+"""IPv4 address and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOwner:
+    """Who owns a socket.
+
+    Attributes:
+        user: id of the user; of no meaning if its process has closed it.
+        inode: number of the open socket; 0 if its process has closed it.
+    """
+
+    user: int
+    inode: int
+
+
+class OwnUserOnly:
+    """Middleware that rejects requests of other users of this machine, where the system tells them apart (Linux).
+
+    The sender of a request must be known while it is answered: a closed socket has no owner.
+
+    Args:
+        app: the application.
+        users: ids of the users who are answered; None for that of this process and root.
+    """
+
+    def __init__(self, app: ASGIApp, users: frozenset[int] | None = None) -> None:
+        self._app = app
+        self._users = frozenset((os.getuid(), _ROOT)) if users is None else users
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Process a request, or reject it."""
+        if scope["type"] == "http" and not self._is_own(scope["client"], tuple(scope["server"])):
+            error = ForbiddenError("This server answers the user who has started it, and no other user of the machine.")
+            await http_response(error_response(error))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _is_own(self, client: Address | None, server: Address) -> bool:
+        if client is not None:
+            owner = find_owner(tuple(client), server)
+            if owner is not None and owner.inode:
+                return owner.user in self._users
+        return find_owner(server, _ANY) is None  # a system that does not know the server's socket tells nothing
+
+
+def find_owner(local: Address, remote: Address) -> SocketOwner | None:
+    """Return the owner of a TCP socket of this machine, also of one of IPv6 with IPv4 addresses; None if not known.
+
+    Args:
+        local: address of the socket.
+        remote: address that it is connected to; 0.0.0.0 and port 0 for one that listens.
+    """
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:
+        return None
+    ports, addresses = (local[1], remote[1]), (socket.inet_aton(local[0]), socket.inet_aton(remote[0]))
+    question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)
+    question += _SOCKET.pack(*ports, *addresses, _NO_COOKIE)
+    try:
+        with socket.socket(family, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+            kernel.sendto(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST, 0, 0) + question, (0, 0))
+            answer = kernel.recv(4096)
+    except OSError:  # no such sockets, as in some sandboxes
+        return None
+    if _HEADER.unpack_from(answer)[1] == _ERROR or _SOCKET.unpack_from(answer, _HEADER.size + 4)[:2] != ports:
+        return None  # no such socket, or one that listens at its port
+    return SocketOwner(*struct.unpack_from("=II", answer, _USER_OFFSET))
