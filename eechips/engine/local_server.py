@@ -7,7 +7,6 @@ import json
 import logging
 import selectors
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
+from eechips.processes.child_processes import module_command
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
@@ -192,7 +192,7 @@ def local_earth_engine(
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
     archives = (archive,) if isinstance(archive, (str, Path)) else archive
-    command = [sys.executable, "-m", "eechips_local.run_server", "--exit-with-parent", "--rate", "none"]
+    command = [*module_command("eechips_local.run_server"), "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
     if assets is not None:  # a catalogue has a schema file
         command += ["--catalog" if (Path(assets) / _CATALOG_FILE).is_file() else "--assets", str(assets)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from eechips.engine.local_server import last_error
 from eechips.errors import StorageError, UsageError
+from eechips.processes.child_processes import module_command
 
 Put = Callable[[Path, str, Sequence[str]], object]
 """Add a scene to an asset store, given the path of its STAC item with local files, the id of the new image, and the
@@ -38,7 +38,7 @@ def open_store(into: Path) -> Iterator[Put]:
     Yields:
         The function that adds a scene. It raises StorageError if the process has ended.
     """
-    command = [sys.executable, "-m", "eechips_local.assets", str(into)]
+    command = [*module_command("eechips_local.assets"), str(into)]
     # A separate session receives no Ctrl-C of the terminal. The process ends with its input, so with this one.
     with (
         tempfile.TemporaryFile() as errors,

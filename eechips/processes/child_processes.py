@@ -1,4 +1,8 @@
-"""Start child processes without the caller's program, and end them with their parent."""
+"""Start child processes without the caller's program and its working folder, and end them with their parent.
+
+``python -c``, by which multiprocessing starts processes, and ``python -m`` import modules of the working folder before
+those of Python: in the run folder of somebody else, a ``multiprocessing.py`` would be executed.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,17 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing import connection, parent_process, resource_tracker, synchronize, util
 from types import ModuleType
+
+SAFE_PATH = {"PYTHONSAFEPATH": "eechips"}
+"""Environment of processes that shall import no module of their working folder (Python 3.11 and later)."""
+_PROGRAM = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
+    " runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+_starting = threading.RLock()
 
 
 def end_with_parent() -> None:
@@ -43,6 +55,34 @@ def hide_main() -> Iterator[None]:
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        yield
+        with changed_environment(SAFE_PATH):
+            yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def changed_environment(added: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment of processes that are started in the block."""
+    with _starting:
+        before = {name: os.environ.get(name) for name in added}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def drop_safe_path() -> None:
+    """Remove :data:`SAFE_PATH` from the environment of this process: it would concern programs that recipes start."""
+    if os.environ.items() >= SAFE_PATH.items():
+        os.environ.pop("PYTHONSAFEPATH")
+
+
+def module_command(name: str) -> list[str]:
+    """Return the command that executes a module, as ``python -m`` does, but never one of the working folder."""
+    return [sys.executable, "-c", _PROGRAM, name]

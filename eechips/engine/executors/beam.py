@@ -17,7 +17,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.unit_record import WorkUnit
+from eechips.processes.child_processes import module_command
 from eechips.storage import ObjectStore
 from eechips.web.redaction import redact
 
@@ -201,7 +201,7 @@ class _Pipeline:
         self._stop_sent: StopMode | None = None
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, str(path)],
+                [*module_command(_MODULE), str(path)],
                 stdin=subprocess.PIPE,  # it ends with this process
                 stdout=file,
                 stderr=file,

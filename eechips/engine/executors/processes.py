@@ -30,7 +30,7 @@ from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.processes.child_processes import hide_main
+from eechips.processes.child_processes import SAFE_PATH, changed_environment, hide_main
 from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended
@@ -292,6 +292,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     from multiprocessing import forkserver
 
     added = {
+        **SAFE_PATH,
         worker_preload.VARIABLE: worker_preload.encode_instructions(recipe, client_init),
         # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
@@ -302,10 +303,8 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
         "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
     }
     os.environ.pop(worker_preload.VARIABLE, None)  # of a user: a server that is started again would read it
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
     _shorten_socket_paths()
-    try:
+    with changed_environment(added):
         context.set_forkserver_preload(["eechips.engine.fork_server"])
         _ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
@@ -315,12 +314,6 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def release_semaphores(throttle: Throttle) -> None:

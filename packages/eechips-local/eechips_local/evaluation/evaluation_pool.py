@@ -49,6 +49,8 @@ _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
 
 # Settings of the processes that evaluate, which libraries read from the environment when they are loaded.
 _ENVIRONMENT = {
+    # Python would import modules of the working folder, which may be somebody else's, before its own (3.11 and later).
+    "PYTHONSAFEPATH": "1",
     # Some libraries start threads for small matrices, which compete with other requests for the cores.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

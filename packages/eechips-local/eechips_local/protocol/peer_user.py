@@ -61,7 +61,7 @@ class OwnUserOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process a request, or reject it."""
-        if scope["type"] == "http" and not self._is_own(scope["client"], tuple(scope["server"])):
+        if scope["type"] == "http" and not self._is_own(scope["client"], scope["server"]):
             error = ForbiddenError("This server answers the user who has started it, and no other user of the machine.")
             await http_response(error_response(error))(scope, receive, send)
             return
@@ -69,7 +69,7 @@ class OwnUserOnly:
 
     def _is_own(self, client: Address | None, server: Address) -> bool:
         if client is not None:
-            owner = find_owner(tuple(client), server)
+            owner = find_owner(client, server)
             if owner is not None and owner.inode:
                 return owner.user in self._users
         return find_owner(server, _ANY) is None  # a system that does not know the server's socket tells nothing
