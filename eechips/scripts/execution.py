@@ -33,6 +33,9 @@ from eechips.text.formatting import some_of
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""
 
+_WAITS_LEFT_OUT = 100
+"""Waits of a call's own loops after errors for which no retry helps; a loop without an end stops after as many."""
+
 _DATA_TYPES = (bytes, dict, float)
 _DATA_PACKAGES = frozenset({"ee", "numpy", "pandas", "geopandas", "xarray"})
 
@@ -138,7 +141,7 @@ class CallExecutor:
                 leave_out_signals(),
                 self._working_folder.entered(self._place.cwd),
                 self._logging.collecting() as logged,
-                guard_retries(self._may_help, self._observer.pause),
+                guard_retries(self._may_help, self._observer.pause, waits_left_out=_WAITS_LEFT_OUT),
             ):
                 result = self._call(folder, position)
             files = self._files()

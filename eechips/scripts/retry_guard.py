@@ -1,4 +1,4 @@
-"""End a script's own retries at once if the error is permanent."""
+"""End a script's own retries as after their last try, if the error is permanent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from eechips.client.error_classification import classify_exception, classify_res
 from eechips.errors import EechipsError, TransientError
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
+_RETRY_PACKAGES = frozenset({"retry", "backoff"})
+"""Packages that wait while they handle the error of a try, and raise it after the last one."""
 
-class RetryAborted(BaseException):
-    """Carry an error past the retry handlers of a script."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
-        self.error = error
+_BUGS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError,
+    RecursionError, SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+"""Exceptions of code that raises them again when it is called again."""
 
 
 def classify_error(error: BaseException) -> EechipsError | None:
@@ -43,44 +44,51 @@ def classify_error(error: BaseException) -> EechipsError | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed: only after a transient error."""
-    return isinstance(classify_error(error), TransientError)
+    """Return whether a retry may succeed: not after a permanent error of a request, nor after a bug of the script.
+
+    Errors of other kinds may be those of libraries whose requests are not retried, as aiohttp, and of files that are
+    not there yet.
+    """
+    classified = classify_error(error)
+    return not isinstance(error, _BUGS) if classified is None else isinstance(classified, TransientError)
 
 
 @contextlib.contextmanager
 def guard_retries(
-    may_help: Callable[[BaseException], bool] = is_transient, wait: Callable[[float], None] | None = None
+    may_help: Callable[[BaseException], bool] = is_transient,
+    wait: Callable[[float], None] | None = None,
+    waits_left_out: int = 0,
 ) -> Iterator[None]:
-    """Stop retry handlers that sleep after a permanent error, inside the block.
+    """End retries of the packages retry, backoff and tenacity after a permanent error, inside the block.
 
-    This affects the packages ``retry`` and ``backoff``, and loops of the script. The block raises the error itself.
-    ``tenacity``, which sleeps differently, is patched separately.
+    The script receives the error as after the last try, and continues. Its own loops may retry a step or leave it out:
+    they wait as they say, or not at all.
 
     Args:
         may_help: returns whether a retry may succeed after an error.
         wait: waits in place of ``time.sleep``, which it may use; None for ``time.sleep``.
+        waits_left_out: waits of the script's own loops that are left out after errors for which no retry helps; the
+            next such error ends its loop. Zero to wait always.
     """
-    original = present_function(time, "sleep")
+    original, left_out = present_function(time, "sleep"), 0
 
     def sleep(seconds: float) -> None:
+        nonlocal left_out
         if _is_ours():
             original(seconds)
             return
         handled = sys.exc_info()[1]
+        package = str(sys._getframe(2).f_globals.get("__name__")).partition(".")[0]
         if isinstance(handled, Exception) and not may_help(handled):
-            raise RetryAborted(handled)
-        is_of_run = str(sys._getframe(2).f_globals.get("__name__")).startswith("eechips.")
-        (original if wait is None or is_of_run else wait)(seconds)
+            if package in _RETRY_PACKAGES or 0 < waits_left_out <= left_out:
+                raise handled
+            if waits_left_out:
+                left_out += 1
+                return
+        (original if wait is None or package == "eechips" else wait)(seconds)
 
-    try:
-        with replace_names(time, sleep=stand_in(time, "sleep", sleep)), _tenacity(may_help):
-            yield
-    except RetryAborted as hopeless:
-        context = hopeless.error.__context__  # names the response of the service
-        try:
-            raise hopeless.error
-        finally:
-            hopeless.error.__context__ = context
+    with replace_names(time, sleep=stand_in(time, "sleep", sleep)), _tenacity(may_help):
+        yield
 
 
 def _is_ours() -> bool:
@@ -106,15 +114,15 @@ def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
     original = kind.__call__
 
     def call(self: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        def once(*args: Any, **options: Any) -> Any:
-            try:
-                return function(*args, **options)
-            except Exception as error:  # any exception of the script's function is raised again
-                if may_help(error):
-                    raise
-                raise RetryAborted(error) from error
+        def is_last(state: Any) -> bool:
+            error = state.outcome.exception()
+            return (isinstance(error, Exception) and not may_help(error)) or bool(self.stop(state))
 
-        return original(self, once, *args, **options)
+        ending = self.copy(stop=is_last)
+        try:
+            return original(ending, function, *args, **options)
+        finally:
+            self.statistics.update(ending.statistics)
 
     with replace_names(kind, __call__=call):
         yield

@@ -184,11 +184,11 @@ def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server
     assert time.monotonic() - began < 300  # the first of them alone would sleep 511 s
     assert result.returncode == 2
     assert "NameError: name 'undefined_name' is not defined" in result.stderr
-    said = [line for line in result.stdout.splitlines() if "raised" in line]
+    said = [line for line in result.stdout.splitlines() if line.startswith(("missing", "bug", "own", "passing"))]
     assert said == [
         "missing_asset raised EEException",
         "bug raised KeyError",
-        "own_loop raised HTTPError",
+        "own_loop [None, None]",  # as by plain Python, without its 255 s
         "passing raised ValueError",
     ]
     failures = open_run(tmp_path / "run").failures
