@@ -52,7 +52,8 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{url}/{path}", data, {"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
+    # A proxy does not reach this machine; a control does not lead elsewhere.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
     try:
         with opener.open(request, timeout=_TIMEOUT) as response:
             return json.load(response)
@@ -61,6 +62,13 @@ def send_control(url: str, path: str, body: Any = None) -> Any:
             raise ControlError(_message(error), error.code) from None
     except http.client.HTTPException as error:  # a truncated response, or none of HTTP
         raise ConnectionError(f"{type(error).__name__}: {error}") from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: its response is an error."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no request."""
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -77,6 +77,13 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
             ServedArchives.ask(server.url)
 
 
+def test_redirect_of_another_service_is_not_followed() -> None:
+    with raw_server() as server:
+        server.answers["/_archives"] = lambda number, headers: message(302, b"", Location=f"{server.url}/elsewhere")
+        assert ServedArchives.ask(server.url).archives == ()
+        assert list(server.asked) == ["/_archives"]
+
+
 @pytest.mark.parametrize(
     ("counts", "taken"),
     [

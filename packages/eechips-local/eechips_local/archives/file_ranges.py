@@ -26,7 +26,7 @@ _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({407, 408, 425, 429})  # and those from 500 on
 _DENIED, _DENIALS = frozenset({401, 403}), 3
-_MISSING = frozenset({404, 410})
+_MISSING, _BEYOND = frozenset({404, 410}), 416
 _REFUSALS = 3  # a proxy or cache may send one answer that its host does not
 _PAGES = ("text/html", "application/xhtml")
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
@@ -93,8 +93,8 @@ class _ShorterPart(Exception):  # noqa: N818 - it is no failure
         self.begun = begun
 
 
-class _MissingFileError(ArchiveRefusedError):
-    """There is no such file."""
+class _MissingBytesError(ArchiveRefusedError):
+    """There is no such file, or it ends before what is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class FileRanges:
                 answer = _Failure(str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__)
             except ArchiveRefusedError as error:
                 refusals, is_reached = refusals + 1, True
-                if refusals == _REFUSALS or isinstance(error, (_MissingFileError, ChangedFileError)):
+                if refusals == _REFUSALS or isinstance(error, (_MissingBytesError, ChangedFileError)):
                     raise
                 answer = _Failure(str(error))
             if isinstance(answer, FetchedRange):
@@ -309,7 +309,9 @@ class FileRanges:
         if status in (301, 302, 303, 307, 308):
             raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
         if status in _MISSING:
-            raise _MissingFileError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+            raise _MissingBytesError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+        if status == _BEYOND:
+            raise _MissingBytesError(f"{shown} is damaged, or has changed: it ends before byte {start:,}.")
         if status not in (200, 206):
             raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         headers = response.headers

@@ -31,8 +31,7 @@ _BYTES = 128 << 20  # of one search's pages, compressed
 _IDLE_PAGES = 50  # one after the other, without a new item
 _HOUR, _DAY = 3600.0, 86_400.0
 _SETTLED = 60 * _DAY  # seconds after which archives rarely add items
-_IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept
-_FIRST_PATIENCE = 15.0  # seconds for which an archive is asked that has never answered
+_IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept, or that has never answered
 _TURNS = 16  # folders whose locks let one process at a time ask the same
 _COLLECTIONS = "/collections"  # name under which the list is kept; no collection has a slash at its beginning
 
@@ -81,7 +80,7 @@ class ApiSearch:
         hosts = AllowedHosts.of_url(description.api)
         hosts.check(description.api)
         self._name, self._now = description.name, now
-        self._impatience, self._first_patience = min(_IMPATIENCE, patience), min(_FIRST_PATIENCE, patience)
+        self._impatience = min(_IMPATIENCE, patience)
         self._session = ArchiveSession(hosts, HostThrottles(), patience)
         self._source: _Source = StacItemSearch(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
@@ -129,14 +128,14 @@ class ApiSearch:
             if kept is not None and self._is_fresh(kept, query) and (pages := self._read(kept)) is not None:
                 return pages
             is_first = kept is None and self._is_empty()
-            patience = self._first_patience if is_first else None if kept is None else self._impatience
+            patience = None if kept is None and not is_first else self._impatience
             try:
                 answer, is_whole = self._ask(collection, query, patience)
             except ArchiveError as error:
                 if is_first and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
                     raise ArchiveRefusedError(
-                        f"{self._name} is not reached, and has never been from here: {error} Check the network, a proxy"
-                        " (HTTPS_PROXY) and the address; the demo planet (--local) needs no network."
+                        f"{self._name} has never answered from here: {error} Check the network, a proxy (HTTPS_PROXY) "
+                        "and the address; the demo planet (--local) needs no network."
                     ) from error
                 if kept is None or (pages := self._read(kept)) is None:
                     raise

@@ -31,7 +31,7 @@ from eechips_local.assets.store_files import locked
 _LOG = logging.getLogger("eechips_local.archives")
 _PART = 8 << 20  # bytes of a request
 _LARGEST = 1 << 30  # bytes of a table; that of Satellite Embeddings has some 70 MB
-_IMPATIENCE, _FIRST_PATIENCE = 5.0, 15.0  # seconds to wait for a host that is away, with a kept table and without
+_IMPATIENCE = 5.0  # seconds to wait for a host that is away
 _FRESH = 30 * 86_400.0  # seconds after which the archive is asked whether the table has changed
 _TABLE, _VERSION = "table.parquet", "version"
 
@@ -97,8 +97,7 @@ class KeptTable:
         if is_kept and 0 <= self._now() - mark.stat().st_mtime < _FRESH:
             return
         try:
-            patience = _IMPATIENCE if is_kept else _FIRST_PATIENCE
-            first = self._ranges.read(self._url, "", 0, 1 if is_kept else _PART, patience=patience)
+            first = self._ranges.read(self._url, "", 0, 1 if is_kept else _PART, patience=_IMPATIENCE)
             if is_kept and is_same_version(mark.read_text(encoding="utf-8"), first.version):
                 os.utime(mark, (self._now(), self._now()))
                 return
@@ -106,8 +105,8 @@ class KeptTable:
         except (ArchiveError, ArchiveRefusedError) as error:
             if not is_kept and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
                 raise ArchiveRefusedError(
-                    f"{self._name} is not reached, and has never been from here: {error} Check the network, a proxy "
-                    "(HTTPS_PROXY) and the address; the demo planet (--local) needs no network."
+                    f"{self._name} has never answered from here: {error} Check the network, a proxy (HTTPS_PROXY) and "
+                    "the address; the demo planet (--local) needs no network."
                 ) from error
             if not is_kept:
                 raise

@@ -514,6 +514,16 @@ def test_missing_file_is_refused_without_its_signature(host: ObjectHost, tmp_pat
     assert "secret" not in str(caught.value)
 
 
+def test_file_that_ends_before_its_pixels_is_asked_for_once(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    found = raster(host, tmp_path)
+    assert found.header.grid
+    host.objects["a.tif"] = content[:100_000]
+    with pytest.raises(ArchiveRefusedError, match=r"is damaged, or has changed: it ends before byte [0-9,]{7}"):
+        found.read([0], PixelWindow(980, 980, 20, 20), 0)
+    assert host.requests() == 2
+
+
 def test_compression_that_gdal_does_not_know_is_named(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(compress="deflate", blockysize=200)
     host.objects["a.tif"] = content.replace(
