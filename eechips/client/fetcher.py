@@ -41,7 +41,7 @@ from eechips.client.http_messages import HttpRequest
 from eechips.client.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
 from eechips.client.marked_requests import exchanged_error
 from eechips.client.shared_requests import ChipStack
-from eechips.client.table_rows import RowFetcher
+from eechips.client.table_rows import IncompleteTableError, RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TooLargeError, ValidationError
@@ -151,6 +151,7 @@ def _send(chip: Chip) -> None:
 T = TypeVar("T")
 
 _OTHER = "the pixels of another request came back"
+_MOST_REPEATS = 4  # of a table whose rows are refused
 _GONE = 404  # the status of a name that has expired
 _MOST_NAMES = 5
 """Names that are created one after the other. If one name in a hundred expires, two in a row do in one unit of ten
@@ -250,6 +251,36 @@ class Fetcher:
         else:
             self._sizes.succeed(kind, len(parts))
         return assemble(parts)
+
+    def table(
+        self, source: ee.FeatureCollection | Series | SplittableTable, accept: Callable[[list[dict[str, Any]]], T]
+    ) -> T:
+        """Fetch the rows of a table, and up to four times again if they are refused.
+
+        Args:
+            accept: receives what :meth:`rows` returns; a ValidationError requests it again.
+
+        Returns:
+            The value that ``accept`` returned.
+
+        Raises:
+            TooLargeError, RequestError, ee.EEException: see :meth:`rows`.
+        """
+        repeats = min(_MOST_REPEATS, self._transport.policy.retries)
+        while True:
+            refusal: ValidationError
+            try:
+                rows = self.rows(source)
+            except IncompleteTableError as error:
+                refusal = ValidationError(str(error))
+            else:
+                try:
+                    return accept(rows)
+                except ValidationError as error:
+                    refusal = error
+            if not repeats:
+                raise refusal
+            repeats -= 1
 
     def rows(self, source: ee.FeatureCollection | Series | SplittableTable) -> list[dict[str, Any]]:
         """Fetch the features of a collection, page by page, or the rows of a series or of many places.

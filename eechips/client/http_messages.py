@@ -211,6 +211,8 @@ class HttpResponse:
         key, expected = _CONTENTS[method]
         if not isinstance(content, dict) or key not in content or expected not in (None, content[key]):
             raise ValidationError(f"a response to {method} without {key} came back", status=self.status)
+        if key == "type" and not all(isinstance(feature, dict) for feature in content.get("features", ())):
+            raise ValidationError("a table whose rows are not all features came back", status=self.status)
 
 
 def service_method(url: str) -> str:
@@ -246,7 +248,7 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
         parse_float: parses a number with a fraction or an exponent.
 
     Raises:
-        ValueError: if it is malformed.
+        ValueError: if it is malformed, or an object has a key twice.
         OverflowError: if it has NaN, Infinity, or a number that is too large for a double.
     """
 
@@ -265,8 +267,17 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
     data = text.encode() if isinstance(text, str) else text
     text = data.decode()  # the client reads neither UTF-16 nor a byte-order mark
     if not _may_be_large(data):  # a function for each number takes its time
-        return json.loads(text, parse_constant=refuse, parse_float=parse_float)
-    return json.loads(text, parse_constant=refuse, parse_float=finite, parse_int=finite_integer)
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=refuse, parse_float=parse_float)
+    return json.loads(
+        text, object_pairs_hook=_distinct, parse_constant=refuse, parse_float=finite, parse_int=finite_integer
+    )
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return values
 
 
 def _may_be_large(data: bytes) -> bool:

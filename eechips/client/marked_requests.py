@@ -6,6 +6,10 @@ digest of the expression and the value, or features with the digest as a propert
 ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
+Features of a stored collection also have the number of all of them, so that lost and repeated ones are noticed. The
+service computes it once for all features: it stores expensive results under the hash of their part of the expression
+(Gorelick et al. 2017, 3.4, https://doi.org/10.1016/j.rse.2017.06.031).
+
 Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
 return "collection image info". A collection is therefore requested once more, without a mark.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +29,16 @@ from eechips.errors import ValidationError
 _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
 _PROPERTY = "eechips:mark"
+ROWS = "eechips:rows"
+"""Property of features, and field of a page among several, with the number of the table's rows."""
+_MOST_COUNTED = 5_000  # rows: of more, the number is one more; each request for a page counts again
+_STORED = ("ImageCollection.load", "Collection.loadTable")
+_NO = {"constantValue": False}
+_SUBSETS = ("Collection.filter", "Collection.limit")
 _OBJECT = re.compile(rb'\{"result":\s*\{')
 _FEATURE = re.compile(rb'"type":\s*"Feature"')  # not within a text of JSON, in which quotes follow a backslash
+_COUNT = rb'"eechips:rows":\s*(\d+)(?![\d.eE])'
+_COUNTS = re.compile(rb",\s*" + _COUNT + b"|" + _COUNT + rb"\s*,?")
 _DIGITS = 16
 _OTHER = "the response to another request came back"
 
@@ -37,10 +50,12 @@ class MarkedRequest:
     Attributes:
         request: computes the mark, too.
         mark: digest of the expression.
+        is_first: whether the request is not for a later page.
     """
 
     request: HttpRequest
     mark: str
+    is_first: bool = True
 
     @classmethod
     def of(cls, request: HttpRequest, *, is_planning: bool) -> MarkedRequest | None:
@@ -55,17 +70,19 @@ class MarkedRequest:
             return None
         mark = digest_of(json.dumps(expression))
         values |= (
-            _marked_value(result, mark) if service_method(request.url) == _VALUE else _marked_features(result, mark)
+            _marked_value(result, mark)
+            if service_method(request.url) == _VALUE
+            else _marked_features(result, mark, _row_count(result, values))
         )
         marked = {**body, "expression": {**expression, "result": _KEY, "values": values}}
         headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
-        return cls(replace(request, body=json.dumps(marked), headers=headers), mark)
+        return cls(replace(request, body=json.dumps(marked), headers=headers), mark, "pageToken" not in body)
 
     def unmarked(self, response: HttpResponse) -> HttpResponse | None:
         """Return the response that the request would have without its mark; None if it has to be sent without one.
 
         Raises:
-            ValidationError: if it has not the mark: it is the response to another request.
+            ValidationError: if it has not the mark: it is the response to another request; or if rows are lost.
         """
         body = (
             self._value(response.body) if service_method(self.request.url) == _VALUE else self._features(response.body)
@@ -105,14 +122,53 @@ class MarkedRequest:
         """Return a page without the marks of its features; None if one has none."""
         own = b'"' + _PROPERTY.encode() + rb'":\s*"' + self.mark.encode() + b'"'
         rest, count = re.subn(rb",\s*" + own + b"|" + own + rb"\s*,?", b"", body)
-        if count == len(_FEATURE.findall(body)) and _PROPERTY.encode() not in rest:
-            return rest  # in a tenth of the time of parsing and writing a page
+        features = len(_FEATURE.findall(body))
+        counts = {int(before or after) for before, after in _COUNTS.findall(rest)}
+        rest = _COUNTS.sub(b"", rest)
+        if count == features and not any(name.encode() in rest for name in (_PROPERTY, ROWS)):
+            # in a tenth of the time of parsing and writing a page
+            total = self._total(counts, features, is_last=b'"nextPageToken"' not in rest)
+            return rest if total is None else b'{"%s":%d,' % (ROWS.encode(), total) + rest.lstrip()[1:]
         content = json.loads(body)
         try:
-            marks = [feature["properties"].pop(_PROPERTY) for feature in content.get("features") or ()]
-        except (KeyError, TypeError, AttributeError):
+            properties = [feature["properties"] for feature in content.get("features") or ()]
+            marks = {values.pop(_PROPERTY) for values in properties}
+            counts = {int(values.pop(ROWS)) for values in properties if ROWS in values}
+        except (KeyError, TypeError, AttributeError, ValueError):
             return None
-        return json.dumps(content).encode() if all(mark == self.mark for mark in marks) else None
+        if marks - {self.mark}:
+            return None
+        total = self._total(counts, len(properties), is_last=not content.get("nextPageToken"))
+        return json.dumps(content if total is None else {ROWS: total, **content}).encode()
+
+    def _total(self, counts: set[int], features: int, *, is_last: bool) -> int | None:
+        """Return the number of the table's rows for a page of several; None for a table of one page, or uncounted.
+
+        Raises:
+            ValidationError: if features have different numbers, or those of a table of one page are not so many.
+        """
+        if not counts:
+            return None
+        if len(counts) > 1:
+            raise exchanged_error(_OTHER)
+        (total,) = counts
+        if not (self.is_first and is_last):
+            return total
+        check_count(features, total)
+        return None
+
+
+def check_count(received: int, total: int) -> None:
+    """Compare the number of rows that came back with the service's own.
+
+    Raises:
+        ValidationError: if there are fewer or more.
+    """
+    if received != total and not received > total > _MOST_COUNTED:
+        raise ValidationError(
+            f"{received:,} rows of a table of {total:,} came back: a cache or proxy between this machine and Earth"
+            " Engine alters responses. Send the requests past it"
+        )
 
 
 def exchanged_error(sign: str, status: int | None = None) -> ValidationError:
@@ -140,13 +196,51 @@ def _marked_value(result: str, mark: str) -> dict[str, Any]:
     return {_KEY: {"arrayValue": {"values": [{"constantValue": mark}, {"valueReference": result}]}}}
 
 
-def _marked_features(result: str, mark: str) -> dict[str, Any]:
+def _marked_features(result: str, mark: str, count: dict[str, Any] | None) -> dict[str, Any]:
     name = "_EECHIPS_FEATURE"
     function = {"functionDefinitionValue": {"argumentNames": [name], "body": _FUNCTION_KEY}}
-    set_mark = {"object": {"argumentReference": name}, "key": {"constantValue": _PROPERTY}}
-    set_mark["value"] = {"constantValue": mark}
-    mapped = {"collection": {"valueReference": result}, "baseAlgorithm": function}
-    return {
-        _FUNCTION_KEY: {"functionInvocationValue": {"functionName": "Element.set", "arguments": set_mark}},
-        _KEY: {"functionInvocationValue": {"functionName": "Collection.map", "arguments": mapped}},
-    }
+    feature: dict[str, Any] = {"argumentReference": name}
+    if count is not None:
+        feature = _with_property(feature, ROWS, count)
+    marked = _with_property(feature, _PROPERTY, {"constantValue": mark})
+    return {_FUNCTION_KEY: marked, _KEY: _call("Collection.map", collection=_reference(result), baseAlgorithm=function)}
+
+
+def _with_property(feature: dict[str, Any], key: str, value: dict[str, Any]) -> dict[str, Any]:
+    return _call("Element.set", object=feature, key={"constantValue": key}, value=value)
+
+
+def _call(function: str, **arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"functionInvocationValue": {"functionName": function, "arguments": arguments}}
+
+
+def _reference(key: str) -> dict[str, Any]:
+    return {"valueReference": key}
+
+
+def _row_count(result: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the number of a table's rows as a value node; None if counting might compute the rows.
+
+    ``Collection.map`` keeps the number, unless it drops nulls, and so does sorting, a limit with a key alone. A stored
+    collection is counted by its metadata.
+    """
+
+    def invocation(node: Any) -> tuple[str, Mapping[str, Any]]:
+        while "valueReference" in node:
+            node = values[node["valueReference"]]
+        call = node.get("functionInvocationValue", {})
+        return call.get("functionName", ""), call.get("arguments", {})
+
+    source = _reference(result)
+    function, arguments = invocation(source)
+    while (function == "Collection.map" and arguments.get("dropNulls", _NO) == _NO) or (
+        function == "Collection.limit" and "limit" not in arguments
+    ):
+        source = arguments["collection"]
+        function, arguments = invocation(source)
+    while function in _SUBSETS:
+        function, arguments = invocation(arguments["collection"])
+    if function not in _STORED:
+        return None
+    some = _call("Collection.limit", collection=source, limit={"constantValue": _MOST_COUNTED + 1})
+    return _call("Collection.size", collection=some)

@@ -181,7 +181,7 @@ def _paste(parts: Sequence[Part[list[DecodedChip]]]) -> list[DecodedChip]:
 def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
     source: Any = table.source
     if not table.has_rows:
-        return encode_rows(table, fetcher.rows(source))
+        return fetcher.table(source, partial(encode_rows, table))
     with _encoding():
         return encode_rows(table, _made_rows(source))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from eechips.client.marked_requests import check_count
 from eechips.client.table_rows import repeated_keys
 from eechips.engine.result_assembly import Results
 from eechips.errors import ValidationError
@@ -127,13 +129,18 @@ class Elements:
     Attributes:
         images: in any order; each has a time.
         values: returns the bands of an image that are reduced.
-        is_everywhere: whether there is a row for each image and region; else only for regions that meet the image's
-            footprint.
+        count: number of images, if there is a row for each image and region; None for rows of regions that meet the
+            image's footprint.
     """
 
     images: ee.ImageCollection
     values: Callable[[ee.Image], ee.Image]
-    is_everywhere: bool = False
+    count: int | None = None
+
+    def check_rows(self, received: int, regions: int) -> None:
+        """Refuse fewer rows than there are images and regions, or more."""
+        if self.count is not None:
+            check_count(received, self.count * regions)
 
 
 def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
@@ -162,7 +169,7 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
 
     edges = [[_milliseconds(period.start), _milliseconds(period.end)] for period in periods]
     images = ee.ImageCollection(ee.List(edges).map(composite))
-    return Elements(images, lambda image: image, is_everywhere=True)
+    return Elements(images, lambda image: image, count=len(periods))
 
 
 def reduce_region(
@@ -190,7 +197,9 @@ def reduce_region(
         )
         if other is not None:
             raise ValidationError(f"the response has rows of region {other!r}, not of {region!r}")
+        elements.check_rows(len(rows), 1)
         _check_distinct([row["system:index"] for row in rows])
+        _check_order([(0, row.get("date")) for row in rows])
         return reduction.finished(dict(zip(*arrange_columns(rows, columns), strict=True)))
 
     return Table(Series(elements.images, row), format=table_format, unpack=unpack)
@@ -244,7 +253,7 @@ class _RegionsRequest:
 
         def row(element: Any) -> Any:
             image: Any = ee.Image(element)
-            there = collection if self.elements.is_everywhere else collection.filterBounds(image.geometry())
+            there = collection if self.elements.count is not None else collection.filterBounds(image.geometry())
             chosen: Any = self.elements.values(image)
             reduced: Any = chosen.reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
             # The same features, with one more property each.
@@ -263,12 +272,14 @@ class _RegionsRequest:
     def unpack(self, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         """Return the columns of the table, sorted by region and time."""
         _check_distinct([(row["system:index"], cell[0]) for row in rows for cell in row["cells"]])
-        cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]
+        cells = [(cell[0], row.get("date"), *cell[1:]) for row in rows for cell in row["cells"]]
         if any(not 0 <= cell[0] < len(self.regions) for cell in cells):
             raise ValidationError(
                 f"the response has rows of other regions than the {len(self.regions):,} that were asked for"
             )
+        self.elements.check_rows(len(cells), len(self.regions))
         cells.sort(key=itemgetter(0))  # stable: keeps the order by time within each region
+        _check_order([(cell[0], cell[1]) for cell in cells])
         numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(self.outputs))
         ids = [self.regions[number][0] for number in numbers]
         names = (self.reduction.id_column, "date", *self.reduction.columns)
@@ -285,6 +296,12 @@ def _check_distinct(keys: Sequence[Any]) -> None:
     repeated = repeated_keys(keys)
     if repeated:
         raise ValidationError(f"the response has a row twice: {repeated[0]!r}")
+
+
+def _check_order(keys: Sequence[tuple[int, Any]]) -> None:
+    """Refuse rows that are not in the order in which they were asked for: a proxy may have altered others as well."""
+    if any(day is None for _, day in keys) or any(map(operator.lt, keys[1:], keys)):
+        raise ValidationError("the rows of the response are not in the order of their dates")
 
 
 def _milliseconds(day: dt.date) -> int:

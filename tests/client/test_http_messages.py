@@ -47,7 +47,15 @@ def test_numbers_are_refused_by_what_python_makes_of_them(
             answer(f'{{"result": {number}}}').refuse_fragment(URL)
 
 
-@pytest.mark.parametrize("body", [b'{"result": [1.5', b'\xef\xbb\xbf{"result": 1}', '{"result": 1}'.encode("utf-16")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result": [1.5',
+        b'{"result": {"a": 1, "a": 1}}',
+        b'\xef\xbb\xbf{"result": 1}',
+        '{"result": 1}'.encode("utf-16"),
+    ],
+)
 def test_json_that_the_client_does_not_read_is_refused(body: bytes) -> None:
     with pytest.raises(ValidationError, match="truncated or damaged JSON"):
         HttpResponse(200, {"content-type": "application/json"}, body).refuse_fragment(URL)

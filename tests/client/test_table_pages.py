@@ -12,6 +12,7 @@ import ee
 import pytest
 
 from eechips.client.fetcher import Fetcher
+from eechips.client.marked_requests import ROWS
 from eechips.engine.config import RunConfig
 from eechips.engine.session import connect
 from eechips.errors import ValidationError
@@ -29,7 +30,7 @@ def numbers() -> ee.FeatureCollection:
 
 
 @contextmanager
-def altered_pages(service: Service, alter: Callable[[Page, Page], Page]) -> Iterator[Fetcher]:
+def altered_pages(service: Service, alter: Callable[[Page, Page], Page], retries: int = 0) -> Iterator[Fetcher]:
     """A client of a server whose pages are altered, each with the request and the response."""
 
     def alter_page(path: str, body: bytes, answer: Answer) -> Answer:
@@ -38,7 +39,7 @@ def altered_pages(service: Service, alter: Callable[[Page, Page], Page]) -> Iter
         return Answer(200, answer.headers, json.dumps(alter(json.loads(body), json.loads(answer.body))).encode())
 
     with altering_front(service.url, alter_page) as url:
-        config = RunConfig(out=Path("unused"), endpoint=url, rate=None, retries=0)
+        config = RunConfig(out=Path("unused"), endpoint=url, rate=None, retries=retries, retry_delay=0.01)
         with connect(config) as session:
             yield Fetcher(session.connection, "pixels")
 
@@ -87,6 +88,45 @@ def test_rows_that_are_sent_twice_are_an_error(
         pytest.raises(ValidationError, match="two pages of the table have the same row, '0'"),
     ):
         read(fetcher)
+
+
+def counted(page: Page) -> Page:
+    """A page whose features have the number of the table's rows, as the service computes it."""
+    return {**page, "features": [f | {"properties": f["properties"] | {ROWS: 2500}} for f in page["features"]]}
+
+
+@pytest.mark.parametrize(("lost", "is_lost"), [({"nextPageToken": None}, True), ({"features": []}, False)])
+def test_rows_of_a_page_that_is_lost_are_requested_again(shared_service: Service, lost: Page, is_lost: bool) -> None:
+    asked_tokens: list[str] = []
+
+    def lose_second(asked: Page, page: Page) -> Page:
+        assert '"Collection.size"' in json.dumps(asked)
+        asked_tokens.append(token := asked.get("pageToken", ""))
+        is_altered = token == "1000" and (is_lost or asked_tokens.count("1000") == 1)
+        return {**counted(page), **lost} if is_altered else counted(page)
+
+    with altered_pages(shared_service, lose_second, retries=3) as fetcher:
+        stored = ee.FeatureCollection("projects/some/assets/table")
+        if is_lost:
+            with pytest.raises(ValidationError, match=r"^\d,\d00 rows of a table of 2,500 came back: a cache or proxy"):
+                fetcher.table(stored, len)
+        else:
+            assert fetcher.table(stored, len) == 2500
+    assert asked_tokens.count("") == (4 if is_lost else 2)
+
+
+def test_rows_of_a_computed_table_are_not_counted(shared_service: Service) -> None:
+    """Counting might compute them: a filter of computed properties, or nulls that are dropped."""
+
+    def check(asked: Page, page: Page) -> Page:
+        assert '"Collection.size"' not in json.dumps(asked)
+        return page
+
+    with altered_pages(shared_service, check) as fetcher:
+        images = ee.ImageCollection("NAIP").map(lambda image: ee.Image(image).addBands(image))
+        rows = images.map(lambda image: ee.Feature(None, {}), dropNulls=True)
+        tables = [images.filter(ee.Filter.eq("clear", 1)), rows, numbers()]
+        assert [fetcher.table(ee.FeatureCollection(table), len) for table in tables] == [2500] * 3
 
 
 def test_features_that_a_collection_repeats_are_kept(shared_service: Service) -> None:

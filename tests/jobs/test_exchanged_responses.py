@@ -99,7 +99,42 @@ def test_the_table_of_another_request_is_an_error(
 
 
 def repeat_first(table: dict[str, Any]) -> dict[str, Any]:
-    return {**table, "features": [table["features"][0], *table["features"]]}
+    return {**table, "features": [table["features"][0], *table["features"][:-1]]}
+
+
+PERIODS = {"start": "2020-01-01", "end": "2020-04-01", "every": "1 month"}
+
+
+def lose_last(table: dict[str, Any]) -> dict[str, Any]:
+    return {**table, "features": table["features"][:-1]}
+
+
+def reverse(table: dict[str, Any]) -> dict[str, Any]:
+    return {**table, "features": table["features"][::-1]}
+
+
+@pytest.mark.parametrize(
+    ("alter", "options", "message"),
+    [
+        (lose_last, {}, "3 rows of a table of 4 came back: a cache or proxy"),
+        (reverse, {}, "the rows of the response are not in the order of their dates"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (lose_last, {"output": "one"}, "3 rows of a table of 4 came back: a cache or proxy"),
+                (lose_last, {"of_points": True}, "3 rows of a table of 4 came back: a cache or proxy"),
+                (lose_last, PERIODS, "2 rows of a table of 3 came back: a cache or proxy"),
+                (reverse, {"output": "one"}, "the rows of the response are not in the order of their dates"),
+            )
+        ),
+    ],
+)
+def test_rows_that_are_lost_or_in_another_order_are_an_error(
+    stack_server: Server, tmp_path: Path, alter: AlterTable, options: dict[str, Any], message: str
+) -> None:
+    """In valid JSON, with the mark of the request."""
+    run = fetch(stack_server, tmp_path, alter, **options)
+    assert {error[: len(message)] for error in read_errors(run)} == {message}
 
 
 @pytest.mark.slow
