@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.http_messages import HttpRequest, HttpResponse, requested_asset
-from eechips.errors import ValidationError
+from eechips.errors import TooLargeError, ValidationError
 
 URL = "http://localhost/v1/projects/p/value:compute?alt=json"
 
@@ -122,3 +125,14 @@ def test_an_error_with_a_status_of_success_is_no_empty_list() -> None:
     answer("{}").refuse_fragment(url)
     with pytest.raises(ValidationError, match="an error with a status of success came back"):
         answer('{"error": {"code": 503, "message": "Unavailable"}}').refuse_fragment(url)
+
+
+def test_values_are_too_large_only_if_they_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb of gzip is no response of the service: a smaller request would not help."""
+    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    draw = random.Random(1).random
+    digits = json.dumps({"result": [draw() for _ in range(100_000)]}).encode()
+    for body, error in ((digits, TooLargeError), (bytes(2 << 20), ValidationError)):
+        response = HttpResponse(200, {"content-type": "application/json"}, gzip.compress(body))
+        with pytest.raises(error, match="of more than 1 MiB came back"):
+            response.decoded()
