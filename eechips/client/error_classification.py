@@ -45,7 +45,9 @@ _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`)
 _RESUME = "The run stops; its results are kept. To resume: run the same command again"
 _RESULT = "a result came back with the status of an error"
 _FOREIGN = "an answer came back that is no error of Earth Engine, as from a proxy or gateway in between"
-_PAGE = "a web page came back, as from a proxy or a login page in between. Log in there, or send requests past it"
+WEB_PAGE = "a web page came back"
+"""How the messages of errors begin if a proxy or a login page has answered."""
+_PAGE = f"{WEB_PAGE}, as from a proxy or a login page in between. Log in there, or send requests past it"
 _OF_SERVICE = (ErrorAction.PERMANENT, ErrorAction.UNAVAILABLE, ErrorAction.CONFIGURATION)
 """What only an answer of the service itself can say."""
 _OF_GOOGLE = b"!!1"

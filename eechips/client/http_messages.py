@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from eechips.client.error_classification import classify_response, parse_error
+from eechips.client.error_classification import WEB_PAGE, classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, ValidationError
 from eechips.web.retry_after import parse_retry_after
 
@@ -175,7 +175,7 @@ class HttpResponse:
         """
         is_page = self.headers.get("content-type", "").startswith("text/html")
         if is_page or self.body[:64].lstrip(_BLANK).lower().startswith((b"<!doctype html", b"<html")):
-            raise ValidationError("a web page came back: a proxy or a login page is in between", status=self.status)
+            raise ValidationError(f"{WEB_PAGE}: a proxy or a login page is in between", status=self.status)
 
     def refuse_fragment(self, url: str, asset: str | None = None) -> None:
         """Refuse JSON that is truncated, as a response without Content-Length may be, or whose numbers overflow.

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from eechips.client.error_classification import WEB_PAGE
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
     EechipsError,
@@ -29,6 +30,9 @@ REFUSED_LIMIT = 100
 other in the plan may lie where there are no data, for example."""
 PATIENCE = 1800.0
 """Seconds without a success after which transient failures stop the run. Each was retried for minutes already."""
+PAGE_PATIENCE = 600.0
+"""The same if no unit has succeeded and web pages came back, as of a proxy that lets only requests for plans pass. A
+login page in the middle of a run gets the longer time: somebody may log in."""
 _MOST_REOPENED = 1000
 """Most units that are reopened after the error that stopped the run: the last ones that failed."""
 _BAD_REQUEST = 400
@@ -138,9 +142,17 @@ class Breaker:
         )
 
     def _failing(self, record: Record) -> EechipsError | None:
-        if self._streak < ALIKE_LIMIT or self._clock() - self._since < PATIENCE:
+        is_page = (record.error or "").startswith(WEB_PAGE)
+        patience = PAGE_PATIENCE if is_page and not self._has_succeeded else PATIENCE
+        if self._streak < ALIKE_LIMIT or self._clock() - self._since < patience:
             return None
         minutes = round((self._clock() - self._since) / 60)
+        if is_page:
+            return ProjectUnavailableError(
+                f"No request has reached Earth Engine for {minutes} minutes: {record.error}. The run stops; its results"
+                " are kept. To resume: log in there, or take a network without the proxy, and run the same command"
+                " again."
+            )
         return ProjectUnavailableError(
             f"Earth Engine has answered no request for {minutes} minutes ({record.error}). The run stops; its results"
             " are kept. To resume: run the same command again later; https://status.earthengine.app shows whether the"
@@ -186,7 +198,7 @@ def service_failure_of(error: EechipsError) -> tuple[int, str] | None:
     Args:
         error: error that a unit failed with.
     """
-    if not isinstance(error, (UnknownServiceError, TransientError)) or error.status is None or error.status < 300:
+    if not isinstance(error, (UnknownServiceError, TransientError)) or error.status is None:
         return None
     kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "", str(error))[:200] if error.status == _BAD_REQUEST else ""
     return error.status, f"{type(error).__name__} {error.status} {kind}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
-from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.engine.breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import (
@@ -16,6 +16,7 @@ from eechips.errors import (
     RecipeError,
     TransientError,
     UnknownServiceError,
+    ValidationError,
 )
 from eechips.manifest.unit_record import Record, State, WorkUnit
 
@@ -98,6 +99,24 @@ def test_an_outage_stops_the_run_only_after_long() -> None:
     assert "for 30 minutes (Unavailable.)" in str(stop)
     succeed(breaker)
     assert failing(breaker, outage, 10 * ALIKE_LIMIT) is None
+
+
+@pytest.mark.parametrize("has_succeeded", [False, True])
+def test_web_pages_stop_a_run_without_a_success_before_others(has_succeeded: bool) -> None:
+    """Pages of a proxy have status 200, too."""
+    now = [0.0]
+    breaker = Breaker(lambda: now[0])
+    if has_succeeded:
+        succeed(breaker)
+    page = ValidationError("a web page came back: a proxy or a login page is in between", status=200)
+    assert failing(breaker, page, 10 * ALIKE_LIMIT) is None
+    limit = PATIENCE if has_succeeded else PAGE_PATIENCE
+    now[0] = limit - 1
+    assert failing(breaker, page, 1) is None
+    now[0] = limit
+    stop = failing(breaker, page, 1)
+    assert type(stop) is ProjectUnavailableError
+    assert f"for {limit / 60:g} minutes: a web page came back: a proxy" in str(stop)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a fault"), MemoryError(), NotImplementedError()])
