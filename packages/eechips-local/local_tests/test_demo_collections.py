@@ -18,7 +18,7 @@ from pyproj import Transformer
 
 from eechips_local.demo import DemoStore, climate, cloud_cover, mgrs, wrs
 from eechips_local.demo.naip_quarters import Quarter
-from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query
+from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query, Range
 from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.stores import StoreError, demo_end
 from local_tests.support.parameters import slow_except
@@ -483,6 +483,9 @@ def test_landsat_passes_on_the_published_days() -> None:
         "LC08_044034_20130518", "LC08_044034_20130603",
     ]  # fmt: skip
     assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None  # before its launch
+    near = Query(ranges={"WRS_PATH": Range(44, 45), "WRS_ROW": Range(34, 34)})
+    some = islice(STORE.get("LANDSAT/LC08/C02/T1_L2").images(near), 1000)
+    assert {image.properties["system:index"][5:11] for image in some} == {"044034", "045034"}
 
 
 def test_sentinel_2_is_found_by_the_names_of_real_images() -> None:

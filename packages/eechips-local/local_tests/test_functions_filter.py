@@ -326,6 +326,19 @@ def test_push_down_of_ranges() -> None:
     assert narrowed("lt", leftField="system:version", rightValue=20) == Query()
 
 
+def test_push_down_of_lists() -> None:
+    assert narrowed("inList", rightField="PATH", leftValue=[44]) == Query(equals={"PATH": 44})
+    assert narrowed("inList", rightField="TILE", leftValue=["12TUL"]) == Query(equals={"TILE": "12TUL"})
+    assert narrowed("inList", rightField="PATH", leftValue=[47, 44, 45]) == Query(ranges={"PATH": Range(44, 47)})
+    for index in ([], ["a"], ["a", "b"]):
+        assert narrowed("inList", rightField="system:index", leftValue=index) == Query(indices=frozenset(index))
+    for other in ([], [None], [True], ["a", "b"], [44, "b"], [invoke("Number.acos", input=2), 44]):
+        assert narrowed("inList", rightField="PATH", leftValue=other) == Query()
+    assert narrowed("inList", rightField="system:version", leftValue=[1, 2]) == Query()
+    assert narrowed("listContains", leftField="PATHS", rightValue=44) == Query()
+    assert narrowed("not", filter=invoke("Filter.inList", rightField="PATH", leftValue=[44])) == Query()
+
+
 def test_push_down_of_regions() -> None:
     query = narrowed("intersects", leftField=".geo", rightValue=box(1, 2, 3, 4), maxError=None)
     assert query.bounds == (1, 2, 3, 4)

@@ -83,11 +83,9 @@ class Landsat(ImageSearch):
 
     def passes(self, query: Query) -> Iterator[tuple[WrsScene, date]]:
         """Yield the scenes and days of passes that may match a query, all of them in its time."""
-        path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
         for scene in wrs.scenes(query.bounds, self.swath):
-            if (path is not None and scene.path != path) or (row is not None and scene.row != row):
-                continue
-            yield from ((scene, when) for when in self.days(scene, query))
+            if query.admits("WRS_PATH", scene.path) and query.admits("WRS_ROW", scene.row):
+                yield from ((scene, when) for when in self.days(scene, query))
 
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""

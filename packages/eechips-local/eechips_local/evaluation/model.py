@@ -178,6 +178,11 @@ class Query:
     having: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
 
+    def admits(self, name: str, number: float) -> bool:
+        """Return whether an element whose property ``name`` is a number may match."""
+        span = self.ranges.get(name, Range())
+        return bool(self.equals.get(name, number) == number) and span.least <= number <= span.greatest
+
 
 class CollectionAsset(Protocol):
     """A stored image collection."""

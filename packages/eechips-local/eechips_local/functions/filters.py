@@ -113,15 +113,18 @@ def _narrow_equal(left: Operand, right: Operand) -> Narrow:
 
 
 def _narrow_in_list(left: Operand, right: Operand) -> Narrow:
-    """Ask the store for some elements by their ``system:index`` only."""
-    if right.field != INDEX or not isinstance(left.value, list) or not all(isinstance(v, str) for v in left.value):
+    """Ask the store for some values of ``system:index``, for the only value of a list, or between its numbers."""
+    name, values = right.field, left.value
+    if name is None or not isinstance(values, list):
         return lambda query: query
-    wanted = frozenset(left.value)
-
-    def narrow(query: Query) -> Query:
-        return replace(query, indices=wanted if query.indices is None else query.indices & wanted)
-
-    return narrow
+    if name == INDEX and all(isinstance(value, str) for value in values):
+        wanted = frozenset(values)
+        return lambda query: replace(query, indices=wanted if query.indices is None else query.indices & wanted)
+    if len(values) == 1:
+        return _narrow_equal(Operand(None, values[0]), right)
+    if values and all(map(_is_number, values)) and min(values) <= max(values):  # not if the first is NaN
+        return _ranged(name, Range(min(values), max(values)))
+    return lambda query: query
 
 
 def _between(start: float | None, end: float | None) -> Narrow:
