@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+# Columns of a file that are named by --columns: the commands that take them have one of some options; other names.
+_COLUMNS_ELSEWHERE: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
+    ("columns='date=FIELD'", ("each_image",), ("date", "dates")),
+    ("columns='date=FIELD'", ("near",), ("date_field", "date_column", "time_column")),
+    ("columns='lon=FIELD'", ("points",), ("lon", "long", "longitude", "x", "lon_field", "lon_column", "x_field")),
+    ("columns='lat=FIELD'", ("points",), ("lat", "latitude", "y", "lat_field", "lat_column", "y_field")),
+    ("columns='id=FIELD'", ("points", "regions"), ("id", "id_field", "id_column", "id_property", "featureid")),
+)
 # What other programs call an option: geedim, geemap, Xee, odc-stac, rio, gdal, Earth Engine's own functions; and names
 # that options of eechips had.
 _OPTIONS_ELSEWHERE = {
-    "columns='id=FIELD'": ("id_field", "id_column", "id_property", "featureid"),
-    "columns='date=FIELD'": ("date_field", "date_column", "time_column"),
     "roi": ("region", "geometry", "aoi", "bounds", "bbox", "area", "shape"),
     "regions": ("polygons", "fields", "features", "geojson", "vector", "shapefile", "points", "places", "roi"),
     "points": (
@@ -115,6 +121,9 @@ def suggest_option(name: str, names: Collection[str]) -> str | None:
     Returns:
         A name, perhaps with a value: ``"columns='id=FIELD'"``; None if there is none.
     """
+    for text, options, elsewhere in _COLUMNS_ELSEWHERE:
+        if name.lower() in elsewhere and any(option in names for option in options):
+            return text
     for text, elsewhere in _OPTIONS_ELSEWHERE.items():
         if name.lower() in elsewhere and text.partition("=")[0] in names:
             return text

@@ -117,6 +117,14 @@ def test_options_of_another_command_are_translated() -> None:
     assert "did you mean --until?" in refuse("update", "run", "--end", "2024-01-01")
     assert "did you mean --regions?" in refuse("timeseries", "--dataset", "S2", "--points", "fields.gpkg")
     assert "did you mean --points?" in refuse("points", "--dataset", "S2", "--regions", "fields.gpkg")
+    for typed, meant in (
+        ("--date", "date"),
+        ("--time-column", "date"),
+        ("--lon", "lon"),
+        ("--y", "lat"),
+        ("--id", "id"),
+    ):
+        assert f"did you mean --columns {meant}=FIELD?" in refuse("points", "--dataset", "S2", typed, "a")
 
 
 def test_a_value_without_its_option() -> None:
