@@ -8,11 +8,13 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
@@ -20,6 +22,7 @@ from eechips.geo.geometry_depth import is_too_deep
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_INTEGER = re.compile(r"[-+]?\d+")
 
 WKT_NAMES = ("wkt", "geometry", "geom", "the_geom", "wkt_geom", "wkt_geometry")
 """Names of columns with geometries as WKT, in upper or lower case, in order of precedence."""
@@ -76,6 +79,32 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
         hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
         raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
+
+
+def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, may_be_thousands: bool) -> pa.Table:
+    """Return a table whose columns of numbers with decimal commas, as Excel writes in many countries, have points.
+
+    A column stays as it is if a value is neither an integer nor has a decimal comma.
+
+    Args:
+        path: file, for a message in the log.
+        names: columns that must be numbers.
+        may_be_thousands: whether commas may separate thousands: then a column stays if three digits follow each.
+    """
+    changed = []
+    for name in names:
+        column = table.column(name)
+        texts = [] if column.type != pa.string() else [text.strip() for text in column.to_pylist() if text is not None]
+        commas = [text for text in texts if DECIMAL_COMMA.fullmatch(text)]
+        if not commas or not all(DECIMAL_COMMA.fullmatch(text) or _INTEGER.fullmatch(text) for text in texts if text):
+            continue
+        if may_be_thousands and all(len(text.partition(",")[2]) == 3 for text in commas):
+            continue
+        changed.append(name)
+        table = table.set_column(table.column_names.index(name), name, pc.replace_substring(column, ",", "."))
+    if changed:
+        _log.info("%s: decimal commas of %s are read as decimal points", path, " and ".join(changed))
+    return table
 
 
 def find_wkt(table: pa.Table) -> str | None:

@@ -17,7 +17,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
-from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES
+from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES, with_decimal_points
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
@@ -55,7 +55,8 @@ class Places:
         kind: points or polygons.
         geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without
             a geometry.
-        table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text.
+        table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text,
+            but for decimal commas of coordinates.
         reading: options without which the geometries would differ, as JSON: ``input_crs``.
     """
 
@@ -209,7 +210,10 @@ def read_places(
     kind: Kind = "points"
     if geometries is None:
         _check_kind(path, kind, only)
-        geometries = to_wgs84(path, _from_columns(path, table, lon_field, lat_field, faults), crs or WGS84)
+        lon = _find_column(path, table, lon_field, LON_NAMES, "longitude")
+        lat = _find_column(path, table, lat_field, LAT_NAMES, "latitude")
+        table = with_decimal_points(path, table, (lon, lat), may_be_thousands=crs is not None)
+        geometries = to_wgs84(path, _from_columns(table, lon, lat, faults), crs or WGS84)
     else:
         if lon_field is not None or lat_field is not None:
             raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
@@ -240,14 +244,10 @@ def _missing(is_missing: npt.NDArray[np.bool_], faults: Sequence[_Fault], reason
     return [_Fault(rows, reason)] if len(rows) else []
 
 
-def _from_columns(
-    path: Path, table: pa.Table, lon_field: str | None, lat_field: str | None, faults: list[_Fault]
-) -> npt.NDArray[np.object_]:
+def _from_columns(table: pa.Table, lon_name: str, lat_name: str, faults: list[_Fault]) -> npt.NDArray[np.object_]:
     """Return points from columns; add faults of rows whose coordinates are no numbers, or that have one of the two."""
-    (lon, wrong_lon), (lat, wrong_lat) = (
-        _coordinates(path, table, column, names, axis, faults)
-        for column, names, axis in ((lon_field, LON_NAMES, "longitude"), (lat_field, LAT_NAMES, "latitude"))
-    )
+    lon, wrong_lon = _coordinates(table, lon_name, faults)
+    lat, wrong_lat = _coordinates(table, lat_name, faults)
     half = np.flatnonzero((np.isnan(lon) != np.isnan(lat)) & ~wrong_lon & ~wrong_lat)
     if len(half):
         faults.append(_Fault(half, "one coordinate without the other"))
@@ -269,21 +269,26 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return texts
 
 
-def _coordinates(
-    path: Path, table: pa.Table, wanted_column: str | None, names: Sequence[str], axis: str, faults: list[_Fault]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return a column of coordinates as numbers, NaN where it has none, and where it has something else; add that."""
-    import pandas as pd
-
+def _find_column(path: Path, table: pa.Table, wanted: str | None, names: Sequence[str], axis: str) -> str:
+    """Return the column that is wanted, or the first that has one of the names; raise RegionError if there is none."""
     there = table.column_names
-    if wanted_column is not None and wanted_column not in there:
-        raise RegionError(f"{path} has no column {wanted_column!r}; {describe_choices(wanted_column, there)}")
+    if wanted is not None and wanted not in there:
+        raise RegionError(f"{path} has no column {wanted!r}; {describe_choices(wanted, there)}")
     by_lower = {name.strip().lower(): name for name in reversed(there)}
-    name = wanted_column or next((by_lower[name] for name in names if name in by_lower), None)
+    name = wanted or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:
         alike = {key: [name for name in there if key in name.lower()] for key in ("lon", "lat")}
         pair = ",".join(f"{key}={columns[0] if len(columns) == 1 else 'NAME'}" for key, columns in alike.items())
         raise RegionError(f"no {axis} column in {path} ({', '.join(there)}): name both, as in columns='{pair}'")
+    return name
+
+
+def _coordinates(
+    table: pa.Table, name: str, faults: list[_Fault]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return a column of coordinates as numbers, NaN where it has none, and where it has something else; add that."""
+    import pandas as pd
+
     column = table.column(name)
     values = column.to_pandas()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):

@@ -64,6 +64,25 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
     assert shapely.get_x(found.geometries).tolist() == [-10, 180, -180]
 
 
+def test_decimal_commas_of_coordinates(tmp_path: Path) -> None:
+    """As a German Excel writes them. Other columns stay as they are: "1,5" may be two codes."""
+    found = read_places(written(tmp_path, "id;depth;lon;lat\r\na;1,5;8,125;47\r\nb;2;-0,5;47,25\r\nc;;;\r\n"))
+    assert shapely.get_coordinates(found.geometries).tolist() == [[8.125, 47], [-0.5, 47.25]]
+    assert found.table.to_pydict() == {
+        "id": ["a", "b", "c"],
+        "depth": ["1,5", "2", ""],
+        "lon": ["8.125", "-0.5", ""],
+        "lat": ["47", "47.25", ""],
+    }
+
+
+def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
+    metres = read_places(written(tmp_path, "x;y\n500000,5;5200000,125\n500001;5200001,25\n"), crs="EPSG:32632")
+    assert shapely.get_x(metres.geometries).round(4).tolist() == [9, 9]
+    with pytest.raises(RegionError, match="x is not a number: '491,577'"):
+        read_places(written(tmp_path, "x;y\n491,577;5200000\n"), crs="EPSG:32632")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -73,7 +92,7 @@ def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
             r"row 1: the latitude 5.2e.* degrees; it looks projected \(metres\): name .* with `input_crs`",
         ),
         ("lat,lon\n-105,40\n", "row 1: the latitude -105 .* degrees; are longitude and latitude swapped"),
-        ("id;lon;lat\n1;8,5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
+        ("id;lon;lat\n1;8,5;47\n2;8.5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
         ("id,lon,lat\n1,8,5,47,1\n", "if its numbers have decimal commas, separate the columns by semicolons"),
         ("lon,lat\n-181,0\n", "row 1: the longitude -181 is not within"),
         ("lon,lat\n8,47\nabc,47\n", "row 2: lon is not a number: 'abc'"),
