@@ -166,8 +166,9 @@ def trust_command(folder: Path, yes: bool) -> None:
 @click.option("--until", metavar="DATE", help="Day after the last one to fetch, YYYY-MM-DD.  [default: today, UTC]")
 @click.option("--refetch", is_flag=True, help="Fetch results again if their images have a new version in the archive.")
 @click.option("--exit-code", is_flag=True, help="Exit with status 3 if something is new.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing if the run is complete.")
 @click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
-def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bool, trust: bool) -> None:
+def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bool, quiet: bool, trust: bool) -> None:
     """Extend a run of images, composites or time series by what is new in its archive, and print one line.
 
     The command in run.json is executed again with a later --end and --extend. Existing files are kept. Composites and
@@ -181,17 +182,21 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
       eechips update outputs/images-s2
       eechips update outputs/images-s2 --until 2024-07-01
       eechips update outputs/images-s2 --exit-code
+      eechips update outputs/images-s2 --quiet                  # for cron, which mails what is printed
     """
     context = click.get_current_context()
     run_update = update(open_run(folder), until=until, refetch=refetch, trust=trust)
     if run_update.is_interrupted:
         context.exit(INTERRUPTED)
-    echo(run_update.describe())
+    is_complete = open_run(folder).is_complete
+    is_silent = quiet and is_complete
+    if not is_silent:
+        echo(run_update.describe())
     if run_update.added:
         refresh(open_run(folder))
-    for name in run_update.replaced:
+    for name in () if is_silent else run_update.replaced:
         echo(f"New version: {name}", err=True)
-    if not open_run(folder).is_complete:
+    if not is_complete:
         context.exit(FAILURES)
     if exit_code and run_update.has_news:
         context.exit(NEWS)
@@ -212,12 +217,13 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
     " connection of its own, and compare pixels and values.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the sample. [default: another one each time]")
+@click.option("-q", "--quiet", is_flag=True, help="Print problems only, no progress.")
 @click.option(
     "--trust", is_flag=True, help="With --refetch: execute the command of run.json even if another user wrote it."
 )
 @click.pass_context
 def verify_command(
-    ctx: click.Context, folder: Path, reopen: bool, refetch: str | None, seed: int | None, trust: bool
+    ctx: click.Context, folder: Path, reopen: bool, refetch: str | None, seed: int | None, quiet: bool, trust: bool
 ) -> None:
     """Check that every file of a run is present, has the recorded sha256, and decodes.
 
@@ -239,7 +245,7 @@ def verify_command(
     if recovered is not None:
         echo_lines(_describe_recovery(run, recovered), err=True)
     files = run.file_count
-    with Progress(files, 0, None, unit="files") as progress:
+    with Progress(files, 0, None, quiet=quiet, unit="files") as progress:
 
         def tell() -> None:
             progress.settle(failed=False)
@@ -252,13 +258,13 @@ def verify_command(
     wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
     if wrong:
         echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
-    elif not waiting:
+    elif not waiting and not quiet:
         echo(f"{format_count(files, 'file')}: all present and intact")
     if abandoned := find_left_files(run):
         count, first = format_count(len(abandoned), "temporary file"), os.path.relpath(abandoned[0], folder)
         echo(f"{count} of killed processes, such as {first}: the run's command, repeated, removes them", err=True)
     if size is not None:
-        different = _audit(run, size, seed, trust=trust)
+        different = _audit(run, size, seed, quiet=quiet, trust=trust)
         problems += different
         wrong += len(different)
     if reopen:
@@ -273,12 +279,14 @@ def verify_command(
         ctx.exit(1)
 
 
-def _audit(run: Run, size: SampleSize, seed: int | None, *, trust: bool) -> list[Problem]:
-    """Print the audit of a run, and return the units that differ."""
-    audit, different = audit_run(run, size, seed, trust=trust, ask=partial(ask_permission, trust=trust), show=show_log)
+def _audit(run: Run, size: SampleSize, seed: int | None, *, quiet: bool, trust: bool) -> list[Problem]:
+    """Print the audit of a run, unless it is quiet and nothing differs, and return the units that differ."""
+    permission = partial(ask_permission, trust=trust)
+    audit, different = audit_run(run, size, seed, trust=trust, quiet=quiet, ask=permission, show=show_log)
     for problem in different:
         echo(f"{problem.file}: {problem.reason}")
-    echo(f"Audit: {audit.describe()} (seed {audit.seed})")
+    if different or audit.failed or not quiet:
+        echo(f"Audit: {audit.describe()} (seed {audit.seed})")
     if audit.failed:
         echo(f"{format_count(audit.failed, 'unit')} of the sample could not be fetched again", err=True)
     return different

@@ -118,6 +118,7 @@ def audit_run(
     seed: int | None,
     *,
     trust: bool,
+    quiet: bool = False,
     ask: Callable[[Run, list[str]], object] | None = None,
     show: Callable[[RunConfig], object] = lambda _: None,
 ) -> tuple[Audit, list[Problem]]:
@@ -129,6 +130,7 @@ def audit_run(
     Args:
         seed: seed of the selection; None for another one each time.
         trust: execute the command of run.json even if somebody else wrote it.
+        quiet: show errors only, no progress.
         ask: asks for permission to execute the words of a command, and raises UsageError without it; None to refuse.
 
     Returns:
@@ -148,6 +150,7 @@ def audit_run(
                 f"the recipe of {run.path} has changed since the run, or another version of eechips made it: what it"
                 " fetches now cannot be compared"
             )
+        config = dataclasses.replace(config, quiet=config.quiet or quiet)
         show(config)
         with temporary_folder() as folder:
             done = run_recipe(recipe, _audited(config, folder, len(units)), units=units)

@@ -118,6 +118,8 @@ def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     assert {path: path.read_bytes() for path in there} == there
     eechips.stats(run, quiet=True)
     assert update(run, "2024-06-02", "--exit-code") == "nothing new until 2024-06-02"
+    silent = run_command("update", run, "--until", "2024-06-02", "--quiet")
+    assert (silent.exit_code, silent.output) == (0, "")
     before, sent = digests(run), archive.sent()
     archive.put(dt.date(2024, 6, 2))
     archive.put(dt.date(2024, 5, 31))  # late
