@@ -92,7 +92,7 @@ def submit_command(
     for name, text in scripts.items():
         write_file(place / name, text.encode())
         echo_lines([f"# {place / name}", *text.split("\n")])
-    echo(f"To submit: bash {place / 'submit.sh'}", err=True)
+    echo(f"To submit: bash {shlex.quote(str(place / 'submit.sh'))}", err=True)
 
 
 def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, files: str) -> ClusterJob:

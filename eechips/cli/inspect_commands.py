@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 import sys
 import time
@@ -256,7 +257,7 @@ def _show_failures(folder: Path, failures: Sequence[Failure], limit: int, *, tra
             echo_lines(MARGIN + line for line in failure.traceback.rstrip().splitlines())
     if len(failures) > limit:
         echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
-    echo(f"To retry: eechips retry {folder}", err=True)
+    echo(f"To retry: eechips retry {shlex.quote(str(folder))}", err=True)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], room: int | None) -> str:

@@ -254,6 +254,7 @@ def verify_command(
         problems = find_problems(run, tell)
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
+    typed = shlex.quote(str(folder))
     waiting = sum(problem.reason == SET_ASIDE for problem in problems)
     wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
     if wrong:
@@ -270,11 +271,11 @@ def verify_command(
     if reopen:
         echo_lines(_describe_repair(run, repair(run, problems)), err=True)
     elif len(problems) > waiting:
-        what, then = ("fetch them again", f", then eechips retry {folder}") if wrong else ("write it anew", "")
-        echo(f"To {what}: eechips verify {folder} --reopen{then}", err=True)
+        what, then = ("fetch them again", f", then eechips retry {typed}") if wrong else ("write it anew", "")
+        echo(f"To {what}: eechips verify {typed} --reopen{then}", err=True)
     left = sum(count for state, count in run.counts.items() if State(state).is_open)
     if left and not wrong:
-        echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {folder}", err=True)
+        echo(f"{format_count(left, 'unit')} not fetched yet: eechips retry {typed}", err=True)
     if problems or recovered is not None:
         ctx.exit(1)
 
@@ -309,6 +310,7 @@ def _describe_repair(run: Run, done: Repair) -> list[str]:
     if done.units or done.assembled:
         what = [format_count(done.units, "unit")] if done.units else []
         what += [format_count(done.assembled, "assembled file")] if done.assembled else []
-        cure = f"eechips retry {run.path}" if run.info.get("command") else "repeat the call that made the run"
+        typed = f"eechips retry {shlex.quote(str(run.path))}"
+        cure = typed if run.info.get("command") else "repeat the call that made the run"
         lines.append(f"Reopened: {' and '.join(what)}. To fetch again and replace: {cure}")
     return lines

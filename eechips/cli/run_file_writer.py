@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def recorded_context(folder: Path, root: click.Context) -> click.Context:
     if not is_own(run.info, run.path) and (refused := refused_words((verb, *words))):
         raise UsageError(
             f"{folder} was made by another user, or moved, and its command sets more than data ({', '.join(refused)}):"
-            f" read it in run.json, then: eechips trust {folder}"
+            f" read it in run.json, then: eechips trust {shlex.quote(str(folder))}"
         )
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, verb)

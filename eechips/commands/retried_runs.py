@@ -112,7 +112,8 @@ def describe_distrust(run: Run, words: Sequence[str]) -> str:
     sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
     return (
         f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
-        f" {shlex.join(words)}{sets}"
+        f" {shlex.join(words)}{sets}. It counts as somebody else's: user, place or recipe are not those of now, or"
+        " another HOME or EECHIPS_CACHE, where your key is, was set"
     )
 
 

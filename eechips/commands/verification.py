@@ -7,6 +7,7 @@ import dataclasses
 import io
 import random
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +236,9 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
         if all(_is_as_recorded(run.store, result_file) for result_file in files_by_position[unit.position])
     ]
     if not whole:
-        raise UsageError(f"no file of the sample is as it was recorded: eechips verify {run.path} --reopen")
+        raise UsageError(
+            f"no file of the sample is as it was recorded: eechips verify {shlex.quote(str(run.path))} --reopen"
+        )
     return whole, files_by_position, len(having)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -213,7 +214,7 @@ class _Run:
         if self._parts.is_interactive and (folder / CALLS_FOLDER).exists():
             raise UsageError(
                 f"{folder} was made by another user, or moved, and resuming a script there may execute their code:"
-                f" choose another output folder, or trust it: eechips trust {folder}"
+                f" choose another output folder, or trust it: eechips trust {shlex.quote(str(folder))}"
             )
         if self._ledger.has_plan:
             check_values(self._ledger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -194,17 +195,17 @@ def _assets(
 
 def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return the command and the options that make a run again."""
-    call = info.get("call")
+    call, without = info.get("call"), _WITHOUT.format(shlex.quote(str(run.path)))
     if meta.get(PLANS_GRADUALLY):
         raise UsageError(
             f"{run.path} cannot be locked: a script made it, and its units are unknown before the script runs. Write a"
-            f" recipe of two functions instead (eechips init), and run that. {_WITHOUT.format(run.path)}"
+            f" recipe of two functions instead (eechips init), and run that. {without}"
         )
     if meta.get("recipe") == _SCENES:
         raise UsageError(
             f"{run.path} cannot be locked: its files were downloaded from a catalogue, and do not come from Earth"
             " Engine. Its items.parquet and manifest.parquet have their addresses and checksums."
-            f" {_WITHOUT.format(run.path)}"
+            f" {without}"
         )
     if (
         not isinstance(call, dict)
@@ -214,7 +215,7 @@ def _call(run: Run, info: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[s
         raise UsageError(
             f"{run.path} cannot be locked: run.json has no command that makes it again, because functions of a program"
             " or notebook, or an earlier version of eechips, made it. Put the functions into a file, and run it with"
-            f" `eechips run FILE`. {_WITHOUT.format(run.path)}"
+            f" `eechips run FILE`. {without}"
         )
     if REDACTED in json.dumps(call["options"]):
         raise UsageError(f"{run.path} cannot be locked: an option of its command contained a secret, which is not kept")
@@ -355,7 +356,7 @@ def _read_inputs(run: Run, info: Mapping[str, Any], values: list[tuple[str, str]
             if not is_own(info, run.path):
                 raise UsageError(
                     f"{run.path} was made by another user, or moved, and its command reads {value}: to read that file"
-                    f" and put it into the lockfile: eechips trust {run.path}"
+                    f" and put it into the lockfile: eechips trust {shlex.quote(str(run.path))}"
                 )
             if file.stat().st_size > LARGEST_INPUT:
                 raise UsageError(f"{file} is too large for a lockfile: {LARGEST_INPUT >> 20} MiB is the most")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -143,7 +144,9 @@ def _explained(error: Exception, path: Path) -> StorageError:
 
 def damaged(path: Path, reason: str) -> StorageError:
     """Make the error of a ledger that cannot be read."""
-    return StorageError(f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {path.parent} --reopen")
+    return StorageError(
+        f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {shlex.quote(str(path.parent))} --reopen"
+    )
 
 
 def other_format(path: Path, version: int) -> EechipsError:
@@ -151,7 +154,7 @@ def other_format(path: Path, version: int) -> EechipsError:
     reason = f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
         return RunMismatchError(f"{reason}: install a newer eechips")
-    return StorageError(f"{reason}. What helps: eechips verify {path.parent} --reopen")
+    return StorageError(f"{reason}. What helps: eechips verify {shlex.quote(str(path.parent))} --reopen")
 
 
 SCHEMA_VERSION = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ class Run:
         if address != self.results and not (is_own(info, self.path) and info.get("results") == address):
             raise UsageError(
                 f"{self.path} was made by another user, or moved, and its results are at {address}. To read and change"
-                f" them there with your credentials: eechips trust {self.path}"
+                f" them there with your credentials: eechips trust {shlex.quote(str(self.path))}"
             )
         return ObjectStore(address)
 

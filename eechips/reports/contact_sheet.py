@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -197,7 +198,8 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
             heads = [row.head(edge) for row in rows] if any(row.name for row in rows) else []
             picture = arrange_sheet(looks, edge, heads)
         except (OSError, ValueError) as error:
-            message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
+            cure = f"to list damaged files, eechips verify {shlex.quote(str(run.path))}"
+            message = f"a chip of {run.path} is damaged ({error}): {cure}"
             raise UsageError(message) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, encode_png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))

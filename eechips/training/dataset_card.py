@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,8 @@ def _readable(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        message = f"a chip of {run.path} is damaged ({error}): to list damaged files, eechips verify {run.path}"
+        cure = f"to list damaged files, eechips verify {shlex.quote(str(run.path))}"
+        message = f"a chip of {run.path} is damaged ({error}): {cure}"
         raise UsageError(message) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -189,5 +190,5 @@ def _metadata(folder: str | Path) -> dict[str, Any]:
 def _path(folder: str | Path) -> Path:
     path = Path(folder) / QUALITY_NAME
     if not path.is_file():
-        raise UsageError(f"{folder} was not checked yet: eechips check {folder}")
+        raise UsageError(f"{folder} was not checked yet: eechips check {shlex.quote(str(folder))}")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def refresh_files(folder: Path) -> list[str]:
 def _split_again(folder: Path) -> None:
     options = _split_options(split_table.options(folder))
     if not options:
-        raise UsageError(f"it has no options of a split: eechips split {folder}")
+        raise UsageError(f"it has no options of a split: eechips split {shlex.quote(str(folder))}")
     split(folder, **options, quiet=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby, islice
@@ -93,7 +94,7 @@ class Samples(Sequence[Sample]):
         splits = np.array([name or "" for name in self.splits], dtype=object)
         there = sorted({name for name in splits if name} - {split_table.NONE})
         if not there:
-            raise UsageError(f"{self.run.path} has no splits yet: eechips split {self.run.path}")
+            raise UsageError(f"{self.run.path} has no splits yet: eechips split {shlex.quote(str(self.run.path))}")
         for name in names:
             if name not in there:
                 raise UsageError(f"unknown split '{name}'; known are {', '.join(there)}")
@@ -125,7 +126,7 @@ class Samples(Sequence[Sample]):
             path = self.run.path
             raise UsageError(
                 f"{missing:,} of {format_count(len(splits), 'sample')} came after the run was split:"
-                f" eechips split {path}"
+                f" eechips split {shlex.quote(str(path))}"
             )
         return [name for name in splits if name is not None]
 
@@ -236,9 +237,13 @@ def read_recorded(run: Run, store: Store, name: str, sha256: str | None) -> byte
         data = store.read(name)
     except OSError as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise UsageError(f"{name} {reason}: eechips verify {run.path} lists missing and damaged files") from error
+        raise UsageError(
+            f"{name} {reason}: eechips verify {shlex.quote(str(run.path))} lists missing and damaged files"
+        ) from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise UsageError(f"{name} has changed since it was fetched: eechips verify {run.path} lists such files")
+        raise UsageError(
+            f"{name} has changed since it was fetched: eechips verify {shlex.quote(str(run.path))} lists such files"
+        )
     return data
 
 

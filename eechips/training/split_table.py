@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ def table(folder: str | Path) -> pd.DataFrame:
     with translate_read_errors(path):
         frame: pd.DataFrame = read_parquet(path).to_pandas()
     if not {"id", "split"} <= set(frame.columns):
-        raise UsageError(f"{_path(folder)} has no columns id and split: eechips split {folder} --fresh")
+        raise UsageError(
+            f"{_path(folder)} has no columns id and split: eechips split {shlex.quote(str(folder))} --fresh"
+        )
     missing = {name: frame["split"] for name in ("block", "home") if name not in frame.columns}
     return frame.assign(**missing).set_index("id")
 
@@ -102,5 +105,5 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 def _path(folder: str | Path) -> Path:
     path = Path(folder) / SPLITS_NAME
     if not path.is_file():
-        raise UsageError(f"{folder} has no splits yet: eechips split {folder}")
+        raise UsageError(f"{folder} has no splits yet: eechips split {shlex.quote(str(folder))}")
     return path
