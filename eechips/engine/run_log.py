@@ -41,7 +41,7 @@ class RunLog:
         Raises:
             StorageError: if the file cannot be written.
         """
-        line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, default=str)
+        line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, default=_as_json)
         left = memoryview(f"{redact(line)}\n".encode(errors="backslashreplace"))
         with self._writing:
             try:
@@ -49,3 +49,8 @@ class RunLog:
                     left = left[self._file.write(left) or 0 :]
             except OSError as error:
                 raise StorageError.of_write(self._path, error) from error
+
+
+def _as_json(value: object) -> Any:
+    """Return a value that JSON lacks as one that it has: sets as lists, others as text."""
+    return sorted(value) if isinstance(value, frozenset) else str(value)

@@ -164,9 +164,9 @@ def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp
             pytest.raises(StorageError, match=f"could not write .*{LOG_NAME}: File too large: {cure}"),
         ):
             log.write("planned")
-        log.write("finished", name="\udcff")
-    lines = (tmp_path / LOG_NAME).read_text().splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["started", "finished"]
+        log.write("finished", name="\udcff", repeats=frozenset("ba"))
+    started, finished = map(json.loads, (tmp_path / LOG_NAME).read_text().splitlines())
+    assert (started["event"], finished["event"], finished["repeats"]) == ("started", "finished", ["a", "b"])
 
 
 def test_a_ledger_that_cannot_grow_names_the_limit(tmp_path: Path) -> None:
