@@ -209,6 +209,8 @@ def _write_for_script(path: Path, script: Path, *, force: bool) -> None:
         f"recipe = {format_value(str(script))}",
         f"out = {format_value(f'outputs/{script.stem}')}",
     ]
+    if "argparse" in source.text or "sys.argv" in source.text:
+        lines.append('# arguments = ["500", "--fast"]  # what follows the name of the script where it is typed')
     if source.project is not None:
         lines.append(f"project = {format_value(source.project)}  # as in the script")
     if source.ignored:

@@ -150,14 +150,16 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_an_old_script_gets_a_run_file_that_runs(demo_server: Server, folder: Path) -> None:
-    (folder / "old script.py").write_text(SCRIPT)
+    (folder / "old script.py").write_text(f"import sys\n{SCRIPT}if len(sys.argv) > 1:\n    print('fast')\n")
     written = run_command("init", "--from", "old script.py", status=0)
     assert written.output.splitlines() == [
         "Written: old script.toml",
         "Try it:  eechips run 'old script.toml' --local",
         "Run it:  eechips run 'old script.toml'",
     ]
-    assert 'project = "my-old-project"' in (folder / "old script.toml").read_text()
+    run_file = (folder / "old script.toml").read_text()
+    assert 'project = "my-old-project"' in run_file
+    assert '# arguments = ["500", "--fast"]' in run_file
     run_command("run", "old script.toml", "--endpoint", demo_server.url, "--rate", "none", "-q", status=0)
     run = eechips.open_run(folder / "outputs" / "old script")
     assert run.counts == {"done": 3}
