@@ -131,7 +131,7 @@ class FeatureSource:
         Raises:
             UnknownDatasetError: if there is no such table, or it has none of the columns to request.
         """
-        described: Any = self._ask(lambda: self.collection(table).limit(1).getInfo())
+        described: Any = self._ask(lambda: self.collection(table).limit(1).getInfo(), table)
         # Columns of a computed collection are those of the table that it is made of.
         known = {} if self.is_computed else {name: str(kind) for name, kind in described.get("columns", {}).items()}
         there = known or {name: "" for entry in described["features"] for name in entry["properties"]}
@@ -159,8 +159,8 @@ class FeatureSource:
         if not self._ask(dated.getInfo):
             raise UsageError(f"features of {self.name} have no {_TIME}: leave `start` and `end` out, or use `where`")
 
-    def _ask(self, request: Callable[[], T]) -> T:
-        """Send a request about the dataset; raise UnknownDatasetError if it does not exist."""
+    def _ask(self, request: Callable[[], T], table: str | None = None) -> T:
+        """Send a request about the dataset, or one of its tables; raise UnknownDatasetError if it does not exist."""
         import ee
 
         try:
@@ -169,7 +169,8 @@ class FeatureSource:
             if not planning_requests.is_not_found(error):
                 raise
             reason = planning_requests.missing_table_reason(error)
-            raise UnknownDatasetError(f"there is no table {self.name!r}: {reason}") from error
+            named = repr(self.name) if table in (None, self.name) else f"{table!r}, which {self.name} names"
+            raise UnknownDatasetError(f"there is no table {named}: {reason}") from error
 
 
 def _between(name: str, start: Any, end: Any) -> ee.Filter:

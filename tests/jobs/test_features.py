@@ -32,6 +32,7 @@ from tests.support.commands import run_command
 
 PLOTS, SHAPES, DATE_LINE = "projects/p/assets/plots", "projects/p/assets/shapes", "projects/p/assets/dateline"
 INDEX = "LARSE/GEDI/GEDI02_A_002_INDEX"
+OUTDATED = "projects/p/assets/OUTDATED_INDEX"
 ROI = "-106,39,-104,41"
 BOX = shapely.box(-106, 39, -104, 41)
 
@@ -126,6 +127,7 @@ class Store:
                 {"table_id": asset, "time_start": day, "time_end": day, "geometry": frame.union_all().envelope}
             )
         self.add(INDEX, geopandas.GeoDataFrame(granules, crs="EPSG:4326"))
+        self.add(OUTDATED, geopandas.GeoDataFrame([{**granules[0], "table_id": "LARSE/removed"}], crs="EPSG:4326"))
 
     def add(self, asset: str, frame: geopandas.GeoDataFrame) -> None:
         path = self.folder / f"{asset.rpartition('/')[2]}.parquet"
@@ -345,6 +347,11 @@ def test_all_shots_of_an_index(features: Callable[..., Any]) -> None:
     ("options", "error", "message"),
     [
         ({"dataset": "projects/p/assets/none"}, UnknownDatasetError, "there is no table 'projects/p/assets/none'"),
+        (
+            {"dataset": OUTDATED},
+            UnknownDatasetError,
+            "there is no table 'LARSE/removed', which .*/OUTDATED_INDEX names",
+        ),
         ({"columns": "hieght"}, UnknownDatasetError, "has no column 'hieght'; did you mean 'height'"),
         ({"columns": "height,height"}, UsageError, "must name each column once"),
         ({"where": "hieght > 1"}, UsageError, "no feature there has a property 'hieght'"),

@@ -20,6 +20,7 @@ from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.catalogue_records import CatalogueSource
 from eechips_local.stubs.known_datasets import KnownSource, entries
+from eechips_local.stubs.missing_asset import missing_asset_hint
 from eechips_local.stubs.stub_bands import plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_images import StubCollection
 from eechips_local.stubs.stub_store import StubStore, open_sources
@@ -344,3 +345,10 @@ def test_nothing_of_the_stubs_is_loaded_unless_they_are_served_or_an_asset_is_mi
         "assert not [name for name in sys.modules if name.startswith('eechips_local.stubs')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_that_the_stub_of_an_index_lists_is_called_made_up() -> None:
+    index = RECORDS.get("LARSE/GEDI/GEDI04_A_002_INDEX")
+    assert isinstance(index, DemoTable)
+    listed = next(iter(index.rows(Query()))).properties["table_id"]
+    assert missing_asset_hint(listed, RECORDS, is_served=True).startswith("A stub made up this name: stubs of indexes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from eechips_local.stubs.stub_properties import MADE_UP_NAMES
 from eechips_local.stubs.stub_store import StubStore
 
 _NEAREST = 3
@@ -19,6 +20,8 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
         stubs: behind the demo planet.
         is_served: whether the stubs are served; else the sentence says how to serve them.
     """
+    if asset_id in MADE_UP_NAMES:
+        return f"A stub made up this name: stubs of indexes lack the tables that they list; {_OWN}."
     painted, described = stubs.painted(), stubs.ids()
     parent, _, index = asset_id.rpartition("/")
     if parent in painted:

@@ -29,7 +29,8 @@ _TIME = "%Y-%m-%dT%H:%M:%S"
 """Google's example of LARSE/GEDI/GEDI02_A_002_INDEX asks for time_start > "2020-10-10T15:57:18"."""
 _GRANULE = timedelta(minutes=23)
 """A quarter of GEDI's orbit: https://lpdaac.usgs.gov/products/gedi02_av002"""
-_NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
+MADE_UP_NAMES = frozenset(_MADE_UP.format(number) for number in range(10))
+"""Values of texts whose meaning is unknown."""
 
 
 def forecast_time(start: datetime | None, values: Mapping[str, Any]) -> dict[str, int]:
@@ -68,7 +69,7 @@ def check_equals(dataset: DatasetDescription, query: Query) -> None:
         wanted = query.equals.get(column.name)
         is_stated = column.values or column.name in dataset.properties or column.name in dict(dataset.variants)
         is_made_up = column.type == "STRING" and not is_stated
-        if is_made_up and isinstance(wanted, str) and wanted not in _NAMES:
+        if is_made_up and isinstance(wanted, str) and wanted not in MADE_UP_NAMES:
             raise InvalidError(
                 f"The stub of {dataset.id} has made up values of {column.name!r}, so none is {wanted!r}; "
                 "`eechips-local assets ingest` prepares files of your own, whose values can be searched for."
