@@ -109,7 +109,7 @@ def _looked_up(keys: Numbers, results: Numbers, default: Any) -> PixelFunction:
 
 @function("Image.interpolate")
 def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> Image:
-    """Return values of each band in the piecewise linear function through given points."""
+    """Return values of the first band in the piecewise linear function through given points."""
     if len(x) != len(y):
         raise InvalidError(f"The lists 'x' and 'y' must be of the same length; found {len(x)} and {len(y)}.")
     if len(x) < 2:
@@ -131,4 +131,4 @@ def interpolate(image: Image, x: list[float], y: list[float], behavior: str) -> 
             return Pixels(np.where(outside, values, line), pixels[0].mask)
         return Pixels(line, both(pixels[0].mask, ~outside) if behavior == "mask" else pixels[0].mask)
 
-    return image.with_bands(mapped(image.bands, pixel, lambda _: DOUBLE))
+    return image.with_bands(mapped(image.bands[:1], pixel, lambda _: DOUBLE))
