@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -254,6 +256,41 @@ def leave_out_signals() -> Iterator[None]:
         setitimer=of_main("setitimer", lambda *_: (0.0, 0.0)),
     ):
         yield
+
+
+@contextlib.contextmanager
+def run_exit_handlers() -> Iterator[None]:
+    """Call what the script has registered by :mod:`atexit` at the end of the block, as Python does at its own exit.
+
+    By then, the script's working folder is no longer that of the run.
+    """
+    handlers: list[tuple[Callable[..., Any], Callable[[], Any]]] = []
+    register, unregister = present_function(atexit, "register"), present_function(atexit, "unregister")
+
+    def registered(func: Callable[..., Any], /, *args: Any, **options: Any) -> Callable[..., Any]:
+        if pool_replacement.is_of_script(sys._getframe(2)):
+            handlers.append((func, partial(func, *args, **options)))
+        else:
+            register(func, *args, **options)
+        return func
+
+    def unregistered(func: Callable[..., Any], /) -> None:
+        handlers[:] = [handler for handler in handlers if handler[0] != func]
+        unregister(func)
+
+    with replace_names(
+        atexit,
+        register=stand_in(atexit, "register", registered),
+        unregister=stand_in(atexit, "unregister", unregistered),
+    ):
+        try:
+            yield
+        finally:
+            while handlers:
+                try:
+                    handlers.pop()[1]()
+                except Exception:  # noqa: BLE001 - Python shows it, too, and calls the next
+                    traceback.print_exc()
 
 
 _GRACE = 10.0

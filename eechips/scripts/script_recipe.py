@@ -39,6 +39,7 @@ from eechips.scripts.patches import (
     keep_client,
     leave_out_signals,
     replace_pools,
+    run_exit_handlers,
 )
 from eechips.scripts.pool_host import ScriptHost, lacks_file
 from eechips.scripts.pool_replacement import ScriptStopped
@@ -134,7 +135,7 @@ class ScriptRecipe:
                 working_folder.entered(),
                 self._as_main() as main,
             ):
-                with end_processes_with_run(), await_threads(self._observer.stop):
+                with run_exit_handlers(), end_processes_with_run(), await_threads(self._observer.stop):
                     self._execute(main, host)
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped

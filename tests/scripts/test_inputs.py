@@ -258,11 +258,10 @@ def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_se
 
 
 @pytest.mark.slow
-def test_threads_and_processes_that_a_script_does_not_join_finish_their_work(
-    demo_server: Server, tmp_path: Path
-) -> None:
+def test_threads_processes_and_exit_handlers_of_a_script_finish_their_work(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
-        "import multiprocessing, threading, time\n"
+        "import atexit, multiprocessing, threading, time\n"
+        "atexit.register(lambda: open('end.txt', 'w').write('x'))\n"
         "def late(name):\n    time.sleep(0.5)\n    open(name, 'w').write('x')\n"
         "def later():\n    threading.Thread(target=late, args=('later.txt',)).start()\n"
         "threading.Thread(target=late, args=('thread.txt',)).start()\n"
@@ -272,4 +271,4 @@ def test_threads_and_processes_that_a_script_does_not_join_finish_their_work(
     )
     ended = run(tmp_path / "script.py", demo_server, tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert set(files(tmp_path / "run")) == {"later.txt", "process.txt", "thread.txt"}
+    assert set(files(tmp_path / "run")) == {"end.txt", "later.txt", "process.txt", "thread.txt"}

@@ -1,0 +1,26 @@
+"""Functions that a script registers by atexit are called while its working folder is still that of the run."""
+
+from __future__ import annotations
+
+import atexit
+
+import pytest
+
+from eechips.scripts.patches import run_exit_handlers
+
+
+def test_handlers_are_called_at_the_end_of_the_script_the_last_one_first(capsys: pytest.CaptureFixture[str]) -> None:
+    called: list[str] = []
+    with run_exit_handlers():
+        atexit.register(called.append, "first")
+        atexit.register(called.remove, "absent")
+        atexit.register(called.extend, ["never"])
+        atexit.unregister(called.extend)
+
+        @atexit.register
+        def last() -> None:
+            called.append("last")
+
+        assert called == []
+    assert called == ["last", "first"]
+    assert "ValueError" in capsys.readouterr().err  # as Python shows it, which calls the next one, too
