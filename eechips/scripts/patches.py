@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -289,8 +288,8 @@ def run_exit_handlers() -> Iterator[None]:
             while handlers:
                 try:
                     handlers.pop()[1]()
-                except Exception:  # noqa: BLE001 - Python shows it, too, and calls the next
-                    traceback.print_exc()
+                except Exception as error:  # noqa: BLE001 - shown as by Python, which calls the next, too
+                    sys.excepthook(type(error), error, error.__traceback__)
 
 
 _GRACE = 10.0
