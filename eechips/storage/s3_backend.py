@@ -6,6 +6,7 @@ credentials and place come from variables.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -89,9 +90,11 @@ class S3Backend:
         return open_bucket(self._bucket, self._environment)
 
     def put(self, key: str, data: bytes) -> None:
-        """Upload; compare the size of large objects."""
+        """Upload; compare the size of large objects, and of others whose tag is not their MD5, as encrypted ones have
+        (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html): the page of a log-in may have a tag as well.
+        """
         is_single = len(data) < self._single_put
-        self._obstore.put(
+        result = self._obstore.put(
             self._store,
             _name(key),
             data,
@@ -99,7 +102,8 @@ class S3Backend:
             chunk_size=self._single_put,
             max_concurrency=_CONCURRENCY,
         )
-        if not is_single:
+        tag = (result["e_tag"] or "").strip('"')
+        if not is_single or tag != hashlib.md5(data, usedforsecurity=False).hexdigest():
             self._check_size(key, len(data))
 
     def create(self, key: str, data: bytes) -> bool:
@@ -199,7 +203,11 @@ class S3Backend:
             )
 
     def _check_size(self, key: str, size: int) -> None:
-        if self.size(key) != size:
+        try:
+            is_whole = self.size(key) == size
+        except FileNotFoundError:
+            is_whole = False
+        if not is_whole:
             raise TransientError(f"{key} arrived incomplete")
 
 

@@ -29,17 +29,24 @@ def server() -> Iterator[ObjectServer]:
 
 
 @contextmanager
-def answering(status: int, code: str, message: str) -> Iterator[str]:
-    """A server that answers every request with an error of S3; yields its address."""
-    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+def answering(status: int, body: bytes, size: int | None = None) -> Iterator[str]:
+    """A server that answers every upload so, and that objects have a size or, with None, are missing."""
+    tags = {"ETag": '"5f3e-41a"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
+            self._send(status, len(body))
             self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self._send(404 if size is None else 200, size or 0)
+
+        def _send(self, status: int, length: int) -> None:
+            self.send_response(status)
+            for name, value in {**tags, "Content-Length": str(length)}.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -50,6 +57,22 @@ def answering(status: int, code: str, message: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("size", [None, 3, 7])
+def test_an_upload_that_a_page_with_a_tag_answers_is_not_done(
+    monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    """The tag of an object that is encrypted is not its MD5 either."""
+    with answering(200, b"<html>Please log in</html>", size) as url:
+        for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1"}.items():
+            monkeypatch.setenv(name, value)
+        store = ObjectStore("s3://bucket/run")
+        if size == len(b"content"):
+            store.stage("a.png", b"content", "token")
+            return
+        with pytest.raises(TransientError, match=r"arrived incomplete"):
+            store.stage("a.png", b"content", "token")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +93,8 @@ def answering(status: int, code: str, message: str) -> Iterator[str]:
 def test_errors_are_classified_and_reported_in_the_words_of_the_store(
     status: int, code: str, is_final: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with answering(status, code, "so it is &amp; stays") as url:
+    body = f"<Error><Code>{code}</Code><Message>so it is &amp; stays</Message></Error>"
+    with answering(status, body.encode()) as url:
         for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "1"}.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(StorageError if is_final else TransientError) as raised:
