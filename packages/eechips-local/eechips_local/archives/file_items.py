@@ -30,6 +30,7 @@ _DOCUMENTS = 200_000
 _ROWS = 256  # that are made items at once
 _TYPES = ("Catalog", "Collection", "Feature", "FeatureCollection")
 _LINKS = ("child", "item", "items")
+_OUTLINE = "proj:geometry"  # stac-geoparquet 0.8 fails where an item has none; nothing here needs it
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -171,11 +172,12 @@ class ParquetItems:
         try:
             dataset = self._dataset()
             chosen = _choose(dataset.schema, collection, query)
-            for batch in dataset.to_batches(filter=chosen, batch_size=_ROWS, use_threads=False):
+            names = [name for name in dataset.schema.names if name != _OUTLINE]
+            for batch in dataset.to_batches(columns=names, filter=chosen, batch_size=_ROWS, use_threads=False):
                 if len(batch):
-                    for item in stac_table_to_items(pa.Table.from_batches([batch])):
+                    for item in stac_table_to_items(_without_outlines(batch)):
                         yield _absolute(self._path, {**item, "assets": _without_null(item.get("assets") or {})})
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._refusal(error) from error
 
     def _dataset(self) -> ds.Dataset:
@@ -211,6 +213,21 @@ def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expressi
             meets |= (west <= part[2]) & (east >= part[0]) & (south <= part[3]) & (north >= part[1])
         condition &= meets
     return condition
+
+
+def _without_outlines(batch: pa.RecordBatch) -> pa.Table:
+    """Return rows whose assets have no outlines in their own CRS."""
+    table, assets = pa.Table.from_batches([batch]), batch["assets"]
+    parts = {}
+    for asset in assets.type:
+        part = pc.struct_field(assets, asset.name)
+        if _OUTLINE in {field.name for field in asset.type}:
+            kept = [field for field in asset.type if field.name != _OUTLINE]
+            columns = [pc.struct_field(part, field.name) for field in kept]
+            part = pa.StructArray.from_arrays(columns, fields=kept, mask=part.is_null())
+        parts[asset.name] = part
+    whole = pa.StructArray.from_arrays(list(parts.values()), list(parts), mask=assets.is_null())
+    return table.set_column(table.schema.get_field_index("assets"), "assets", whole)
 
 
 def _scalar(milliseconds: float, kind: pa.DataType) -> pa.Scalar:

@@ -59,10 +59,13 @@ def write_list(folder: Path) -> Path:
 
 
 def write_parquet(folder: Path) -> Path:
-    """Write GeoParquet with stac-geoparquet."""
+    """Write GeoParquet with stac-geoparquet; some items and assets have outlines in their own CRS, as of rio-stac."""
     arrow = pytest.importorskip("stac_geoparquet.arrow")
-    path = folder / "items.parquet"
-    arrow.to_parquet(arrow.parse_stac_items_to_arrow(copy.deepcopy(items())), path)
+    path, written = folder / "items.parquet", copy.deepcopy(items())
+    for item in written[::2]:
+        for part in (item["properties"], *item["assets"].values()):
+            part["proj:geometry"] = item["geometry"]
+    arrow.to_parquet(arrow.parse_stac_items_to_arrow(written), path)
     return path
 
 
