@@ -27,6 +27,7 @@ from eechips.errors import (
 from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
 from eechips.text.suggestion import suggest_option
+from eechips.web.redaction import redact
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 VERBS = {
@@ -130,6 +131,7 @@ class OneSentence(click.ClickException):
     exit_code = WRONG
 
     def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        message, *details = map(redact, (message, *details))
         super().__init__("\n  ".join([message, *details]))
         self._lines = (f"Error: {message}", *(f"  {line}" for line in details))
 

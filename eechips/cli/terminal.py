@@ -23,6 +23,7 @@ import click
 from eechips.engine.progress import Terminal
 from eechips.storage import open_atomic
 from eechips.text.formatting import format_json, format_spreadsheet, one_line
+from eechips.web.redaction import redact
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 MARGIN = "  | "
@@ -117,7 +118,7 @@ def ask(question: str, *, default: bool = False) -> bool:
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the traceback of an error, in place of :data:`sys.excepthook`."""
     text = "".join(traceback.format_exception(kind, error, trace))
-    echo_lines(text.rstrip("\n").split("\n"), err=True)
+    echo_lines(redact(text).rstrip("\n").split("\n"), err=True)
 
 
 def _write(text: str, *, err: bool) -> None:

@@ -147,7 +147,11 @@ def _digest(key: bytes, kind: Kind, content: Mapping[str, Any]) -> str:
 
 
 def _key(*, create: bool) -> bytes | None:
-    """Return the user's key, and create a missing one if asked to; None if there is none."""
+    """Return the user's key, and create a missing one if asked to; None if there is none.
+
+    A key that another user has put into a shared cache folder does not count: who knows it can sign. To the superuser
+    folders of others are given, as in containers: any owner counts.
+    """
     folder = cache_folder()
     if folder is None:
         return None
@@ -155,10 +159,13 @@ def _key(*, create: bool) -> bytes | None:
     try:
         if create and not path.exists():
             _make(path)
-        key = path.read_bytes()
+        user = getattr(os, "geteuid", lambda: 0)()  # Windows has no such owner
+        with path.open("rb") as file:
+            is_own = not user or os.fstat(file.fileno()).st_uid in (user, 0)
+            key = file.read(_KEY_BYTES + 1)
     except OSError:
         return None
-    return key if len(key) == _KEY_BYTES else None
+    return key if is_own and len(key) == _KEY_BYTES else None
 
 
 def _make(path: Path) -> None:

@@ -70,9 +70,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
-    # container.
-    (re.compile(r"(?i)((?:https?|ftp)://)[^\s/@\"]+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"(://[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
+    # container. Paths have one slash of the two.
+    (re.compile(r"(?i)((?:https?|ftp):/{1,2})[^\s/@\"]+@"), rf"\1{REDACTED}@"),
+    (re.compile(r"(:/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
     (
         re.compile(rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?)(?:[^\s&\"',}}\\]|\\(?![\"']))+"),
         rf"\1{REDACTED}",

@@ -39,6 +39,15 @@ def refuse(*arguments: str) -> str:
     return result.stderr.removeprefix("Error: ").strip()
 
 
+@pytest.mark.parametrize("option", ["--roi", "--points", "--regions", "--cells"])
+def test_no_sentence_shows_the_secrets_of_an_address(option: str) -> None:
+    address = "https://me:s3cret@127.0.0.1:9/a.json?sig=s3cret&token=s3cret"
+    places = ["--total", "1"] if option == "--roi" else []
+    sentence = refuse("sample", "--dataset", "NAIP", "--local", *places, option, address)
+    assert "s3cret" not in sentence
+    assert "127.0.0.1:9/a.json" in sentence
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -46,6 +47,22 @@ def test_runs_signed_by_this_user_are_recognised_and_the_key_is_private(cache: P
     assert is_own(json.loads(json.dumps(dict(reversed(info.items())))), tmp_path)  # the order of keys means nothing
     (key,) = cache.iterdir()
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such owner")
+def test_a_key_that_another_user_has_put_into_the_cache_signs_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = signed(tmp_path)
+    (key,) = cache.iterdir()
+    if os.getuid() == 0:
+        os.chown(key, 1002, 1002)
+    owner = key.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner)
+    assert is_own(info, tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert not is_own(info, tmp_path)
+    assert sign_run(info) is None
 
 
 @pytest.mark.parametrize("name", [*(name for name in INFO if name not in ("started", "results")), FOLDER])

@@ -159,6 +159,7 @@ def test_redaction_is_idempotent() -> None:
         ("https://x/a?X-Goog-Signature=s&GoogleAccessId=me", "https://x/a?X-Goog-Signature=***&GoogleAccessId=***"),
         ("https://x/a?apikey=s&api_key=s&subscription-key=s", "https://x/a?apikey=***&api_key=***&subscription-key=***"),
         ("https://me:s3cret@x/a", "https://***@x/a"),
+        ("there is no file https:/me:s3cret@x/a", "there is no file https:/***@x/a"),  # as a path
         ("s3://me:s3cret@x/a", "s3://me:***@x/a"),
         ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
         ("could not read https://x/a?sig=s, nor http://y:z@q", "could not read https://x/a?sig=*** nor http://***@q"),
