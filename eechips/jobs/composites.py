@@ -32,7 +32,7 @@ from eechips.planning.grid_alignment import cover_region
 from eechips.planning.image_filters import PropertyFilter, unit_tests
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.inventory import Scene
-from eechips.planning.periods import parse_day, parse_step
+from eechips.planning.periods import parse_day, parse_step, warn_of_cut_period
 from eechips.planning.region_images import find_grid_scenes
 from eechips.planning.region_overlaps import region_centre
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit
@@ -105,6 +105,8 @@ class Composites(ImageryRecipe[CompositesOptions]):
                 yield {**unit, **place, **scene_fields(scenes, MOST_SOURCES), "grid": grid.to_json(), **extra}
         if count == 0:
             raise imagery.none_found()
+        if self.options.start is not None and self.options.end is not None:
+            warn_of_cut_period(self.step, self.options.start, self.options.end)
         has_dates = self.options.start is not None or self.options.end is not None
         dates = "" if has_dates else f", as no dates are given: all since {first}"
         periods = format_count(count, "period")

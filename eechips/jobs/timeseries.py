@@ -48,7 +48,7 @@ from eechips.planning.asset_metadata import filter_images
 from eechips.planning.expressions import box_around_all
 from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.image_filters import parse_conditions, unit_tests
-from eechips.planning.periods import Period, Step, parse_day, parse_step
+from eechips.planning.periods import Period, Step, parse_day, parse_step, warn_of_cut_period
 from eechips.planning.region_reducers import Statistics, parse_statistics
 from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.zones import Zones, read_zones
@@ -232,7 +232,12 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
+        self._warn_of_cut_period()
         return self._plan(self._zones if self.is_file else None)
+
+    def _warn_of_cut_period(self) -> None:
+        if self.step is not None and self.options.start is not None and self.options.end is not None:
+            warn_of_cut_period(self.step, self.options.start, self.options.end)
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
@@ -253,6 +258,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         before = earlier.parameters.get("start"), earlier.parameters.get("end")
         if self.step is not None:
             check_periods_stay(_days(self._periods(*before)), _days(self.periods), "row")
+        self._warn_of_cut_period()
         spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
         if not self.is_file and options.regions != earlier.parameters.get("regions"):
             raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")

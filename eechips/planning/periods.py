@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _SHORT: dict[str, Span] = {"d": "day", "w": "week", "y": "year"}  # m might be a
 _DAYS = {"day": 1, "week": 7}
 _MONTHS = {"month": 1, "season": 3, "year": 12}
 _END = dt.date.max.toordinal()  # no period begins after this day
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,29 @@ def parse_step(text: str) -> Step:
     if match is None or span is None:
         raise UsageError(f"{text!r} is not a step of time: a number and one of {', '.join(SPANS)}, as in '16 days'")
     return Step(int(match["count"] or 1), span)
+
+
+def warn_of_cut_period(step: Step, start: str, end: str) -> None:
+    """Warn if the end cuts the last period: its sum is of fewer days, and no extension completes it.
+
+    Args:
+        start: first day of the first period, YYYY-MM-DD.
+        end: day after the last one.
+    """
+    last = parse_day(end)
+    for period in step.periods(parse_day(start), dt.date.max):
+        if period.end >= last:
+            break
+    if period.end > last:
+        days = Period(period.start, last).days
+        _log.warning(
+            "`end` cuts the last period: it has %s of its %s days, from %s, and no extension or update can complete it;"
+            " for all of them, `end` %s",
+            days,
+            period.days,
+            period.start,
+            period.end,
+        )
 
 
 def parse_day(text: str) -> dt.date:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from itertools import pairwise
 
 import pandas as pd
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.planning.periods import SPANS, Period, Step, parse_day, parse_step
+from eechips.planning.periods import SPANS, Period, Step, parse_day, parse_step, warn_of_cut_period
 
 days = st.dates(dt.date(1970, 1, 1), dt.date(2100, 12, 31))
 steps = st.builds(Step, st.integers(1, 40), st.sampled_from(SPANS))
@@ -71,6 +72,24 @@ def test_the_last_period_is_cut() -> None:
     assert first == Period(dt.date(2023, 1, 1), dt.date(2023, 2, 1))
     assert last == Period(dt.date(2023, 2, 1), dt.date(2023, 2, 10))
     assert (first.days, last.days) == (31, 9)
+
+
+@pytest.mark.parametrize(
+    ("step", "start", "end", "message"),
+    [
+        (Step(1, "month"), "2014-01-01", "2014-02-15", "14 of its 28 days, from 2014-02-01, .* `end` 2014-03-01"),
+        (Step(1, "month"), "2014-01-20", "2014-02-01", "12 of its 31 days, from 2014-01-20, .* `end` 2014-02-20"),
+        (Step(1, "season"), "2014-03-01", "2015-01-01", "31 of its 90 days, from 2014-12-01, .* `end` 2015-03-01"),
+        (Step(16, "day"), "2014-01-01", "2014-02-02", ""),
+        (Step(1, "year"), "2014-01-01", "2016-01-01", ""),
+    ],
+)
+def test_an_end_that_cuts_the_last_period_is_told(
+    step: Step, start: str, end: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_cut_period(step, start, end)
+    assert len(caplog.messages) == bool(message)
+    assert re.search(message, caplog.text)
 
 
 def test_seasons_are_those_of_meteorology() -> None:
