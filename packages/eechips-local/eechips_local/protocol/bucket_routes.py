@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,10 @@ def _find(root: Path, bucket: str, prefix: str) -> list[dict[str, Any]]:
     for folder, folders, files in os.walk(root):
         folders[:] = [subfolder for subfolder in folders if not subfolder.startswith(".")]
         for file in files:
-            path = Path(folder, file)
-            name = path.relative_to(root).as_posix()
+            name = Path(folder, file).relative_to(root).as_posix()
             if name.startswith(prefix) and not file.startswith("."):
-                objects[name] = _describe(bucket, name, path)
+                with suppress(InvalidError, FileNotFoundError):  # links, pipes, and files that are gone are no objects
+                    objects[name] = _describe(bucket, name, find_object(root.parent, f"gs://{bucket}/{name}"))
     return [objects[name] for name in sorted(objects)]
 
 
