@@ -172,11 +172,16 @@ class EarthEngineSession:
     def connect(self, stack: ExitStack) -> EarthEngine:
         """Connect ``ee``, and what reads variables of the environment, until this and all other stacks are closed.
 
-        Calls of ``ee.Initialize`` and ``ee.Authenticate`` by the tested code then do nothing.
+        Calls of ``ee.Initialize`` and ``ee.Authenticate`` by the tested code then do nothing. What an earlier test
+        has disconnected (``ee.data.reset``) is connected anew.
         """
+        import ee
+
         engine = self.start()
         if not self._users:
             self._connect(engine)
+        elif not ee.data.is_initialized():
+            engine._server.initialize()
         self._users += 1
         stack.callback(self._leave)
         return engine

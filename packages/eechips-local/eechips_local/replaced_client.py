@@ -18,11 +18,19 @@ def do_nothing(*_: Any, **__: Any) -> None:
 
 
 def initialize_only(url: str, initialize: Callable[..., None]) -> Callable[..., None]:
-    """Return what replaces ``ee.Initialize``: it initialises only a transport of the caller to this server."""
+    """Return what replaces ``ee.Initialize``: it initialises a transport of the caller to this server, and a client
+    that ``ee.data.reset`` has left without a connection. Otherwise it does nothing.
+    """
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    from eechips_local.server_process import PROJECT
 
     def take_place(*arguments: Any, **options: Any) -> None:
         if options.get("url") == url and options.get("http_transport") is not None:
             initialize(*arguments, **options)
+        elif not ee.data.is_initialized():
+            initialize(AnonymousCredentials(), url=url, project=PROJECT)  # type: ignore[no-untyped-call]
 
     return take_place
 

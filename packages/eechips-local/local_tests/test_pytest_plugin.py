@@ -368,6 +368,28 @@ def test_disconnected():
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+def test_repository_that_resets_the_client_is_connected_again(tmp_path: Path) -> None:
+    """As the tests of openforis/sepal_ui do to see their own initialisation."""
+    text = """
+import ee
+
+def test_again():
+    ee.data.reset()
+    assert not ee.data.is_initialized()
+    ee.Initialize(project="somebody")
+    assert ee.Number(1).add(1).getInfo() == 2
+
+def test_left_disconnected():
+    ee.data.reset()
+
+def test_next():
+    assert ee.Number(2).add(1).getInfo() == 3
+"""
+    done = run_pytest(make_repository(tmp_path, test_reset=text), "--earth-engine")
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
 # Where other people's repositories connect
 
 CALL = """
