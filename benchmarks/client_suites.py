@@ -54,6 +54,13 @@ SUITES: Mapping[str, Suite] = {
     "openet-core": Suite("Open-ET/openet-core", "b1e9cc5", "openet/core/tests"),
     "openet-refet-gee": Suite("Open-ET/openet-refet-gee", "281ee95", "openet/refetgee/tests"),
     "openet-ssebop": Suite("Open-ET/openet-ssebop", "3f164ee", "openet/ssebop/tests"),
+    "radgeetoolbox": Suite("radwinskis/RadGEEToolbox", "2f5f356"),  # set GEE_PROJECT and GEE_SA_KEY
+    "taskee": Suite("aazuspan/taskee", "8ef8252"),
+    "gee_biophys": Suite("speckerf/gee_biophys", "ea6f8ad"),
+    "sepal_ui": Suite("openforis/sepal_ui", "0318225e"),
+    "pygaul": Suite("gee-community/pygaul", "0eaecf0"),
+    "ipygee": Suite("gee-community/ipygee", "015fbc3"),
+    "flood_mapper": Suite("fadodo/flood_mapper", "0a6cf78"),
 }
 _SECONDS = 120  # of a test
 # What a failure's text has, and what that means; the first that matches.
