@@ -17,12 +17,6 @@ from eechips.scripts.replaced_names import present_function, replace_names, stan
 _RETRY_PACKAGES = frozenset({"retry", "backoff"})
 """Packages that wait while they handle the error of a try, and raise it after the last one."""
 
-_BUGS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError,
-    RecursionError, SyntaxError, TypeError, ValueError,
-)  # fmt: skip
-"""Exceptions of code that raises them again when it is called again."""
-
 
 def classify_error(error: BaseException) -> EechipsError | None:
     """Return the error of eechips for an exception of a request; None for an exception of the script's own code."""
@@ -44,13 +38,14 @@ def classify_error(error: BaseException) -> EechipsError | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed: not after a permanent error of a request, nor after a bug of the script.
+    """Return whether a retry may succeed: not after a permanent error of a request, nor after one of the script's code.
 
-    Errors of other kinds may be those of libraries whose requests are not retried, as aiohttp, and of files that are
-    not there yet.
+    Errors of files and of libraries may pass: requests of aiohttp, for instance, are not retried by the run.
     """
     classified = classify_error(error)
-    return not isinstance(error, _BUGS) if classified is None else isinstance(classified, TransientError)
+    if classified is None:
+        return isinstance(error, OSError) or type(error).__module__ != "builtins"
+    return isinstance(classified, TransientError)
 
 
 @contextlib.contextmanager

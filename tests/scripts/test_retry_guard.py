@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from zipfile import BadZipFile
 
 import aiohttp
 import pytest
@@ -35,7 +36,7 @@ def raising(*errors: Exception) -> Callable[[], str]:
     return work
 
 
-@pytest.mark.parametrize("error", [PERMANENT, KeyError("count")])
+@pytest.mark.parametrize("error", [PERMANENT, KeyError("count"), Exception("no images")])
 def test_the_retry_package_raises_an_error_for_which_no_retry_helps_to_the_script(error: Exception) -> None:
     waits: list[float] = []
     done = []
@@ -51,7 +52,7 @@ def test_the_retry_package_raises_an_error_for_which_no_retry_helps_to_the_scrip
 
 @pytest.mark.parametrize(
     "error",
-    [aiohttp.ServerDisconnectedError(), FileNotFoundError("not yet"), RuntimeError("unfinished"), TimeoutError()],
+    [aiohttp.ServerDisconnectedError(), FileNotFoundError("not yet"), BadZipFile("half"), TimeoutError()],
 )
 def test_errors_that_may_pass_are_retried(error: Exception) -> None:
     waits: list[float] = []
