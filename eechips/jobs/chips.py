@@ -37,7 +37,7 @@ from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options
 from eechips.planning.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.image_reducers import reduced_dtype
-from eechips.planning.periods import parse_day, parse_step
+from eechips.planning.periods import parse_day, parse_step, warn_of_cut_period
 from eechips.planning.sample_places import SamplePlace
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.storage import NameTemplate
@@ -252,6 +252,9 @@ class ChipSample:
         }
 
     def _make_plan(self) -> ChipPlan:
+        options = self.sample.options
+        if options.step is not None and options.start is not None and options.end is not None:
+            warn_of_cut_period(parse_step(options.step), options.start, options.end)
         self._plan = plan_chips(self.sample)
         return self._plan
 

@@ -142,6 +142,36 @@ def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (eechips.sample, {"total": 2, "roi": ROI, "every": "month", "bands": "B4"}),
+        (eechips.composites, {"roi": "-105.3,39.9,-105.29,39.91", "every": "1 month", "bands": "B4"}),
+        (
+            eechips.timeseries,
+            {
+                "regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2",
+                "columns": "id=ADM2_CODE",
+                "bbox": "-105.3,39.9,-105.2,40",
+                "every": "1 month",
+                "bands": "B4",
+                "scale": 500,
+            },
+        ),
+    ],
+)
+def test_an_end_within_a_period_is_told(
+    command: Any, options: dict[str, Any], demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {"start": "2020-06-01", "endpoint": demo_server.url, "dry_run": True, **options}
+    for end, count in (("2020-07-11", 1), ("2020-08-01", 0)):
+        caplog.clear()
+        command("S2", end=end, out=tmp_path / end, **given)
+        cuts = [message for message in caplog.messages if "cuts the last period: it has 10 of its 31 days" in message]
+        assert len(cuts) == count
+
+
 def _frames(run: eechips.Run) -> dict[tuple[Any, ...], bytes]:
     """The pixels of each frame, by place and first day."""
     rows = pd.read_parquet(run.path / "layers.parquet")
