@@ -1,11 +1,11 @@
 """Authorise requests with access tokens, and refresh tokens before they expire.
 
-One :class:`Authorizer` serves all threads of a process, and the processes of a run share one token
-(:mod:`eechips.client.shared_token`). It is refreshed once, by the thread that finds it stale; the others, of all
-processes, use the old one as long as it is valid, and wait for the new one after that. An outage of the token endpoint
-that is over before the token expires delays nothing; one process at a time asks whether it is over. Failures to refresh
-are classified by what the token endpoint did, not by the class that google.auth raises: its ``RefreshError`` stands for
-a revoked account as well as for an endpoint that is down for a moment
+One :class:`Authorizer` serves all threads of a process. Workers inherit the token of the parent, and refresh it by
+themselves. It is refreshed once in a process, by the thread that finds it stale; the others use the old one as long as
+it is valid, and wait for the new one after that. An outage of the token endpoint that is over before the token expires
+delays nothing; one thread at a time asks whether it is over. Failures to refresh are classified by what the token
+endpoint did, not by the class that google.auth raises: its ``RefreshError`` stands for a revoked account as well as for
+an endpoint that is down for a moment
 (https://googleapis.dev/python/google-auth/latest/reference/google.auth.exceptions.html).
 """
 
@@ -15,13 +15,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.credentials import find_cure
 from eechips.client.error_classification import classify_exception, is_transient_status
-from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
 from eechips.web.redaction import redact
 
@@ -38,10 +36,8 @@ _LAST = 10.0
 _UNAUTHENTICATED = 401
 _TIMEOUT = 30.0
 """Seconds to wait for an answer of a token endpoint, at most: google.auth would wait for 120, three times."""
-_LONGEST_DELAY = 30.0
-"""Seconds between two tries to refresh, while the token endpoint fails."""
-_NAP = 0.05
-"""Seconds between two looks whether another process has refreshed the token."""
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+"""Seconds between two tries to refresh, while the token endpoint fails: they double."""
 _PASSING = re.compile(r"temporarily_unavailable|internal_failure|server_error", re.IGNORECASE)
 """Errors of OAuth that say so themselves: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1."""
 _WRONG_CLOCK = re.compile(r"reasonable timeframe|iat and exp|token used too (?:early|late)", re.IGNORECASE)
@@ -55,23 +51,20 @@ class Authorizer:
 
     Args:
         credentials: credentials of google.auth.
-        shared: the token that the processes of a run share; None for one of its own.
-        clock: seconds, monotonic; for a shared token the same in all processes.
+        clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, credentials: Any, shared: SharedToken | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._credentials = credentials
-        self._shared = SharedToken() if shared is None else shared
-        self._clock = clock
+    def __init__(self, credentials: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._credentials, self._clock = credentials, clock
         self._refreshing = threading.Lock()
-        self._state = self._measured() if credentials.token else TokenState()
+        self._stale_from = self._expires_at = float("-inf")
         self._refused: str | None = None
         self._accepted: str | None = None
-        self._adopted: str | None = None
+        self._failure: EechipsError | None = None
+        self._not_before, self._delay = float("-inf"), _FIRST_DELAY  # of the next refresh, after a failure
         self._had_token = bool(credentials.token)
-        self._adopt(self._shared.read())
+        if credentials.token:
+            self._measure()
 
     def authorize(self, headers: MutableMapping[str, str]) -> str:
         """Add the authorization to the headers of a request; refreshes the token first if it is about to expire.
@@ -86,29 +79,36 @@ class Authorizer:
             TransientError: if what came was no token.
             ConfigurationError: if the credentials do not work; says what to do.
         """
-        if not self._is_valid or not self._is_due:
+        if not self._is_valid:
             with self._refreshing:
                 if not self._is_valid:
-                    self._replace()
-                return self._apply(headers)
-        if self._refreshing.acquire(blocking=False):  # else another thread is about it
+                    self._refresh()
+        elif self._is_due and self._refreshing.acquire(blocking=False):  # else another thread is about it
             try:
                 if self._is_due:
-                    self._replace()
+                    self._refresh()
+            except TransientError:
+                if not self._is_valid:
+                    raise
             finally:
                 self._refreshing.release()
         return self._apply(headers)
 
     @property
+    def failure(self) -> str:
+        """Why the last refresh failed; empty if it did not."""
+        return "" if self._failure is None else str(self._failure)
+
+    @property
     def _is_valid(self) -> bool:
         """Return whether there is a token that the service takes, as far as is known."""
         token = self._credentials.token
-        return bool(token) and token != self._refused and self._clock() < self._state.expires_at
+        return bool(token) and token != self._refused and self._clock() < self._expires_at
 
     @property
     def _is_due(self) -> bool:
         """Return whether the token is to be replaced."""
-        return self._clock() >= self._state.stale_from
+        return self._clock() >= self._stale_from
 
     def _apply(self, headers: MutableMapping[str, str]) -> str:
         fields: dict[str, str] = {}
@@ -119,8 +119,7 @@ class Authorizer:
     def should_resend(self, token: str, status: int, resent: int, *, is_public: bool = False) -> bool:
         """Return whether a request is to be sent again because its token was refused; the next one has another token.
 
-        A token may have expired by the clock of the service, or may have been revoked. The second one is replaced only
-        if another process has obtained it, as it may be as old as the first.
+        A token may have expired by the clock of the service, or may have been revoked.
 
         Args:
             resent: number of times that the request was sent again already.
@@ -133,7 +132,7 @@ class Authorizer:
             if status < 500 and status not in (408, 429) and not is_public:  # the token was accepted
                 self._accepted = token
             return False
-        if resent == 0 or (resent == 1 and token == self._adopted):
+        if resent == 0:
             self._refuse(token)
             return True
         if token == self._accepted:
@@ -150,108 +149,48 @@ class Authorizer:
             if token == self._credentials.token:  # else another thread has replaced it already
                 self._refused = token
 
-    def _replace(self) -> None:
-        """Replace the token by that of another process, or refresh it.
-
-        While another process is refreshing, a token that is still valid is kept, and otherwise the new one is awaited.
-        """
-        try:
-            while not self._follow():
-                if self._shared.acquire():
-                    try:
-                        if not self._follow():  # another process may just have been quicker
-                            self._refresh()
-                    finally:
-                        self._shared.release()
-                    return
-                if self._is_valid:
-                    return
-                time.sleep(_NAP)
-        except TransientError:
-            if not self._is_valid:
-                raise
-
-    def _follow(self) -> bool:
-        """Adopt the token, or the failure, of other processes; return whether there is a token to be used."""
-        state = self._shared.read()
-        self._adopt(state)
-        if self._is_valid and not self._is_due:
-            return True
-        left = state.not_before - self._clock()
-        if state.failure and left > 0.0:
-            raise ConfigurationError(state.failure) if state.is_final else _unreachable(state.failure, left)
-        return False
-
-    def _adopt(self, state: TokenState) -> None:
-        """Use the token of another process, if it is newer than that of this one."""
-        if state.generation <= self._state.generation or not state.token or self._clock() >= state.expires_at:
-            return
-        self._credentials.token = self._adopted = state.token
-        self._credentials.expiry = None if state.expiry is None else datetime.fromisoformat(state.expiry)
-        self._state, self._had_token, self._refused = state, True, None
-
     def _refresh(self) -> None:
+        """Refresh the token, unless a refresh has just failed: then raise its error again."""
+        left = self._not_before - self._clock()
+        if self._failure is not None and left > 0.0:
+            raise self._failure if isinstance(self._failure, ConfigurationError) else _unreachable(self._failure, left)
         from eechips.client.http_sessions import open_token_session
 
-        generation = self._shared.read().generation
         session = open_token_session()  # tokens last for an hour: no connection would
         request = _request(session)
         try:
             self._credentials.refresh(request)
         except UnreachableError as error:
-            raise _unreachable(str(error), self._postpone(error, generation)) from None
+            raise _unreachable(error, self._postpone(error)) from None
         except EechipsError as error:
-            self._postpone(error, generation)
+            self._postpone(error)
             raise
         except Exception as error:  # noqa: BLE001 - TypeError, KeyError and more for an answer that is no token
             classified = self._classify(error, request.status)
-            self._postpone(classified, generation)
+            self._postpone(classified)
             raise classified from None  # the original may quote a secret
         finally:
             session.close()
-        self._state = self._publish(self._measured())
-        self._had_token, self._refused = True, None
+        self._measure()
+        self._had_token, self._refused, self._failure, self._delay = True, None, None, _FIRST_DELAY
 
-    def _publish(self, measured: TokenState) -> TokenState:
-        """Give a new token to the other processes."""
+    def _postpone(self, error: EechipsError) -> float:
+        """Postpone the next refresh after a failure; return the seconds until the next try."""
+        is_final = not isinstance(error, TransientError)
+        seconds = _LONGEST_DELAY if is_final else self._delay  # a run ends of a final one meanwhile
+        self._failure, self._not_before = error, self._clock() + seconds
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+        return seconds
 
-        def publish(shared_state: TokenState) -> TokenState:
-            generation = max(shared_state.generation, self._state.generation) + 1
-            return replace(measured, generation=generation, lease_until=shared_state.lease_until)
-
-        return self._shared.update(publish)
-
-    def _postpone(self, error: EechipsError, generation: int) -> float:
-        """Postpone the next refresh in all processes; return the seconds until the next try."""
-        now = self._clock()
-
-        def put_off(shared_state: TokenState) -> TokenState:
-            if shared_state.generation != generation:  # another process has taken the refresh over, and has got a token
-                return shared_state
-            is_final = not isinstance(error, TransientError)
-            return replace(
-                shared_state,
-                failure=str(error)[:_LONGEST],
-                is_final=is_final,
-                not_before=now + (_LONGEST_DELAY if is_final else shared_state.delay),  # a run ends of it meanwhile
-                delay=min(shared_state.delay * 2, _LONGEST_DELAY),
-            )
-
-        return max(0.0, self._shared.update(put_off).not_before - now)
-
-    def _measured(self) -> TokenState:
-        """Return the state of the credentials' token: when it expires, and when it is refreshed."""
-        token, expiry, now = self._credentials.token, self._credentials.expiry, self._clock()
-        text = token.decode() if isinstance(token, bytes) else str(token)
+    def _measure(self) -> None:
+        """Note when the credentials' token expires, and when it is to be refreshed."""
+        expiry, now = self._credentials.expiry, self._clock()
         if expiry is None:
-            return TokenState(token=text, stale_from=float("inf"), expires_at=float("inf"))
+            self._stale_from = self._expires_at = float("inf")
+            return
         left = float((expiry - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds())
-        return TokenState(
-            token=text,
-            expiry=expiry.isoformat(),
-            stale_from=now + left - min(_MARGIN, left * _MARGIN_PART),
-            expires_at=now + left - min(_LAST, left * _MARGIN_PART),
-        )
+        self._stale_from = now + left - min(_MARGIN, left * _MARGIN_PART)
+        self._expires_at = now + left - min(_LAST, left * _MARGIN_PART)
 
     def _classify(self, error: Exception, status: int | None) -> EechipsError:
         """Classify a failed refresh."""
@@ -275,8 +214,8 @@ class Authorizer:
         return hasattr(credentials, "refresh_token") and credentials.refresh_token is None
 
 
-def _unreachable(text: str, seconds: float) -> UnreachableError:
-    return UnreachableError(text[:_LONGEST], retry_after=seconds)
+def _unreachable(error: EechipsError, seconds: float) -> UnreachableError:
+    return UnreachableError(str(error)[:_LONGEST], retry_after=seconds)
 
 
 def _text(error: BaseException) -> str:

@@ -15,7 +15,8 @@ import inspect
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,6 @@ from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Transport, use_transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError, UsageError
@@ -51,7 +51,6 @@ class ServiceTarget:
         endpoint: base URL.
         project: whose quota is used.
         credentials: google.auth credentials, or None to send none.
-        shared_token: the access token that the processes of a run share; None for one of each process.
         workload_tag: sent with each computation of the client; empty for none.
         reuses_connections: send several requests over a connection, one after the other.
     """
@@ -59,7 +58,6 @@ class ServiceTarget:
     endpoint: str
     project: str
     credentials: Any
-    shared_token: SharedToken | None = None
     workload_tag: str = ""
     reuses_connections: bool = True
 
@@ -74,7 +72,6 @@ class ServiceTarget:
             timeouts,
             project=self.project,
             credentials=self.credentials,
-            shared_token=self.shared_token,
             discovery=discovery,
             reuses_connections=self.reuses_connections,
         )
@@ -97,11 +94,18 @@ class Connection:
 
 
 @contextlib.contextmanager
-def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Iterator[Connection]:
+def connect(
+    target: ServiceTarget,
+    quota: QuotaClient,
+    policy: RetryPolicy,
+    timeouts: Timeouts,
+    waiting: Callable[[Transport], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Iterator[Connection]:
     """Initialise the client of this process for the duration of the block.
 
     Args:
         quota: client of the run's throttle; every request passes it.
+        waiting: makes what surrounds the initialisation, such as a report of the wait.
 
     Raises:
         ConfigurationError: if the endpoint cannot be reached, or refuses; says what to do.
@@ -118,7 +122,7 @@ def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, time
         with _CONNECTING:
             stack.enter_context(_own_client(target))
             try:
-                with use_transport(transport), _socket_timeout(_CATALOG_TIMEOUT):
+                with waiting(transport), use_transport(transport), _socket_timeout(_CATALOG_TIMEOUT):
                     _initialize(target, transport, offline=not is_google(target.endpoint))
             except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
                 raise _refusal(target, error) from None

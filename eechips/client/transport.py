@@ -31,7 +31,6 @@ from eechips.client.permits import Permit, Stopped
 from eechips.client.request_mode import RequestMode, ThreadMode
 from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
-from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import QuotaClient
 from eechips.client.usage import Usage
 from eechips.errors import EechipsError, TooLargeError, TransientError
@@ -60,7 +59,6 @@ class Transport:
         endpoint: base URL of the service, no slash at the end.
         project: Google Cloud project that the URLs of requests name.
         credentials: google.auth credentials for the endpoint, or None.
-        shared_token: the access token that the processes of a run share; None for one of its own.
         discovery: responses to the client's initialisation, if they are known already.
         reuses_connections: send several requests over a connection, one after the other.
         clock: seconds, monotonic, by which tokens expire and retries end.
@@ -75,7 +73,6 @@ class Transport:
         *,
         project: str = "",
         credentials: Any = None,
-        shared_token: SharedToken | None = None,
         discovery: Discovery | None = None,
         reuses_connections: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -89,7 +86,7 @@ class Transport:
         self.policy = policy
         self.timeouts = timeouts
         self.unmetered = Usage()
-        self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
+        self._authorizer = Authorizer(credentials, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {} if discovery is None else asdict(discovery)
         self._seen: dict[str, bytes] = {}
         self._opened: ConnectionPool | None = None
@@ -102,6 +99,11 @@ class Transport:
         """The discovery documents with which the client was initialised through this transport."""
         documents = {**self._known, **self._seen}
         return Discovery(**documents) if len(documents) == 2 else None
+
+    @property
+    def token_failure(self) -> str:
+        """Why there is no new access token at present; empty if nothing is wrong."""
+        return "" if self._authorizer is None else self._authorizer.failure
 
     @property
     def is_spent(self) -> bool:

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from eechips.client.connection import Connection, ServiceTarget, connect_to_noth
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, find_project, is_project, missing_project
 from eechips.client.permits import QuotaLimits, Stopped
-from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
-from eechips.client.transport import use_transport
+from eechips.client.transport import Transport, use_transport
 from eechips.engine.archive_provenance import ServedArchives, archive_note, served_note
 from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
@@ -95,8 +93,6 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
     with contextlib.ExitStack() as stack:
         server = _start_server(stack, config, server_log, recipe) if config.is_local else None
         target = find_target(config, server.url if server is not None else config.service)
-        if target.credentials is not None and executor.sharing_context() is not None:
-            target = replace(target, shared_token=SharedToken(is_shared=True))
         target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
         throttle = Throttle(
             executor.sharing_context(), quota_limits(config, target), clients=config.chosen_executor.workers + 1
@@ -104,9 +100,8 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         name = "eechips" if recipe is None else f"eechips {recipe.name}"
         sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:
-            with WaitReport(partial(_describe_wait, target)):
-                client = connect_client(target, throttle.client(0), config.policy, config.timeouts)
-                connection = stack.enter_context(client)
+            client = connect_client(target, throttle.client(0), config.policy, config.timeouts, _reporting_wait)
+            connection = stack.enter_context(client)
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         with use_transport(connection.transport):
@@ -117,9 +112,11 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             yield Session(connection, throttle, notes, server, sharing, served)
 
 
-def _describe_wait(target: ServiceTarget, elapsed: str) -> str:
-    failure = "" if target.shared_token is None else target.shared_token.read().failure
-    return f"Connecting to {target.endpoint} for {elapsed}: {failure or 'no answer yet'}"
+def _reporting_wait(transport: Transport) -> WaitReport:
+    def describe(elapsed: str) -> str:
+        return f"Connecting to {transport.endpoint} for {elapsed}: {transport.token_failure or 'no answer yet'}"
+
+    return WaitReport(describe)
 
 
 def _start_server(

@@ -18,7 +18,6 @@ from eechips.client.credentials import find_credentials
 from eechips.client.http_messages import Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy
-from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
@@ -41,7 +40,6 @@ class Clocked:
         server: TokenServer,
         credentials: Any,
         policy: RetryPolicy = PATIENT,
-        shared_token: SharedToken | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.throttle = Throttle(context, QuotaLimits(in_flight=8, start=8), clients=1)
@@ -54,7 +52,6 @@ class Clocked:
             policy,
             timeouts,
             credentials=credentials,
-            shared_token=shared_token,
             clock=lambda: server.clock(),
         )
         self.url = f"{server.url}/v1/projects/p/value:compute"
