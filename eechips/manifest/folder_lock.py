@@ -45,7 +45,8 @@ def is_held(folder: Path) -> bool:
     try:
         with resolve_inside(folder / LOCK_NAME, folder).open("rb") as file:
             # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
-            if _has_ended(file.read(_LONGEST).decode(errors="replace")):
+            holder = file.read(_LONGEST).decode(errors="replace").strip().partition(" ")[2]
+            if is_running(Writer.parse(holder)) is False:
                 return False
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -88,17 +89,3 @@ def _is_same(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
-
-
-def _has_ended(note: str) -> bool:
-    """Return whether the process that left a note has certainly ended."""
-    pid, _, token = note.strip().partition(" ")
-    if token:
-        return is_running(Writer.parse(token)) is False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it is there, and another user's
-        return False
-    return False
