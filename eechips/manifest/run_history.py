@@ -21,7 +21,7 @@ from eechips.storage.received_files import parse_json
 from eechips.text.timestamps import parse_timestamp
 
 LOG_NAME = "run.log"
-_STARTED, _REQUEST, _THROUGHPUT = '"event": "started"', '"event": "request"', '"event": "throughput"'
+_STARTED, _THROUGHPUT = '"event": "started"', '"event": "throughput"'
 _LONGEST = 1 << 20  # bytes of a line of the log that is looked at
 _GREATEST = 1e12  # number in it
 _RECENT = 60.0  # seconds that tell how fast a run is now
@@ -34,8 +34,7 @@ class History:
     Attributes:
         seconds: length of an interval; the last one may be shorter.
         rates: units settled a second, for each interval.
-        in_flight: requests in flight, the mean of each interval: of every request, if run.log has them
-            (``eechips --debug``), or of a look every few seconds; empty for runs of less than that.
+        in_flight: requests in flight, the mean of looks every few seconds; empty for runs of less than that.
         limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: commands that settled units.
@@ -131,7 +130,7 @@ def read_history(folder: Path, now: float, *, intervals: int = 60, is_running: b
     return History(
         seconds=length,
         rates=tuple(number / seconds for number, seconds in zip(counts, lengths, strict=True)),
-        in_flight=_in_flight(log, axis, length, lengths) or _means([(at, n) for at, n, *_ in looks], length, count),
+        in_flight=_means([(at, n) for at, n, *_ in looks], length, count),
         limits=_means([(at, limit) for at, _, limit, _ in looks], length, count),
         duration=axis.duration,
         commands=len(axis.begins),
@@ -154,22 +153,6 @@ def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: floa
         ends[-1] = max(now, ends[-1] or now)
     kept = [(begin, max(end, begin)) for begin, end in zip(begins, ends, strict=True) if end is not None]
     return _Axis(tuple(begin for begin, _ in kept), tuple(end for _, end in kept))
-
-
-def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
-    """Average the requests in flight, from the log: each was sent ``seconds`` before it ended."""
-    busy = [0.0] * len(lengths)
-    has_requests = False
-    for _, record in _records(log, _REQUEST):
-        moment = _moment(record.get("ended"))
-        if moment is None:
-            continue
-        end = axis.place(moment)
-        begin = max(0.0, end - _number(record.get("seconds")))
-        has_requests = True
-        for number in range(int(begin / length), min(int(end / length) + 1, len(busy))):
-            busy[number] += max(0.0, min(end, (number + 1) * length) - max(begin, number * length))
-    return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if has_requests else ()
 
 
 def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:

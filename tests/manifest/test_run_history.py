@@ -110,21 +110,6 @@ def test_the_remaining_time_follows_the_last_minute(tmp_path: Path) -> None:
     assert (status.is_running, status.seconds_left, status.history.recent) == (False, None, None)
 
 
-def test_requests_in_flight_come_from_the_log(tmp_path: Path) -> None:
-    """Four at a time, each of two seconds; the last line is still being written."""
-    make(tmp_path, [20], log=[(0, "started")])
-    lines = [
-        json.dumps({"time": iso(end), "event": "request", "id": "a", "status": 200, "seconds": 2.0, "ended": iso(end)})
-        for end in range(2, 21, 2)
-        for _ in range(4)
-    ]
-    with (tmp_path / "run.log").open("a") as log:
-        log.write("\n".join(lines) + '\n{"time": "2026-01-01T00:00:20.5')
-    found = read_history(tmp_path, BEGAN + 21, intervals=7)
-    assert found.seconds == 3
-    assert found.in_flight == pytest.approx((4.0,) * 6 + (4 * 2 / 3,))
-
-
 def test_a_run_without_a_finished_unit_has_no_history(tmp_path: Path) -> None:
     make(tmp_path, [], planned=3)
     found = read_history(tmp_path, BEGAN)
