@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import importlib.metadata
-import inspect
+import operator
 import re
 import socket
 import threading
@@ -324,61 +323,27 @@ TESTED = ">=1.6.13,<2"
 """Versions of earthengine-api that pyproject.toml allows."""
 
 
+_USED = (
+    *("_state._state", "_state.get_state", "ApiFunction._api", "deprecation.deprecated_assets"),
+    *("deprecation.DeprecatedAsset", "data.setMaxRetries", "data._get_cloud_projects"),
+)
+"""Names in ``ee`` that :func:`connect` and :mod:`eechips.client.export_tasks` use, and that may change."""
+
+
 def check_client() -> None:
     """Make sure that the installed client is one that can be initialised beside the user's own session.
 
     Raises:
-        ConfigurationError: naming what has changed, and which versions will do.
+        ConfigurationError: naming what is missing, and which versions will do.
     """
-    changed = next(_changes(), None)
-    if changed is None:
-        return
-    try:
-        version = importlib.metadata.version("earthengine-api")
-    except importlib.metadata.PackageNotFoundError:
-        version = "of an unknown version"
-    raise ConfigurationError(
-        f"earthengine-api {version} differs from what eechips knows: {changed}. Install one that it was tried with:"
-        f" pip install 'earthengine-api{TESTED}'"
-    )
-
-
-def _changes() -> Iterator[str]:
     import ee
 
-    try:
-        state = importlib.import_module("ee._state")
-    except ImportError:
-        yield "there is no ee._state, where it kept its session"
-        return
-    # connect() puts another session in the place of the user's, and puts that back.
-    if not hasattr(state, "_state") or not callable(getattr(state, "get_state", None)):
-        yield "ee._state does not have its session in _state"
-    elif state._state is not None and not hasattr(state._state, "initialized"):
-        yield "its session does not say whether it is initialised"
-    if not isinstance(getattr(ee.ApiFunction, "_api", None), dict):
-        yield "ee.ApiFunction does not have the functions of the service in _api"
-    # A list of deprecated assets would be fetched from elsewhere: it gets one.
-    deprecation = getattr(ee, "deprecation", None)
-    if not hasattr(deprecation, "deprecated_assets"):
-        yield "ee.deprecation has no deprecated_assets"
-    elif not _takes(getattr(deprecation, "DeprecatedAsset", None), "", None, None, None):
-        yield "ee.deprecation.DeprecatedAsset takes other arguments"
-    if not _takes(ee.Initialize, None, url="", project="", http_transport=None):
-        yield "ee.Initialize takes no http_transport"
-    if not callable(getattr(ee.data, "setMaxRetries", None)):
-        yield "ee.data has no setMaxRetries"
-    # Tasks are listed up to the page that has those of the run.
-    if not callable(getattr(ee.data, "_get_cloud_projects", None)):
-        yield "ee.data has no _get_cloud_projects"
-
-
-def _takes(function: object, *arguments: object, **options: object) -> bool:
-    """Return whether a function can be called with these arguments."""
-    if not callable(function):
-        return False
-    try:
-        inspect.signature(function).bind(*arguments, **options)
-    except (TypeError, ValueError):
-        return False
-    return True
+    for name in _USED:
+        try:
+            operator.attrgetter(name)(ee)
+        except AttributeError:
+            version = importlib.metadata.version("earthengine-api")
+            raise ConfigurationError(
+                f"earthengine-api {version} differs from what eechips knows: it has no ee.{name}. Install one that it"
+                f" was tried with: pip install 'earthengine-api{TESTED}'"
+            ) from None

@@ -39,12 +39,12 @@ def test_the_installed_client_has_the_required_internals() -> None:
 @pytest.mark.parametrize(
     ("module", "name", "told"),
     [
-        ("ee._state", "_state", "ee._state does not have its session in _state"),
-        ("ee._state", "get_state", "ee._state does not have its session in _state"),
-        ("ee.deprecation", "deprecated_assets", "ee.deprecation has no deprecated_assets"),
-        ("ee.deprecation", "DeprecatedAsset", "DeprecatedAsset takes other arguments"),
-        ("ee.data", "setMaxRetries", "ee.data has no setMaxRetries"),
-        ("ee.data", "_get_cloud_projects", "ee.data has no _get_cloud_projects"),
+        ("ee._state", "_state", "ee._state._state"),
+        ("ee._state", "get_state", "ee._state.get_state"),
+        ("ee.deprecation", "deprecated_assets", "ee.deprecation.deprecated_assets"),
+        ("ee.deprecation", "DeprecatedAsset", "ee.deprecation.DeprecatedAsset"),
+        ("ee.data", "setMaxRetries", "ee.data.setMaxRetries"),
+        ("ee.data", "_get_cloud_projects", "ee.data._get_cloud_projects"),
     ],
 )
 def test_a_changed_client_is_reported_and_not_used(
