@@ -47,14 +47,12 @@ class OutcomeBatch:
     Attributes:
         events: events of units, in the order of their completion.
         worker: name of the worker process.
-        usage: use of the quota since the previous batch; None in a first batch without outcomes.
-        host: name of the machine and process id, by which a parent on the same machine sees whether it is alive.
+        usage: use of the quota since the previous batch; None if the worker knows of none.
     """
 
     worker: str
     events: tuple[Finished | Lost, ...] = ()
     usage: UsageDelta | None = None
-    host: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class BeamQueue:
 
     def write_batch(self, partitions: Iterable[int], batch: OutcomeBatch) -> None:
         """Write a batch."""
-        about = {"worker": batch.worker, "host": batch.host, "usage": batch.usage and dataclasses.asdict(batch.usage)}
+        about = {"worker": batch.worker, "usage": batch.usage and dataclasses.asdict(batch.usage)}
         name = f"{_OUTCOMES}-{_marks(partitions):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
         self._put(name, (about, *map(_encode_event, batch.events)))
 
@@ -114,8 +112,7 @@ class BeamQueue:
         try:
             about, *lines = self._lines(name)
             usage = None if about["usage"] is None else UsageDelta(**about["usage"])
-            host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
-            return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage, host)
+            return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage)
         except (UsageError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise StorageError(
                 f"{FOLDER}/{self.token}/{name} is damaged ({error!r:.100}): remove it, and its units are fetched again"

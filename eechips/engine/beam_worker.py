@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import itertools
 import math
-import os
 import platform
 import queue
 import threading
@@ -247,8 +246,6 @@ def process_partitions(worker: BeamWorker, beam_queue: BeamQueue, partitions: Se
         if assignment.id not in settled
     ]
     writer = _BatchWriter(worker, beam_queue, partitions)
-    # Report that this process works on the partitions.
-    beam_queue.write_batch(partitions, OutcomeBatch(worker.name, host=(platform.node(), os.getpid())))
     try:
         worker.process(len(partitions), assignments, writer.add, writer.write_if_due)
     finally:

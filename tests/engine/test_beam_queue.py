@@ -83,7 +83,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
 def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         queue = BeamQueue(ImmediateStore(Path(folder)), TOKEN)
-        batch = OutcomeBatch("worker", tuple(told), UsageDelta(5, 1, 99, 2, 4, False), ("host", 7))
+        batch = OutcomeBatch("worker", tuple(told), UsageDelta(5, 1, 99, 2, 4, False))
         queue.write_batch([3], batch)
         (name,) = queue.batch_names()
         assert queue.read_batch(name) == batch
@@ -109,7 +109,6 @@ DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
     "an error": lambda lines: lines[1].update(fatal=["errno", "x"]),
     "an error of Python": lambda lines: lines[1].update(fatal=["__class__", "x"]),
     "usage": lambda lines: lines[0].update(usage={"a": 1}),
-    "a host": lambda lines: lines[0].update(host=["a"]),
 }
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import platform
 import signal
 import subprocess
 import time
@@ -106,11 +105,10 @@ class BeamExecutor(Executor[WorkerHandle]):
         if self.throttle.is_stopped:
             running.stop("finish")
         has_ended = running.has_ended(timeout)
-        is_lost = running.has_lost_worker
-        if has_ended or is_lost:
+        if has_ended:
             running.kill()  # workers may be left, and write more
-        events = self._collect(handle, running, is_over=has_ended or is_lost)
-        return events + self._end(handle, running, is_lost=is_lost) if has_ended or is_lost else events
+        events = self._collect(handle, running, is_over=has_ended)
+        return events + self._end(handle, running) if has_ended else events
 
     def kill(self) -> None:
         """End the pipeline. The next run recovers the outcomes that its workers have written."""
@@ -151,7 +149,7 @@ class BeamExecutor(Executor[WorkerHandle]):
             self._fruitless = 0
         return events
 
-    def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
+    def _end(self, handle: WorkerHandle, running: _Pipeline) -> list[Finished | Lost]:
         """Return the events of the assignments that a pipeline has not completed."""
         self._running = None
         self._settled.append(running.queue)
@@ -167,8 +165,8 @@ class BeamExecutor(Executor[WorkerHandle]):
             handle.assignments.clear()
             return [Finished(assignment, Outcome(assignment.position, None)) for assignment in left]
         self._fruitless += 1
-        reason = "its worker died" if is_lost else running.failure or "the pipeline ended without it"
-        if self._fruitless >= _MAX_FRUITLESS and not (is_lost and len(left) <= self._slots):
+        reason = "its worker died" if running.has_lost_worker else running.failure or "the pipeline ended without it"
+        if self._fruitless >= _MAX_FRUITLESS and not (running.has_lost_worker and len(left) <= self._slots):
             raise ConfigurationError(f"the pipeline does not work: {reason}; the output of Beam is in {self._log}")
         # Suspects get a pipeline each; while other units are under way, no unit is blamed.
         is_suspect = (self._fruitless > 1 or len(left) == 1) and len(left) <= self._slots
@@ -197,7 +195,7 @@ class _Pipeline:
         self._submission, self._look = job, look
         self._looked = time.monotonic()
         self._read: set[str] = set()
-        self._workers: dict[str, tuple[str, int] | None] = {}
+        self._workers: list[str] = []
         self._stop_sent: StopMode | None = None
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -226,20 +224,12 @@ class _Pipeline:
 
     @property
     def has_lost_worker(self) -> bool:
-        """Return whether a worker process of this machine has ended. Beam's own runner would wait for it.
-
-        The submitting process detects those that end with an error; others are known once they have written a batch.
-        """
-        if self._process.returncode is not None:
-            return self._process.returncode == LOST
-        here = platform.node()
-        return self._submission.is_local and any(
-            host is not None and host[0] == here and not _lives(host[1]) for host in self._workers.values()
-        )
+        """Return whether it ended because a worker process of this machine died."""
+        return self._process.returncode == LOST
 
     def number_of(self, worker: str) -> int:
         """Return the number of a worker: 0, 1, 2 in the order of their first batches."""
-        return list(self._workers).index(worker)
+        return self._workers.index(worker)
 
     def has_ended(self, timeout: float) -> bool:
         """Wait for the end, for ``timeout`` seconds at most; return whether the pipeline has ended."""
@@ -261,7 +251,8 @@ class _Pipeline:
                     continue
                 self._read.add(name)
                 new_batches.append(batch)
-                self._workers[batch.worker] = batch.host or self._workers.get(batch.worker)
+                if batch.worker not in self._workers:
+                    self._workers.append(batch.worker)
         return new_batches
 
     def stop(self, how: StopMode) -> None:
@@ -289,13 +280,3 @@ def _with_defaults(options: tuple[str, ...], size: int) -> tuple[str, ...]:
         return options
     workers = min(size, os.cpu_count() or 1)
     return (*options, "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user
-        return True
-    return True
