@@ -32,8 +32,7 @@ class RetryPolicy:
 
     Attributes:
         retries: repeats at most, after the first attempt.
-        delay: first wait in seconds; drawn from half of it to all of it.
-        backoff: factor from one wait to the next.
+        delay: first wait in seconds, drawn from half of it to all of it; each further one is twice as long.
         max_delay: longest wait in seconds; a longer Retry-After is obeyed.
         total: seconds after the first attempt began when no further one is started; the time that the network
             was away does not count.
@@ -44,7 +43,6 @@ class RetryPolicy:
 
     retries: int = 10
     delay: float = 1.0
-    backoff: float = 2.0
     max_delay: float = 30.0
     total: float = 600.0
     offline: float = 0.0
@@ -145,7 +143,7 @@ def _delays(policy: RetryPolicy) -> Iterator[float]:
     delay = policy.delay * _JITTER.uniform(0.5, 1.0)
     while True:
         yield delay
-        delay = min(delay * policy.backoff + _JITTER.uniform(0.0, policy.delay / 2), policy.max_delay)
+        delay = min(delay * 2 + _JITTER.uniform(0.0, policy.delay / 2), policy.max_delay)
 
 
 class _RetryWaits:
@@ -217,8 +215,6 @@ class _RetryWaits:
         self._end += self._clock() - began
 
     def _crowded_delay(self) -> float:
-        longest = (
-            min(self._policy.max_delay, self._policy.delay, _CROWDED_DELAY) * self._policy.backoff**self._rejections
-        )
+        longest = min(self._policy.max_delay, self._policy.delay, _CROWDED_DELAY) * 2.0**self._rejections
         self._rejections = min(self._rejections + 1, 3)
         return min(longest, self._policy.max_delay) * _JITTER.uniform(0.5, 1.0)

@@ -113,7 +113,7 @@ def test_the_first_attempt_does_not_wait_and_a_pause_may_end_it() -> None:
 
 def test_waits_grow_with_jitter() -> None:
     """All of them through ``pause``, which may end them."""
-    policy = RetryPolicy(retries=6, delay=0.04, backoff=2.0, max_delay=0.5)
+    policy = RetryPolicy(retries=6, delay=0.04, max_delay=0.5)
     every = []
     for _ in range(5):
         attempt, calls = failing(6, TransientError("x"))
