@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import sys
@@ -20,7 +19,6 @@ from eechips.commands.parameters import HELP, LocalPath
 from eechips.commands.retried_runs import (
     as_recorded,
     has_open_units,
-    is_as_recorded,
     recorded_words,
     refused_options,
 )
@@ -76,21 +74,15 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     if not classes and not ids and not has_open_units(run):
         echo("No failed units: nothing to retry.")
         return
-    info, is_here = run.info, is_own(run.info, run.path)  # before the working folder changes
-    with as_recorded(words, run, lambda verb: main.get_command(click.Context(main), verb)) as again:
-        if not is_as_recorded(info, words, is_own=is_here):
-            ask_permission(run, words, trust=trust)
-            again.params["send_credentials"] = False
-        _resume(again, words, reopen_failures(place, classes, ids))
-
-
-def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
-    """Execute a command again, with the state of failed units reset."""
-    with reopening as count:
+    permit = partial(ask_permission, trust=trust)
+    with (
+        as_recorded(words, run, permit, lambda verb: main.get_command(click.Context(main), verb)) as again,
+        reopen_failures(place, classes, ids) as count,
+        again,
+    ):
         what = f"Retrying {format_count(count, 'failed unit')}" if count else "Finishing the run"
         echo(f"{what} with: {shlex.join(words)}", err=True)
-        with again:
-            again.command.invoke(again)
+        again.command.invoke(again)
 
 
 def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,14 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     """
     opened_run = run if isinstance(run, Run) else open_run(run)
     words, place = recorded_words(opened_run), opened_run.path.resolve()
-    info, is_own = opened_run.info, is_own_run(opened_run)  # before the working folder changes
     if not classes and not units and not has_open_units(opened_run):
         return opened_run
     try:
-        with as_recorded(words, opened_run) as again:
-            if not is_as_recorded(info, words, is_own=is_own):
-                if not trust:
-                    raise UsageError(describe_distrust(opened_run, words))
-                again.params["send_credentials"] = False
-            with reopen_failures(place, classes, units):
-                _execute(again, words)
+        with (
+            as_recorded(words, opened_run, partial(require_trust, trust=trust)) as again,
+            reopen_failures(place, classes, units),
+        ):
+            _execute(again, words)
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     return open_run(place)
@@ -90,11 +88,6 @@ def has_open_units(run: Run) -> bool:
     return has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
 
 
-def is_as_recorded(info: Mapping[str, Any], words: Sequence[str], *, is_own: bool) -> bool:
-    """Say whether a command may be executed unasked: this user's, typed in this folder, with the same recipe."""
-    return is_own and str(Path.cwd()) == info.get("directory") and is_same_recipe(words, info)
-
-
 def find_recorded(verb: str) -> click.Command:
     """Return a command that makes a run.
 
@@ -106,11 +99,13 @@ def find_recorded(verb: str) -> click.Command:
     return find_command(verb)
 
 
-def describe_distrust(run: Run, words: Sequence[str]) -> str:
-    """Say why a recorded command was not executed."""
+def require_trust(run: Run, words: Sequence[str], *, trust: bool) -> None:
+    """Refuse to execute a recorded command that needs permission, unless the user trusts it."""
+    if trust:
+        return
     refused = refused_options(words)
     sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
-    return (
+    raise UsageError(
         f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
         f" {shlex.join(words)}{sets}. It counts as somebody else's: user, place or recipe are not those of now, or"
         " another HOME or EECHIPS_CACHE, where your key is, was set"
@@ -122,7 +117,7 @@ def is_own_run(run: Run) -> bool:
     return is_signed_for(run.info, run.path)
 
 
-def is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
+def _is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
     """Say whether the recipe of a command is still the one that its run.json names last; it is not executed."""
     if words[1] == REBUILD:
         return True
@@ -162,21 +157,31 @@ def recorded_words(run: Run, *, repeats: str | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def as_recorded(
-    words: Sequence[str], run: Run, find: Callable[[str], click.Command | None] = find_recorded
+    words: Sequence[str],
+    run: Run,
+    permit: Callable[[Run, Sequence[str]], object],
+    find: Callable[[str], click.Command | None] = find_recorded,
+    *,
+    is_extended: bool = False,
 ) -> Iterator[click.Context]:
     """Parse a command as it was typed: in the same folder, with the same endpoint and project.
 
     These two may have come from the environment; run.json records them, but no credentials. Inside the block the
     folder is the working directory; the verb records the same words in run.json.
 
+    A command of this user, typed in this folder, with the same recipe is executed unasked. Others need permission, and
+    send credentials to Google's own endpoints only.
+
     Args:
         run: the run that it made; results go to its folder, even if that was renamed.
+        permit: raises UsageError if a command that needs permission has none.
         find: returns a command by its name, if there is one.
+        is_extended: whether the recipe is to have a later end than the recorded one.
 
     Raises:
         UsageError: if this version has no such command that makes a run.
     """
-    place, info = run.path.resolve(), run.info
+    place, info, is_own = run.path.resolve(), run.info, is_own_run(run)  # before the working folder changes
     root = click.Context(click.Command("eechips"), info_name="eechips")
     verb = find(words[1])
     if verb is None or not (isinstance(verb, FetchCommand) or words[1] == REBUILD):
@@ -190,6 +195,10 @@ def as_recorded(
         for name in _kept(info, is_local=any(again.params.get(name) for name in ("local", "archive"))):
             if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 again.params[name] = info.get(name)
+        is_here = is_own and str(Path.cwd()) == info.get("directory")
+        if not (is_here and (is_extended or _is_same_recipe(words, info))):
+            permit(run, words)
+            again.params["send_credentials"] = False
         yield again
 
 

@@ -7,13 +7,14 @@ import datetime as dt
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eechips.commands.command import FetchCommand
-from eechips.commands.retried_runs import as_recorded, describe_distrust, find_recorded, is_own_run, recorded_words
+from eechips.commands.retried_runs import as_recorded, recorded_words, require_trust
 from eechips.commands.run_service import service_queries
 from eechips.engine.run import run as run_recipe
 from eechips.errors import UsageError
@@ -124,12 +125,8 @@ def _day(until: str | None, now: Callable[[], dt.datetime]) -> dt.date:
 
 
 def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdate:
-    words, place, is_own = recorded_words(run, repeats=_REPEATS), run.path.resolve(), is_own_run(run)
-    with as_recorded(words, run, find_recorded) as again:
-        if not (is_own and str(Path.cwd()) == run.info.get("directory")):
-            if not trust:
-                raise UsageError(describe_distrust(run, words))
-            again.params["send_credentials"] = False
+    words, place = recorded_words(run, repeats=_REPEATS), run.path.resolve()
+    with as_recorded(words, run, partial(require_trust, trust=trust), is_extended=True) as again:
         end, replaced = _ask_service(again, place, until)
         if end is not None:
             again.params["end"] = end

@@ -10,16 +10,16 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import find_command
 from eechips.commands.retried_runs import (
     as_recorded,
-    describe_distrust,
     is_own_run,
-    is_same_recipe,
     recorded_words,
+    require_trust,
 )
 from eechips.commands.run_service import service_of_run
 from eechips.engine.config import RunConfig
@@ -120,7 +120,7 @@ def audit_run(
     *,
     trust: bool,
     quiet: bool = False,
-    ask: Callable[[Run, list[str]], object] | None = None,
+    ask: Callable[[Run, Sequence[str]], object] | None = None,
     show: Callable[[RunConfig], object] = lambda _: None,
 ) -> tuple[Audit, list[Problem]]:
     """Fetch a random sample of the finished units of a run again, each request over a connection of its own.
@@ -175,7 +175,7 @@ def audit_run(
 
 @contextlib.contextmanager
 def _recorded_recipe(
-    run: Run, *, trust: bool, ask: Callable[[Run, list[str]], object] | None
+    run: Run, *, trust: bool, ask: Callable[[Run, Sequence[str]], object] | None
 ) -> Iterator[tuple[Recipe, RunConfig]]:
     """Make the recipe of a run again, and its configuration, in the folder where its command was typed.
 
@@ -194,16 +194,10 @@ def _recorded_recipe(
             raise UsageError(f"the recipe of {run.path} cannot be made again: its call is not in run.json")
         yield find_command(call["command"]).make({**options, "out": run.path})
         return
-    words, is_here = recorded_words(run), is_own_run(run)  # before the working folder changes
-    with as_recorded(words, run) as again:
+    words = recorded_words(run)
+    with as_recorded(words, run, ask or partial(require_trust, trust=trust)) as again:
         if not isinstance(again.command, FetchCommand):
             raise UsageError(f"{run.path} was made by `eechips {words[1]}`: its units are not fetched one by one")
-        if not (is_here and is_same_recipe(words, info)):
-            if ask is not None:
-                ask(run, words)
-            elif not trust:
-                raise UsageError(describe_distrust(run, words))
-            again.params["send_credentials"] = False
         again.params["dry_run"] = False
         yield again.command.receive(again)
 
