@@ -7,8 +7,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-
 from eechips.client.shared_requests import MOST_WASTE
 from eechips.geo.grid import Grid
 
@@ -57,14 +55,6 @@ class ChipNeighbours:
     def list_neighbours(self) -> list[int]:
         """Return the numbers of the units that have a neighbour."""
         return [number for number in range(len(self._boxes)) if self._has_neighbour(number)]
-
-    def nearest(self, number: int, count: int) -> list[int]:
-        """Return the numbers of the units that are nearest to one, which is the first, by their sizes."""
-        own = self._boxes[number]
-        alike = [other for other, box in enumerate(self._boxes) if box.key == own.key]
-        places = np.array([(self._boxes[other].x, self._boxes[other].y) for other in alike])
-        apart = np.abs(places - (own.x, own.y)) / (own.width, own.height)
-        return [alike[index] for index in np.argsort(apart.max(axis=1), kind="stable")[:count].tolist()]
 
     def _has_neighbour(self, number: int) -> bool:
         box = self._boxes[number]

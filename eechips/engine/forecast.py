@@ -180,7 +180,7 @@ def forecast_rest(
         planning=planning,
         least_requests=round(left * expected.low),
         most_requests=round(left * expected.high),
-        shares_requests=expected.units > 1.0,
+        shares_requests=joined is not None and (joined.units > 1.0 or joined.low < joined.mean),
         archives=forecast_traffic(left, meter.taken, pixels),
         least_bytes=round(max(0.0, size - spread)) if spread else None,
         most_bytes=round(size + spread) if spread else None,

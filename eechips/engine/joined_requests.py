@@ -6,7 +6,7 @@ import copy
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +16,7 @@ from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import chips_of, empty_file
-from eechips.engine.request_costs import RequestCosts
+from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.engine.request_sharing import RequestSharing
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import Ledger
@@ -27,14 +27,6 @@ _HELD = 4_096
 """Units of a plan that are joined for an estimate: as many as a run holds."""
 _COUNTED = 64
 """Assignments whose requests are counted."""
-_NEAREST = 24
-"""Units of a neighbourhood: those around one that is drawn."""
-_CORE = 8
-"""Units in the middle of a neighbourhood, whose assignments its edge does not cut."""
-_NEIGHBOURHOODS = (4, 10)
-"""Neighbourhoods that are planned: a tenth of the plan, but so many at least and at most."""
-_PARTS_LEFT = (5 / 6, 3 / 6, 1 / 6)
-"""Fractions of the units that remain at the beginning, middle and end of a run: a neighbourhood is joined at each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +45,9 @@ class UnitRequests:
     high: float
     units: float = 1.0
 
-    @classmethod
-    def from_clusters(
-        cls, requests: Sequence[float], assignments: Sequence[float], units: Sequence[int]
-    ) -> UnitRequests:
-        """Estimate from requests, assignments and units of a random sample of clusters of units.
-
-        Raises:
-            ValueError: if there are fewer than two, of which no range follows.
-        """
-        if len(units) < 2:
-            raise ValueError("one cluster of units tells nothing of the others")
-        sample = ComputeSample.of(requests, units)
-        mean, margin = sample.seconds / sample.units, sample.mean_margin
-        return cls(mean, max(0.0, mean - margin), mean + margin, sample.units / max(sum(assignments), 1e-9))
-
     def times(self, factor: float) -> UnitRequests:
         """Return the same units with more requests for each."""
         return UnitRequests(factor * self.mean, factor * self.low, factor * self.high, self.units)
-
-    def mixed(self, part: float, alone: float) -> UnitRequests:
-        """Return the requests of a plan of which only a part of the units is like these.
-
-        Args:
-            part: this part, from 0 to 1.
-            alone: requests of each other unit.
-        """
-        mean, low, high = (part * own + (1.0 - part) * alone for own in (self.mean, self.low, self.high))
-        return UnitRequests(mean, low, high, 1.0 / (part / self.units + 1.0 - part))
 
 
 class RequestJoining:
@@ -105,58 +72,26 @@ class RequestJoining:
         margin = share * ComputeSample.of(requests).mean_margin if len(counted) < len(joined) else 0.0
         return UnitRequests(mean, max(0.0, mean - margin), mean + margin, 1.0 / share)
 
-    def of_places(
-        self, points: Sequence[tuple[float, float]], first: Unit, plan: Callable[[Sequence[int]], Sequence[Unit]]
-    ) -> UnitRequests:
-        """Estimate from some neighbourhoods of a plan of which only some units are made.
+    def of_places(self, points: Sequence[tuple[float, float]], first: Unit) -> UnitRequests:
+        """Bound the requests of a plan of which only some units are made.
 
-        Units without a neighbour near enough share no request. A unit of an assignment of n units takes an n-th of its
-        requests.
+        Units with a neighbour near enough may share requests with as many as a run joins, or with none: which images
+        they show is not known yet.
 
         Args:
             points: places of all units.
             first: a unit; all have its size.
-            plan: returns the units at some positions of the plan.
         """
         window, alone = self._request_window(unit_value(first)), self._count([_as_unit(0, first)])
-        draw = random.Random(0)
-        start = draw.randrange(max(1, len(points) - _HELD + 1))
+        start = random.Random(0).randrange(max(1, len(points) - _HELD + 1))
         held = [] if window is None else list(place_boxes(points[start : start + _HELD], window[1]))
-        chips = ChipNeighbours(held)
-        near = chips.list_neighbours()
-        if not near:
-            return UnitRequests(alone, alone, alone)
-        fewest, most = _NEIGHBOURHOODS
-        middles = draw.sample(near, min(len(near), max(fewest, min(most, len(points) // (10 * _NEAREST)))))
-        neighbourhoods = [[start + other for other in chips.nearest(middle, _NEAREST)] for middle in middles]
-        positions = sorted(set[int]().union(*neighbourhoods))
-        units = dict(zip(positions, plan(positions), strict=True))
-        clusters = [self._divide({number: units[number] for number in some}, len(held)) for some in neighbourhoods]
-        joined = UnitRequests.from_clusters(*zip(*clusters, strict=True))
-        return joined.mixed(len(near) / len(held), alone)
+        near = len(ChipNeighbours(held).list_neighbours()) / max(1, len(held))
+        return UnitRequests(alone, alone * (1.0 - near * (1.0 - 1.0 / MOST_UNITS)), alone)
 
     def count(self, units: Sequence[Unit]) -> int:
         """Count the requests of some units, which are joined."""
         works = [_as_unit(position, unit) for position, unit in enumerate(units)]
         return sum(self._count(assignment) for assignment in self._join(works, len(works), copy.deepcopy(self._costs)))
-
-    def _divide(self, units: dict[int, Unit], size: int) -> tuple[float, float, int]:
-        """Return requests, assignments and number of the units in the middle of a neighbourhood.
-
-        Args:
-            units: units of the neighbourhood by their positions, the nearest to its middle first.
-            size: units that the run joins together. Assignments have fewer units the fewer of these are left.
-        """
-        core = set(islice(units, _CORE))
-        works = [_as_unit(position, units[position]) for position in sorted(units)]
-        requests, assignments, costs = 0.0, 0.0, copy.deepcopy(self._costs)
-        for part in _PARTS_LEFT:
-            for assignment in self._join(works, round(part * size), costs):
-                share = sum(unit.position in core for unit in assignment) / len(assignment)
-                if share:
-                    requests += share * self._count(assignment)
-                    assignments += share
-        return requests / len(_PARTS_LEFT), assignments / len(_PARTS_LEFT), len(core)
 
     def _join(self, units: Sequence[WorkUnit], left: int, costs: RequestCosts) -> list[tuple[WorkUnit, ...]]:
         """Return the units of each assignment; the costs learn from each, as in a run, whose later ones are larger."""

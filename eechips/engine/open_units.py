@@ -10,13 +10,13 @@ from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Forecast, PlanningCost
+from eechips.engine.costs import Forecast
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import RequestJoining, UnitRequests
+from eechips.engine.joined_requests import RequestJoining
 from eechips.engine.plan import draw_spread, name_template, seed_of
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
-from eechips.engine.planning_cost import PartialPlan, extrapolate_planning, most_telling, plan_sample
-from eechips.engine.progress import PlanningReport, Progress, how_to_resume
+from eechips.engine.planning_cost import extrapolate_planning
+from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
 from eechips.engine.request_sharing import RequestSharing
@@ -28,7 +28,7 @@ from eechips.engine.unit_costs import size_of
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import RequestWindow, SupportsPreview, Unit, request_window_of, traits_of
+from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
 
 _COMPARED = 10_000
 """Remaining units whose sizes are compared with the sizes of the tried units."""
@@ -123,7 +123,11 @@ class OpenUnits:
         if (window := self._request_window) is not None:
             joining = RequestJoining(self._recipe, config, window, self._costs, machine.slots)
         if self._unplanned and run.partial is not None:
-            joined, planning = self._sample_plan(run.partial, joining)
+            sample, preview, first = run.partial.sample, run.partial.preview, read_first_unit(database)
+            if joining is not None and first is not None:
+                joined = joining.of_places(preview.points, json.loads(first[1]))
+            if sample is not None and sample.is_sent:
+                planning = extrapolate_planning(run.session, sample, preview)
         else:
             joined = None if joining is None else joining.of_ledger(self._ledger, self._left)
             others = _pixels_of([json.loads(text) for text in sample_units(database, _COMPARED)])
@@ -143,28 +147,6 @@ class OpenUnits:
             pixels=pixels,
             sizes=bytes_of_units(database),
         )
-
-    def _sample_plan(
-        self, partial: PartialPlan, joining: RequestJoining | None
-    ) -> tuple[UnitRequests | None, PlanningCost | None]:
-        """Plan some neighbourhoods of a plan that is not whole; return shared requests and planning cost."""
-        run, recipe, first = self._run, self._recipe, read_first_unit(self._ledger.database)
-        assert isinstance(recipe, SupportsPreview)  # else all units were planned
-        samples = [] if partial.sample is None else [partial.sample]
-
-        def plan(positions: Sequence[int]) -> list[Unit]:
-            sample, units = plan_sample(recipe, run.session, positions, run.config.out)
-            samples.append(sample)
-            return units
-
-        joined = None
-        if joining is not None and first is not None:
-            with PlanningReport(run.session.throttle):
-                joined = joining.of_places(partial.preview.points, json.loads(first[1]), plan)
-        if (sample := most_telling(samples)) is None:
-            return joined, None
-        cost = extrapolate_planning(run.session, sample, partial.preview)
-        return joined, dataclasses.replace(cost, sent=sum(sample.sent for sample in samples))
 
     def _spread(self, count: int) -> Iterator[WorkUnit | None]:
         """Return some units that are like the others.

@@ -42,24 +42,17 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def caching_answers(folder: Path) -> Iterator[None]:
-    """Keep the responses to requests in this block for the planner of a run, also of a later command."""
+def kept_answers(folder: Path) -> Iterator[None]:
+    """Keep the responses to a planner in this block until it has ended without an error.
+
+    After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
+    """
     with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers:
         token = RESPONSE_CACHE.set(answers)
         try:
             yield
         finally:
             RESPONSE_CACHE.reset(token)
-
-
-@contextlib.contextmanager
-def kept_answers(folder: Path) -> Iterator[None]:
-    """Keep the responses to a planner in this block until it has ended without an error.
-
-    After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
-    """
-    with caching_answers(folder):
-        yield
     remove_answers(folder)
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import fetch_all_profiles
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.costs import PlanningCost
-from eechips.engine.plan import planner_errors
-from eechips.engine.planner import Planner, caching_answers
+from eechips.engine.planner import Planner
 from eechips.engine.session import Session
 from eechips.errors import RequestError
 from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
-from eechips.recipe import PlanPreview, SupportsPreview, Unit
+from eechips.recipe import PlanPreview, SupportsPreview
 
 _FACTOR = 2.0
 """Factor by which the compute of the same requests may differ when they are sent again
@@ -92,11 +90,6 @@ class PartialPlan:
     preview: PlanPreview
 
 
-def most_telling(samples: Sequence[PlanningSample]) -> PlanningSample | None:
-    """Return the largest sample whose requests were sent; None if there is none."""
-    return max((sample for sample in samples if sample.is_sent), key=lambda sample: sample.tried, default=None)
-
-
 @contextlib.contextmanager
 def sampling(session: Session, began: Spent | None = None) -> Iterator[tuple[PlanningSample, Callable[[], None]]]:
     """Measure planning in this block; yield the sample, and a function to call when the places are chosen.
@@ -129,24 +122,6 @@ def plan_some_units(planner: Planner, recipe: SupportsPreview, session: Session,
     sample.once = Spent()  # planning the other units chooses no places again
     unplanned = max(0, len(preview.points) - known - sample.tried)
     return PartialPlan(unplanned, sample if sample.tried else None, preview)
-
-
-def plan_sample(
-    recipe: SupportsPreview, session: Session, positions: Sequence[int], folder: Path
-) -> tuple[PlanningSample, list[Unit]]:
-    """Plan some units of a plan for an estimate; return what that has taken, and the units.
-
-    Args:
-        positions: positions of the units; at least one.
-        folder: folder of the run, which keeps the responses.
-
-    Raises:
-        EechipsError: if planning fails.
-    """
-    with planner_errors(), caching_answers(folder), sampling(session) as (sample, _):
-        units = list(recipe.plan_units(positions))
-    sample.tried = len(units)
-    return sample, units
 
 
 def cost_of_plan(session: Session, sample: PlanningSample) -> PlanningCost:

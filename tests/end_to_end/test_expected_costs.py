@@ -167,7 +167,9 @@ def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_e
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_an_estimate_joins_places_near_each_other_as_the_run_does(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_an_estimate_bounds_the_requests_of_places_near_each_other(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     forecasts: list[Forecast] = []
     server = serve("--latency", "1")  # as the service: what a request costs, not its pixels, decides
 
@@ -182,8 +184,8 @@ def test_an_estimate_joins_places_near_each_other_as_the_run_does(serve: Callabl
     sample(estimate=2, confirm=lambda forecast: bool(forecasts.append(forecast)))
     sent = sample()["image:computePixels"]
     (forecast,) = forecasts
-    assert forecast.requests < 98
-    assert sent == pytest.approx(forecast.requests, rel=0.5)  # a request more or less of a few
+    assert forecast.least_requests is not None
+    assert forecast.least_requests <= sent < forecast.requests
 
 
 @pytest.mark.slow

@@ -27,7 +27,6 @@ def test_a_window_of_two_chips_has_little_between_them(apart: tuple[float, float
 def test_chips_of_two_zones_are_no_neighbours() -> None:
     boxes = [ChipBox.of(grid(0.0, 0.0)), ChipBox.of(grid(0.0, 0.0, "EPSG:32614"))]
     assert ChipNeighbours(boxes).list_neighbours() == []
-    assert ChipNeighbours(boxes).nearest(1, 5) == [1]
 
 
 @pytest.mark.parametrize("latitude", [0.1, 39.9, -60.2])
@@ -36,4 +35,3 @@ def test_places_are_compared_by_the_size_of_one_chip(latitude: float) -> None:
     places = [(10.0, latitude + 10 * SIZE * metre), (10.0, latitude), (10.0, latitude + 1.2 * SIZE * metre)]
     neighbours = ChipNeighbours(list(place_boxes(places, grid(0.0, 0.0))))
     assert neighbours.list_neighbours() == [1, 2]
-    assert neighbours.nearest(1, 2) == [1, 2]
