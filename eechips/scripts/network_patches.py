@@ -27,9 +27,10 @@ from urllib.parse import urlsplit
 from eechips.client.connection import Connection, initialize_client
 from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.error_classification import classify_response, parse_error
+from eechips.client.http_messages import load_values
 from eechips.client.permits import Stopped
 from eechips.client.response_framing import StrictConnection
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, ValidationError
 from eechips.formats import inspect, sniff
 from eechips.web.urls import origin
 
@@ -172,7 +173,8 @@ class RequestObserver:
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Send the request of a library; return status, headers and the complete, decompressed body."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
-        with self._transport.checking(_check):
+        is_image = urlsplit(url).path.endswith(":getPixels")
+        with self._transport.checking(_check_image if is_image else _check):
             response, content = self.request(url, method, body=body, headers=sent)
         kept = {k: str(v) for k, v in response.items() if k not in _OF_THE_BODY and k != "status"}
         return int(response.status), {**kept, "content-length": str(len(content))}, content
@@ -344,6 +346,16 @@ def _check(body: bytes) -> None:
     """Raise ValidationError for a truncated image, which may have the announced length."""
     if sniff(body) != "bin":
         inspect(body, "")
+
+
+def _check_image(body: bytes) -> None:
+    """Raise ValidationError for JSON as well, which is no format of images, or nothing
+    (https://developers.google.com/earth-engine/reference/rest/v1/ImageFileFormat).
+    """
+    with contextlib.suppress(ValueError, OverflowError, RecursionError):
+        load_values(body or "null")
+        raise ValidationError("JSON came back in place of an image" if body else "an empty image came back")
+    _check(body)
 
 
 def _text(value: Any) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run, run_with_faults
+from tests.support.altering_front import altering_front
+from tests.support.framing_front import Answer
 
 pytestmark = pytest.mark.slow
 
@@ -53,3 +56,23 @@ def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: S
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == files(tmp_path / "good")
     assert len(files(tmp_path / "run")) == 7
+
+
+def test_json_in_place_of_an_image_does_not_reach_the_files_of_a_script(demo_server: Server, tmp_path: Path) -> None:
+    """As of a gateway whose errors have status 200; or nothing comes back."""
+    script = tmp_path / "sequence.py"
+    script.write_text(SCRIPT)
+    assert run(script, demo_server, tmp_path, "--out", "good").returncode == 0
+    seen: set[str] = set()
+
+    def alter_first(path: str, _: bytes, answer: Answer) -> Answer:
+        if ":getPixels" not in path or path in seen:
+            return answer
+        seen.add(path)
+        return Answer(200, answer.headers, (b"", b"null", b'{"error": {"code": 503, "message": "Oh."}}')[len(seen) % 3])
+
+    with altering_front(demo_server.url, alter_first) as url:
+        result = run(script, replace(demo_server, url=url), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(seen) == 7
+    assert files(tmp_path / "run") == files(tmp_path / "good")
