@@ -156,7 +156,7 @@ class EarthEngineSession:
             from eechips_local.server_process import server_process
 
             self._stop_on_termination()
-            folder = self._stack.enter_context(temporary_folder("earth-engine-"))
+            folder = self._stack.enter_context(temporary_folder())
             self._fill(folder / "assets")
             options = {
                 "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": _WORKERS,

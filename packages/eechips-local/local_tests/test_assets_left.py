@@ -50,12 +50,11 @@ def test_a_workspace_stays_while_its_process_lives_and_goes_with_the_next_one_af
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert place.is_dir()
-    (tmp_path / ".tmp-mine.txt").write_text("mine")
     monkeypatch.setattr(store_files, "_swept", set())
     with workspace(tmp_path) as own:
         assert own.is_dir()
         assert not place.exists()
-    assert not own.exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == [".eechips-local-item.json"]
 
 
 def test_a_temporary_folder_goes_with_the_next_one_after_a_kill(
@@ -65,7 +64,7 @@ def test_a_temporary_folder_goes_with_the_next_one_after_a_kill(
     holding = """
 import sys
 from eechips_local.assets.store_files import temporary_folder
-with temporary_folder("earth-engine-") as place:
+with temporary_folder() as place:
     (place / "draft.tif").touch()
     print(place, flush=True)
     sys.stdin.read()
@@ -76,25 +75,61 @@ with temporary_folder("earth-engine-") as place:
     )
     assert process.stdout is not None
     place = Path(process.stdout.readline().strip())
-    with temporary_folder("earth-engine-"):
+    with temporary_folder():
         assert (place / "draft.tif").exists()
     process.kill()
     process.communicate()
     monkeypatch.setattr(store_files, "_swept", set())
-    with temporary_folder("earth-engine-") as own:
+    with temporary_folder() as own:
         assert list(tmp_path.iterdir()) == [own]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "earth-engine-api", "earth-engine-data", "eechips-store-mine", "eechips-vectors-ab12cd34", ".tmp-ab12cd34",
+        "eechips-local-shapefile-ab12cd34", ".eechips-local-data", ".eechips-local-ab12cd34",
+        ".eechips-local-ab12cd34.locked.kept", "my.eechips-local-ab12cd34.locked",
+    ],
+)  # fmt: skip
+def test_folders_of_other_names_are_nobodys_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious.tif").write_bytes(b"precious")
+    with temporary_folder():
+        pass
+    monkeypatch.setattr(store_files, "_swept", set())
+    with workspace(tmp_path):
+        pass
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.tif")] == [Path(name, "precious.tif")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user, and remove it")
+def test_folders_of_other_users_are_theirs_also_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / ".eechips-local-ab12cd34.locked"
+    left.mkdir()
+    os.chown(left, 65534, 65534)
+    with temporary_folder():
+        assert left.is_dir()
+    os.chown(left, os.geteuid(), os.getegid())
+    monkeypatch.setattr(store_files, "_swept", set())
+    with temporary_folder():
+        assert not left.exists()
 
 
 def test_documents_that_a_killed_process_has_staged_go_when_the_next_one_stages(tmp_path: Path) -> None:
     process, _ = holder(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert (tmp_path / ".tmp-item.json").exists()
+    assert (tmp_path / ".eechips-local-item.json").exists()
     with locked(tmp_path), StagedDocuments() as documents:
         documents.stage(tmp_path / "other.json", {})
         documents.commit()
-    assert not list(tmp_path.glob(".tmp-*.json"))
+    assert not list(tmp_path.glob(".eechips-local-*.json"))
     assert (tmp_path / "other.json").exists()
 
 

@@ -146,20 +146,20 @@ def test_a_full_disk_leaves_the_store_unchanged(tmp_path: Path, planet: FolderSt
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip(), done.stderr
     assert snapshot(planet.path) == before
-    assert not list(planet.path.rglob(".tmp-*"))
+    assert not list(planet.path.rglob(".eechips-local-*"))
 
 
 @pytest.mark.slow
 def test_a_failed_ingestion_leaves_the_store_unchanged(tmp_path: Path, planet: FolderStore) -> None:
     sources = [raster(tmp_path / f"d{n}.tif", noise(1, 9, 9, seed=n)) for n in (1, 2, 3, 4)]
     before = snapshot(planet.path)
-    obstacle = planet.path / "A" / "B" / "d3" / ".tmp-item.json"
+    obstacle = planet.path / "A" / "B" / "d3" / ".eechips-local-item.json"
     obstacle.mkdir()
     with pytest.raises(AssetWriteError, match=r"Cannot write .*d3/item\.json: Is a directory"):
         ingest(sources, planet.path, "A/B")
     obstacle.rmdir()
     assert snapshot(planet.path) == before
-    assert not list(planet.path.rglob(".tmp-*"))
+    assert not list(planet.path.rglob(".eechips-local-*"))
     assert not (planet.path / "A" / "B" / "d4").exists()
     assert ingest(sources, planet.path, "A/B") == [f"A/B/d{n}" for n in (1, 2, 3, 4)]
 

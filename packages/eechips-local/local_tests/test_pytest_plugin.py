@@ -572,7 +572,7 @@ raise RuntimeError("broken")
     assert found, done.stdout + done.stderr
     with pytest.raises(URLError, match="refused"):
         urlopen(found[1], timeout=10)
-    assert not list(tmp_path.glob("earth-engine-*"))
+    assert not list(tmp_path.glob(".eechips-local-*"))
 
 
 @pytest.mark.slow

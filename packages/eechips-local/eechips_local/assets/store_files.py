@@ -1,7 +1,8 @@
 """Write files atomically, and remove files: the only module of the local Earth Engine that does.
 
-A process that makes a workspace holds a lock of it (flock(2)) as long as it lives, on any machine. A workspace without
-a lock is that of a process that was killed, and is removed by the next one that works in the same folder.
+A process that makes a workspace holds a lock of it (flock(2)) as long as it lives, on any machine. A workspace of the
+same user without a lock is that of a process that was killed, and is removed by the next one that works in the same
+folder. That folder may be anybody's, such as /tmp: only workspaces have names of the form ``_PLACE``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -24,8 +26,9 @@ from typing import Any
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import is_remote
 
-_PREFIX = ".tmp-"
-_swept: set[tuple[str, str]] = set()
+_PREFIX, _SUFFIX = ".eechips-local-", ".locked"
+_PLACE = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")  # as tempfile chooses characters
+_swept: set[str] = set()
 _held: Counter[str] = Counter()  # stores that this process has locked
 _turn = threading.Lock()
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +43,7 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        place, lock = _make_place(folder, _PREFIX)
+        place, lock = _make_place(folder)
         try:
             yield place
         finally:
@@ -54,22 +57,19 @@ def private_folder(owner: object) -> Path:
     Raises:
         OSError: if it cannot be made.
     """
-    place, lock = _make_place(Path(tempfile.gettempdir()), "eechips-store-")
+    place, lock = _make_place(Path(tempfile.gettempdir()))
     weakref.finalize(owner, _remove_place, place, lock)
     return place
 
 
 @contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Make a folder among the system's temporary files for the duration of the block; remove those of killed processes.
-
-    Args:
-        prefix: beginning of its name, and of those that are removed.
 
     Raises:
         OSError: if it cannot be made.
     """
-    place, lock = _make_place(Path(tempfile.gettempdir()), prefix)
+    place, lock = _make_place(Path(tempfile.gettempdir()))
     try:
         yield place
     finally:
@@ -81,13 +81,13 @@ def _remove_place(place: Path, lock: int) -> None:
     os.close(lock)
 
 
-def _make_place(folder: Path, prefix: str) -> tuple[Path, int]:
+def _make_place(folder: Path) -> tuple[Path, int]:
     """Return a new folder, and the descriptor by which it is locked."""
-    if (str(folder), prefix) not in _swept:
-        _swept.add((str(folder), prefix))
-        _sweep(folder, prefix)
+    if str(folder) not in _swept:
+        _swept.add(str(folder))
+        _sweep(folder)
     while True:
-        place = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        place = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, folder))
         lock = None
         with suppress(FileNotFoundError, BlockingIOError):  # somebody has taken it for one that was left
             lock = os.open(place, os.O_RDONLY)
@@ -99,18 +99,19 @@ def _make_place(folder: Path, prefix: str) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove the folders of processes that were killed."""
+def _sweep(folder: Path) -> None:
+    """Remove the folders of this user's processes that were killed."""
     with os.scandir(folder) as entries:
         names = [
-            entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+            entry.name for entry in entries if _PLACE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
         ]
     for name in names:
-        with suppress(OSError):  # another user's, or another process was quicker
+        with suppress(OSError):  # another process was quicker
             lock = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-                shutil.rmtree(folder / name, ignore_errors=True)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    shutil.rmtree(folder / name, ignore_errors=True)
             finally:
                 os.close(lock)
 

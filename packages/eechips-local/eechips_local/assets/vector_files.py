@@ -145,7 +145,7 @@ def write_table(features: Features, target: Path) -> None:
 def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table, str, str | None]:
     """Return the columns of a layer, the name of that with geometries, and the file's CRS."""
     try:
-        with temporary_folder("eechips-vectors-") as folder:
+        with temporary_folder() as folder:
             layer_content = read_layer(path, folder, layer=layer, encoding=encoding)
     except RefusedFileError as error:
         raise UnreadableFileError(f"{path} cannot be read as a vector file: {error}") from error

@@ -39,7 +39,7 @@ def zipped_shapefile(
         InvalidError: if a Shapefile cannot hold the features; see `write_shapefile`.
     """
     stem = _OF_PATHS.sub("_", name)
-    with temporary_folder("eechips-local-shapefile-") as folder:
+    with temporary_folder() as folder:
         files = write_shapefile(folder / "table.shp", features, selectors, context)
         return zipped([(f"{stem}{path.suffix}", path.read_bytes()) for path in files])
 

@@ -288,4 +288,4 @@ def test_no_files_are_left_over(ee: Any, folders: Folders, home: str) -> None:
     ee.data.deleteAsset(f"{home}/b")
     ee.data.deleteAsset(home)
     assert not (folders.assets / home).exists()
-    assert not list(Path(folders.assets).rglob(".tmp-*"))
+    assert not list(Path(folders.assets).rglob(".eechips-local-*"))

@@ -290,7 +290,7 @@ def test_a_server_that_is_killed_leaves_no_half_asset(tmp_path: Path) -> None:
             with pytest.raises(ee.EEException, match="not found"):
                 ee.data.getAsset(asset)
             assert ingested(ee, manifest) == ""
-            assert not list(folders.assets.rglob(".tmp-*"))
+            assert not list(folders.assets.rglob(".eechips-local-*"))
         corner = ee.Image(asset).select("b4")
         np.testing.assert_array_equal(read(ee, corner, (500, 500))["b4"], pixels[3][:500, :500])
     finally:

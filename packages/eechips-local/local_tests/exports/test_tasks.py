@@ -235,11 +235,11 @@ def test_a_running_task_is_killed_when_it_is_cancelled(server: ServerProcess, fo
     task = start(ee, endless(ee), "cancelled")
     wait_until(lambda: len(set(descendants(server.process.pid)) - before) == 1)
     assert task.status()["state"] == "RUNNING"
-    assert len(list(folders.drive.glob(".tmp-*"))) == 1
+    assert len(list(folders.drive.glob(".eechips-local-*"))) == 1
     task.cancel()
     status = finished(task)
     assert (status["state"], status["error_message"]) == ("CANCELLED", "Cancelled.")
-    assert not list(folders.drive.glob(".tmp-*"))
+    assert not list(folders.drive.glob(".eechips-local-*"))
     assert set(descendants(server.process.pid)) == before
     assert finished(start(ee, ee.Image(f"{STACK}/image_0"), "next"))["state"] == "COMPLETED"
     found = [path.name for path in (folders.drive / "tasks").iterdir()]
@@ -261,7 +261,7 @@ def test_a_task_whose_process_dies_is_tried_again(server: ServerProcess, folders
     status = finished(task)
     assert (status["state"], status["attempt"]) == ("FAILED", 5)
     assert status["error_message"] == "Execution failed; out of memory."
-    assert not list(folders.drive.glob(".tmp-*"))
+    assert not list(folders.drive.glob(".eechips-local-*"))
 
 
 @pytest.mark.exhaustive
@@ -272,7 +272,7 @@ def test_no_process_outlives_the_server(stack: Stack, tmp_path: Path, end: str) 
     server = start_server("--no-demo", "--assets", str(stack.path), "--drive", str(tmp_path))
     ee = initialize(server)
     tasks = [start(ee, endless(ee), str(index)) for index in range(3)]
-    wait_until(lambda: len(list(tmp_path.glob(".tmp-*"))) == 2)
+    wait_until(lambda: len(list(tmp_path.glob(".eechips-local-*"))) == 2)
     assert [task.status()["state"] for task in tasks] == ["RUNNING", "RUNNING", "READY"]
     processes = descendants(server.process.pid)
     if end == "exit":
