@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -25,6 +26,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eechips_local.cli import main
+from eechips_local.protocol.access import ForbiddenError
 from eechips_local.protocol.peer_user import OwnUserOnly
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.applications import create_recorder_app
@@ -240,12 +242,34 @@ def test_a_request_whose_sender_has_gone_is_not_forwarded(is_reset: bool) -> Non
         client = connection.getsockname()
         accepted, _ = listener.accept()
         with accepted:
-            assert OwnUserOnly(Response())._is_own(client, server)
+            OwnUserOnly(Response())._check(client, server)
             if is_reset:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
             for sender in (client, None):  # uvicorn knows no sender after a reset
-                assert not OwnUserOnly(Response())._is_own(sender, server)
+                with pytest.raises(ForbiddenError):
+                    OwnUserOnly(Response())._check(sender, server)
+
+
+@LINUX
+@pytest.mark.parametrize("user", [os.getuid(), os.getuid() + 1])
+def test_a_server_without_free_file_descriptors_answers_nobody(user: int) -> None:
+    """Other users can open connections until none is free."""
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("answered")(scope, receive, send)
+
+    with running(OwnUserOnly(respond, frozenset((user,)))) as url:
+        port = int(url.rpartition(":")[2])
+        connection = connect(port)
+        ask(connect(port))  # the server accepts connections in their order
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            status = ask(connection)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert status == 503
 
 
 @LINUX

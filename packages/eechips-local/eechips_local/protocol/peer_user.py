@@ -6,6 +6,7 @@ read the assets of the server's user and write to its folders; those to a record
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from eechips_local.protocol.access import ForbiddenError
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
+from eechips_local.protocol.request_errors import EarthEngineError, UnavailableError
 
 # https://man7.org/linux/man-pages/man7/sock_diag.7.html
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _ERROR = 4, 20, 1, 2
@@ -27,6 +29,7 @@ _NO_COOKIE = bytes(4) + b"\xff" * 8
 _USER_OFFSET = _HEADER.size + 4 + _SOCKET.size + 12  # of uid and inode in inet_diag_msg
 _ANY = ("0.0.0.0", 0)
 _ROOT = 0
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Address = tuple[str, int]
 """IPv4 address and port."""
@@ -48,31 +51,56 @@ class SocketOwner:
 class OwnUserOnly:
     """Middleware that rejects requests of other users of this machine, where the system tells them apart (Linux).
 
-    The sender of a request must be known while it is answered: a closed socket has no owner.
+    Whether it does is found out once: a request is then answered only if its sender is known, also where the system
+    has no file descriptors left, which other users can bring about. A closed socket has no owner.
 
     Args:
         app: the application.
         users: ids of the users who are answered; None for that of this process and root.
+
+    Raises:
+        OSError: if the system has no file descriptors or memory left.
     """
 
     def __init__(self, app: ASGIApp, users: frozenset[int] | None = None) -> None:
         self._app = app
         self._users = frozenset((os.getuid(), _ROOT)) if users is None else users
+        self._is_checked = _tells_owners()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process a request, or reject it."""
-        if scope["type"] == "http" and not self._is_own(scope["client"], scope["server"]):
-            error = ForbiddenError("This server answers the user who has started it, and no other user of the machine.")
-            await http_response(error_response(error))(scope, receive, send)
-            return
+        if scope["type"] == "http" and self._is_checked:
+            try:
+                self._check(scope["client"], scope["server"])
+            except EarthEngineError as error:
+                await http_response(error_response(error))(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
-    def _is_own(self, client: Address | None, server: Address) -> bool:
-        if client is not None:
-            owner = find_owner(client, server)
-            if owner is not None and owner.inode:
-                return owner.user in self._users
-        return find_owner(server, _ANY) is None  # a system that does not know the server's socket tells nothing
+    def _check(self, client: Address | None, server: Address) -> None:
+        try:
+            owner = None if client is None else find_owner(client, server)
+        except OSError as error:
+            raise UnavailableError(f"The system does not tell whose request this is: {error.strerror}.") from error
+        if owner is None or not owner.inode or owner.user not in self._users:
+            raise ForbiddenError("This server answers the user who has started it, and no other user of the machine.")
+
+
+def _tells_owners() -> bool:
+    """Return whether this system tells whose sockets are, by asking for one; some sandboxes do not.
+
+    Raises:
+        OSError: if it has no file descriptors or memory left.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        try:
+            return find_owner(listener.getsockname(), _ANY) is not None
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise
+            return False
 
 
 def find_owner(local: Address, remote: Address) -> SocketOwner | None:
@@ -81,6 +109,9 @@ def find_owner(local: Address, remote: Address) -> SocketOwner | None:
     Args:
         local: address of the socket.
         remote: address that it is connected to; 0.0.0.0 and port 0 for one that listens.
+
+    Raises:
+        OSError: if the system does not answer.
     """
     family = getattr(socket, "AF_NETLINK", None)
     if family is None:
@@ -88,12 +119,14 @@ def find_owner(local: Address, remote: Address) -> SocketOwner | None:
     ports, addresses = (local[1], remote[1]), (socket.inet_aton(local[0]), socket.inet_aton(remote[0]))
     question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)
     question += _SOCKET.pack(*ports, *addresses, _NO_COOKIE)
-    try:
-        with socket.socket(family, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
-            kernel.sendto(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST, 0, 0) + question, (0, 0))
-            answer = kernel.recv(4096)
-    except OSError:  # no such sockets, as in some sandboxes
-        return None
-    if _HEADER.unpack_from(answer)[1] == _ERROR or _SOCKET.unpack_from(answer, _HEADER.size + 4)[:2] != ports:
-        return None  # no such socket, or one that listens at its port
+    with socket.socket(family, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+        kernel.sendto(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST, 0, 0) + question, (0, 0))
+        answer = kernel.recv(4096)
+    if _HEADER.unpack_from(answer)[1] == _ERROR:
+        number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+        if number == errno.ENOENT:
+            return None
+        raise OSError(number, os.strerror(number))
+    if _SOCKET.unpack_from(answer, _HEADER.size + 4)[:2] != ports:
+        return None  # no such socket, but one that listens at its port
     return SocketOwner(*struct.unpack_from("=II", answer, _USER_OFFSET))
