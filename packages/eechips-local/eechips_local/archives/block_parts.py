@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from eechips_local.archives.inflated_blocks import LEAST_GAP, Buffer
 from eechips_local.archives.tiff_header import TiffDirectory
 
+_TAIL = 512 << 10  # bytes of a block's end that are fetched, and kept, where that saves a request
 _MOST_RANGE = 8 << 20  # bytes of a request, but for a larger block
 
 
@@ -48,7 +49,7 @@ def grouped(image: TiffDirectory, parts: Iterable[BlockPart]) -> list[list[Block
         last = groups[-1][-1] if groups else None
         if last is not None and part.stop - groups[-1][0].start <= _MOST_RANGE:
             end = min(last.offset + int(image.counts[last.number]), part.start)
-            if last.stop <= end and part.start - last.stop < LEAST_GAP:
+            if last.stop <= end <= last.stop + _TAIL and part.start - end < LEAST_GAP:
                 groups[-1][-1:] = [replace(last, length=end - last.offset), part]
                 continue
         groups.append([part])

@@ -21,7 +21,7 @@ _INDEPENDENT, _DIFFERENCES = 1, 2
 _GREY_RGB_PALETTE = (1, 2, 3)
 
 LEAST_GAP = 64 << 10
-"""Bytes of a file: fewer between or behind needed ones are fetched too, rather than by a request of their own."""
+"""Bytes: fewer between blocks, or at the end of one, are fetched too: they may save a request."""
 
 _PIECE = 64 << 10  # bytes that are inflated at once beyond the rows of a block
 _MARGIN = 1 / 64  # of a block, as rows are compressed to more or fewer bytes than others
