@@ -132,7 +132,9 @@ def test_values_are_too_large_only_if_they_are_dense(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
     draw = random.Random(1).random
     digits = json.dumps({"result": [draw() for _ in range(100_000)]}).encode()
-    for body, error in ((digits, TooLargeError), (bytes(2 << 20), ValidationError)):
+    equal = b'{"result": [' + b'{"a":0,"b":0,"c":0},' * 60_000 + b"0]}"
+    bombs = bytes(2 << 20), bytes(9 << 20)
+    for body, error in ((digits, TooLargeError), (equal, TooLargeError), *((bomb, ValidationError) for bomb in bombs)):
         response = HttpResponse(200, {"content-type": "application/json"}, gzip.compress(body))
         with pytest.raises(error, match="of more than 1 MiB came back"):
             response.decoded()
