@@ -235,7 +235,9 @@ class CogParts:
         self._blocks_coming.end(name, data)
 
     def _run_layout(self, address: RasterAddress) -> None:
-        with self._headers_coming.failing([address]), self._claims.hold(address.href):
+        with self._headers_coming.failing([address]), self._claims.hold(address.href) as has_waited:
+            if has_waited and self._headers.get(address.href) is None:
+                self._claims.wait_for_nobody()
             layout = self._read_layout(address)
             self._layouts.put(address, layout)
             self._headers_coming.end(address, layout)
@@ -243,9 +245,12 @@ class CogParts:
     def _run_blocks(self, layout: RasterLayout, image: TiffDirectory, group: Sequence[BlockPart]) -> None:
         names = [part.name for part in group]
         with self._blocks_coming.failing(names):
-            self._claims.claim(names)
+            has_waited = self._claims.claim(names)
             try:
-                for parts in grouped(image, self._missing(image, group)):
+                missing = list(self._missing(image, group))
+                if has_waited and missing == list(group):
+                    self._claims.wait_for_nobody()
+                for parts in grouped(image, missing):
                     blocks = self._read_blocks(layout, parts)
                     for part, data in zip(parts, blocks, strict=True):
                         self._hold(part.name, data)
@@ -258,6 +263,7 @@ class CogParts:
         """Write a block to disk in a thread; leave it out where the disk does not keep up."""
         with self._lock:
             if self._backlog + len(data) > _MOST_BACKLOG:
+                self._claims.release([name])
                 return
             self._backlog += len(data)
         start_in(self._keeper, partial(self._write, name, data))

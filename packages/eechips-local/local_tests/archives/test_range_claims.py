@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import fcntl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,44 @@ import pytest
 from affine import Affine
 from rasterio.io import MemoryFile
 
+from eechips_local.archives import cog_parts
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
+from eechips_local.archives.cog_parts import RasterAddress
 from eechips_local.archives.cog_raster import RangeCogReader
-from eechips_local.archives.range_claims import RangeClaims
+from eechips_local.archives.range_claims import RangeClaims, _place
 from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
 from local_tests.support.object_host import object_host
+
+
+def noise() -> Any:
+    return np.random.default_rng(1).integers(0, 255, (1, 1024, 1024)).astype("uint8")
+
+
+def deflated() -> bytes:
+    """Return a raster of four blocks."""
+    profile: dict[str, Any] = {"driver": "GTiff", "width": 1024, "height": 1024, "count": 1, "dtype": "uint8"}
+    profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    with MemoryFile() as memory:
+        with memory.open(**profile, crs="EPSG:32613", transform=Affine.scale(10, -10)) as dataset:
+            dataset.write(noise())
+        return bytes(memory.getbuffer())
+
+
+def open_reader(url: str, folder: Path) -> RangeCogReader:
+    description = ArchiveDescription("test", "Test", hosts=(url.removeprefix("http://"),))
+    transport = HostTransport(AllowedHosts.of_files(description))
+    return RangeCogReader(transport, Signer(description), folder, since=time.time() - 600)
+
 
 _HOLDER = """
 import sys
 from pathlib import Path
 from eechips_local.archives.range_claims import RangeClaims
 claims = RangeClaims(Path(sys.argv[1]))
-claims.claim(["b", "a"])
+claims.claim(sys.argv[2:])
 for line in sys.stdin if print("held", flush=True) is None else ():
     claims.release([line.strip()])
     print("released", flush=True)
@@ -40,9 +62,9 @@ for line in sys.stdin if print("held", flush=True) is None else ():
 
 
 @contextmanager
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Hold the claims of "a" and "b" in another process."""
-    command = [sys.executable, "-c", _HOLDER, str(path)]
+def holder(path: Path, *names: str) -> Iterator[subprocess.Popen[str]]:
+    """Hold claims in another process."""
+    command = [sys.executable, "-c", _HOLDER, str(path), *names]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -52,26 +74,101 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def release(process: subprocess.Popen[str], name: str) -> None:
+    """Make another process release a claim."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(name, file=process.stdin, flush=True)
+    assert process.stdout.readline() == "released\n"
+
+
 def is_free(claims: RangeClaims, name: str) -> bool:
-    """Return whether a claim takes no time, of a tenth of a second at most."""
-    begin = time.monotonic()
-    claims.claim([name], 0.1)
-    return time.monotonic() - begin < 0.1
+    """Return whether no other process has a claim; take it, if so."""
+    return claims._lock_byte(_place(name), fcntl.LOCK_EX)
 
 
 def test_claims_are_waited_for_until_they_are_released_or_their_process_ends(tmp_path: Path) -> None:
     claims = RangeClaims(tmp_path / "new" / "claims")
-    with holder(claims.path) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    with holder(claims.path, "b", "a") as process:
         assert [is_free(claims, name) for name in "abc"] == [False, False, True]
-        print("a", file=process.stdin, flush=True)
-        assert process.stdout.readline() == "released\n"
+        release(process, "a")
         assert [is_free(claims, name) for name in "ab"] == [True, False]
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(claims.claim, ["b"], 60.0)
             process.kill()
             waiting.result(30.0)
+        assert is_free(claims, "b")
+
+
+def test_a_process_that_is_stuck_is_waited_for_once(tmp_path: Path) -> None:
+    claims = RangeClaims(tmp_path / "claims")
+    names = [str(number) for number in range(64)]
+    with holder(claims.path, *names):
+        assert claims.claim(names[:1], 0.01)
+        with ThreadPoolExecutor(16) as pool:
+            assert not any(pool.map(lambda name: claims.claim([name], 600.0), names, timeout=30.0))
+
+
+def releasing(claims: RangeClaims, process: subprocess.Popen[str], name: str, then: Callable[[], object]) -> Any:
+    """Return what takes a claim; when it cannot have one first, another process releases it."""
+    lock_byte, refused = claims._lock_byte, []
+
+    def lock(place: int, kind: int) -> bool:
+        is_claimed = lock_byte(place, kind)
+        if place == _place(name) and not is_claimed and not refused:
+            refused.append(place)
+            release(process, name)
+            then()
+        return is_claimed
+
+    return lock
+
+
+def test_processes_that_have_waited_go_on_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not queue where what they have waited for is not left on disk."""
+    claims = RangeClaims(tmp_path / "claims")
+    with holder(claims.path, "a") as process:
+        monkeypatch.setattr(claims, "_lock_byte", releasing(claims, process, "a", lambda: None))
+        assert claims.claim(["a"], 60.0)
+        asking = """
+import fcntl, sys
+from pathlib import Path
+from eechips_local.archives.range_claims import RangeClaims, _place
+claims = RangeClaims(Path(sys.argv[1]))
+print([claims._lock_byte(_place("a"), kind) for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX)])
+"""
+        command = [sys.executable, "-c", asking, str(claims.path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[True, False]\n"
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+@pytest.mark.parametrize("part", ["header", "block"])
+def test_what_another_process_fetches_is_not_fetched_again_unless_it_leaves_nothing_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, is_left: bool
+) -> None:
+    """Nobody is waited for again where it does, as where the disk is full."""
+    with object_host() as host:
+        host.objects["a.tif"] = deflated()
+        url, reader = f"{host.url}/a.tif", open_reader(host.url, tmp_path)
+        name, window = url, PixelWindow(0, 0, 10, 10)
+        if part == "block":
+            layout = reader.parts.layout(RasterAddress(url, "c"))
+            name = cog_parts._name(layout, layout.levels[0][1], 0)
+        claims, other = reader.parts._claims, open_reader(host.url, tmp_path)
+        fetched: list[tuple[int, int]] = []
+
+        def leave() -> None:
+            if is_left:
+                other.open(url, collection="c").read([0], window, 0)
+                other.parts.wait_until_kept()
+            fetched.extend(host.ranges.get("a.tif", []))
+
+        with holder(claims.path, name, "stuck") as process:
+            monkeypatch.setattr(claims, "_lock_byte", releasing(claims, process, name, leave))
+            reader.open(url, collection="c").read([0], window, 0)
+            assert (host.ranges["a.tif"] == fetched) is is_left
+            assert claims.claim(["stuck"], 0.01) is is_left
 
 
 def test_nobody_waits_where_claims_cannot_be_written(tmp_path: Path) -> None:
@@ -80,46 +177,3 @@ def test_nobody_waits_where_claims_cannot_be_written(tmp_path: Path) -> None:
     with claims.hold("a"):
         claims.claim(["a"])
     claims.release(["a"])
-
-
-_started: list[Any] = []  # in the processes of the pool
-
-
-def _start(barrier: Any) -> None:
-    _started.append(barrier)
-
-
-def _read(url: str, folder: Path) -> Any:
-    description = ArchiveDescription("test", "Test", hosts=(url.removeprefix("http://"),))
-    reader = RangeCogReader(
-        HostTransport(AllowedHosts.of_files(description)), Signer(description), folder, since=time.time() - 600
-    )
-    _started[0].wait(60.0)
-    return reader.open(f"{url}/a.tif", collection="c").read([0], PixelWindow(5, 7, 600, 500), 0)[0]
-
-
-@pytest.mark.slow
-def test_processes_fetch_headers_and_blocks_once(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).integers(0, 255, (1, 1024, 1024)).astype("uint8")
-    profile: dict[str, Any] = {"driver": "GTiff", "width": 1024, "height": 1024, "count": 1, "dtype": "uint8"}
-    profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
-    with MemoryFile() as memory:
-        with memory.open(**profile, crs="EPSG:32613", transform=Affine.scale(10, -10)) as dataset:
-            dataset.write(values)
-        content = bytes(memory.getbuffer())
-    context = multiprocessing.get_context("spawn")
-    with object_host() as host, context.Pool(3, _start, (context.Barrier(3),)) as pool:
-        host.objects["a.tif"] = content
-        host.gate.clear()
-        results = [pool.apply_async(_read, (host.url, tmp_path)) for _ in range(3)]
-        end = time.monotonic() + 60.0
-        while not host.busy:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        time.sleep(0.5)  # for those that ask, although another has
-        host.gate.set()
-        for result in results:
-            np.testing.assert_array_equal(result.get(60.0), values[:, 7:507, 5:605])
-    ranges = sorted(host.ranges["a.tif"])
-    assert all(last < first for (_, last), (first, _) in pairwise(ranges[1:])), ranges  # behind the header
-    assert [first for first, _ in ranges].count(0) == 1
