@@ -220,6 +220,8 @@ def _without_outlines(batch: pa.RecordBatch) -> pa.Table:
     table, assets = pa.Table.from_batches([batch]), batch["assets"]
     parts = {}
     for asset in assets.type:
+        if pa.types.is_null(asset.type):  # no item has it
+            continue
         part = pc.struct_field(assets, asset.name)
         if _OUTLINE in {field.name for field in asset.type}:
             kept = [field for field in asset.type if field.name != _OUTLINE]

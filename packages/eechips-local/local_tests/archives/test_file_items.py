@@ -69,6 +69,18 @@ def write_parquet(folder: Path) -> Path:
     return path
 
 
+def write_null_asset(folder: Path) -> Path:
+    """Write GeoParquet with an asset that no item has, as Arrow infers one of nulls."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = write_parquet(folder)
+    table = pq.read_table(path)
+    assets = table["assets"].combine_chunks()
+    columns = {field.name: assets.field(field.name) for field in assets.type} | {"none": pa.nulls(len(table))}
+    whole = pa.StructArray.from_arrays(list(columns.values()), list(columns))
+    pq.write_table(table.set_column(table.schema.get_field_index("assets"), "assets", whole), path)
+    return path
+
+
 def write_rustac(folder: Path) -> Path:
     """Write GeoParquet with rustac."""
     rustac = pytest.importorskip("rustac")
@@ -86,7 +98,7 @@ def found(search: ItemSearch, query: ItemQuery, collection: str = "s2") -> list[
     return sorted(item["id"] for item in search.items(collection, query))
 
 
-@pytest.mark.parametrize("write", [write_catalogue, write_list, write_parquet, write_rustac])
+@pytest.mark.parametrize("write", [write_catalogue, write_list, write_parquet, write_null_asset, write_rustac])
 def test_files_of_items_are_searched_like_an_archive(write: Any, tmp_path: Path) -> None:
     search = pickle.loads(pickle.dumps(open_items(write(tmp_path))))
     assert sorted(search.collections()) == ["naip", "s2"]
