@@ -45,6 +45,7 @@ _MOST_RESIDENT = 1280 << 20
 _STARTS = 3  # attempts to start a process
 _UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
 _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
+_starting = threading.Lock()
 
 
 # Settings of the processes that evaluate, which libraries read from the environment when they are loaded.
@@ -65,8 +66,6 @@ _ENVIRONMENT = {
 
 def worker_context(store: StoreConfig) -> Any:
     """Return the multiprocessing context: workers are forked from a process with everything loaded, where possible."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
@@ -92,6 +91,19 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Set what is not set of the environment of processes that are started in the block; other programs do without."""
+    with _starting:
+        added = _ENVIRONMENT.keys() - os.environ.keys()
+        os.environ.update({name: _ENVIRONMENT[name] for name in added})
+        try:
+            yield
+        finally:
+            for name in added:
+                del os.environ[name]
+
+
 def start_process(context: Any, target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
     """Start a process that calls a function with one end of a pipe; return the other end, and the process.
 
@@ -107,7 +119,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
         connection, other = context.Pipe()
         process = context.Process(target=target, args=(other, *arguments), daemon=True)
         try:
-            with _unheard(signal.SIGINT):
+            with _unheard(signal.SIGINT), _environment():
                 process.start()
         except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
             connection.close()

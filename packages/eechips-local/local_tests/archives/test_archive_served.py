@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -230,7 +231,9 @@ def test_image_that_is_none_is_told(ee: Any) -> None:
 
 @pytest.mark.slow
 def test_workers_do_not_load_the_archives_code_each_for_itself(tmp_path: Path) -> None:
-    (tmp_path / "probe.py").write_text("import sys\ndef tell(pipe):\n    pipe.send(sorted(sys.modules))\n")
+    (tmp_path / "probe.py").write_text(
+        "import os, sys\ndef tell(pipe):\n    pipe.send((sorted(sys.modules), dict(os.environ)))\n"
+    )
     code = (
         "import probe\n"
         "from eechips_local.archives.archive_model import ArchiveDescription\n"
@@ -238,11 +241,15 @@ def test_workers_do_not_load_the_archives_code_each_for_itself(tmp_path: Path) -
         "from eechips_local.stores import StoreConfig\n"
         "archive = ArchiveDescription('test', 'Test', api='http://127.0.0.1:9')\n"
         "pipe, process = start_process(worker_context(StoreConfig(demo=False, archives=(archive,))), probe.tell)\n"
-        "loaded = pipe.recv()\n"
+        "loaded, environment = pipe.recv()\n"
         "process.join()\n"
-        "import eechips_local.archives.archive_opening, sys\n"
+        "import eechips_local.archives.archive_opening, os, sys\n"
+        "print(sorted({'PYTHONSAFEPATH', 'OMP_NUM_THREADS'} & environment.keys() - os.environ.keys()))\n"
         "print([name for name in sys.modules if name.startswith(('eechips_local.archives', 'pyarrow'))\n"
         "       and name not in loaded])\n"
     )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert answer.stdout == "[]\n"
+    given = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "OMP_NUM_THREADS")}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=given
+    )
+    assert answer.stdout == "['OMP_NUM_THREADS', 'PYTHONSAFEPATH']\n[]\n"
