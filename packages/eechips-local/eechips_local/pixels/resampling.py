@@ -163,7 +163,7 @@ def _gather_weighted(
         if whole is not None:
             return whole, np.ones(shape, dtype=bool)
     total, weights, lost = np.zeros(shape), np.zeros(shape), np.zeros(1)
-    fraction = weights if valid.dtype == bool else np.zeros(shape)
+    fraction = weights if valid.dtype == bool or kernel is not _linear else np.zeros(shape)
     numbers = np.where(valid > 0, values, 0).astype(np.float64)
     masks = valid.astype(np.int8 if valid.dtype == bool else np.float32)
     if held is not None:
@@ -177,7 +177,7 @@ def _gather_weighted(
         weights += present
         if fraction is not weights:
             fraction += present * mask
-        if (mask < 0).any():
+        if kernel is _linear and (mask < 0).any():
             lost = lost + weight * (mask < 0)
     enough = weights > 1e-5
     result = np.divide(total, weights, out=np.zeros(shape), where=enough)
