@@ -33,8 +33,8 @@ from eechips.text.formatting import some_of
 STAGING = "staging"
 """Folder, below the folder of all calls, with a working folder for each process of each machine."""
 
-_WAITS_LEFT_OUT = 100
-"""Waits of a call's own loops after errors for which no retry helps; a loop without an end stops after as many."""
+_MOST_REFUSALS = 3
+"""Failures of the same request in a call, after which its own loops may wait; they end with the next one."""
 
 _DATA_TYPES = (bytes, dict, float)
 _DATA_PACKAGES = frozenset({"ee", "numpy", "pandas", "geopandas", "xarray"})
@@ -141,7 +141,7 @@ class CallExecutor:
                 leave_out_signals(),
                 self._working_folder.entered(self._place.cwd),
                 self._logging.collecting() as logged,
-                guard_retries(self._may_help, self._observer.pause, waits_left_out=_WAITS_LEFT_OUT),
+                guard_retries(self._may_help, self._observer.pause, self._ends_loop),
             ):
                 result = self._call(folder, position)
             files = self._files()
@@ -210,8 +210,15 @@ class CallExecutor:
         return self._program
 
     def _may_help(self, error: BaseException) -> bool:
-        """Return whether a call may retry after an error; the transport has retried requests already."""
-        return self._observer.failure is None and is_transient(error)
+        """Return whether a call may retry after an error; the transport has retried its own already."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, EechipsError):
+            cause = cause.__cause__  # not its context, which may be an error that the script has left out
+        return cause is None and is_transient(error)
+
+    def _ends_loop(self, error: BaseException) -> bool:
+        """Return whether a loop without an end may repeat a request, not whether its items fail for one reason."""
+        return self._observer.repeated_failures > _MOST_REFUSALS and classify_error(error) is not None
 
     def _outside(self) -> tuple[str, ...]:
         return tuple(n for n in self._working_folder.outside if self._below_out(n) is None and Path(n).is_file())

@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import urllib.response
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from eechips.client.permits import Stopped
 from eechips.client.response_framing import StrictConnection
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import inspect, sniff
+from eechips.web.redaction import redact
 from eechips.web.urls import origin
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class RequestObserver:
 
     Attributes:
         failure: error of the last request; None if it succeeded.
+        repeated_failures: how often the request that failed last has failed.
         has_answer: whether any request succeeded.
         has_more_than_values: whether one for pixels, a table or an export did.
         is_stopped: whether a request was not sent because the run stops.
@@ -59,6 +62,9 @@ class RequestObserver:
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
         self.failures: list[EechipsError] = []
+        self.repeated_failures = 0
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self._asked: object = None
         self.has_answer = self.has_more_than_values = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
@@ -120,6 +126,7 @@ class RequestObserver:
         """Reset all attributes."""
         self.failure, self.has_answer, self.has_more_than_values, self.is_stopped = None, False, False, False
         self.failures, self.uncounted = [], set()
+        self._failed, self._asked, self.repeated_failures = Counter(), None, 0
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
@@ -150,6 +157,7 @@ class RequestObserver:
         if self._transport.is_capturing:  # for a request of the run itself, which is no call's
             return self._transport.request(uri, *args, **options)
         self.failure = None
+        self._asked = options.get("body") or self._asked
         self.keep_deadline()
         self.pause(0.0)
         try:
@@ -158,17 +166,24 @@ class RequestObserver:
             self.is_stopped = True
             raise
         except EechipsError as error:
-            self.failure = error
-            self.failures.append(error)
+            self._note_failure(error, uri)
             raise
         status = int(response.status)
         if status >= 400:
-            self.failure = classify_response(status, parse_error(body, str(response.get("content-type", ""))))
-            self.failures.append(self.failure)
+            error_body = parse_error(body, str(response.get("content-type", "")))
+            self._note_failure(classify_response(status, error_body), uri)
         else:
             self.has_answer = True
             self.has_more_than_values |= not urlsplit(uri).path.endswith("/value:compute")
         return response, body
+
+    def _note_failure(self, error: EechipsError, uri: str) -> None:
+        """Note the error of a request; one for a name, which differs each time, is known by the last expression."""
+        self.failure = error
+        self.failures.append(error)
+        request = redact(uri), str(self._asked)
+        self._failed[request] += 1
+        self.repeated_failures = self._failed[request]
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Send the request of a library; return status, headers and the complete, decompressed body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 import urllib.error
@@ -40,46 +41,47 @@ def classify_error(error: BaseException) -> EechipsError | None:
 def is_transient(error: BaseException) -> bool:
     """Return whether a retry may succeed: not after a permanent error of a request, nor after one of the script's code.
 
-    Errors of files and of libraries may pass: requests of aiohttp, for instance, are not retried by the run.
+    Errors of files and of libraries may pass: requests of aiohttp, for instance, are not retried by the run. What the
+    Earth Engine client raises without a request, and a ValueError, such as requests' InvalidURL, are of an argument.
     """
+    from ee.ee_exception import EEException
+
     classified = classify_error(error)
-    if classified is None:
-        return isinstance(error, OSError) or type(error).__module__ != "builtins"
-    return isinstance(classified, TransientError)
+    if classified is not None:
+        return isinstance(classified, TransientError)
+    if isinstance(error, (EEException, ValueError)) and not isinstance(error, json.JSONDecodeError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__ != "builtins"
 
 
 @contextlib.contextmanager
 def guard_retries(
     may_help: Callable[[BaseException], bool] = is_transient,
     wait: Callable[[float], None] | None = None,
-    waits_left_out: int = 0,
+    ends_loop: Callable[[BaseException], bool] = lambda _: False,
 ) -> Iterator[None]:
     """End retries of the packages retry, backoff and tenacity after a permanent error, inside the block.
 
     The script receives the error as after the last try, and continues. Its own loops may retry a step or leave it out:
-    they wait as they say, or not at all.
+    they wait as they say.
 
     Args:
         may_help: returns whether a retry may succeed after an error.
         wait: waits in place of ``time.sleep``, which it may use; None for ``time.sleep``.
-        waits_left_out: waits of the script's own loops that are left out after errors for which no retry helps; the
-            next such error ends its loop. Zero to wait always.
+        ends_loop: returns whether a loop of the script's own that waits after an error for which no retry helps ends
+            with it.
     """
-    original, left_out = present_function(time, "sleep"), 0
+    original = present_function(time, "sleep")
 
     def sleep(seconds: float) -> None:
-        nonlocal left_out
         if _is_ours():
             original(seconds)
             return
         handled = sys.exc_info()[1]
         package = str(sys._getframe(2).f_globals.get("__name__")).partition(".")[0]
-        if isinstance(handled, Exception) and not may_help(handled):
-            if package in _RETRY_PACKAGES or 0 < waits_left_out <= left_out:
-                raise handled
-            if waits_left_out:
-                left_out += 1
-                return
+        is_of_package = package in _RETRY_PACKAGES
+        if isinstance(handled, Exception) and not may_help(handled) and (is_of_package or ends_loop(handled)):
+            raise handled
         (original if wait is None or package == "eechips" else wait)(seconds)
 
     with replace_names(time, sleep=stand_in(time, "sleep", sleep)), _tenacity(may_help):

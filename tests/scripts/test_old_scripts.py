@@ -188,7 +188,7 @@ def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server
     assert said == [
         "missing_asset raised EEException",
         "bug raised KeyError",
-        "own_loop [None, None]",  # as by plain Python, without its 255 s
+        "own_loop raised HTTPError",  # at the fourth failure: without most of its 255 s
         "passing raised ValueError",
     ]
     failures = open_run(tmp_path / "run").failures
@@ -196,6 +196,17 @@ def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server
     assert list(failures["error_class"]) == kinds
     asked = failures[failures["error_class"] == "PermanentError"]
     assert all("Image asset 'NO/SUCH/IMAGE' not found" in error for error in asked["error"])
+
+
+def test_loops_and_retries_of_a_script_behave_as_in_plain_python(
+    scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    """Except one without an end, which repeats a request that cannot succeed."""
+    result = run(scripts / "left_out.py", demo_server, tmp_path)
+    assert result.stdout.count("again") == 2 * 4
+    expected = str([None] * 6 + ["later"]).encode()
+    assert files(tmp_path / "run") == {"0.txt": expected, "1.txt": expected}
+    assert list(open_run(tmp_path / "run").failures["error_class"]) == ["PermanentError"] * 2
 
 
 @pytest.mark.exhaustive

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from zipfile import BadZipFile
 
 import aiohttp
+import ee
 import pytest
 import requests
 from retry import retry
@@ -36,7 +37,22 @@ def raising(*errors: Exception) -> Callable[[], str]:
     return work
 
 
-@pytest.mark.parametrize("error", [PERMANENT, KeyError("count"), Exception("no images")])
+def client_error() -> Exception:
+    """Return what the client raises of an argument, without a request."""
+    with pytest.raises(ee.EEException) as caught:
+        ee.Geometry.Point(["nowhere"])
+    return caught.value
+
+
+def address_error() -> Exception:
+    with pytest.raises(requests.exceptions.InvalidURL) as caught:
+        requests.get("http://:80/")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error", [PERMANENT, KeyError("count"), Exception("no images"), client_error(), address_error()], ids=repr
+)
 def test_the_retry_package_raises_an_error_for_which_no_retry_helps_to_the_script(error: Exception) -> None:
     waits: list[float] = []
     done = []
@@ -56,7 +72,7 @@ def test_the_retry_package_raises_an_error_for_which_no_retry_helps_to_the_scrip
 )
 def test_errors_that_may_pass_are_retried(error: Exception) -> None:
     waits: list[float] = []
-    with guard_retries(wait=waits.append, waits_left_out=5):
+    with guard_retries(wait=waits.append):
         assert retry(tries=3, delay=1, backoff=2)(raising(error, error))() == "after 2 errors"
     assert waits == [1, 2]
 
@@ -73,30 +89,19 @@ def leave_out(*works: Callable[[], str]) -> list[str]:
     return done
 
 
-def test_a_loop_that_leaves_out_failures_continues() -> None:
-    works = raising(), raising(PERMANENT), raising(KeyError("count")), raising()
-    expected = ["after 0 errors", "left out", "left out", "after 0 errors"]
+def test_a_loop_that_leaves_out_failures_continues_and_waits() -> None:
     waits: list[float] = []
     with guard_retries(wait=waits.append):
-        assert leave_out(*works) == expected
-    assert waits == [7, 7]
-    works = raising(), raising(PERMANENT), raising(KeyError("count")), raising()
-    with guard_retries(wait=waits.append, waits_left_out=2):
-        assert leave_out(*works) == expected
+        works = raising(), raising(PERMANENT), raising(KeyError("count")), raising()
+        assert leave_out(*works) == ["after 0 errors", "left out", "left out", "after 0 errors"]
     assert waits == [7, 7]
 
 
-def retry_for_ever(calls: list[int]) -> None:
-    while True:
-        try:
-            calls.append(len(calls))
-            raising(PERMANENT)()
-        except requests.HTTPError:
-            time.sleep(7)
-
-
-def test_a_loop_of_a_call_without_an_end_stops_with_its_error() -> None:
-    calls: list[int] = []
-    with guard_retries(waits_left_out=5), pytest.raises(requests.HTTPError, match="no such band"):
-        retry_for_ever(calls)
-    assert calls == [0, 1, 2, 3, 4, 5]
+def test_a_loop_that_repeats_a_request_ends_with_its_error() -> None:
+    waits: list[float] = []
+    with (
+        guard_retries(wait=waits.append, ends_loop=lambda _: len(waits) == 3),
+        pytest.raises(requests.HTTPError, match="no such band"),
+    ):
+        leave_out(*[raising(PERMANENT)] * 2, *(raising(PERMANENT) for _ in range(5)))
+    assert waits == [7, 7, 7]
