@@ -33,6 +33,8 @@ _MOST_RESTARTS = 5
 _log = logging.getLogger(__name__)
 EXPORTS_FOLDER = "exports"
 """In the folder of a script's run: folders that stand for Google Drive, Cloud Storage and assets."""
+_OWN_FILES = ("catalog.json", ".index.sqlite", ".lock", ".eechips-local-")
+"""Beginnings of the names of what the server makes in an asset folder without assets."""
 UNUSED_EXPORTS = f"{EXPORTS_FOLDER}/assets/catalog.json"
 """The only visible file of an asset folder without assets. The server makes it when it starts."""
 
@@ -260,7 +262,7 @@ def remove_unused_exports(out: Path) -> None:
     """
     folder = out.absolute() / EXPORTS_FOLDER
     assets = folder / "assets"
-    if assets.is_dir() and all(path.name.startswith((".", "catalog.json")) for path in assets.iterdir()):
+    if assets.is_dir() and all(path.name.startswith(_OWN_FILES) for path in assets.iterdir()):
         remove_tree(assets, LockedFolder(out))
         remove_empty(folder)
 

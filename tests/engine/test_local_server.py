@@ -17,11 +17,13 @@ import pytest
 import rasterio
 
 from eechips.engine.config import RunConfig
-from eechips.engine.local_server import local_earth_engine
+from eechips.engine.local_server import local_earth_engine, remove_unused_exports
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError
+from eechips.files.removal import register_lock
 from eechips.manifest import Run
+from eechips_local.assets.publish import create
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import script
 
@@ -120,7 +122,7 @@ def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     serving = """
 import sys
-from eechips.engine.local_server import local_earth_engine
+from eechips.engine.local_server import local_earth_engine, remove_unused_exports
 with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
     print(server._process.pid, flush=True)
     sys.stdin.read()
@@ -235,3 +237,15 @@ def test_exports_of_a_local_earth_engine_go_to_folders(tmp_path: Path) -> None:
     for path in (tmp_path / "drive" / "a.tif", tmp_path / "buckets" / "my-bucket" / "b.tif"):
         with rasterio.open(path) as file:
             assert (file.read(1) == 7).any()
+
+
+@pytest.mark.parametrize("kept", ["", ".mine", ".ipynb_checkpoints", "scenes"])
+def test_the_folder_of_exported_assets_stays_with_what_the_server_has_not_made(tmp_path: Path, kept: str) -> None:
+    out, assets = tmp_path / "run", tmp_path / "run" / "exports" / "assets"
+    create(assets)
+    (assets / ".index.sqlite").touch()
+    (assets / kept).mkdir(exist_ok=True)
+    with register_lock(out):
+        remove_unused_exports(out)
+    assert assets.exists() is bool(kept)
+    assert (assets / kept).exists() is bool(kept)
