@@ -41,7 +41,7 @@ from eechips.client.http_messages import HttpRequest
 from eechips.client.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
 from eechips.client.marked_requests import exchanged_error
 from eechips.client.shared_requests import ChipStack
-from eechips.client.table_rows import IncompleteTableError, RowFetcher
+from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TooLargeError, ValidationError
@@ -268,18 +268,12 @@ class Fetcher:
         """
         repeats = min(_MOST_REPEATS, self._transport.policy.retries)
         while True:
-            refusal: ValidationError
+            rows = self.rows(source)
             try:
-                rows = self.rows(source)
-            except IncompleteTableError as error:
-                refusal = ValidationError(str(error))
-            else:
-                try:
-                    return accept(rows)
-                except ValidationError as error:
-                    refusal = error
-            if not repeats:
-                raise refusal
+                return accept(rows)
+            except ValidationError:
+                if not repeats:
+                    raise
             repeats -= 1
 
     def rows(self, source: ee.FeatureCollection | Series | SplittableTable) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ digest of the expression and the value, or features with the digest as a propert
 ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
-Features of a stored collection also have the number of all of them, so that lost and repeated ones are noticed. The
-service computes it once for all features: it stores expensive results under the hash of their part of the expression
-(Gorelick et al. 2017, 3.4, https://doi.org/10.1016/j.rse.2017.06.031).
+Features of a stored collection also have their number, up to one more than a page has, so that lost and repeated ones
+of a table of one page are noticed. What the count costs the service is not known; it has the rows of a page at most.
+All pages have the same expression, as arguments must not change between pages (https://google.aip.dev/158).
 
 Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
 return "collection image info". A collection is therefore requested once more, without a mark.
@@ -30,8 +30,7 @@ _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
 _PROPERTY = "eechips:mark"
 ROWS = "eechips:rows"
-"""Property of features, and field of a page among several, with the number of the table's rows."""
-_MOST_COUNTED = 5_000  # rows: of more, the number is one more; each request for a page counts again
+"""Property of features with the number of the table's rows, or with one more than a page has."""
 _STORED = ("ImageCollection.load", "Collection.loadTable")
 _NO = {"constantValue": False}
 _SUBSETS = ("Collection.filter", "Collection.limit")
@@ -72,7 +71,7 @@ class MarkedRequest:
         values |= (
             _marked_value(result, mark)
             if service_method(request.url) == _VALUE
-            else _marked_features(result, mark, _row_count(result, values))
+            else _marked_features(result, mark, _row_count(result, values, body.get("pageSize")))
         )
         marked = {**body, "expression": {**expression, "result": _KEY, "values": values}}
         headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
@@ -125,10 +124,11 @@ class MarkedRequest:
         features = len(_FEATURE.findall(body))
         counts = {int(before or after) for before, after in _COUNTS.findall(rest)}
         rest = _COUNTS.sub(b"", rest)
+        is_whole = self.is_first and b'"nextPageToken"' not in rest
         if count == features and not any(name.encode() in rest for name in (_PROPERTY, ROWS)):
             # in a tenth of the time of parsing and writing a page
-            total = self._total(counts, features, is_last=b'"nextPageToken"' not in rest)
-            return rest if total is None else b'{"%s":%d,' % (ROWS.encode(), total) + rest.lstrip()[1:]
+            _check_counts(counts, features, is_whole=is_whole)
+            return rest
         content = json.loads(body)
         try:
             properties = [feature["properties"] for feature in content.get("features") or ()]
@@ -138,24 +138,24 @@ class MarkedRequest:
             return None
         if marks - {self.mark}:
             return None
-        total = self._total(counts, len(properties), is_last=not content.get("nextPageToken"))
-        return json.dumps(content if total is None else {ROWS: total, **content}).encode()
+        _check_counts(counts, len(properties), is_whole=self.is_first and not content.get("nextPageToken"))
+        return json.dumps(content).encode()
 
-    def _total(self, counts: set[int], features: int, *, is_last: bool) -> int | None:
-        """Return the number of the table's rows for a page of several; None for a table of one page, or uncounted.
 
-        Raises:
-            ValidationError: if features have different numbers, or those of a table of one page are not so many.
-        """
-        if not counts:
-            return None
-        if len(counts) > 1:
-            raise exchanged_error(_OTHER)
-        (total,) = counts
-        if not (self.is_first and is_last):
-            return total
-        check_count(features, total)
-        return None
+def _check_counts(counts: set[int], received: int, *, is_whole: bool) -> None:
+    """Check the numbers that features have.
+
+    Args:
+        counts: none, if the rows are not counted.
+        is_whole: whether the page is the whole table.
+
+    Raises:
+        ValidationError: if they differ, or those of a whole table are not that of its features.
+    """
+    if len(counts) > 1:
+        raise exchanged_error(_OTHER)
+    for total in counts if is_whole else ():
+        check_count(received, total)
 
 
 def check_count(received: int, total: int) -> None:
@@ -164,7 +164,7 @@ def check_count(received: int, total: int) -> None:
     Raises:
         ValidationError: if there are fewer or more.
     """
-    if received != total and not received > total > _MOST_COUNTED:
+    if received != total:
         raise ValidationError(
             f"{received:,} rows of a table of {total:,} came back: a cache or proxy between this machine and Earth"
             " Engine alters responses. Send the requests past it"
@@ -218,11 +218,10 @@ def _reference(key: str) -> dict[str, Any]:
     return {"valueReference": key}
 
 
-def _row_count(result: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+def _row_count(result: str, values: Mapping[str, Any], page_size: object) -> dict[str, Any] | None:
     """Return the number of a table's rows as a value node; None if counting might compute the rows.
 
-    ``Collection.map`` keeps the number, unless it drops nulls, and so does sorting, a limit with a key alone. A stored
-    collection is counted by its metadata.
+    ``Collection.map`` keeps the number, unless it drops nulls, and so does sorting, a limit with a key alone.
     """
 
     def invocation(node: Any) -> tuple[str, Mapping[str, Any]]:
@@ -240,7 +239,7 @@ def _row_count(result: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
         function, arguments = invocation(source)
     while function in _SUBSETS:
         function, arguments = invocation(arguments["collection"])
-    if function not in _STORED:
+    if function not in _STORED or not isinstance(page_size, int):
         return None
-    some = _call("Collection.limit", collection=source, limit={"constantValue": _MOST_COUNTED + 1})
+    some = _call("Collection.limit", collection=source, limit={"constantValue": page_size + 1})
     return _call("Collection.size", collection=some)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
-from eechips.client.marked_requests import ROWS, check_count, digest_of, exchanged_error
+from eechips.client.marked_requests import digest_of, exchanged_error
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
 from eechips.web.list_pages import follow_pages
@@ -173,10 +173,6 @@ class RowFetcher:
         return rows, count
 
 
-class IncompleteTableError(ValidationError):
-    """The pages of a table lack rows, or have some twice."""
-
-
 def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict[str, Any]]]:
     """Return an iterator of the features of a computed collection as GeoJSON, a list for each page.
 
@@ -185,18 +181,15 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         size: features per request, at most.
 
     Raises:
-        ValidationError: if the pages have no end, since a token repeats, or the only page is empty and the collection
-            is not.
-        IncompleteTableError: if a page repeats a feature of an earlier one, or features are missing.
+        ValidationError: if the pages have no end, since a token repeats, a page repeats a feature of an earlier one, or
+            the only page is empty and the collection is not.
         ee.EEException: if the service refuses the expression.
     """
     import ee
 
     earlier: dict[Any, dict[str, Any]] = {}
-    received, total = 0, None
 
     def request(token: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        nonlocal received, total
         parameters = {"expression": source, "pageSize": size, **({"pageToken": token} if token else {})}
         page = ee.data.computeFeatures(parameters)
         if not isinstance(page, dict):
@@ -209,16 +202,9 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         if size > 1 and None not in by_id and len(by_id) == len(features):
             repeated = next((key for key in by_id if earlier.get(key) == by_id[key]), None)
             if repeated is not None:
-                raise IncompleteTableError(f"two pages of the table have the same row, {repeated!r}")
+                raise ValidationError(f"two pages of the table have the same row, {repeated!r}")
             if following:
                 earlier.update(by_id)
-        received += len(features)
-        total = page.get(ROWS, total)
-        if not following and total is not None:
-            try:
-                check_count(received, total)
-            except ValidationError as error:
-                raise IncompleteTableError(str(error)) from None
         return features, following
 
     return follow_pages(request, "the table")

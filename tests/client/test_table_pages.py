@@ -30,7 +30,7 @@ def numbers() -> ee.FeatureCollection:
 
 
 @contextmanager
-def altered_pages(service: Service, alter: Callable[[Page, Page], Page], retries: int = 0) -> Iterator[Fetcher]:
+def altered_pages(service: Service, alter: Callable[[Page, Page], Page]) -> Iterator[Fetcher]:
     """A client of a server whose pages are altered, each with the request and the response."""
 
     def alter_page(path: str, body: bytes, answer: Answer) -> Answer:
@@ -39,7 +39,7 @@ def altered_pages(service: Service, alter: Callable[[Page, Page], Page], retries
         return Answer(200, answer.headers, json.dumps(alter(json.loads(body), json.loads(answer.body))).encode())
 
     with altering_front(service.url, alter_page) as url:
-        config = RunConfig(out=Path("unused"), endpoint=url, rate=None, retries=retries, retry_delay=0.01)
+        config = RunConfig(out=Path("unused"), endpoint=url, rate=None, retries=0)
         with connect(config) as session:
             yield Fetcher(session.connection, "pixels")
 
@@ -90,29 +90,31 @@ def test_rows_that_are_sent_twice_are_an_error(
         read(fetcher)
 
 
-def counted(page: Page) -> Page:
-    """A page whose features have the number of the table's rows, as the service computes it."""
-    return {**page, "features": [f | {"properties": f["properties"] | {ROWS: 2500}} for f in page["features"]]}
+@pytest.mark.parametrize(("fault", "is_noticed"), [("", False), ("row", True), ("token", True), ("later", False)])
+def test_the_rows_of_a_table_of_one_page_are_counted(shared_service: Service, fault: str, is_noticed: bool) -> None:
+    """By one row more than a page has at most, and by one expression for all pages."""
+    expressions: set[str] = set()
 
+    def answer(asked: Page, page: Page) -> Page:
+        expressions.add(expression := json.dumps(asked["expression"], sort_keys=True))
+        assert '"Collection.size"' in expression
+        size, rows = asked["pageSize"], 2500 if fault in ("token", "later") else 400
+        assert f'"limit": {{"constantValue": {size + 1}}}' in expression
+        features = page["features"][: 400 if rows == 400 else size]
+        features = [f | {"properties": f["properties"] | {ROWS: min(rows, size + 1)}} for f in features]
+        following = page if fault == "later" else {"type": page["type"]}
+        lost = fault == "row" or (fault == "later" and asked.get("pageToken") == "2000")
+        return {**following, "features": features[:-1] if lost else features}
 
-@pytest.mark.parametrize(("lost", "is_lost"), [({"nextPageToken": None}, True), ({"features": []}, False)])
-def test_rows_of_a_page_that_is_lost_are_requested_again(shared_service: Service, lost: Page, is_lost: bool) -> None:
-    asked_tokens: list[str] = []
-
-    def lose_second(asked: Page, page: Page) -> Page:
-        assert '"Collection.size"' in json.dumps(asked)
-        asked_tokens.append(token := asked.get("pageToken", ""))
-        is_altered = token == "1000" and (is_lost or asked_tokens.count("1000") == 1)
-        return {**counted(page), **lost} if is_altered else counted(page)
-
-    with altered_pages(shared_service, lose_second, retries=3) as fetcher:
+    with altered_pages(shared_service, answer) as fetcher:
         stored = ee.FeatureCollection("projects/some/assets/table")
-        if is_lost:
-            with pytest.raises(ValidationError, match=r"^\d,\d00 rows of a table of 2,500 came back: a cache or proxy"):
+        if is_noticed:
+            told = "399 rows of a table of 400" if fault == "row" else "1,000 rows of a table of 1,001"
+            with pytest.raises(ValidationError, match=f"^{told} came back: a cache or proxy"):
                 fetcher.table(stored, len)
         else:
-            assert fetcher.table(stored, len) == 2500
-    assert asked_tokens.count("") == (4 if is_lost else 2)
+            assert fetcher.table(stored, len) == (2499 if fault == "later" else 400)
+    assert len(expressions) == 1
 
 
 def test_rows_of_a_computed_table_are_not_counted(shared_service: Service) -> None:
