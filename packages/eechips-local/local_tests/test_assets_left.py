@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from eechips_local.assets import store_files
-from eechips_local.assets.store_files import StagedDocuments, locked, remove, temporary_folder, workspace
+from eechips_local.assets.store_files import (
+    StagedDocuments,
+    locked,
+    remove,
+    temporary_folder,
+    workspace,
+)
 
 HOLDS = """
 import sys
@@ -119,6 +125,29 @@ def test_folders_of_other_users_are_theirs_also_for_root(tmp_path: Path, monkeyp
     monkeypatch.setattr(store_files, "_swept", set())
     with temporary_folder():
         assert not left.exists()
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from eechips_local.assets.store_files import StagedDocuments, private_folder, temporary_folder, workspace
+owner = StagedDocuments()
+folder = private_folder(owner)
+with temporary_folder() as other, workspace(Path(sys.argv[1])) as place:
+    process = os.fork()
+    if not process:
+        sys.exit()
+    os.waitpid(process, 0)
+    print([path.is_dir() for path in (folder, other, place)])
+"""
+
+
+def test_a_forked_process_leaves_the_folders_of_its_parent(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", FORKS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
+    assert done.stdout == "[True, True, True]\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_documents_that_a_killed_process_has_staged_go_when_the_next_one_stages(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import tempfile
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,11 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        place, lock = _make_place(folder)
+        place, remove_place = _make_place(folder)
         try:
             yield place
         finally:
-            shutil.rmtree(place, ignore_errors=True)
-            os.close(lock)
+            remove_place()
 
 
 def private_folder(owner: object) -> Path:
@@ -57,8 +57,8 @@ def private_folder(owner: object) -> Path:
     Raises:
         OSError: if it cannot be made.
     """
-    place, lock = _make_place(Path(tempfile.gettempdir()))
-    weakref.finalize(owner, _remove_place, place, lock)
+    place, remove_place = _make_place(Path(tempfile.gettempdir()))
+    weakref.finalize(owner, remove_place)
     return place
 
 
@@ -69,20 +69,21 @@ def temporary_folder() -> Iterator[Path]:
     Raises:
         OSError: if it cannot be made.
     """
-    place, lock = _make_place(Path(tempfile.gettempdir()))
+    place, remove_place = _make_place(Path(tempfile.gettempdir()))
     try:
         yield place
     finally:
-        _remove_place(place, lock)
+        remove_place()
 
 
-def _remove_place(place: Path, lock: int) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+def _remove_place(place: Path, lock: int, process: int) -> None:
+    if os.getpid() == process:  # else a fork of the process whose folder it is
+        shutil.rmtree(place, ignore_errors=True)
     os.close(lock)
 
 
-def _make_place(folder: Path) -> tuple[Path, int]:
-    """Return a new folder, and the descriptor by which it is locked."""
+def _make_place(folder: Path) -> tuple[Path, Callable[[], None]]:
+    """Return a new folder, which is locked, and what removes it."""
     if str(folder) not in _swept:
         _swept.add(str(folder))
         _sweep(folder)
@@ -94,7 +95,7 @@ def _make_place(folder: Path) -> tuple[Path, int]:
             with _without_locks():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), place.stat()):
-                return place, lock
+                return place, partial(_remove_place, place, lock, os.getpid())
         if lock is not None:
             os.close(lock)
 
