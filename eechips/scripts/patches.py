@@ -288,7 +288,7 @@ def run_exit_handlers() -> Iterator[None]:
             while handlers:
                 try:
                     handlers.pop()[1]()
-                except Exception as error:  # noqa: BLE001 - shown as by Python, which calls the next, too
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - shown as by Python, which calls the next, too
                     sys.excepthook(type(error), error, error.__traceback__)
 
 

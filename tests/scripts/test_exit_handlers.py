@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 
 import pytest
 
@@ -14,6 +15,7 @@ def test_handlers_are_called_at_the_end_of_the_script_the_last_one_first(capsys:
     with run_exit_handlers():
         atexit.register(called.append, "first")
         atexit.register(called.remove, "absent")
+        atexit.register(sys.exit, 3)
         atexit.register(called.extend, ["never"])
         atexit.unregister(called.extend)
 
@@ -23,4 +25,6 @@ def test_handlers_are_called_at_the_end_of_the_script_the_last_one_first(capsys:
 
         assert called == []
     assert called == ["last", "first"]
-    assert "ValueError" in capsys.readouterr().err  # as Python shows it, which calls the next one, too
+    shown = capsys.readouterr().err  # as by Python, which calls the next one, too
+    assert "ValueError" in shown
+    assert "SystemExit: 3" in shown
