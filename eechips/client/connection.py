@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import operator
 import re
 import socket
@@ -342,8 +341,7 @@ def check_client() -> None:
         try:
             operator.attrgetter(name)(ee)
         except AttributeError:
-            version = importlib.metadata.version("earthengine-api")
             raise ConfigurationError(
-                f"earthengine-api {version} differs from what eechips knows: it has no ee.{name}. Install one that it"
-                f" was tried with: pip install 'earthengine-api{TESTED}'"
+                f"earthengine-api {ee.__version__} differs from what eechips knows: it has no ee.{name}. Install one"
+                f" that it was tried with: pip install 'earthengine-api{TESTED}'"
             ) from None

@@ -154,7 +154,7 @@ class Breaker:
                 " again."
             )
         return ProjectUnavailableError(
-            f"Earth Engine has answered no request for {minutes} minutes ({record.error}). The run stops; its results"
+            f"Earth Engine has sent no usable answer for {minutes} minutes ({record.error}). The run stops; its results"
             " are kept. To resume: run the same command again later; https://status.earthengine.app shows whether the"
             " service has trouble."
         )

@@ -51,7 +51,10 @@ def test_a_changed_client_is_reported_and_not_used(
     monkeypatch: pytest.MonkeyPatch, module: str, name: str, told: str
 ) -> None:
     monkeypatch.delattr(sys.modules[module], name)
-    with pytest.raises(ConfigurationError, match=rf"earthengine-api \d[\d.]+ differs .*{re.escape(told)}.*pip install"):
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"earthengine-api {re.escape(ee.__version__)} differs .*{re.escape(told)}.*pip install",
+    ):
         check_client()
     throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=1), clients=1)
     target = ServiceTarget("http://127.0.0.1:1", "p", None)
