@@ -119,7 +119,7 @@ def start_process(context: Any, target: Callable[..., None], *arguments: Any) ->
         connection, other = context.Pipe()
         process = context.Process(target=target, args=(other, *arguments), daemon=True)
         try:
-            with _unheard(signal.SIGINT), _environment():
+            with _environment(), _unheard(signal.SIGINT):  # which starts a process, too
                 process.start()
         except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
             connection.close()
