@@ -18,7 +18,7 @@ from eechips.engine.thread_pool import UnitThreadPool
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.unit_record import WorkUnit
-from eechips.processes.child_processes import drop_safe_path, end_with_parent
+from eechips.processes.child_processes import end_with_parent
 from eechips.web.redaction import redact
 
 _SWITCH_INTERVAL = 0.0002
@@ -59,7 +59,6 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end_with_parent()
-    drop_safe_path()
     sys.setswitchinterval(_SWITCH_INTERVAL)
 
     def receive() -> WorkUnit | None:

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from multiprocessing import connection, parent_process, resource_tracker, synchronize, util
 from types import ModuleType
 
-SAFE_PATH = {"PYTHONSAFEPATH": "eechips"}
-"""Environment of processes that shall import no module of their working folder (Python 3.11 and later)."""
+_FLAGS = "_args_from_interpreter_flags"  # what multiprocessing calls for the options of each Python that it starts
 _PROGRAM = (
     "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
     " runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -55,10 +54,28 @@ def hide_main() -> Iterator[None]:
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        with changed_environment(SAFE_PATH):
+        with safe_path():
             yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def safe_path() -> Iterator[None]:
+    """Have processes that multiprocessing starts in the block import no module of their working folder.
+
+    This needs Python 3.11. The environment stays as it is: programs of other threads and of recipes would inherit it.
+    """
+    if sys.version_info < (3, 11):
+        yield
+        return
+    with _starting:
+        flags = getattr(util, _FLAGS)
+        setattr(util, _FLAGS, lambda: [*flags(), "-P"])
+        try:
+            yield
+        finally:
+            setattr(util, _FLAGS, flags)
 
 
 @contextlib.contextmanager
@@ -75,12 +92,6 @@ def changed_environment(added: Mapping[str, str]) -> Iterator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-
-
-def drop_safe_path() -> None:
-    """Remove :data:`SAFE_PATH` from the environment of this process: it would concern programs that recipes start."""
-    if os.environ.items() >= SAFE_PATH.items():
-        os.environ.pop("PYTHONSAFEPATH")
 
 
 def module_command(name: str) -> list[str]:

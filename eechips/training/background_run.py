@@ -20,7 +20,7 @@ from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.folder_lock import is_held, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run_history import LOG_NAME
-from eechips.processes.child_processes import drop_safe_path, end_with_parent, hide_main
+from eechips.processes.child_processes import end_with_parent, hide_main
 from eechips.storage import is_address, local_path, resolve_inside
 from eechips.storage.received_files import parse_json
 
@@ -172,7 +172,6 @@ def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path, lock: Path) -> Non
     """Fetch a run, in the process for that, and send its error; None if it has none."""
     os.setsid()  # Ctrl-C in the terminal is for the training, which ends this process
     end_with_parent()
-    drop_safe_path()
     with lock_run(lock):
         message = _call(pipe, call, folder)
     with contextlib.suppress(OSError):  # the reader has gone

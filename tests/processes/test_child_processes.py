@@ -38,15 +38,22 @@ def test_a_command_of_a_module_is_that_of_python_without_the_working_folder(host
 
 
 @SAFE
-def test_a_process_of_multiprocessing_imports_nothing_of_the_working_folder(hostile: Path) -> None:
+@pytest.mark.parametrize("own", ["", "of the user"])
+def test_a_process_of_multiprocessing_imports_nothing_of_the_working_folder(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    """Its own programs, and those that other threads start meanwhile, have the environment of the user."""
+    monkeypatch.setenv("PYTHONSAFEPATH", own)
     before = dict(os.environ)
-    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process = multiprocessing.get_context("spawn").Process(target=os.system, args=("echo $PYTHONSAFEPATH > own",))
     with hide_main():
         process.start()
+        assert dict(os.environ) == before
     process.join()
     assert process.exitcode == 0
     assert not hostile.exists()
     assert dict(os.environ) == before
+    assert hostile.with_name("own").read_text() == f"{own}\n"
 
 
 @SAFE

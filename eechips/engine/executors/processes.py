@@ -30,7 +30,7 @@ from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
 from eechips.errors import ConfigurationError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.processes.child_processes import SAFE_PATH, changed_environment, hide_main
+from eechips.processes.child_processes import changed_environment, hide_main, safe_path
 from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended
@@ -292,7 +292,6 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     from multiprocessing import forkserver
 
     added = {
-        **SAFE_PATH,
         worker_preload.VARIABLE: worker_preload.encode_instructions(recipe, client_init),
         # Workers compute little, and a pool of threads in each would cost most of their memory.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
@@ -304,7 +303,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     }
     os.environ.pop(worker_preload.VARIABLE, None)  # of a user: a server that is started again would read it
     _shorten_socket_paths()
-    with changed_environment(added):
+    with changed_environment(added), safe_path():
         context.set_forkserver_preload(["eechips.engine.fork_server"])
         _ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
