@@ -70,9 +70,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
-    # container. Paths have one slash of the two.
+    # container. Paths have one slash of the two; a drive has one letter.
     (re.compile(r"(?i)((?:https?|ftp):/{1,2})[^\s/@\"]+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"(:/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
+    (re.compile(r"((?<=\w\w):/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
     (
         re.compile(rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?)(?:[^\s&\"',}}\\]|\\(?![\"']))+"),
         rf"\1{REDACTED}",

@@ -96,7 +96,7 @@ def test_an_outage_stops_the_run_only_after_long() -> None:
     now[0] = PATIENCE
     stop = failing(breaker, outage, 1)
     assert type(stop) is ProjectUnavailableError
-    assert "for 30 minutes (Unavailable.)" in str(stop)
+    assert "has sent no usable answer for 30 minutes (Unavailable.)" in str(stop)
     succeed(breaker)
     assert failing(breaker, outage, 10 * ALIKE_LIMIT) is None
 

@@ -152,6 +152,7 @@ def test_redaction_is_idempotent() -> None:
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
+        ("C:/run:2024@home/x and /mnt/c:d/run:2024@home", "C:/run:2024@home/x and /mnt/c:d/run:2024@home"),
         ("https://x/a.json?n=1&author=me&page_token_count=", "https://x/a.json?n=1&author=me&page_token_count="),
         ("https://x/a.json?token=s3cret", "https://x/a.json?token=***"),
         ("https://x/a?sv=2022&sp=r&sig=s%2F&se=2030", "https://x/a?sv=2022&sp=r&sig=***&se=2030"),
