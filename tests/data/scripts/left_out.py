@@ -28,8 +28,8 @@ def leave_out(i):
     try:
         return {}["cached"]
     except KeyError:
-        for poll in range(6):
-            time.sleep(0.01)
+        for poll in range(120):
+            time.sleep(0.001)
         lines.append(later())
     open(f"{i}.txt", "w").write(str(lines))
 
