@@ -40,7 +40,9 @@ _HEADER_NAMES = (
 """Names of HTTP headers that grant access: ``Authorization``, ``X-Api-Key``, ``X-Amz-Security-Token``."""
 _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
-_VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s&\"',}]+)"
+_UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
+"""No secret that was replaced before: the parenthesis in ``(token=***)`` is not part of it."""
+_VALUE = rf"(?:'[^']*'|\"[^\"]*\"|{_UNREDACTED}[^\s&\"',}}]+)"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # First, while the key is whole.
@@ -64,9 +66,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(rf"(?i)(://[^\s?\"']+\?)(?=[^\s\"']*(?:{EXPIRY_NAMES})=)[^\s\"']+"),
         rf"\1{REDACTED}",
     ),
-    (re.compile(rf"(?i)([?&;#][^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=)[^&\s\"']+"), rf"\1{REDACTED}"),
     (
-        re.compile(rf"(?i)([?&;#](?:key|sas|code|key-pair-id|{SIGNATURE_NAMES})=)[^&\s\"']+"),
+        re.compile(rf"(?i)([?&;#][^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=){_UNREDACTED}[^&\s\"']+"),
+        rf"\1{REDACTED}",
+    ),
+    (
+        re.compile(rf"(?i)([?&;#](?:key|sas|code|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
         rf"\1{REDACTED}",
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
@@ -74,7 +79,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)((?:https?|ftp):/{1,2})[^\s/@\"]+@"), rf"\1{REDACTED}@"),
     (re.compile(r"((?<=\w\w):/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
     (
-        re.compile(rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?)(?:[^\s&\"',}}\\]|\\(?![\"']))+"),
+        re.compile(
+            rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?:[^\s&\"',}}\\]|\\(?![\"']))+"
+        ),
         rf"\1{REDACTED}",
     ),
     (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),

@@ -150,6 +150,16 @@ def test_redaction_is_idempotent() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["-p access_token=", "DB_PASSWORD=", "--api-key ", "https://x/a?token=", "https://x/a?key="]
+)
+def test_the_end_of_a_sentence_is_no_part_of_a_secret_that_was_removed(name: str) -> None:
+    """Messages are redacted again where they are printed."""
+    for end in (")", "). More", ": more", ".", ""):
+        assert redact(f"({name}{REDACTED}{end}") == f"({name}{REDACTED}{end}"
+    assert redact(f"{name}{REDACTED}!rest") == f"{name}{REDACTED}"
+
+
+@pytest.mark.parametrize(
     ("address", "expected"),
     [
         ("C:/run:2024@home/x and /mnt/c:d/run:2024@home", "C:/run:2024@home/x and /mnt/c:d/run:2024@home"),

@@ -252,9 +252,11 @@ def test_control_requests_are_refused_unless_they_are_json(
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
     running = start_server("--no-demo")
     try:
-        head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
         with connected(running) as connection:
-            connection.sendall(head + b'{"expression": ')
+            connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 100"  # it knows its client, and waits for the body
+            connection.sendall(b'{"expression": ')
         wait_until(lambda: running.stats()["answers"].get("value:compute", {}).get("499") == 1)
         assert running.stats()["in_flight"]["now"] == 0
     finally:
