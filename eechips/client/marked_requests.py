@@ -36,7 +36,7 @@ _NO = {"constantValue": False}
 _SUBSETS = ("Collection.filter", "Collection.limit")
 _OBJECT = re.compile(rb'\{"result":\s*\{')
 _FEATURE = re.compile(rb'"type":\s*"Feature"')  # not within a text of JSON, in which quotes follow a backslash
-_COUNT = rb'"eechips:rows":\s*(\d+)(?![\d.eE])'
+_COUNT = b'"' + ROWS.encode() + rb'":\s*(\d+)(?![\d.eE])'
 _COUNTS = re.compile(rb",\s*" + _COUNT + b"|" + _COUNT + rb"\s*,?")
 _DIGITS = 16
 _OTHER = "the response to another request came back"
@@ -150,7 +150,7 @@ def _check_counts(counts: set[int], received: int, *, is_whole: bool) -> None:
         is_whole: whether the page is the whole table.
 
     Raises:
-        ValidationError: if they differ, or those of a whole table are not that of its features.
+        ValidationError: if the numbers differ from each other, or from the number of features of a whole table.
     """
     if len(counts) > 1:
         raise exchanged_error(_OTHER)
@@ -165,17 +165,17 @@ def check_count(received: int, total: int) -> None:
         ValidationError: if there are fewer or more.
     """
     if received != total:
-        raise ValidationError(
-            f"{received:,} rows of a table of {total:,} came back: a cache or proxy between this machine and Earth"
-            " Engine alters responses. Send the requests past it"
-        )
+        raise _proxy_error(f"{received:,} rows of a table of {total:,} came back", "alters")
 
 
 def exchanged_error(sign: str, status: int | None = None) -> ValidationError:
     """Make the error of responses that are exchanged, from what shows it."""
+    return _proxy_error(sign, "exchanges", status)
+
+
+def _proxy_error(sign: str, what: str, status: int | None = None) -> ValidationError:
     return ValidationError(
-        f"{sign}: a cache or proxy between this machine and Earth Engine exchanges responses. Send the requests past"
-        " it",
+        f"{sign}: a cache or proxy between this machine and Earth Engine {what} responses. Send the requests past it",
         status=status,
     )
 

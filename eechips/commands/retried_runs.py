@@ -107,8 +107,8 @@ def require_trust(run: Run, words: Sequence[str], *, trust: bool) -> None:
     sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
     raise UsageError(
         f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
-        f" {shlex.join(words)}{sets}. It counts as somebody else's: user, place or recipe are not those of now, or"
-        " another HOME or EECHIPS_CACHE, where your key is, was set"
+        f" {shlex.join(words)}{sets}. It was typed by another user, in another folder or with another recipe, or"
+        " HOME or EECHIPS_CACHE, where your key is, has changed"
     )
 
 

@@ -253,8 +253,8 @@ class ChipSample:
 
     def _make_plan(self) -> ChipPlan:
         options = self.sample.options
-        if options.step is not None and options.start is not None and options.end is not None:
-            warn_of_cut_period(parse_step(options.step), options.start, options.end)
+        step = None if options.step is None else parse_step(options.step)
+        warn_of_cut_period(step, options.start, options.end)
         self._plan = plan_chips(self.sample)
         return self._plan
 

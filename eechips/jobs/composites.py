@@ -105,8 +105,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
                 yield {**unit, **place, **scene_fields(scenes, MOST_SOURCES), "grid": grid.to_json(), **extra}
         if count == 0:
             raise imagery.none_found()
-        if self.options.start is not None and self.options.end is not None:
-            warn_of_cut_period(self.step, self.options.start, self.options.end)
+        warn_of_cut_period(self.step, self.options.start, self.options.end)
         has_dates = self.options.start is not None or self.options.end is not None
         dates = "" if has_dates else f", as no dates are given: all since {first}"
         periods = format_count(count, "period")

@@ -232,12 +232,8 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
-        self._warn_of_cut_period()
+        warn_of_cut_period(self.step, self.options.start, self.options.end)
         return self._plan(self._zones if self.is_file else None)
-
-    def _warn_of_cut_period(self) -> None:
-        if self.step is not None and self.options.start is not None and self.options.end is not None:
-            warn_of_cut_period(self.step, self.options.start, self.options.end)
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
@@ -258,7 +254,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         before = earlier.parameters.get("start"), earlier.parameters.get("end")
         if self.step is not None:
             check_periods_stay(_days(self._periods(*before)), _days(self.periods), "row")
-        self._warn_of_cut_period()
+        warn_of_cut_period(self.step, options.start, options.end)
         spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
         if not self.is_file and options.regions != earlier.parameters.get("regions"):
             raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")

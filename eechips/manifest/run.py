@@ -365,6 +365,20 @@ def open_run(path: str | Path) -> Run:
     return run
 
 
+@contextlib.contextmanager
+def reading_chips(run: Run) -> Iterator[None]:
+    """Read chips of a run in the block.
+
+    Raises:
+        UsageError: if one is damaged; says how to list all that are.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        cure = f"to list damaged files, eechips verify {shlex.quote(str(run.path))}"
+        raise UsageError(f"a chip of {run.path} is damaged ({error}): {cure}") from error
+
+
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return rows of the ledger by position, with JSON values parsed."""
     import pandas as pd

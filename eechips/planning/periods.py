@@ -145,13 +145,16 @@ def parse_step(text: str) -> Step:
     return Step(int(match["count"] or 1), span)
 
 
-def warn_of_cut_period(step: Step, start: str, end: str) -> None:
+def warn_of_cut_period(step: Step | None, start: str | None, end: str | None) -> None:
     """Warn if the end cuts the last period: its sum is of fewer days, and no extension completes it.
 
     Args:
-        start: first day of the first period, YYYY-MM-DD.
-        end: day after the last one.
+        step: None if there are no periods.
+        start: first day of the first period, YYYY-MM-DD; None for that of the archive.
+        end: day after the last one; None for that of the archive.
     """
+    if step is None or start is None or end is None:
+        return
     last = parse_day(end)
     for period in step.periods(parse_day(start), dt.date.max):
         if period.end >= last:

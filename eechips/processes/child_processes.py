@@ -1,7 +1,7 @@
 """Start child processes without the caller's program and its working folder, and end them with their parent.
 
-``python -c``, by which multiprocessing starts processes, and ``python -m`` import modules of the working folder before
-those of Python: in the run folder of somebody else, a ``multiprocessing.py`` would be executed.
+multiprocessing starts processes by ``python -c``. That and ``python -m`` search the working folder for modules before
+Python's own library: in another user's run folder, they would execute a ``multiprocessing.py`` of that user.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from eechips.manifest.chip_pictures import (
 )
 from eechips.manifest.display_styles import class_names, display_styles
 from eechips.manifest.frame_rows import FrameChip, draw_caption, draw_head, read_frame_rows, render_frame
-from eechips.manifest.run import Run, open_run
+from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.reports.output_path import output_path
 from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.thumbnails import draw_units, is_picture, opened
@@ -187,7 +186,7 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
 
     with opened(run.store) as fetched:
         styles = display_styles(run.info)
-        try:
+        with reading_chips(run):
             looks = [
                 [
                     rendered(chip, file)
@@ -197,10 +196,6 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
             ]
             heads = [row.head(edge) for row in rows] if any(row.name for row in rows) else []
             picture = arrange_sheet(looks, edge, heads)
-        except (OSError, ValueError) as error:
-            cure = f"to list damaged files, eechips verify {shlex.quote(str(run.path))}"
-            message = f"a chip of {run.path} is damaged ({error}): {cure}"
-            raise UsageError(message) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, encode_png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
     return path, describe_colours([seen for row in looks for seen in row])

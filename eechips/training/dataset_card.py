@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.run import Run, open_run
+from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.storage import LocalStore, write_file
 from eechips.training.card_markdown import strip_markdown
 from eechips.training.card_sections import MARK, SHEET_NAME, describe, render_card
@@ -144,7 +143,7 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
         return None
     if len(names) == 1:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
-    with _at_hand(samples, [name for row in names for name in row]) as paths, _readable(samples.run):
+    with _at_hand(samples, [name for row in names for name in row]) as paths, reading_chips(samples.run):
         return encode_png(
             render_sheet(
                 [[paths[name] for name in row] for row in names], _SHEET_EDGE, display_styles(samples.run.info)
@@ -161,18 +160,8 @@ def _series_sheet(samples: Samples) -> bytes | None:
     if not rows:
         return None
     names = dict.fromkeys(chip.file for row in rows for chip in row.chips)
-    with _at_hand(samples, list(names)) as paths, _readable(samples.run):
+    with _at_hand(samples, list(names)) as paths, reading_chips(samples.run):
         return encode_png(render_frames(rows, paths, _SHEET_EDGE, display_styles(samples.run.info)))
-
-
-@contextlib.contextmanager
-def _readable(run: Run) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        cure = f"to list damaged files, eechips verify {shlex.quote(str(run.path))}"
-        message = f"a chip of {run.path} is damaged ({error}): {cure}"
-        raise UsageError(message) from error
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ class RangeClaims:
     """Names of what processes are about to fetch. Threads and processes may share it; it pickles.
 
     A claim is the lock of one byte of a file (fcntl(2)), which ends with its process. It keeps no thread of the same
-    process out, and ends at the first release there, or when another object of the same file goes there. Where the file
-    cannot be written or locked, nobody waits.
+    process out, and ends at the first release there, or when another object of the same file is deleted there. If the
+    file cannot be written or locked, no process waits.
 
     Args:
         path: path of the file; it is created.

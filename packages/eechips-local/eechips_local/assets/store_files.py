@@ -44,11 +44,8 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        place, remove_place = _make_place(folder)
-        try:
+        with temporary_folder(folder) as place:
             yield place
-        finally:
-            remove_place()
 
 
 def private_folder(owner: object) -> Path:
@@ -63,13 +60,16 @@ def private_folder(owner: object) -> Path:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Make a folder among the system's temporary files for the duration of the block; remove those of killed processes.
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Make a temporary folder for the duration of the block, and remove those that killed processes left beside it.
+
+    Args:
+        parent: folder in which it is made; None for that of the system's temporary files.
 
     Raises:
         OSError: if it cannot be made.
     """
-    place, remove_place = _make_place(Path(tempfile.gettempdir()))
+    place, remove_place = _make_place(parent or Path(tempfile.gettempdir()))
     try:
         yield place
     finally:

@@ -158,7 +158,7 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "How far shadows reach, and what the hysteresis does: a tile of 256 pixels and the neighborhood; shadows "
         "without a pixel that is deeper than the light falls over one pixel are removed."
     ),
-    "Terrain.hillshade": "The aspect: relative to the grid's north. Lengths are those of `Terrain.slope`.",
+    "Terrain.hillshade": "The aspect is relative to the grid's north. Distances are computed as in `Terrain.slope`.",
     "Terrain.slope": "Lengths outside of UTM: between neighbours on a sphere, as a user measured in UTM.",
 }
 

@@ -1,4 +1,4 @@
-"""Answer the user who has started a server, and no other user of the machine.
+"""Reject requests of other users of the machine than the one who started the server.
 
 A port of the loopback interface can be reached by all users of a machine, such as the login node of a cluster. Requests
 read the assets of the server's user and write to its folders; those to a recorder have that user's credentials.

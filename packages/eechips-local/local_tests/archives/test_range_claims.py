@@ -147,7 +147,7 @@ print([claims._lock_byte(_place("a"), kind) for kind in (fcntl.LOCK_SH, fcntl.LO
 def test_what_another_process_fetches_is_not_fetched_again_unless_it_leaves_nothing_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, is_left: bool
 ) -> None:
-    """Nobody is waited for again where it does, as where the disk is full."""
+    """If it leaves nothing, as on a full disk, no process is waited for again."""
     with object_host() as host:
         host.objects["a.tif"] = deflated()
         url, reader = f"{host.url}/a.tif", open_reader(host.url, tmp_path)
