@@ -16,6 +16,7 @@ import shapely
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
+from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.exports.asset_files import asset_task, check_free, publishing
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.shapefiles import write_shapefile
@@ -105,14 +106,7 @@ def _ingest(
     check_free(job.asset, context)
     rows = list(features)
     geometries = shapes(rows)
-    if rows and int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
-        raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
-    names = set(selectors) if selectors else set().union(*(row.properties for row in rows)) - {"system:index"}
-    if len(names) > _MOST_PROPERTIES:
-        raise LimitError(f"The table has {len(names)} properties, and may have {_MOST_PROPERTIES}.")
-    texts = (row.properties.get(name) for row in rows for name in names)
-    if any(isinstance(text, str) and len(text) > _MOST_CHARACTERS for text in texts):
-        raise LimitError(f"A text of the table has more than {_MOST_CHARACTERS} characters.")
+    _check_rows(rows, geometries, selectors)
     report(0.5)
     path = _parquet(job.folder / "table.parquet", rows, geometries, selectors, context)
     task = asset_task(job.asset, {}, context)
@@ -120,6 +114,32 @@ def _ingest(
         task.run("table", {job.asset.id: partial(task.table, job.asset.id, partial(read_features, path), {})})
     report(1.0)
     return []
+
+
+def _check_rows(rows: Sequence[Feature], geometries: npt.NDArray[np.object_], selectors: Sequence[str] | None) -> None:
+    """Check what the table of an asset may hold.
+
+    Raises:
+        InvalidError: for no row, a row without a geometry (code 71654039283), or a dictionary (code 58058703884).
+        LimitError: for more vertices, properties or characters than it may have.
+    """
+    if not rows:
+        raise InvalidError("The table has no features, and an asset of it would have no columns.")
+    if any(row.geometry is None for row in rows):
+        raise InvalidError("Unable to export features with null geometry.")
+    if int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
+        raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
+    names = set(selectors) if selectors else set().union(*(row.properties for row in rows)) - {"system:index"}
+    if len(names) > _MOST_PROPERTIES:
+        raise LimitError(f"The table has {len(names)} properties, and may have {_MOST_PROPERTIES}.")
+    for index, row in enumerate(rows):
+        for name in names:
+            value = row.properties.get(name)
+            if isinstance(value, Mapping):
+                kind = type_name(value)
+                raise InvalidError(f"Unable to encode value '{name}' of feature {index}: invalid type {kind}")
+            if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+                raise LimitError(f"A text of the table has more than {_MOST_CHARACTERS} characters.")
 
 
 def _parquet(

@@ -92,8 +92,9 @@ def test_stored_assets_of_others_are_not_replaced(ee: Any) -> None:
 
 @pytest.mark.slow
 def test_a_table_becomes_an_asset(ee: Any, asset: str) -> None:
+    extra = {"n": 99, "crop": "none", "half": 1}
     collection = ee.FeatureCollection(TABLE).map(lambda f: f.set("half", ee.Number(f.get("n")).divide(2)))
-    collection = collection.merge(ee.FeatureCollection([ee.Feature(None, {"n": 99, "crop": "none", "half": 1})]))
+    collection = collection.merge(ee.FeatureCollection([ee.Feature(ee.Geometry.Point([0, 0]), extra)]))
     task = ee.batch.Export.table.toAsset(collection, "x", asset)
     task.start()
     status = finished(task)
@@ -137,19 +138,31 @@ def test_policies_that_are_not_supported_fail(ee: Any, asset: str) -> None:
     assert "is of no band of the image" in status["error_message"]
 
 
+def somewhere(ee: Any, properties: dict[str, Any]) -> Any:
+    """A feature that has a geometry."""
+    return ee.Feature(ee.Geometry.Point([0, 0]), properties)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda ee: ee.Image(1).rename("a.b"), 'Band ID "a.b" is invalid. Band IDs must start with a..z or A..Z'),
         (lambda ee: ee.Image(1).rename("a" * 101), f'Band ID "{"a" * 101}" is invalid.'),
-        (lambda ee: [ee.Feature(None, {f"p{n}": n for n in range(1001)})], "The table has 1001 properties"),
-        (lambda ee: [ee.Feature(None, {"t": "x" * 100_001})], "A text of the table has more than 100000 characters"),
+        (lambda ee: [somewhere(ee, {f"p{n}": n for n in range(1001)})], "The table has 1001 properties"),
+        (lambda ee: [somewhere(ee, {"t": "x" * 100_001})], "A text of the table has more than 100000 characters"),
+        (lambda ee: [], "The table has no features"),
+        (lambda ee: [somewhere(ee, {}), ee.Feature(None, {"n": 1})], "Unable to export features with null geometry."),
+        (
+            lambda ee: [somewhere(ee, {"histogram": ee.List([1, 1]).reduce(ee.Reducer.frequencyHistogram())})],
+            "Unable to encode value 'histogram' of feature 0: invalid type Dictionary<",
+        ),
     ],
 )
 def test_assets_have_the_limits_of_the_service(ee: Any, asset: str, make: Callable[[Any], Any], message: str) -> None:
     """https://github.com/eMapR/LT-GEE/issues/25 quotes the limits of names; the limits of tables are documented at
-    https://developers.google.com/earth-engine/guides/exporting_tables.
+    https://developers.google.com/earth-engine/guides/exporting_tables. Codes 71654039283 and 58058703884 quote
+    tasks that failed for a geometry that is null, and for a dictionary.
     """
     what = make(ee)
     if isinstance(what, list):
