@@ -85,6 +85,13 @@ def _geotiffs(
     job: ExportJob,
     report: Callable[[float], None],
 ) -> list[ExportedFile]:
+    """Write the files of an image.
+
+    Raises:
+        InvalidError: if files without pixels are to be skipped and all are, as https://github.com/allenai/rslearn
+            (``data_sources/google_earth_engine.py``) and
+            https://github.com/eco-hydro/phenofit-scripts/issues/23 quote it.
+    """
     dtype = formats.common_dtype(image.bands)
     windows = _file_windows(grid, options, dtype.itemsize * len(image.bands))
     count = sum(count_blocks(w.grid) for w in windows)
@@ -94,6 +101,8 @@ def _geotiffs(
         staged = f"{index}.tif"
         if writer.write(job.folder / staged, window.grid):
             exported_files.append(ExportedFile(staged, window.part, ".tif"))
+    if not exported_files:
+        raise InvalidError("No valid (un-masked) pixels in export region.")
     return exported_files
 
 

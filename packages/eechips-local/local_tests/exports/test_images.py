@@ -119,6 +119,23 @@ def test_files_without_pixels_are_skipped_if_asked(ee: Any, folders: Folders, na
     assert names(folders.drive / f"{name}True") == [file for file in every if not file.endswith("-0000000000.tif")]
 
 
+@pytest.mark.parametrize("skip", [True, False])
+def test_an_image_without_pixels_fails_if_its_files_are_skipped(
+    ee: Any, folders: Folders, name: str, skip: bool
+) -> None:
+    """https://github.com/allenai/rslearn, ``data_sources/google_earth_engine.py``."""
+    image = ee.Image(f"{STACK}/image_0").updateMask(0)
+    task = ee.batch.Export.image.toDrive(image, "x", f"{name}{skip}", name, **own_grid(), skipEmptyTiles=skip)
+    task.start()
+    status = finished(task)
+    if skip:
+        assert (status["state"], status["error_message"]) == (
+            "FAILED", "No valid (un-masked) pixels in export region.",
+        )  # fmt: skip
+    else:
+        assert status["state"] == "COMPLETED"
+
+
 @pytest.mark.slow
 def test_cloud_optimized_files_and_masked_pixels(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0").toInt32()
