@@ -75,6 +75,8 @@ def call_bbox(*edges: float) -> Ready:
         ("Polygon", [0, 0, 1, 0, 1, 1], "Polygon", [[[0, 0], [1, 0], [1, 1], [0, 0]]]),
         ("Polygon", [[0, 0], [1, 0], [1, 1]], "Polygon", [[[0, 0], [1, 0], [1, 1], [0, 0]]]),
         ("MultiPolygon", [[[[0, 0], [1, 0], [1, 1]]]], "MultiPolygon", [[[[0, 0], [1, 0], [1, 1], [0, 0]]]]),
+        ("MultiPolygon", [], "MultiPolygon", []),
+        ("MultiLineString", [], "MultiLineString", []),
         ("Rectangle", [0, 0, 1, 2], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
         ("Rectangle", [[0, 0], [1, 2]], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
     ],

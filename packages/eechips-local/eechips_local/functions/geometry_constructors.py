@@ -99,7 +99,7 @@ def multi_polygon(
     maxError: ErrorMargin | None,
     evenOdd: bool,
 ) -> Geometry:
-    """Return several polygons.
+    """Return several polygons; of none, a geometry without an area, as scripts begin a union with (code 5479982201).
 
     Raises:
         InvalidError: if a list within the list has geometries, in the words of
@@ -236,8 +236,10 @@ def _depth(item: Any) -> int:
 
 
 def _deep(coordinates: list[Any], depth: int) -> list[Any]:
-    """Return coordinates nested to a depth; flat numbers become pairs first."""
-    if coordinates and not isinstance(coordinates[0], list):
+    """Return coordinates nested to a depth, unless there are none; flat numbers become pairs first."""
+    if not coordinates:
+        return []
+    if not isinstance(coordinates[0], list):
         coordinates = _points(coordinates).tolist()
     while _depth(coordinates) < depth:
         coordinates = [coordinates]
