@@ -40,6 +40,11 @@ def rows(ee: Any, *properties: Any) -> Any:
     return ee.FeatureCollection([ee.Feature(None, each) for each in properties])
 
 
+def nested(ee: Any) -> Any:
+    """A collection of collections, as before ``flatten()``."""
+    return ee.FeatureCollection([ee.FeatureCollection([ee.Geometry.Point([7, 46])])])
+
+
 def null(ee: Any) -> Any:
     """A property that is missing."""
     return ee.Feature(None).get("x")
@@ -361,6 +366,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/r-spatial/rgee/issues/167": (
         lambda ee: none(ee).mean().multiply(ee.Image(1)),
         "Image.multiply: If one image has no bands, the other must also have no bands. Got 0 and 1."),
+    "code 41617220612": (
+        lambda ee: nested(ee).geometry(), "Collection.geometry: Unable to use a collection in an algorithm that"),
+    "code 41617220612, regions": (
+        lambda ee: ee.Image(1).reduceRegions(nested(ee), "mean", 30), "Unable to use a collection in an algorithm"),
     "code 69864136411": (
         lambda ee: dated(ee).map(lambda image: image.select("precipitation_rate")).toList(1),
         "Collection.toList: Error in map(ID=0):\nImage.select: Band pattern 'precipitation_rate' did not match any"

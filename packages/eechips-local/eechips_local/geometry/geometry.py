@@ -15,7 +15,7 @@ from eechips_local.geometry.planar_frame import frame_for, recast
 from eechips_local.geometry.shapes import gather, is_geographic, open_at_pole
 from eechips_local.geometry.shapes import leaves as leaves
 from eechips_local.pixels.pixel_grid import apply
-from eechips_local.protocol.request_errors import LimitError
+from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.number_format import json_number
 from eechips_local.values.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
@@ -45,7 +45,18 @@ _WITHOUT_OPERATION = frozenset(
 
 
 def element_geometry(element: Any) -> Geometry | None:
-    """Return the geometry of a feature, or the footprint of an image: the whole Earth where it is unbounded."""
+    """Return the geometry of a feature, or the footprint of an image: the whole Earth where it is unbounded.
+
+    Raises:
+        InvalidError: for a collection among the elements of another, as where ``flatten()`` was forgotten. The message
+            is quoted in code 41617220612.
+    """
+    if isinstance(element, Collection):
+        raise InvalidError(
+            "Unable to use a collection in an algorithm that requires a feature or image. This may happen when trying"
+            " to use a collection of collections where a collection of features is expected; use flatten, or map a"
+            " function to convert inner collections to clarify how inner collections should be converted to features."
+        )
     if hasattr(element, "footprint"):
         footprint: Geometry | None = element.footprint
         return footprint or WHOLE_EARTH

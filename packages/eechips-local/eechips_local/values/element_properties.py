@@ -24,7 +24,7 @@ Element = Any
 
 def geometry_of(element: Element) -> Geometry | None:
     """Return a feature's geometry, or an image's footprint (the whole Earth where it is unbounded)."""
-    return None if isinstance(element, Collection) else element_geometry(element)
+    return element_geometry(element)
 
 
 def property_of(element: Element, name: str) -> Value:
