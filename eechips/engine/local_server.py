@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
 from eechips.engine.archive_provenance import ServedArchives
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
@@ -219,6 +219,23 @@ def local_earth_engine(
             yield server
     if log is not None and log.stat().st_size == 0:
         remove(log, LockedFolder(log.parent))
+
+
+def check_archives(archives: Sequence[str]) -> None:
+    """Check texts that name open archives. Nothing is checked where the local Earth Engine is not installed.
+
+    Raises:
+        UsageError: if one names no archive; says which it may mean.
+    """
+    try:
+        from eechips_local.archives.named_archive import ArchiveChoiceError, find_archive
+    except ModuleNotFoundError:  # the start of the server reports it
+        return
+    try:
+        for archive in archives:
+            find_archive(archive)
+    except ArchiveChoiceError as error:
+        raise UsageError(f"`archive`: {error}") from error
 
 
 def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:

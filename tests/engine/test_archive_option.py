@@ -13,6 +13,7 @@ from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files
+from tests.support.commands import run_command
 from tests.support.raw_server import message, raw_server
 
 
@@ -36,6 +37,34 @@ def test_what_an_archive_excludes_is_told(tmp_path: Path, options: dict[str, Any
 def test_an_archive_that_is_no_text_is_refused(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(UsageError, match="`archive` must be a text, as on the command line or a list, not"):
         RunConfig(out=tmp_path, archive=wrong)
+
+
+RECIPE = """
+from eechips import Table
+
+def get_requests():
+    return [1]
+
+def get_result(index, number):
+    return Table([{"number": number}])
+"""
+
+
+@pytest.mark.slow
+def test_a_mistyped_archive_beside_an_existing_run_is_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the folder, which holds another run than that of any such name."""
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    words = ("run", "recipe.py", "--out", "out", "-q", "--executor", "threads")
+    run_command(*words, "--local", status=0)
+    for archive, said in (
+        ("erth-search", "Error: --archive: 'erth-search' is no archive. Did you mean earth-search?"),
+        ("absent.parquet", "Error: --archive: there is no file"),
+        ("earth-search", "Error: out holds another run (source:"),
+    ):
+        assert run_command(*words, "--archive", archive, status=2).stderr.startswith(said)
 
 
 def test_the_source_of_a_run_names_its_archives_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
