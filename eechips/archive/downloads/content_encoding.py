@@ -14,6 +14,12 @@ _KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
 _EITHER = zlib.MAX_WBITS | 32  # zlib detects zlib and gzip headers
 
 
+def named_encodings(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the content encodings that a response names, without those that change nothing."""
+    named = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
+    return tuple(name for name in named if name not in _NONE)
+
+
 def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tuple[str, ...]:
     """Return the content encodings of a response in the order of their application (RFC 9110, 8.4).
 
@@ -22,8 +28,7 @@ def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tup
     Raises:
         PermanentError: if an encoding is unsupported.
     """
-    named = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
-    codings = tuple(name for name in named if name not in _NONE)
+    codings = named_encodings(headers)
     if expected.is_gzip and len(codings) == 1 and codings[0] in ("gzip", "x-gzip"):
         return ()
     for name in codings:

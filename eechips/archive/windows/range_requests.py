@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from eechips.archive.downloads.content_encoding import named_encodings
 from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
 from eechips.archive.windows.gdal_options import store_options
 from eechips.archive.windows.locations import RasterLocation
@@ -107,7 +108,7 @@ def _of_web(
             raise ValidationError(f"{shown}: a web page came back, as from a proxy or a login page in between")
         if status == 200:
             raise refused(f"{shown}: the server does not support range requests: download it first")
-        if sent is None or not is_requested or response.headers.get("Content-Encoding"):
+        if sent is None or not is_requested or named_encodings(response.headers):
             raise refused(f"{shown}: the server sends another range than requested")
         data = _body(response, url, end - start)
         if len(data) != int(sent[2]) + 1 - start:

@@ -349,10 +349,11 @@ def test_errors_of_servers_are_what_their_status_says(
     assert kind is ConfigurationError or getattr(raised.value, "status", None) == status
 
 
-def test_a_range_is_data_whatever_its_media_type() -> None:
+@pytest.mark.parametrize("named", [{"Content_Type": "text/html"}, {"Content_Encoding": "aws-chunked"}])
+def test_a_range_is_data_whatever_its_media_type_and_an_encoding_that_changes_nothing(named: dict[str, str]) -> None:
     with raw_server() as server:
         server.answers["/a.tif"] = lambda number, headers: message(
-            206, bytes(100), Content_Range="bytes 0-99/1000", Content_Type="text/html", ETag='"a"'
+            206, bytes(100), Content_Range="bytes 0-99/1000", ETag='"a"', **named
         )
         location = RasterLocation.of(f"{server.url}/a.tif")
         assert read_range(location, 0, 100, Timeouts(), RasterVersion('"a"', 1000))[0] == bytes(100)

@@ -25,6 +25,8 @@ _SAID = (
 _UNSHOWN = re.compile(r"\S*(?:://|[?&=])\S*|(?=\S{25})(?![A-Za-z]+[.,:;]?(?:\s|$))\S+|[^\x20-\x7e]+")
 _LICENCE = re.compile(r"(?i)\beula\b|licen[cs]e")
 _EXPIRED = re.compile(r"(?i)expired|not valid in the specified time")
+# Codes of S3: there is an object, or nobody has looked for it.
+_KEYS = re.compile(r"ExpiredToken|InvalidToken|InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed")
 
 
 def read_denial(response: Any) -> str:
@@ -58,6 +60,8 @@ def advise(said: str, href: str, *, is_renewed: bool) -> str:
     if is_signed(urlsplit(href).query):
         expired = "has expired" if _EXPIRED.search(said) else "may have expired"
         return f"{end}. Its item has an address with a signature, which {expired}: search for the item again."
+    if _KEYS.match(said):
+        return f"{end}. Renew the keys of AWS, or correct them and this machine's clock."
     if is_renewed:
         end = f", after a renewal of its signature, too{end}"
     return f"{end}. Buckets of S3 also answer so where there is no such file."

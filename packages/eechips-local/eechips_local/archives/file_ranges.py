@@ -25,7 +25,8 @@ from eechips_local.assets.asset_names import shown_url
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({407, 408, 425, 429})  # and those from 500 on
-_DENIED, _DENIALS = frozenset({401, 403}), 3
+# S3 answers with 400 where a token of its keys has expired (https://issues.apache.org/jira/browse/HADOOP-18353).
+_DENIED, _DENIALS = frozenset({400, 401, 403}), 3
 _MISSING, _BEYOND = frozenset({404, 410}), 416
 _REFUSALS = 3  # a proxy or cache may send one answer that its host does not
 _PAGES = ("text/html", "application/xhtml")
@@ -36,6 +37,9 @@ _CHUNK = 256 << 10
 _LEAST_PIECE = 64 << 10  # bytes; a host that sends less at once would be asked too often
 _CONTENT_RANGE = re.compile(r"(?i:bytes) ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")  # RFC 9110, 14.1
 _LENGTH = re.compile(r"[0-9]{1,18}")
+# Encodings that change nothing; the last is that of an upload to S3, which some clients and stores keep
+# (https://github.com/google/neuroglancer/issues/795).
+_UNCHANGED = frozenset({"", "identity", "aws-chunked"})
 
 
 Span = tuple[int, int]
@@ -318,7 +322,7 @@ class FileRanges:
         match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if headers.get("Content-Type", "").lower().startswith(_PAGES) and (status == 200 or match is None):
             raise _WrongAnswerError("a web page comes instead, as from a proxy or a login page in between")
-        if headers.get("Content-Encoding", "identity") != "identity":
+        if not _UNCHANGED.issuperset(re.split(r"[,\s]+", headers.get("Content-Encoding", "").lower())):
             raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:
             if match is None:

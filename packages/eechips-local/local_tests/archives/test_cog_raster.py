@@ -441,6 +441,14 @@ def test_host_that_answers_without_the_size_of_a_file_is_told_of(
     assert not pauses.is_away("files.example")
 
 
+@pytest.mark.parametrize("encoding", ["", "Identity", "aws-chunked", "aws-chunked,identity"])
+def test_encodings_that_change_nothing_may_be_named(encoding: str, host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = tiff(100, 100)
+    host.headers = [{"Content-Encoding": encoding}]
+    assert raster(host, tmp_path).header.grid.shape == (100, 100)
+    assert host.requests() == 1
+
+
 def test_unit_of_ranges_may_be_written_in_any_case(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = content = tiff(100, 100)
     host.headers = [{"Content-Range": f"Bytes 0-{len(content) - 1}/{len(content)}"}]
@@ -542,7 +550,7 @@ def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp
         assert raster(host, tmp_path).header
     assert not host.faults
     assert host.requests() == 3
-    host.faults = ["403"]  # of a signature that has expired
+    host.faults = ["403", "400"]  # of a signature that has expired, and of one with a token that has
     check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 9, 9))
 
 
@@ -555,6 +563,7 @@ EULA = (
     b'"resolution_url": "https://urs.earthdata.nasa.gov/approve_app?client_id=secret"}'
 )
 TOKEN = b'{"error_description": "The token eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.secret.abcDEF-123 is not valid"}'
+KEYS = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><Token>secret</Token></Error>"
 
 
@@ -572,6 +581,7 @@ S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><To
             r"AccessDenied: Request has expired\. Its item has an address with a signature",
         ),
         (S3, "", r"AccessDenied: Request has expired\. Buckets of S3"),
+        (KEYS, "", r"\(HTTP 403\): ExpiredToken: The provided token has expired\. Renew the keys of AWS, or correct"),
         (EULA, "", r"\(HTTP 403\): EULA Acceptance Failure\. Accept the licence of its data: at https://urs\."),
         (b"<html>sig=secret</html>", "?sig=secret", r"\(HTTP 403\)\. Its item has .*, which may have expired: search"),
         (b"", "", r"\(HTTP 403\)\. Buckets of S3 also"),

@@ -31,6 +31,7 @@ Fault = Literal[
     "late change",
     "damage",
     "403",
+    "400",
 ]
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -123,8 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return self.connection.close()
-        if fault in ("503", "520", "429", "407", "403"):
-            return self._send(int(fault), self.host.denial if fault == "403" else b"", {"Retry-After": "0"})
+        if fault in ("503", "520", "429", "407", "403", "400"):
+            return self._send(int(fault), self.host.denial if fault[0] == "4" else b"", {"Retry-After": "0"})
         if fault == "html":
             return self._send(200, b"<html>who are you?</html>", {"Content-Type": "text/html; charset=utf-8"})
         if fault == "redirect":
