@@ -37,13 +37,15 @@ def open_raster(path: Path, drivers: Sequence[str], **options: Any) -> Iterator[
         yield dataset
 
 
-def check_references(dataset: Any) -> None:
+def check_references(dataset: Any, *, beside: bool = False) -> None:
     """Reject a raster whose metadata name another file or address; GDAL would read its overviews from there.
 
     A GeoTIFF may do so in a tag: ``OVERVIEW_FILE`` in the domain ``OVERVIEWS`` (GDAL's gcore/gdaldefaultoverviews.cpp).
+    GDAL opens a mask beside it with any driver, also as a virtual raster (``HaveMaskFile`` there).
 
     Args:
         dataset: opened by rasterio, before anything is read.
+        beside: whether GDAL has looked for files beside it, which must not name files elsewhere.
 
     Raises:
         rasterio.errors.RasterioIOError: if it does.
@@ -52,3 +54,7 @@ def check_references(dataset: Any) -> None:
 
     if any(name.upper() == "OVERVIEW_FILE" for name in dataset.tags(ns="OVERVIEWS")):
         raise RasterioIOError("its metadata refer to another file for its overviews")
+    if beside:
+        folder = dataset.files[0].rpartition("/")[0]
+        if any(other.rpartition("/")[0] != folder for other in dataset.files):
+            raise RasterioIOError("a file beside it refers to other files")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from eechips.errors import UsageError
-from eechips.web.urls import is_signed
+from eechips.web.urls import file_suffix, is_signed
 
 _STORES = {
     "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/",
@@ -19,6 +19,13 @@ _CURL = "/vsicurl/"
 _ARCHIVES = ("/vsizip/", "/vsitar/", "/vsi7z/", "/vsirar/", "/vsigzip/")
 _RAW = (".img", ".dat", ".raw", ".bin", ".bil", ".bip", ".bsq", ".flt")
 _SINGLE = (".tif", ".tiff", *_RAW, ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".gif", ".bmp")
+_MASK = ".msk"
+_ALONE = (
+    "GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "ENVI", "EHdr", "GenBin", "HFA", "ISCE",
+    "ROI_PAC",
+)  # fmt: skip
+"""GDAL's names of the formats in :data:`_SINGLE`. Content of another one, such as VRT or WMS, names other files."""
+_SYNTAX = re.compile(r"\w{2,}:")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -61,13 +68,30 @@ class RasterLocation:
         )
 
     @property
+    def is_mask(self) -> bool:
+        """Return whether this is a mask beside a raster."""
+        return self.path.endswith(_MASK)
+
+    @property
+    def drivers(self) -> tuple[str, ...] | None:
+        """GDAL's names of the formats that the content may have, by the name; None for all.
+
+        The content of a file named ``.tif`` may come from a stranger, and could be a list of other files.
+        """
+        name = self.path.lower()
+        if not name.startswith("/vsi") and (not self.scheme or _SYNTAX.match(name)):
+            return None
+        is_single = name.endswith((*_SINGLE, _MASK)) or not (self.is_near or file_suffix(self.address))
+        return _ALONE if is_single else None
+
+    @property
     def others(self) -> tuple[RasterLocation, ...]:
         """Files that may lie beside the raster: a mask, metadata, and the header of raw pixels."""
         if self.is_near or not self.suffix:
             return ()
         stem = self.address[: -len(self.suffix)]
         headers = (f"{stem}.hdr", f"{self.address}.hdr") if self.suffix in _RAW else ()
-        names = (f"{self.address}.msk", f"{self.address}.aux.xml", *headers)
+        names = (f"{self.address}{_MASK}", f"{self.address}.aux.xml", *headers)
         start = self.path[: len(self.path) - len(self.address)]
         return tuple(RasterLocation(start + name, self.scheme, name, self.account) for name in names)
 

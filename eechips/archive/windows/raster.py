@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import rasterio
 from rasterio._err import CPLE_BaseError  # errors that rasterio does not wrap
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window as RasterWindow
 
 from eechips.archive.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
@@ -107,8 +106,9 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
-        beside = any(raster_exists(other, _timeouts()) for other in location.others)
-        opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
+        others = [other for other in location.others if raster_exists(other, _timeouts())]
+        opening = _Opening(location, href, _LEAST_CACHE, version, beside=bool(others), is_known=False)
+        _check_masks(others)
         try:
             with _steady(opening), _opened(opening) as source:
                 return _described(opening, source)
@@ -117,6 +117,14 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
             raise
 
     return _persist(attempt, policy, received)
+
+
+def _check_masks(others: Sequence[RasterLocation]) -> None:
+    """Check that masks beside a raster are GeoTIFFs: GDAL opens them with any driver, also as a list of other files."""
+    for other in others:
+        if other.is_mask:
+            with _opened(_Opening(other, other.address, _LEAST_CACHE, None, beside=False, is_known=False)):
+                pass
 
 
 def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> None:
@@ -354,12 +362,16 @@ def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
         try:
             with contextlib.ExitStack() as stack:
                 if content is None:
-                    source = stack.enter_context(rasterio.open(opening.location.path))
-                    check_references(source)
-                    yield source
+                    location = opening.location
+                    drivers = location.drivers and list(location.drivers)
+                    # rasterio.open takes one driver only.
+                    source = stack.enter_context(DatasetReader(location.path, driver=drivers, sharing=False))
+                    check_references(source, beside=bool(drivers) and (location.is_near or opening.beside))
                 else:
                     memory = stack.enter_context(MemoryFile(content))
-                    yield stack.enter_context(memory.open(driver="GTiff"))
+                    source = stack.enter_context(memory.open(driver="GTiff"))
+                    check_references(source)
+                yield source
         except _OPENED as error:
             raise classify_gdal(error, opening.href, warnings, is_known=opening.is_known) from error
     if unread := describe_missing(warnings):
