@@ -33,7 +33,6 @@ OTHERS = {
     "eechips_local/probes/file_description.py": "responses of Earth Engine, as GeoTIFF only",
     # Doors of their own
     "eechips_local/pixels/file_source.py": "its door for rasters: two drivers, checked for references",
-    "eechips_local/assets/raster_files.py": "rasters to ingest that the server's owner names, checked for references",
     "archive/windows/raster.py": "rasters at addresses that the user names, checked for references",
 }
 """Modules that open geodata without the doors, with the reason."""

@@ -78,6 +78,25 @@ def test_no_reader_of_rasters_from_outside_follows_it(hostile: Path) -> None:
         assert watched.touched() == []
 
 
+def test_an_ingested_file_is_no_list_of_others(hostile: Path) -> None:
+    outside = hostile.parent / "outside" / "canary.tif"
+    source = f"<SimpleSource><SourceFilename>{outside}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>"
+    mask = '<Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>'
+    band = f'<VRTRasterBand dataType="Byte" band="1">{source}</VRTRasterBand>'
+    virtual = f'<VRTDataset rasterXSize="32" rasterYSize="32">{mask}{band}</VRTDataset>'
+    (hostile.parent / "list.tif").write_text(virtual)
+    write_tiff(hostile.parent / "masked.tif", 32, 7)
+    (hostile.parent / "masked.tif.msk").write_text(virtual)
+    (hostile.parent / "named.vrt").write_text(virtual)
+    with RasterFiles() as rasters, pytest.raises(UnreadableFileError, match="supported file format"):
+        rasters.open(str(hostile.parent / "list.tif"))
+    for drivers in (None, ("GTiff",)):
+        with RasterFiles(drivers) as rasters, pytest.raises(UnreadableFileError, match="refers to other files"):
+            rasters.open(str(hostile.parent / "masked.tif"))
+    with RasterFiles() as rasters:
+        assert rasters.open(str(hostile.parent / "named.vrt")).driver == "VRT"
+
+
 def test_a_raster_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_text('<VRTDataset rasterXSize="1" rasterYSize="1"/>')

@@ -75,10 +75,13 @@ def _check_beside(path: Path) -> None:
     """
     mask, about = (path.with_name(f"{path.name}{suffix}") for suffix in (".msk", ".aux.xml"))
     try:
-        is_decisive = about.is_file() and _seen_by_gdal(path, beside=True) != _seen_by_gdal(path, beside=False)
+        has_mask = mask.is_file()  # not opened: it may be a list of other files
+        is_decisive = (
+            not has_mask and about.is_file() and _seen_by_gdal(path, beside=True) != _seen_by_gdal(path, beside=False)
+        )
     except RasterioError as error:
         raise ArchiveRefusedError(f"{path} cannot be read beside {about.name}: {error}") from error
-    if mask.is_file() or is_decisive:
+    if has_mask or is_decisive:
         raise ArchiveRefusedError(
             f"{path} has a mask, grid or nodata values in {(about if is_decisive else mask).name}, which is not read: "
             "copy it with gdal_translate -of COG, which puts them into one file."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -22,7 +23,7 @@ from rasterio.windows import Window
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.pyramids import choose_resampling
 from eechips_local.assets.remote import reading, shown_name
-from eechips_local.pixels.file_source import check_references
+from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values
 from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.warning_filters import ignore
@@ -30,6 +31,16 @@ from eechips_local.warning_filters import ignore
 IN_MEMORY_BYTES = 128 << 20
 # Folders may hold thousands of files, and a process may open about a thousand.
 _OPEN_FILES = 64
+_SINGLE = (
+    ".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".img", ".dat", ".raw", ".bin", ".bil",
+    ".bip", ".bsq", ".flt",
+)  # fmt: skip
+_ALONE = (
+    *DRIVERS, "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "HFA", "ENVI", "EHdr", "GenBin", "ISCE", "ROI_PAC",
+)  # fmt: skip
+"""GDAL's names of the formats of such files, none of which is a list of other files."""
+_SYNTAX = re.compile(r"\w{2,}:")
+"""Beginning of GDAL's name of a subdataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +78,12 @@ class RasterFiles:
     The last ones used stay open: a dataset serves until a few dozen others have been opened.
 
     Args:
-        drivers: GDAL's names of the formats that are read; None for all. What others wrote about their files is no
-            reason to open what leads further (VRT, WMS).
+        drivers: GDAL's names of the formats that are read; None for those of the file's name. What others wrote about
+            their files is no reason to open what leads further (VRT, WMS).
     """
 
     def __init__(self, drivers: Sequence[str] | None = None) -> None:
-        self._drivers: Sequence[str | None] = drivers if drivers is not None else (None,)
+        self._drivers = drivers
         self._opened: OrderedDict[str, DatasetReader] = OrderedDict()
         self._whole: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
@@ -97,19 +108,20 @@ class RasterFiles:
         return self._opened[path]
 
     def _fresh(self, path: str) -> DatasetReader:
-        problems = []
-        for driver in self._drivers:
-            try:
-                ignore(NotGeoreferencedWarning)  # crs_of says what is wrong with such files
-                with reading(path):
-                    dataset = rasterio.open(path, driver=driver)
-                    check_references(dataset)
-                    return dataset
-            except RasterioIOError as error:
-                problems.append(error)
-        shown = shown_name(path)
-        said = str(problems[0]).replace(path, shown)
-        raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from problems[0]
+        drivers = self._drivers
+        if drivers is None and not _SYNTAX.match(path) and path.lower().endswith(_SINGLE):
+            drivers = _ALONE
+        try:
+            ignore(NotGeoreferencedWarning)  # crs_of says what is wrong with such files
+            with reading(path):
+                dataset = open_file(path, drivers)
+                if drivers is not None:
+                    _check_beside(dataset)
+                return dataset
+        except RasterioIOError as error:
+            shown = shown_name(path)
+            said = str(error).replace(path, shown)
+            raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from error
 
     def sources(
         self,
@@ -202,6 +214,17 @@ class RasterFiles:
         except RasterioError as error:
             raise UnreadableFileError(f"{shown_name(source.path)} is damaged: {error}") from error
         return valid
+
+
+def _check_beside(dataset: DatasetReader) -> None:
+    """Reject files beside a raster that name files elsewhere: GDAL opens a mask (``.msk``) with any driver.
+
+    Raises:
+        RasterioIOError: if there are; the dataset is closed.
+    """
+    if len({os.path.dirname(path) for path in dataset.files}) > 1:  # noqa: PTH120 - of GDAL's names
+        dataset.close()
+        raise RasterioIOError("a file beside it refers to other files")
 
 
 def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window | None) -> npt.NDArray[Any]:

@@ -37,19 +37,20 @@ class RasterReadError(OSError):
 
 
 @ensure_env_with_credentials  # type: ignore[untyped-decorator]  # rasterio has no types
-def open_file(path: str, **options: Any) -> DatasetReader:
+def open_file(path: str, drivers: Sequence[str] | None = DRIVERS, **options: Any) -> DatasetReader:
     """Return a GeoTIFF or JPEG 2000 file, whatever it is called.
 
     As ``rasterio.open`` does it, which takes a single driver.
 
     Args:
         path: path of the file, or GDAL's name of it.
+        drivers: GDAL's names of other formats; None for all.
         options: options of GDAL's driver.
 
     Raises:
         RasterioIOError: if it cannot be opened, or refers to another file.
     """
-    dataset = DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
+    dataset = DatasetReader(path, driver=drivers and list(drivers), sharing=False, **options)
     check_references(dataset)
     return dataset
 
