@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
+from eechips.client.chip_groups import ChipStack
 from eechips.client.chip_parameters import Method, file_format, placement, rendered, request_format
 from eechips.client.chip_parts import (
     MAX_SPLITS,
@@ -40,7 +41,6 @@ from eechips.client.error_classification import raising_too_large
 from eechips.client.http_messages import HttpRequest
 from eechips.client.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
 from eechips.client.marked_requests import exchanged_error
-from eechips.client.shared_requests import ChipStack
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
 from eechips.client.transport import Transport

@@ -6,9 +6,8 @@ digest of the expression and the value, or features with the digest as a propert
 ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
-Features of a stored collection also have their number, up to one more than a page has, so that lost and repeated ones
-of a table of one page are noticed. What the count costs the service is not known; it has the rows of a page at most.
-All pages have the same expression, as arguments must not change between pages (https://google.aip.dev/158).
+Features of a stored collection also have their number; see :mod:`eechips.client.row_counts`. All pages have the same
+expression, as arguments must not change between pages (https://google.aip.dev/158).
 
 Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
 return "collection image info". A collection is therefore requested once more, without a mark.
@@ -19,27 +18,29 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.http_messages import HttpRequest, HttpResponse, service_method
+from eechips.client.row_counts import (
+    OTHER_RESPONSE,
+    ROWS,
+    call_node,
+    check_counts,
+    proxy_error,
+    reference_node,
+    row_count_node,
+)
 from eechips.errors import ValidationError
 
 _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
 _PROPERTY = "eechips:mark"
-ROWS = "eechips:rows"
-"""Property of features with the number of the table's rows, or with one more than a page has."""
-_STORED = ("ImageCollection.load", "Collection.loadTable")
-_NO = {"constantValue": False}
-_SUBSETS = ("Collection.filter", "Collection.limit")
 _OBJECT = re.compile(rb'\{"result":\s*\{')
 _FEATURE = re.compile(rb'"type":\s*"Feature"')  # not within a text of JSON, in which quotes follow a backslash
 _COUNT = b'"' + ROWS.encode() + rb'":\s*(\d+)(?![\d.eE])'
 _COUNTS = re.compile(rb",\s*" + _COUNT + b"|" + _COUNT + rb"\s*,?")
 _DIGITS = 16
-_OTHER = "the response to another request came back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class MarkedRequest:
         values |= (
             _marked_value(result, mark)
             if service_method(request.url) == _VALUE
-            else _marked_features(result, mark, _row_count(result, values, body.get("pageSize")))
+            else _marked_features(result, mark, row_count_node(result, values, body.get("pageSize")))
         )
         marked = {**body, "expression": {**expression, "result": _KEY, "values": values}}
         headers = {name: text for name, text in request.headers.items() if name.lower() != "content-length"}
@@ -87,7 +88,7 @@ class MarkedRequest:
             self._value(response.body) if service_method(self.request.url) == _VALUE else self._features(response.body)
         )
         if body is None:
-            raise exchanged_error(_OTHER, response.status)
+            raise exchanged_error(OTHER_RESPONSE, response.status)
         return None if _is_collection(body) else replace(response, body=body)
 
     def compare_collections(self, marked: HttpResponse, unmarked: HttpResponse) -> None:
@@ -103,7 +104,7 @@ class MarkedRequest:
         if not isinstance(content, dict) or any(
             content.get(key) != known[key] for key in ("type", "id") if key in known
         ):
-            raise exchanged_error(_OTHER, unmarked.status)
+            raise exchanged_error(OTHER_RESPONSE, unmarked.status)
 
     def _value(self, body: bytes) -> bytes | None:
         """Return a response without the mark of its value; None if it has none."""
@@ -127,7 +128,7 @@ class MarkedRequest:
         is_whole = self.is_first and b'"nextPageToken"' not in rest
         if count == features and not any(name.encode() in rest for name in (_PROPERTY, ROWS)):
             # in a tenth of the time of parsing and writing a page
-            _check_counts(counts, features, is_whole=is_whole)
+            check_counts(counts, features, is_whole=is_whole)
             return rest
         content = json.loads(body)
         try:
@@ -138,46 +139,13 @@ class MarkedRequest:
             return None
         if marks - {self.mark}:
             return None
-        _check_counts(counts, len(properties), is_whole=self.is_first and not content.get("nextPageToken"))
+        check_counts(counts, len(properties), is_whole=self.is_first and not content.get("nextPageToken"))
         return json.dumps(content).encode()
-
-
-def _check_counts(counts: set[int], received: int, *, is_whole: bool) -> None:
-    """Check the numbers that features have.
-
-    Args:
-        counts: none, if the rows are not counted.
-        is_whole: whether the page is the whole table.
-
-    Raises:
-        ValidationError: if the numbers differ from each other, or from the number of features of a whole table.
-    """
-    if len(counts) > 1:
-        raise exchanged_error(_OTHER)
-    for total in counts if is_whole else ():
-        check_count(received, total)
-
-
-def check_count(received: int, total: int) -> None:
-    """Compare the number of rows that came back with the service's own.
-
-    Raises:
-        ValidationError: if there are fewer or more.
-    """
-    if received != total:
-        raise _proxy_error(f"{received:,} rows of a table of {total:,} came back", "alters")
 
 
 def exchanged_error(sign: str, status: int | None = None) -> ValidationError:
     """Make the error of responses that are exchanged, from what shows it."""
-    return _proxy_error(sign, "exchanges", status)
-
-
-def _proxy_error(sign: str, what: str, status: int | None = None) -> ValidationError:
-    return ValidationError(
-        f"{sign}: a cache or proxy between this machine and Earth Engine {what} responses. Send the requests past it",
-        status=status,
-    )
+    return proxy_error(sign, "exchanges", status)
 
 
 def digest_of(expression: str) -> str:
@@ -203,43 +171,11 @@ def _marked_features(result: str, mark: str, count: dict[str, Any] | None) -> di
     if count is not None:
         feature = _with_property(feature, ROWS, count)
     marked = _with_property(feature, _PROPERTY, {"constantValue": mark})
-    return {_FUNCTION_KEY: marked, _KEY: _call("Collection.map", collection=_reference(result), baseAlgorithm=function)}
+    return {
+        _FUNCTION_KEY: marked,
+        _KEY: call_node("Collection.map", collection=reference_node(result), baseAlgorithm=function),
+    }
 
 
 def _with_property(feature: dict[str, Any], key: str, value: dict[str, Any]) -> dict[str, Any]:
-    return _call("Element.set", object=feature, key={"constantValue": key}, value=value)
-
-
-def _call(function: str, **arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"functionInvocationValue": {"functionName": function, "arguments": arguments}}
-
-
-def _reference(key: str) -> dict[str, Any]:
-    return {"valueReference": key}
-
-
-def _row_count(result: str, values: Mapping[str, Any], page_size: object) -> dict[str, Any] | None:
-    """Return the number of a table's rows as a value node; None if counting might compute the rows.
-
-    ``Collection.map`` keeps the number, unless it drops nulls, and so does sorting, a limit with a key alone.
-    """
-
-    def invocation(node: Any) -> tuple[str, Mapping[str, Any]]:
-        while "valueReference" in node:
-            node = values[node["valueReference"]]
-        call = node.get("functionInvocationValue", {})
-        return call.get("functionName", ""), call.get("arguments", {})
-
-    source = _reference(result)
-    function, arguments = invocation(source)
-    while (function == "Collection.map" and arguments.get("dropNulls", _NO) == _NO) or (
-        function == "Collection.limit" and "limit" not in arguments
-    ):
-        source = arguments["collection"]
-        function, arguments = invocation(source)
-    while function in _SUBSETS:
-        function, arguments = invocation(arguments["collection"])
-    if function not in _STORED or not isinstance(page_size, int):
-        return None
-    some = _call("Collection.limit", collection=source, limit={"constantValue": page_size + 1})
-    return _call("Collection.size", collection=some)
+    return call_node("Element.set", object=feature, key={"constantValue": key}, value=value)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from eechips.client.shared_requests import MOST_WASTE
+from eechips.client.chip_groups import MOST_WASTE
 from eechips.geo.grid import Grid
 
 _DEGREE = 111_320.0
@@ -43,7 +43,7 @@ class ChipNeighbours:
     """Units with neighbours, by the cells of a grid of twice their own size.
 
     Two chips may share a request if the window of both has at most 1.2 pixels for each pixel of theirs
-    (:data:`eechips.client.shared_requests.MOST_WASTE`). Whether they show the same images is not compared.
+    (:data:`eechips.client.chip_groups.MOST_WASTE`). Whether they show the same images is not compared.
     """
 
     def __init__(self, boxes: Sequence[ChipBox]) -> None:

@@ -31,7 +31,7 @@ from eechips.storage import ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eechips.client.shared_requests import SharedChip, SharedMember
+    from eechips.client.chip_groups import SharedChip, SharedMember
 
 
 def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:

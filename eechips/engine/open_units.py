@@ -12,19 +12,20 @@ from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Forecast
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import RequestJoining
+from eechips.engine.joining_estimate import JoiningEstimate
 from eechips.engine.plan import draw_spread, name_template, seed_of
 from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import extrapolate_planning
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.request_sharing import RequestSharing
+from eechips.engine.run_budget import BudgetLimit
 from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.unit_costs import size_of
+from eechips.engine.unit_joining import UnitJoining
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
 from eechips.manifest.reader_places import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
@@ -121,7 +122,7 @@ class OpenUnits:
         machine = Machine.of(config, run.session)
         joining, joined, planning, pixels = None, None, None, 1.0
         if (window := self._request_window) is not None:
-            joining = RequestJoining(self._recipe, config, window, self._costs, machine.slots)
+            joining = JoiningEstimate(self._recipe, config, window, self._costs, machine.slots)
         if self._unplanned and run.partial is not None:
             sample, preview, first = run.partial.sample, run.partial.preview, read_first_unit(database)
             if joining is not None and first is not None:
@@ -190,7 +191,6 @@ class OpenUnits:
                 interrupt=self._run.interrupt,
                 features=tuple(self._features(planner, meter)),
                 check=self._run.session.check,
-                deadline=self._run.deadline,
             )
             is_settled = Scheduler(context, some, count).run()
             self._left -= count
@@ -206,6 +206,7 @@ class OpenUnits:
     def _features(self, planner: Planner | None, meter: Meter | None) -> Iterator[RunFeature]:
         """Yield what takes part in the run, in the order of the scheduler's calls."""
         run, config = self._run, self._config
+        yield BudgetLimit(run.deadline)
         if planner is not None:
             yield GradualPlanning(planner)
         if self._replacements is not None:
@@ -222,7 +223,7 @@ class OpenUnits:
             if config.fetch_seed is not None:
                 yield ShuffledUnits(run.ledger, config.fetch_seed)
         if (window := self._request_window) is not None:
-            yield RequestSharing(window, self._costs)
+            yield UnitJoining(window, self._costs)
         if meter is not None:
             yield meter
         if traits_of(self._recipe).needs_service:

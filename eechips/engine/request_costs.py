@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.client.shared_requests import MOST_PIXELS
+from eechips.client.chip_groups import MOST_PIXELS
 
 MOST_UNITS = 256
 """Units of an assignment: each is written by the thread that fetches it."""

@@ -10,10 +10,10 @@ from itertools import chain, islice, product
 from statistics import fmean
 from typing import Any
 
+from eechips.client.chip_groups import share_chips
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import fetch_all_profiles
-from eechips.client.shared_requests import share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.config import RunConfig

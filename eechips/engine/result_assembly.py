@@ -18,7 +18,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
-from eechips.engine.resume_check import ResumeCheck
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
@@ -232,7 +232,7 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
     parts.commit(parts.stage(file, data, str(new_writer())))
 
 
-def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumeCheck) -> bool:
+def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumedFiles) -> bool:
     """Return whether there is nothing to assemble, or all assembled files still exist."""
     if assembler(recipe) is None:
         return True

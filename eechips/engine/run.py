@@ -26,7 +26,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
-from eechips.engine.resume_check import ResumeCheck
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.engine.resumed_options import check_same, continue_plan, describe
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_parts import RunParts
@@ -137,7 +137,7 @@ class _Run:
     def __init__(self, parts: RunParts) -> None:
         self._parts, self._records = parts, RunRecords(parts)
         self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
-        self._files = ResumeCheck(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
+        self._files = ResumedFiles(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
 
     def execute(self) -> Run:
         """Take the steps that are not done yet."""

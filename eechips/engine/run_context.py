@@ -248,7 +248,6 @@ class SchedulerContext:
     Attributes:
         ledger: ledger of the run; the scheduler is its only writer.
         check: called at least twice a second; raises an error if the run cannot continue.
-        deadline: no unit starts after this time, on the clock.
         features: what takes part in the run beside fetching its units, in the order of calls.
         clock: seconds, monotonic.
     """
@@ -260,6 +259,5 @@ class SchedulerContext:
     log: RunLog
     interrupt: Interrupt
     check: Callable[[], None] = lambda: None
-    deadline: float = math.inf
     features: tuple[RunFeature, ...] = ()
     clock: Callable[[], float] = time.monotonic

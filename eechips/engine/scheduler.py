@@ -11,7 +11,6 @@ from eechips.engine.run_context import RunControl, SchedulerContext, StopReason
 from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
 from eechips.manifest.unit_record import WorkUnit
-from eechips.text.formatting import format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while something is expected that comes without an event
@@ -107,19 +106,9 @@ class Scheduler(RunControl):
 
     def _stop_reason(self) -> StopReason | None:
         """Return why no further unit is to be started, if there is a reason."""
-        throttle, now, deadline = self.throttle, self._context.clock(), self._context.deadline
-        if throttle.is_spent:
-            return StopReason("budget exhausted", "Stopping: the limit of requests or bytes is reached.")
         for feature in self._features:
             if (reason := feature.stop_reason()) is not None:
                 return reason
-        if now >= deadline:
-            text = "Stopping: the time limit is reached; finishing the requests in flight."
-            return StopReason("time limit reached", text)
-        if now + throttle.asked_left > deadline:
-            wait = format_duration(throttle.asked_left)
-            text = f"Stopping: Earth Engine asks to wait {wait}, longer than the time limit allows."
-            return StopReason("time limit reached", text)
         if self._context.interrupt.requested:  # last, as one of the above may have stopped a thread, which asks for it
             text = f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once."
             return StopReason("interrupted", text)

@@ -28,7 +28,7 @@ from eechips.client.usage import Usage
 from eechips.engine.fetch_result import UnitExports, fetch_result, fetched_results
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
-from eechips.engine.shared_results import SharedFetcher, SharedResult
+from eechips.engine.shared_fetcher import SharedFetcher, SharedResult
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError, TooLargeError
 from eechips.formats import EncodedFile

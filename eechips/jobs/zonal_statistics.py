@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eechips.client.marked_requests import check_count
+from eechips.client.row_counts import check_count
 from eechips.client.table_rows import repeated_keys
 from eechips.engine.result_assembly import Results
 from eechips.errors import ValidationError

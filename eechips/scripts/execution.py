@@ -21,9 +21,9 @@ from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
+from eechips.scripts.library_patches import keep_client, leave_out_signals
 from eechips.scripts.log_files import LogSettings, name_in_run
 from eechips.scripts.network_patches import RequestObserver
-from eechips.scripts.patches import keep_client, leave_out_signals
 from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.serialization import deserialize

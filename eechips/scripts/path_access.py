@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from eechips.scripts.pool_replacement import is_of_script
+from eechips.scripts.original_pools import is_of_script
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 

@@ -21,7 +21,7 @@ from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
-from eechips.scripts.pool_replacement import ScriptStopped
+from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders

@@ -3,7 +3,7 @@
 They behave like the originals with three differences: work begins when a result is requested; calls run in the worker
 processes of the run; and completed calls of an earlier run are not repeated, but their results are read from the run's
 folder. Pools that other packages open, and pools outside a run, are the originals.
-:mod:`eechips.scripts.patches` puts them in the place of the originals.
+:mod:`eechips.scripts.library_patches` puts them in the place of the originals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from eechips.scripts.call_folder import Call, CallResult
-from eechips.scripts.pool_replacement import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
+from eechips.scripts.original_pools import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
 from eechips.scripts.serialization import function_name, is_of_process
 
 _as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait

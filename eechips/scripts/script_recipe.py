@@ -33,7 +33,7 @@ from eechips.recipe.protocol import with_identity
 from eechips.scripts import network_patches
 from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
-from eechips.scripts.patches import (
+from eechips.scripts.library_patches import (
     await_threads,
     end_processes_with_run,
     keep_client,
@@ -41,8 +41,8 @@ from eechips.scripts.patches import (
     replace_pools,
     run_exit_handlers,
 )
+from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.pool_host import ScriptHost, lacks_file
-from eechips.scripts.pool_replacement import ScriptStopped
 from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook

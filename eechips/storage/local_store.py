@@ -1,4 +1,7 @@
-"""Store results in a local folder: files are written under a temporary name, flushed to the disk, then renamed."""
+"""Store results in a local folder: files are written under a temporary name, then renamed.
+
+A run flushes them to the disk once, at its end. After a power failure, resuming finds files of another size.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from eechips.client.chip_groups import stack_chips
 from eechips.client.chip_parameters import rendered, with_mask_band
-from eechips.client.shared_requests import stack_chips
 from eechips.datasets import find_dataset
 from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites

@@ -12,7 +12,7 @@ import ee
 import pytest
 
 from eechips.client.fetcher import Fetcher
-from eechips.client.marked_requests import ROWS
+from eechips.client.row_counts import ROWS
 from eechips.engine.config import RunConfig
 from eechips.engine.session import connect
 from eechips.errors import ValidationError

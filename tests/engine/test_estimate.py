@@ -17,7 +17,7 @@ from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joined_requests import UnitRequests
+from eechips.engine.joining_estimate import UnitRequests
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plan import draw_spread
 from eechips.engine.unit_costs import cost_of

@@ -22,7 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
 from eechips.engine.result_stores import store_of
-from eechips.engine.resume_check import ResumeCheck
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.engine.resumed_options import describe
 from eechips.engine.run import run
 from eechips.engine.session import connect
@@ -152,7 +152,7 @@ def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Serv
             file = f"{unit.name}.png"
             records.append(Record(position=unit.position, state=State.DONE, file=file, bytes=1, sha256=""))
         ledger.record(records)
-        ResumeCheck(ledger, store_of(config), config.policy, quiet=True).note()
+        ResumedFiles(ledger, store_of(config), config.policy, quiet=True).note()
         export_parquet(ledger, config.out)
     began = time.process_time()
     assert run(recipe, config).counts == {"done": 10_000}

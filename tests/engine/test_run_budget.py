@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.engine.run_budget import RunBudget
+from eechips.client.permits import QuotaLimits
+from eechips.client.throttle import Throttle
+from eechips.engine.config import RunBudget
+from eechips.engine.run_budget import BudgetLimit
 from eechips.errors import UsageError
 
 
@@ -40,3 +44,22 @@ def test_bytes_of_three_decimals_are_whole(thousandths: int) -> None:
 def test_what_is_no_amount_is_refused(value: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         RunBudget.parse(value)
+
+
+def test_no_unit_starts_past_the_deadline_or_while_a_longer_wait_is_asked_for() -> None:
+    now = [0.0]
+    throttle = Throttle(None, QuotaLimits(4, 4), clients=1, clock=lambda: now[0])
+    throttle.lead(1, is_learned=False)
+    limit = BudgetLimit(100.0, lambda: now[0])
+    control: Any = SimpleNamespace(throttle=throttle)
+    limit.start(control)
+    assert limit.stop_reason() is None
+    with throttle.client(0).permit() as permit:
+        permit.status, permit.retry_after = 429, 200.0
+    reason = limit.stop_reason()
+    assert reason is not None
+    assert "asks to wait 3 min, longer than the time limit allows" in reason.text
+    now[0] = 100.0
+    reason = limit.stop_reason()
+    assert reason is not None
+    assert reason.text == "Stopping: the time limit is reached; finishing the requests in flight."

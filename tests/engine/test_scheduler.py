@@ -21,11 +21,11 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.request_sharing import RequestSharing
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
+from eechips.engine.unit_joining import UnitJoining
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -146,7 +146,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
         executor = Unreliable(
             Throttle(None, QuotaLimits(4, 4) if joins is None else QuotaLimits(1, 1), clients=1), store, data
         )
-        sharing = () if joins is None else (RequestSharing(joins.request_window, RequestCosts()),)
+        sharing = () if joins is None else (UnitJoining(joins.request_window, RequestCosts()),)
         context = SchedulerContext(
             ledger=ledger,
             store=store,

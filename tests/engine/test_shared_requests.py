@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eechips
+from eechips.client.chip_groups import share_chips
 from eechips.client.fetcher import Fetcher
-from eechips.client.shared_requests import share_chips
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_shared
 from eechips.engine.session import connect

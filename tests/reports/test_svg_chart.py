@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eechips.reports.chart_sections import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
+from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False)
 

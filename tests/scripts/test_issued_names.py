@@ -16,7 +16,7 @@ from eechips import open_run
 from eechips.scripts import issued_names
 from eechips.scripts.call_folder import CallFolder, CallResult
 from eechips.scripts.issued_names import learn
-from eechips.scripts.patches import keep_client
+from eechips.scripts.library_patches import keep_client
 from eechips.scripts.serialization import describe
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.scripts.test_old_scripts import command

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.engine.resume_check import ResumeCheck
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ObjectStore
@@ -190,7 +190,7 @@ def test_a_result_that_exists_but_is_not_listed_is_not_fetched_again(
         for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
             monkeypatch.setenv(name, value)
         ledger.store_plan({}, ())
-        files = ResumeCheck(ledger, ObjectStore("s3://bucket/run"), RetryPolicy(retries=0), quiet=True)
+        files = ResumedFiles(ledger, ObjectStore("s3://bucket/run"), RetryPolicy(retries=0), quiet=True)
         if is_there:
             with pytest.raises(StorageError, match=r"^1000 is in the store of the results, but not in its listing"):
                 files.is_assembled(recorded)

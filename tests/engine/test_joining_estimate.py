@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.joined_requests import RequestJoining, UnitRequests
+from eechips.engine.joining_estimate import JoiningEstimate, UnitRequests
 from eechips.engine.request_costs import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -57,9 +57,9 @@ class Places:
         ]
 
 
-def joining(recipe: Places) -> RequestJoining:
+def joining(recipe: Places) -> JoiningEstimate:
     config = RunConfig(out=Path("out"))
-    return RequestJoining(recipe, config, recipe.request_window, RequestCosts(), 40)  # type: ignore[arg-type]
+    return JoiningEstimate(recipe, config, recipe.request_window, RequestCosts(), 40)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("extent", [0.05, 0.2])

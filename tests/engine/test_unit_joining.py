@@ -15,7 +15,7 @@ from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
 from eechips.engine.request_costs import RequestCosts
-from eechips.engine.request_sharing import RequestSharing
+from eechips.engine.unit_joining import UnitJoining
 from eechips.geo.grid import Grid
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import canonical_json, to_unit
@@ -34,7 +34,7 @@ def window(unit: int) -> tuple[str, Grid]:
     return "image", Grid("EPSG:32613", (1.0, 0.0, 64.0 * column, 0.0, -1.0, -64.0 * row), 64, 64)
 
 
-def take_all(joiner: RequestSharing, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
+def take_all(joiner: UnitJoining, count: int, slots: int, seconds: Callable[[int], float]) -> list[int]:
     """Take the assignments of a run whose requests take so many seconds for their units; return the units of each."""
     sizes: list[int] = []
     seen: set[int] = set()
@@ -54,9 +54,7 @@ def take_all(joiner: RequestSharing, count: int, slots: int, seconds: Callable[[
 
 @pytest.mark.slow
 def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
-    sizes = take_all(
-        RequestSharing(window, RequestCosts(), planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64
-    )
+    sizes = take_all(UnitJoining(window, RequestCosts(), planned(10_000)), 10_000, 40, lambda units: 1.0 + units / 64)
     assert len(sizes) <= 200
     assert max(sizes) <= 256
 
@@ -64,7 +62,7 @@ def test_a_request_that_costs_little_for_its_pixels_has_many_units() -> None:
 def test_assignments_come_in_the_order_in_which_their_first_units_were_received() -> None:
     positions = random.Random(3).sample(range(400), 400)
     units = list(planned(400))
-    joiner = RequestSharing(window, RequestCosts(), (units[position] for position in positions))
+    joiner = UnitJoining(window, RequestCosts(), (units[position] for position in positions))
     assignments: list[list[int]] = []
     while sum(map(len, assignments)) < 400:
         assignment = joiner.take(4, 400)
@@ -78,7 +76,7 @@ def test_assignments_come_in_the_order_in_which_their_first_units_were_received(
 def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
     """The most units a second have requests whose squared part takes as long as the fixed part: of 20 units."""
     sizes = take_all(
-        RequestSharing(window, RequestCosts(), planned(5_000)), 5_000, 40, lambda units: 0.4 + 0.001 * units**2
+        UnitJoining(window, RequestCosts(), planned(5_000)), 5_000, 40, lambda units: 0.4 + 0.001 * units**2
     )
     later = sizes[40:]
     assert 5 <= sum(later) / len(later) <= 40
@@ -87,7 +85,7 @@ def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
 
 def simulate(count: int, slots: int, seconds: Callable[[int], float]) -> float:
     """Return when the last of the assignments of a run ends, whose slots are busy as long as there are assignments."""
-    joiner = RequestSharing(window, RequestCosts(), planned(count))
+    joiner = UnitJoining(window, RequestCosts(), planned(count))
     busy: list[tuple[float, int, WorkUnit]] = []
     now, left, is_exhausted = 0.0, count, False
     while busy or not is_exhausted:
@@ -121,7 +119,7 @@ def test_requests_that_save_nothing_delay_nothing(count: int, slots: int, second
 
 
 def test_the_end_of_a_run_is_shared_among_the_slots() -> None:
-    sizes = take_all(RequestSharing(window, RequestCosts(), planned(3_000)), 3_000, 40, lambda units: 1.0 + units / 16)
+    sizes = take_all(UnitJoining(window, RequestCosts(), planned(3_000)), 3_000, 40, lambda units: 1.0 + units / 16)
     assert max(sizes[-10:]) <= 30
 
 
@@ -130,7 +128,7 @@ FAILED = Outcome(0, None, failed_request=FailedRequest(0, "HTTP 504: it took too
 
 @pytest.mark.parametrize("outcome", [Outcome(0, None, pixels_that_worked=8 * PIXELS), FAILED])
 def test_a_request_that_was_too_large_makes_later_ones_smaller(outcome: Outcome) -> None:
-    joiner = RequestSharing(window, RequestCosts(), planned(4_000))
+    joiner = UnitJoining(window, RequestCosts(), planned(4_000))
     first = joiner.take(2, 4_000)
     assert first is not None
     assert len(first.units) > 32
@@ -164,7 +162,7 @@ def test_requests_that_were_sent_before_the_size_was_lowered_do_not_delay_its_ri
 
 
 def test_halves_of_a_assignment_lie_side_by_side_and_lower_the_size_only_if_both_fail() -> None:
-    joiner = RequestSharing(window, RequestCosts(), planned(4_000))
+    joiner = UnitJoining(window, RequestCosts(), planned(4_000))
     assignment = joiner.take(2, 4_000)
     assert assignment is not None
     joiner.note([Finished(assignment, FAILED)])
@@ -187,7 +185,7 @@ def test_halves_of_a_assignment_lie_side_by_side_and_lower_the_size_only_if_both
 
 
 def test_a_assignment_whose_worker_was_lost_teaches_nothing() -> None:
-    joiner = RequestSharing(window, RequestCosts(), planned(500))
+    joiner = UnitJoining(window, RequestCosts(), planned(500))
     assignment = joiner.take(1, 500)
     assert assignment is not None
     joiner.note([Lost(assignment, "it died", blame=True), Finished(assignment, Outcome(0, None, request_seconds=1e9))])
@@ -198,7 +196,7 @@ def test_a_assignment_whose_worker_was_lost_teaches_nothing() -> None:
 
 def test_units_that_are_not_planned_yet_are_awaited() -> None:
     units = iter([*list(planned(3)), None, *list(planned(5))[3:]])
-    joiner = RequestSharing(window, RequestCosts(), units)
+    joiner = UnitJoining(window, RequestCosts(), units)
     first = joiner.take(1, 3)
     assert first is not None
     taken = [*first.units]
@@ -249,7 +247,7 @@ class Reporting(Waiting):
 
 
 def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
-    joiner = RequestSharing(window, RequestCosts(), planned(8))
+    joiner = UnitJoining(window, RequestCosts(), planned(8))
     assignment, alone = joiner.take(1, 8), next(planned(1))
     assert assignment is not None
     assert alone is not None
@@ -268,7 +266,7 @@ def test_the_time_limit_grows_with_the_units_or_begins_anew_with_each() -> None:
 
 
 def test_the_event_of_a_unit_has_its_outcome_alone() -> None:
-    assignment = RequestSharing(window, RequestCosts(), planned(8)).take(1, 8)
+    assignment = UnitJoining(window, RequestCosts(), planned(8)).take(1, 8)
     assert assignment is not None
     outcomes = [Outcome(unit.position) for unit in assignment.units]
     events = list(Finished(assignment, replace(outcomes[0], joined=tuple(outcomes[1:]))).each())

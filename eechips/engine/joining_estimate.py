@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from eechips.client.chip_groups import share_chips
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
-from eechips.client.shared_requests import share_chips
 from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import chips_of, empty_file
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
-from eechips.engine.request_sharing import RequestSharing
+from eechips.engine.unit_joining import UnitJoining
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
@@ -50,7 +50,7 @@ class UnitRequests:
         return UnitRequests(factor * self.mean, factor * self.low, factor * self.high, self.units)
 
 
-class RequestJoining:
+class JoiningEstimate:
     """Joins units as a run does."""
 
     def __init__(
@@ -95,7 +95,7 @@ class RequestJoining:
 
     def _join(self, units: Sequence[WorkUnit], left: int, costs: RequestCosts) -> list[tuple[WorkUnit, ...]]:
         """Return the units of each assignment; the costs learn from each, as in a run, whose later ones are larger."""
-        joiner = RequestSharing(self._request_window, costs, iter(units))
+        joiner = UnitJoining(self._request_window, costs, iter(units))
         assignments: list[tuple[WorkUnit, ...]] = []
         under_way: deque[WorkUnit] = deque()
         while True:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from eechips.client.shared_requests import MOST_WASTE
+from eechips.client.chip_groups import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.engine.run_context import RunFeature
@@ -63,7 +63,7 @@ class _Division:
     failures: int = 0
 
 
-class RequestSharing(RunFeature):
+class UnitJoining(RunFeature):
     """Join the units of a plan: those that lie on the same pixels near each other are one assignment.
 
     Args:

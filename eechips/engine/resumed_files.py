@@ -37,7 +37,7 @@ _MOST_ASKED = 1000  # files that are not listed and are asked for by name
 _log = logging.getLogger(__name__)
 
 
-class ResumeCheck:
+class ResumedFiles:
     """The files of a run."""
 
     def __init__(self, ledger: Ledger, store: Store, policy: RetryPolicy, *, quiet: bool) -> None:

@@ -23,10 +23,10 @@ from eechips.client.permits import Stopped
 from eechips.errors import RecipeError
 from eechips.processes.child_processes import end_with_parent
 from eechips.recipe import canonical_json
-from eechips.scripts import pool_replacement, pools
+from eechips.scripts import original_pools, pools
 from eechips.scripts.call_folder import Call
 from eechips.scripts.issued_names import learn
-from eechips.scripts.pool_replacement import ScriptStopped, is_hosted
+from eechips.scripts.original_pools import ScriptStopped, is_hosted
 from eechips.scripts.pools import make_calls
 from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 from eechips.scripts.serialization import describe
@@ -177,12 +177,12 @@ def keep_client() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replace_pools(host: pool_replacement.PoolHost) -> Iterator[None]:
+def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
     """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
     from multiprocessing import context
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pool_replacement.use_host(host))
+        stack.enter_context(original_pools.use_host(host))
         stack.enter_context(replace_parallel())
         stack.enter_context(replace_default_executors())
         for name, values in _POOLS.items():
@@ -267,7 +267,7 @@ def run_exit_handlers() -> Iterator[None]:
     register, unregister = present_function(atexit, "register"), present_function(atexit, "unregister")
 
     def registered(func: Callable[..., Any], /, *args: Any, **options: Any) -> Callable[..., Any]:
-        if pool_replacement.is_of_script(sys._getframe(2)):
+        if original_pools.is_of_script(sys._getframe(2)):
             handlers.append((func, partial(func, *args, **options)))
         else:
             register(func, *args, **options)
@@ -322,7 +322,7 @@ def await_threads(stop: Callable[[], None]) -> Iterator[None]:
     def starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
         def started_by_script(self: Any) -> None:
             start(self)
-            if not self.daemon and pool_replacement.is_of_script(sys._getframe(1)):
+            if not self.daemon and original_pools.is_of_script(sys._getframe(1)):
                 started.append(self)
 
         return started_by_script

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eechips.client.chip_groups import SharedChip, share_chips
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.fetcher import Fetcher
 from eechips.client.permits import Stopped
-from eechips.client.shared_requests import SharedChip, share_chips
 from eechips.client.transport import Transport
 from eechips.client.usage import Usage
 from eechips.engine.fetch_result import chips_of, empty_file, fetch_shared

@@ -1,6 +1,6 @@
 """Group chips that one request can fetch: windows of one larger chip, and bands of one image.
 
-:mod:`eechips.engine.request_sharing` decides which units of a run come here together.
+:mod:`eechips.engine.unit_joining` decides which units of a run come here together.
 """
 
 from __future__ import annotations
