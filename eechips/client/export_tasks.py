@@ -15,7 +15,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +142,9 @@ _SPARED = 20
 responses, and has the other tasks of the project as well. No filter of the list is documented
 (https://developers.google.com/earth-engine/reference/rest/v1/projects.operations/list)."""
 _EXISTS = 409
+_USED_ID = "already started with the given request_id"
+"""In the message about an id that another request had (code 52967904863), of which the HTTP status is not known."""
+_MOST_IDS = 5
 _GONE = 404
 _FAILED = ("FAILED", "CANCELLED")
 _STATUSES = {3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503, 16: 401}
@@ -214,15 +217,7 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
     prefix = f"{place.prefix}/{name}" if place.prefix else name
     options = {**request.options, "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix}}
     start = ee.data.exportTable if isinstance(result, Table) else ee.data.exportImage
-    try:
-        started = start(name, {**request.content, "description": name, "fileExportOptions": options})
-        operation = str(started["name"])
-    except Exception as error:
-        classified = internal_error(error)
-        known = _find_task(name) if getattr(classified, "status", None) == _EXISTS else None
-        if known is None:
-            raise classified from error
-        operation = known
+    operation = _start_once(start, name, {**request.content, "description": name, "fileExportOptions": options})
     return ExportTask(operation, f"gs://{place.bucket}/{prefix}{request.suffix}")
 
 
@@ -289,6 +284,30 @@ def _table_request(table: Table) -> _ExportRequest:
         "selectors": selected_columns(table),
     }
     return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
+
+
+def _start_once(start: Callable[[str, dict[str, Any]], Any], name: str, request: dict[str, Any]) -> str:
+    """Start a task unless it was, and return its operation.
+
+    An id may be used up although no task was started: by a request that was refused since too many tasks waited (code
+    57160282156), or by one whose answer was lost. Then the request is sent with another id.
+
+    Raises:
+        EechipsError: classified, if the service does not start it.
+    """
+    for number in itertools.count(1):
+        try:
+            return str(start(name if number == 1 else f"{name}-{number}", request)["name"])
+        except Exception as error:
+            classified = internal_error(error)
+            if getattr(classified, "status", None) != _EXISTS and _USED_ID not in str(classified):
+                raise classified from error
+            known = _find_task(name)
+            if known is not None:
+                return known
+            if number == _MOST_IDS:
+                raise classified from error
+    raise AssertionError
 
 
 def _find_task(name: str) -> str | None:

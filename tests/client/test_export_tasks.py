@@ -122,6 +122,36 @@ def test_a_list_of_tasks_without_an_end_is_an_error(ee: Any) -> None:
             start_export(chip, PLACE, UNIT, "a")
 
 
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("refused", [1, 4, 5])
+def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, refused: int) -> None:
+    """A task that was refused since too many waited has used up its id: public file 57160282156."""
+    asked: list[str] = []
+    message = "A different Operation was already started with the given request_id."
+    chip = masked_chip(ee)
+
+    def answer(path: str, _: Mapping[str, str], body: bytes) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if "$discovery" in path or urlsplit(path).path.endswith("/algorithms"):
+            return 200, headers, DISCOVERY if "$discovery" in path else ALGORITHMS
+        if urlsplit(path).path.endswith("/operations"):
+            return 200, headers, b"{}"
+        asked.append(json.loads(body)["requestId"])
+        if len(asked) <= refused:
+            return status, headers, json.dumps({"error": {"code": status, "message": message}}).encode()
+        return 200, headers, b'{"name": "projects/local/operations/A"}'
+
+    with serve_function(answer) as url:
+        initialize(Server(url))
+        if refused == 5:
+            with pytest.raises(PermanentError, match="already started with the given request_id"):
+                start_export(chip, PLACE, UNIT, "f")
+        else:
+            assert start_export(chip, PLACE, UNIT, "f").operation == "projects/local/operations/A"
+    assert len(set(asked)) == len(asked) == min(refused + 1, 5)
+    assert all(len(each) <= 60 for each in asked)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("watched", "lists", "gets"),

@@ -40,10 +40,13 @@ _ANY_PROJECT = "earthengine-legacy"
 
 
 class TaskExistsError(EarthEngineError):
-    """Another task has the same request ID (HTTP 409)."""
+    """Another request had the same request ID (HTTP 409). Code 52967904863 quotes the message."""
 
     code = 409
     status = "ALREADY_EXISTS"
+
+    def __init__(self) -> None:
+        super().__init__("A different Operation was already started with the given request_id.")
 
 
 class QueueFullError(EarthEngineError):
@@ -104,6 +107,7 @@ class TaskQueue:
         self._charge = charge
         self._clock = clock
         self._tasks: dict[tuple[str, str], ExportTask] = {}  # by project and id, in the order of their creation
+        self._refused: set[tuple[str, str]] = set()
         self._runs: dict[str, TaskRun] = {}
         self._threads: set[threading.Thread] = set()
         self._is_stopped = False
@@ -111,6 +115,8 @@ class TaskQueue:
 
     def submit(self, project: str, method: str, body: Mapping[str, Any], content: bytes) -> dict[str, Any]:
         """Put a task into the queue, and return its operation. The same request again returns the same operation.
+
+        A request that was refused as too many tasks wait has used up its ID, too (code 57160282156).
 
         Args:
             method: a key of ``tasks.TYPES``.
@@ -136,9 +142,13 @@ class TaskQueue:
             known = self._find_request(project, request_id)
             if known is not None:
                 if (known.method, known.digest) != (method, digest):
-                    raise TaskExistsError(f"A task with the request ID '{request_id}' already exists.")
+                    raise TaskExistsError
                 return known.operation()
+            if (project, request_id) in self._refused:
+                raise TaskExistsError
             if sum(task.state is TaskState.PENDING for task in self._of(project)) >= MOST_PENDING:
+                if request_id:
+                    self._refused.add((project, request_id))
                 raise QueueFullError(
                     f"Too many tasks already in the queue ({MOST_PENDING}). Please wait for some of them to complete."
                 )

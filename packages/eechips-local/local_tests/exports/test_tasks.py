@@ -171,7 +171,7 @@ def test_a_request_that_is_sent_again_starts_no_second_task(tasks: Tasks) -> Non
     first = tasks.submit("a", requestId="one-1")
     assert tasks.submit("a", requestId="one-1") == first
     assert tasks.submit("a", project="q", requestId="one-1") != first
-    with pytest.raises(TaskExistsError, match="request ID 'one-1' already exists"):
+    with pytest.raises(TaskExistsError, match="different Operation was already started with the given"):
         tasks.submit("b", requestId="one-1")
     for wrong in ("a b", "x" * 61, "ü"):
         with pytest.raises(InvalidError, match="Invalid request ID"):
@@ -190,7 +190,9 @@ def test_the_queue_has_an_end(tasks: Tasks) -> None:
     for index in range(3001):
         tasks.submit(str(index))
     with pytest.raises(QueueFullError, match=r"Too many tasks already in the queue \(3000\)"):
-        tasks.submit("one more")
+        tasks.submit("one more", requestId="one-1")
+    with pytest.raises(TaskExistsError):
+        tasks.submit("one more", requestId="one-1")
 
 
 # In processes
@@ -324,7 +326,7 @@ def test_the_client_may_send_a_request_again(server: ServerProcess) -> None:
     names = {ee.data.exportImage(request_id, dict(task.config))["name"] for _ in range(3)}
     assert len(names) == 1
     other = ee.batch.Export.image.toDrive(ee.Image(f"{STACK}/image_1"), "again", "tasks")
-    with pytest.raises(ee.EEException, match="already exists"):
+    with pytest.raises(ee.EEException, match="A different Operation was already started with the given request_id"):
         ee.data.exportImage(request_id, dict(other.config))
 
 
