@@ -5,7 +5,7 @@ The service sends the same status for different matters, so a row is found by th
 see :func:`find_error`. What no row matches is unknown, and recorded as such.
 
 ``docs/reference/errors.md`` lists the same rows for readers; a test compares the two. Messages that users have reported
-are in ``tests/client/service_messages.toml``, each with the row that it is to match.
+are in ``tests/client/service_messages.csv``, each with the row that it is to match.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "https://github.com/google/earthengine-api/issues/141",
         "Element.get: Parameter 'object' is required.",
         message=r"parameter '?\w+'? is required|'?\w+'? is required and may not be null|null geometry"
-        r"|value of 'count' must be positive",
+        r"|value of 'count' must be positive|no valid \(un-masked\) pixels",
     ),
     _data_error(
         "wrong type",
@@ -104,7 +104,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         " type: ImageCollection.",
         message=r"argument '\w+': invalid type|unable to use a collection in an algorithm"
         r"|unrecognized argument type|expected a \w+; the expression is of type"
-        r"|mapped algorithm must return",
+        r"|mapped algorithm must return|unable to encode value '",
     ),
     _data_error(
         "projection",

@@ -165,4 +165,13 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         ),
         message=r"too many tasks already in the queue",
     ),
+    ServiceError(
+        "request id",
+        ErrorAction.PERMANENT,
+        "the id of a request that starts a batch task was used before",
+        "`eechips retry`; in a script, a new task",
+        "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export",
+        Example(409, "ALREADY_EXISTS", "A different Operation was already started with the given request_id."),
+        message=r"already started with the given request_id",
+    ),
 )

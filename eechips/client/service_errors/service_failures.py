@@ -49,11 +49,11 @@ BY_STATUS: tuple[ServiceError, ...] = (
     ServiceError(
         "try again",
         ErrorAction.TRANSIENT,
-        "the service asks for the request again",
+        "the service has broken off the request, or asks for it again",
         "nothing: eechips sends it again",
         "https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
         resource_exhausted("Resource has been exhausted (e.g. check quota)."),
-        codes=(408, 425, 429),
+        codes=(408, 425, 429, 499),  # 499: https://github.com/google-gemini/gemini-cli/issues/20309
     ),
     ServiceError(
         "redirection",
