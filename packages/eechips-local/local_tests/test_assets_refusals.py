@@ -45,7 +45,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         (UnreadableFileError, "neither a raster nor a vector", text, {}),
         (UnreadableFileError, "holds no file that looks like", empty, {}),
         (UnreadableFileError, "is damaged", tmp_path / "cut.tif", {}),
-        (MissingCrsError, "no coordinate reference system", nowhere, {}),
+        (MissingCrsError, "no coordinate reference system.*--crs EPSG", nowhere, {}),
         (MissingCrsError, "not georeferenced", unplaced, {}),
         (IngestError, "complex", complex_, {}),
         (IngestError, "no file to ingest", [], {}),

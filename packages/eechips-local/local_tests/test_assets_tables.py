@@ -275,7 +275,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     far = geopandas.GeoDataFrame(geometry=[shapely.Point(1e30, 1e30)], crs=32633)
     far.to_parquet(tmp_path / "far.parquet")
     cases: list[tuple[type[Exception], str, str, dict[str, Any]]] = [
-        (MissingCrsError, "no coordinate reference system", "nowhere.gpkg", {}),
+        (MissingCrsError, "no coordinate reference system.*--crs EPSG", "nowhere.gpkg", {}),
         (UnreadableFileError, "is not GeoParquet: it has no 'geo' metadata", "plain.parquet", {}),
         (UnreadableFileError, "it is damaged", "broken.parquet", {}),
         (EmptyTableError, "no features", "empty.geojson", {}),

@@ -101,7 +101,8 @@ class AllowedHosts:
         if host is None:
             raise ArchiveRefusedError(
                 f"The archive refers to {shown_url(url)}, and {parts.netloc} is none of its hosts: nothing was sent. "
-                "An archive's description lists its hosts."
+                "If you trust that host, list it in a TOML file that describes the archive, and give that file as the "
+                'archive. It has hosts = ["name:port"], and api, or file = "items.parquet" for a static catalogue.'
             )
         literal = parse_literal(name)
         if literal is not None:

@@ -101,6 +101,8 @@ def _described(path: Path) -> ArchiveDescription:
         base = replace(base, api="")
     field_values: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in document.items()}
     description = replace(base, **field_values)
+    if description.api and not description.api.startswith(("https://", "http://")):
+        raise ArchiveChoiceError(f"{path}: api is the address of a STAC API, https://…; a path is given as file")
     if bool(description.api) + bool(description.file) + (bool(description.index) and not description.file) != 1:
         raise ArchiveChoiceError(f"{path} must have one of api, file and index, and no more")
     return description

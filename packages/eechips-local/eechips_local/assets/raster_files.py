@@ -252,7 +252,7 @@ def crs_of(dataset: DatasetReader, override: str | None) -> str:
         except CRSError as error:
             raise IngestError(f"The CRS {override!r} is not understood: {error}") from error
     if dataset.crs is None:
-        raise MissingCrsError(f"{dataset.name} has no coordinate reference system: say which with crs='EPSG:…'.")
+        raise MissingCrsError(f"{dataset.name} has no coordinate reference system: say which, as in --crs EPSG:4326.")
     return crs_name(dataset.crs.to_wkt())
 
 

@@ -90,7 +90,7 @@ def read_features(
         raise EmptyTableError(f"{path} has no features, so there is nothing to ingest.")
     wkt = crs or own_crs
     if wkt is None:
-        raise MissingCrsError(f"{path} has no coordinate reference system: say which with crs='EPSG:…'.")
+        raise MissingCrsError(f"{path} has no coordinate reference system: say which, as in --crs EPSG:4326.")
     try:
         name = crs_name(wkt)
         raw = shapely.from_wkb(table.column(geometry).to_numpy())

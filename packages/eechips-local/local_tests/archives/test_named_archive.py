@@ -100,6 +100,7 @@ def test_what_names_no_archive_is_told(text: str, said: str) -> None:
         ('signing = "magic"\napi = "https://a.b"', "signing is one of"),
         ('hosts = ["a.b"]', "one of api, file and index"),
         ('api = "https://a.b"\nindex = "https://a.b/table.parquet"', "one of api, file and index"),
+        ('api = "catalog.json"', "a path is given as file"),
         ("= 3", "is no TOML"),
     ],
 )
