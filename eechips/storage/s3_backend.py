@@ -46,6 +46,8 @@ _TELLING_SECONDS = 0.001
 """Seconds between looks whether a thread still tells a result."""
 _ATTEMPTS = 5
 """Attempts of a request, unless ``AWS_MAX_ATTEMPTS`` is set."""
+_DAMAGED_PAGE = "list response"
+"""Part of obstore's messages about a page that arrived damaged or was cut off. It requests only refused ones again."""
 _TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "10m"}
 _CREDENTIAL_LIFE = timedelta(minutes=10)
 """Time after which credentials that may expire are requested again: botocore renews them long before they do."""
@@ -165,15 +167,15 @@ class S3Backend:
 
         obstore follows a token that repeats. Then a page's first key repeats; or pages are empty, which obstore reads
         on within one call that no signal interrupts. It is awaited, and given up after a time. obstore takes other
-        documents than listings, such as the page of a log-in, for an empty one.
+        documents than listings, such as the page of a log-in, for an empty one. After a damaged page, what follows the
+        last object is listed again.
 
         Raises:
             ValidationError: if the pages have no end, or nothing is listed but an object with a made-up name is there.
         """
-        listed = self._obstore.list(self._store, _name(prefix), chunk_size=size or _PAGE)
         endless = f"the pages of bucket {self._bucket} have no end"
         first_keys: set[str] = set()
-        for page in _awaited(listed, self._page_seconds, f"{endless}: they have no objects. {REPEATED_BY}"):
+        for page in self._listed_pages(_name(prefix), size or _PAGE, f"{endless}: they have no objects. {REPEATED_BY}"):
             if page[0]["path"] in first_keys:
                 raise ValidationError(f"{endless}: {page[0]['path']} repeats. {REPEATED_BY}")
             first_keys.add(page[0]["path"])
@@ -188,6 +190,22 @@ class S3Backend:
         if not first_keys and not self._is_checked:
             self._check_absence(f"{prefix}{uuid.uuid4()}")
             self._is_checked = True
+
+    def _listed_pages(self, prefix: str, size: int, message: str) -> Iterator[Sequence[ObjectMeta]]:
+        from obstore.exceptions import GenericError
+
+        last_key, attempts = None, 0
+        while True:
+            listed = self._obstore.list(self._store, prefix, offset=last_key, chunk_size=size)
+            try:
+                for page in _awaited(listed, self._page_seconds, message):
+                    last_key, attempts = page[-1]["path"], 0
+                    yield page
+                return
+            except GenericError as error:
+                attempts += 1
+                if _DAMAGED_PAGE not in str(error) or attempts >= _attempts(self._environment):
+                    raise
 
     def _check_absence(self, key: str) -> None:
         """Ask for an object that does not exist; S3 answers 404, or 403 to those who may not list all of a bucket
@@ -324,7 +342,6 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
             provider = _credentials_of(session)
     if not endpoint and not (region or "").startswith(_OTHER_PARTITIONS):
         region = region_of(bucket, _AMAZON, bundle) or region
-    attempts = environment.get("AWS_MAX_ATTEMPTS", "")
     # A request to remove several objects is not known to all stores that are compatible with S3.
     config: dict[str, Any] = {"checksum_algorithm": "sha256", "disable_bulk_delete": True}
     config |= {"region": region or "us-east-1", **({"endpoint": endpoint} if endpoint else {})}
@@ -336,9 +353,14 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
         bucket,
         config=config,  # type: ignore[arg-type]
         client_options=client,  # type: ignore[arg-type]
-        retry_config={"max_retries": max(0, (int(attempts) if attempts.isdecimal() else _ATTEMPTS) - 1)},
+        retry_config={"max_retries": max(0, _attempts(environment) - 1)},
         credential_provider=provider,  # type: ignore[arg-type]
     )
+
+
+def _attempts(environment: Mapping[str, str]) -> int:
+    text = environment.get("AWS_MAX_ATTEMPTS", "")
+    return int(text) if text.isdecimal() else _ATTEMPTS
 
 
 def _credentials_of(session: Any) -> Callable[[], dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -90,6 +91,36 @@ def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
         for _ in range(100):  # a listing that goes on sends others meanwhile
             urlopen(f"{url}/own").close()
         assert requests == {False: pytest.approx(listed, abs=3), True: 100}  # one may have been on its way
+
+
+@pytest.mark.parametrize("cut", ["document", "body", "every"])
+def test_a_damaged_page_of_s3_is_listed_again_from_the_last_object(cut: str) -> None:
+    """obstore requests refused pages again, and no damaged ones: one ended the command."""
+    pytest.importorskip("obstore")
+    objects = _S3_OBJECTS.split("</Contents>")[:-1]
+    damages = [True, cut == "every", cut == "every"]
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        query = parse_qs(urlsplit(path).query)
+        after = (query.get("start-after") or query.get("continuation-token") or [""])[0]
+        left = [text for text in objects if text.partition("<Key>")[2].partition("<")[0] > after]
+        page = "".join(f"{text}</Contents>" for text in left[:600])
+        more = f"<NextContinuationToken>run/{599:04}</NextContinuationToken>" if len(left) > 600 else ""
+        truncated = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>"
+        body = f"<ListBucketResult><Name>bucket</Name>{truncated}{page}{more}</ListBucketResult>".encode()
+        if not more and damages and damages.pop():
+            return 200, {"Content-Length": str(len(body))} if cut == "body" else {}, body[: len(body) // 2]
+        return 200, {"Content-Type": "application/xml"}, body
+
+    with serve_function(answer) as url:
+        backend = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url, "AWS_MAX_ATTEMPTS": "3"})
+        pages = backend.pages("bucket/run/", 600)
+        if cut == "every":
+            with pytest.raises(Exception, match="list response"):
+                list(pages)
+        else:
+            names = [file.name for page in pages for file in page]
+            assert names == [f"bucket/run/{number:04}" for number in range(1000)]
 
 
 def test_a_listing_ends_after_the_threads_that_told_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
