@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 # gets a vertex at least every so many parts of its file's extent.
 _PARTS = 200
 
+_SHOWN_CRS = 80
 _SHOWN_COLUMNS = 3
 _MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
@@ -335,7 +336,10 @@ def _parse_crs(path: Path, crs: str) -> CRS:
     except RefusedFileError as error:
         raise RegionError(f"{path}: {error}") from None
     except CRSError as error:
-        raise RegionError(f"{path} is in a coordinate reference system that PROJ does not know") from error
+        shown = crs if len(crs) <= _SHOWN_CRS else f"{crs[:_SHOWN_CRS]}…"
+        raise RegionError(
+            f"{path}: PROJ does not know the coordinate reference system {shown!r}; give a code, such as EPSG:32632"
+        ) from error
 
 
 def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.NDArray[np.object_]:

@@ -110,7 +110,7 @@ class Places:
         """Return what :meth:`moments` returns, and the fault of values that are no dates, if there are any."""
         import pandas as pd
 
-        self.check_field(field)
+        self._check_date_field(field)
         column = self.table.column(field)
         if pa.types.is_temporal(column.type):
             texts = column.to_pandas()
@@ -143,6 +143,17 @@ class Places:
             raise RegionError(
                 f"{self.path} has no column {field!r}; {describe_choices(field, self.table.column_names)}"
             )
+
+    def _check_date_field(self, field: str) -> None:
+        """Check that a column of dates exists, and that its name does not end with a format without ``%``."""
+        name, colon, date_format = field.partition(":")
+        names = self.table.column_names
+        if colon and field not in names and name in names:
+            raise RegionError(
+                f"{date_format!r} is not a format of dates: write %d for day, %m for month and %Y for year, "
+                f"as in columns='date={name}:%d/%m/%Y'"
+            )
+        self.check_field(field)
 
     def check_unique(self, field: str) -> None:
         """Check that a column has a different value in every row.

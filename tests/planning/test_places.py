@@ -163,6 +163,17 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
         places.moments("day", "%Y/%m/%d")
 
 
+def test_a_date_format_without_percent_signs_is_refused(tmp_path: Path) -> None:
+    places = read_places(written(tmp_path, "lon,lat,day\n8,47,31/12/2020\n"))
+    with pytest.raises(RegionError, match=r"'DD/MM/YYYY' is not a format of dates: .*columns='date=day:%d/%m/%Y'"):
+        places.moments("day:DD/MM/YYYY")
+
+
+def test_an_unknown_crs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RegionError, match=r"PROJ does not know .* 'utm14'; give a code, such as EPSG:32632"):
+        read_places(written(tmp_path, "x,y\n500000,4420000\n"), crs="utm14")
+
+
 def test_unknown_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"has no column 'lom'; did you mean 'lon'\?"):
         read_places(written(tmp_path, "lon,lat\n1,2\n"), lon_field="lom")
