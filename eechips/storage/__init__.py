@@ -6,7 +6,6 @@ Endpoints and further settings come from the stores' usual variables and, except
 """
 
 from eechips.files.local_paths import local_path
-from eechips.storage.atomic_files import open_atomic, write_file
 from eechips.storage.local_store import LocalStore
 from eechips.storage.object_store import ObjectStore, is_address
 from eechips.storage.paths import is_inside, make_folder, resolve_inside
@@ -20,6 +19,7 @@ from eechips.storage.result_names import (
     safe_component,
     unit_fields,
 )
+from eechips.storage.single_files import open_atomic, write_file
 from eechips.storage.store import RemoteStore, StagedFile, StagingArea, Store, StoredFile
 
 __all__ = [

@@ -211,14 +211,14 @@ ALLOWED = {
     "eechips_local/archives/range_cache.py": "a cache",
     "eechips_local/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "eechips_local/demo/drawing_cache.py": "a cache",
-    "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/single_files.py": "temporary name; in place what is no regular file",
     "storage/object_backends.py": "the calls of a store, which only object_store.py makes",
     "storage/object_store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }
 # Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
 WRITTEN = {
     "files/removal.py": "the module itself",
-    "storage/atomic_files.py": "temporary name; in place what is no regular file",
+    "storage/single_files.py": "temporary name; in place what is no regular file",
     "storage/local_store.py": "a second name, which the system gives only if it is free",
     "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
     "eechips_local/assets/store_files.py": "temporary name",

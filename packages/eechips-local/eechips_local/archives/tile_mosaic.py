@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item
-from eechips_local.archives.archive_rasters import ArchiveRaster
 from eechips_local.archives.archive_record import TiledGrid
+from eechips_local.archives.item_bands import ArchiveRaster
 from eechips_local.archives.item_conditions import meets_bounds
 from eechips_local.evaluation.model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection

@@ -9,11 +9,11 @@ from typing import Any
 import shapely
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_images import image_index, image_properties, newest_of, outline_of, version_of
 from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
-from eechips_local.archives.archive_rasters import ArchiveRaster, rasters_of
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, TiledGrid
+from eechips_local.archives.item_bands import ArchiveRaster, rasters_of
 from eechips_local.archives.item_filters import found_items
+from eechips_local.archives.item_images import image_index, image_properties, newest_of, outline_of, version_of
 from eechips_local.archives.system_index import rule_of
 from eechips_local.archives.tile_mosaic import ListedTiles, TileFinder, TileMosaic
 from eechips_local.assets.item_metadata import grid_of

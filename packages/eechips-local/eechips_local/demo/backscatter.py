@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import climate, crops, natural_cover, noise, rainfall
+from eechips_local.demo import climate, crop_calendar, natural_cover, noise, rainfall
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.ground_layers import Ground, GroundLayer
 from eechips_local.demo.terrain import nodes
@@ -50,23 +50,23 @@ SIGMA: Final = {
 """Powers in VV and VH by names of ``spectra.REFLECTANCE``."""
 
 CROPS: Final = {
-    crops.CORN: _power(-9.2, -13.8),
-    crops.COTTON: _power(-9.4, -15.0),
-    crops.SORGHUM: _power(-9.6, -14.4),
-    crops.SOYBEANS: _power(-8.8, -14.9),
-    crops.WINTER_WHEAT: _power(-13.8, -16.6),
-    crops.ALFALFA: _power(-10.2, -15.8),
-    crops.HAY: _power(-11.0, -16.8),
-    crops.FALLOW: _power(-11.8, -18.5),
+    crop_calendar.CORN: _power(-9.2, -13.8),
+    crop_calendar.COTTON: _power(-9.4, -15.0),
+    crop_calendar.SORGHUM: _power(-9.6, -14.4),
+    crop_calendar.SOYBEANS: _power(-8.8, -14.9),
+    crop_calendar.WINTER_WHEAT: _power(-13.8, -16.6),
+    crop_calendar.ALFALFA: _power(-10.2, -15.8),
+    crop_calendar.HAY: _power(-11.0, -16.8),
+    crop_calendar.FALLOW: _power(-11.8, -18.5),
 }
 """Powers in VV and VH of fully grown crops."""
 
 DELAYS: Final = {
-    crops.CORN: 8,
-    crops.COTTON: 10,
-    crops.SORGHUM: 8,
-    crops.SOYBEANS: 10,
-    crops.WINTER_WHEAT: -5,
+    crop_calendar.CORN: 8,
+    crop_calendar.COTTON: 10,
+    crop_calendar.SORGHUM: 8,
+    crop_calendar.SOYBEANS: 10,
+    crop_calendar.WINTER_WHEAT: -5,
 }
 """Days by which the structure of crops follows their greenness; of others it keeps pace."""
 
@@ -151,10 +151,10 @@ def _crop(ground: Ground, when: date, wet: Field32) -> npt.NDArray[np.float32]:
     result = np.empty((2, rect.height, rect.width), dtype=np.float32)
     if blocks is None:
         grown = layer.mix if layer.mix is not None else np.zeros((1, 1), dtype=np.float32)
-        full = [np.full((1, 1), value, dtype=np.float32) for value in CROPS[crops.CORN]]
+        full = [np.full((1, 1), value, dtype=np.float32) for value in CROPS[crop_calendar.CORN]]
         rough = np.ones((1, 1), dtype=np.float32)
     else:
-        stand = crops.standing(blocks, when, DELAYS)
+        stand = crop_calendar.standing(blocks, when, DELAYS)
         powers = np.zeros((2, 256))
         for code, pair in CROPS.items():
             powers[:, code] = pair

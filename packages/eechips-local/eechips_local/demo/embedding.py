@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from eechips_local.demo import (
     climate,
-    crops,
+    crop_calendar,
     embedding_tiles,
     ground_cover,
     landcover,
@@ -42,14 +42,14 @@ SIZE = 64
 BANDS = tuple(f"A{n:02d}" for n in range(SIZE))
 FIRST_YEAR = 2017
 _KINDS = (
-    crops.CORN,
-    crops.COTTON,
-    crops.SORGHUM,
-    crops.SOYBEANS,
-    crops.WINTER_WHEAT,
-    crops.ALFALFA,
-    crops.HAY,
-    crops.FALLOW,
+    crop_calendar.CORN,
+    crop_calendar.COTTON,
+    crop_calendar.SORGHUM,
+    crop_calendar.SOYBEANS,
+    crop_calendar.WINTER_WHEAT,
+    crop_calendar.ALFALFA,
+    crop_calendar.HAY,
+    crop_calendar.FALLOW,
 )
 _CHARACTERS = ("green", "wet", "red", "bright", "needle", "shrub")
 FEATURES = (
@@ -121,9 +121,9 @@ class LandFeatures(AsPainted):
         share: Field32 = layer.share * np.float32(0.7)
         blocks = ground.blocks
         if blocks is None:
-            result[f"crop {crops.CORN}"] = share
+            result[f"crop {crop_calendar.CORN}"] = share
             return result
-        kinds = blocks.spread(crops.codes(blocks, self.year))
+        kinds = blocks.spread(crop_calendar.codes(blocks, self.year))
         for kind in _KINDS:
             result[f"crop {kind}"] = share * (kinds == np.float32(kind))
         return result

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eechips_local.demo import crops, farmland, mercator, noise, texture
+from eechips_local.demo import crop_calendar, farmland, mercator, noise, texture
 from eechips_local.demo.farmland import Field32
 from eechips_local.demo.ground_layers import Ground, GroundLayer
 from eechips_local.demo.mercator import Floats, Rect
@@ -152,9 +152,9 @@ class _Painter:
     def crop_mix(self, when: date) -> Field32:
         """Return how green the fields are on a date, 0 to 1."""
         if self.blocks is None:
-            usual = crops.mean_green(mercator.latitude_of(self.land.rect.y)[:, None], when)
+            usual = crop_calendar.mean_green(mercator.latitude_of(self.land.rect.y)[:, None], when)
             return self.up(np.broadcast_to(usual, self.land.height.shape))
-        green = self.blocks.spread(crops.standing(self.blocks, when).green)
+        green = self.blocks.spread(crop_calendar.standing(self.blocks, when).green)
         green *= _F(1.0) + self.mottle * _F(0.30) + self.traces * _F(0.10)
         mix: Field32 = np.clip(green, 0.0, 1.0)
         return mix

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from eechips_local.demo import climate, crops, noise, rainfall
+from eechips_local.demo import climate, crop_calendar, noise, rainfall
 from eechips_local.demo.mercator import Floats, Rect
 
 _ENOUGH = 75.0
@@ -33,7 +33,7 @@ def of_wild_plants(rect: Rect, when: date) -> Floats:
 
 def of_fields(rect: Rect, when: date) -> Floats:
     """Return the mean share of fields that is hidden by green plants; without rain nothing grows in the tropics."""
-    usual = crops.mean_green(climate.latitude(rect), when)
+    usual = crop_calendar.mean_green(climate.latitude(rect), when)
     return usual + (np.minimum(usual, _moisture(rect, when)) - usual) * _share_of_rain(rect)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips_local.demo import crops, ground_cover, landcover, mercator, state_outlines
+from eechips_local.demo import crop_calendar, ground_cover, landcover, mercator, state_outlines
 from eechips_local.demo.ground_layers import Ground
 from eechips_local.demo.landcover import CLASSES
 from eechips_local.demo.mercator import Rect
@@ -164,8 +164,8 @@ class CroplandScene(AsPainted):
     def _grown(self, ground: Ground) -> npt.NDArray[Any]:
         """Return codes of what fields bear; where the cells are too coarse for fields, of the commonest crop."""
         if ground.blocks is None:
-            return np.full((ground.rect.height, ground.rect.width), crops.CORN)
-        return ground.blocks.spread(crops.codes(ground.blocks, self.start.year))
+            return np.full((ground.rect.height, ground.rect.width), crop_calendar.CORN)
+        return ground.blocks.spread(crop_calendar.codes(ground.blocks, self.start.year))
 
 
 @dataclass(frozen=True, slots=True)

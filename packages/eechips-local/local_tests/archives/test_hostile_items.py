@@ -9,9 +9,9 @@ import pytest
 import shapely
 
 from eechips_local.archives.archive_errors import ArchiveError
-from eechips_local.archives.archive_images import outline_of
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.item_conditions import is_match
+from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.assets.item_metadata import grid_of

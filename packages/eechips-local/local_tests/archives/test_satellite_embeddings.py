@@ -23,11 +23,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_images import outline_of
 from eechips_local.archives.archive_list import AEF
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
 from eechips_local.archives.archive_opening import open_archive
 from eechips_local.archives.embedding_files import COLLECTION, EmbeddingFiles
+from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_search import open_search
 from eechips_local.archives.kept_table import KeptTable
 from eechips_local.archives.system_index import rule_of

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import shapely
 
-from eechips_local.demo import crops, farmland
+from eechips_local.demo import crop_calendar, farmland
 from eechips_local.demo.farmland import SurveyBlocks
 from eechips_local.demo.mercator import Rect, x_of, y_of
 from eechips_local.evaluation.model import ImageAsset, PixelWindow
@@ -21,11 +21,11 @@ from local_tests.support.demo_images import images
 
 KANSAS = (-98.0, 39.0)
 NAMES = {
-    crops.CORN: "corn",
-    crops.SOYBEANS: "soybeans",
-    crops.WINTER_WHEAT: "wheat",
-    crops.ALFALFA: "alfalfa",
-    crops.HAY: "hay",
+    crop_calendar.CORN: "corn",
+    crop_calendar.SOYBEANS: "soybeans",
+    crop_calendar.WINTER_WHEAT: "wheat",
+    crop_calendar.ALFALFA: "alfalfa",
+    crop_calendar.HAY: "hay",
 }
 SIZE, STEP = 576, 8
 
@@ -36,8 +36,8 @@ def blocks(latitude: float, pitch: int = 128, cells: int = 128) -> SurveyBlocks:
 
 
 def mean_of(kind: int, latitude: float, when: date) -> float:
-    stand = crops.standing(blocks(latitude), when)
-    return float(stand.green[crops.codes(blocks(latitude), when.year) == kind].mean())
+    stand = crop_calendar.standing(blocks(latitude), when)
+    return float(stand.green[crop_calendar.codes(blocks(latitude), when.year) == kind].mean())
 
 
 def pixels_of(image: ImageAsset, names: tuple[str, ...]) -> tuple[npt.NDArray, tuple[npt.NDArray, npt.NDArray]]:
@@ -106,10 +106,10 @@ def test_no_date_tells_crops_apart_but_the_year_does() -> None:
     series, labels = [], []
     for latitude in (39.0, 40.0):
         some = blocks(latitude)
-        kinds = crops.codes(some, 2020)
+        kinds = crop_calendar.codes(some, 2020)
         _, fields = np.unique(some.field, return_index=True)
         fields = fields[np.isin(kinds.ravel()[fields], list(NAMES))]
-        series.append(np.stack([crops.standing(some, day).green.ravel()[fields] for day in days], axis=1))
+        series.append(np.stack([crop_calendar.standing(some, day).green.ravel()[fields] for day in days], axis=1))
         labels.append(kinds.ravel()[fields])
     (learned, tested), (known, truth) = series, labels
 
@@ -126,8 +126,10 @@ def test_no_date_tells_crops_apart_but_the_year_does() -> None:
 
 @pytest.mark.slow
 def test_alfalfa_is_cut_four_times() -> None:
-    curve = np.array([crops.standing(blocks(40.0), date(2020, 4, 1) + timedelta(days=n)).green for n in range(220)])
-    fields = crops.codes(blocks(40.0), 2020) == crops.ALFALFA
+    curve = np.array(
+        [crop_calendar.standing(blocks(40.0), date(2020, 4, 1) + timedelta(days=n)).green for n in range(220)]
+    )
+    fields = crop_calendar.codes(blocks(40.0), 2020) == crop_calendar.ALFALFA
     assert fields.any()
     falls = np.diff(curve[:, fields], axis=0) < -0.1
     starts = falls & ~np.vstack([np.zeros((1, falls.shape[1]), dtype=bool), falls[:-1]])
@@ -137,17 +139,19 @@ def test_alfalfa_is_cut_four_times() -> None:
 def test_fields_of_a_crop_are_up_to_two_weeks_apart() -> None:
     """When corn has come halfway, from the earliest field to the latest."""
     some = blocks(40.0)
-    corn = crops.codes(some, 2020) == crops.CORN
-    curve = np.array([crops.standing(some, date(2020, 5, 1) + timedelta(days=n)).green for n in range(100)])[:, corn]
+    corn = crop_calendar.codes(some, 2020) == crop_calendar.CORN
+    curve = np.array([crop_calendar.standing(some, date(2020, 5, 1) + timedelta(days=n)).green for n in range(100)])[
+        :, corn
+    ]
     halfway = np.argmax(curve > 0.5 * curve.max(axis=0), axis=0)
     assert 20 < np.ptp(halfway) <= 30
 
 
 def test_a_winter_crop_stands_before_and_after_new_year() -> None:
-    last, first = (crops.standing(blocks(39.0), day) for day in (date(2020, 12, 31), date(2021, 1, 1)))
-    wheat = crops.codes(blocks(39.0), 2021) == crops.WINTER_WHEAT
+    last, first = (crop_calendar.standing(blocks(39.0), day) for day in (date(2020, 12, 31), date(2021, 1, 1)))
+    wheat = crop_calendar.codes(blocks(39.0), 2021) == crop_calendar.WINTER_WHEAT
     assert wheat.any()
-    assert (last.codes[wheat] == crops.WINTER_WHEAT).all()
+    assert (last.codes[wheat] == crop_calendar.WINTER_WHEAT).all()
     assert last.green[wheat].min() > 0.1
     np.testing.assert_allclose(last.green[wheat], first.green[wheat], atol=0.01)
 
@@ -155,7 +159,7 @@ def test_a_winter_crop_stands_before_and_after_new_year() -> None:
 def test_seasons_come_later_in_the_north_and_half_a_year_later_in_the_south() -> None:
     days = [date(2020, 7, 1) + timedelta(days=n) for n in range(365)]
     north, far, south = (
-        np.array([crops.mean_green(np.array([[latitude]]), day)[0, 0] for day in days])
+        np.array([crop_calendar.mean_green(np.array([[latitude]]), day)[0, 0] for day in days])
         for latitude in (40.0, 46.0, -40.0)
     )
     shifts = [np.corrcoef(north, np.roll(far, -n))[0, 1] for n in range(40)]
@@ -169,12 +173,12 @@ def test_the_mean_is_that_of_many_fields() -> None:
     fields = fields[some.circle.ravel()[fields] == 0.0]
     for month in range(1, 13):
         when = date(2020, month, 15)
-        mean = crops.standing(some, when).green.ravel()[fields].mean()
-        assert crops.mean_green(np.array([[40.0]]), when)[0, 0] == pytest.approx(mean, abs=0.05)
+        mean = crop_calendar.standing(some, when).green.ravel()[fields].mean()
+        assert crop_calendar.mean_green(np.array([[40.0]]), when)[0, 0] == pytest.approx(mean, abs=0.05)
 
 
 def test_greenness_never_changes() -> None:
     """In steps of 1/4096, in which the rounding of machines does not show."""
-    green = np.stack([crops.standing(blocks(39.0), date(2020, month, 15)).green for month in range(1, 13)])
+    green = np.stack([crop_calendar.standing(blocks(39.0), date(2020, month, 15)).green for month in range(1, 13)])
     steps = np.rint(green * 4096.0).astype("<i2")
     assert hashlib.sha256(steps.tobytes()).hexdigest()[:16] == "8ca527abf1a35c48"

@@ -16,8 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogReader, Item
-from eechips_local.archives.archive_rasters import bands_of
 from eechips_local.archives.archive_record import ArchiveRecord
+from eechips_local.archives.item_bands import bands_of
 from eechips_local.archives.item_conditions import is_decisive, item_box
 from eechips_local.archives.item_properties import milliseconds, times_of
 from eechips_local.archives.system_index import rule_of
