@@ -42,6 +42,7 @@ COLUMNS = ("ppt", "tdmean", "tmax", "tmean", "tmin", "vpdmax", "vpdmin")
         ("ASTER/AST_L1T_003", "B3N", 1.0, 255.0),
         ("LANDSAT/LC08/C02/T2_TOA", "B4", 0.0, 1.0),
         ("LANDSAT/LE7_TOA_5YEAR/2008_2012", "B6_VCID_2", 100.0, 255.0),
+        ("LE7_TOA_5YEAR/1999_2003", "B4", 0.0, 255.0),
         ("projects/soilgrids-isric/phh2o_mean", "phh2o_0-5cm_mean", 35.0, 95.0),
         # What the description names, where no range is stated.
         ("LARSE/GEDI/GRIDDEDVEG_002/COUNTS/V1/1KM", "orbits_uniq", 0.0, 30.0),
@@ -407,7 +408,7 @@ def test_a_small_place_has_rows_of_its_size() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "property"),
-    [("projects/neon-prod-earthengine/assets/CHM/001", "NEON_SITE"), ("TIGER/2016/Roads", "rttyp")],
+    [("projects/neon-prod-earthengine/assets/CHM/001", "NEON_SITE"), ("TIGER/2016/Roads", "fullname")],
 )
 def test_a_value_that_is_made_up_is_not_searched_for(dataset: str, property: str) -> None:
     """An empty collection would say that the dataset has no such image."""
@@ -416,6 +417,16 @@ def test_a_value_that_is_made_up_is_not_searched_for(dataset: str, property: str
     with pytest.raises(InvalidError, match=f"{dataset} has made up values of '{property}', so none is 'SOAP'"):
         list(elements(Query(equals={property: "SOAP"})))
     assert list(islice(elements(Query(equals={property: "synthetic 3"})), 1)) is not None
+
+
+def test_roads_have_the_codes_of_the_census() -> None:
+    """https://www.census.gov/library/reference/code-lists/route-type-codes.html"""
+    roads: Any = RECORDS.get("TIGER/2016/Roads")
+    place = (-90.0, 35.0, -86.0, 39.0)
+    assert {row.properties["rttyp"] for row in roads.rows(Query(bounds=place))} <= set("CIMOSU")
+    named = list(roads.rows(Query(bounds=place, equals={"rttyp": "M"})))
+    assert named
+    assert all(row.properties["mtfcc"].startswith("S1") for row in named)
 
 
 def test_water_that_evaporates_in_a_month_is_no_sum_of_a_year() -> None:

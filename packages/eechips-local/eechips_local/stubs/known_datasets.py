@@ -135,7 +135,7 @@ class Entry:
         if "composite" in facts:
             changes["is_composite"] = facts["composite"]
         if "columns" in facts:
-            changes["columns"] = tuple(Column(*column) for column in facts["columns"].items())
+            changes["columns"] = _columns(facts["columns"])
         if "projected_from" in facts:
             changes["projected_from"] = midnight_of(facts["projected_from"])
         if "properties" in facts:
@@ -192,6 +192,14 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
     return replace(band, **changes)
 
 
+def _columns(stated: Mapping[str, str | list[str]]) -> tuple[Column, ...]:
+    """Return columns by their names, types and, of texts with codes, all values."""
+    return tuple(
+        Column(name, given) if isinstance(given, str) else Column(name, "STRING", tuple(given))
+        for name, given in stated.items()
+    )
+
+
 def _variant_values(values: Sequence[str | int | list[int]], column: Column) -> tuple[Any, ...]:
     """Return the values of a variant, by the type of its column; three numbers stand for first, last and step."""
     if not values:
@@ -229,7 +237,7 @@ def tables() -> Mapping[str, DatasetDescription]:
             table,
             table,
             "table",
-            columns=tuple(Column(*column) for column in table_facts.get("columns", {}).items()),
+            columns=_columns(table_facts.get("columns", {})),
             is_point_table=table_facts.get("points", False),
         )
         for table_facts in _content()["table"]
