@@ -204,7 +204,7 @@ GOLDEN: dict[str, str] = {
     "worldcover": "218b709829809da2",
     "era5": "da28be3127aa8875",
     "srtm": "d67dd2b184c7182a",
-    "s1 vh": "cf8cad9ddc95c7da",
+    "s1 vh": "e1c2a2342c30801e",
     "embedding": "5d19dc282fe87cf7",
     "hls red": "5b57ed3b63d671ce",
     "hls fmask": "1199b0582efb89af",

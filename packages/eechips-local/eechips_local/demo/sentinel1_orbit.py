@@ -2,7 +2,7 @@
 
 Inclination, repeat and swath: https://sentiwiki.copernicus.eu/web/s1-mission. The phase is that of the product
 S1A_IW_GRDH_1SDV_20191202T163455_20191202T163520_030172_0372A4_67BA, whose metadata in Earth Engine have the time of its
-ascending node; the longitude of that node follows from the local time of 18:00 at which the satellite flies over it.
+ascending node; the longitude of that node follows from its footprint.
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ SLICES = 237
 _SLICE, _SLICE_PHASE = 25_000, 14_447
 """Milliseconds of a slice, and from the ascending node to the first."""
 
-_ORBIT, _NODE, _NODE_LONGITUDE = 30_172, 1_575_303_706_150, 23.9
+_ORBIT, _NODE, _NODE_LONGITUDE = 30_172, 1_575_303_706_150, 24.98
 """Absolute number, time and longitude of the ascending node of the orbit that fixes the phase."""
 
 _INCLINATION = math.radians(98.18)
-_ASIDE = 5.0
-"""Degrees of the sphere from the track to the middle of the swath, which lies on its right."""
+_ASIDE = 4.32
+"""Degrees of the sphere from the track to the middle of the swath, which lies on its right.
+
+Of 693 km of height and incidences of 29.1 to 46 degrees, between which the swath lies (sentiwiki).
+"""
+_GEODETIC = 1.0067395
+"""Tangent of a geodetic latitude on WGS84, of that of the geocentric one."""
 
 _HALF_WIDTH, _HALF_HEIGHT = 125_000.0, 86_500.0
 _NORTHERNMOST = 76.0
@@ -93,7 +98,7 @@ def _middles(orbit: int | Floats, number: int | Floats) -> tuple[Floats, Floats,
     )
     longitude = longitude + np.degrees(east)
     longitude = longitude - np.rint(longitude * (1.0 / 360.0)) * 360.0
-    latitude = np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
+    latitude = np.degrees(np.arctan(np.tan(np.arcsin(np.clip(sine, -1.0, 1.0))) * _GEODETIC))
     lean: Floats = np.degrees(heading)
     return np.round(longitude, 6), np.round(latitude, 6), np.round(lean, 6)
 
