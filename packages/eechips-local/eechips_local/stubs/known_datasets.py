@@ -195,8 +195,8 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
 def _columns(stated: Mapping[str, str | list[str]]) -> tuple[Column, ...]:
     """Return columns by their names, types and, of texts with codes, all values."""
     return tuple(
-        Column(name, given) if isinstance(given, str) else Column(name, "STRING", tuple(given))
-        for name, given in stated.items()
+        Column(name, type_or_codes) if isinstance(type_or_codes, str) else Column(name, "STRING", tuple(type_or_codes))
+        for name, type_or_codes in stated.items()
     )
 
 
