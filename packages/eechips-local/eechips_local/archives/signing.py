@@ -116,7 +116,7 @@ class Signer:
         host = parts.hostname or ""
         if is_signed(parts.query):
             return SignedAddress(href)
-        if self._description.signing == "planetary-computer" and _is_blob(host):
+        if self._description.signing == "planetary-computer" and self._is_blob(host):
             _check_encrypted(href, parts.scheme, host)
             token = self._token(collection, refused, self._fetch_sas)
             return SignedAddress(f"{href}{'&' if parts.query else '?'}{token}")
@@ -129,6 +129,12 @@ class Signer:
     def counts(self) -> dict[str, HostCounts]:
         """Return what this process has sent to each service of tokens."""
         return self._session.throttles.counts()
+
+    def _is_blob(self, host: str) -> bool:
+        """Return whether a host needs a token: one on this machine only if the service of tokens is on it, too."""
+        if host in _LOOPBACK:
+            return urlsplit(self._token_api).hostname in _LOOPBACK
+        return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
 
     def _token(self, name: str, refused: SignedAddress | None, fetch: Callable[[str], _Token]) -> str:
         """Return a token that holds for a while; threads that need the same one wait for one request."""
@@ -275,7 +281,3 @@ def _check_encrypted(href: str, scheme: str, host: str) -> None:
         raise ArchiveRefusedError(
             f"The archive refers to {shown_url(href)}, which is not encrypted: no token is sent there, and nothing was."
         )
-
-
-def _is_blob(host: str) -> bool:
-    return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS

@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_other_hosts_get_neither_a_request_nor_a_token(href: str) -> None:
                 )
             ).sign(href, "s2")  # fmt: skip
         assert tokens.asked == []
+
+
+def test_a_host_of_this_machine_gets_no_token_of_a_service_elsewhere() -> None:
+    """Whoever serves own scenes, "like" the Planetary Computer, waited for a service that they do not need."""
+    mine = replace(PLANETARY_COMPUTER, api="", file="items.parquet", hosts=("127.0.0.1:8000",))
+    request = Signer(mine, {}, patience=0.0).sign("http://127.0.0.1:8000/scene.tif", "naip")
+    assert (request.url, dict(request.headers)) == ("http://127.0.0.1:8000/scene.tif", {})
+    with token_service() as tokens:  # a mirror as a whole is signed as the archive
+        own = f"{tokens.url}/scene.tif"
+        assert planetary(tokens).sign(own, "naip").url == f"{own}?sv=2020&se=2099&sig=secret1"
 
 
 def test_public_accounts_and_signed_addresses_get_no_token() -> None:
