@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
@@ -127,6 +129,7 @@ class PermitIssuer:
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor).atexit = False  # threads may still take permits at exit
         cells = SharedCells(descriptor, self._clients)
         self._run, self._congestion, self._of_clients = cells.run, cells.congestion, cells.clients
         self._controller = CongestionController(cells.congestion)

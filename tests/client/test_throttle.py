@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
+from pathlib import Path
 
 import pytest
 
@@ -331,3 +333,20 @@ class _WithoutSharedMemory(SpawnContext):
 def test_a_read_only_shared_memory_is_named_with_the_way_around() -> None:
     with pytest.raises(StorageError, match=r"/dev/shm.*Read-only file system.*executor='threads'"):
         Throttle(_WithoutSharedMemory(), QuotaLimits(in_flight=1, start=1), clients=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list what a process has open")
+def test_a_throttle_that_is_no_longer_used_leaves_nothing_open() -> None:
+    gc.collect()
+    before = _open_memories()
+    throttle = make()
+    answer(throttle.client(1))
+    assert _open_memories() > before
+    del throttle
+    gc.collect()
+    assert _open_memories() == before
+
+
+def _open_memories() -> int:
+    opened = [handle.readlink().name for handle in Path("/proc/self/fd").iterdir() if handle.is_symlink()]
+    return sum(name.startswith("memfd:eechips-throttle") for name in opened)
