@@ -33,7 +33,7 @@ from eechips.files.hashes import hash_file
 from eechips.files.temporary_names import (
     RUN_FILES,
     Writer,
-    is_abandoned,
+    is_abandoned_path,
     is_numbered_token,
     is_running,
     is_temporary,
@@ -138,7 +138,7 @@ class AbandonedFile:
 
     def covers(self, path: Path) -> bool:
         """Return whether the name of the file or folder is that of an abandoned one."""
-        return is_abandoned(path.name, self.asking, own=self.own)
+        return is_abandoned_path(path, self.asking, own=self.own)
 
 
 @dataclass(frozen=True, slots=True)

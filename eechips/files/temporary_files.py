@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.files.removal import AbandonedFile, NamedPath, remove, remove_tree
-from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned, new_writer, scratch_name
+from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned_path, new_writer, scratch_name
 
 
 @contextlib.contextmanager
@@ -78,7 +78,8 @@ def find_abandoned(root: Path, asking: Writer, *, own: bool = False) -> Iterator
             continue
         scratch = [folder for folder in folders if folder.startswith(SCRATCH_PREFIX)]
         folders[:] = [folder for folder in folders if folder not in scratch]
-        yield from (Path(directory, name) for name in (*scratch, *files) if is_abandoned(name, asking, own=own))
+        paths = (Path(directory, name) for name in (*scratch, *files))
+        yield from (path for path in paths if is_abandoned_path(path, asking, own=own))
 
 
 def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
@@ -94,7 +95,7 @@ def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
 def sweep_beside(path: Path, asking: Writer) -> None:
     """Remove what killed processes have left of one file, beside it: no command sweeps the folder of just any file."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if is_abandoned(left.name, asking):
+        if is_abandoned_path(left, asking):
             with contextlib.suppress(PermissionError):  # another user's
                 remove(left, AbandonedFile(asking))
 
@@ -105,6 +106,6 @@ def _sweep_flat(root: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(root) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
         for name in names:
-            if is_abandoned(name, asking):
+            if is_abandoned_path(root / name, asking):
                 with contextlib.suppress(OSError):
                     remove_tree(root / name, AbandonedFile(asking))

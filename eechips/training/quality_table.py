@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import NamedPath, remove
-from eechips.files.temporary_names import Writer, is_abandoned, is_temporary, new_writer, temporary_name, writer_of
+from eechips.files.temporary_names import Writer, is_abandoned_path, is_temporary, new_writer, temporary_name, writer_of
 from eechips.storage import resolve_inside, write_file
 from eechips.storage.received_files import open_parquet, parse_json, read_parquet, translate_read_errors
 from eechips.training.chip_statistics import ChipStatistics
@@ -138,7 +138,7 @@ class Journal:
         if kind is None:
             for path in _journals(self._path.parent):
                 is_own = writer_of(path.name) in _writers and path.name not in _open
-                if is_own or is_abandoned(path.name, self._writer):
+                if is_own or is_abandoned_path(path, self._writer):
                     remove(path, NamedPath())
 
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:

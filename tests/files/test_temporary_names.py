@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eechips.files.temporary_files import scratch_folder
+from eechips.archive.downloads.partial import claim_partial
+from eechips.files.temporary_files import scratch_folder, sweep_beside
 from eechips.files.temporary_names import (
     ABANDONED_AFTER,
     SCRATCH_PREFIX,
@@ -22,6 +24,7 @@ from eechips.files.temporary_names import (
     is_abandoned,
     is_running,
     new_writer,
+    scratch_name,
     temporary_name,
 )
 from eechips.storage import LocalStore, ObjectStore, Store
@@ -145,6 +148,23 @@ def test_a_scratch_folder_is_there_for_the_block_and_swept_if_its_process_was_ki
         assert not left.exists()
         assert (mine / "file").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name != "below"] == [f"{SCRATCH_PREFIX}merge"]
+
+
+def test_a_machine_whose_clock_is_ahead_removes_nothing_of_another_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = replace(new_writer("another"), place=ELSEWHERE)
+    (tmp_path / scratch_name(far)).mkdir()
+    (tmp_path / temporary_name("a.tif", str(far))).write_bytes(b"x")
+    (tmp_path / f"{far}.data").write_bytes(b"x")
+    (tmp_path / f"{far}.json").write_bytes(b"{}")
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + 2 * ABANDONED_AFTER)
+    assert LocalStore(tmp_path).sweep(new_writer(RUN)) == 0
+    sweep_beside(tmp_path / "a.tif", new_writer(RUN))
+    with claim_partial(tmp_path, new_writer(RUN)) as path:
+        assert not path.exists()
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 FOLDERS = st.sampled_from(["", "a/", "b/", "b/c/", "b/c/d/"])

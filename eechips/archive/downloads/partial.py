@@ -17,7 +17,7 @@ from eechips.archive.downloads.integrity import create_digest
 from eechips.errors import StorageError
 from eechips.files.removal import ReservedName, remove, remove_empty
 from eechips.files.removal import replace as rename
-from eechips.files.temporary_names import Writer, boot_id, has_ended, new_writer, temporary_name
+from eechips.files.temporary_names import Writer, boot_id, file_system_time, has_ended, new_writer, temporary_name
 from eechips.storage import write_file
 from eechips.text.timestamps import parse_http_date
 
@@ -268,6 +268,10 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
 def _left(folder: Path, asking: Writer) -> list[Path]:
     """Return the abandoned files of a unit; of each, the file or its note may be missing."""
     here = new_writer()
+
+    def now() -> float:
+        return file_system_time(folder)
+
     abandoned: list[Path] = []
     for file in folder.glob("*"):
         path = file.with_suffix(_DATA)
@@ -278,7 +282,7 @@ def _left(folder: Path, asking: Writer) -> list[Path]:
         with _turn:
             is_claimed = path in _claimed
         is_own = (writer.place, writer.pid, writer.started) == (here.place, here.pid, here.started)
-        if path not in abandoned and not is_claimed and (is_own or has_ended(writer, asking, written)):
+        if path not in abandoned and not is_claimed and (is_own or has_ended(writer, asking, written, now)):
             abandoned.append(path)
     return abandoned
 
