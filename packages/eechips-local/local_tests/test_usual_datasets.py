@@ -266,3 +266,14 @@ def test_all_bands_of_lcms_have_pixels(stub_server: Server) -> None:
     shares = [value for name, value in found.items() if "Probability" in name]
     assert len(shares) == 23
     assert all(0 <= share <= 100 for share in shares)
+
+
+def test_all_bands_of_proba_v_have_pixels_and_the_index_is_that_of_vito_s_files(stub_server: Server) -> None:
+    """Its record states no range of NDVI and TIME, so that a notebook's getRegion of all bands was refused."""
+    ee: Any = initialize(stub_server)
+    images = ee.ImageCollection("VITO/PROBAV/C1/S1_TOC_100M").filterDate("2016-07-01", "2016-07-11")
+    names, *rows = images.getRegion(ee.Geometry.Point(6.134136, 49.612485), 500).getInfo()
+    assert len(rows) == 10
+    index = [value for row in rows if (value := row[names.index("NDVI")]) is not None]
+    assert index
+    assert all(95 < value <= 250 for value in index)  # of 0.3 to 0.92, in summer
