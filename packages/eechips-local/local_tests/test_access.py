@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.protocol.access import ShortConnections
+from eechips_local.protocol.app import create_app
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.request_body import BodyTimeoutError, read_body
 from eechips_local.protocol.service import Service
@@ -342,6 +344,34 @@ def test_a_body_that_makes_no_progress_ends_with_an_error() -> None:
 
     with pytest.raises(BodyTimeoutError, match=r"made no progress for 0\.05 seconds"):
         asyncio.run(body())
+
+
+def test_a_bug_reaches_clients_as_the_service_s_own_error(capfd: pytest.CaptureFixture[str]) -> None:
+    workers = EvaluationPool(1, StoreConfig(demo=False), ServiceLimits())
+    tasks = TaskQueue(ExportConfig(), ExportStarter(StoreConfig(demo=False), ServiceLimits()), lambda *_: None)
+    workers.stop()  # no thread takes a request any more
+    app = create_app(Service(workers=workers, quota=Quota(QuotaConfig()), payload=100, tasks=tasks))
+
+    async def talk() -> bytes:
+        config = uvicorn.Config(app, lifespan="off", log_level="critical")
+        state, loop = ServerState(), asyncio.get_running_loop()
+        protocol = partial(BoundedProtocol, config, state, {})
+        async with await loop.create_server(protocol, "127.0.0.1", 0) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            writer.write(head + b"Content-Length: 2\r\n\r\n{}")
+            found = await reader.read()
+            writer.close()
+            return found
+
+    head, body = asyncio.run(talk()).split(b"\r\n\r\n")
+    # The client of JavaScript shows the message of an error that is JSON, and of others the status alone.
+    assert b"HTTP/1.1 500 " in head
+    assert b"application/json" in head.lower()
+    assert json.loads(body) == {
+        "error": {"code": 500, "message": "An internal error has occurred.", "status": "INTERNAL"}
+    }
+    assert capfd.readouterr().err == ""
 
 
 def test_bodies_that_are_not_finished_hold_no_slot(server: Server) -> None:

@@ -67,7 +67,7 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
     routes.extend(static_files.routes(files))
     return Starlette(
         routes=routes,
-        exception_handlers={404: _not_found, 405: _not_found},
+        exception_handlers={404: _not_found, 405: _not_found, Exception: _failed},
         middleware=[Middleware(LocalOnly), Middleware(FoldedParameters)],
     )
 
@@ -85,6 +85,11 @@ def _without_quota(service: Service, handler: Handler) -> Callable[[Request], Aw
 async def _not_found(request: Request, error: Exception) -> Response:
     message = f"Method not found: {request.method} {request.url.path[:200]}."
     return http_response(error_response(NotFoundError(message)))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Return the service's error for a bug: clients read its message in JSON only. Starlette raises the bug again."""
+    return http_response(error_response(EarthEngineError("An internal error has occurred.")))
 
 
 def _evaluate(operation: str) -> Handler:
