@@ -148,24 +148,30 @@ def outline(scene: WrsScene, swath: Swath) -> shapely.Polygon:
 
 
 @cache
-def _lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
+def lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
     """Return all scenes by day that show land, and boxes around them in a tree."""
     candidate_scenes = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
     centres = np.array([middle(scene) for scene in candidate_scenes])
     # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
     unit = mercator.EQUATOR_UNIT * mercator.cosine_of(mercator.y_of(centres[:, 1]))
     inland = tessellation.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
-    kept = [scene for scene, metres in zip(candidate_scenes, inland, strict=True) if metres > -105_000.0]
-    centres = np.array([middle(scene) for scene in kept])
+    is_kept = inland > -105_000.0
+    kept = tuple(scene for scene, is_land in zip(candidate_scenes, is_kept.tolist(), strict=True) if is_land)
+    centres = centres[is_kept]
     reach = 1.25
     wide = reach / np.maximum(0.1, np.cos(np.radians(np.minimum(82.6, np.abs(centres[:, 1]) + reach))))
     boxes = shapely.box(centres[:, 0] - wide, centres[:, 1] - reach, centres[:, 0] + wide, centres[:, 1] + reach)
-    return tuple(kept), shapely.STRtree(boxes)
+    return kept, shapely.STRtree(boxes)
+
+
+@cache
+def _known() -> frozenset[WrsScene]:
+    return frozenset(lands()[0])
 
 
 def known(scene: WrsScene) -> bool:
     """Return whether a scene exists and shows land."""
-    return scene in set(_lands()[0])
+    return scene in _known()
 
 
 def _box(west: float, south: float, east: float, north: float) -> shapely.Geometry:
@@ -179,7 +185,7 @@ def _box(west: float, south: float, east: float, north: float) -> shapely.Geomet
 
 def scenes(bounds: Bounds | None, swath: Swath) -> Iterator[WrsScene]:
     """Yield scenes with land of which a sensor may see the bounds, by path and row."""
-    kept, tree = _lands()
+    kept, tree = lands()
     if bounds is None:
         yield from kept
         return
