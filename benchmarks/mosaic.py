@@ -22,7 +22,7 @@ from processes import adopt_orphans
 from rasterio.crs import CRS
 
 from eechips.formats import geotiff
-from eechips.formats.cog import Mosaic, Tile
+from eechips.formats.mosaic_cog import Mosaic, Tile
 from eechips.geo.grid import Grid
 from eechips.planning.tiling import divide_grid
 from eechips_local.assets import ingest

@@ -43,11 +43,11 @@ from .reports.smoothing import smooth as smooth
 from .reports.world_files import georeference as georeference
 from .scripts.pools import Pool as Pool
 from .training.dataset_card import card as card
-from .training.dataset_statistics import stats as stats
 from .training.geodataframe import load as load
 from .training.quality_check import check as check
 from .training.sample_stream import stream as stream
 from .training.sharding import pack as pack
 from .training.splitting import split as split
 from .training.stack import stack as stack
+from .training.statistics_passes import stats as stats
 from .version import __version__ as __version__

@@ -9,7 +9,7 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.formats.cog import Mosaic, Tile
+from eechips.formats.mosaic_cog import Mosaic, Tile
 from eechips.geo.grid import Window
 from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
 from eechips.planning.tiling import divide_grid

@@ -17,7 +17,7 @@ from eechips.cli.terminal import ask, echo, echo_lines, forgiving_output
 from eechips.commands.command import TYPED, UNFINISHED, option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import (
+from eechips.engine.cost_descriptions import (
     Estimate,
     Forecast,
     PlanningCost,

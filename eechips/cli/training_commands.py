@@ -18,10 +18,10 @@ from eechips.text.formatting import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
 
 if TYPE_CHECKING:
-    from eechips.training.dataset_statistics import DatasetStatistics, LayerStatistics
     from eechips.training.quality_check import QualityReport
     from eechips.training.shard_index import PackIndex
     from eechips.training.splitting import SplitResult
+    from eechips.training.statistics_passes import DatasetStatistics, LayerStatistics
 
 _ALL = "all"
 
@@ -258,7 +258,7 @@ def stats_command(folder: Path, **options: Any) -> None:
       eechips stats outputs/sample-naip
       eechips stats outputs/landcover/packs/webdataset --out stats.json
     """
-    from eechips.training.dataset_statistics import STATS_NAME, stats
+    from eechips.training.statistics_passes import STATS_NAME, stats
 
     chosen = typed_options(options)
     statistics = stats(folder, **chosen)

@@ -33,7 +33,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
 from eechips.cubes.cube_expressions import Expression
 from eechips.engine.config import RunConfig
-from eechips.engine.quota_sharing import share_quota
+from eechips.engine.quota_connection import share_quota
 from eechips.engine.session import find_target, quota_limits
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy

@@ -19,7 +19,7 @@ from eechips.client.discovery import ClientInit
 from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.beam_recovery import note_queue, recover
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
-from eechips.engine.costs import describe_start
+from eechips.engine.cost_descriptions import describe_start
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores

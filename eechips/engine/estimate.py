@@ -19,13 +19,13 @@ from eechips.engine.compute_sample import (
     save_recorded_compute,
 )
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, PlanningCost
+from eechips.engine.cost_descriptions import Estimate, PlanningCost
 from eechips.engine.forecast import Machine
 from eechips.engine.plan import draw_spread, name_template, planner_errors, read_inputs, seed_of, units_of
 from eechips.engine.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.progress import PlanningReport
-from eechips.engine.request_costs import MOST_UNITS
 from eechips.engine.session import Session, connect
+from eechips.engine.shared_request_size import MOST_UNITS
 from eechips.engine.unit_costs import (
     Range,
     UnitCost,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Forecast, PlanningCost, forecast_traffic
+from eechips.engine.cost_descriptions import Forecast, PlanningCost, forecast_traffic
 from eechips.engine.joining_estimate import UnitRequests
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.replacement import MOST_REPLACEMENTS

@@ -16,7 +16,7 @@ from eechips.engine.chip_neighbours import ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import chips_of, empty_file
-from eechips.engine.request_costs import MOST_UNITS, RequestCosts
+from eechips.engine.shared_request_size import MOST_UNITS, RequestCosts
 from eechips.engine.unit_joining import UnitJoining
 from eechips.errors import EechipsError
 from eechips.manifest.ledger import Ledger

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Forecast
+from eechips.engine.cost_descriptions import Forecast
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joining_estimate import JoiningEstimate
 from eechips.engine.plan import draw_spread, name_template, seed_of
@@ -18,12 +18,12 @@ from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import extrapolate_planning
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
-from eechips.engine.request_costs import RequestCosts
 from eechips.engine.run_budget import BudgetLimit
 from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
+from eechips.engine.shared_request_size import RequestCosts
 from eechips.engine.unit_costs import size_of
 from eechips.engine.unit_joining import UnitJoining
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from eechips.client.permits import Stopped
 from eechips.client.profile_requests import fetch_all_profiles
 from eechips.engine.compute_sample import ComputeRange
-from eechips.engine.costs import PlanningCost
+from eechips.engine.cost_descriptions import PlanningCost
 from eechips.engine.planner import Planner
 from eechips.engine.session import Session
 from eechips.errors import RequestError

@@ -17,7 +17,7 @@ from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
 
 if TYPE_CHECKING:
-    from eechips.engine.quota_sharing import QuotaSharing
+    from eechips.engine.quota_connection import QuotaSharing
     from eechips.engine.run_context import RunControl
 
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log

@@ -23,7 +23,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.plan import SPENT
 from eechips.engine.progress import WaitReport
-from eechips.engine.quota_sharing import QuotaSharing, share_quota
+from eechips.engine.quota_connection import QuotaSharing, share_quota
 from eechips.engine.workload_tag import workload_tag_of
 from eechips.errors import UsageError
 from eechips.manifest.data_source import DataSource

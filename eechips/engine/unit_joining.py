@@ -10,8 +10,8 @@ from statistics import fmean
 
 from eechips.client.chip_groups import MOST_WASTE
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.request_costs import MOST_UNITS, RequestCosts
 from eechips.engine.run_context import RunFeature
+from eechips.engine.shared_request_size import MOST_UNITS, RequestCosts
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids

@@ -14,7 +14,7 @@ import numpy as np
 
 from eechips.client.chip_parameters import grid_rectangle
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid

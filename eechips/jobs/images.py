@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import ee
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid

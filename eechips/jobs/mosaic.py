@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.engine.result_stores import refuse_small_disk
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
-from eechips.formats import cog
+from eechips.formats import mosaic_cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.geo.grid import Grid, wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
@@ -167,7 +167,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         grid_band = self.source.selection.grid_band(bands[0].name)
         places = self._places(about, replace(bands[0], name=grid_band), about.tests)
         dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
-        cog.check_nodata(self.options.nodata, dtype)
+        mosaic_cog.check_nodata(self.options.nodata, dtype)
         names = tuple(band.name for band in bands)
         parts = []
         for place in places:
@@ -222,7 +222,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             results.say("No mosaic: no window has data")
             return
         mosaic = self._mosaic(pieces)
-        cog.check_nodata(self.options.nodata, mosaic.dtype)
+        mosaic_cog.check_nodata(self.options.nodata, mosaic.dtype)
         assemble_mosaic(results, pieces, mosaic)
 
     def _assemble_each(self, results: Results) -> None:
@@ -238,7 +238,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
                 pieces[region].append(MosaicPart.of(settled))
         assemble_mosaics(results, pieces, failed, self._mosaic)
 
-    def _mosaic(self, pieces: Sequence[MosaicPart]) -> cog.Mosaic:
+    def _mosaic(self, pieces: Sequence[MosaicPart]) -> mosaic_cog.Mosaic:
         layout = pieces[0].layout
         has_classes = self.options.reducer == "mode" or any(_CLASSES.fullmatch(band) for band in layout.bands)
         said = {
@@ -249,11 +249,11 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         }
         if layout.kind == "collection":
             said["reducer"] = self.options.reducer
-        return cog.Mosaic(
+        return mosaic_cog.Mosaic(
             grid=layout.grid,
             bands=layout.bands,
             dtype=layout.dtype,
-            tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
+            tiles=[mosaic_cog.Tile(piece.window, piece.path) for piece in pieces],
             nodata=self.options.nodata,
             compress=self.options.compress,
             resampling=self.options.overview_resampling or ("nearest" if has_classes else "average"),
@@ -398,4 +398,4 @@ def _check(options: MosaicOptions, source: ChosenDataset) -> None:
     if options.clip and options.roi is None and options.regions is None:
         raise UsageError("`clip` needs a region: give `roi` or `regions`")
     if options.dtype is not None:
-        cog.check_nodata(options.nodata, options.dtype)
+        mosaic_cog.check_nodata(options.nodata, options.dtype)

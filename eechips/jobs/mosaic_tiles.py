@@ -20,7 +20,7 @@ from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.engine.result_stores import refuse_small_disk
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
-from eechips.formats import cog
+from eechips.formats import mosaic_cog
 from eechips.geo.grid import Grid, Window, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import TYPE_NAMES, BandSelection
@@ -153,10 +153,10 @@ def input_dtype(reducer: str, dtype: str | None) -> str | None:
 def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
     """Return the common numpy type of the reduced bands."""
     if kind == "collection" and reducer in _FRACTIONAL:
-        return cog.common_dtype([*dtypes, "float32"])
+        return mosaic_cog.common_dtype([*dtypes, "float32"])
     if kind == "collection" and reducer in ("sum", "count"):
         return "float64" if reducer == "sum" else "int32"
-    return cog.common_dtype(dtypes)
+    return mosaic_cog.common_dtype(dtypes)
 
 
 MOSAIC_NAME = "mosaic.tif"
@@ -164,7 +164,7 @@ _MOSAICS = "mosaics"  # folder of those of several regions
 SMALL_DISK = "choose another folder, a smaller region, or a coarser scale"
 
 _COMPRESSION = 0.7  # bytes of a window's file for each byte of its pixels; as in engine.estimate
-_WRITTEN = 2 * cog.GROWTH - 1  # bytes written for each byte of a mosaic: overviews are written twice
+_WRITTEN = 2 * mosaic_cog.GROWTH - 1  # bytes written for each byte of a mosaic: overviews are written twice
 _MEGABYTE = 1_000_000
 
 
@@ -206,7 +206,7 @@ class MosaicPart:
 
 
 def assemble_mosaic(
-    results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str = MOSAIC_NAME
+    results: Results, pieces: Sequence[MosaicPart], mosaic: mosaic_cog.Mosaic, name: str = MOSAIC_NAME
 ) -> None:
     """Make a mosaic, compare it with its windows, and write the table of windows, ``<name>.windows.parquet``.
 
@@ -225,7 +225,7 @@ def assemble_mosaic(
         pq.write_table(windows.replace_schema_metadata({"eechips": layout}), path)
 
 
-def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str) -> pa.Table:
+def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: mosaic_cog.Mosaic, name: str) -> pa.Table:
     """Make a mosaic, compare it with its windows, and return their table; see :func:`assemble_mosaic`."""
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
@@ -249,7 +249,7 @@ def assemble_mosaics(
     results: Results,
     pieces: Mapping[Any, Sequence[MosaicPart]],
     failed: Collection[Any],
-    describe: Callable[[Sequence[MosaicPart]], cog.Mosaic],
+    describe: Callable[[Sequence[MosaicPart]], mosaic_cog.Mosaic],
 ) -> None:
     """Make the mosaic of each region, ``mosaics/<region>.tif``, and the table of all windows.
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder

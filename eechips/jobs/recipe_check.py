@@ -17,7 +17,7 @@ from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Forecast
+from eechips.engine.cost_descriptions import Forecast
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import run

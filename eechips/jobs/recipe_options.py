@@ -24,7 +24,7 @@ from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
-    from eechips.engine.costs import Estimate
+    from eechips.engine.cost_descriptions import Estimate
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from shapely.geometry.base import BaseGeometry
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS

@@ -13,7 +13,7 @@ import ee
 import shapely
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError

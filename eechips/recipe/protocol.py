@@ -194,7 +194,7 @@ class SupportsEstimate(Protocol):
     """A recipe that estimates its own cost, since its units send no requests to Earth Engine."""
 
     def estimate(self, units: Iterable[Unit]) -> Any:
-        """Return the ``eechips.engine.costs.Estimate`` of a plan."""
+        """Return the ``eechips.engine.cost_descriptions.Estimate`` of a plan."""
 
 
 @runtime_checkable

@@ -1,21 +1,18 @@
-"""Replace the pools of a script, and parts of other packages, while it runs; restore them afterwards."""
+"""Replace parts of Earth Engine's client and of the standard library while a script runs; restore them afterwards."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import functools
 import hashlib
-import importlib
 import multiprocessing.process
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
 from multiprocessing import util
 from typing import Any
 
@@ -23,89 +20,11 @@ from eechips.client.permits import Stopped
 from eechips.errors import RecipeError
 from eechips.processes.child_processes import end_with_parent
 from eechips.recipe import canonical_json
-from eechips.scripts import original_pools, pools
-from eechips.scripts.call_folder import Call
+from eechips.scripts import original_pools
 from eechips.scripts.issued_names import learn
-from eechips.scripts.original_pools import ScriptStopped, is_hosted
-from eechips.scripts.pools import make_calls
-from eechips.scripts.replaced_names import present_function, replace_names, stand_in
+from eechips.scripts.name_replacement import present_function, replace_names, stand_in
+from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.serialization import describe
-
-
-@contextlib.contextmanager
-def replace_parallel() -> Iterator[None]:
-    """Make the calls that the script gives to ``Parallel`` in the run, inside the block; none without joblib.
-
-    The class stays: libraries derive from it, and call it in their own way.
-    """
-    if find_spec("joblib") is None:
-        yield
-        return
-    kind = importlib.import_module("joblib").Parallel
-    with replace_names(kind, __call__=_replacement(kind.__call__)):
-        yield
-
-
-def _replacement(original: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, iterable: Iterable[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> Any:
-        """Return the values of calls in their order: a list, or an iterator where ``return_as`` says so."""
-        if not is_hosted(sys._getframe(1)):
-            return original(self, iterable)
-        calls = [Call(function, tuple(arguments), dict(keywords)) for function, arguments, keywords in iterable]
-        values = make_calls(calls, shares=bool(getattr(self._backend, "supports_sharedmem", False)))
-        return values if getattr(self, "return_generator", False) else list(values)
-
-    return call
-
-
-@contextlib.contextmanager
-def replace_default_executors() -> Iterator[None]:
-    """Make the calls that event loops of the script make in threads of their own in the run, inside the block."""
-    loops, threads = asyncio.base_events.BaseEventLoop, asyncio.threads
-    in_executor, in_thread = loops.run_in_executor, threads.to_thread
-
-    def run_in_executor(self: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        """Return a future of a call; ``None`` means the run's executor, unless the script has set a default."""
-        if executor is None and self._default_executor is None and is_hosted(sys._getframe(1)):
-            executor = pools.default_executor(self, partial(func, *args) if args else func)
-        return in_executor(self, executor, func, *args)
-
-    def to_thread(func: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        """Return a coroutine of a call."""
-        if not is_hosted(sys._getframe(1)):
-            return in_thread(func, *args, **options)
-        return _awaited(in_thread, partial(func, *args, **options) if args or options else func)
-
-    with (
-        replace_names(loops, run_in_executor=run_in_executor),
-        replace_names(threads, to_thread=to_thread),
-        replace_names(asyncio, to_thread=to_thread),
-    ):
-        yield
-
-
-async def _awaited(in_thread: Callable[..., Any], function: Callable[..., Any]) -> Any:
-    loop = asyncio.get_running_loop()
-    executor = pools.default_executor(loop, function)
-    return await (in_thread(function) if executor is None else loop.run_in_executor(executor, function))
-
-
-_POOLS: Mapping[str, Mapping[str, Any]] = {
-    "multiprocessing": {"Pool": pools.Pool},
-    "multiprocessing.pool": {"Pool": pools.Pool, "ThreadPool": pools.ThreadPool},
-    "multiprocessing.dummy": {"Pool": pools.ThreadPool},
-    "multiprocessing.context": {},
-    "concurrent.futures": {
-        "ProcessPoolExecutor": pools.ProcessPoolExecutor,
-        "ThreadPoolExecutor": pools.ThreadPoolExecutor,
-        "as_completed": pools.as_completed,
-        "wait": pools.wait,
-    },
-    "concurrent.futures._base": {"as_completed": pools.as_completed, "wait": pools.wait},
-    "concurrent.futures.process": {"ProcessPoolExecutor": pools.ProcessPoolExecutor},
-    "concurrent.futures.thread": {"ThreadPoolExecutor": pools.ThreadPoolExecutor},
-    "loky": {"ProcessPoolExecutor": pools.ProcessPoolExecutor, "get_reusable_executor": pools.reusable_executor},
-}
 
 
 def initialize(*_: Any, **__: Any) -> None:
@@ -173,23 +92,6 @@ def keep_client() -> Iterator[None]:
         replace_names(google.auth._default, default=default_credentials),
         replace_names(kind, from_service_account_file=credentials),
     ):
-        yield
-
-
-@contextlib.contextmanager
-def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
-    """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
-    from multiprocessing import context
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(original_pools.use_host(host))
-        stack.enter_context(replace_parallel())
-        stack.enter_context(replace_default_executors())
-        for name, values in _POOLS.items():
-            if find_spec(name) is not None:  # loky may not be installed
-                stack.enter_context(replace_names(importlib.import_module(name), **values))
-        stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
-        stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=initialize))
         yield
 
 

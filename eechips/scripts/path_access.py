@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from eechips.scripts.name_replacement import present_function, replace_names, stand_in
 from eechips.scripts.original_pools import is_of_script
-from eechips.scripts.replaced_names import present_function, replace_names, stand_in
 
 
 class PathWatcher(Protocol):

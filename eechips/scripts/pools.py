@@ -3,7 +3,7 @@
 They behave like the originals with three differences: work begins when a result is requested; calls run in the worker
 processes of the run; and completed calls of an earlier run are not repeated, but their results are read from the run's
 folder. Pools that other packages open, and pools outside a run, are the originals.
-:mod:`eechips.scripts.library_patches` puts them in the place of the originals.
+:mod:`eechips.scripts.pool_patches` puts them in the place of the originals.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 from eechips.client.error_classification import classify_exception, classify_response
 from eechips.errors import EechipsError, TransientError
-from eechips.scripts.replaced_names import present_function, replace_names, stand_in
+from eechips.scripts.name_replacement import present_function, replace_names, stand_in
 
 _RETRY_PACKAGES = frozenset({"retry", "backoff"})
 """Packages that wait while they handle the error of a try, and raise it after the last one."""

@@ -38,11 +38,11 @@ from eechips.scripts.library_patches import (
     end_processes_with_run,
     keep_client,
     leave_out_signals,
-    replace_pools,
     run_exit_handlers,
 )
 from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.pool_host import ScriptHost, lacks_file
+from eechips.scripts.pool_patches import replace_pools
 from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook

@@ -17,7 +17,7 @@ from eechips.text.formatting import format_bytes, format_count
 from eechips.training import split_table
 from eechips.training.card_markdown import code, escape, format_block, format_table
 from eechips.training.croissant import CROISSANT_NAME, Publication
-from eechips.training.dataset_statistics import STATS_NAME
+from eechips.training.statistics_passes import STATS_NAME
 from eechips.training.summary import Summary
 
 SHEET_NAME = "contact_sheet.png"

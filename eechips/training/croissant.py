@@ -22,7 +22,7 @@ from eechips.storage import resolve_inside
 from eechips.storage.received_files import read_frame
 from eechips.text.formatting import format_json
 from eechips.training import quality_table, split_table
-from eechips.training.dataset_statistics import STATS_NAME
+from eechips.training.statistics_passes import STATS_NAME
 from eechips.training.summary import Summary
 
 CROISSANT_NAME = "croissant.json"

@@ -11,8 +11,8 @@ from eechips.storage.received_files import read_json
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME
 from eechips.training.dataset_card import card
-from eechips.training.dataset_statistics import SCHEMA, STATS_NAME, stats
 from eechips.training.splitting import split
+from eechips.training.statistics_passes import SCHEMA, STATS_NAME, stats
 
 
 def refresh_files(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from shapely.geometry import box
 
 import eechips
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate, Forecast
+from eechips.engine.cost_descriptions import Estimate, Forecast
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from local_tests.support.local_earth_engine import Server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eechips import Run, open_run
-from eechips.engine.costs import Forecast
+from eechips.engine.cost_descriptions import Forecast
 from eechips.engine.plan import draw_spread
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_chips

@@ -18,7 +18,7 @@ from eechips.cli import finish
 from eechips.cli.group import describe_fault
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid

@@ -21,7 +21,7 @@ from google.oauth2 import credentials as user_credentials
 from eechips.client.credentials import describe_credentials
 from eechips.client.stored_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import describe_month
+from eechips.engine.cost_descriptions import describe_month
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
 from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.web.urls import is_loopback

@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from eechips.client.usage import RequestLog
 from eechips.engine.compute_sample import ComputeSample
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import PlanningCost, describe_bytes, forecast_traffic
+from eechips.engine.cost_descriptions import PlanningCost, describe_bytes, forecast_traffic
 from eechips.engine.forecast import Machine, Meter, forecast_rest
 from eechips.engine.joining_estimate import UnitRequests
 from eechips.engine.outcome import Finished, Outcome

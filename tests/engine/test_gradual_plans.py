@@ -17,7 +17,7 @@ from typing import Any
 import ee
 import pytest
 
-from eechips.engine.costs import Forecast
+from eechips.engine.cost_descriptions import Forecast
 from eechips.engine.plan import draw_spread
 from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid

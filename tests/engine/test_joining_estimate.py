@@ -10,7 +10,7 @@ import pytest
 
 from eechips.engine.config import RunConfig
 from eechips.engine.joining_estimate import JoiningEstimate, UnitRequests
-from eechips.engine.request_costs import RequestCosts
+from eechips.engine.shared_request_size import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.ledger import Ledger

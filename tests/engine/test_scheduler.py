@@ -20,11 +20,11 @@ from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
-from eechips.engine.request_costs import RequestCosts
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
+from eechips.engine.shared_request_size import RequestCosts
 from eechips.engine.unit_joining import UnitJoining
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid

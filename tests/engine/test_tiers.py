@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.engine.compute_sample import ComputeRange
-from eechips.engine.costs import Estimate, PlanningCost, describe_compute, describe_start, is_much
+from eechips.engine.cost_descriptions import Estimate, PlanningCost, describe_compute, describe_start, is_much
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
-from eechips.engine.request_costs import RequestCosts
+from eechips.engine.shared_request_size import RequestCosts
 from eechips.engine.unit_joining import UnitJoining
 from eechips.geo.grid import Grid
 from eechips.manifest.unit_record import WorkUnit

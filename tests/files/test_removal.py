@@ -244,7 +244,7 @@ WRITTEN = {
     "reports/thumbnails.py": "scratch folder",
     "scripts/working_folder.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",
-    "formats/cog.py": "scratch folder",
+    "formats/mosaic_cog.py": "scratch folder",
     "eechips_local/assets/asset_ingestion.py": "scratch folder",
     "eechips_local/assets/cogs.py": "scratch folder",
     "eechips_local/quota/compute_quota.py": "appends to a file of the parent process",

@@ -26,7 +26,7 @@ OTHERS = {
     "eechips_local/exports/shapefiles.py": "the Shapefile that it writes",
     "eechips_local/pixels/encode.py": "a response that it writes, in memory",
     "formats/geotiff_writer.py": "a GeoTIFF that it writes, in memory",
-    "formats/cog.py": "the GeoTIFF of the run, converted by GDAL after the door has opened it",
+    "formats/mosaic_cog.py": "the GeoTIFF of the run, converted by GDAL after the door has opened it",
     # Bytes of a response, with one driver, which cannot name a file beside them
     "eechips_local/recording/response_difference.py": "responses, as GeoTIFF only",
     "formats/raster.py": "results, with the driver of their format only, checked for references",

@@ -16,7 +16,7 @@ from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.engine.config import RunConfig
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.plan import name_template
 from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_log import RunLog

@@ -23,7 +23,7 @@ from eechips.archive.scenes.assembly import assemble_scenes
 from eechips.archive.scenes.download import SceneContext, remove_if_empty
 from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.archive.scenes.search import SceneSearch
-from eechips.engine.costs import Estimate
+from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.result_assembly import Results
 from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog

@@ -12,7 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.errors import RecipeError, StorageError, UsageError
 from eechips.files.hashes import hash_file
-from eechips.formats import cog, geotiff
+from eechips.formats import geotiff, mosaic_cog
 from eechips.geo.grid import Grid, Window
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
@@ -48,8 +48,8 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
         size = f"{unit['height']} rows and {unit['width']} columns"
         raise RecipeError(f"the result of a window of {size} has the shape {np.shape(pixels)}")
-    if data.dtype.name not in cog.ALL_DTYPES:
-        known = ", ".join(cog.ALL_DTYPES)
+    if data.dtype.name not in mosaic_cog.ALL_DTYPES:
+        known = ", ".join(mosaic_cog.ALL_DTYPES)
         raise RecipeError(f"the result of a window has the dtype {data.dtype.name}; allowed are {known}, and bool")
     names = tuple(bands) or tuple(f"B{number}" for number in range(1, len(data) + 1))
     if len(names) != len(data):
@@ -70,7 +70,7 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
 
 def _check_nodata(nodata: float, dtype: str) -> None:
     try:
-        cog.check_nodata(nodata, dtype)
+        mosaic_cog.check_nodata(nodata, dtype)
     except UsageError as error:
         raise RecipeError(str(error).replace("--nodata", "nodata")) from None
 
@@ -109,12 +109,12 @@ def join_windows(
         results.say(f"No {name}: no window has data")
         return
     layout = _layout_of(pieces)
-    cog.check_nodata(nodata, layout.dtype)
-    mosaic = cog.Mosaic(
+    mosaic_cog.check_nodata(nodata, layout.dtype)
+    mosaic = mosaic_cog.Mosaic(
         grid=layout.grid,
         bands=layout.bands,
         dtype=layout.dtype,
-        tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
+        tiles=[mosaic_cog.Tile(piece.window, piece.path) for piece in pieces],
         nodata=nodata,
         compress=compress,
         resampling=resampling,

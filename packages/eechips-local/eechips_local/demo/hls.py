@@ -30,7 +30,7 @@ from eechips_local.demo import (
     landsat_scenes,
     mgrs,
     sentinel2,
-    sentinel2_scenes,
+    sentinel2_pixels,
     synthetic_label,
     wrs,
 )
@@ -42,7 +42,7 @@ from eechips_local.demo.merged_source import MergedSource
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import AsPainted, PaintedScene, PaintedSource
 from eechips_local.demo.sentinel2_granule import Granule, passes_over
-from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
+from eechips_local.demo.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.demo.wrs import WrsScene
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.pixel_grid import transformer
@@ -215,7 +215,7 @@ class HlsSentinel(ImageSearch):
 
     def _image(self, granule: Granule) -> ImageAsset:
         tile, overpass = granule.tile, granule.overpass
-        reflectance = sentinel2_scenes.Reflectance(overpass, _SENTINEL)
+        reflectance = sentinel2_pixels.Reflectance(overpass, _SENTINEL)
         source = granule.source(_PIXEL, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
         masked = granule.source(_PIXEL, Fmask(overpass), "uint8", smooth=False)
         angles = granule.source(_PIXEL, Constants(_angles(tile, granule.seen.date())), "float32", smooth=False)

@@ -42,7 +42,7 @@ from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedSource
 from eechips_local.demo.sentinel2_granule import Granule, granule_of, milliseconds_of
 from eechips_local.demo.sentinel2_orbit import Datatake
-from eechips_local.demo.sentinel2_scenes import (
+from eechips_local.demo.sentinel2_pixels import (
     BANDS,
     DYNAMIC_WORLD,
     TOP_BANDS,

@@ -13,7 +13,7 @@ from eechips_local.demo.image_search import is_in_time
 from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.sentinel2_orbit import Datatake
-from eechips_local.demo.sentinel2_scenes import Sentinel2Overpass
+from eechips_local.demo.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.evaluation.model import Query
 
 _STRIP = timedelta(minutes=8)

@@ -21,7 +21,7 @@ from eechips_local.evaluation.model import (
     Versioned,
 )
 from eechips_local.functions.filter_expression import expression
-from eechips_local.functions.filters import INDEX
+from eechips_local.functions.filter_queries import INDEX
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image

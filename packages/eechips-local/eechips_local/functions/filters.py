@@ -12,11 +12,22 @@ from dataclasses import replace
 from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.evaluation.model import Query, Range
 from eechips_local.evaluation.type_conversion import promote, shown, type_name
-from eechips_local.functions.filter_logic import Narrow, of_one, opposite
+from eechips_local.functions.filter_logic import of_one, opposite
+from eechips_local.functions.filter_queries import (
+    INDEX,
+    TIME_START,
+    is_number,
+    narrow_equal,
+    narrow_in_list,
+    narrow_less,
+    narrow_range,
+    narrow_span,
+    narrow_time,
+)
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import Fields, checked
-from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, is_system, property_of
+from eechips_local.values.element_properties import Element, property_of
 from eechips_local.values.filter_conditions import (
     FilterCondition,
     Operand,
@@ -28,9 +39,6 @@ from eechips_local.values.filter_conditions import (
 )
 from eechips_local.values.ordering import distinct_key, plain
 from eechips_local.values.values import DateRange, Geometry, Value
-
-INDEX = "system:index"
-TIME_START = "system:time_start"
 
 Test = Callable[[Value, Value], bool]
 
@@ -94,92 +102,12 @@ def _has_type(a: Value, b: Value) -> bool:
     return b in (*kinds, "Object")
 
 
-def _narrow_equal(left: Operand, right: Operand) -> Narrow:
-    """Ask the store for one value of a property only."""
-    if left.field is not None and right.field is not None:
-        return lambda query: query
-    name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
-    simple = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    if name is None or not simple or (is_system(name) and name not in (INDEX, TIME_START)) or name in GEOMETRY_FIELDS:
-        return lambda query: query
-
-    def narrow(query: Query) -> Query:
-        return query if name in query.equals else replace(query, equals={**query.equals, name: value})
-
-    if name == TIME_START and _is_number(value):
-        then = _between(value, value + 1.0)
-        return lambda query: then(narrow(query))
-    return narrow
-
-
-def _narrow_in_list(left: Operand, right: Operand) -> Narrow:
-    """Ask the store for some values of ``system:index``, for the only value of a list, or between its numbers."""
-    name, values = right.field, left.value
-    if name is None or not isinstance(values, list):
-        return lambda query: query
-    if name == INDEX and all(isinstance(value, str) for value in values):
-        wanted = frozenset(values)
-        return lambda query: replace(query, indices=wanted if query.indices is None else query.indices & wanted)
-    if len(values) == 1:
-        return _narrow_equal(Operand(None, values[0]), right)
-    if values and all(map(_is_number, values)) and min(values) <= max(values):  # not if the first is NaN
-        return _ranged(name, Range(min(values), max(values)))
-    return lambda query: query
-
-
-def _between(start: float | None, end: float | None) -> Narrow:
-    """Ask the store for images from ``start`` to before ``end`` only."""
-
-    def narrow(query: Query) -> Query:
-        starts = [s for s in (query.start, start) if s is not None]
-        ends = [e for e in (query.end, end) if e is not None]
-        return replace(query, start=max(starts, default=None), end=min(ends, default=None))
-
-    return narrow
-
-
-def _ranged(name: str, span: Range) -> Narrow:
-    """Ask the store for what has a property in a range."""
-    if (is_system(name) and name != TIME_START) or name in GEOMETRY_FIELDS:
-        return lambda query: query
-
-    def narrow(query: Query) -> Query:
-        known = query.ranges.get(name)
-        return replace(query, ranges={**query.ranges, name: span if known is None else known.within(span)})
-
-    return narrow
-
-
-def _span_less(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
-    """Return the spans for left < right, or for what fails that: numbers that are not less, and other values."""
-    early, late = plain(left.value), plain(right.value)
-    if left.field is not None and right.field is None and _is_number(late):
-        return _ranged(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
-    if right.field is not None and left.field is None and _is_number(early):
-        return _ranged(right.field, Range(greatest=early, others=True) if opposite else Range(least=early))
-    return lambda query: query
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _narrow_less(left: Operand, right: Operand) -> Narrow:
-    """Return the narrower query of left < right."""
-    early, late = plain(left.value), plain(right.value)
-    if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
-        return _between(None, late)
-    if right.field == TIME_START and left.field is None and isinstance(early, (int, float)):
-        return _between(early, None)
-    return _span_less(left, right, opposite=False)
-
-
 Build = Callable[[Operand, Operand], FilterCondition]
 
 
 def _equals(left: Operand, right: Operand) -> FilterCondition:
     seek = _seeking(left, right, lambda value: _equals(Operand(None, value), right))
-    narrow, lookup = _narrow_equal(left, right), lookup_equal(left, right)
+    narrow, lookup = narrow_equal(left, right), lookup_equal(left, right)
     return comparison(left, right, equal, narrow=narrow, lookup=lookup, seek=seek)
 
 
@@ -192,19 +120,19 @@ def _seeking(
 
     def seek(primary: Element) -> FilterCondition | None:
         value = plain(left.of(primary))
-        return build(value) if isinstance(value, str) or _is_number(value) else None
+        return build(value) if isinstance(value, str) or is_number(value) else None
 
     return seek
 
 
 def _less_than(left: Operand, right: Operand) -> FilterCondition:
-    contrary = _span_less(left, right, opposite=True)
-    return comparison(left, right, _less, narrow=_narrow_less(left, right), contrary=contrary)
+    contrary = narrow_span(left, right, opposite=True)
+    return comparison(left, right, _less, narrow=narrow_less(left, right), contrary=contrary)
 
 
 def _greater_than(left: Operand, right: Operand) -> FilterCondition:
-    contrary = _span_less(right, left, opposite=True)
-    return comparison(left, right, _greater, narrow=_narrow_less(right, left), contrary=contrary)
+    contrary = narrow_span(right, left, opposite=True)
+    return comparison(left, right, _greater, narrow=narrow_less(right, left), contrary=contrary)
 
 
 def _in_list(left: Operand, right: Operand) -> FilterCondition:
@@ -220,7 +148,7 @@ def _in_list(left: Operand, right: Operand) -> FilterCondition:
             raise complete_error(InvalidError(f"Filter.inList: {what}"))
         keys = {distinct_key(item) for item in left.value}  # once, not for each element
         test = lambda _, b: distinct_key(b) in keys  # noqa: E731 - another test for the same two operands
-    return comparison(left, right, test, narrow=_narrow_in_list(left, right))
+    return comparison(left, right, test, narrow=narrow_in_list(left, right))
 
 
 def _contains(left: Operand, right: Operand) -> FilterCondition:
@@ -274,7 +202,7 @@ def _date_in_range(left: Operand, right: Operand) -> FilterCondition:
         if span.start >= span.end:
             return _without_dates(left, right)
         if right.field == TIME_START:
-            return comparison(left, right, test, narrow=_between(span.start, span.end), is_exact=True)
+            return comparison(left, right, test, narrow=narrow_time(span.start, span.end), is_exact=True)
     return comparison(left, right, test)
 
 
@@ -332,9 +260,9 @@ def max_difference(
         return apart_by(left.of(primary), right.of(secondary)) or 0.0
 
     def near(value: Value) -> FilterCondition | None:
-        if not _is_number(value):
+        if not is_number(value):
             return None
-        narrow = _between(value - difference - 1.0, value + difference + 1.0)
+        narrow = narrow_time(value - difference - 1.0, value + difference + 1.0)
         return of_one(lambda element: test(value, right.of(element)), [TIME_START], narrow)
 
     seek = _seeking(left, right, near) if right.field == TIME_START else None
@@ -351,7 +279,7 @@ def range_contains(field: str, minValue: Value, maxValue: Value) -> FilterCondit
         return low is not None and high is not None and bool(low[0] <= low[1] and high[0] <= high[1])
 
     limits = plain(minValue), plain(maxValue)
-    return of_one(matches, [field], _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
+    return of_one(matches, [field], narrow_range(field, Range(*limits)) if all(map(is_number, limits)) else None)
 
 
 # Calendar

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from eechips_local.evaluation.evaluation_pool import PendingEvaluation
 from eechips_local.protocol.messages import ServiceResponse
+from eechips_local.protocol.request_errors import ClientGoneError
 
 TRANSPORT_KEY = "eechips.transport"
 """Key of the connection's transport in the ASGI scope."""
@@ -124,3 +127,29 @@ def http_response(response: ServiceResponse, added: Mapping[str, str] = MappingP
 def json_response(value: Any) -> Response:
     """Return a value as a JSON response."""
     return Response(json.dumps(value), media_type="application/json")
+
+
+async def wait_unless_left(
+    request: Request, evaluating: asyncio.Future[ServiceResponse], pending: PendingEvaluation
+) -> None:
+    """Wait for the end of an evaluation, and abandon it if the client leaves.
+
+    Raises:
+        ClientGoneError: if the client leaves.
+    """
+    leaving = asyncio.ensure_future(_wait_for_leaving(request))
+    ends: set[asyncio.Future[Any]] = {evaluating, leaving}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if not evaluating.done():
+        evaluating.cancel()  # one that still waits for a thread is never begun
+        await asyncio.to_thread(pending.abandon)
+        raise ClientGoneError("The client closed the connection before the response to its request.")
+
+
+async def _wait_for_leaving(request: Request) -> None:
+    """Wait until the client of a request, whose body has been read, closes the connection; else for ever."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

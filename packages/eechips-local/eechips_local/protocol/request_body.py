@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
-from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+from eechips_local.protocol.request_errors import ClientGoneError, EarthEngineError, InvalidError
 
 BODY_SECONDS = 60.0
 """Time for a body to arrive. Without a limit it would occupy memory."""
@@ -28,13 +28,6 @@ class BodyTimeoutError(EarthEngineError):
 
     code = 408
     status = "DEADLINE_EXCEEDED"
-
-
-class ClientGoneError(EarthEngineError):
-    """The client has disconnected before its response (counted as HTTP 499, as nginx does)."""
-
-    code = 499
-    status = "CANCELLED"
 
 
 @dataclass(slots=True)

@@ -73,6 +73,13 @@ class ChangingError(UnavailableError):
     """Assets change during a request, which has to be retried."""
 
 
+class ClientGoneError(EarthEngineError):
+    """The client has disconnected before its response (counted as HTTP 499, as nginx does)."""
+
+    code = 499
+    status = "CANCELLED"
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Reject a value of an argument that is none of its choices.
 

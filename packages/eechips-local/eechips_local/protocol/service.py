@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +23,7 @@ from eechips_local.protocol import fields
 from eechips_local.protocol.fault_injection import alter_response, replace_response
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.field_checks import check_workload_tag
-from eechips_local.protocol.http import http_response, json_response
+from eechips_local.protocol.http import http_response, json_response, wait_unless_left
 from eechips_local.protocol.messages import (
     ServiceResponse,
     WorkerRequest,
@@ -31,7 +31,7 @@ from eechips_local.protocol.messages import (
     decode,
     error_response,
 )
-from eechips_local.protocol.request_body import ClientGoneError, read_body
+from eechips_local.protocol.request_body import read_body
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
 from eechips_local.protocol.request_log import LatestRequests, ObservedRequest, RequestLog
 from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
@@ -200,7 +200,7 @@ class Service:
         pending = PendingEvaluation(work)
         evaluating = asyncio.wrap_future(self.workers.submit(pending))
         if operation not in _CHANGING:
-            await _wait_unless_left(request, evaluating, pending)
+            await wait_unless_left(request, evaluating, pending)
         response = await evaluating
         return await self.respond(request, operation, response, tag)
 
@@ -296,32 +296,6 @@ class Service:
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
-
-
-async def _wait_unless_left(
-    request: Request, evaluating: asyncio.Future[ServiceResponse], pending: PendingEvaluation
-) -> None:
-    """Wait for the end of an evaluation, and abandon it if the client leaves.
-
-    Raises:
-        ClientGoneError: if the client leaves.
-    """
-    leaving = asyncio.ensure_future(_wait_for_leaving(request))
-    ends: set[asyncio.Future[Any]] = {evaluating, leaving}
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-    if not evaluating.done():
-        evaluating.cancel()  # one that still waits for a thread is never begun
-        await asyncio.to_thread(pending.abandon)
-        raise ClientGoneError("The client closed the connection before the response to its request.")
-
-
-async def _wait_for_leaving(request: Request) -> None:
-    """Wait until the client of a request, whose body has been read, closes the connection; else for ever."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _set_tag(request: Request, tag: str | None) -> None:

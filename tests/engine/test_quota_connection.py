@@ -14,7 +14,7 @@ from eechips.client.shared_quota import SharedQuota
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.doctor import examine
-from eechips.engine.quota_sharing import QuotaSharing, list_sharing_runs, quota_place
+from eechips.engine.quota_connection import QuotaSharing, list_sharing_runs, quota_place
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError, UsageError
 from eechips.files.local_paths import CACHE_VARIABLE

@@ -27,8 +27,8 @@ from eechips.manifest.run import Run
 from eechips.training import split_table
 from eechips.training.band_statistics import PERCENTILES, BandTotals, count_fine
 from eechips.training.chip_pixels import BandPixels
-from eechips.training.dataset_statistics import DatasetStatistics
 from eechips.training.samples import read_samples
+from eechips.training.statistics_passes import DatasetStatistics
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, write_run
 
