@@ -83,14 +83,17 @@ class HostSessions:
 
         Args:
             url: absolute; may be a secret.
-            secrets: returns further headers for the host of a URL.
+            secrets: returns further headers for the host of a URL. A request other than GET or HEAD that is redirected
+                to another host has none: the first host must not choose what is changed there.
 
         Raises:
             TransientError, PermanentError: if there is no response; the message omits the URL's query.
         """
         is_public = self._is_home_public
+        first = host_of(url)
         for _ in range(_REDIRECTIONS + 1):
-            response = self._send(method, url, {**headers, **secrets(url)}, body, is_public=is_public)
+            own = secrets(url) if method in ("GET", "HEAD") or host_of(url) == first else {}
+            response = self._send(method, url, {**headers, **own}, body, is_public=is_public)
             try:
                 target = response.headers.get("Location")
                 if response.status_code not in _MOVED or not target:

@@ -23,7 +23,7 @@ from eechips.errors import ConfigurationError, PermanentError
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import canonical_json
 from eechips.web.redaction import redact
-from eechips.web.urls import display_url
+from eechips.web.urls import display_url, host_of
 
 _log = logging.getLogger(__name__)
 
@@ -246,10 +246,11 @@ def item_pages(
             message = f"{empty} pages in a row were empty and linked to another: the search stopped there"
             reader.unread.append(UnreadDocument(display_url(url), message))
             return
-        url = _next_url(url, link, address)
-        method = str(link.get("method") or "GET").upper()
-        own = link.get("headers")
+        following = _next_url(url, link, address)
+        method = _next_method(url, following, link)
+        own = link.get("headers") if host_of(following) == host_of(url) else None
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
+        url = following
         body = _next_body(link, parameters) if method == "POST" else None
 
 
@@ -268,6 +269,26 @@ def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
             f"the next page of {display_url(address)} is {display_url(following)}, which is not an http(s) URL"
         )
     return following
+
+
+def _next_method(url: str, following: str, link: Mapping[str, Any]) -> str:
+    """Return the method of the request for the next page.
+
+    Requests carry the user's credentials for their host: a catalogue must not choose what they change on another one.
+
+    Raises:
+        PermanentError: if it is neither GET nor POST, or POST to another host.
+    """
+    method = str(link.get("method") or "GET").upper()
+    if method not in ("GET", "POST"):
+        raise PermanentError(
+            f"the next page of {display_url(url)} asks for {method:.20}: pages are read by GET and POST"
+        )
+    if method == "POST" and host_of(following) != host_of(url):
+        raise PermanentError(
+            f"the next page of {display_url(url)} is a POST to another host, {display_url(following)}: it is not sent"
+        )
+    return method
 
 
 def _next_body(link: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,28 @@ def test_a_secret_does_not_follow_a_redirection(hosts: HostSessions, kind: Any) 
     assert seen["elsewhere"] is None
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "has_secret"), [("GET", 307, True), ("POST", 307, False), ("POST", 303, True)]
+)
+def test_a_redirected_request_other_than_get_has_no_secret(
+    hosts: HostSessions, method: str, status: int, has_secret: bool
+) -> None:
+    """Else a catalogue would choose what the user's token changes on another host."""
+    sent: list[str | None] = []
+
+    def other(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        sent.append(headers.get("Authorization"))
+        return 200, {}, b"{}"
+
+    with (
+        serve_function(other) as there,
+        serve_function(lambda *_: (status, {"Location": f"{there}/orders"}, b"")) as url,
+        hosts.get(url, {}, lambda _: {"Authorization": "Bearer t"}, method=method, body=b"{}") as response,
+    ):
+        assert response.status_code == 200
+    assert sent == ["Bearer t" if has_secret else None]
+
+
 def test_secrets_are_not_sent_in_the_clear(hosts: HostSessions) -> None:
     signer = make_signer(Auth(kind="bearer", hosts=("example.com",)), Secrets({"token": "t"}), hosts)
     with pytest.raises(PermanentError, match="not https"):

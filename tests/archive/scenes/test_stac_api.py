@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
@@ -371,3 +372,30 @@ def test_every_page_of_a_search_is_read(tmp_path: Path) -> None:
     found = search(str(tmp_path / "page.json"))
     assert len(found.ids) == 10
     assert "its next page" in dict(found.unread)[str(tmp_path / "page.json")]
+
+
+@pytest.mark.parametrize(("method", "is_other", "is_read"), [
+    ("GET", True, True), ("POST", False, True), ("POST", True, False), ("DELETE", False, False),
+])  # fmt: skip
+def test_a_next_page_changes_nothing_on_a_host_with_credentials(method: str, is_other: bool, is_read: bool) -> None:
+    """Requests carry the user's token for their host, and a catalogue chooses the link."""
+    sent: list[tuple[str, str | None]] = []
+
+    def other(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        sent.append((headers["Authorization"], headers.get("X-HTTP-Method-Override")))
+        return as_json({"type": "FeatureCollection", "features": MANY[1:2]})
+
+    with serve_function(other) as there:
+
+        def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            if path.startswith("/next"):
+                return as_json({"type": "FeatureCollection", "features": MANY[1:2]})
+            href = f"{there}/orders/7" if is_other else "/next"
+            link = {"rel": "next", "href": href, "method": method, "headers": {"X-HTTP-Method-Override": "DELETE"}}
+            return as_json({"type": "FeatureCollection", "features": MANY[:1], "links": [link]})
+
+        with serve_function(answer) as url:
+            auth = Auth(kind="bearer", hosts=("127.0.0.1",))
+            with contextlib.nullcontext() if is_read else pytest.raises(ConfigurationError, match="the next page of"):
+                assert search(url, auth=auth, secrets={"token": "t"}).ids == ["i00", "i01"]
+    assert sent == ([("Bearer t", None)] if is_read and is_other else [])
