@@ -22,6 +22,8 @@ SIGNATURE_NAMES = (
 """Names of query parameters that grant access."""
 EXPIRY_NAMES = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
 """Names of query parameters that state an expiry: some other parameter of such a URL is its signature."""
+PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
+"""User and password in a URL."""
 _SIGNED = re.compile(rf"(?i)[?&]({SIGNATURE_NAMES}|{EXPIRY_NAMES})=")
 _SIGNATURE_PARAMETER = re.compile(
     rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{SIGNATURE_NAMES}|{EXPIRY_NAMES}|key-pair-id|policy|hash|sign|st"

@@ -23,7 +23,7 @@ from eechips.archive.catalogs.item_geometry import (
     repair_geometry,
 )
 from eechips.archive.catalogs.item_json import json_reader
-from eechips.web.urls import is_signed, strip_signature_parameters
+from eechips.web.urls import PASSWORD, is_signed, strip_signature_parameters
 
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
 _OF_UNEXPECTED_SHAPES = (ValueError, TypeError, IndexError, OverflowError, shapely.errors.ShapelyError)
@@ -270,7 +270,7 @@ def _details(item: dict[str, Any], mended: list[str]) -> None:
 
 
 def _signatures(item: dict[str, Any], mended: list[str]) -> None:
-    """Remove signatures from all URLs of an item: readers of the catalogue must not receive secrets."""
+    """Remove signatures and passwords from all URLs of an item: readers of the catalogue must not receive secrets."""
     assets = {name: _unsigned(asset) for name, asset in item["assets"].items()}
     links = [_unsigned(link) for link in item["links"]]
     if assets != item["assets"] or links != item["links"]:
@@ -279,13 +279,13 @@ def _signatures(item: dict[str, Any], mended: list[str]) -> None:
 
 
 def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an asset or a link without signatures in its URLs, alternatives included."""
+    """Return an asset or a link without signatures and passwords in its URLs, alternatives included."""
     href, others = part.get("href"), part.get("alternate")
-    if isinstance(href, str) and "?" in href and is_signed(href):
+    if isinstance(href, str) and (is_signed(href) or PASSWORD.search(href)):
         try:
             part = {**part, "href": strip_signature_parameters(href)}
         except ValueError:  # not a URL
-            part = {**part, "href": href.partition("?")[0]}
+            part = {**part, "href": PASSWORD.sub("://", href).partition("?")[0]}
     if isinstance(others, Mapping):
         unsigned = {
             name: _unsigned(alternative) if isinstance(alternative, Mapping) else alternative

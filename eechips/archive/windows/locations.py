@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from eechips.errors import UsageError
-from eechips.web.urls import file_suffix, is_signed
+from eechips.web.urls import PASSWORD, file_suffix, is_signed
 
 _STORES = {
     "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/",
@@ -31,7 +31,6 @@ _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _INSIDE = re.compile(r"""/vsi|\w+:["']?/vsi""")
 """Paths of GDAL, also within other syntax: ``NETCDF:"/vsis3/…":name``."""
-_PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +140,8 @@ def _of_path(path: str) -> RasterLocation:
 
 def _refuse_secrets(href: str) -> None:
     """Reject URLs that grant access by themselves: they are stored in the ledger and the plan, and shown."""
-    if is_signed(href) or _PASSWORD.search(href):
-        location = _PASSWORD.sub("://", href).partition("?")[0]
+    if is_signed(href) or PASSWORD.search(href):
+        location = PASSWORD.sub("://", href).partition("?")[0]
         raise UsageError(
             f"the address of {location} contains a signature or a password, which would be stored in the plan and the"
             " ledger: remove it, and pass it to GDAL in the environment (AWS_…, AZURE_STORAGE_SAS_TOKEN,"
