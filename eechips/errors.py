@@ -130,11 +130,20 @@ class TransientError(RequestError):
 
     Attributes:
         retry_after: seconds to wait, from the response; None if it has none.
+        is_queue_full: whether too many batch tasks wait for the service to start one more.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        is_queue_full: bool = False,
+    ) -> None:
         super().__init__(message, status=status)
         self.retry_after = retry_after
+        self.is_queue_full = is_queue_full
 
 
 class UnreachableError(TransientError):

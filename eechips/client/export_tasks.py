@@ -289,8 +289,8 @@ def _table_request(table: Table) -> _ExportRequest:
 def _start_once(start: Callable[[str, dict[str, Any]], Any], name: str, request: dict[str, Any]) -> str:
     """Start a task unless it was, and return its operation.
 
-    An id may be used up although no task was started: by a request that was refused since too many tasks waited (code
-    57160282156), or by one whose answer was lost. Then the request is sent with another id.
+    An id may be used up although no task was started: by a request whose answer was lost, or which was refused since
+    too many tasks waited in an earlier run (within one, the transport takes another id). Then another id is taken.
 
     Raises:
         EechipsError: classified, if the service does not start it.

@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 import re
+import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from eechips.client.error_classification import WEB_PAGE, classify_response, parse_error
-from eechips.errors import EechipsError, TooLargeError, ValidationError
+from eechips.errors import EechipsError, TooLargeError, TransientError, ValidationError
 from eechips.web.retry_after import parse_retry_after
 
 MAX_BYTES = 128 << 20
@@ -44,6 +45,9 @@ _CONTENTS: Mapping[str, tuple[str, Any]] = {
 (https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures,
 https://developers.google.com/earth-engine/reference/rest/v1/projects.thumbnails,
 https://developers.google.com/discovery/v1/reference/apis; the client reads the field of every response)."""
+_MOST_OF_ID = 51
+"""Characters of a request id that are kept before a hyphen and eight others: it has 60 at most
+(https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export)."""
 _ASSETS = "/assets/"
 _SLASHES = re.compile("/+")
 
@@ -97,6 +101,17 @@ class HttpRequest:
     def text(self) -> str:
         """The body as text; empty if there is none."""
         return self.body.decode() if isinstance(self.body, bytes) else self.body or ""
+
+    def after(self, error: EechipsError) -> HttpRequest:
+        """Return the request to send after an error: with another id if the queue of tasks was full, which uses up the
+        id (code 57160282156).
+        """
+        content = json.loads(self.text) if isinstance(error, TransientError) and error.is_queue_full else {}
+        if "requestId" not in content:
+            return self
+        content["requestId"] = f"{content['requestId'][:_MOST_OF_ID]}-{uuid.uuid4().hex[:8]}"
+        headers = {name: text for name, text in self.headers.items() if name.lower() != "content-length"}
+        return replace(self, body=json.dumps(content), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Decide whether and when a failed request is repeated: backoff, Retry-After, number and time of the repeats.
 
 The ``retry`` package repeats. This module adds a bound on the total time, ``Retry-After``, jitter on the first wait,
-and waits that end when the run stops. Two failures do not use up attempts, as the request does not cause them: a full
-quota, and a network that is away. A request that is too large is sent again only where the load of the moment may be
-the cause, once for all its parts, and some times if it cannot be divided.
+and waits that end when the run stops. Three failures do not use up attempts, as the request does not cause them: a full
+quota, a full queue of batch tasks, and a network that is away. A request that is too large is sent again only where the
+load of the moment may be the cause, once for all its parts, and some times if it cannot be divided.
 """
 
 from __future__ import annotations
@@ -184,9 +184,10 @@ class _RetryWaits:
                 if self._clock() >= self._end:
                     raise _RetriesExhaustedError(error) from error
                 self._asked = self._granted(error)
-                if error.status != 429:
+                if error.status != 429 and not error.is_queue_full:
                     raise
-                self._pause(max(self._asked, self._crowded_delay()))
+                delay = next(self._delays) if error.is_queue_full else self._crowded_delay()
+                self._pause(max(self._asked, delay))
 
     def _granted(self, error: TransientError) -> float:
         """Return the seconds that the service requests to wait, if the policy allows them."""

@@ -232,8 +232,7 @@ class Transport:
     ) -> tuple[httplib2.Response, bytes]:
         """Send a request of the Earth Engine client; the signature is that of ``httplib2.Http.request``.
 
-        Responses that repeating cannot change are returned, whatever their status, so that the client raises
-        its own EEException.
+        Responses that repeating cannot change are returned, whatever their status: the client raises its EEException.
 
         Raises:
             TransientError: when the retries are exhausted.
@@ -269,11 +268,13 @@ class Transport:
         marked = MarkedRequest.of(request, is_planning=is_planning)
 
         def send(sent: HttpRequest, number: int) -> HttpResponse:
+            nonlocal request
             response = self._send(sent, number)
             error = response.error
             if isinstance(error, TooLargeError):
                 too_large.append(response)
             if isinstance(error, (TransientError, TooLargeError)):
+                request = request.after(error)
                 raise error
             if error is None:
                 response.refuse_page()
@@ -356,10 +357,7 @@ class Transport:
         return self._repeat(attempt, self._policy)
 
     def _repeat(self, attempt: Callable[[int], T], policy: RetryPolicy) -> T:
-        """Call an attempt with its number, from 1, until it succeeds or fails for good; count repeats.
-
-        Exceptions that are no EechipsErrors become InternalErrors, as the recipe is not to blame for them.
-        """
+        """Call an attempt with its number, from 1, until it succeeds or fails for good; count repeats."""
         number = 0
 
         def numbered_attempt() -> T:
@@ -371,7 +369,7 @@ class Transport:
             except EechipsError:
                 raise
             except Exception as error:
-                raise internal_error(error) from error
+                raise internal_error(error) from error  # the recipe is not to blame
 
         return retry.call(
             numbered_attempt,

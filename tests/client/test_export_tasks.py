@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,14 @@ import pytest
 import rasterio
 
 from eechips import Chip, Grid
+from eechips.client.connection import ServiceTarget, connect
 from eechips.client.export_place import ExportPlace
 from eechips.client.export_tasks import fetch_statuses, start_export
-from eechips.errors import PermanentError, ValidationError
+from eechips.client.http_messages import Timeouts
+from eechips.client.permits import QuotaLimits
+from eechips.client.retry import RetryPolicy
+from eechips.client.throttle import Throttle
+from eechips.errors import PermanentError, TransientError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support.engine_service import ALGORITHMS, DISCOVERY
@@ -24,6 +31,7 @@ from tests.support.export_runs import ExportService, export_service
 
 PLACE = ExportPlace.parse("gs://my-bucket/folder/")
 UNIT = "0123456789abcdef" * 4
+_USED = "A different Operation was already started with the given request_id."
 GRID = Grid("EPSG:32613", (30.0, 0.0, 500_000.0, 0.0, -30.0, 4_400_000.0), 300, 20)
 
 
@@ -127,7 +135,6 @@ def test_a_list_of_tasks_without_an_end_is_an_error(ee: Any) -> None:
 def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, refused: int) -> None:
     """A task that was refused since too many waited has used up its id: public file 57160282156."""
     asked: list[str] = []
-    message = "A different Operation was already started with the given request_id."
     chip = masked_chip(ee)
 
     def answer(path: str, _: Mapping[str, str], body: bytes) -> Answer:
@@ -138,7 +145,7 @@ def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, ref
             return 200, headers, b"{}"
         asked.append(json.loads(body)["requestId"])
         if len(asked) <= refused:
-            return status, headers, json.dumps({"error": {"code": status, "message": message}}).encode()
+            return status, headers, json.dumps({"error": {"code": status, "message": _USED}}).encode()
         return 200, headers, b'{"name": "projects/local/operations/A"}'
 
     with serve_function(answer) as url:
@@ -150,6 +157,42 @@ def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, ref
             assert start_export(chip, PLACE, UNIT, "f").operation == "projects/local/operations/A"
     assert len(set(asked)) == len(asked) == min(refused + 1, 5)
     assert all(len(each) <= 60 for each in asked)
+
+
+@pytest.mark.parametrize("refusals", [8, None])
+def test_each_request_to_a_full_queue_has_an_id_of_its_own(ee: Any, refusals: int | None) -> None:
+    """Public file 57160282156: a request that was refused since too many tasks waited has used up its id.
+
+    Args:
+        refusals: after which there is room in the queue; None for a queue that stays full.
+    """
+    asked: list[str] = []
+    full = "Too many tasks already in the queue (3000). Please wait for some of them to complete."
+    chip = masked_chip(ee)
+
+    def answer(path: str, _: Mapping[str, str], body: bytes) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if "$discovery" in path or urlsplit(path).path.endswith("/algorithms"):
+            return 200, headers, DISCOVERY if "$discovery" in path else ALGORITHMS
+        assert "image:export" in path, path  # nothing is looked for among the tasks
+        asked.append(json.loads(body)["requestId"])
+        if refusals is None or len(asked) <= refusals or asked[-1] in asked[:-1]:
+            code, message = (409, _USED) if asked[-1] in asked[:-1] else (400, full)
+            return code, headers, json.dumps({"error": {"code": code, "message": message}}).encode()
+        return 200, headers, b'{"name": "projects/local/operations/A"}'
+
+    with serve_function(answer) as url:
+        quota = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=1, start=1), clients=1).client(0)
+        policy = RetryPolicy(retries=1, delay=0.001, max_delay=0.002, total=0.1 if refusals is None else 60.0)
+        with connect(ServiceTarget(url, "local", None), quota, policy, Timeouts()):
+            if refusals is None:
+                with pytest.raises(TransientError, match=r"Too many tasks already in the queue \(3000\)"):
+                    start_export(chip, PLACE, UNIT, "g")
+            else:
+                assert start_export(chip, PLACE, UNIT, "g").operation == "projects/local/operations/A"
+    assert len(set(asked)) == len(asked)
+    assert refusals is None or len(asked) == refusals + 1
+    assert all(re.fullmatch("[a-z0-9-]{1,60}", each) for each in asked)
 
 
 @pytest.mark.slow

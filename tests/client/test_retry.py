@@ -97,6 +97,16 @@ def test_repeated_short_retry_afters_are_bounded_by_the_total_time() -> None:
     assert 30.0 <= sum(waits) < 40.0
 
 
+def test_a_full_queue_of_tasks_is_waited_for_until_the_total_time_with_growing_pauses() -> None:
+    attempt, _ = failing(10**6, TransientError("x", status=400, is_queue_full=True))
+    waits: list[float] = []
+    with pytest.raises(TransientError):
+        call(attempt, RetryPolicy(retries=1, total=300.0), pause=waits.append, clock=lambda: sum(waits))
+    assert 300.0 <= sum(waits) < 330.0
+    assert waits == sorted(waits)
+    assert waits[-1] == 30.0
+
+
 def test_the_first_attempt_does_not_wait_and_a_pause_may_end_it() -> None:
     class EnoughError(Exception):
         pass
