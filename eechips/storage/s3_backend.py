@@ -48,6 +48,8 @@ _ATTEMPTS = 5
 """Attempts of a request, unless ``AWS_MAX_ATTEMPTS`` is set."""
 _DAMAGED_PAGE = "list response"
 """Part of obstore's messages about a page that arrived damaged or was cut off. It requests only refused ones again."""
+_FIRST_PAUSE, _MOST_PAUSE = 0.1, 15.0
+"""Seconds before a listing begins anew, doubled each time: as obstore waits before it requests a page again."""
 _TIMEOUTS = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "10m"}
 _CREDENTIAL_LIFE = timedelta(minutes=10)
 """Time after which credentials that may expire are requested again: botocore renews them long before they do."""
@@ -167,18 +169,16 @@ class S3Backend:
 
         obstore follows a token that repeats. Then a page's first key repeats; or pages are empty, which obstore reads
         on within one call that no signal interrupts. It is awaited, and given up after a time. obstore takes other
-        documents than listings, such as the page of a log-in, for an empty one. After a damaged page, what follows the
-        last object is listed again.
+        documents than listings, such as the page of a log-in, for an empty one. After a damaged page, the listing
+        begins anew, without the objects of earlier pages: directory buckets list in no order
+        (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
 
         Raises:
             ValidationError: if the pages have no end, or nothing is listed but an object with a made-up name is there.
         """
-        endless = f"the pages of bucket {self._bucket} have no end"
-        first_keys: set[str] = set()
-        for page in self._listed_pages(_name(prefix), size or _PAGE, f"{endless}: they have no objects. {REPEATED_BY}"):
-            if page[0]["path"] in first_keys:
-                raise ValidationError(f"{endless}: {page[0]['path']} repeats. {REPEATED_BY}")
-            first_keys.add(page[0]["path"])
+        is_empty = True
+        for page in self._listed_pages(_name(prefix), size or _PAGE):
+            is_empty = False
             yield [
                 StoredFile(
                     f"{self._bucket}/{stored_object['path']}",
@@ -187,25 +187,34 @@ class S3Backend:
                 )
                 for stored_object in page
             ]
-        if not first_keys and not self._is_checked:
+        if is_empty and not self._is_checked:
             self._check_absence(f"{prefix}{uuid.uuid4()}")
             self._is_checked = True
 
-    def _listed_pages(self, prefix: str, size: int, message: str) -> Iterator[Sequence[ObjectMeta]]:
+    def _listed_pages(self, prefix: str, size: int) -> Iterator[Sequence[ObjectMeta]]:
         from obstore.exceptions import GenericError
 
-        last_key, attempts = None, 0
+        endless = f"the pages of bucket {self._bucket} have no end"
+        seen: set[str] = set()
+        attempts = 0
         while True:
-            listed = self._obstore.list(self._store, prefix, offset=last_key, chunk_size=size)
+            first_keys: set[str] = set()
+            listed = self._obstore.list(self._store, prefix, chunk_size=size)
             try:
-                for page in _awaited(listed, self._page_seconds, message):
-                    last_key, attempts = page[-1]["path"], 0
-                    yield page
+                for page in _awaited(listed, self._page_seconds, f"{endless}: they have no objects. {REPEATED_BY}"):
+                    if page[0]["path"] in first_keys:
+                        raise ValidationError(f"{endless}: {page[0]['path']} repeats. {REPEATED_BY}")
+                    first_keys.add(page[0]["path"])
+                    if new := [stored_object for stored_object in page if stored_object["path"] not in seen]:
+                        attempts = 0
+                        seen.update(stored_object["path"] for stored_object in new)
+                        yield new
                 return
             except GenericError as error:
                 attempts += 1
                 if _DAMAGED_PAGE not in str(error) or attempts >= _attempts(self._environment):
                     raise
+            time.sleep(min(_FIRST_PAUSE * 2.0 ** (attempts - 1), _MOST_PAUSE))
 
     def _check_absence(self, key: str) -> None:
         """Ask for an object that does not exist; S3 answers 404, or 403 to those who may not list all of a bucket

@@ -93,19 +93,24 @@ def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
         assert requests == {False: pytest.approx(listed, abs=3), True: 100}  # one may have been on its way
 
 
+@pytest.mark.parametrize("is_in_order", [True, False])
 @pytest.mark.parametrize("cut", ["document", "body", "every"])
-def test_a_damaged_page_of_s3_is_listed_again_from_the_last_object(cut: str) -> None:
-    """obstore requests refused pages again, and no damaged ones: one ended the command."""
+def test_a_listing_of_s3_begins_anew_after_a_damaged_page(
+    cut: str, is_in_order: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore requests refused pages again, and no damaged ones: one ended the command. Directory buckets list in no
+    order: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+    """
     pytest.importorskip("obstore")
+    monkeypatch.setattr("eechips.storage.s3_backend._FIRST_PAUSE", 0.0)
     objects = _S3_OBJECTS.split("</Contents>")[:-1]
+    objects = objects if is_in_order else objects[::-1]
     damages = [True, cut == "every", cut == "every"]
 
     def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
-        query = parse_qs(urlsplit(path).query)
-        after = (query.get("start-after") or query.get("continuation-token") or [""])[0]
-        left = [text for text in objects if text.partition("<Key>")[2].partition("<")[0] > after]
+        left = objects[600:] if "continuation-token" in parse_qs(urlsplit(path).query) else objects
         page = "".join(f"{text}</Contents>" for text in left[:600])
-        more = f"<NextContinuationToken>run/{599:04}</NextContinuationToken>" if len(left) > 600 else ""
+        more = "<NextContinuationToken>second</NextContinuationToken>" if len(left) > 600 else ""
         truncated = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>"
         body = f"<ListBucketResult><Name>bucket</Name>{truncated}{page}{more}</ListBucketResult>".encode()
         if not more and damages and damages.pop():
@@ -120,7 +125,19 @@ def test_a_damaged_page_of_s3_is_listed_again_from_the_last_object(cut: str) -> 
                 list(pages)
         else:
             names = [file.name for page in pages for file in page]
-            assert names == [f"bucket/run/{number:04}" for number in range(1000)]
+            numbers = range(1000) if is_in_order else range(999, -1, -1)
+            assert names == [f"bucket/run/{number:04}" for number in numbers]
+
+
+def test_a_listing_of_s3_whose_pages_repeat_after_a_damaged_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setattr("eechips.storage.s3_backend._FIRST_PAUSE", 0.0)
+    bodies = iter([_S3, _S3[:5000]])
+
+    with serve_function(lambda *_: (200, {"Content-Type": "application/xml"}, next(bodies, _S3))) as url:
+        pages = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url}).pages("bucket/run/")
+        with pytest.raises(ValidationError, match="the pages of bucket bucket have no end: run/0000 repeats"):
+            list(pages)
 
 
 def test_a_listing_ends_after_the_threads_that_told_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
