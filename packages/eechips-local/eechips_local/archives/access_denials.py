@@ -46,6 +46,11 @@ def read_denial(response: Any) -> str:
     return ": ".join(filter(None, cleaned))
 
 
+def is_of_keys(said: str) -> bool:
+    """Return whether a host names keys or a token that it does not take; see :func:`read_denial`."""
+    return _KEYS.match(said) is not None
+
+
 def advise(said: str, href: str, *, is_renewed: bool) -> str:
     """Return the end of a message on access that a host denies: what it says, and what to do.
 
@@ -60,7 +65,7 @@ def advise(said: str, href: str, *, is_renewed: bool) -> str:
     if is_signed(urlsplit(href).query):
         expired = "has expired" if _EXPIRED.search(said) else "may have expired"
         return f"{end}. Its item has an address with a signature, which {expired}: search for the item again."
-    if _KEYS.match(said):
+    if is_of_keys(said):
         return f"{end}. Renew the keys of AWS, or correct them and this machine's clock."
     if is_renewed:
         end = f", after a renewal of its signature, too{end}"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from urllib3.exceptions import HTTPError
 
-from eechips_local.archives.access_denials import advise, read_denial
+from eechips_local.archives.access_denials import advise, is_of_keys, read_denial
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.file_versions import ChangedFileError, changed_file, describe_version, is_same_version
 from eechips_local.archives.host_pauses import HostPauses, away
@@ -25,8 +25,9 @@ from eechips_local.assets.asset_names import shown_url
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
 _PASSING = frozenset({407, 408, 425, 429})  # and those from 500 on
-# S3 answers with 400 where a token of its keys has expired (https://issues.apache.org/jira/browse/HADOOP-18353).
-_DENIED, _DENIALS = frozenset({400, 401, 403}), 3
+_DENIED, _DENIALS = frozenset({401, 403}), 3
+# S3 answers so where a token of its keys has expired (https://issues.apache.org/jira/browse/HADOOP-18353).
+_MALFORMED = 400
 _MISSING, _BEYOND = frozenset({404, 410}), 416
 _REFUSALS = 3  # a proxy or cache may send one answer that its host does not
 _PAGES = ("text/html", "application/xhtml")
@@ -292,6 +293,8 @@ class FileRanges:
             reason = f"HTTP {response.status}"
             if response.status in _DENIED:
                 return _Failure(reason, denial=read_denial(response))
+            if response.status == _MALFORMED and is_of_keys(said := read_denial(response)):
+                return _Failure(reason, denial=said)
             if response.status in _PASSING or response.status >= 500:
                 wait = parse_retry_after(response.headers.get("Retry-After", ""))
                 self._pauses.demand(host, wait)

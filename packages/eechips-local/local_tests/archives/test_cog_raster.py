@@ -550,7 +550,7 @@ def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp
         assert raster(host, tmp_path).header
     assert not host.faults
     assert host.requests() == 3
-    host.faults = ["403", "400"]  # of a signature that has expired, and of one with a token that has
+    host.faults = ["403"]  # of a signature that has expired
     check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 9, 9))
 
 
@@ -596,6 +596,24 @@ def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
     with pytest.raises(ArchiveRefusedError, match=said) as caught:
         assert raster(host, tmp_path, f"a.tif{query}").header
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (KEYS, r"its host denies access \(HTTP 400\): ExpiredToken: The provided token has expired\. Renew the keys"),
+        (b"<html>Bad Request</html>", r"its host answers with HTTP 400\.$"),
+        (b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>", r"its host answers with HTTP 400\.$"),
+    ],
+)
+def test_a_request_that_a_host_calls_wrong_is_denied_only_where_it_names_the_keys(
+    body: bytes, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 answers so to a token that has expired: https://issues.apache.org/jira/browse/HADOOP-18353."""
+    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    host.objects["a.tif"], host.denial, host.faults = tiff(), body, ["400"] * 3
+    with pytest.raises(ArchiveRefusedError, match=said):
+        assert raster(host, tmp_path).header
 
 
 def test_file_with_damaged_blocks_is_refused_until_it_is_mended(host: ObjectHost, tmp_path: Path) -> None:
