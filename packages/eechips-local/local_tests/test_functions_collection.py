@@ -132,6 +132,19 @@ class TestIndices:
         direct = invoke("Collection.flatten", collection=invoke("Collection", features=[numbered(2), numbered(1)]))
         assert column(direct, "system:index") == ["0_0", "0_1", "1_0"]
 
+    def test_collections_among_elements_have_no_geometry_for_filters(self) -> None:
+        nested = invoke("Collection", features=[numbered(2), numbered(1)])
+
+        def kept(condition: Ready) -> list[Any]:
+            filtered = invoke("Collection.filter", collection=nested, filter=condition)
+            return column(invoke("Collection.flatten", collection=filtered))
+
+        point = invoke("GeometryConstructors.Point", coordinates=[0, 0])
+        assert kept(invoke("Filter.intersects", leftField=".geo", rightValue=point)) == []
+        assert kept(invoke("Filter.notNull", properties=[".geo"])) == []
+        assert kept(invoke("Filter.hasGeometry")) == []
+        assert kept(invoke("Filter.not", filter=invoke("Filter.hasGeometry"))) == [0, 1, 0]
+
     def test_mapped_elements_keep_theirs(self) -> None:
         graph = Graph()
         other = graph.function(lambda e: invoke("Feature", geometry=None, metadata={"system:index": "x"}), "e")

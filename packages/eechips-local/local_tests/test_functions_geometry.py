@@ -104,6 +104,8 @@ def test_points_among_coordinates_are_geometries_too() -> None:
         ("Polygon", [[[0, 0], [1, 1]]]),
         ("Polygon", [[[0, 0], [1, 1], [2, "a"]]]),
         ("Polygon", [0, 0, 1, 1, 2]),
+        ("Polygon", []),
+        ("LineString", []),
         ("Rectangle", [0, 0, 1]),
     ],
 )

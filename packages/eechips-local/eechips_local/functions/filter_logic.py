@@ -8,7 +8,7 @@ from typing import Any
 
 from eechips_local.evaluation.model import Query
 from eechips_local.functions.registration import function
-from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_of, property_of
+from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_if_any, property_of
 from eechips_local.values.filter_conditions import FilterCondition, Operand, fields_of
 from eechips_local.values.values import Filter
 
@@ -117,4 +117,4 @@ def not_null(properties: list[str]) -> FilterCondition:
 @function("Filter.hasGeometry")
 def has_geometry() -> FilterCondition:
     """Return a filter for elements that have a geometry."""
-    return of_one(lambda element: geometry_of(element) is not None, GEOMETRY_FIELDS)
+    return of_one(lambda element: geometry_if_any(element) is not None, GEOMETRY_FIELDS)

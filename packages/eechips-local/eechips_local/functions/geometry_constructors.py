@@ -70,7 +70,7 @@ def multi_line_string(
     """Return several lines; a flat list of points is one line."""
 
     def build(coordinate_list: list[Any]) -> BaseGeometry:
-        return shapely.MultiLineString([_line(part) for part in _deep(coordinate_list, 3)])
+        return shapely.MultiLineString([_line(part) for part in _deep(coordinate_list, 3) if coordinate_list])
 
     return _built(coordinates, crs, geodesic, maxError, build)
 
@@ -109,7 +109,7 @@ def multi_polygon(
         raise InvalidError("Inputs must be Number, List, or Geometry. Found type 'List<Geometry>'.")
 
     def build(coordinate_list: list[Any]) -> BaseGeometry:
-        return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4)])
+        return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4) if coordinate_list])
 
     return _sided(_built(coordinates, crs, geodesic, maxError, build), evenOdd)
 
@@ -236,10 +236,8 @@ def _depth(item: Any) -> int:
 
 
 def _deep(coordinates: list[Any], depth: int) -> list[Any]:
-    """Return coordinates nested to a depth, unless there are none; flat numbers become pairs first."""
-    if not coordinates:
-        return []
-    if not isinstance(coordinates[0], list):
+    """Return coordinates nested to a depth; flat numbers become pairs first."""
+    if coordinates and not isinstance(coordinates[0], list):
         coordinates = _points(coordinates).tolist()
     while _depth(coordinates) < depth:
         coordinates = [coordinates]

@@ -23,8 +23,17 @@ Element = Any
 
 
 def geometry_of(element: Element) -> Geometry | None:
-    """Return a feature's geometry, or an image's footprint (the whole Earth where it is unbounded)."""
+    """Return a feature's geometry, or an image's footprint (the whole Earth where it is unbounded).
+
+    Raises:
+        InvalidError: for a collection; see :func:`element_geometry`.
+    """
     return element_geometry(element)
+
+
+def geometry_if_any(element: Element) -> Geometry | None:
+    """Return the geometry of an element as filters and properties have it: a collection among others has none."""
+    return None if isinstance(element, Collection) else element_geometry(element)
 
 
 def property_of(element: Element, name: str) -> Value:
@@ -33,7 +42,7 @@ def property_of(element: Element, name: str) -> Value:
     if own_value is not None:
         return own_value
     if name in GEOMETRY_FIELDS:
-        return geometry_of(element)
+        return geometry_if_any(element)
     if isinstance(element, Image):
         return _of_image(element, name)
     if isinstance(element, Collection) and name in ("system:id", "system:version"):

@@ -16,7 +16,7 @@ from eechips_local.evaluation.model import Query
 from eechips_local.geometry import geodesy
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import Frame
-from eechips_local.values.element_properties import GEOMETRY, GEOMETRY_FIELDS, Element, geometry_of, property_of
+from eechips_local.values.element_properties import GEOMETRY, GEOMETRY_FIELDS, Element, geometry_if_any, property_of
 from eechips_local.values.ordering import distinct_key, plain
 from eechips_local.values.values import Filter, Geometry, Value
 
@@ -68,7 +68,7 @@ class Operand:
     def geometry(self, element: Element) -> Geometry | None:
         """Return the operand as a geometry, or None."""
         if self.field in GEOMETRY_FIELDS:
-            return geometry_of(element)
+            return geometry_if_any(element)
         return as_geometry(self.of(element))
 
 
@@ -76,7 +76,7 @@ def as_geometry(value: Value) -> Geometry | None:
     """Return a geometry, or that of an element; None for anything else."""
     if isinstance(value, Geometry):
         return value
-    return geometry_of(value) if hasattr(value, "properties") and not hasattr(value, "element") else None
+    return geometry_if_any(value) if hasattr(value, "properties") and not hasattr(value, "element") else None
 
 
 def comparison(left: Operand, right: Operand, test: Callable[[Value, Value], bool], **more: Any) -> FilterCondition:
