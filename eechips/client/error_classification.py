@@ -54,8 +54,6 @@ _OF_GOOGLE = b"!!1"
 """End of the titles of Google's own pages, such as ``Error 413 (Request Entity Too Large)!!1``
 (https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24)."""
 _PACIFIC = "America/Los_Angeles"
-_TASK_QUEUE = "task queue"
-"""Row of a queue of batch tasks that is full."""
 
 
 def classify_response(status: int, body: ErrorBody | str, retry_after: float | None = None) -> EechipsError:
@@ -80,7 +78,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     if row is None:
         return UnknownServiceError(text, status=status)
     if row.kind is ErrorAction.TRANSIENT:
-        is_queue_full = row.name == _TASK_QUEUE
+        is_queue_full = row.name == "task queue"
         return TransientError(text, status=status, retry_after=retry_after, is_queue_full=is_queue_full)
     if row.kind in (ErrorAction.TOO_LARGE, ErrorAction.INDIVISIBLE):
         return TooLargeError(

@@ -120,12 +120,14 @@ def _check_rows(rows: Sequence[Feature], geometries: npt.NDArray[np.object_], se
     """Check what the table of an asset may hold.
 
     Raises:
-        InvalidError: for a row without a geometry (code 71654039283), or a dictionary (code 58058703884).
+        InvalidError: for no row, a row without a geometry (code 71654039283), or a dictionary (code 58058703884).
         LimitError: for more vertices, properties or characters than it may have.
     """
+    if not rows:
+        raise InvalidError("The table has no features, and an asset of it would have no columns.")
     if any(row.geometry is None for row in rows):
         raise InvalidError("Unable to export features with null geometry.")
-    if rows and int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
+    if int(shapely.get_num_coordinates(geometries).max()) > _MOST_VERTICES:
         raise LimitError(f"A geometry of the table has more than {_MOST_VERTICES} vertices.")
     names = set(selectors) if selectors else set().union(*(row.properties for row in rows)) - {"system:index"}
     if len(names) > _MOST_PROPERTIES:

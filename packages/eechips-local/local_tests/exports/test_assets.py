@@ -108,14 +108,6 @@ def test_a_table_becomes_an_asset(ee: Any, asset: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_table_without_features_becomes_an_asset(ee: Any, asset: str) -> None:
-    task = ee.batch.Export.table.toAsset(ee.FeatureCollection([]), "x", asset)
-    task.start()
-    assert finished(task)["state"] == "COMPLETED"
-    assert ee.FeatureCollection(asset).size().getInfo() == 0
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -159,6 +151,7 @@ def somewhere(ee: Any, properties: dict[str, Any]) -> Any:
         (lambda ee: ee.Image(1).rename("a" * 101), f'Band ID "{"a" * 101}" is invalid.'),
         (lambda ee: [somewhere(ee, {f"p{n}": n for n in range(1001)})], "The table has 1001 properties"),
         (lambda ee: [somewhere(ee, {"t": "x" * 100_001})], "A text of the table has more than 100000 characters"),
+        (lambda ee: [], "The table has no features"),
         (lambda ee: [somewhere(ee, {}), ee.Feature(None, {"n": 1})], "Unable to export features with null geometry."),
         (
             lambda ee: [somewhere(ee, {"histogram": ee.List([1, 1]).reduce(ee.Reducer.frequencyHistogram())})],
