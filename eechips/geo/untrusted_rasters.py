@@ -6,12 +6,15 @@ A contract forbids other ways to open them (``tests/geo/test_geodata_contract.py
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """GDAL's option to look at no file beside the one that is named."""
+_MISSING = re.compile(r"no such file|does not exist|response code: 404", re.IGNORECASE)
+"""GDAL's messages about missing files."""
 
 
 @contextlib.contextmanager
@@ -37,15 +40,57 @@ def open_raster(path: Path, drivers: Sequence[str], **options: Any) -> Iterator[
         yield dataset
 
 
-def check_references(dataset: Any, *, beside: bool = False) -> None:
+def open_as(path: str, drivers: Sequence[str] | None) -> Any:
+    """Open a raster that the user names, by GDAL's name of it.
+
+    Args:
+        drivers: GDAL's names of the formats that it may have by its name; None for all.
+
+    Raises:
+        rasterio.errors.RasterioIOError: if it has another format, or cannot be opened.
+    """
+    from rasterio.errors import RasterioIOError
+    from rasterio.io import DatasetReader
+
+    try:
+        return DatasetReader(path, driver=drivers and list(drivers), sharing=False)
+    except RasterioIOError as error:
+        if not drivers or "not recognized as being" not in str(error):
+            raise
+        raise RasterioIOError("a raster of another format must be named by it, such as .vrt or .nc") from error
+
+
+def check_mask(name: str, exists: Callable[[], bool]) -> None:
+    """Reject a mask beside a raster that is no GeoTIFF.
+
+    GDAL opens it with any driver, also as a list of other files (``HaveMaskFile`` in gcore/gdaldefaultoverviews.cpp).
+
+    Args:
+        name: GDAL's name of the mask, which may be missing.
+        exists: tells that, where GDAL's message does not.
+
+    Raises:
+        rasterio.errors.RasterioIOError: if it is none.
+    """
+    from rasterio.errors import RasterioIOError
+    from rasterio.io import DatasetReader
+
+    try:
+        DatasetReader(name, driver=["GTiff"], sharing=False).close()
+    except RasterioIOError as error:
+        if not _MISSING.search(str(error)) and exists():
+            raise RasterioIOError(
+                f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
+            ) from error
+
+
+def check_references(dataset: Any) -> None:
     """Reject a raster whose metadata name another file or address; GDAL would read its overviews from there.
 
     A GeoTIFF may do so in a tag: ``OVERVIEW_FILE`` in the domain ``OVERVIEWS`` (GDAL's gcore/gdaldefaultoverviews.cpp).
-    GDAL opens a mask beside it with any driver, also as a virtual raster (``HaveMaskFile`` there).
 
     Args:
         dataset: opened by rasterio, before anything is read.
-        beside: whether GDAL has looked for files beside it, which must not name files elsewhere.
 
     Raises:
         rasterio.errors.RasterioIOError: if it does.
@@ -54,7 +99,3 @@ def check_references(dataset: Any, *, beside: bool = False) -> None:
 
     if any(name.upper() == "OVERVIEW_FILE" for name in dataset.tags(ns="OVERVIEWS")):
         raise RasterioIOError("its metadata refer to another file for its overviews")
-    if beside:
-        folder = dataset.files[0].rpartition("/")[0]
-        if any(other.rpartition("/")[0] != folder for other in dataset.files):
-            raise RasterioIOError("a file beside it refers to other files")

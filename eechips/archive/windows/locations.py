@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,13 +20,15 @@ _CURL = "/vsicurl/"
 _ARCHIVES = ("/vsizip/", "/vsitar/", "/vsi7z/", "/vsirar/", "/vsigzip/")
 _RAW = (".img", ".dat", ".raw", ".bin", ".bil", ".bip", ".bsq", ".flt")
 _SINGLE = (".tif", ".tiff", *_RAW, ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".gif", ".bmp")
-_MASK = ".msk"
 _ALONE = (
     "GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "ENVI", "EHdr", "GenBin", "HFA", "ISCE",
     "ROI_PAC",
 )  # fmt: skip
 """GDAL's names of the formats in :data:`_SINGLE`. Content of another one, such as VRT or WMS, names other files."""
+_FOLDERS = (*_ALONE, "Zarr")
+"""GDAL's names of formats at addresses without a suffix: Zarr is a folder."""
 _SYNTAX = re.compile(r"\w{2,}:")
+"""Beginning of GDAL's name of a subdataset, unless a file has that name."""
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -67,21 +70,26 @@ class RasterLocation:
         )
 
     @property
-    def is_mask(self) -> bool:
-        """Return whether this is a mask beside a raster."""
-        return self.path.endswith(_MASK)
-
-    @property
     def drivers(self) -> tuple[str, ...] | None:
         """GDAL's names of the formats that the content may have, by the name; None for all.
 
         The content of a file named ``.tif`` may come from a stranger, and could be a list of other files.
         """
         name = self.path.lower()
-        if not name.startswith("/vsi") and (not self.scheme or _SYNTAX.match(name)):
+        is_syntax = not self.scheme or (_SYNTAX.match(name) and not os.path.exists(self.path))  # noqa: PTH110 - of long names, too
+        if name.startswith("/vsimem/") or (not name.startswith("/vsi") and is_syntax):
             return None
-        is_single = name.endswith((*_SINGLE, _MASK)) or not (self.is_near or file_suffix(self.address))
-        return _ALONE if is_single else None
+        if name.endswith(_SINGLE):
+            return _ALONE
+        if self.is_near:
+            return None
+        suffix = file_suffix(self.address)
+        return (_ALONE if f".{suffix}" in _SINGLE else None) if suffix else _FOLDERS
+
+    @property
+    def masks(self) -> tuple[RasterLocation, ...]:
+        """Places of a mask where GDAL looks for one, if it lists no folder."""
+        return tuple(self._beside(self.address + suffix) for suffix in (".msk", ".MSK"))
 
     @property
     def others(self) -> tuple[RasterLocation, ...]:
@@ -90,9 +98,11 @@ class RasterLocation:
             return ()
         stem = self.address[: -len(self.suffix)]
         headers = (f"{stem}.hdr", f"{self.address}.hdr") if self.suffix in _RAW else ()
-        names = (f"{self.address}{_MASK}", f"{self.address}.aux.xml", *headers)
+        return tuple(map(self._beside, (f"{self.address}.msk", f"{self.address}.aux.xml", *headers)))
+
+    def _beside(self, address: str) -> RasterLocation:
         start = self.path[: len(self.path) - len(self.address)]
-        return tuple(RasterLocation(start + name, self.scheme, name, self.account) for name in names)
+        return RasterLocation(start + address, self.scheme, address, self.account)
 
     @classmethod
     def of(cls, href: str) -> RasterLocation:

@@ -7,13 +7,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from rasterio._err import CPLE_BaseError  # errors that rasterio does not wrap
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader, MemoryFile
+from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterWindow
 
 from eechips.archive.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
@@ -30,7 +31,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.transport import current_transport
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
-from eechips.geo.untrusted_rasters import check_references
+from eechips.geo.untrusted_rasters import check_mask, check_references, open_as
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
 from eechips.web.urls import display_url
@@ -106,9 +107,8 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
-        others = [other for other in location.others if raster_exists(other, _timeouts())]
-        opening = _Opening(location, href, _LEAST_CACHE, version, beside=bool(others), is_known=False)
-        _check_masks(others)
+        beside = any(raster_exists(other, _timeouts()) for other in location.others)
+        opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
         try:
             with _steady(opening), _opened(opening) as source:
                 return _described(opening, source)
@@ -117,14 +117,6 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
             raise
 
     return _persist(attempt, policy, received)
-
-
-def _check_masks(others: Sequence[RasterLocation]) -> None:
-    """Check that masks beside a raster are GeoTIFFs: GDAL opens them with any driver, also as a list of other files."""
-    for other in others:
-        if other.is_mask:
-            with _opened(_Opening(other, other.address, _LEAST_CACHE, None, beside=False, is_known=False)):
-                pass
 
 
 def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> None:
@@ -363,19 +355,28 @@ def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
             with contextlib.ExitStack() as stack:
                 if content is None:
                     location = opening.location
-                    drivers = location.drivers and list(location.drivers)
-                    # rasterio.open takes one driver only.
-                    source = stack.enter_context(DatasetReader(location.path, driver=drivers, sharing=False))
-                    check_references(source, beside=bool(drivers) and (location.is_near or opening.beside))
+                    if location.drivers and (location.is_near or opening.beside):
+                        _check_masks(location)
+                        warnings.clear()  # of missing masks
+                    source = stack.enter_context(open_as(location.path, location.drivers))
                 else:
                     memory = stack.enter_context(MemoryFile(content))
                     source = stack.enter_context(memory.open(driver="GTiff"))
-                    check_references(source)
+                check_references(source)
                 yield source
         except _OPENED as error:
             raise classify_gdal(error, opening.href, warnings, is_known=opening.is_known) from error
     if unread := describe_missing(warnings):
         raise ValidationError(f"not all of {opening.href} could be read: {unread}")
+
+
+def _check_masks(location: RasterLocation) -> None:
+    for mask in location.masks:
+        check_mask(mask.path, partial(_exists, mask))
+
+
+def _exists(location: RasterLocation) -> bool:
+    return location.is_near or raster_exists(location, _timeouts())
 
 
 @contextlib.contextmanager

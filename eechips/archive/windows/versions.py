@@ -105,13 +105,15 @@ def _of_file(path: str) -> RasterVersion | None:
 def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
     """Return whether a file exists on the web or in a store; files without access count as missing.
 
+    So do web pages, with which some servers answer for every name.
+
     Raises:
         TransientError: if the server does not respond.
     """
     try:
         if location.scheme == "http":
-            status, _ = _asked(location.address, timeouts)
-            return status in (200, 206)
+            status, _, is_page = _asked(location.address, timeouts)
+            return status in (200, 206) and not is_page
         _info(location)
     except PermanentError:
         return False
@@ -155,7 +157,7 @@ def check_range_support(location: RasterLocation) -> None:
 
 
 def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
-    status, version = _asked(url, timeouts)
+    status, version, _ = _asked(url, timeouts)
     if status in (404, 410):
         raise PermanentError(f"{display_url(url)} does not exist (HTTP {status})", status=status)
     if version is None:
@@ -163,8 +165,8 @@ def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
     return version
 
 
-def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
-    """Return the status and the version that a web server sends."""
+def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None, bool]:
+    """Return the status and the version that a web server sends, and whether it sends a web page."""
     status = 0
     try:
         # A separate session, which needs no permit: the window being read holds one.
@@ -173,14 +175,15 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
                 with hosts.get(url, further, secrets_of(url), method=method) as answer:
                     status = answer.status_code
                     if status in (200, 206):
-                        return status, version_of_response(answer)
+                        is_page = answer.headers.get("Content-Type", "").lower().startswith("text/html")
+                        return status, version_of_response(answer), is_page
                     if status in (404, 410):
                         break
     except TransientError as error:
         raise TransientError(f"the version of {display_url(url)} is unknown: {error}", status=error.status) from None
     if is_transient_status(status):
         raise TransientError(f"the version of {display_url(url)} is unknown: HTTP {status}", status=status)
-    return status, None
+    return status, None, False
 
 
 def version_of_response(answer: Any) -> RasterVersion:

@@ -355,8 +355,10 @@ def _is_raster(rasters: RasterFiles, path: Path) -> bool:
     except UnreadableFileError as error:
         from eechips_local.assets.vector_files import is_vector
 
-        if not is_vector(path):
-            raise UnreadableFileError(f"{path} is neither a raster nor a vector file that GDAL reads.") from error
+        if path.suffix.lower() in (".tif", ".tiff") or not is_vector(path):
+            raise UnreadableFileError(
+                f"{path} is neither a raster nor a vector file that GDAL reads: {error}"
+            ) from error
         return False
     return True
 

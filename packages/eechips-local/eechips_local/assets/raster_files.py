@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -22,7 +24,7 @@ from rasterio.windows import Window
 
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.pyramids import choose_resampling
-from eechips_local.assets.remote import reading, shown_name
+from eechips_local.assets.remote import is_remote_name, reading, shown_name, url_of
 from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values
 from eechips_local.pixels.pixel_grid import parse_crs
@@ -40,7 +42,11 @@ _ALONE = (
 )  # fmt: skip
 """GDAL's names of the formats of such files, none of which is a list of other files."""
 _SYNTAX = re.compile(r"\w{2,}:")
-"""Beginning of GDAL's name of a subdataset."""
+"""Beginning of GDAL's name of a subdataset, unless a file has that name."""
+_UNLISTED = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+"""GDAL's option to look for files beside a raster by their names: it finds a mask as ``.msk`` or ``.MSK`` only."""
+_MISSING = re.compile(r"no such file|does not exist", re.IGNORECASE)
+"""GDAL's messages about missing files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +115,22 @@ class RasterFiles:
 
     def _fresh(self, path: str) -> DatasetReader:
         drivers = self._drivers
-        if drivers is None and not _SYNTAX.match(path) and path.lower().endswith(_SINGLE):
+        if drivers is None and _is_single(path):
             drivers = _ALONE
         try:
             ignore(NotGeoreferencedWarning)  # crs_of says what is wrong with such files
             with reading(path):
-                dataset = open_file(path, drivers)
-                if drivers is not None:
-                    _check_beside(dataset)
-                return dataset
+                if drivers is None or is_remote_name(path):
+                    return open_file(path, drivers)
+                with rasterio.Env(**_UNLISTED):
+                    for suffix in (".msk", ".MSK"):
+                        _check_mask(path + suffix)
+                    return open_file(path, drivers)
         except RasterioIOError as error:
             shown = shown_name(path)
             said = str(error).replace(path, shown)
+            if drivers is _ALONE and "not recognized as being" in said:
+                said += " A list of rasters must be named .vrt."
             raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from error
 
     def sources(
@@ -216,15 +226,26 @@ class RasterFiles:
         return valid
 
 
-def _check_beside(dataset: DatasetReader) -> None:
-    """Reject files beside a raster that name files elsewhere: GDAL opens a mask (``.msk``) with any driver.
+def _is_single(path: str) -> bool:
+    if _SYNTAX.match(path) and not os.path.exists(path):  # noqa: PTH110 - of long names, too
+        return False
+    name = unquote(urlsplit(url_of(path)).path) if is_remote_name(path) else path
+    return name.lower().endswith(_SINGLE)
+
+
+def _check_mask(name: str) -> None:
+    """Reject a mask beside a raster that is no GeoTIFF: GDAL opens it with any driver, also as a list of other files.
 
     Raises:
-        RasterioIOError: if there are; the dataset is closed.
+        RasterioIOError: if it is none; not if it is missing.
     """
-    if len({os.path.dirname(path) for path in dataset.files}) > 1:  # noqa: PTH120 - of GDAL's names
-        dataset.close()
-        raise RasterioIOError("a file beside it refers to other files")
+    try:
+        open_file(name, ("GTiff",)).close()
+    except RasterioIOError as error:
+        if not _MISSING.search(str(error)):
+            raise RasterioIOError(
+                f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
+            ) from error
 
 
 def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window | None) -> npt.NDArray[Any]:
