@@ -181,7 +181,8 @@ def as_recorded(
     Raises:
         UsageError: if this version has no such command that makes a run.
     """
-    place, info, is_own = run.path.resolve(), run.info, is_own_run(run)  # before the working folder changes
+    place, info, is_own = run.path.resolve(), run.info, is_own_run(run)
+    run = dataclasses.replace(run, path=place)  # the working folder changes
     root = click.Context(click.Command("eechips"), info_name="eechips")
     verb = find(words[1])
     if verb is None or not (isinstance(verb, FetchCommand) or words[1] == REBUILD):
