@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
+from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
 from eechips.client.template_requests import result_digest
 from eechips.engine.config import RunConfig, is_archive_name
 from eechips.engine.session import connect
@@ -81,12 +82,12 @@ def service_of_run(run: Run, source: str, options: Mapping[str, Any]) -> dict[st
 
 
 def service_of_source(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the service of some data, if the user names none.
+    """Return the options of the service of some data, if neither the user nor ``EECHIPS_ENDPOINT`` names one.
 
     Raises:
         UsageError: if only the user can name it.
     """
-    if not source or source == HIGH_VOLUME_ENDPOINT or _is_named(options):
+    if not source or source == HIGH_VOLUME_ENDPOINT or _is_named(options) or os.environ.get(ENDPOINT_VARIABLE):
         return {}
     data = DataSource.parse(source)
     if data.folder is not None:

@@ -20,6 +20,7 @@ from eechips.files.temporary_names import temporary_name
 from eechips.lockfile.lockfile_format import Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import FORMAT
 from eechips.manifest import run_signature
+from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 from tests.support.programs import name_ended_writer
 
@@ -262,6 +263,29 @@ def test_a_lockfile_names_no_archive_of_a_file(name: str, tmp_path: Path, monkey
         with pytest.raises(UsageError, match="name it, or another, as `archive`"):
             eechips.rebuild(path, tmp_path / "out")
     assert service_of_source("archive:earth-search", {}) == {"archive": ("earth-search",)}
+
+
+@pytest.mark.slow
+def test_a_rebuild_takes_the_endpoint_of_the_environment_as_other_functions_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_server: Server
+) -> None:
+    run = eechips.sample(
+        "SRTM",
+        roi="-105.1,39.9,-105,40",
+        total=2,
+        size=16,
+        endpoint=demo_server.url,
+        project="local",
+        quiet=True,
+        executor="threads",
+        out=tmp_path / "run",
+    )
+    lockfile = eechips.lock(run, tmp_path / "a.lock")
+    with pytest.raises(UsageError, match="name it, or another, as `endpoint`"):
+        eechips.rebuild(lockfile, tmp_path / "refused")
+    monkeypatch.setenv("EECHIPS_ENDPOINT", demo_server.url)
+    rebuilt = eechips.rebuild(lockfile, tmp_path / "again", project="local", quiet=True, executor="threads")
+    assert (rebuilt.same, rebuilt.files) == (2, 2)
 
 
 RECIPE = b"""
