@@ -16,7 +16,7 @@ import shapely
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
-from eechips_local.evaluation.type_conversion import type_name
+from eechips_local.evaluation.type_conversion import common_type_name, full_type_name
 from eechips_local.exports.asset_files import asset_task, check_free, publishing
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.shapefiles import write_shapefile
@@ -136,8 +136,10 @@ def _check_rows(rows: Sequence[Feature], geometries: npt.NDArray[np.object_], se
         for name in names:
             value = row.properties.get(name)
             if isinstance(value, Mapping):
-                kind = type_name(value)
-                raise InvalidError(f"Unable to encode value '{name}' of feature {index}: invalid type {kind}")
+                kind = common_type_name([full_type_name(item) for item in value.values()]) or "Object"
+                raise InvalidError(
+                    f"Unable to encode value '{name}' of feature {index}: invalid type Dictionary<{kind}>"
+                )
             if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
                 raise LimitError(f"A text of the table has more than {_MOST_CHARACTERS} characters.")
 
