@@ -11,17 +11,15 @@ import requests.adapters
 import urllib3
 
 from eechips.client.error_classification import classify_exception
-from eechips.client.http_messages import MAX_BYTES, HttpRequest, HttpResponse, Timeouts, too_large_error
+from eechips.client.http_messages import HttpRequest, HttpResponse, Timeouts
 from eechips.client.http_sessions import open_session
 from eechips.client.permits import Permit
-from eechips.errors import ResponseTimeoutError, UnreachableError, ValidationError
-from eechips.text.formatting import parse_count
+from eechips.client.response_framing import read_body
+from eechips.errors import UnreachableError
 from eechips.web.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_CHUNK = 1 << 20
 
 KEEP_ALIVE_HEADER = "x-eechips-keep-alive"
 """Asks a local Earth Engine to keep the connection open. It closes those of other clients, which may share them after a
@@ -61,7 +59,7 @@ class ConnectionPool:
             try:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 permit.record_response(response.status, headers)
-                body = _read(response, timeouts, end)
+                body = read_body(response, timeouts, end)
                 permit.received = len(body)
                 return HttpResponse(response.status, headers, body)
             finally:
@@ -117,24 +115,6 @@ class ConnectionPool:
         if not self._is_reused:
             pool.ConnectionCls.framing.is_doubtful = True  # type: ignore[attr-defined]
         return cast(urllib3.HTTPConnectionPool, pool)
-
-
-def _read(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) -> bytes:
-    """Read the whole body as it is sent."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := response.read1(_CHUNK, decode_content=False):  # what is there: read() waits for all of a chunk
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BYTES:
-            raise too_large_error(response.status)
-        if time.monotonic() > end:
-            raise ResponseTimeoutError(f"time-out: the answer took longer than {timeouts.total:g} s")
-    body = b"".join(pieces)
-    announced = parse_count(response.headers.get("Content-Length", ""))
-    if announced is not None and len(body) != announced:
-        raise ValidationError(f"truncated: {len(body)} of {announced} bytes arrived", status=response.status)
-    return body
 
 
 def _release(response: urllib3.BaseHTTPResponse) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import ConfigurationError
 from eechips.processes.warning_filters import ignore_warning
 from eechips.storage.received_files import parse_json
 from eechips.web.redaction import redact
@@ -198,38 +198,11 @@ def _token_addresses(content: Mapping[str, Any]) -> Iterator[str]:
         yield from _token_addresses(source)
 
 
-HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
-"""For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
-
-ENDPOINT_VARIABLE = "EECHIPS_ENDPOINT"
 PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _GOOGLES_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 _SIGN_IN = "sign in again with `earthengine authenticate --force`"
 _SIGN_IN_WITH_GCLOUD = "sign in again with `gcloud auth application-default login`"
 _SERVICE_ACCOUNTS = "https://console.cloud.google.com/iam-admin/serviceaccounts"
-
-
-def check_endpoint(url: str) -> str:
-    """Return the endpoint as the client takes it: a base URL without a slash at its end.
-
-    Raises:
-        UsageError: if it is no http or https URL, or holds a user name, a query or a fragment.
-    """
-    parts = urlsplit(url)
-    try:
-        port_is_good = parts.port is None or parts.port > 0
-    except ValueError:
-        port_is_good = False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
-        raise UsageError(
-            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be an http or https address, not '{redact(url)}'"
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be a plain address, without user name, password or"
-            " query"
-        )
-    return url.rstrip("/")
 
 
 def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: bool = False) -> Any:

@@ -16,6 +16,7 @@ import io
 import re
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from typing import Any
@@ -24,6 +25,11 @@ import urllib3
 import urllib3.connection
 from urllib3.util.wait import wait_for_read
 
+from eechips.client.http_messages import MAX_BYTES, Timeouts, too_large_error
+from eechips.errors import ResponseTimeoutError, ValidationError
+from eechips.text.formatting import parse_count
+
+_READ_BYTES = 1 << 20
 _MOST_INTERIM = 100
 """Interim responses before a final one. Servers send a few at most (RFC 9110, 15.2)."""
 _MOST_HEADERS = 100  # as http.client has it
@@ -243,3 +249,30 @@ def make_strict(pool: Any) -> Any:
         members = {"framing": host, "response_class": staticmethod(functools.partial(StrictResponse, host=host))}
         pool.ConnectionCls = type(f"Strict{kind.__name__}", (StrictConnection, kind), members)
     return pool
+
+
+def read_body(response: urllib3.BaseHTTPResponse, timeouts: Timeouts, end: float) -> bytes:
+    """Read the whole body as it is sent.
+
+    Args:
+        end: when the response must be complete, in seconds of the monotonic clock.
+
+    Raises:
+        ResponseTimeoutError: if it is not.
+        TooLargeError: if it has more bytes than eechips holds.
+        ValidationError: if its length is not the announced one.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while piece := response.read1(_READ_BYTES, decode_content=False):  # what is there: read() waits for all of a chunk
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise too_large_error(response.status)
+        if time.monotonic() > end:
+            raise ResponseTimeoutError(f"time-out: the answer took longer than {timeouts.total:g} s")
+    body = b"".join(pieces)
+    announced = parse_count(response.headers.get("Content-Length", ""))
+    if announced is not None and len(body) != announced:
+        raise ValidationError(f"truncated: {len(body)} of {announced} bytes arrived", status=response.status)
+    return body

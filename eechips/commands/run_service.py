@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
+from eechips.client.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
 from eechips.client.template_requests import result_digest
 from eechips.engine.config import RunConfig, is_archive_name
 from eechips.engine.session import connect

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from eechips.client.chip_parameters import file_format
 from eechips.client.connection import Connection, ServiceTarget
-from eechips.client.credentials import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.fetcher import Fetcher
 from eechips.client.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateRequests

@@ -1,6 +1,6 @@
 """Parse the ratios of splits, and assign blocks to splits so that each has its share.
 
-:mod:`eechips.training.spatial_blocks` makes the blocks that keep splits apart in space.
+:mod:`eechips.training.split_groups` makes the blocks that keep splits apart in space.
 """
 
 from __future__ import annotations

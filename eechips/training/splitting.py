@@ -1,6 +1,6 @@
 """Split the chips of a run into training, validation and test sets that are apart in space or time.
 
-Chips of a block stay together (:mod:`eechips.training.spatial_blocks`), and those of different splits keep a minimum
+Chips of a block stay together (:mod:`eechips.training.split_groups`), and those of different splits keep a minimum
 distance (:mod:`eechips.training.leakage`).
 """
 
@@ -21,12 +21,12 @@ from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count, format_distance, parse_distance
 from eechips.text.progress_bar import progress_bar
-from eechips.training import quality_table, spatial_blocks, split_table
+from eechips.training import quality_table, split_groups, split_table
 from eechips.training.leakage import FootprintMap, Leakage
 from eechips.training.sample import Sample
 from eechips.training.samples import Samples, read_samples
-from eechips.training.spatial_blocks import Paths, cuts_of, dates_of, find_near, list_paths, parse_cuts, split_of
 from eechips.training.split_balance import Ratios, assign
+from eechips.training.split_groups import Paths, cuts_of, dates_of, find_near, list_paths, parse_cuts, split_of
 from eechips.training.split_table import NONE
 from eechips.training.training_options import COLUMN, SplitOptions
 
@@ -294,7 +294,7 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
         return [str(value) for value in values]
     has_place = where.has_place
     if by == "random":
-        names = spatial_blocks.places(where.centres)
+        names = split_groups.places(where.centres)
         return [name if known else own for name, known, own in zip(names, has_place, samples.ids, strict=True)]
     if not has_place.all():
         raise UsageError(
@@ -302,8 +302,8 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
             f" location is unknown: use by='random', by='time' or by='{COLUMN}NAME'"
         )
     if by == "h3":
-        return spatial_blocks.hexagons(where.centres, options.resolution)
-    return spatial_blocks.squares(where.centres, parse_distance("block_size", options.block_size))
+        return split_groups.hexagons(where.centres, options.resolution)
+    return split_groups.squares(where.centres, parse_distance("block_size", options.block_size))
 
 
 def _by_time(

@@ -13,7 +13,7 @@ import ee
 import pytest
 
 from eechips.client.connection import ServiceTarget, connect
-from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
+from eechips.client.endpoint import HIGH_VOLUME_ENDPOINT
 from eechips.client.http_messages import HttpRequest, Timeouts
 from eechips.client.permits import QuotaLimits
 from eechips.client.retry import RetryPolicy

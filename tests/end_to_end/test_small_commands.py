@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from eechips.client.credentials import HIGH_VOLUME_ENDPOINT
+from eechips.client.endpoint import HIGH_VOLUME_ENDPOINT
 from eechips.jobs import chips, composites, images, mosaic, points, timeseries
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server

@@ -15,7 +15,7 @@ from scipy import ndimage
 from eechips_local.pixels.neighborhood import weighted_sum
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, LimitError
-from eechips_local.reducers.ranks import quantiles
+from eechips_local.reducers.rank_statistics import quantiles
 from eechips_local.reducers.reducer_samples import SampleColumn
 from eechips_local.values.values import Weights
 from local_tests.support.graphs import Ready, invoke

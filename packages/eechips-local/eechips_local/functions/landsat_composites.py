@@ -21,7 +21,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.types import BYTE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import MIN
-from eechips_local.reducers.ranks import percentile as percentiles
+from eechips_local.reducers.rank_statistics import percentile as percentiles
 from eechips_local.values.values import Collection
 
 Floats = npt.NDArray[np.float32]

@@ -65,7 +65,7 @@ from eechips_local.reducers.moments import (
     SUM,
     VARIANCE,
 )
-from eechips_local.reducers.ranks import MEDIAN, MODE, interval_mean, percentile
+from eechips_local.reducers.rank_statistics import MEDIAN, MODE, interval_mean, percentile
 from eechips_local.reducers.reducer_samples import ReducerSample, SampleColumn, joined, sample_of
 from eechips_local.reducers.reducer_types import Accumulator, Output, OutputSpec, Reducer, by_name, scattered
 from eechips_local.reducers.regressions import (

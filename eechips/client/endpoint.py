@@ -1,0 +1,36 @@
+"""The address of the service: the high-volume endpoint, unless the user names another."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from eechips.errors import UsageError
+from eechips.web.redaction import redact
+
+HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
+"""For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
+
+ENDPOINT_VARIABLE = "EECHIPS_ENDPOINT"
+
+
+def check_endpoint(url: str) -> str:
+    """Return the endpoint as the client takes it: a base URL without a slash at its end.
+
+    Raises:
+        UsageError: if it is no http or https URL, or holds a user name, a query or a fragment.
+    """
+    parts = urlsplit(url)
+    try:
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_good = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
+        raise UsageError(
+            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be an http or https address, not '{redact(url)}'"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(
+            f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be a plain address, without user name, password or"
+            " query"
+        )
+    return url.rstrip("/")
