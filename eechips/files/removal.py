@@ -29,11 +29,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.hashes import hash_file
 from eechips.files.temporary_names import (
     RUN_FILES,
     Writer,
-    is_abandoned_path,
     is_numbered_token,
     is_running,
     is_temporary,
@@ -129,8 +129,8 @@ class AbandonedFile:
     """The right to a temporary file or scratch folder that is abandoned.
 
     Attributes:
-        asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
-        own: as of :func:`eechips.files.temporary_names.is_abandoned`.
+        asking: as of :func:`eechips.files.abandoned_files.is_abandoned`.
+        own: as of :func:`eechips.files.abandoned_files.is_abandoned`.
     """
 
     asking: Writer

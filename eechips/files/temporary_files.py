@@ -10,8 +10,9 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.removal import AbandonedFile, NamedPath, remove, remove_tree
-from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, is_abandoned_path, new_writer, scratch_name
+from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, new_writer, scratch_name
 
 
 @contextlib.contextmanager
@@ -69,8 +70,8 @@ def find_abandoned(root: Path, asking: Writer, *, own: bool = False) -> Iterator
     """Yield abandoned files and scratch folders; the folders of other runs below are not entered.
 
     Args:
-        asking: as of :func:`eechips.files.temporary_names.is_abandoned`.
-        own: as of :func:`eechips.files.temporary_names.is_abandoned`.
+        asking: as of :func:`eechips.files.abandoned_files.is_abandoned`.
+        own: as of :func:`eechips.files.abandoned_files.is_abandoned`.
     """
     for directory, folders, files in os.walk(root):
         if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):

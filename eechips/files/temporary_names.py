@@ -1,13 +1,7 @@
-"""Name temporary files after the process that writes them, and detect abandoned ones.
+"""Name temporary files after the process that writes them.
 
 The name of every temporary file and scratch folder has its writer: the run, the machine and boot, the process, and a
-random number. Only :func:`is_abandoned` decides whether such a file may be removed:
-
-- Names of any other form belong to other programs; their files are never removed.
-- Files of a process of this machine are removed when the process has ended.
-- Files of earlier processes of the same run are removed, since the asking process holds the lock of the run.
-- Files of processes that are not visible from here (another host, another container) are removed after a week, by the
-  clock of the file system: that of this machine may be days ahead.
+random number. :mod:`eechips.files.abandoned_files` decides whether such a file may be removed.
 
 The start time distinguishes a process from a later one with the same number. Boot id, host name and process namespace
 distinguish machines, and containers that share a folder and have equal process numbers.
@@ -25,16 +19,11 @@ import re
 import secrets
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eechips.errors import StorageError
-
-ABANDONED_AFTER = 7 * 86_400.0
-"""Seconds after which a temporary file counts as abandoned if its writer is not visible from here."""
 
 NO_RUN = "0" * 8
 """Replaces the run of a writer without a run."""
@@ -135,12 +124,12 @@ def scratch_name(writer: Writer | None = None) -> str:
 
 def is_temporary(name: str) -> bool:
     """Return whether a name, without folders, is that of a temporary file or a scratch folder."""
-    return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
+    return name.startswith(SCRATCH_PREFIX) or writer_and_time_of(name) is not None
 
 
 def writer_of(name: str) -> Writer | None:
     """Parse the writer of a temporary file or scratch folder, and its start time; None for other names."""
-    parsed = _writer_of(name)
+    parsed = writer_and_time_of(name)
     return None if parsed is None else parsed[0]
 
 
@@ -148,81 +137,6 @@ def is_numbered_token(name: str) -> bool:
     """Return whether a name is the token of a writer with a number, as of folders of a Beam queue."""
     token, _, number = name.rpartition("-")
     return number.isdecimal() and _TOKEN.fullmatch(token) is not None
-
-
-def is_abandoned(name: str, asking: Writer, *, own: bool = False, now: Callable[[], float] = time.time) -> bool:
-    """Return whether a file or folder is temporary and abandoned, so that it may be removed.
-
-    Args:
-        name: name of the file or folder, without folders.
-        asking: the writer that asks. If it works for a run, it holds the lock of that run.
-        own: whether its own files are abandoned, too, since it does not write any longer.
-        now: as of :func:`has_ended`.
-    """
-    parsed = _writer_of(name)
-    if parsed is None:
-        return False
-    writer, written = parsed
-    return own if writer == asking else has_ended(writer, asking, written, now)
-
-
-def is_abandoned_path(path: Path, asking: Writer, *, own: bool = False) -> bool:
-    """Return whether a file or folder of a file system is abandoned, by the clock of that file system.
-
-    Args:
-        path: the file or folder.
-        asking: as of :func:`is_abandoned`.
-        own: as of :func:`is_abandoned`.
-    """
-    return is_abandoned(path.name, asking, own=own, now=lambda: file_system_time(path.parent))
-
-
-def file_system_time(folder: Path) -> float:
-    """Return the time by the clock of a folder's file system, which may be that of a server, in seconds since 1970.
-
-    A folder in which nothing can be written returns 0: nothing is old there, and nothing can be removed.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return 0.0
-
-
-def has_ended(writer: Writer, asking: Writer, written: float, now: Callable[[], float] = time.time) -> bool:
-    """Return whether a writer has ended, so that its files stay incomplete.
-
-    Args:
-        asking: the writer that asks. If it works for a run, it holds the lock of that run.
-        written: time of the file, in seconds since 1970.
-        now: clock of the place of the file, in seconds since 1970. It is read only for files that are old by the
-            clock of this machine, and whose writer is not visible from here.
-    """
-    running = is_running(writer)
-    if running is None and writer.run == asking.run != NO_RUN:
-        return True  # a run has one process at a time, now the asking one
-    if running is None:
-        return time.time() - written > ABANDONED_AFTER and now() - written > ABANDONED_AFTER
-    return not running
-
-
-def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False) -> list[str]:
-    """Return the abandoned files of a listing of a whole tree, without those in folders of other runs.
-
-    Args:
-        names: paths below the root, with forward slashes.
-        asking: as of :func:`is_abandoned`.
-        own: as of :func:`is_abandoned`.
-    """
-    abandoned: list[str] = []
-    others: set[str] = set()
-    for name in names:
-        folder, _, last = name.rpartition("/")
-        if folder and last in RUN_FILES:
-            others.add(folder)
-        elif is_abandoned(last, asking, own=own):
-            abandoned.append(name)
-    return [name for name in abandoned if not any(name.startswith(f"{folder}/") for folder in others)]
 
 
 def no_locks(folder: Path, error: OSError) -> StorageError:
@@ -239,7 +153,7 @@ def no_locks(folder: Path, error: OSError) -> StorageError:
     )
 
 
-def _writer_of(name: str) -> tuple[Writer, float] | None:
+def writer_and_time_of(name: str) -> tuple[Writer, float] | None:
     """Parse the writer of a temporary file or scratch folder, and its start time; None for other names."""
     if name.startswith(SCRATCH_PREFIX):
         tail = name[len(SCRATCH_PREFIX) :]

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
-from eechips.files.temporary_names import Writer, choose_abandoned, new_writer, temporary_name
+from eechips.files.abandoned_files import choose_abandoned
+from eechips.files.temporary_names import Writer, new_writer, temporary_name
 from eechips.storage.object_backends import Backend, open_backend
 from eechips.storage.result_names import check_name
 from eechips.storage.store import StagedFile, StoredFile

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.removal import NamedPath, remove
-from eechips.files.temporary_names import Writer, is_abandoned_path, is_temporary, new_writer, temporary_name, writer_of
+from eechips.files.temporary_names import Writer, is_temporary, new_writer, temporary_name, writer_of
 from eechips.storage import resolve_inside, write_file
 from eechips.storage.received_files import open_parquet, parse_json, read_parquet, translate_read_errors
 from eechips.training.chip_statistics import ChipStatistics

@@ -16,17 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eechips.archive.downloads.partial import claim_partial
+from eechips.files.abandoned_files import ABANDONED_AFTER, is_abandoned
 from eechips.files.temporary_files import scratch_folder, sweep_beside
-from eechips.files.temporary_names import (
-    ABANDONED_AFTER,
-    SCRATCH_PREFIX,
-    Writer,
-    is_abandoned,
-    is_running,
-    new_writer,
-    scratch_name,
-    temporary_name,
-)
+from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, is_running, new_writer, scratch_name, temporary_name
 from eechips.storage import LocalStore, ObjectStore, Store
 from tests.support.programs import run_program
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from eechips.archive.downloads.integrity import create_digest
 from eechips.errors import StorageError
+from eechips.files.abandoned_files import file_system_time, has_ended
 from eechips.files.removal import ReservedName, remove, remove_empty
 from eechips.files.removal import replace as rename
-from eechips.files.temporary_names import Writer, boot_id, file_system_time, has_ended, new_writer, temporary_name
+from eechips.files.temporary_names import Writer, boot_id, new_writer, temporary_name
 from eechips.storage import write_file
 from eechips.text.timestamps import parse_http_date
 
