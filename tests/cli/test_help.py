@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
-import subprocess
 import sys
 
 import click
@@ -83,12 +81,10 @@ def test_version_is_printed() -> None:
     assert result.output.startswith("eechips, version ")
 
 
-def test_help_takes_less_than_a_third_of_a_second_of_processor() -> None:
-    """Processor time, so that a busy machine does not matter."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "eechips", "--help"], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+def test_help_imports_few_modules() -> None:
+    """Imports are its time: 228 modules take 0.25 s of a processor of 2.4 GHz; click alone has 84."""
+    done = run_program(sys.executable, "-X", "importtime", "-m", "eechips", "--help", status=0)
+    assert 100 < done.stderr.count("import time:") < 320
 
 
 def test_help_imports_no_library_that_takes_long() -> None:
