@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:  # readers of windows have no room for what it imports
+    from eechips.archive.downloads.expected_file import ExpectedFile
 
 _NONE = frozenset({"", "identity", "aws-chunked"})
 """Encodings that change nothing. The last belongs to uploads to S3; some stores keep and repeat it."""
