@@ -255,19 +255,20 @@ def test_the_server_neither_dies_nor_grows(server: ServerProcess) -> None:
     quick = [graph for name, graph in malformed_graphs.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]
 
-    def round_() -> int:
+    def round_() -> Mapping[int, int]:
         for body in bodies:
             refused(server, "value:compute", body)
         for body in bodies[:8]:
             name = requests.post(f"{server.url}/v1/projects/local/tables", json=body).json()["name"]
             assert requests.get(f"{server.url}/v1/{name}:getFeatures").status_code == 400
-        return sum(memory(server).values())
+        return memory(server)
 
     round_()
-    before, after = round_(), min(round_() for _ in range(2))
+    rounds = [round_() for _ in range(4)]
     assert server.process.poll() is None
-    assert after < 1.3 * before
-    assert memory(server)[server.process.pid] < 400_000
-    assert all(size < 900_000 for size in memory(server).values())
+    # A worker is replaced where a computation ends late, and a new one is small: only the server lives through all.
+    first, last = (sizes[server.process.pid] for sizes in (rounds[0], rounds[-1]))
+    assert last < min(1.3 * first, 400_000)
+    assert all(size < 900_000 for sizes in rounds for size in sizes.values())
     good = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
     assert requests.post(f"{server.url}/v1/projects/local/value:compute", json=good).json() == {"result": 7}
