@@ -107,16 +107,21 @@ def _mismatch(place: object, mismatches: Sequence[str], cure: str) -> RunMismatc
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     """Yield the differences of two runs, for messages.
 
+    A file is the same, wherever it is, if its contents are, unless the recipe's identity covers its path.
+
     Args:
         stored: description of the run that is there, as returned by :func:`describe`.
         wanted: description of the run of this command.
     """
+    ignores_paths = stored.get("identity") == wanted.get("identity")
     for key, value in wanted.items():
         old = stored.get(key)
         if key == "parameters":
             old = old if isinstance(old, dict) else {}
             for name in sorted({*old, *value}):
-                if old.get(name) != value.get(name):
+                sha256 = value.get(f"{name}_sha256") if ignores_paths else None
+                is_same_file = sha256 is not None and old.get(f"{name}_sha256") == sha256
+                if old.get(name) != value.get(name) and not is_same_file:
                     yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
         elif key == "identity":
             if old != value and stored.get("parameters") == wanted["parameters"]:

@@ -123,6 +123,20 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
             check_same(ledger, describe(_Recipe(), named), tmp_path)
 
 
+def test_a_file_is_the_same_from_another_folder(tmp_path: Path) -> None:
+    def recipe(path: str, sha256: str, identity: str = "1") -> _Recipe:
+        return _Recipe(identity=identity, parameters={"points": path, "points_sha256": sha256})
+
+    config = RunConfig(out=tmp_path, local=True)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(describe(recipe("a.csv", "5"), config), plan_units([1, 2], "1", TEMPLATE))
+        ledger.record([Record(position=0, state=State.DONE, file="x.png", bytes=1, sha256="")])
+        assert check_same(ledger, describe(recipe("../a.csv", "5"), config), tmp_path)
+        for other in (recipe("../a.csv", "6"), recipe("../a.csv", "5", identity="2")):
+            with pytest.raises(RunMismatchError, match=r'points: "a[.]csv" there, '):
+                check_same(ledger, describe(other, config), tmp_path)
+
+
 def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None:
     def recipe(secret: str, path: str = "stac", identity: str = "1") -> _Recipe:
         parameters = {"stac": f"https://me:{secret}@example.com/{path}?sig={secret}", "token": secret}
