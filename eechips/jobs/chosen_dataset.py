@@ -204,7 +204,8 @@ def check_dataset(name: str) -> None:
     # A collection of the user's own may be called "chips", which is like CHIRPS: of words in lower case the server says
     # whether they exist, and the message suggests similar datasets.
     if find_dataset(name) is None and not set("/-") & set(name) and name.isupper():
+        meant = "; for several in a sample, give `dataset` once for each" if "," in name else suggest_datasets(name)
         raise UnknownDatasetError(
-            f"there is no dataset called {name!r}{suggest_datasets(name)} (any Earth Engine asset id works as well, and"
+            f"there is no dataset called {name!r}{meant} (any Earth Engine asset id works as well, and"
             " the path of a TOML file that describes one)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,9 @@ from eechips.planning.speckle import parse_speckle
 from eechips.recipe import Unit
 from eechips.recipe.results import RESERVED_LAYERS
 from eechips.storage import safe_component
+
+_END_OF_ID = re.compile(r"(?:^|/)([^/]+(?:/[vV]?\d[\d._]*)?)$")
+"""The last part of an id, with the one before if the last is a version: ``DYNAMICWORLD/V1``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +172,7 @@ def layer_name(layer: SampleLayer) -> str:
 
 
 def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Return a unique name for each dataset's files: the alias, or the end of the id."""
+    """Return a unique name for each dataset's files: the alias, or the end of the id; a version alone says little."""
     last = [safe_component(_label(name)) for name in names]
     return [
         label
@@ -182,7 +186,8 @@ def _label(name: str) -> str:
     record = find_dataset(name) if is_record_file(name) else None
     if record is not None:
         return record.alias
-    return name.upper() if "/" not in name else name.rpartition("/")[2]
+    match = _END_OF_ID.search(name) if "/" in name else None
+    return name.upper() if match is None else match[1].replace("/", "-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,6 +312,17 @@ def test_misspelt_datasets_are_refused(name: str) -> None:
         check_dataset(name)
 
 
+def test_the_files_of_a_dataset_are_not_named_by_a_version_alone() -> None:
+    datasets = ("S2", "GOOGLE/DYNAMICWORLD/V1", "projects/mine/assets/crops/2020", "MODIS/061/MOD13A2")
+    recipe, _ = sample_recipe({"dataset": datasets, "total": 1})
+    assert [layer.name for layer in recipe.sample.layers] == ["S2", "DYNAMICWORLD-V1", "crops-2020", "MOD13A2"]
+
+
+def test_names_joined_by_a_comma_are_several_datasets_of_a_sample() -> None:
+    with pytest.raises(UnknownDatasetError, match="for several in a sample, give `dataset` once for each"):
+        check_dataset("S2,DYNAMICWORLD")
+
+
 @pytest.mark.parametrize("name", ["data", "chips", "my-scenes", "projects/mine/assets/naipp", "s2"])
 def test_collections_of_ones_own_and_asset_ids_are_accepted(name: str) -> None:
     check_dataset(name)
