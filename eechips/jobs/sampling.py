@@ -169,7 +169,9 @@ def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[Samp
     options = sample.options
     _log.info("Extent: %s", format_extent(*shapely.MultiPoint([place.point for place in places]).bounds))
     if not isinstance(strategy, RandomStrategy):
-        _log.info("Places: %s", f"{len(places):,}")
+        different = len({(place.point, place.fields.get("label_date")) for place in places})
+        equal = f", {different:,} of them different; equal ones have equal chips, in files of their own"
+        _log.info("Places: %s%s", f"{len(places):,}", equal if sample.places and different < len(places) else "")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
     shown = some_of(names, _NAMED)

@@ -170,14 +170,15 @@ def test_a_run_that_fails_before_it_has_a_plan_keeps_the_files_of_others(demo_se
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_the_extent_of_the_places_is_logged(
+def test_the_extent_of_the_places_is_logged_and_how_many_are_equal(
     demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = tmp_path / "plots.csv"
-    table.write_text("lon,lat\n-105.25,39.5\n-104,40.125\n")
+    table.write_text("lon,lat\n-105.25,39.5\n-104,40.125\n-104,40.125\n")
     with caplog.at_level("INFO", logger="eechips"):
         eechips.sample("NAIP", points=table, endpoint=demo_server.url, out=tmp_path / "run", dry_run=True)
     assert "Extent: longitude -105.25 to -104, latitude 39.5 to 40.125" in caplog.messages
+    assert "Places: 3, 2 of them different; equal ones have equal chips, in files of their own" in caplog.messages
 
 
 @pytest.mark.slow
