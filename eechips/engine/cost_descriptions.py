@@ -154,6 +154,8 @@ def describe_compute(compute: ComputeRange) -> str:
     if compute.low is None or compute.high is None:
         return f"about {text}"
     ends = _ends(compute.low, compute.high, format_compute)
+    if ends == text:
+        return f"about {text}"
     if ends.count("EECU") == 1:  # the unit of all three
         ends = ends[: ends.rindex(" ")]
     return f"about {text} (95%: {ends})"
@@ -225,9 +227,9 @@ def describe_range(low: float, high: float) -> str:
 
 
 def _ends(low: float, high: float, text_of: Callable[[float], str]) -> str:
-    """Return two quantities as a range, with their unit once if it is the same."""
-    last = text_of(high)
-    return f"{text_of(low).removesuffix(last[last.rindex(' ') :])} to {last}"
+    """Return two quantities as a range, with their unit once if it is the same; only one if they read alike."""
+    first, last = text_of(low), text_of(high)
+    return last if first == last else f"{first.removesuffix(last[last.rindex(' ') :])} to {last}"
 
 
 def describe_month(now: datetime) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from eechips.engine.compute_sample import ComputeRange
-from eechips.engine.cost_descriptions import Estimate, PlanningCost, describe_compute, describe_start, is_much
+from eechips.engine.cost_descriptions import (
+    Estimate,
+    PlanningCost,
+    describe_compute,
+    describe_range,
+    describe_start,
+    is_much,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,11 +22,16 @@ from eechips.engine.cost_descriptions import Estimate, PlanningCost, describe_co
         (ComputeRange(360.0, 300.0, 420.0), "about 0.1 EECU-hours (95%: 300 EECU-seconds to 0.117 EECU-hours)"),
         (ComputeRange(7200.0, 3600.0, 10800.0), "about 2 EECU-hours (95%: 1 to 3)"),
         (ComputeRange(2.0, 2.0, 2.0), "2 EECU-seconds"),
+        (ComputeRange(0.794, 0.79399, 0.79401), "about 0.794 EECU-seconds"),
         (ComputeRange(2.0, None, None), "about 2 EECU-seconds"),
     ],
 )
 def test_compute_is_told_with_its_range(compute: ComputeRange, text: str) -> None:
     assert describe_compute(compute) == text
+
+
+def test_a_range_whose_ends_read_alike_is_one_quantity() -> None:
+    assert describe_range(0.79399, 0.79401) == "0.794 EECU-seconds"
 
 
 @pytest.mark.parametrize(("high", "expected"), [(14.9, False), (15.1, True)])

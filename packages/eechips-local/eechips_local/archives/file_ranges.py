@@ -73,12 +73,10 @@ class _Failure:
 
     Attributes:
         reason: why.
-        wait: seconds before, at least.
         denial: what the host says of access that it denies; None if it does not deny it.
     """
 
     reason: str
-    wait: float = 0.0
     denial: str | None = None
 
 
@@ -271,7 +269,7 @@ class FileRanges:
                 if denials == 1:
                     continue
             if attempt + 1 < _ATTEMPTS:
-                time.sleep(max(pause, answer.wait))
+                time.sleep(pause)  # before a pause that the host demands, which may be too long to wait for
         kind = ArchiveError if is_reached else ArchiveAwayError
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
@@ -296,9 +294,8 @@ class FileRanges:
             if response.status == _MALFORMED and is_of_keys(said := read_denial(response)):
                 return _Failure(reason, denial=said)
             if response.status in _PASSING or response.status >= 500:
-                wait = parse_retry_after(response.headers.get("Retry-After", ""))
-                self._pauses.demand(host, wait)
-                return _Failure(reason, min(wait, _MOST_PAUSE))
+                self._pauses.demand(host, parse_retry_after(response.headers.get("Retry-After", "")))
+                return _Failure(reason)
             fetched = self._take(response, href, spans, version)
             is_whole = True
             return fetched

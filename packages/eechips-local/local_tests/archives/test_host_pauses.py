@@ -22,6 +22,7 @@ from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
 from local_tests.archives.archive_host import ArchiveHost, listening_host
+from local_tests.archives.stac_server import stac_server
 
 HOST = "files.example:80"
 
@@ -171,3 +172,12 @@ def test_a_host_that_refuses_connections_is_away(tmp_path: Path) -> None:
         with pytest.raises(ArchiveAwayError, match="is there a network"):
             ranges.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
         assert time.monotonic() - began < 5
+
+
+def test_a_host_that_demands_a_longer_pause_than_a_read_may_wait_is_not_waited_for(tmp_path: Path) -> None:
+    with stac_server() as server:
+        server.always, server.headers = 503, {"Retry-After": "2"}
+        host = ArchiveHost(tmp_path, server.url)
+        with pytest.raises(ArchiveError, match="wants no requests for 2 s"):
+            open_ranges(host, tmp_path).read(f"{host.url}/files/a.txt", "c", 0, 1, patience=1.0)
+        assert len(server.paths) == 1
