@@ -10,6 +10,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
 from eechips.errors import UsageError
+from eechips.geo.vector_formats import RefusedFileError, check_crs
 
 # Codes of Earth Engine that PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
 # https://modis-land.gsfc.nasa.gov/MODLAND_grid.html (sphere of radius 6371007.181 m).
@@ -26,13 +27,16 @@ LAT_NAMES = ("latitude", "lat", "y")
 
 @cache
 def parse_crs(crs: str) -> CRS:
-    """Return the pyproj CRS of a code or WKT.
+    """Return the pyproj CRS of a code or WKT, which may be another user's.
 
     Raises:
-        UsageError: if neither PROJ nor the table of Earth Engine's own codes knows it.
+        UsageError: if neither PROJ nor the table of Earth Engine's own codes knows it, or it names a file.
     """
     try:
+        check_crs(crs)
         return CRS.from_user_input(_SR_ORG.get(crs.upper(), crs))
+    except RefusedFileError as error:
+        raise UsageError(f"{error}: {crs:.200}") from None
     except CRSError as error:
         raise UsageError(f"unknown coordinate reference system: {crs}") from error
 

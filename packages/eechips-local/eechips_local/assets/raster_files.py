@@ -27,7 +27,7 @@ from eechips_local.assets.pyramids import choose_resampling
 from eechips_local.assets.remote import is_remote_name, reading, shown_name, url_of
 from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values
-from eechips_local.pixels.pixel_grid import parse_crs
+from eechips_local.pixels.pixel_grid import names_file, parse_crs
 from eechips_local.warning_filters import ignore
 
 IN_MEMORY_BYTES = 128 << 20
@@ -261,20 +261,19 @@ def crs_of(dataset: DatasetReader, override: str | None) -> str:
 
     Raises:
         MissingCrsError: if it has none, or no transform.
-        IngestError: if the one given instead is not understood.
+        IngestError: if it, or the one given instead, is not understood.
     """
     if dataset.transform == Affine.identity():
         raise MissingCrsError(
             f"{dataset.name} is not georeferenced: warp it to a grid first, for example with gdalwarp."
         )
-    if override is not None:
-        try:
-            return crs_name(override)
-        except CRSError as error:
-            raise IngestError(f"The CRS {override!r} is not understood: {error}") from error
-    if dataset.crs is None:
+    if override is None and dataset.crs is None:
         raise MissingCrsError(f"{dataset.name} has no coordinate reference system: say which, as in --crs EPSG:4326.")
-    return crs_name(dataset.crs.to_wkt())
+    crs = dataset.crs.to_wkt() if override is None else override
+    try:
+        return crs_name(crs)
+    except CRSError as error:
+        raise IngestError(f"The CRS {crs!r} is not understood: {error}") from error
 
 
 def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] | None) -> list[str]:
@@ -316,8 +315,10 @@ def crs_name(wkt: str) -> str:
         sinusoidal grid of MODIS, else the text as it is.
 
     Raises:
-        pyproj.exceptions.CRSError: if it cannot be understood.
+        pyproj.exceptions.CRSError: if it cannot be understood, or names a file.
     """
+    if names_file(wkt):
+        raise CRSError("it names a file")
     parsed = CRS.from_user_input(wkt)
     authority = parsed.to_authority(auth_name="EPSG", min_confidence=100)
     if authority is not None:

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import shapely
-from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from eechips_local.assets.asset_errors import EmptyTableError, IngestError, UnreadableFileError
@@ -28,6 +27,7 @@ from eechips_local.assets.image_manifest import FindObject
 from eechips_local.assets.raster_files import crs_name
 from eechips_local.assets.stored_tables import INDEX_COLUMN
 from eechips_local.assets.vector_files import Features, read_features, to_column, to_earth
+from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.date_patterns import parse_with_pattern
 
@@ -221,7 +221,7 @@ def _points(
 
 def _is_projected(crs: str) -> bool:
     try:
-        return CRS.from_user_input(crs).is_projected
+        return parse_crs(crs_name(crs)).is_projected
     except CRSError as error:
         raise IngestError(f"The CRS {crs!r} is not understood: {error}") from error
 

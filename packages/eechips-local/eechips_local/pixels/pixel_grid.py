@@ -39,8 +39,22 @@ WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
 """
 
 
+_FILE = re.compile(
+    r"\binit\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|\b(?:file|model)\s*=|PARAMETERFILE|PROJ4_GRIDS",
+    re.IGNORECASE,
+)
+
+
 class UnknownCrsError(ValueError):
     """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
+
+
+def names_file(crs: str) -> bool:
+    """Return whether a CRS names a file or an address, which PROJ would open.
+
+    WKT may hold methods of PROJ with their parameters: https://proj.org/en/stable/operations/transformations.
+    """
+    return _FILE.search(crs) is not None
 
 
 def named_crs(name: str) -> CRS:
@@ -70,8 +84,10 @@ def parse_crs(crs: str) -> CRS:
     """Return the pyproj CRS of an ``EPSG:``/``SR-ORG:`` code, WKT or PROJ string.
 
     Raises:
-        UnknownCrsError: if it cannot be understood.
+        UnknownCrsError: if it cannot be understood, or names a file.
     """
+    if names_file(crs):
+        raise UnknownCrsError(_NOT_PARSED)
     try:
         return CRS.from_user_input(_SR_ORG.get(crs, crs))
     except CRSError as error:

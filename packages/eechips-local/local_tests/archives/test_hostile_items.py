@@ -16,6 +16,7 @@ from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.assets.item_metadata import grid_of
 from eechips_local.evaluation.model import Range
+from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
 
 HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")
 GRID = {"proj:code": "EPSG:32632", "proj:shape": [64, 64], "proj:transform": [10.0, 0, 0, 0, -10, 0]}
@@ -56,6 +57,21 @@ def test_what_is_no_number_is_left_out_of_images_and_filters(cloud: Any) -> None
 def test_grid_of_other_values_is_none(wrong: dict[str, Any]) -> None:
     assert grid_of(GRID, {}) is not None
     assert grid_of({**GRID, **wrong}, {}) is None
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        "+init=/elsewhere/init:1",
+        "+proj=longlat +ellps=bessel +nadgrids=https://elsewhere.example/grid.tif",
+        'PROJCRS["p",BASEGEOGCRS["x",DATUM["d",ELLIPSOID["e",6378137,298]]],CONVERSION["c",METHOD["PROJ tinshift '
+        'file=/elsewhere/shift.json"]],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
+    ],
+)
+def test_crs_that_names_a_file_is_not_opened(crs: str) -> None:
+    assert grid_of({**GRID, "proj:code": crs}, {}) is None
+    with pytest.raises(UnknownCrsError):
+        parse_crs(crs)
 
 
 @pytest.mark.parametrize("number", [HUGE, NAN, INFINITE, "x", None])
