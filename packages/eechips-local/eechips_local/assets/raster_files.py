@@ -25,9 +25,10 @@ from rasterio.windows import Window
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.pyramids import choose_resampling
 from eechips_local.assets.remote import is_remote_name, reading, shown_name, url_of
+from eechips_local.assets.vector_formats import RefusedFileError, check_crs
 from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values
-from eechips_local.pixels.pixel_grid import names_file, parse_crs
+from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.warning_filters import ignore
 
 IN_MEMORY_BYTES = 128 << 20
@@ -317,8 +318,10 @@ def crs_name(wkt: str) -> str:
     Raises:
         pyproj.exceptions.CRSError: if it cannot be understood, or names a file.
     """
-    if names_file(wkt):
-        raise CRSError("it names a file")
+    try:
+        check_crs(wkt)
+    except RefusedFileError as error:
+        raise CRSError(str(error)) from None
     parsed = CRS.from_user_input(wkt)
     authority = parsed.to_authority(auth_name="EPSG", min_confidence=100)
     if authority is not None:

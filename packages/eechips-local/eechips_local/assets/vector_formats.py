@@ -35,11 +35,11 @@ READ = "GeoParquet, GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML, GPX, GML, o
 _LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{')
 _VIRTUAL_TABLE = re.compile(r'create\s+virtual\s+table\b.*?\busing\s+["\'\[`]?(\w+)', re.IGNORECASE | re.DOTALL)
 _CRS_FILE = re.compile(
-    r"\+init\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|PARAMETERFILE|\b(?:https?|ftp|file)://(?!www\.opengis\.net/)"
-    r"|PROJ4_GRIDS",
+    r"\binit\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|\b(?:file|model)\s*=|PARAMETERFILE|PROJ4_GRIDS"
+    r"|\b(?:https?|ftp|file)://(?!www\.opengis\.net/)",
     re.IGNORECASE,
 )
-"""Parts of a CRS that name a file or an address."""
+"""Parts of a CRS that name a file or an address. Of PROJ: https://proj.org/en/stable/operations/transformations."""
 _SCHEMA = re.compile(r'"\$schema"\s*:\s*"https://proj\.org/schemas/[\w./-]*"')
 """The schema of PROJJSON, which nothing opens."""
 

@@ -13,6 +13,8 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
+from eechips_local.assets.vector_formats import RefusedFileError, check_crs
+
 Floats = npt.NDArray[np.float64]
 
 # The sinusoidal grid of MODIS has no EPSG code; Earth Engine names it SR-ORG:6974.
@@ -39,22 +41,8 @@ WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
 """
 
 
-_FILE = re.compile(
-    r"\binit\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|\b(?:file|model)\s*=|PARAMETERFILE|PROJ4_GRIDS",
-    re.IGNORECASE,
-)
-
-
 class UnknownCrsError(ValueError):
     """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
-
-
-def names_file(crs: str) -> bool:
-    """Return whether a CRS names a file or an address, which PROJ would open.
-
-    WKT may hold methods of PROJ with their parameters: https://proj.org/en/stable/operations/transformations.
-    """
-    return _FILE.search(crs) is not None
 
 
 def named_crs(name: str) -> CRS:
@@ -86,11 +74,10 @@ def parse_crs(crs: str) -> CRS:
     Raises:
         UnknownCrsError: if it cannot be understood, or names a file.
     """
-    if names_file(crs):
-        raise UnknownCrsError(_NOT_PARSED)
     try:
+        check_crs(crs)
         return CRS.from_user_input(_SR_ORG.get(crs, crs))
-    except CRSError as error:
+    except (CRSError, RefusedFileError) as error:
         raise UnknownCrsError(_NOT_PARSED) from error
 
 
