@@ -86,6 +86,7 @@ _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 _FREE = frozenset(
     {
         *_CHECKED.values(),
+        "exports:check",
         *(
             f"assets:{method}"
             for method in (

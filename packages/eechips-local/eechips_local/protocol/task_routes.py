@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eechips_local.protocol.http import json_response
-from eechips_local.protocol.messages import check, decode
+from eechips_local.protocol.messages import check, decode, encode_json
 from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.protocol.service import Handler, Service
@@ -31,6 +31,11 @@ def start(method: str) -> Handler:
         content = await service.body(request)
         body = check(method, decode(content))
         service.account.check(service.quota.config.eecu_hours)
+        if "expression" in body:
+            expression = encode_json({"expression": body["expression"]}).content
+            assets = await service.evaluate(request, "exports:check", expression)
+            if assets.status_code != 200:
+                return assets
         return json_response(service.tasks.submit(request.path_params["project"], method, body, content))
 
     return submit

@@ -202,3 +202,32 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert str(folder) in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda ee: ee.Image("NO/SUCH").add(1), "Image.load: Image asset 'NO/SUCH' not found"),
+        (lambda ee: ee.Image(1).clip(ee.FeatureCollection("NO/SUCH")), "Collection.loadTable: Collection asset 'NO/S"),
+        (
+            lambda ee: ee.List([1]).map(lambda n: ee.Image("NO/SUCH").add(ee.Number(n))).get(0),
+            "Image.load: Image asset",
+        ),
+    ],
+)
+def test_an_export_of_a_missing_asset_is_refused_when_it_starts(
+    ee: Any, make: Callable[[Any], Any], message: str
+) -> None:
+    """The service does: https://github.com/JiaxuanYou/crop_yield_prediction/issues/10."""
+    region = ee.Geometry.Rectangle([0, 0, 1, 1])
+    before = len(ee.data.listOperations())
+    task = ee.batch.Export.image.toDrive(ee.Image(make(ee)), "missing", region=region, scale=1000)
+    with pytest.raises(ee.EEException, match=message):
+        task.start()
+    assert len(ee.data.listOperations()) == before
+
+
+def test_an_asset_of_a_computed_id_is_looked_up_in_the_task(ee: Any) -> None:
+    task = ee.batch.Export.image.toDrive(ee.Image(ee.String("NO/").cat("SUCH")), "computed")
+    task.start()
+    assert "Image asset 'NO/SUCH' not found" in finished(task)["error_message"]
