@@ -166,6 +166,22 @@ def test_a_thumbnail_without_a_size_has_that_of_its_image(ee: Any) -> None:
             image.reproject(CRS, [1 / factor, 0, TRANSFORM.c, 0, -1 / factor, TRANSFORM.f]).getThumbURL({})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dimensions": "20000x20"}, r"Pixel grid dimensions \(20000x20\) must be less than or equal to 10000\."),
+        ({"dimensions": [4000, 4000]}, r"Total request size \(96000000 bytes\) must be less than or equal to 33554432"),
+        ({"dimensions": 9000}, "Total request size"),
+        ({"scale": 0.05, "crs": CRS}, "Pixel grid dimensions"),
+    ],
+)
+def test_pictures_that_are_too_large_are_refused_at_once(ee: Any, options: dict[str, Any], message: str) -> None:
+    image = ee.Image(f"{STACK}/image_1")
+    region = image.geometry()
+    with pytest.raises(ee.EEException, match=message):
+        image.getThumbURL({"bands": ["red", "nir", "red"], "min": 0, "max": 1, "region": region, **options})
+
+
 def test_downloads(ee: Any, stack: Stack) -> None:
     image = ee.Image(f"{STACK}/image_1")
     response = requests.get(image.getDownloadURL({"format": "GEO_TIFF", "name": "red and nir"}))

@@ -214,7 +214,8 @@ def test_a_map_of_nothing_is_refused_at_once(ee: Any) -> None:
 
 
 def test_only_the_fields_asked_for(server: Server) -> None:
-    body = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}, "fileFormat": "PNG", "grid": {}}
+    body: dict[str, Any] = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}, "fileFormat": "PNG"}
+    body["grid"] = {"dimensions": {"width": 1, "height": 1}}
     url = f"{server.url}/v1/projects/local/thumbnails"
     assert requests.post(url, json=body, params={"fields": "name"}).json().keys() == {"name"}
     assert requests.post(url, json=body).json().keys() == {"name", "expression", "fileFormat", "grid"}
@@ -233,7 +234,7 @@ def test_workload_tags(ee: Any, server: Server) -> None:
     for tag, status in (("good", 200), ("Not-good", 400), ("a" * 64, 400)):
         urls = {f"{server.url}/v1/projects/local/value:compute": {"json": {**body, "workloadTag": tag}}}
         urls[f"{server.url}/v1/projects/local/thumbnails"] = {
-            "json": {**body, "grid": {}},
+            "json": {**body, "grid": {"dimensions": {"width": 1, "height": 1}}},
             "params": {"workloadTag": tag},
         }
         for url, options in urls.items():

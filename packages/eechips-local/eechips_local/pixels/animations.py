@@ -22,12 +22,12 @@ from eechips_local.pixels.rendering import (
     check_download,
     encode_pixels,
     file_format,
-    is_sized,
     own_grid,
     read_bands,
     thumbnail_grid,
 )
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse
+from eechips_local.protocol.picture_sizes import size_arguments
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips_local.values.values import Collection
 
@@ -96,7 +96,7 @@ def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Pixe
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
     frames: list[tuple[Image, PixelGrid]] = []
-    has_size = "grid" in body or is_sized(body)
+    has_size = "grid" in body or bool(size_arguments(body["expression"]))
     for image in context.counted(value):
         if not image.bands:
             raise InvalidError("Image has no bands.")

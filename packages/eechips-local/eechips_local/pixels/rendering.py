@@ -166,19 +166,17 @@ def read_bands(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) ->
 def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:create``: the size is checked at once, as Earth Engine does. Reads no pixel.
 
-    Pictures without a size have that of the image: github.com/KMarkert/cartoee/issues/4 and
-    github.com/tylere/AGU2017/issues/1 show how the service refuses them. Those with a size are checked when they are
-    drawn.
+    Pictures are, too: github.com/KMarkert/cartoee/issues/4 and github.com/tylere/AGU2017/issues/1 show how the service
+    refuses to create them.
     """
     body = request.body
     form = file_format(body, (*PICTURES, *_MEDIA, *_ZIPPED))
-    if form not in PICTURES or not ("grid" in body or is_sized(body)):
-        image = image_of(Evaluator(body["expression"], context).evaluate(), body)
-        if form in PICTURES:
-            image = _visualized(image, body.get("visualizationOptions"))
-        parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
-        for part in parts:
-            check_download(part.bands, thumbnail_grid(body, part), context)
+    image = image_of(Evaluator(body["expression"], context).evaluate(), body)
+    if form in PICTURES:
+        image = _visualized(image, body.get("visualizationOptions"))
+    parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
+    for part in parts:
+        check_download(part.bands, thumbnail_grid(body, part), context)
     return encode_json({})
 
 
@@ -201,30 +199,6 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
 def thumbnail_grid(body: Mapping[str, Any], image: Image) -> PixelGrid:
     """Return the grid that a request asks for, or the image's own."""
     return pixel_grid(body["grid"], image) if "grid" in body else own_grid(image)
-
-
-def is_sized(body: Mapping[str, Any]) -> bool:
-    """Return whether the outermost step sets the size, also one mapped over a collection, as the client does."""
-    values = body["expression"]["values"]
-    node = values[body["expression"]["result"]]
-    for _ in range(4):
-        call = node.get("functionInvocationValue") or {}
-        arguments = call.get("arguments") or {}
-        if call.get("functionName") == "Image.clipToBoundsAndScale":
-            return not arguments.keys().isdisjoint(("width", "height", "maxDimension", "scale"))
-        if call.get("functionName") == "Collection.map":
-            algorithm = _followed(arguments.get("baseAlgorithm") or {}, values)
-            node = values.get((algorithm.get("functionDefinitionValue") or {}).get("body"), {})
-        elif call.get("functionName") == "Image.visualize":
-            node = _followed(arguments.get("image") or {}, values)
-        else:
-            return False
-    return False
-
-
-def _followed(node: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    """Return a node, or the one of an expression's values that it refers to."""
-    return values.get(node["valueReference"], {}) if "valueReference" in node else node
 
 
 def _prefix(body: Mapping[str, Any], image: Image) -> str:

@@ -31,6 +31,7 @@ from eechips_local.protocol.messages import (
     decode,
     error_response,
 )
+from eechips_local.protocol.picture_sizes import is_small
 from eechips_local.protocol.request_body import read_body
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
 from eechips_local.protocol.request_log import LatestRequests, ObservedRequest, RequestLog
@@ -79,8 +80,7 @@ class ResultNames:
         return zlib.decompress(packed), tag
 
 
-# Checks that run when a name is created, to reject invalid requests at once. Pictures with a size are checked when
-# fetched.
+# Checks that run when a name is created, to reject invalid requests at once. Small pictures are checked when fetched.
 _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 _FREE = frozenset(
@@ -239,9 +239,8 @@ class Service:
         if tag:
             check_workload_tag(tag)
         checking = _CHECKED.get(kind)
-        is_sized = "grid" in resource or b"Image.clipToBoundsAndScale" in content
         is_picture = kind == "thumbnails" and resource.get("fileFormat") in _UNCHECKED
-        if checking is not None and not (is_picture and is_sized):
+        if checking is not None and not (is_picture and is_small(resource)):
             checked = await self.evaluate(request, checking, content)
             if checked.status_code != 200:
                 return checked
