@@ -227,7 +227,7 @@ class OpenUnits:
         if meter is not None:
             yield meter
         if traits_of(self._recipe).needs_service:
-            yield SlowUnitReports(lambda: advice_for(self._recipe))
+            yield SlowUnitReports(lambda: advice_for(self._recipe, config.archives))
         yield RunMonitor(run.executor, run.session.sharing, verbose=config.verbose)
         for name in RUN_FEATURES.names:
             if (feature := RUN_FEATURES.get(name)(config)) is not None:

@@ -222,8 +222,12 @@ class SlowUnitReports(_ResultWatch):
             self.run.progress.say(text)
 
 
-def advice_for(recipe: Recipe) -> str:
-    """Return advice that usually makes the units of a recipe faster, judging by its file."""
+def advice_for(recipe: Recipe, archives: Sequence[str] = ()) -> str:
+    """Return advice that usually makes the units of a recipe faster, judging by its file.
+
+    Args:
+        archives: open archives that the run reads.
+    """
     traits = traits_of(recipe)
     path = traits.path
     try:
@@ -235,12 +239,13 @@ def advice_for(recipe: Recipe) -> str:
             f"{path.name} reads an ImageCollection without filterBounds: each unit may read all of its images, the"
             " whole world over. Add .filterBounds(region) and .filterDate(start, end) right after it."
         )
+    away = f"{', '.join(archives)}, or the service of its tokens, may be away: requests wait. " if archives else ""
     if traits.is_builtin:
         return (
-            "Large requests take minutes: an earlier --end or later --start, a coarser --scale, and fewer pixels or"
-            " regions in a request make them quicker. Ctrl-C stops; the same command resumes the run."
+            f"{away}Large requests take minutes: an earlier --end or later --start, a coarser --scale, and fewer pixels"
+            " or regions in a request make them quicker. Ctrl-C stops; the same command resumes the run."
         )
     return (
-        "Usual cures: filterBounds and filterDate right after each ImageCollection, a coarser scale, a smaller region,"
-        " no getInfo() for every unit. Ctrl-C stops; the same command resumes the run."
+        f"{away}Usual cures: filterBounds and filterDate right after each ImageCollection, a coarser scale, a smaller"
+        " region, no getInfo() for every unit. Ctrl-C stops; the same command resumes the run."
     )

@@ -126,7 +126,9 @@ def test_the_advice_is_that_of_the_recipe(tmp_path: Path, text: str, said: str) 
 
 
 def test_the_advice_of_a_command_names_its_options() -> None:
-    assert "--scale" in advice_for(ChipSample(dataset="NAIP", total=1, roi="0,0,1,1"))
+    recipe = ChipSample(dataset="NAIP", total=1, roi="0,0,1,1")
+    assert "--scale" in advice_for(recipe)
+    assert advice_for(recipe, ("planetary-computer",)).startswith("planetary-computer, or the service of its tokens,")
 
 
 class Slow(Executor[WorkerHandle]):

@@ -76,7 +76,7 @@ class Signer:
         description: ArchiveDescription,
         environment: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.time,
-        patience: float = 60.0,
+        patience: float = 20.0,
     ) -> None:
         self._arguments = description, environment, now, patience
         self._description, self._now = description, now
