@@ -60,8 +60,8 @@ def open_as(path: str, drivers: Sequence[str] | None) -> Any:
         raise RasterioIOError("a raster of another format must be named by it, such as .vrt or .nc") from error
 
 
-def check_mask(name: str, exists: Callable[[], bool]) -> None:
-    """Reject a mask beside a raster that is no GeoTIFF.
+def open_mask(name: str, exists: Callable[[], bool]) -> Any:
+    """Open a mask beside a raster as a GeoTIFF.
 
     GDAL opens it with any driver, also as a list of other files (``HaveMaskFile`` in gcore/gdaldefaultoverviews.cpp).
 
@@ -69,19 +69,23 @@ def check_mask(name: str, exists: Callable[[], bool]) -> None:
         name: GDAL's name of the mask, which may be missing.
         exists: tells that, where GDAL's message does not.
 
+    Returns:
+        A rasterio dataset; None if there is no mask.
+
     Raises:
-        rasterio.errors.RasterioIOError: if it is none.
+        rasterio.errors.RasterioIOError: if it is no GeoTIFF.
     """
     from rasterio.errors import RasterioIOError
     from rasterio.io import DatasetReader
 
     try:
-        DatasetReader(name, driver=["GTiff"], sharing=False).close()
+        return DatasetReader(name, driver=["GTiff"], sharing=False)
     except RasterioIOError as error:
         if not _MISSING.search(str(error)) and exists():
             raise RasterioIOError(
                 f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
             ) from error
+    return None
 
 
 def check_references(dataset: Any) -> None:

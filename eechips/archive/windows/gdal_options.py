@@ -23,7 +23,6 @@ _HEADER = 32 << 10  # bytes of the first read when a raster is opened
 _LEAST_CACHE = 8 << 20
 _SILENCE = 1  # bytes a second below which a transfer counts as stalled
 _BESIDE = (
-    ".msk",
     ".aux.xml",
     ".hdr",
     ".prj",
@@ -37,7 +36,7 @@ _BESIDE = (
     ".j2w",
     ".ige",
 )
-"""Suffixes of files beside a raster that affect its content: masks, metadata, headers and world files."""
+"""Suffixes of files beside a raster that affect its content and that GDAL may open: no masks, see ``masks.py``."""
 _LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # comma-separated headers
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 _AZURE = {

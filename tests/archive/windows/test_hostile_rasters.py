@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -114,6 +115,10 @@ def refusals(address: str, unit: Any) -> list[str]:
 
 def masked(address: str) -> int:
     (unit,) = planned(address)
+    return count_masked(unit)
+
+
+def count_masked(unit: Any) -> int:
     return int(np.ma.getmaskarray(read_window(unit, policy=ONCE)).sum())
 
 
@@ -152,6 +157,23 @@ def test_a_mask_that_is_a_geotiff_is_applied(bucket: Bucket, process: ProcessPoo
     assert elsewhere(process, bucket, masked, address_of(bucket, "scene.tif", where)) == 240
 
 
+def test_a_mask_that_a_server_replaces_leads_to_no_other_file(canary: Path, process: ProcessPoolExecutor) -> None:
+    folder = canary.parent.parent / "served"
+    folder.mkdir()
+    path = write(folder / "scene.tif")
+    (folder / "scene.tif.aux.xml").write_text("<PAMDataset/>")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.eye(16, dtype=bool))
+    hostile = CONTENT["raster"].format(path=canary).replace("<SRS>", f"{FLAGS}<SRS>")
+    with serving_pages(folder, partial(_Masks, hostile)) as url, watch_folder(canary.parent) as watched:
+        address = f"{url}/scene.tif"
+        (unit,) = process.submit(planned, address).result(60)
+        counts = [process.submit(count_masked, unit).result(60) for _ in range(2)]
+        with pytest.raises(EechipsError, match="is no GeoTIFF, or damaged: remove it"):
+            process.submit(count_masked, unit).result(60)
+        assert (counts, watched.touched()) == ([240, 240], [])
+
+
 def test_other_spellings_of_a_name_are_no_way_out(
     bucket: Bucket, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,15 +208,21 @@ def test_metadata_beside_a_raster_are_no_reason_to_refuse_it(
 
 def test_a_page_for_every_name_is_no_mask(tmp_path: Path) -> None:
     write(tmp_path / "good.tif")
-    with LoopbackServer(("127.0.0.1", 0), partial(_Pages, tmp_path)) as server:
+    with serving_pages(tmp_path, _Pages) as url:
+        raster = describe(f"{url}/good.tif", policy=ONCE)
+    assert (raster.dtypes, raster.others) == (("uint8",), ())
+
+
+@contextmanager
+def serving_pages(folder: Path, handler: Callable[..., Any]) -> Iterator[str]:
+    with LoopbackServer(("127.0.0.1", 0), partial(handler, folder)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            raster = describe(f"http://127.0.0.1:{server.server_port}/good.tif", policy=ONCE)
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
-    assert (raster.dtypes, raster.others) == (("uint8",), ())
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -224,6 +252,25 @@ class _Pages(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(data)
+
+
+class _Masks(_Pages):
+    """Replaces the mask after its beginning was asked for three times."""
+
+    def __init__(self, hostile: str, folder: Path, *values: object) -> None:
+        self._hostile = hostile
+        super().__init__(folder, *values)
+
+    def do_GET(self) -> None:
+        if not (self._folder / self.path.lstrip("/")).is_file():
+            self.send_error(404)
+            return
+        super().do_GET()
+        asked = self._folder / "asked"
+        if self.command == "GET" and self.path.endswith(".msk") and "bytes=0-" in self.headers.get("Range", ""):
+            asked.write_text(f"{asked.read_text() if asked.exists() else ''}.")
+            if len(asked.read_text()) == 3:
+                (self._folder / "scene.tif.msk").write_text(self._hostile)
 
 
 def test_refusals_say_how_to_name_a_raster_of_another_format(bucket: Bucket) -> None:
