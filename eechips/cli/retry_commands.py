@@ -51,8 +51,9 @@ from eechips.text.formatting import format_count
     metavar="ID",
     help="Only this unit, by its id or the beginning of it. May be repeated.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Show errors only, no progress.")
 @click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
-def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
+def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], quiet: bool, trust: bool) -> None:
     """Run failed units again: all, those with a class of error, or single ones.
 
     The command in run.json is executed again, in the folder where it was typed, with the same endpoint and project.
@@ -72,7 +73,8 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
     run = open_run(folder)
     words, place = recorded_words(run), run.path.resolve()
     if not classes and not ids and not has_open_units(run):
-        echo("No failed units: nothing to retry.")
+        if not quiet:
+            echo("No failed units: nothing to retry.")
         return
     permit = partial(ask_permission, trust=trust)
     with (
@@ -80,8 +82,10 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
         reopen_failures(place, classes, ids) as count,
         again,
     ):
+        again.params["quiet"] = quiet = quiet or again.params["quiet"]
         what = f"Retrying {format_count(count, 'failed unit')}" if count else "Finishing the run"
-        echo(f"{what} with: {shlex.join(words)}", err=True)
+        if not quiet:
+            echo(f"{what} with: {shlex.join(words)}", err=True)
         again.command.invoke(again)
 
 

@@ -351,8 +351,10 @@ def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path:
     made = eechips("run", "alone.py", "--out", "out", "--executor", "threads", cwd=tmp_path)
     assert (made.returncode, states(tmp_path / "out").count("failed_permanent")) == (1, 1), made.stderr
     (tmp_path / "bad").unlink()
-    result = typed("retry", "out", cwd=tmp_path)
-    assert (result.exit_code, states(tmp_path / "out")) == (0, ["done"] * 3), result.output
+    result = typed("retry", "out", "--quiet", cwd=tmp_path)  # as a schedule does: nothing is told of what works
+    assert (result.exit_code, states(tmp_path / "out"), result.output) == (0, ["done"] * 3, "")
+    assert open_run(tmp_path / "out").info["command"] == "eechips run alone.py --out out --executor threads"
+    assert typed("retry", "out", "--quiet", cwd=tmp_path).output == ""
 
 
 @pytest.mark.slow
