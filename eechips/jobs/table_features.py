@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from shapely.geometry.base import BaseGeometry
 
+from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
@@ -78,6 +79,8 @@ class Features(BuiltinRecipe[FeaturesOptions]):
         self.options = chosen = FeaturesOptions(**options)
         check_dates(chosen.start, chosen.end)
         named = find_features(chosen.dataset)
+        if find_dataset(named.dataset) is not None:
+            raise UsageError(f"{chosen.dataset} has images, not features: see eechips sample, images and timeseries")
         columns = None if chosen.columns is None else split_names(chosen.columns)
         if columns is not None and (not all(columns) or len(set(columns)) < len(columns)):
             raise UsageError("`columns` must name each column once: A,B,C")

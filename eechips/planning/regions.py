@@ -259,6 +259,11 @@ def parse_box(text: str) -> BoxRegion:
         raise RegionError(f"latitudes of {text!r} must be within -90 and 90, and S below N")
     if west == east or (west, east) == (180.0, -180.0):
         raise RegionError(f"{text!r} has no width")
+    if west > east and (width := east - west + 360.0) > _WIDE:
+        _log.warning(
+            "region %s crosses the antimeridian and is %.0f degrees wide: if W and E are swapped, write %g,%g,%g,%g",
+            *(text, width, east, south, west, north),
+        )
     return BoxRegion(west, south, east, north)
 
 

@@ -353,6 +353,7 @@ def test_all_shots_of_an_index(features: Callable[..., Any]) -> None:
             "there is no table 'LARSE/removed', which .*/OUTDATED_INDEX names",
         ),
         ({"columns": "hieght"}, UnknownDatasetError, "has no column 'hieght'; did you mean 'height'"),
+        ({"dataset": "S2"}, UsageError, "S2 has images, not features"),
         ({"columns": "height,height"}, UsageError, "must name each column once"),
         ({"where": "hieght > 1"}, UsageError, "no feature there has a property 'hieght'"),
         ({"roi": "10,10,11,11"}, UsageError, "there are no features"),

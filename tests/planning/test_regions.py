@@ -44,6 +44,13 @@ def test_boxes_are_parsed(text: str) -> None:
     assert parse_region(text) == BoxRegion(-105.5, 39.5, -105.0, 40.0)
 
 
+def test_a_box_around_the_globe_may_have_its_sides_swapped(caplog: pytest.LogCaptureFixture) -> None:
+    parse_box("170,-20,-175,-10")
+    assert not caplog.messages
+    parse_box("-104,39,-106,41")
+    assert "358 degrees wide: if W and E are swapped, write -106,39,-104,41" in caplog.text
+
+
 def test_a_box_across_the_antimeridian() -> None:
     polygon = parse_box("170,-20,-175,-10").polygon()
     assert polygon.area == pytest.approx(150)
