@@ -115,6 +115,9 @@ class ValueRule:
         Args:
             values: values of the file, any shape.
             valid: where the file itself says so, same shape.
+
+        Raises:
+            ArchiveRefusedError: if the data type of the result does not have a valid number.
         """
         for number in self.valid:
             valid = valid | (values == number)
@@ -129,7 +132,20 @@ class ValueRule:
                 roots = numbers / self.root_unit
                 numbers = roots * np.abs(roots)
             values = np.where(valid, numbers, 0.0)
+        if not np.can_cast(values.dtype, self.dtype):
+            self._check_range(values[valid])
+            values = np.where(valid, values, 0)
         return values.astype(self.dtype, copy=False), valid
+
+    def _check_range(self, numbers: npt.NDArray[Any]) -> None:
+        """Refuse numbers that would become others: those of a file that is not the dataset's."""
+        if not numbers.size or np.dtype(self.dtype).kind not in "iu":
+            return
+        least, greatest, limits = numbers.min(), numbers.max(), np.iinfo(self.dtype)
+        if not (limits.min - 1 < least and greatest < limits.max + 1):  # nor NaN
+            raise ArchiveRefusedError(
+                f"has numbers from {least} to {greatest}, but the dataset's are {self.dtype}. Leave the image out."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -270,7 +271,10 @@ def _walk(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ArchiveRefusedError(f"{path} cannot be read as STAC: it is no file.")
+        if status.st_size > _LARGEST:
             raise ArchiveRefusedError(f"{path} has more than {_LARGEST >> 20} MB: write it as GeoParquet.")
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -71,7 +71,11 @@ class ArchiveRaster:
             ArchiveRefusedError: if it is not what the item tells.
         """
         self._check()
-        return self.rule.apply(*self.file.read([self.numbers[band] - 1 for band in bands], window, level))
+        values, valid = self.file.read([self.numbers[band] - 1 for band in bands], window, level)
+        try:
+            return self.rule.apply(values, valid)
+        except ArchiveRefusedError as error:
+            raise ArchiveRefusedError(f"Item {self.item_id}: asset {self.asset} {error}") from None
 
     @property
     def level_sizes(self) -> Sequence[tuple[int, int]]:

@@ -5,6 +5,7 @@ https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -197,6 +198,8 @@ def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGri
         if crs is None:
             return None
         height, width = (int(number) for number in shape)
-        return PixelGrid(crs_name(crs), Affine(*six(transform)), width, height)
+        affine = Affine(*six(transform))
+        is_usable = all(map(math.isfinite, affine)) and 0.0 < abs(affine.determinant) < math.inf
+        return PixelGrid(crs_name(crs), affine, width, height) if is_usable else None
     except (TypeError, ValueError, OverflowError, CRSError):
         return None  # invalid declaration: use the file's own grid

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 
-from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
+from eechips_local.archives.archive_record import ValueRule
+from eechips_local.archives.file_items import StaticItems
 from eechips_local.archives.item_conditions import is_match
 from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_properties import PropertyRule
@@ -52,6 +58,8 @@ def test_what_is_no_number_is_left_out_of_images_and_filters(cloud: Any) -> None
     [
         *({"proj:shape": shape} for shape in (-1, True, [INFINITE, 1], [NAN, 1], [1], "64")),
         *({"proj:transform": transform} for transform in (5, [HUGE, 0, 0, 0, 1, 0], [None] * 6, {"a": 1})),
+        *({"proj:transform": [size, 0, 0, 0, -size, 0]} for size in (0, NAN, INFINITE, 1e300, 1e-300)),
+        {"proj:transform": [10, 10, 0, 10, 10, 0]},
     ],
 )
 def test_grid_of_other_values_is_none(wrong: dict[str, Any]) -> None:
@@ -80,6 +88,26 @@ def test_outline_of_other_values_is_an_error_of_the_archive(number: Any) -> None
     for item in ({"geometry": {"type": "Polygon", "coordinates": [ring]}}, {"bbox": [number, "y", 1, 1]}):
         with pytest.raises(ArchiveError, match="no outline that can be understood"):
             outline_of({"id": "a", **item})
+
+
+@pytest.mark.parametrize("number", [-70_000, 70_000, NAN])
+def test_numbers_that_the_dataset_cannot_have_are_refused(number: float) -> None:
+    rule = ValueRule("uint16")
+    values, valid = np.array([[3.0, number]]), np.array([[True, True]])
+    with pytest.raises(ArchiveRefusedError, match=r"has numbers from .* but the dataset's are uint16"):
+        rule.apply(values, valid)
+    there, _ = rule.apply(values, np.array([[True, False]]))
+    assert (there[0, 0], there.dtype) == (3, np.uint16)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes by name")
+def test_a_pipe_in_a_static_catalogue_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    links = [{"rel": "child", "href": "pipe.json"}]
+    path = tmp_path / "catalog.json"
+    path.write_text(json.dumps({"type": "Catalog", "id": "mine", "links": links}))
+    with pytest.raises(ArchiveRefusedError, match="it is no file"):
+        StaticItems(path).collections()
 
 
 def test_box_across_the_antimeridian_has_two_parts() -> None:
