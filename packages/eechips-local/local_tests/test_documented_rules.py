@@ -270,6 +270,10 @@ MESSAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "github.com/openforis/sepal, exportTaskCleanup.test.js; code 55075517084 (geeViz)": (
         lambda ee: ee.Image(1).reduceRegion(ee.Reducer.frequencyHistogram().setOutputs(["a", "b"]), box(ee), 1000),
         "Reducer.setOutputs: Need 1 output names"),
+    "code 65885561473": (
+        lambda ee: first(ee, ee.Image(1).reproject("EPSG:4326", None, 1).reduceResolution("mean", True, 65535)
+            .reproject("EPSG:4326", None, 200_000)),
+        "Reprojection output too large ("),
     "code 27453715862": (
         lambda ee: raw(ee, "String.cat", string1="cos_", string2=ee.Number(1).int()),
         "String.cat, argument 'string2': Invalid type.\nExpected type: String.\nActual type: Long.\nActual value: 1"),

@@ -40,6 +40,9 @@ from eechips_local.protocol.request_errors import (
 from eechips_local.quota.compute_cost import charge_call
 from eechips_local.values.values import Value
 
+_UNNAMED = ("User memory", "Computation", "Collection query", "Reprojection output")
+"""How messages begin that have no name of a function."""
+
 
 @runtime_checkable
 class _NamedCallable(Protocol):
@@ -309,6 +312,6 @@ class Evaluator:
 def _add_name(error: EarthEngineError, name: str) -> EarthEngineError:
     """Put the function's name before a message that has none yet, as Earth Engine does."""
     message = str(error)
-    if getattr(error, "named", False) or message.startswith(("User memory", "Computation", "Collection query")):
+    if getattr(error, "named", False) or message.startswith(_UNNAMED):
         return error
     return complete_error(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))

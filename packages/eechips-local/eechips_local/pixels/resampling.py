@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.model import PixelWindow
 from eechips_local.pixels.lazy_image import Pixels
 from eechips_local.pixels.location import EDGE, Floats, Indices, Location, parts_of
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError, LimitError, MemoryLimitError
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 
@@ -29,6 +29,9 @@ _SPARSE, _SCATTERED = 1.25, 8.0
 def window_of(location: Location, extent: PixelWindow | None, margin: int) -> PixelWindow | None:
     """Return the pixels of the lattice that a location needs, within ``extent``; None if there are none.
 
+    Computed pixels, which have no ``extent``, are refused in the words of scripts that met the service's limit, as
+    "Reprojection output too large (12800x12800 pixels)" (code 65885561473).
+
     Raises:
         LimitError: if they are too many to read at once.
     """
@@ -40,6 +43,8 @@ def window_of(location: Location, extent: PixelWindow | None, margin: int) -> Pi
     if low >= high or top >= bottom:
         return None
     if (high - low) * (bottom - top) > _MAX_WINDOW:
+        if extent is None:
+            raise LimitError(f"Reprojection output too large ({high - low}x{bottom - top} pixels).")
         raise MemoryLimitError()
     return PixelWindow(low, top, high - low, bottom - top)
 
