@@ -220,3 +220,14 @@ def test_an_array_image_that_does_not_reach_a_place_is_no_part_of_its_composite(
         for made in (collection.mosaic(), collection.reduce(ee.Reducer.mean().forEachElement())):
             (found,) = made.reduceRegion("first", ee.Geometry.Point(10, 45), 100).values().getInfo()
             assert found == [1, 2]
+
+
+def test_a_group_without_values_has_no_keys_for_them(ee: Any) -> None:
+    """Code 68389982771 ran this against the service: ``get("max")`` of such a group is refused."""
+    rows = [{"g": 1}, {"g": 2, "v": 3}, {"g": 2}]
+    table = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
+    reducer = ee.Reducer.mean().combine(ee.Reducer.max(), "", True).group(1, "g")
+    groups = ee.List(table.reduceColumns(reducer, ["v", "g"]).get("groups"))
+    assert groups.getInfo() == [{"g": 1}, {"g": 2, "mean": 3, "max": 3}]
+    with pytest.raises(ee.EEException, match=r"Dictionary\.get: Dictionary does not contain key: 'max'\."):
+        ee.Dictionary(groups.get(0)).get("max").getInfo()
