@@ -215,9 +215,14 @@ class QuotaMember:
         self.grant = replace(self.grant, slots=slots, reserved=max(slots, self.grant.reserved))
 
     @property
+    def in_flight(self) -> int:
+        """Requests of the run that are with the service."""
+        return 0 if self.report is None else self.report.in_flight
+
+    @property
     def idle(self) -> int:
         """Slots that are reserved for the run, and that it could not use."""
-        used = 0 if self.report is None else max(self.report.in_flight, self.report.wanted)
+        used = max(self.in_flight, 0 if self.report is None else self.report.wanted)
         return max(0, self.grant.reserved - used)
 
 
@@ -226,8 +231,8 @@ _RECENT = 0.9
 _FEW, _MOST_REJECTED = 2.0, 0.015
 """Recent rejections, and their share of all requests, above which the accepted limit is lowered by one."""
 _LEAST = 0.9
-"""Share of the highest accepted limit below which such rejections are taken for accidents: fewer requests would not
-help."""
+"""Share of the most accepted requests in flight below which such rejections are taken for accidents: fewer requests
+would not help."""
 _CALM = 10
 """Requests for each slot after a limit was too high, before the limit is raised near it again: a raise that fails costs
 some rejections."""
@@ -251,7 +256,8 @@ class LimitProof:
         limit: slots that were accepted.
         tried: slots of the limit at the previous step, which has not been rejected yet.
         rejected_at: a limit that was too high; None if none is known.
-        best: the highest limit that was accepted.
+        best: most requests that were in flight at once under an accepted limit. A limit that runs did not use, as they
+            were starting or short of CPU, is no evidence of the quota.
         proofs: requests without a rejection since the limit has been at least so high.
         calm: requests since a limit was found to be too high.
         recent: requests, and rejections of them, of the last steps.
@@ -265,11 +271,12 @@ class LimitProof:
     calm: int = 0
     recent: tuple[float, float] = (0.0, 0.0)
 
-    def note(self, limit: int, sent: int, own: int, others: int) -> bool:
+    def note(self, limit: int, in_flight: int, sent: int, own: int, others: int) -> bool:
         """Record the limit of a step.
 
         Args:
             limit: slots.
+            in_flight: requests of all runs that are with the service.
             sent: requests of all runs that were reported since the previous step.
             own: rejections of this run since then.
             others: rejections that the other runs have reported since then.
@@ -278,6 +285,7 @@ class LimitProof:
             Whether the limit is refuted, and falls to ``limit``.
         """
         self.calm += sent
+        self.best = max(self.best, min(in_flight, self.limit))
         if limit < self.tried:
             self.rejected_at, self.calm = self.tried, 0
         elif self.rejected_at is not None and self.limit > _GROWN * self.rejected_at:
@@ -293,7 +301,7 @@ class LimitProof:
             self.proofs += sent
             if self.proofs > limit:
                 self.limit, self.tried, self.proofs = self.tried, limit, 0
-                self.best, self.recent = max(self.best, self.limit), (0.0, 0.0)
+                self.recent = (0.0, 0.0)
             return False
         self.limit, self.tried, self.proofs = limit, limit, 0
         requests, rejections = self.recent

@@ -220,7 +220,7 @@ class SharedQuota:
         self._throttle.reserve(reserved, 0, self._rate, ceiling=_MOST_SLOTS, bound=limit)
         self._throttle.lead(limit, is_learned=is_learned)
         known = int(limit) + 1 if is_learned else None
-        self._proof = LimitProof(int(limit), int(limit), known, best=int(limit))
+        self._proof = LimitProof(int(limit), int(limit), known)
         self._counted = self._throttle.sent, self._throttle.rejected
         self._records.remove_report(self._run)
 
@@ -343,8 +343,11 @@ class SharedQuota:
         own = throttle.sent - self._counted[0], throttle.rejected - self._counted[1]
         self._counted = throttle.sent, throttle.rejected
         if not self._members:
-            self._proof = LimitProof(limit, limit, None if throttle.is_ramping else limit + 1, best=limit)
-        elif self._proof.note(limit, sent + own[0], own[1], rejected):
+            best = min(limit, max(self._proof.best, throttle.in_flight))
+            self._proof = LimitProof(limit, limit, None if throttle.is_ramping else limit + 1, best)
+            return
+        in_flight = throttle.in_flight + sum(member.in_flight for member in self._members.values())
+        if self._proof.note(limit, in_flight, sent + own[0], own[1], rejected):
             throttle.refute(self._proof.limit)
 
     def _learn(self, before: RunReport | None, report: RunReport) -> None:
