@@ -53,7 +53,7 @@ from eechips.text.formatting import format_count
 from eechips.training.chip_pixels import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.sample_stream import check_numbers, check_place
-from eechips.training.samples import Samples, read_samples, values_of
+from eechips.training.samples import Samples, read_samples
 from eechips.training.shard_index import FileContent, PackEntry, StoredShard, read_index
 from eechips.training.shard_reader import read_shard
 
@@ -89,7 +89,7 @@ class ChipDataset(Dataset[Any]):
         split: split of ``eechips split``; None for all samples, including those without a split.
         layers: names; None for all.
         label: field of the units, such as ``class`` or ``eco_name``. Texts and integers become class indices, numbers
-            with fractions stay unchanged.
+            with fractions stay unchanged. A column of numbers of a CSV file has numbers, not texts.
         classes: values of the label in the order of their indices; None for all values of the run, sorted, which are
             the same for all splits.
         dtype: data type of all pixels, or by layer; None for that of the file, or the next larger one that PyTorch
@@ -119,10 +119,8 @@ class ChipDataset(Dataset[Any]):
     ) -> None:
         every = read_samples(run)
         self.samples: Samples = every if split is None else every.of_split(split)
-        known = classes if classes is not None or label is None else values_of(every.field(label))
-        self._items = TensorItems(
-            check_layers(layers, every.arrays, label), label, class_values(known), dtype, fill, transform
-        )
+        known = class_values(classes, () if label is None else every.field(label))
+        self._items = TensorItems(check_layers(layers, every.arrays, label), label, known, dtype, fill, transform)
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
 
     @property
@@ -201,9 +199,9 @@ class ShardDataset(IterableDataset[Any]):
         index = read_index(pack)
         if split is not None and split not in index.splits:
             raise UsageError(f"{pack} has no split '{split}'; known are {', '.join(index.splits)}")
-        known = classes if classes is not None or label is None else index.fields.get(label, ())
+        known = class_values(classes, () if label is None else index.fields.get(label, ()))
         names = check_layers(layers, tuple(index.layers), label)
-        self._items = TensorItems(names, label, class_values(known), dtype, fill, transform)
+        self._items = TensorItems(names, label, known, dtype, fill, transform)
         self._folder, self._format = Path(pack), index.format
         rank, world_size = check_place(*ask_distributed(rank, world_size))
         check_numbers(seed=seed)

@@ -183,6 +183,28 @@ def test_labels_come_from_fields_or_layers(run: Run, packs: dict[str, Path], tmp
         ChipDataset(partly, label="height")
 
 
+def test_labels_of_a_csv_file_are_numbers_if_all_are(tmp_path: Path) -> None:
+    rows = {"class": ["10", "2", "1"], "share": ["0.5", "1", "2"], "code": ["007", "7", "10"]}
+    units = [
+        ({**unit, **{name: column[number] for name, column in rows.items()}}, files)
+        for number, (unit, files) in enumerate(pictures(3))
+    ]
+    run = write_run(tmp_path, units)
+    eechips.pack(run, "webdataset")
+    for label, classes in {"class": (1, 2, 10), "share": (), "code": ("007", "10", "7")}.items():
+        chips, shards = (
+            ChipDataset(run, label=label),
+            ShardDataset(tmp_path / "packs" / "webdataset", label=label),
+        )
+        assert chips.classes == shards.classes == classes
+        expected = {"class": [2, 1, 0], "share": [0.5, 1.0, 2.0], "code": [0, 2, 1]}[label]
+        assert chips.labels.tolist() == expected
+        by_id = dict(zip([sample.id for sample in chips.samples], expected, strict=True))
+        assert {item["id"]: item["label"].item() for item in shards} == by_id
+    assert ChipDataset(run, label="class", classes=[10, 2, 1]).labels.tolist() == [0, 1, 2]
+    assert ChipDataset(run, label="class", classes=["10", "2", "1"]).labels.tolist() == [0, 1, 2]
+
+
 def test_missing_fields_and_files_are_reported(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:
     for make in (lambda **o: ChipDataset(run, **o), lambda **o: ShardDataset(packs["parquet"], **o)):
         with pytest.raises(UsageError, match="split 'validation'; known are test, train"):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from eechips.errors import UsageError
+from eechips.geo.text_tables import typed_column
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames
 from eechips.training.sample import Sample, SampleFile
+from eechips.training.samples import values_of
 
 Item = dict[str, Any]
 Transform = Callable[[Item], Any]
@@ -89,6 +92,8 @@ class TensorItems:
         Raises:
             UsageError: if a sample has no label, or a label that is not a class.
         """
+        if not any(isinstance(value, str) for value in self.classes):
+            values = _typed(values)
         missing = sum(value is None for value in values)
         if missing:
             raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
@@ -161,8 +166,20 @@ def check_layers(layers: Sequence[str] | None, there: tuple[str, ...], label: st
     return wanted
 
 
-def class_values(values: Sequence[Any] | None) -> tuple[Any, ...]:
-    """Return the classes; none if values have fractions."""
-    if values is None or any(isinstance(value, float) for value in values):
-        return ()
-    return tuple(values)
+def class_values(classes: Sequence[Any] | None, there: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values of a label in the order of their indices; none if values have fractions.
+
+    Args:
+        classes: those that the user gives; None for all values.
+        there: values of the label. Units of a CSV file have texts, also in a column of numbers.
+    """
+    values = values_of(_typed(list(there))) if classes is None else tuple(classes)
+    return () if any(isinstance(value, float) for value in values) else values
+
+
+def _typed(values: Sequence[Any]) -> Sequence[Any]:
+    """Return values that are texts as numbers, if all are numbers without loss; empty ones as None."""
+    if any(not isinstance(value, str) for value in values if value is not None):
+        return values
+    numbers: list[Any] = typed_column(pa.chunked_array([pa.array(values, pa.string())])).to_pylist()
+    return values if any(isinstance(number, str) for number in numbers) else numbers

@@ -21,7 +21,6 @@ from eechips.manifest.run import Run
 from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of
 from eechips.training.sample_stream import SampleStream, check_numbers
-from eechips.training.samples import values_of
 from eechips.training.stream_reader import StreamItem, StreamReader
 from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, class_values
 
@@ -230,11 +229,11 @@ def stream(
     rank, world_size = ask_distributed(rank, world_size)
     samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
     try:
-        known = classes if classes is not None or label is None else _planned_values(samples, label)
+        known = class_values(classes, () if label is None else _planned_values(samples, label))
     except BaseException:
         samples.close()
         raise
-    items = TensorItems((), label, class_values(known), dtype, fill, transform)
+    items = TensorItems((), label, known, dtype, fill, transform)
     return TorchStream(samples, items, layers)
 
 
@@ -253,7 +252,7 @@ def _find_plan(folder: Path) -> str | None:
         return plan_digest(ledger.database)
 
 
-def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:
+def _planned_values(samples: SampleStream, label: str) -> list[Any]:
     """Return the values of a field of all planned units."""
     samples.read().wait_for_plan()
     with Ledger(samples.folder / LEDGER_NAME, readonly=True) as ledger:
@@ -261,4 +260,4 @@ def _planned_values(samples: SampleStream, label: str) -> tuple[Any, ...]:
     if not any(label in fields for fields in units):
         there = ", ".join(dict.fromkeys(name for fields in units for name in fields))
         raise UsageError(f"no unit has a field '{label}'; there are: {there or 'none'}")
-    return values_of(fields.get(label) for fields in units)
+    return [fields.get(label) for fields in units]
