@@ -27,10 +27,10 @@ from eechips.commands.verification import audit_run, find_left_files, find_probl
 from eechips.engine.progress import Progress
 from eechips.engine.run_records import encode_info
 from eechips.errors import UsageError
-from eechips.manifest.audit_records import SampleSize
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_recovery import RecoveredLedger
+from eechips.manifest.refetch_audit import SampleSize
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, SET_ASIDE, Problem, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair

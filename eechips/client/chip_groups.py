@@ -16,7 +16,7 @@ from eechips.client.marked_pixels import MASK_BAND_TO_MARK
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import stacked_name
 from eechips.geo.grid import Grid, Part, Window
-from eechips.geo.grid_groups import GroupLimits, group_grids
+from eechips.geo.shared_windows import GroupLimits, group_grids
 from eechips.recipe import Chip
 from eechips.recipe.results import Template
 

@@ -32,7 +32,6 @@ from eechips.engine.resumed_options import describe
 from eechips.engine.run import run as run_recipe
 from eechips.errors import EechipsError, UsageError
 from eechips.lockfile.locked_plan import (
-    check_identity,
     drops_empty,
     rebuilt_options,
     store_inputs,
@@ -41,7 +40,7 @@ from eechips.lockfile.locked_plan import (
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results
-from eechips.lockfile.rebuild import Rebuild, compare
+from eechips.lockfile.rebuild import Rebuild, check_identity, compare
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
 from eechips.recipe import SupportsExtension, SupportsInteractiveRun

@@ -14,7 +14,7 @@ from eechips.engine.run_context import RunFeature
 from eechips.engine.shared_request_size import MOST_UNITS, RequestCosts
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
-from eechips.geo.grid_groups import GroupLimits, group_grids, halve_grids
+from eechips.geo.shared_windows import GroupLimits, group_grids, halve_grids
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, unit_value
 

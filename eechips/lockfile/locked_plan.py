@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -27,7 +26,6 @@ INPUTS_FOLDER = ".eechips-inputs"
 
 _LOCKFILE = "lockfile"
 """In the ledger: SHA-256 of the lockfile that the plan comes from."""
-_VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,60}")
 _BATCH = 500  # units per transaction
 
 
@@ -135,22 +133,3 @@ def _check_folder(folder: Path, digest: str) -> None:
 def drops_empty(lockfile: Lockfile) -> bool:
     """Return whether the files of empty units were not kept."""
     return any(unit.state is State.EMPTY and not unit.files for unit in lockfile.units())
-
-
-def check_identity(header: LockHeader, identity: str, here: str) -> None:
-    """Check that a recipe requests what the run of a lockfile requested.
-
-    Raises:
-        RunMismatchError: if it does not.
-    """
-    if header.identity != identity:
-        there = str(header.versions.get("eechips"))
-        if there == here or not _VERSION.fullmatch(there):  # others write it, and the message has it in a command
-            raise RunMismatchError(
-                "the command and the options of the lockfile request other results than it has: somebody has changed"
-                " it, or it was made by another build of eechips"
-            )
-        raise RunMismatchError(
-            f"eechips {here} requests other results than eechips {there}, which made the lockfile, did by the same"
-            f" command: pip install eechips=={there}"
-        )

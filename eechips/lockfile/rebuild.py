@@ -1,9 +1,10 @@
-"""Compare the results of a run with a lockfile."""
+"""Compare a rebuilt run with its lockfile: what its command requests, and its results."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from eechips.errors import RunMismatchError, StorageError, UsageError, ValidationError
 from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, compare_contents, hash_content
 from eechips.lockfile.lockfile_format import Lockfile
-from eechips.lockfile.lockfile_records import LockedFile, LockedUnit
+from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
@@ -26,6 +27,7 @@ from eechips.text.formatting import format_spreadsheet
 
 REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,60}")
 _COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "is_exact", "column", "row", "width",
             "height", "bands", "sources", "replaced", "details")  # fmt: skip
 _ASSET_COLUMNS = ("asset", "before", "now", "files", "changed", "share", "is_exact")
@@ -142,6 +144,25 @@ class Rebuild:
         """Files by difference; differences without files are left out."""
         tally = Counter(rebuilt_file.difference for rebuilt_file in self.differences)
         return {kind.value: tally[kind] for kind in Difference if tally[kind]}
+
+
+def check_identity(header: LockHeader, identity: str, here: str) -> None:
+    """Check that a recipe requests what the run of a lockfile requested.
+
+    Raises:
+        RunMismatchError: if it does not.
+    """
+    if header.identity != identity:
+        there = str(header.versions.get("eechips"))
+        if there == here or not _VERSION.fullmatch(there):  # others write it, and the message has it in a command
+            raise RunMismatchError(
+                "the command and the options of the lockfile request other results than it has: somebody has changed"
+                " it, or it was made by another build of eechips"
+            )
+        raise RunMismatchError(
+            f"eechips {here} requests other results than eechips {there}, which made the lockfile, did by the same"
+            f" command: pip install eechips=={there}"
+        )
 
 
 def compare(

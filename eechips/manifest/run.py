@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
-from eechips.manifest.audit_records import Audit, read_audits
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.extensions import PreviewRecord
@@ -36,6 +35,7 @@ from eechips.manifest.ledger_queries import (
 from eechips.manifest.reader_places import read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
+from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_history import read_history
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status

@@ -16,10 +16,10 @@ from shapely.errors import GEOSException
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
-from eechips.manifest.audit_records import Audit
 from eechips.manifest.display_styles import display_styles
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.refetch_audit import Audit
 from eechips.manifest.run import Run
 from eechips.manifest.run_status import Status
 from eechips.reports.region_outlines import Ring, region_rings

@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from eechips.errors import UsageError
-from eechips.manifest.audit_records import Audit, SampleSize, largest_difference
+from eechips.manifest.refetch_audit import Audit, SampleSize, largest_difference
 
 
 @pytest.mark.parametrize("population", [1, 2, 7, 24])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.geo.grid import Grid
-from eechips.geo.grid_groups import GroupLimits, group_grids
+from eechips.geo.shared_windows import GroupLimits, group_grids
 
 UTM = Grid("EPSG:32613", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0), 1, 1)
 DEGREES = Grid("EPSG:4326", (0.0001, 0.0, -105.3, 0.0, -0.0001, 40.1), 1, 1)
