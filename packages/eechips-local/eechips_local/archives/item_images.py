@@ -31,6 +31,7 @@ from eechips_local.pixels.pixel_grid import PixelGrid
 _DAY = 86_400_000.0
 _SIDE = 1024  # pixels of a grid over a box
 _MOST_SCENE, _MOST_RATIO = 30.0, 20.0  # degrees of the equator; height by width
+_MOST_INVALID = 5000  # corners; time and memory that mending takes grow with their square
 # The newest of several items of one image counts: by the first of these that they have.
 _MADE = ("s2:generation_time", "updated", "created", "datetime")
 
@@ -88,8 +89,11 @@ def outline_of(item: Item) -> BaseGeometry:
     try:
         if geometry:
             outline: BaseGeometry = shapely.force_2d(shapely.geometry.shape(geometry))
-            if not np.isfinite(shapely.get_coordinates(outline)).all():
+            coordinates = shapely.get_coordinates(outline)
+            if not np.isfinite(coordinates).all():
                 raise ValueError("a coordinate is not a finite number")
+            if len(coordinates) > _MOST_INVALID and not outline.is_valid:
+                raise ValueError("it is invalid, and too large to be mended")
             if not outline.is_empty:
                 parts = [_on_its_side(part, item) for part in shapely.get_parts(outline)]
                 return on_globe(outline if parts == [outline] else shapely.union_all(parts))

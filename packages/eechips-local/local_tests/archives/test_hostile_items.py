@@ -110,6 +110,14 @@ def test_a_pipe_in_a_static_catalogue_is_not_read(tmp_path: Path) -> None:
         StaticItems(path).collections()
 
 
+def test_large_outline_that_crosses_itself_is_not_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapely, "make_valid", None)  # would take minutes for some ten thousand corners
+    ring = np.random.default_rng(0).uniform(0.0, 10.0, (6000, 2)).tolist()
+    with pytest.raises(ArchiveError, match="no outline that can be understood") as refused:
+        outline_of({"id": "a", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}})
+    assert str(refused.value.__cause__) == "it is invalid, and too large to be mended"
+
+
 def test_box_across_the_antimeridian_has_two_parts() -> None:
     outline = outline_of({"id": "a", "bbox": [170.0, 0.0, -170.0, 1.0]})
     assert outline.area == 20.0
