@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from local_tests.support.local_earth_engine import Server, initialize
@@ -250,3 +251,19 @@ def test_cast_is_the_union_that_the_service_offers(ee: Any) -> None:
     assert value_of(ee, union.mosaic()) == {"R": 2, "G": 3, "B": 3, "N": 1}
     with pytest.raises(ee.EEException, match=r"'N' is missing"):
         value_of(ee, mixed.cast(dict.fromkeys("RGB", "int16"), list("RGB")).mosaic())
+
+
+def test_bands_of_properties_have_no_range(ee: Any) -> None:
+    """The guide fits lines so: https://developers.google.com/earth-engine/guides/reducers_regression."""
+    times = [1.0e12, 1.1e12, 1.3e12]
+    images = [bands(ee, "rain").toFloat().multiply(n).set("system:time_start", time) for n, time in enumerate(times)]
+
+    def timed(image: Any) -> Any:
+        return ee.Image(image).addBands(image.metadata("system:time_start").divide(1e12))
+
+    collection = ee.ImageCollection(images).map(timed).select(["system:time_start", "rain"])
+    fit = value_of(ee, collection.reduce(ee.Reducer.linearFit()))
+    slope, offset = np.polyfit([1.0, 1.1, 1.3], [0, 1, 2], 1)
+    assert (fit["scale"], fit["offset"]) == pytest.approx((slope, offset))
+    kind = ee.Image(images[0]).metadata("system:time_start").bandTypes().getInfo()["system:time_start"]
+    assert kind == {"type": "PixelType", "precision": "double"}

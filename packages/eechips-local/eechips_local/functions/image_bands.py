@@ -280,13 +280,19 @@ def date(image: Image) -> Date:
 
 @function("Image.metadata")
 def metadata(image: Image, property: str, name: str | None) -> Image:
-    """Return a property's value as a constant image, named after it."""
+    """Return a property's value as a constant image, named after it.
+
+    It is "of type double" (https://developers.google.com/earth-engine/apidocs/ee-image-metadata), without a range: the
+    guide fits lines to bands of different times (https://developers.google.com/earth-engine/guides/reducers_regression).
+    """
     value = image.properties.get(property)
     if isinstance(value, Date):
         value = value.milliseconds
     if not isinstance(value, (int, float)):
         raise InvalidError(f"The property '{property}' is not a number.")
-    return replace(constant_image([value], [name or property]), footprint=image.footprint)
+    constant = constant_image([float(value)], [name or property])
+    bands = [replace(band, type=PixelType("double")) for band in constant.bands]
+    return replace(constant.with_bands(bands), footprint=image.footprint)
 
 
 @function("Image.retile")
