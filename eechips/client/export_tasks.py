@@ -145,6 +145,7 @@ _EXISTS = 409
 _USED_ID = "already started with the given request_id"
 """In the message about an id that another request had (code 52967904863), of which the HTTP status is not known."""
 _MOST_IDS = 5
+"""Ids of a task that are tried."""
 _GONE = 404
 _FAILED = ("FAILED", "CANCELLED")
 _STATUSES = {3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503, 16: 401}
@@ -293,21 +294,19 @@ def _start_once(start: Callable[[str, dict[str, Any]], Any], name: str, request:
     too many tasks waited in an earlier run (within one, the transport takes another id). Then another id is taken.
 
     Raises:
-        EechipsError: classified, if the service does not start it.
+        EechipsError: classified, if the service does not start it; the last refusal, if all ids are used up.
     """
-    for number in itertools.count(1):
+    for number in range(1, _MOST_IDS + 1):
         try:
             return str(start(name if number == 1 else f"{name}-{number}", request)["name"])
         except Exception as error:
-            classified = internal_error(error)
-            if getattr(classified, "status", None) != _EXISTS and _USED_ID not in str(classified):
-                raise classified from error
-            known = _find_task(name)
-            if known is not None:
-                return known
-            if number == _MOST_IDS:
-                raise classified from error
-    raise AssertionError
+            refusal = internal_error(error)
+            if getattr(refusal, "status", None) != _EXISTS and _USED_ID not in str(refusal):
+                raise refusal from error
+        known = _find_task(name)
+        if known is not None:
+            return known
+    raise refusal
 
 
 def _find_task(name: str) -> str | None:

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -268,11 +269,7 @@ def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
 
 def _left(folder: Path, asking: Writer) -> list[Path]:
     """Return the abandoned files of a unit; of each, the file or its note may be missing."""
-    here = new_writer()
-
-    def now() -> float:
-        return file_system_time(folder)
-
+    here, now = new_writer(), partial(file_system_time, folder)
     abandoned: list[Path] = []
     for file in folder.glob("*"):
         path = file.with_suffix(_DATA)

@@ -77,6 +77,7 @@ class ServiceError:
         window: window of a quota that the details of the error name; such a row needs neither message nor reason.
         period: after which the quota is renewed. Details that name another period rule the row out.
         batch: when a batch task may compute what was too large.
+        is_queue_full: whether too many batch tasks wait for the service to start one more.
         repeats: times that a request which is to be split is sent again first.
         repeats_alone: times that a request which cannot be split any more is sent again before it fails.
     """
@@ -93,6 +94,7 @@ class ServiceError:
     window: QuotaWindow = ""
     period: Period | None = None
     batch: BatchUse = "never"
+    is_queue_full: bool = False
     repeats: int = 0
     repeats_alone: int = 0
 

@@ -164,6 +164,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
             "Too many tasks already in the queue (3000). Please wait for some of them to complete.",
         ),
         message=r"too many tasks already in the queue",
+        is_queue_full=True,
     ),
     ServiceError(
         "request id",
