@@ -7,7 +7,7 @@ a password.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.web.urls import EXPIRY_NAMES, SIGNATURE_NAMES
@@ -23,6 +23,7 @@ _NAME = (
 )
 """Last part of the names of secrets: ``token``, ``client_secret``, ``apiKey``, ``DB_PASSWORD``."""
 _SECRET_NAME = re.compile(rf"(?i).*{_NAME}")
+_SECRET_OPTION = re.compile(rf"(?i)--?[\w-]*{_NAME}")
 _FIELD_NAMES = (
     r"(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion|api_?key|signature"
     r"|x-goog-(?:signature|credential))"
@@ -119,7 +120,7 @@ def redact_json(value: Any) -> Any:
             for name, member in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [redact_json(member) for member in value]
+        return [REDACTED if is_secret else redact_json(member) for member, is_secret in _arguments(value)]
     return redact(value) if isinstance(value, str) else value
 
 
@@ -136,8 +137,17 @@ def _secrets(value: Any) -> Iterator[str]:
             else:
                 yield from _secrets(member)
     elif isinstance(value, (list, tuple)):
-        for member in value:
-            yield from _secrets(member)
+        for member, is_secret in _arguments(value):
+            yield from [member] if is_secret else _secrets(member)
+
+
+def _arguments(values: Sequence[Any]) -> Iterator[tuple[Any, bool]]:
+    """Yield members of a list, and whether each is the value of an option before it that names a secret."""
+    option: Any = None
+    for value in values:
+        is_named = isinstance(option, str) and _SECRET_OPTION.fullmatch(option) is not None
+        yield value, is_named and isinstance(value, str) and not value.startswith("--")
+        option = value
 
 
 def _is_secret(name: object) -> bool:

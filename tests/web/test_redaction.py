@@ -214,3 +214,9 @@ def test_values_with_secret_names_are_redacted_in_other_texts() -> None:
         redact(f"no luck with {SECRET} nor two words", collect_secrets(given))
         == f"no luck with {REDACTED} nor {REDACTED}"
     )
+
+
+def test_values_of_arguments_with_secret_names_are_redacted() -> None:
+    given = {"arguments": ["--api-key", SECRET, "--verbose-token", "--size", "64", "in.csv"]}
+    assert redact_json(given)["arguments"] == ["--api-key", REDACTED, "--verbose-token", "--size", "64", "in.csv"]
+    assert collect_secrets(given) == {SECRET}
