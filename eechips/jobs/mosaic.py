@@ -49,8 +49,8 @@ from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
 from eechips.planning.image_filters import PropertyFilter, parse_conditions
 from eechips.planning.region_images import warn_of_small
 from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.request_windows import SLOTS, Tiling, bounding_box, divide_grid
 from eechips.planning.separate_regions import SeparateRegions, choose_region
-from eechips.planning.tiling import SLOTS, Tiling, bounding_box, divide_grid
 from eechips.recipe import Chip, Unit, recipe_identity
 from eechips.recipe.results import Template
 from eechips.text.formatting import format_bytes, format_count

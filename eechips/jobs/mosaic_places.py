@@ -19,8 +19,8 @@ from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at
 from eechips.planning.inventory import Scene
 from eechips.planning.region_images import RegionScenes, find_region_scenes, place_region, warn_of_missing
 from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre
+from eechips.planning.request_windows import Tiling, project_region
 from eechips.planning.separate_regions import SeparateRegions
-from eechips.planning.tiling import Tiling, project_region
 
 _CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
 

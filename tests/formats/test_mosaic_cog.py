@@ -22,7 +22,7 @@ from eechips.formats import geotiff
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.formats.mosaic_cog import Mosaic, Tile, check_nodata, common_dtype
 from eechips.geo.grid import Grid, Window
-from eechips.planning.tiling import divide_grid
+from eechips.planning.request_windows import divide_grid
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 399_960.3, 0.0, -10.0, 4_400_040.7), 700, 600)
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
