@@ -55,7 +55,8 @@ class StatusNumbers(NamedTuple):
 
     Attributes:
         requests: sent for all units.
-        rate: results a second between the first and the last one finished; None if there are too few.
+        rate: results a second between the first and the last one finished; None if there are too few, or all
+            finished within a second.
         dropped: empty units that have no file.
         without_file: units that are done and have no file.
         without_rows: units whose file is a table without rows.
@@ -76,7 +77,8 @@ def read_status_numbers(database: Connection) -> StatusNumbers:
         " coalesce(sum(state = 'empty' AND file IS NULL), 0), coalesce(sum(state = 'done' AND file IS NULL), 0),"
         " coalesce(sum(rows = 0 AND file IS NOT NULL), 0) FROM units"
     ).fetchone()
-    return StatusNumbers(requests, (count - 1) / seconds if seconds and count > 1 else None, *others)
+    has_rate = count > 1 and seconds >= 1.0  # two units that finish together were not a thousand a second
+    return StatusNumbers(requests, (count - 1) / seconds if has_rate else None, *others)
 
 
 def count_failures(database: Connection) -> dict[str, int]:

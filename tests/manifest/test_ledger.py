@@ -111,6 +111,13 @@ def test_outcomes_are_kept_and_open_units_are_retried(tmp_path: Path, ledger: Le
     assert status.to_json()["total"] == 5
 
 
+def test_units_that_finish_within_a_second_have_no_speed(ledger: Ledger) -> None:
+    ledger.record([done(0, finished="2026-01-01T00:00:00.000Z"), done(1, finished="2026-01-01T00:00:00.001Z")])
+    assert read_status_numbers(ledger.database).rate is None
+    ledger.record([done(2, finished="2026-01-01T00:00:04.000Z")])
+    assert read_status_numbers(ledger.database).rate == pytest.approx(0.5, rel=1e-4)
+
+
 def _fields(record: Record) -> dict[str, object]:
     return {name: getattr(record, name) for name in Record.__slots__}
 
