@@ -19,6 +19,7 @@ from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, Column, name
 from eechips.storage import write_file
 from eechips.storage.received_files import open_parquet
 from eechips.text.formatting import format_spreadsheet
+from eechips.web.redaction import redact_json
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63
@@ -301,8 +302,8 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     """Write failures.csv if there are failures; remove an old one if there are none.
 
     Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
-    properties instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula; see
-    :func:`eechips.text.formatting.format_spreadsheet`.
+    properties, without secrets, instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula;
+    see :func:`eechips.text.formatting.format_spreadsheet`.
 
     Raises:
         StorageError: if it cannot be written.
@@ -315,7 +316,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
     table: list[Sequence[Any]] = [(*_FAILURE_COLUMNS, *own.names.values())]
     for row in rows:
-        values = unit_values(json.loads(row[2]))
+        values = redact_json(unit_values(json.loads(row[2])))
         table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
     write_file(path, format_spreadsheet(table).encode())
     return path

@@ -21,6 +21,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.received_files import read_parquet
 from eechips.text.progress_bar import progress_bar
+from eechips.web.redaction import redact_json
 
 MOST_UNITS = 100_000
 """Maximum number of units on a page; of more, a random sample is used."""
@@ -209,7 +210,7 @@ def draw_numbers(total: int, most: int, seed: int) -> frozenset[int] | None:
 
 def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     identifier, text, state, file, size, valid, width, height, crs, transform, dates, error_class, error = raw
-    unit = json.loads(text)
+    unit = redact_json(json.loads(text))
     unit = unit if isinstance(unit, dict) else {"value": unit}
     fields = {
         name: value

@@ -57,6 +57,12 @@ def unpacked(packed: dict[str, str]) -> npt.NDArray[Any]:
     return np.frombuffer(base64.b64decode(packed["data"]), dtype=packed["type"].lower())
 
 
+def test_columns_have_no_secrets_of_units(tmp_path: Path) -> None:
+    units = [{"href": f"https://a:s3cret@h/{number}?sig=s3cret"} for number in range(2)]
+    column = read_units(make(tmp_path, units)).column("href")
+    assert list(column.values) == ["https://***@h/0?sig=***", "https://***@h/1?sig=***"]
+
+
 def test_fields_are_classified_by_their_values(tmp_path: Path) -> None:
     zones = ["Alps", "Jura", "Plateau"]
     units = [
