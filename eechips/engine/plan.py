@@ -126,7 +126,8 @@ def plan_units(
     taken: list[str] = []
     for position, value in zip(count() if positions is None else positions, values, strict=False):
         unit = to_unit(value)
-        if position in planned and planned[position].unit == canonical_json(unit):
+        text = canonical_json(unit)  # before the id, so that an error shows the unit alone
+        if position in planned and planned[position].unit == text:
             yield planned[position]
             continue
         identifier = unit_id(unit, identity)
@@ -140,7 +141,7 @@ def plan_units(
             chosen = names.choose(name, identifier)
             taken += [name] if chosen != name else []
             name = chosen
-        yield WorkUnit(position, identifier, canonical_json(unit), name)
+        yield WorkUnit(position, identifier, text, name)
     if taken and template.prefers_values:
         _log.warning(
             "%s of the names by %r %s taken, as %s: the id of the unit is appended",

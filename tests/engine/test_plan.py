@@ -83,6 +83,11 @@ def test_a_template_is_unique_for_units_without_a_column_of_that_name(text: str)
     )
 
 
+def test_a_unit_that_is_no_json_is_shown_alone() -> None:
+    with pytest.raises(UsageError, match=r"this one is not \(.*\): \{'kind': 'call', 'value': \{7\}\}$"):
+        list(plan_units([{7}], "r", TEMPLATE))
+
+
 def test_a_template_field_that_units_lack_is_refused() -> None:
     with pytest.raises(UsageError, match="a unit has: kind, value, id, index"):
         list(plan_units([1], "r", NameTemplate("{eco}")))
