@@ -46,6 +46,7 @@ class Program:
         shares: whether the pool has threads, which share the script's variables.
         is_recipe: whether the calls are of the functions of a recipe: what they return is not received.
         seed: seed of random numbers; each call adds its position in the plan.
+        variables: data in variables of modules of the script's folder, by module and name.
     """
 
     first: int
@@ -55,6 +56,7 @@ class Program:
     shares: bool = False
     is_recipe: bool = False
     seed: int = 0
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
 from eechips.scripts.library_patches import keep_client, leave_out_signals
 from eechips.scripts.log_files import LogSettings, name_in_run
+from eechips.scripts.module_state import set_variables
 from eechips.scripts.network_patches import RequestObserver
 from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
@@ -204,6 +205,7 @@ class CallExecutor:
     def _load(self, folder: CallFolder) -> Program:
         if self._program is None or self._folder is None or self._folder.path != folder.path:
             program = folder.program()
+            set_variables(program.variables, (self._working_folder.folder, self._place.out))
             if program.initializer is not None:
                 program.initializer(*program.initargs)
             self._folder, self._program = folder, program

@@ -21,6 +21,7 @@ from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
+from eechips.scripts.module_state import module_variables
 from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
@@ -108,7 +109,8 @@ class ScriptHost:
         slots = self._plan(number, first, calls)
         if first < self._planned_before:
             self._reopen(folder, first, slots)
-        program = replace(program, first=first, functions=functions, seed=present_seed())
+        variables = module_variables(Path(self._place.imports[0]))
+        program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots)
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
