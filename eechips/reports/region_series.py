@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +17,9 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
 from eechips.storage.received_files import open_parquet, read_frame, translate_read_errors
+from eechips.text.suggestion import describe_choices
 
 _DATE = "date"
-_LISTED = 12  # names in a message
 _BATCH = 65_536  # rows of a table that are read at a time
 
 
@@ -71,7 +70,9 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
         known = tables.ids()
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
+            raise UsageError(
+                f"there is no region {unknown[0]!r} in {run.path}; {describe_choices(unknown[0], list(known))}"
+            )
         if not known:
             raise UsageError(f"{run.path} has no time series: no region has a row")
         chosen = names or list(known)[:most]
@@ -255,7 +256,7 @@ def _columns_of(band: str, columns: list[str]) -> list[str]:
         return [band]
     band_columns = [column for column in columns if column.startswith(f"{band}_") and not _is_of_pixels(column)]
     if not band_columns:
-        raise UsageError(f"there is no column {band!r}; {_choices(band, columns)}")
+        raise UsageError(f"there is no column {band!r}; {describe_choices(band, columns)}")
     return band_columns
 
 
@@ -266,11 +267,3 @@ def _is_of_pixels(column: str) -> bool:
 
 def _is_text(values: pd.Series[Any]) -> bool:
     return not pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
-
-
-def _choices(wanted: str, there: list[str]) -> str:
-    """Return a phrase with similar names, and the first of all names."""
-    alike = difflib.get_close_matches(wanted, there, n=3)
-    hint = f"did you mean {' or '.join(alike)}? " if alike else ""
-    more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""
-    return f"{hint}there are {', '.join(there[:_LISTED])}{more}"
