@@ -184,7 +184,7 @@ def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
         ]
     units = _records("units", PARQUET_NAME, _LAYER_ONLY)
     if summary.stratum is not None:
-        units.append(_stratum_field("units", summary))
+        units.append(_stratum_field(summary))
     record_sets = [
         _record_set("units", "A record for each unit: for each sample, with its first file.", units, ("id",))
     ]
@@ -259,7 +259,7 @@ def _kinds(path: Path) -> list[tuple[str, str]]:
     return [(str(column), kinds.get(getattr(frame[column].dtype, "kind", "O"), "sc:Text")) for column in frame.columns]
 
 
-def _stratum_field(records: str, summary: Summary) -> dict[str, Any]:
+def _stratum_field(summary: Summary) -> dict[str, Any]:
     """Return the class or the ecoregion, which the manifest has in the text of the unit."""
     assert summary.stratum is not None
     values = [value for value, _ in summary.strata]
@@ -271,7 +271,7 @@ def _stratum_field(records: str, summary: Summary) -> dict[str, Any]:
         f"{value} {summary.classes[value]}" for value in dict.fromkeys(values) if value in summary.classes
     )
     text = f"What the unit was drawn as: its label{f' ({names})' if names else ''}."
-    return _field(records, summary.stratum, kind, text, source)
+    return _field("units", summary.stratum, kind, text, source)
 
 
 def _column(table: str, column: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.polygons import split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
+from eechips.geo.polygons import list_polygons, split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
 
 _HALF = 180.0
 _TALL = 60.0  # degrees of latitude; footprints of scenes are less tall
@@ -106,10 +106,7 @@ def _unwrapped(line: BaseGeometry) -> npt.NDArray[np.float64]:
 
 def _whole(polygon: BaseGeometry) -> BaseGeometry:
     """Return the parts of a polygon that have an area."""
-    if shapely.is_valid(polygon):
-        return polygon
-    valid_polygon = shapely.make_valid(polygon)
-    return shapely.union_all([part for part in _simple(valid_polygon) if part.geom_type == "Polygon"])
+    return polygon if shapely.is_valid(polygon) else shapely.union_all(list_polygons(shapely.make_valid(polygon)))
 
 
 def _cut(part: BaseGeometry) -> BaseGeometry:
