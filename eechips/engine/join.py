@@ -34,8 +34,8 @@ from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import check_new, check_paths, check_values, read_info
-from eechips.manifest.reserved_names import GENERATED_FILES
+from eechips.manifest.received_run import check_paths, check_values, read_info
+from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import Record, WorkUnit
@@ -108,7 +108,7 @@ def join_results(
 def _open_ledger(folder: Path) -> Ledger:
     """Open the ledger of a folder, which may be one of an earlier join."""
     if not (folder / LEDGER_NAME).exists():
-        check_new(folder, GENERATED_FILES)
+        check_new(folder)
     with contextlib.ExitStack() as unless_checked:
         ledger = unless_checked.enter_context(Ledger(folder / LEDGER_NAME))
         if ledger.has_plan:

@@ -38,8 +38,8 @@ from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_fi
 from eechips.manifest.folder_lock import lock_run, remove_lock
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
-from eechips.manifest.received_run import check_new, check_paths, check_values
-from eechips.manifest.reserved_names import CALLS_FOLDER, GENERATED_FILES
+from eechips.manifest.received_run import check_paths, check_values
+from eechips.manifest.reserved_names import CALLS_FOLDER, check_new
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
@@ -82,7 +82,7 @@ def run(
         is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
         if not (config.out / LEDGER_NAME).exists():
-            check_new(config.out, GENERATED_FILES)
+            check_new(config.out)
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:

@@ -15,8 +15,8 @@ from eechips.lockfile.lockfile_records import LockHeader
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import check_new, check_paths
-from eechips.manifest.reserved_names import GENERATED_FILES
+from eechips.manifest.received_run import check_paths
+from eechips.manifest.reserved_names import check_new
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.storage import LocalStore, make_folder, safe_component, write_file
 from eechips.storage.received_files import is_local_path
@@ -121,7 +121,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
 def _check_folder(folder: Path, digest: str) -> None:
     """Check that a folder, which is locked, holds no run but that of a lockfile."""
     if not (folder / LEDGER_NAME).exists():
-        check_new(folder, GENERATED_FILES)
+        check_new(folder)
         return
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         if ledger.has_plan:

@@ -6,14 +6,12 @@ Paths are looked at in every ledger that is opened. The values are looked at, al
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.database import Connection
-from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
 from eechips.storage.received_files import parse_json, read_json
@@ -79,25 +77,6 @@ def read_info(folder: Path) -> dict[str, Any]:
         if not isinstance(entry.get("id"), str) or not all(isinstance(v, (str, type(None))) for v in entry.values()):
             raise StorageError(f"{path} is damaged: datasets has values of other types")
     return info
-
-
-def check_new(folder: Path, names: Iterable[str]) -> None:
-    """Check that a folder has no files that a new run would overwrite.
-
-    Those of a run of this user whose ledger has been removed are not in the way.
-
-    Args:
-        names: names of the files that a run writes.
-
-    Raises:
-        UsageError: if it has any; the message names them.
-    """
-    there = [name for name in names if os.path.lexists(folder / name) and not (folder / name).is_dir()]
-    if there and not is_own(read_info(folder), folder):
-        raise UsageError(
-            f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"
-            " overwrite: choose another folder (`out`), or move the files away"
-        )
 
 
 def check_paths(ledger: Ledger) -> None:

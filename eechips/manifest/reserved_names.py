@@ -13,8 +13,9 @@ from eechips.files.temporary_names import SCRATCH_PREFIX, is_temporary
 from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import LOCK_NAME
 from eechips.manifest.ledger import LEDGER_NAME
-from eechips.manifest.received_run import INFO_NAME
+from eechips.manifest.received_run import INFO_NAME, read_info
 from eechips.manifest.run_history import LOG_NAME
+from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.storage import check_name
 
@@ -115,3 +116,19 @@ class FilesAhead:
         while self._next is not None and self._next[0] == position:
             yield self._next
             self._next = next(self._rows, None)
+
+
+def check_new(folder: Path) -> None:
+    """Check that a folder has no files that a new run would overwrite.
+
+    Those of a run of this user whose ledger has been removed are not in the way.
+
+    Raises:
+        UsageError: if it has any; the message names them.
+    """
+    there = [name for name in GENERATED_FILES if os.path.lexists(folder / name) and not (folder / name).is_dir()]
+    if there and not is_own(read_info(folder), folder):
+        raise UsageError(
+            f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"
+            " overwrite: choose another folder (`out`), or move the files away"
+        )
