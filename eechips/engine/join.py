@@ -244,6 +244,11 @@ class _Results:
         refusal = self._refuse_unreported(unit)
         for outcome in outcomes:
             own_refusal = self._refuse(unit, outcome.record)
+            if outcome.name not in ("", unit.name):
+                own_refusal = (
+                    f"{outcome.record.file} of unit {unit.id[:16]} has another name than {unit.name}, that of the plan:"
+                    " somebody has changed its line. Fetch the unit again"
+                )
             if own_refusal is None:
                 return replace(outcome.record, position=unit.position)
             refusal = refusal or own_refusal

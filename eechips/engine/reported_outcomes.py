@@ -55,11 +55,13 @@ class ReportedOutcome:
         unit: id of the unit.
         plan: identity of the plan; empty if the worker has not named it.
         record: for the ledger; its position is not known yet.
+        name: name of the unit in the worker's line; empty if the worker has not told it.
     """
 
     unit: str
     plan: str
     record: Record
+    name: str = ""
 
     @classmethod
     def parse(cls, reported: Any) -> ReportedOutcome:
@@ -76,7 +78,7 @@ class ReportedOutcome:
                 raise ValueError(f"finished is {values['finished']!r}")
             values |= {name: json.dumps(values[name]) for name in LISTS if values.get(name) is not None}
             record = Record(position=0, **{**values, "state": State(reported["state"])}, files=_files(reported))
-            return cls(identifier, plan, record)
+            return cls(identifier, plan, record, str(reported.get("name") or ""))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {reported!s:.120}") from None
 
