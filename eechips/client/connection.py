@@ -326,7 +326,7 @@ _USED = (
     *("_state._state", "_state.get_state", "ApiFunction._api", "deprecation.deprecated_assets"),
     *("deprecation.DeprecatedAsset", "data.setMaxRetries", "data._get_cloud_projects"),
 )
-"""Names in ``ee`` that :func:`connect` and :mod:`eechips.client.export_tasks` use, and that may change."""
+"""Names in ``ee`` that :func:`connect` and :mod:`eechips.client.task_statuses` use, and that may change."""
 
 
 def check_client() -> None:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from eechips.client.export_tasks import ExportTask, TaskStatus, fetch_statuses
+from eechips.client.export_tasks import ExportTask
 from eechips.client.permits import Stopped
+from eechips.client.task_statuses import TaskStatus, fetch_statuses
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
 from eechips.engine.outcome_records import failed

@@ -216,6 +216,7 @@ TASKS = frozenset(
     {
         "cli/cluster_commands.py",
         "client/export_tasks.py",
+        "client/task_statuses.py",
         "engine/export_monitor.py",
         "engine/outcome.py",
         "engine/fetch_result.py",

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from eechips.client.error_classification import classify_response
-from eechips.client.export_tasks import ExportTask, TaskStatus
+from eechips.client.export_tasks import ExportTask
+from eechips.client.task_statuses import TaskStatus
 from eechips.engine import export_monitor
 from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.outcome import Finished, Outcome, StartedExports
