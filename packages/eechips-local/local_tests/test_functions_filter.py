@@ -104,8 +104,9 @@ def test_negative_comparisons_pass_without_the_property(name: str) -> None:
 
 
 def test_operands_are_checked() -> None:
+    with pytest.raises(InvalidError, match=r"Filter\.lt"):
+        condition("lt", leftField="p")
     for arguments in (
-        {"leftField": "p"},
         {"leftField": "p", "leftValue": 1, "rightValue": 2},
         {"leftValue": 1, "rightValue": 2},
         {"leftField": "p", "rightField": "q", "rightValue": 2},

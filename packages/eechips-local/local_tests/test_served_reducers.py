@@ -231,3 +231,13 @@ def test_a_group_without_values_has_no_keys_for_them(ee: Any) -> None:
     assert groups.getInfo() == [{"g": 1}, {"g": 2, "mean": 3, "max": 3}]
     with pytest.raises(ee.EEException, match=r"Dictionary\.get: Dictionary does not contain key: 'max'\."):
         ee.Dictionary(groups.get(0)).get("max").getInfo()
+
+
+def test_values_that_are_not_null_are_found_by_a_comparison_with_null(ee: Any) -> None:
+    """As in the guide: https://developers.google.com/earth-engine/guides/reducers_grouping."""
+    rows = [{"g": 1, "a": 1, "b": 2}, {"g": 1, "a": 5}, {"g": 2, "a": 3, "b": 4}, {"g": 2, "b": 6}]
+    table = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
+    whole = table.filter(ee.Filter.And(ee.Filter.neq("a", None), ee.Filter.neq("b", None)))
+    sums = whole.reduceColumns(ee.Reducer.sum().repeat(2).group(2, "g"), ["a", "b", "g"])
+    assert sums.getInfo() == {"groups": [{"g": 1, "sum": [1, 2]}, {"g": 2, "sum": [3, 4]}]}
+    assert table.filter(ee.Filter.neq("a", None).Not()).aggregate_array("b").getInfo() == [6]

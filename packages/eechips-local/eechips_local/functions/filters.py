@@ -237,7 +237,26 @@ def _comparing(build: Build) -> Implementation:
     return Implementation(call, with_context=False, lazy=frozenset())
 
 
-FUNCTIONS: Mapping[str, Implementation] = {name: _comparing(build) for name, build in BUILDERS.items()}
+def _equating(build: Build) -> Implementation:
+    def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> FilterCondition:
+        """Return a filter for equal values; for those of a field that are null, where the right side is null.
+
+        The guide leaves out features without values by the client's ``neq``, which is the contrary:
+        https://developers.google.com/earth-engine/guides/reducers_grouping.
+        """
+        if leftField is not None and rightField is None and rightValue is None and leftValue is None:
+            is_null = of_one(lambda element: property_of(element, leftField) is None, [leftField])
+            return is_null if build is _equals else opposite(is_null)
+        return build(*operands(leftField, rightValue, rightField, leftValue))
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+_EQUATING = ("Filter.eq", "Filter.equals", "Filter.neq", "Filter.notEquals")
+
+FUNCTIONS: Mapping[str, Implementation] = {
+    name: _equating(build) if name in _EQUATING else _comparing(build) for name, build in BUILDERS.items()
+}
 """The functions made of ``BUILDERS``."""
 
 
