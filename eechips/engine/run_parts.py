@@ -16,6 +16,7 @@ from eechips.engine.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.planner import Planner
 from eechips.engine.planning_cost import PartialPlan
+from eechips.engine.request_trial import RequestPlan
 from eechips.engine.run_log import RunLog
 from eechips.engine.session import Session
 from eechips.files.temporary_names import Writer
@@ -39,6 +40,7 @@ class RunParts:
         scratch: folder of temporary files, once the run is connected.
         session: the connection.
         discovery: file by which workers connect.
+        requests: how chips are requested.
         compute: keeps account of the compute; None if the recipe needs no service.
         executor: set before planning.
         planner: makes the rest of the plan while units are fetched; if it is not started, after the user has confirmed.
@@ -61,6 +63,7 @@ class RunParts:
     scratch: Path = field(init=False)
     session: Session = field(init=False)
     discovery: DiscoveryFile = field(init=False)
+    requests: RequestPlan = field(init=False)
     compute: ComputeMonitor | None = field(init=False)
     executor: Executor[Any] = field(init=False)
     planner: Planner | None = field(init=False)

@@ -18,6 +18,7 @@ from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
 from eechips.engine.compute_sample import ComputeAccount
 from eechips.engine.config import RunConfig
 from eechips.engine.plan_extension import comparable
+from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.resumed_options import IDENTIFYING, check_same_place
 from eechips.engine.run_parts import RunParts
@@ -135,12 +136,12 @@ class RunRecords:
         is_written = (folder / PARQUET_NAME).exists() and bool(read_info(folder).get("finished"))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
-    def describe(self, session: Session) -> None:
-        """Write run.json of a run that starts."""
+    def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
+        """Write run.json of a run that starts, with the trial of its requests."""
         parts, target = self._parts, session.connection.target
         info = info_of(parts.recipe, parts.config, parts.described, target, session.notes)
         info["datasets"] = with_archive_terms(info["datasets"], session.archives)
-        self._write_info(info)
+        self._write_info({**info, REQUEST_TRIAL: trial})
 
     def note_code_changes(self) -> None:
         """Add changes of the recipe's code that run.json lacks, as they were accepted when no unit was left."""

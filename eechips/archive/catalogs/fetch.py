@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from eechips.archive.catalogs.host_limiter import HostLimiter
@@ -37,8 +37,16 @@ from eechips.web.redaction import is_redacted, redact
 from eechips.web.retry_after import parse_retry_after
 from eechips.web.urls import host_of, is_http, is_remote
 
-ItemMaker = Callable[[str], bytes]
-"""Creates the JSON of an item from a URL; any exception is a failure of this URL. Several threads call it."""
+
+class ItemMaker(Protocol):
+    """Create the JSON of an item from a URL. Several threads call it; a call may take long."""
+
+    def __call__(self, address: str) -> bytes:
+        """Return the JSON; any exception is a failure of this URL."""
+
+    def stop(self) -> None:
+        """Stop running calls where possible; their results are not needed."""
+
 
 LARGEST = 20_000_000
 """Maximum bytes of an item."""
@@ -191,7 +199,14 @@ class _Fetching:
 
         async with opened(_socket_within_limits) as session, opened(_public_socket) as public:
             sessions = _Sessions(session, public)
-            await asyncio.gather(*(self._work(sessions) for _ in range(min(config.in_flight, len(self._addresses)))))
+            try:
+                await asyncio.gather(
+                    *(self._work(sessions) for _ in range(min(config.in_flight, len(self._addresses))))
+                )
+            except asyncio.CancelledError:  # interrupted: wait for the threads
+                if self._make is not None:
+                    self._make.stop()
+                raise
         self._borne.update({name: host.borne for name, host in self._hosts.items()})
         fetched_item.failures.sort()
         del fetched_item.bodies[self._begun :]

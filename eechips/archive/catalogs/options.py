@@ -117,7 +117,10 @@ class IngestOptions(CatalogOptions):
         None, "Column with the URLs, in lists with columns.", ITEMS, metavar="NAME", default="url, href or the like"
     )
     hook: str | None = option_field(
-        None, "Function (module:function) that makes an item from a URL.", ITEMS, metavar="HOOK"
+        None,
+        "Function (module:function) or script (script:COMMAND) that makes an item from a URL.",
+        ITEMS,
+        metavar="HOOK",
     )
     collection: str | None = option_field(None, "Collection of items that name none.", ITEMS, metavar="ID")
     strict: bool = option_field(False, "Refuse invalid items instead of repairing them.", ITEMS)

@@ -77,15 +77,20 @@ def test_hooks_make_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "catalog_hook.py").write_text(
         "from tests.support.catalog_lists import scene\ndef make(address):\n    return scene(int(address))\n"
     )
+    (tmp_path / "hook.sh").write_text('[ "$2" = x ] && { echo "no number" >&2; exit 3; }\nsed "s/NUMBER/$2/" "$1"\n')
+    (tmp_path / "template.json").write_text(json.dumps(scene(3)).replace("scene-3", "scene-NUMBER"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    out = tmp_path / "catalog"
-    cli("list.txt", "--out", out, "--hook", "catalog_hook:make", status=1)
-    assert {key[1] for key in contents(eechips.open_catalog(out))} == {"scene-3", "scene-4"}
-    reason = "ValueError: invalid literal for int() with base 10: 'x'"
-    assert [(row["kind"], row["reason"]) for row in failures(out)] == [("hook", reason)]
+    for hook, reason in (
+        ("catalog_hook:make", "ValueError: invalid literal for int() with base 10: 'x'"),
+        (f"script:sh {tmp_path}/hook.sh {tmp_path}/template.json", "RuntimeError: exit status 3: no number"),
+    ):
+        out = tmp_path / hook.partition(":")[0]
+        cli("list.txt", "--out", out, "--hook", hook, status=1)
+        assert {key[1] for key in contents(eechips.open_catalog(out))} == {"scene-3", "scene-4"}
+        assert [(row["kind"], row["reason"]) for row in failures(out)] == [("hook", reason)]
     for hook, told in (("nosuch:make", "no hook"), ("catalog_hook:nosuch", "no hook"), ("x", "is not a hook"),
-                       ("script:sh x", "is a command"), ("catalog_hook:__name__", "is not callable")):  # fmt: skip
+                       ("script:", "needs a command"), ("catalog_hook:__name__", "is not callable")):  # fmt: skip
         result = cli("list.txt", "--out", "other", "--hook", hook, status=2)
         assert told in result.output
 

@@ -1,9 +1,12 @@
-"""Hooks: functions of users."""
+"""Hooks: code of users, and URLs that must not harm it."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from eechips.archive.catalogs.fetch import FetchConfig, FetchedItem, fetch
 from eechips.archive.catalogs.item_hooks import parse_hook
 from eechips.errors import UsageError
+from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.process_tree import is_running
 
 HOOKS = """
 import json, os, sys, threading, time
@@ -38,8 +43,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "hooks_of_a_test", raising=False)
 
-    def make(hook: str, addresses: list[str], **config: Any) -> FetchedItem:
-        return fetch(addresses, FetchConfig(**config), make=parse_hook(hook), advance=lambda _: None)
+    def make(hook: str, addresses: list[str], *, timeout: float = 20, **config: Any) -> FetchedItem:
+        maker = parse_hook(hook, timeout=timeout)
+        return fetch(addresses, FetchConfig(**config), make=maker, advance=lambda _: None)
 
     return make
 
@@ -65,6 +71,76 @@ def test_hooks_run_concurrently_up_to_the_limit(made: Any) -> None:
     assert made("hooks_of_a_test:together", [f"{n}" for n in range(12)], in_flight=12).failures == []
 
 
-def test_commands_are_refused_with_a_cure() -> None:
-    with pytest.raises(UsageError, match="is a command: give a function"):
-        parse_hook("script:sh make_item.sh")
+HOSTILE = ["a b", "$(touch hacked)", "`touch hacked`", "; touch hacked", "x' ; touch hacked #", 'x" && touch hacked',
+           "| tee hacked", "> hacked", "*", "~", "%s\n\\n", "ä€😀", "a\tb"]  # fmt: skip
+
+
+def test_commands_get_addresses_as_they_are(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text("import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    found = made(f"script:{sys.executable} echo.py 'an option'", HOSTILE)
+    assert [json.loads(body) for body in found.bodies] == [["an option", address] for address in HOSTILE]
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("-o/etc/passwd", "begins with a dash"), ("--help", "begins with a dash"), ("a\0b", "null byte")],
+)
+def test_dangerous_urls_are_not_passed_to_commands(made: Any, address: str, reason: str) -> None:
+    ((_, kind, told),) = made("script:echo", [address]).failures
+    assert kind == "hook"
+    assert reason in told
+
+
+def test_commands_that_fail_say_why(made: Any) -> None:
+    script = f'script:{sys.executable} -c "import sys; print(1); print(2, file=sys.stderr); sys.exit(int(sys.argv[1]))"'
+    assert [told for _, _, told in made(script, ["4", "5"]).failures] == [
+        "RuntimeError: exit status 4: 2", "RuntimeError: exit status 5: 2"
+    ]  # fmt: skip
+    killed = f'script:{sys.executable} -c "import os; os.kill(os.getpid(), 9)"'
+    assert [told for _, _, told in made(killed, ["4"]).failures] == ["RuntimeError: exit status -9: "]
+
+
+@pytest.mark.slow
+def test_commands_that_hang_are_killed_with_all_that_they_have_started(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "hang.sh").write_text("sleep 1000 & echo $! > child; sleep 1000; wait\n")
+    began = time.monotonic()
+    ((_, kind, told),) = made("script:sh hang.sh", ["x"], timeout=4).failures  # time for a shell to start another
+    assert (kind, told) == ("hook", "TimeoutError: not done after 4 seconds")
+    assert time.monotonic() - began < 500
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: not is_running(child))
+
+
+def test_commands_have_no_input(made: Any) -> None:
+    assert made("script:sh -c 'cat; echo {}'", ["x"]).bodies == [b"{}\n"]
+
+
+def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
+    maker = parse_hook("script:sh -c 'touch began; sleep 100'")
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        with pytest.raises(RuntimeError) as told:
+            maker("x")
+        raised.append(told.value)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    wait_until((tmp_path / "began").exists)
+    maker.stop()
+    thread.join(20)
+    assert [str(error) for error in raised] == ["exit status -9: "]
+    with pytest.raises(RuntimeError, match="interrupted"):
+        maker("y")
+
+
+def test_invalid_hooks_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a command: No closing quotation"):
+        parse_hook("script:sh 'x")
+    with pytest.raises(UsageError, match="there is no command 'nosuchcommand'"):
+        parse_hook("script:nosuchcommand -x")
+    (tmp_path / "x.sh").write_text("echo {}")
+    assert not os.access(tmp_path / "x.sh", os.X_OK)
+    with pytest.raises(UsageError, match="or it cannot be executed"):
+        parse_hook(f"script:{tmp_path}/x.sh")
