@@ -70,8 +70,8 @@ from eechips.training.tensor_items import (
     Transform,
     Types,
     check_layers,
-    class_values,
     join_frames,
+    label_values,
 )
 from eechips.training.torch_stream import TorchStream, ask_distributed, stream
 
@@ -119,14 +119,14 @@ class ChipDataset(Dataset[Any]):
     ) -> None:
         every = read_samples(run)
         self.samples: Samples = every if split is None else every.of_split(split)
-        known = class_values(classes, () if label is None else every.field(label))
+        known = label_values(classes, () if label is None else every.field(label))
         self._items = TensorItems(check_layers(layers, every.arrays, label), label, known, dtype, fill, transform)
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
 
     @property
     def classes(self) -> tuple[Any, ...]:
         """Values of the label by number."""
-        return self._items.classes
+        return self._items.labels.classes
 
     @property
     def labels(self) -> torch.Tensor:
@@ -199,7 +199,7 @@ class ShardDataset(IterableDataset[Any]):
         index = read_index(pack)
         if split is not None and split not in index.splits:
             raise UsageError(f"{pack} has no split '{split}'; known are {', '.join(index.splits)}")
-        known = class_values(classes, () if label is None else index.fields.get(label, ()))
+        known = label_values(classes, () if label is None else index.fields.get(label, ()))
         names = check_layers(layers, tuple(index.layers), label)
         self._items = TensorItems(names, label, known, dtype, fill, transform)
         self._folder, self._format = Path(pack), index.format
@@ -219,7 +219,7 @@ class ShardDataset(IterableDataset[Any]):
     @property
     def classes(self) -> tuple[Any, ...]:
         """Values of the label by number."""
-        return self._items.classes
+        return self._items.labels.classes
 
     @property
     def count(self) -> int:

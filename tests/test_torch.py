@@ -30,6 +30,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler  # noqa: E402
 
 from eechips.torch import ChipDataset, ShardDataset  # noqa: E402
+from eechips.training.tensor_items import LabelValues, TensorItems  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,  # PyTorch, which takes seconds to import, is in the extra of CI alone
@@ -184,25 +185,47 @@ def test_labels_come_from_fields_or_layers(run: Run, packs: dict[str, Path], tmp
 
 
 def test_labels_of_a_csv_file_are_numbers_if_all_are(tmp_path: Path) -> None:
-    rows = {"class": ["10", "2", "1"], "share": ["0.5", "1", "2"], "code": ["007", "7", "10"]}
+    rows = {
+        "class": ["10", "2", "1"],
+        "share": ["0.50", "1", "2.00"],
+        "gaps": ["10.0", "2.0", "1.0"],
+        "code": ["007", "7", "10"],
+        "version": ["1.1", "1.10", "1.2"],
+        "huge": ["1e999", "2", "3"],
+    }
     units = [
         ({**unit, **{name: column[number] for name, column in rows.items()}}, files)
         for number, (unit, files) in enumerate(pictures(3))
     ]
     run = write_run(tmp_path, units)
     eechips.pack(run, "webdataset")
-    for label, classes in {"class": (1, 2, 10), "share": (), "code": ("007", "10", "7")}.items():
+    found = {
+        "class": ((1, 2, 10), [2, 1, 0]),
+        "share": ((), [0.5, 1.0, 2.0]),
+        "gaps": ((1, 2, 10), [2, 1, 0]),
+        "code": (("007", "10", "7"), [0, 2, 1]),
+        "version": (("1.1", "1.10", "1.2"), [0, 1, 2]),
+        "huge": (("1e999", "2", "3"), [0, 1, 2]),
+    }
+    for label, (classes, expected) in found.items():
         chips, shards = (
             ChipDataset(run, label=label),
             ShardDataset(tmp_path / "packs" / "webdataset", label=label),
         )
         assert chips.classes == shards.classes == classes
-        expected = {"class": [2, 1, 0], "share": [0.5, 1.0, 2.0], "code": [0, 2, 1]}[label]
         assert chips.labels.tolist() == expected
         by_id = dict(zip([sample.id for sample in chips.samples], expected, strict=True))
         assert {item["id"]: item["label"].item() for item in shards} == by_id
     assert ChipDataset(run, label="class", classes=[10, 2, 1]).labels.tolist() == [0, 1, 2]
     assert ChipDataset(run, label="class", classes=["10", "2", "1"]).labels.tolist() == [0, 1, 2]
+    with pytest.raises(UsageError, match="'class' is 10 in a sample, which is none of the classes"):
+        ChipDataset(run, label="class", classes=[1, 2])
+
+
+def test_numbers_of_a_csv_file_that_the_pack_does_not_list_need_classes() -> None:
+    labels = LabelValues()
+    with pytest.raises(UsageError, match="too many values"):
+        TensorItems((), "plot", labels, None, None, None).targets(["12"])
 
 
 def test_missing_fields_and_files_are_reported(run: Run, packs: dict[str, Path], tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
         stored: description of the run that is there, as returned by :func:`describe`.
         wanted: description of the run of this command.
     """
+    stored = _without_secrets(stored)
     ignores_paths = stored.get("identity") == wanted.get("identity")
     for key, value in wanted.items():
         old = stored.get(key)
@@ -129,6 +130,11 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
                 yield f"{_CODE}{', or a secret among its parameters,' if has_secrets else ''}{_CHANGED}"
         elif old != value:
             yield f"{key}: {_short(old)} there, {_short(value)} here"
+
+
+def _without_secrets(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description without secrets, as :func:`describe` does: some of earlier versions have them."""
+    return {**stored, "parameters": redact_json(stored.get("parameters"))}
 
 
 def _short(value: Any) -> str:
@@ -154,7 +160,7 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
     """
     if not (isinstance(recipe, SupportsCodeChanges) and ledger.has_plan):
         return recipe
-    stored = ledger.meta()
+    stored = _without_secrets(ledger.meta())
     changes = list(code_changes(stored))
     planned = str(stored.get("identity"))
     before = changes[-1].after if changes else planned

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from eechips.errors import UsageError
-from eechips.geo.text_tables import typed_column
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.samples import values_of
@@ -22,6 +22,7 @@ Types: TypeAlias = "torch.dtype | Mapping[str, torch.dtype] | None"
 
 LABEL = "label"
 TIMES = "_times"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?")
 _OTHERS = ("id", "crs", "transform", "bounds")
 """Further keys of items."""
 
@@ -30,12 +31,25 @@ _HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
 
 
 @dataclass(frozen=True)
+class LabelValues:
+    """What the values of a label become.
+
+    Attributes:
+        classes: values by number; empty if they have fractions.
+        numbers: numbers that are texts, as in units of a CSV file, by text.
+    """
+
+    classes: tuple[Any, ...] = ()
+    numbers: Mapping[str, int | float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TensorItems:
     """Convert samples to items.
 
     Attributes:
         label: field of the units; None for none.
-        classes: values of the label by number; empty if it has fractions.
+        labels: classes of the label, and numbers of its texts.
         dtype: data type of the pixels, or by layer; None for that of the file.
         fill: value of masked pixels; None to keep those of the file.
         transform: called with each item by the dataset; None for none.
@@ -43,7 +57,7 @@ class TensorItems:
 
     layers: tuple[str, ...]
     label: str | None
-    classes: tuple[Any, ...]
+    labels: LabelValues
     dtype: Types
     fill: float | None
     transform: Transform | None
@@ -92,21 +106,20 @@ class TensorItems:
         Raises:
             UsageError: if a sample has no label, or a label that is not a class.
         """
-        if not any(isinstance(value, str) for value in self.classes):
-            values = _typed(values)
+        known, numbers = self.labels.classes, self.labels.numbers
+        values = [numbers.get(value, value) if isinstance(value, str) else value for value in values]
         missing = sum(value is None for value in values)
         if missing:
             raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
-        if not self.classes:
-            texts = [value for value in values if isinstance(value, str)]
-            if texts:
+        if not known:
+            if any(isinstance(value, str) for value in values):
                 raise UsageError(f"'{self.label}' has too many values to be listed in the pack: give classes=")
             return torch.tensor(values, dtype=torch.float32)
-        numbers = {value: number for number, value in enumerate(self.classes)}
-        others = [value for value in values if value not in numbers]
+        indices = {value: index for index, value in enumerate(known)}
+        others = [value for value in values if value not in indices]
         if others:
             raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
-        return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
+        return torch.tensor([indices[value] for value in values], dtype=torch.int64)
 
     def _tensor(self, layer: str, pixels: ChipPixels | FramePixels) -> torch.Tensor:
         values = pixels.values
@@ -166,20 +179,35 @@ def check_layers(layers: Sequence[str] | None, there: tuple[str, ...], label: st
     return wanted
 
 
-def class_values(classes: Sequence[Any] | None, there: Iterable[Any]) -> tuple[Any, ...]:
-    """Return the values of a label in the order of their indices; none if values have fractions.
+def label_values(classes: Sequence[Any] | None, there: Iterable[Any]) -> LabelValues:
+    """Return the classes of a label, in the order of their indices, and the numbers that its texts are.
 
     Args:
         classes: those that the user gives; None for all values.
-        there: values of the label. Units of a CSV file have texts, also in a column of numbers.
+        there: values of the label, of all units. Units of a CSV file have texts, also in a column of numbers.
     """
-    values = values_of(_typed(list(there))) if classes is None else tuple(classes)
-    return () if any(isinstance(value, float) for value in values) else values
+    values = values_of(there)
+    if classes is not None and any(isinstance(value, str) for value in classes):
+        return LabelValues(tuple(classes))
+    numbers = _numbers(values)
+    if classes is not None:
+        return LabelValues(tuple(classes), {**numbers, **{str(value): value for value in classes}})
+    known = values_of(numbers.values()) if numbers else values
+    return LabelValues(() if any(isinstance(value, float) for value in known) else known, numbers)
 
 
-def _typed(values: Sequence[Any]) -> Sequence[Any]:
-    """Return values that are texts as numbers, if all are numbers without loss; empty ones as None."""
-    if any(not isinstance(value, str) for value in values if value is not None):
-        return values
-    numbers: list[Any] = typed_column(pa.chunked_array([pa.array(values, pa.string())])).to_pylist()
-    return values if any(isinstance(number, str) for number in numbers) else numbers
+def _numbers(values: Sequence[Any]) -> dict[str, int | float | None]:
+    """Return the numbers of texts, and None for empty ones; nothing unless all are numbers, each another one."""
+    if not all(isinstance(value, str) and (_NUMBER.fullmatch(value) or not value.strip()) for value in values):
+        return {}
+    numbers = {text: _number(text) if text.strip() else None for text in values}
+    known = [number for number in numbers.values() if number is not None]
+    is_exact = len(set(known)) == len(known) and all(map(math.isfinite, known))
+    return numbers if known and is_exact else {}
+
+
+def _number(text: str) -> int | float:
+    if text.lstrip("-").isdigit():
+        return int(text)
+    number = float(text)
+    return int(number) if number.is_integer() else number

@@ -22,7 +22,7 @@ from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of
 from eechips.training.sample_stream import SampleStream, check_numbers
 from eechips.training.stream_reader import StreamItem, StreamReader
-from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, class_values
+from eechips.training.tensor_items import Item, TensorItems, Transform, Types, check_layers, label_values
 
 ORDINAL = "ordinal"
 """Key of an item's number in the order of the epoch."""
@@ -57,7 +57,7 @@ class TorchStream(IterableDataset[Any]):
     @property
     def classes(self) -> tuple[Any, ...]:
         """Values of the label by number."""
-        return self._items.classes
+        return self._items.labels.classes
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration for all workers; each epoch has a different order.
@@ -229,7 +229,7 @@ def stream(
     rank, world_size = ask_distributed(rank, world_size)
     samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
     try:
-        known = class_values(classes, () if label is None else _planned_values(samples, label))
+        known = label_values(classes, () if label is None else _planned_values(samples, label))
     except BaseException:
         samples.close()
         raise

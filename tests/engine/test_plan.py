@@ -161,6 +161,23 @@ def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None
     assert b"5ecre7" not in (tmp_path / LEDGER_NAME).read_bytes()
 
 
+def test_the_secrets_of_a_run_of_an_earlier_version_are_no_difference_and_not_shown(tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path, local=True)
+    here = _Recipe(parameters={"arguments": ["--token", "5ecre7"]})
+    described = describe(here, config)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        stored = {**described, "parameters": here.parameters}
+        ledger.store_plan(stored, plan_units([1, 2], "1", TEMPLATE))
+        ledger.record([Record(position=0, state=State.DONE, file="x.png", bytes=1, sha256="")])
+        assert check_same(ledger, described, tmp_path)
+        with pytest.raises(RunMismatchError, match="secret among its parameters, has changed"):
+            check_same(ledger, describe(replace(here, identity="2"), config), tmp_path)
+        other = replace(here, parameters={"arguments": ["--token", "5ecre7", "-v"]})
+        with pytest.raises(RunMismatchError) as caught:
+            check_same(ledger, describe(other, config), tmp_path)
+    assert "5ecre7" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "options",
     [
