@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from eechips.web.urls import EXPIRY_NAMES, SIGNATURE_NAMES
+from eechips.web.urls import EXPIRY_ENDS, SIGNATURE_NAMES
 
 REDACTED = "***"
 """Replaces a secret."""
@@ -35,8 +35,8 @@ _QUERY_WORDS = (
 )
 """Parts of names of query parameters that grant access."""
 _HEADER_NAMES = (
-    r"(?:(?:proxy-)?authorization|(?:set-)?cookie"
-    r"|(?:\w+-)+(?:token|secret|password|signature|credential|(?:api|access|subscription|account|secret|auth)-?key))"
+    r"(?<![\w-])(?:(?:[\w-]*-)?(?:authorization|cookie)"
+    r"|[\w-]*\w-(?:token|secret|password|signature|credential|(?:api|access|subscription|account|secret|auth)-?key))"
 )
 """Names of HTTP headers that grant access: ``Authorization``, ``X-Api-Key``, ``X-Amz-Security-Token``."""
 _QUOTE = r"\\*[\"']"
@@ -45,6 +45,8 @@ _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
 """No secret that was replaced before: the parenthesis in ``(token=***)`` is not part of it."""
 _VALUE = rf"(?:'[^']*'|\"[^\"]*\"|{_UNREDACTED}[^\s&\"',}}]+)"
 
+# Texts come from servers and have any length, so each pattern takes time in proportion to it. A name is tried from its
+# start alone, by a lookbehind: from each of its letters, the time would grow with the square of its length.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # First, while the key is whole.
     (
@@ -61,14 +63,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {REDACTED}"),
     (re.compile(r"\bya29\.[\w\-.]+"), REDACTED),
     (re.compile(r"\b1//[\w\-]{20,}"), REDACTED),
-    (re.compile(rf"(?i)(\b{_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)({_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+"), rf"\1{REDACTED}"),
     # The whole query of a URL that expires: one of its parameters grants access, whatever its name is.
     (
-        re.compile(rf"(?i)(://[^\s?\"']+\?)(?=[^\s\"']*(?:{EXPIRY_NAMES})=)[^\s\"']+"),
+        re.compile(rf"(?i)(?<![^\s\"'])((?:(?!://)[^\s\"'])*://[^\s?\"']*\?)(?=[^\s\"']*(?:{EXPIRY_ENDS})=)[^\s\"']+"),
         rf"\1{REDACTED}",
     ),
+    # What follows the name is checked first, and once, not after each word.
     (
-        re.compile(rf"(?i)([?&;#][^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=){_UNREDACTED}[^&\s\"']+"),
+        re.compile(
+            rf"(?i)([?&;#](?=[^?&;#=\s]*={_UNREDACTED}[^&\s\"'])[^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=)[^&\s\"']+"
+        ),
         rf"\1{REDACTED}",
     ),
     (
@@ -85,10 +90,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{REDACTED}",
     ),
-    (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(?<![\w.-])([\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
-    (re.compile(rf"(?i)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?i)(--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(?<!\\)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{REDACTED}"),
 )
 
 

@@ -20,7 +20,9 @@ SIGNATURE_NAMES = (
     r"|auth[-_]?key|ticket|access[-_]?key"
 )
 """Names of query parameters that grant access."""
-EXPIRY_NAMES = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
+EXPIRY_ENDS = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until"
+"""Ends of the names of query parameters that state an expiry."""
+EXPIRY_NAMES = rf"{EXPIRY_ENDS}|[a-z0-9-]+-expires"
 """Names of query parameters that state an expiry: some other parameter of such a URL is its signature."""
 PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 """User and password in a URL."""

@@ -182,6 +182,28 @@ def test_only_secrets_of_urls_are_redacted(address: str, expected: str) -> None:
     assert is_redacted(expected) == (expected != address)
 
 
+@pytest.mark.parametrize("head", ["", "?", "--", "x://"])
+def test_long_texts_are_redacted(head: str) -> None:
+    """Time grows with their length: if it grew with its square, one of them would take minutes to hours."""
+    for part in (
+        "x-",
+        "-",
+        "a.",
+        "token",
+        "--token",
+        "x-x.",
+        "://",
+        "://x?e",
+        "?token",
+        "\\",
+        '\\"',
+        "key= ",
+        "-----BEGIN ",
+    ):
+        found = redact(head + part * (200_000 // len(part)) + f" x\n--x-token {SECRET}")
+        assert found.endswith(f"\n--x-token {REDACTED}"), part
+
+
 def test_redacted_json_can_be_parsed() -> None:
     text = json.dumps({"request": json.dumps({"client_secret": SECRET, "scope": "a"}), "unit": 3})
     assert json.loads(json.loads(redact(text))["request"])["scope"] == "a"
