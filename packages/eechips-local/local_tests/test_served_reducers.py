@@ -233,6 +233,13 @@ def test_a_group_without_values_has_no_keys_for_them(ee: Any) -> None:
         ee.Dictionary(groups.get(0)).get("max").getInfo()
 
 
+def test_a_group_of_pixels_without_values_is_left_out(ee: Any) -> None:
+    image = ee.Image.pixelArea().updateMask(0).addBands(ee.Image(3))
+    region = ee.Geometry.Rectangle([0, 0, 1, 1])
+    found = image.reduceRegion(ee.Reducer.sum().group(1, "g"), region, 10_000)
+    assert found.getInfo() == {"groups": []}
+
+
 def test_values_that_are_not_null_are_found_by_a_comparison_with_null(ee: Any) -> None:
     """As in the guide: https://developers.google.com/earth-engine/guides/reducers_grouping."""
     rows = [{"g": 1, "a": 1, "b": 2}, {"g": 1, "a": 5}, {"g": 2, "a": 3, "b": 4}, {"g": 2, "b": 6}]

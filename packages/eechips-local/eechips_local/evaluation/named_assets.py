@@ -24,20 +24,28 @@ def check_export(request: ServiceRequest, context: Context) -> ServiceResponse:
     The service answers ``image:export`` with HTTP 400 and the message of the load that failed:
     https://github.com/JiaxuanYou/crop_yield_prediction/issues/10. Ids that are computed are looked up in the task,
     whose errors are otherwise those of the computation (``Element.get: Parameter 'object' is required. (Error code:
-    3)``, https://github.com/nasaharvest/cropharvest/pull/74).
+    3)``, https://github.com/nasaharvest/cropharvest/pull/74), and so are those of one case of ``Algorithms.If`` only.
     """
-    _, values = graph_of(request.body["expression"])
-    for load in _constant_loads(values):
+    for load in _constant_loads(*graph_of(request.body["expression"])):
         Evaluator({"result": "load", "values": {"load": load}}, context).evaluate()
     return encode_json({})
 
 
-def _constant_loads(values: Mapping[str, Any]) -> Iterator[Node]:
-    """Yield a call for each load of an asset whose id is a constant."""
-    nodes = list(values.values())
+def _constant_loads(result: str, values: Mapping[str, Any]) -> Iterator[Node]:
+    """Yield a call for each load of an asset whose id is a constant, and on which the result depends in any case."""
+    nodes: list[Any] = [{"valueReference": result}]
+    seen: set[str] = set()
     while nodes:
         kind, content = open_node(nodes.pop())
-        nodes.extend(child_nodes(kind, content))
+        if kind == "valueReference" and content not in seen:
+            seen.add(content)
+            nodes.append(values.get(content, NULL_NODE))
+        elif kind == "functionDefinitionValue":
+            nodes.append({"valueReference": content.get("body")})
+        elif kind == "functionInvocationValue" and content.get("functionName") == "If":
+            nodes.append((content.get("arguments") or {}).get("condition", NULL_NODE))
+        else:
+            nodes.extend(child_nodes(kind, content))
         name = content.get("functionName") if kind == "functionInvocationValue" else None
         if name in _ID_ARGUMENTS:
             argument = _ID_ARGUMENTS[name]

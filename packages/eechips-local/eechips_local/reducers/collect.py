@@ -129,8 +129,9 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
     """Return a list of dictionaries, one for each value of an input: that value, and the outputs of a reducer over the
     others.
 
-    Groups come in the order of their values. Tuples whose group is null are left out. A group without other values
-    stays, without the outputs that are null: a run against the service found no key (code 68389982771).
+    Groups come in the order of their values. Tuples whose group is null are left out, and groups without other
+    values. Those of features stay, without the outputs that are null: a run against the service found no key (code
+    68389982771).
     """
     if not 0 <= field <= reducer.inputs:
         raise InvalidError("Reducer.group groupField out of range.")
@@ -151,8 +152,12 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
                 None if sample.present is None else sample.present[chosen],
                 sample.arrays,
             )
-            results = zip(reducer.names, reducer.results(part), strict=True)
-            groups.append({name: value, **{output: result for output, result in results if result is not None}})
+            is_empty = not (part.weights.any() or part.inside.any())
+            if is_empty and sample.present is None:  # pixels
+                continue
+            outputs = dict(zip(reducer.names, reducer.results(part), strict=True))
+            known = {output: result for output, result in outputs.items() if result is not None}
+            groups.append({name: value, **(known if is_empty else outputs)})
         return [groups]
 
     weighted = [False] * (reducer.inputs + 1)

@@ -227,6 +227,14 @@ def test_an_export_of_a_missing_asset_is_refused_when_it_starts(
     assert len(ee.data.listOperations()) == before
 
 
+def test_an_asset_of_one_case_of_a_condition_is_looked_up_in_the_task(ee: Any) -> None:
+    image = ee.Image(ee.Algorithms.If(False, ee.Image("NO/SUCH"), ee.Image(1)))
+    region = ee.Geometry.Rectangle([0, 0, 1, 1])
+    task = ee.batch.Export.image.toDrive(image, "never", region=region, scale=100_000)
+    task.start()
+    assert finished(task)["state"] == "COMPLETED"
+
+
 def test_an_asset_of_a_computed_id_is_looked_up_in_the_task(ee: Any) -> None:
     task = ee.batch.Export.image.toDrive(ee.Image(ee.String("NO/").cat("SUCH")), "computed")
     task.start()
