@@ -186,7 +186,7 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
         if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
             raise _changed(href)
         pixels: Pixels = source.read(bands, window=inside, masked=True)
-        pixels = pixels if mask is None else mask.apply(pixels)
+        pixels = pixels if mask is None else mask.apply(pixels, source, bands)
         return _placed(_scaled(source, bands, pixels) if scaled else pixels, inside, window)
 
     def attempt() -> Pixels:
@@ -288,12 +288,13 @@ def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raste
         raise UsageError(f"{href} has no {what}{how}")
     if len(set(source.block_shapes)) != 1:
         raise UsageError(f"{href} has bands in blocks of different sizes, {sorted(set(source.block_shapes))}")
-    rows, columns = source.block_shapes[0]
+    if mask is not None:
+        mask.check_size(source)
     interleave = source.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE", "BAND")
     return Raster(
         href=href,
         grid=_grid(source),
-        blocks=BlockLayout(source.width, source.height, columns, rows),
+        blocks=BlockLayout(source.width, source.height, *reversed(source.block_shapes[0])),
         dtypes=_dtypes_of(source),
         is_interleaved=source.count > 1 and interleave == "PIXEL",
         alpha=source.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in source.colorinterp else None,
