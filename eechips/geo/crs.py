@@ -36,7 +36,7 @@ def parse_crs(crs: str) -> CRS:
         check_crs(crs)
         return CRS.from_user_input(_SR_ORG.get(crs.upper(), crs))
     except RefusedFileError as error:
-        raise UsageError(f"{error}: {crs:.200}") from None
+        raise UsageError(f"{error}, instead of {crs[:200]!r}") from None
     except CRSError as error:
         raise UsageError(f"unknown coordinate reference system: {crs}") from error
 

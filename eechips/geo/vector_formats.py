@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import shutil
 import sqlite3
@@ -35,13 +36,14 @@ READ = "GeoParquet, GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML, GPX, GML, o
 _LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{')
 _VIRTUAL_TABLE = re.compile(r'create\s+virtual\s+table\b.*?\busing\s+["\'\[`]?(\w+)', re.IGNORECASE | re.DOTALL)
 _CRS_FILE = re.compile(
-    r"\binit\s*=(?!\s*epsg:\d+\b)|grids\s*=(?!\s*@?null\b)|\b(?:file|model)\s*=|PARAMETERFILE|PROJ4_GRIDS"
-    r"|\b(?:https?|ftp|file)://(?!www\.opengis\.net/)",
+    r"\binit[\s+;]*=(?!\s*(?:EPSG|ESRI|IAU_2015|IGNF|NKG|NRCAN|OGC):[\w.]+(?:[ \t\r\n]|$))"
+    r'|grids[\s+;]*=(?!\s*@?null(?:\s*$|[ \t\r\n]+\+?[a-z]|"[\s\])]*$))'
+    r"|(?<![\w(])(?:file|model)[\s+;]*=|PARAMETERFILE|PROJ4_GRIDS",
     re.IGNORECASE,
 )
-"""Parts of a CRS that name a file or an address. Of PROJ: https://proj.org/en/stable/operations/transformations."""
-_SCHEMA = re.compile(r'"\$schema"\s*:\s*"https://proj\.org/schemas/[\w./-]*"')
-"""The schema of PROJJSON, which nothing opens."""
+"""Parts of a CRS that name a file. Of PROJ: https://proj.org/en/stable/operations/transformations; its ``pj_shrink``
+(https://github.com/OSGeo/PROJ) drops white space, ``+`` and ``;`` before ``=``, and white space around ``,``."""
+_CRS_ADDRESS = re.compile(r"\s*(?:https?|ftp|file)://(?!(?:www\.)?opengis\.net/)", re.IGNORECASE)
 
 
 class RefusedFileError(Exception):
@@ -271,8 +273,34 @@ def check_beside(path: Path, main: Path) -> None:
 
 def check_crs(text: str) -> None:
     """Reject a CRS that names a file or an address; PROJ would open it."""
-    if len(text) > MOST_CRS or _CRS_FILE.search(_SCHEMA.sub("", text)):
-        raise RefusedFileError("its coordinate reference system refers to another file")
+    if len(text) > MOST_CRS or _CRS_ADDRESS.match(text) or any(map(_CRS_FILE.search, _crs_texts(text))):
+        raise RefusedFileError(
+            "its coordinate reference system refers to another file, or could: give a code, such as EPSG:32632"
+        )
+
+
+def _crs_texts(text: str) -> list[str]:
+    """Return the texts of a CRS: all of PROJJSON, whose escapes hide names, else the text itself."""
+    if not text.lstrip().startswith("{"):
+        return [text]
+    texts: list[str] = []
+
+    def take(pairs: list[tuple[str, object]]) -> None:
+        for name, value in pairs:
+            texts.append(name)
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, str):
+                    # A parameter with a text as its value is a file: https://proj.org/schemas/v0.7/projjson.schema.json
+                    texts.append(f"file={item}" if name == "value" else item)
+        # Pyproj takes an object with one of these for the parameters of a PROJ string; other readers take another twin.
+        if len(dict(pairs)) < len(pairs) or not {"proj", "init"}.isdisjoint(dict(pairs)):
+            texts.append("file=")
+
+    try:
+        json.loads(text, strict=False, object_pairs_hook=take)
+    except (ValueError, RecursionError):
+        texts.append("file=")
+    return texts
 
 
 def first_line(error: BaseException) -> str:

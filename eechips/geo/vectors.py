@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
@@ -360,7 +360,12 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
         west, south, east, north = shapely.total_bounds(geometries)
         if (extent := max(east - west, north - south)) > 0:  # no single point
             geometries = shapely.segmentize(geometries, extent / _PARTS)
-    transformer = Transformer.from_crs(source, "EPSG:4326", always_xy=True)
+    try:
+        transformer = Transformer.from_crs(source, "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise RegionError(
+            f"{path}: its coordinate reference system has no place on Earth: {crs[:_SHOWN_CRS]}"
+        ) from error
     moved = shapely.transform(geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(moved)).all():
         raise RegionError(f"{path} has coordinates outside the area of its coordinate reference system")

@@ -283,6 +283,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         (UnreadableFileError, "neither a raster nor a vector file", "table.csv", {}),
         (IngestError, "is a vector file", "good.parquet", {"bands": ["a"]}),
         (IngestError, "does not cover", "far.parquet", {}),
+        (IngestError, "has no place on Earth", "good.parquet", {"crs": 'LOCAL_CS["here",UNIT["metre",1]]'}),
     ]
     for error, message, name, options in cases:
         with pytest.raises(error, match=message):

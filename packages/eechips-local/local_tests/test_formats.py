@@ -124,6 +124,10 @@ def test_formats_for_other_methods_are_refused(ee: Any, form: str) -> None:
         ({"dimensions": {"width": 0, "height": 5}}, "Pixel grid dimensions (0x5) must be greater than zero"),
         ({"affineTransform": {"scaleX": 1}}, "cannot be inverted"),
         ({"crsCode": "EPSG:0"}, "The CRS of a map projection could not be parsed."),
+        (
+            {"crsWkt": 'LOCAL_CS["here",UNIT["metre",1]]', "crsCode": ""},
+            "The CRS of a map projection could not be parsed.",
+        ),
         ({"crsCode": "+proj=utm +zone=13"}, "The CRS of a map projection could not be parsed."),
         ({"crsWkt": "proj=utm zone=13", "crsCode": ""}, "The CRS of a map projection could not be parsed."),
     ],

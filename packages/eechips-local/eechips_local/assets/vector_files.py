@@ -30,7 +30,7 @@ from eechips_local.assets.store_files import temporary_folder
 from eechips_local.assets.stored_tables import INDEX_COLUMN
 from eechips_local.assets.untrusted_vectors import read_layer
 from eechips_local.assets.vector_formats import RefusedFileError, identify
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.pixel_grid import UnknownCrsError, transformer
 
 _EARTH = "EPSG:4326"
 _GROUP_ROWS = 1024
@@ -187,12 +187,17 @@ def to_earth(geometries: npt.NDArray[np.object_], crs: str, path: Path) -> npt.N
     """Return valid two-dimensional geometries in longitude and latitude.
 
     Raises:
-        IngestError: if the CRS does not cover their coordinates.
+        IngestError: if the CRS does not cover their coordinates, or has no place on Earth.
     """
     flat = shapely.force_2d(geometries)
     flat[shapely.is_empty(flat)] = None
     if crs != _EARTH:
-        turn = transformer(crs, _EARTH)
+        try:
+            turn = transformer(crs, _EARTH)
+        except UnknownCrsError as error:
+            raise IngestError(
+                f"The CRS of {path} has no place on Earth: say another, as in --crs EPSG:4326."
+            ) from error
         flat = shapely.transform(flat, lambda xy: np.column_stack(turn.transform(xy[:, 0], xy[:, 1])))
         if not np.isfinite(shapely.get_coordinates(flat)).all():
             raise IngestError(f"{path} has coordinates that its CRS does not cover: is it the right one?")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from eechips_local.assets.vector_formats import RefusedFileError, check_crs
 
@@ -52,10 +52,11 @@ def named_crs(name: str) -> CRS:
     that PROJ strings are refused; WKT may contain one. URNs are taken as well, as GeoJSON has them.
 
     Raises:
-        UnknownCrsError: if it is neither, or cannot be understood.
+        UnknownCrsError: if it is neither, cannot be understood, or has no place on Earth.
     """
     if not _NAME.fullmatch(name) or _is_unknown(name):
         raise UnknownCrsError(_NOT_PARSED)
+    transformer(name.strip(), "EPSG:4326")
     return parse_crs(name.strip())
 
 
@@ -96,8 +97,15 @@ def metres_per_unit(crs: str) -> float:
 
 @lru_cache(_REMEMBERED)
 def transformer(source: str, target: str) -> Transformer:
-    """Return a pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
-    return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
+    """Return a pyproj transformer with x, y (longitude, latitude) axis order on both sides.
+
+    Raises:
+        UnknownCrsError: if one of them is none, or nothing leads between them, as from a local one.
+    """
+    try:
+        return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
+    except ProjError as error:
+        raise UnknownCrsError(_NOT_PARSED) from error
 
 
 def apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:

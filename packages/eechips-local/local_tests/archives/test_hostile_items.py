@@ -72,6 +72,7 @@ def test_grid_of_other_values_is_none(wrong: dict[str, Any]) -> None:
     [
         "+init=/elsewhere/init:1",
         "+proj=longlat +ellps=bessel +nadgrids=https://elsewhere.example/grid.tif",
+        "+proj=longlat +ellps=bessel +nadgrids=@null,/elsewhere/grid.gsb",
         'PROJCRS["p",BASEGEOGCRS["x",DATUM["d",ELLIPSOID["e",6378137,298]]],CONVERSION["c",METHOD["PROJ tinshift '
         'file=/elsewhere/shift.json"]],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
     ],
