@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from eechips.planning.tiling import divide_grid
 from harness import Command, serving
 from processes import adopt_orphans
 from rasterio.crs import CRS
@@ -25,6 +24,7 @@ from rasterio.crs import CRS
 from eechips.formats import geotiff
 from eechips.formats.mosaic_cog import Mosaic, Tile
 from eechips.geo.grid import Grid
+from eechips.planning.request_windows import divide_grid
 from eechips_local.assets import ingest
 
 BANDS = ("B2", "B3", "B4", "B8")

@@ -7,12 +7,12 @@ The command `eechips mosaic` does this with the bands of a dataset. This is the 
 
 import ee
 import shapely
-from eechips.planning.tiling import divide_grid
 
 from eechips import Chip, Grid
 from eechips.formats.mosaic_cog import Mosaic, Tile
 from eechips.geo.grid import Window
 from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
+from eechips.planning.request_windows import divide_grid
 
 DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
 
