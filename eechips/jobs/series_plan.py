@@ -25,7 +25,7 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.image_filters import PropertyCondition
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
 from eechips.planning.region_reducers import Statistics
-from eechips.planning.regions import parse_box
+from eechips.planning.regions import BoxRegion
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones
 from eechips.recipe import Unit
 from eechips.text.formatting import format_count
@@ -43,6 +43,7 @@ class SeriesPlan:
         alignment: how the pixel grid is chosen.
         periods: number of periods, each of which has a row; None for a row for each image.
         id_field: column of the regions that names them.
+        box: around the regions that are taken; None for all.
     """
 
     options: TimeSeriesOptions
@@ -52,6 +53,7 @@ class SeriesPlan:
     alignment: GridAlignment
     periods: int | None
     id_field: str | None
+    box: BoxRegion | None
 
     def units(self, zones: Zones | None) -> Iterator[Unit]:
         """Yield the units of regions of a file, or of all regions of a table on the server (None).
@@ -77,8 +79,7 @@ class SeriesPlan:
         extra: dict[str, Any] = {} if source.selection.names else {"bands": [band.name for band in bands]}
         extra |= about.unit_fields
         about = replace(about, bands=bands)
-        box = parse_box(self.options.bbox) if self.options.bbox else None
-        zones = zones or fetch_zones(self.options.regions, self.id_field, box)
+        zones = zones or fetch_zones(self.options.regions, self.id_field, self.box)
         has_base_grid = self.periods is not None or not self.alignment.is_native  # otherwise each image has its own
         base_grids: Sequence[Grid | None] = [None] * len(zones)
         if is_file:
@@ -86,7 +87,7 @@ class SeriesPlan:
         elif self.options.output == "region" and not has_base_grid:
             shapes = None
         else:
-            shapes = fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=box is None)
+            shapes = fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=self.box is None)
         if shapes is not None and has_base_grid:
             base_grids = self._base_grids(about, shapes)
         if is_file and shapes is not None:

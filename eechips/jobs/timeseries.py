@@ -294,6 +294,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             alignment=self.alignment,
             periods=len(self.periods) if self.step is not None else None,
             id_field=self.id_field,
+            box=self.box,
         )
         return plan.units(zones)
 

@@ -45,6 +45,7 @@ _TOLERANCES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 
 
 _log = logging.getLogger(__name__)
 _WIDE = 180.0  # degrees: wider regions may be meant to cross the antimeridian
+_SWAPPED = 270.0  # degrees: a wider box that crosses it may have W and E swapped; the Pacific has 190
 
 _FORMS = "a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE"
 
@@ -249,20 +250,21 @@ def parse_box(text: str) -> BoxRegion:
     """
     if not _BOX.fullmatch(text):
         raise RegionError(f"{text!r} is not W,S,E,N in degrees")
-    west, south, east, north = map(float, text.split(","))
+    words = "".join(text.split()).split(",")
+    west, south, east, north = map(float, words)
     if not (-180.0 <= west <= 180.0 and -180.0 <= east <= 180.0):
         raise RegionError(f"longitudes of {text!r} must be within -180 and 180 (W may exceed E across 180)")
     if max(abs(south), abs(north)) > 90.0 >= max(abs(west), abs(east)):
-        swapped = f"{south:g},{west:g},{north:g},{east:g}"
+        swapped = "{1},{0},{3},{2}".format(*words)
         raise RegionError(f"latitudes of {text!r} are beyond 90: is it S,W,N,E? Longitudes come first: {swapped}")
     if not -90.0 <= south < north <= 90.0:
         raise RegionError(f"latitudes of {text!r} must be within -90 and 90, and S below N")
     if west == east or (west, east) == (180.0, -180.0):
         raise RegionError(f"{text!r} has no width")
-    if west > east and (width := east - west + 360.0) > _WIDE:
+    if west > east and (width := east - west + 360.0) > _SWAPPED:
         _log.warning(
-            "region %s crosses the antimeridian and is %.0f degrees wide: if W and E are swapped, write %g,%g,%g,%g",
-            *(text, width, east, south, west, north),
+            "region %s crosses the antimeridian and is %.0f degrees wide: if W and E are swapped, write %s",
+            *(text, width, "{2},{1},{0},{3}".format(*words)),
         )
     return BoxRegion(west, south, east, north)
 

@@ -77,7 +77,7 @@ def test_no_sentence_shows_the_secrets_of_an_address(option: str) -> None:
         (["--format", "gif"], "unknown format 'gif': one of png, jpg, tif, npy"),
         (["--roi", "1,2,3"], "'1,2,3' has 3 numbers, and W,S,E,N are four, in degrees"),
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
-        (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
+        (["--roi", "40.1234567,-105,41,-104"], "Longitudes come first: -105,40.1234567,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is not a file"),
         (["--executor", "processes:0"], "--executor processes:0: the number of workers must be 1 to 10,000"),
         (["--executor", "processes:99999999999"], "the number of workers must be 1 to 10,000"),

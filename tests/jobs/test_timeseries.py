@@ -210,6 +210,13 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
+def test_a_box_is_warned_of_once(demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    regions = {"regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE"}
+    with pytest.raises(RegionError, match="meets -78,88,-79,89"):
+        timeseries(demo_server, tmp_path, bbox="-78,88,-79,89", start="2020-06-01", end="2020-08-01", **regions)
+    assert caplog.text.count("if W and E are swapped, write -79,88,-78,89") == 1
+
+
 @pytest.mark.slow
 def test_each_of_several_bands_has_a_count(demo_server: Server, tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"

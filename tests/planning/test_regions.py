@@ -46,9 +46,10 @@ def test_boxes_are_parsed(text: str) -> None:
 
 def test_a_box_around_the_globe_may_have_its_sides_swapped(caplog: pytest.LogCaptureFixture) -> None:
     parse_box("170,-20,-175,-10")
+    parse_box("100,-60,-70,60")  # the Pacific
     assert not caplog.messages
-    parse_box("-104,39,-106,41")
-    assert "358 degrees wide: if W and E are swapped, write -106,39,-104,41" in caplog.text
+    parse_box("-104.1234567, 39.1234567, -106.7654321, 41.10")
+    assert "357 degrees wide: if W and E are swapped, write -106.7654321,39.1234567,-104.1234567,41.10" in caplog.text
 
 
 def test_a_box_across_the_antimeridian() -> None:
