@@ -38,6 +38,7 @@ def _bound(value: object) -> str:
     bound = CRS(f"{_BESSEL} +nadgrids=grid.gsb +type=crs").to_json_dict()
     assert bound["transformation"]["parameters"][0]["value"] == "grid.gsb"
     bound["transformation"]["parameters"][0]["value"] = value
+    bound["source_crs"]["datum"]["name"] = "x"  # PROJ names it by its grid
     return json.dumps(bound)
 
 
