@@ -93,7 +93,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?i)(?<![\w.-])([\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
     (re.compile(rf"(?i)(?<!\\)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+)(?!--){_VALUE}"), rf"\1{REDACTED}"),
 )
 
 

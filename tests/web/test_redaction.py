@@ -47,6 +47,7 @@ FORMS = [
     f"eechips run r.py -p token={SECRET}",
     f"eechips run r.py -p password='{SECRET} x' -p DB_SECRET={SECRET}",
     f"--client-secret {SECRET} --api-key '{SECRET}'",
+    f"--verbose-token --api-key {SECRET}",
     f'{{"apiKey": "{SECRET} x", "db_password": "{SECRET}"}}',
     f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
     f"eechips scenes --stac 'https://example.com/items.json?zz={SECRET}&expires=1700000000'",
@@ -200,7 +201,7 @@ def test_long_texts_are_redacted(head: str) -> None:
         "key= ",
         "-----BEGIN ",
     ):
-        found = redact(head + part * (200_000 // len(part)) + f" x\n--x-token {SECRET}")
+        found = redact(head + part * (200_000 // len(part)) + f"\n--x-token {SECRET}")
         assert found.endswith(f"\n--x-token {REDACTED}"), part
 
 
