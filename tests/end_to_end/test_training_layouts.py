@@ -95,7 +95,7 @@ def test_stacked_frames_have_all_bands_of_a_time_together(demo_server: Server, t
         for number, frame in enumerate(frames):
             expected = np.rint(read(run.path / files[f"HLSS30-t0{number}"]) * 10_000)
             np.testing.assert_array_equal(frame, expected)
-        codes = read(run.path / files["2022"])
+        codes = read(run.path / files["CDL-2022"])
         labels = read(out / "chips" / f"{name}.mask.tif")
         np.testing.assert_array_equal(labels, np.select([codes == 5, codes == 24], [1, 2], 0))
     lists = {path.stem: path.read_text().split() for path in out.glob("*.txt")}
