@@ -36,9 +36,6 @@ _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 _log = logging.getLogger(__name__)
 
-_TYPED_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-_TYPED_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
-
 
 def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     """Read the columns of a file as text, so that values stay unchanged: ``007`` does not become 7.
@@ -82,19 +79,6 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
         hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
         raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
-
-
-def typed_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of text as numbers where that is lossless.
-
-    Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null. Long
-    integers that neither type holds stay text.
-    """
-    texts = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
-    for pattern, kind in ((_TYPED_INTEGER, pa.int64()), (_TYPED_NUMBER, pa.float64())):
-        if texts.null_count < len(texts) and pc.all(pc.match_substring_regex(texts, pattern)).as_py():
-            return texts.cast(kind)
-    return texts
 
 
 def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, may_be_thousands: bool) -> pa.Table:

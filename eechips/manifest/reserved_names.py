@@ -121,7 +121,7 @@ class FilesAhead:
 def check_new(folder: Path) -> None:
     """Check that a folder has no files that a new run would overwrite.
 
-    Those of a run of this user whose ledger has been removed are not in the way.
+    Files that a run of this user has written there may be overwritten, if its ledger has been removed.
 
     Raises:
         UsageError: if it has any; the message names them.

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
-from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES, typed_column, with_decimal_points
+from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES, with_decimal_points
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
@@ -24,6 +25,8 @@ from eechips.text.suggestion import describe_choices
 Kind = Literal["points", "polygons"]
 
 _DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
+_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+_NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
 _WANTED: Mapping[Kind, str] = {
     "points": "chips need points; for polygons, use `regions` (their extents) or `cells` (chips at their centres)",
     "polygons": "`cells` needs polygons; for points, use `points`",
@@ -121,10 +124,14 @@ class Places:
         return np.asarray(moments, dtype=np.float64), faults
 
     def typed(self) -> pa.Table:
-        """Return the columns; text of a CSV file becomes numbers where that is lossless."""
+        """Return the columns; text of a CSV file becomes numbers where that is lossless.
+
+        Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null.
+        Long integers that neither type holds stay text.
+        """
         if self.path.suffix.lower() not in TEXT_SUFFIXES:
             return self.table
-        return pa.table({name: typed_column(self.table.column(name)) for name in self.table.column_names})
+        return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
 
     def check_field(self, field: str) -> None:
         """Check that a column exists.
@@ -263,6 +270,14 @@ def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.ND
     geometries: npt.NDArray[np.object_] = shapely.points(lon, lat)
     geometries[np.isnan(lon) | np.isnan(lat)] = None
     return geometries
+
+
+def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    texts = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    for pattern, kind in ((_INTEGER, pa.int64()), (_NUMBER, pa.float64())):
+        if texts.null_count < len(texts) and pc.all(pc.match_substring_regex(texts, pattern)).as_py():
+            return texts.cast(kind)
+    return texts
 
 
 def _find_column(path: Path, table: pa.Table, wanted: str | None, names: Sequence[str], axis: str) -> str:

@@ -138,7 +138,7 @@ class ValueRule:
         return values.astype(self.dtype, copy=False), valid
 
     def _check_range(self, numbers: npt.NDArray[Any]) -> None:
-        """Refuse numbers that would become others: those of a file that is not the dataset's."""
+        """Refuse values that the type of the dataset cannot hold: the file is of another product."""
         if not numbers.size or np.dtype(self.dtype).kind not in "iu":
             return
         least, greatest, limits = numbers.min(), numbers.max(), np.iinfo(self.dtype)

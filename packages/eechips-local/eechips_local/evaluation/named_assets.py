@@ -22,9 +22,9 @@ def check_export(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``exports:check``: an export whose assets are missing is refused when it is submitted.
 
     The service answers ``image:export`` with HTTP 400 and the message of the load that failed:
-    https://github.com/JiaxuanYou/crop_yield_prediction/issues/10. Ids that are computed are looked up in the task,
-    whose errors are otherwise those of the computation (``Element.get: Parameter 'object' is required. (Error code:
-    3)``, https://github.com/nasaharvest/cropharvest/pull/74), and so are those of one case of ``Algorithms.If`` only.
+    https://github.com/JiaxuanYou/crop_yield_prediction/issues/10. Ids that are computed, and loads in a case of
+    ``Algorithms.If``, are looked up in the task, whose errors are those of the computation (``Element.get: Parameter
+    'object' is required. (Error code: 3)``, https://github.com/nasaharvest/cropharvest/pull/74).
     """
     for load in _constant_loads(*graph_of(request.body["expression"])):
         Evaluator({"result": "load", "values": {"load": load}}, context).evaluate()

@@ -239,7 +239,7 @@ def _comparing(build: Build) -> Implementation:
 
 def _equating(build: Build) -> Implementation:
     def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> FilterCondition:
-        """Return a filter for equal values; for those of a field that are null, where the right side is null.
+        """Return a filter for equal values; with null on the right side, a filter for fields that are null.
 
         The guide leaves out features without values by the client's ``neq``, which is the contrary:
         https://developers.google.com/earth-engine/guides/reducers_grouping.
