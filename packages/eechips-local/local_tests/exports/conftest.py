@@ -25,7 +25,7 @@ def server(serve: Callable[..., Server], stack: Stack, folders: Folders) -> Serv
     return export_server(serve, stack, folders)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ee(server: Server) -> Any:
     """Return the real client, connected to the server."""
     return initialize(server)
