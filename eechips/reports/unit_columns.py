@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -160,7 +160,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:
-                rows.append(row)
+                rows.append(replace(row, fields=redact_json(row.fields)))
     splits = _splits(folder)
     columns = _columns(rows, tally, splits)
     outlines, centres = _places(rows)
@@ -176,7 +176,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         centres=centres,
         outlines=outlines,
         columns=columns,
-        tallies={name: counts for name, counts in tally.counts.items() if name in sorting},
+        tallies={name: _without_secrets(name, counts) for name, counts in tally.counts.items() if name in sorting},
     )
 
 
@@ -201,6 +201,14 @@ class _Tally:
             self.counts.setdefault(name, Counter())[value, state] += 1
 
 
+def _without_secrets(name: str, counts: Mapping[tuple[Any, str], int]) -> dict[tuple[Any, str], int]:
+    """Return the counts of a field's values as its column has them."""
+    shown: Counter[tuple[Any, str]] = Counter()
+    for (value, state), count in counts.items():
+        shown[redact_json({name: value})[name], state] += count
+    return shown
+
+
 def draw_numbers(total: int, most: int, seed: int) -> frozenset[int] | None:
     """Return the numbers of the sampled units; None for all."""
     if total <= most:
@@ -210,7 +218,7 @@ def draw_numbers(total: int, most: int, seed: int) -> frozenset[int] | None:
 
 def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     identifier, text, state, file, size, valid, width, height, crs, transform, dates, error_class, error = raw
-    unit = redact_json(json.loads(text))
+    unit = json.loads(text)
     unit = unit if isinstance(unit, dict) else {"value": unit}
     fields = {
         name: value

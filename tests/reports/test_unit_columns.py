@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.reports import unit_columns
 from eechips.reports.page_data import names_of, page_data, with_place
 from eechips.reports.report_data import read_head, read_locations
 from eechips.reports.thumbnails import Thumbnails, draw_units
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
+from eechips.web.redaction import redact_json
 
 GRID = {"crs": "EPSG:32613", "transform": [10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0], "width": 64, "height": 32}
 
@@ -61,6 +63,18 @@ def test_columns_have_no_secrets_of_units(tmp_path: Path) -> None:
     units = [{"href": f"https://a:s3cret@h/{number}?sig=s3cret"} for number in range(2)]
     column = read_units(make(tmp_path, units)).column("href")
     assert list(column.values) == ["https://***@h/0?sig=***", "https://***@h/1?sig=***"]
+
+
+def test_secrets_are_removed_from_shown_units_and_categories_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redacted = []
+    monkeypatch.setattr(unit_columns, "redact_json", lambda value: redacted.append(value) or redact_json(value))
+    pair = ["https://h/a?sig=s3cret", "https://h/b?sig=s3cret"]
+    units = read_units(make(tmp_path, [{"href": pair[number % 2], "api_key": number} for number in range(60)]), most=20)
+    assert set(units.column("href").categories()) == {"https://h/a?sig=***", "https://h/b?sig=***"}
+    assert units.tallies == {"href": {(f"https://h/{name}?sig=***", "done"): 30 for name in "ab"}}
+    assert len(redacted) == 22  # 20 units, 2 categories
 
 
 def test_fields_are_classified_by_their_values(tmp_path: Path) -> None:
