@@ -36,9 +36,9 @@ def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
     Raises:
         UsageError: if there is no such function or command.
     """
-    if text.startswith(_SCRIPT):
-        return _Script(text.removeprefix(_SCRIPT), timeout)
     module, colon, name = text.partition(":")
+    if text.startswith(_SCRIPT) and not _is_of_module(name):
+        return _Script(name, timeout)
     if not colon or not module or not name:
         raise UsageError(f"'{text}' is not a hook such as module:function or script:COMMAND")
     here = str(Path.cwd())
@@ -51,6 +51,11 @@ def parse_hook(text: str, *, timeout: float = _TIMEOUT) -> ItemMaker:
     if not callable(function):
         raise UsageError(f"the hook {text} is not callable")
     return _Function(function)
+
+
+def _is_of_module(name: str) -> bool:
+    """Return whether a name is no command, and may be a function of the user's own script.py."""
+    return name.isidentifier() and shutil.which(name) is None and Path("script.py").is_file()
 
 
 class _Function:

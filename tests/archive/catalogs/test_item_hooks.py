@@ -135,6 +135,18 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
         maker("y")
 
 
+def test_a_module_may_be_called_script_and_commands_come_first(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    (tmp_path / "script.py").write_text("def item_of(address): return {'id': address}\necho = None\n")
+    (body,) = made("script:item_of", ["x"]).bodies
+    assert json.loads(body)["id"] == "x"
+    with pytest.raises(UsageError, match="there is no hook script:absent"):
+        parse_hook("script:absent")
+    assert parse_hook("script:echo")("x") == b"x\n"
+
+
 def test_invalid_hooks_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a command: No closing quotation"):
         parse_hook("script:sh 'x")
