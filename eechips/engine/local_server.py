@@ -17,11 +17,13 @@ from typing import IO, Any
 
 from eechips.client.connection import skip_deprecated_assets
 from eechips.engine.archive_provenance import ServedArchives
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
 from eechips.processes.child_processes import module_command
+
+_log = logging.getLogger(__name__)
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
@@ -30,7 +32,6 @@ _STOP_TIMEOUT = 10.0
 _CATALOG_FILE = "_schema.json"
 _MOST_RESTARTS = 5
 """A server that is killed more often has too little memory, or another process ends it on purpose."""
-_log = logging.getLogger(__name__)
 EXPORTS_FOLDER = "exports"
 """In the folder of a script's run: folders that stand for Google Drive, Cloud Storage and assets."""
 _OWN_FILES = ("catalog.json", ".index.sqlite", ".lock", ".eechips-local-")
@@ -219,23 +220,6 @@ def local_earth_engine(
             yield server
     if log is not None and log.stat().st_size == 0:
         remove(log, LockedFolder(log.parent))
-
-
-def check_archives(archives: Sequence[str]) -> None:
-    """Check texts that name open archives. Nothing is checked where the local Earth Engine is not installed.
-
-    Raises:
-        UsageError: if one names no archive; says which it may mean.
-    """
-    try:
-        from eechips_local.archives.named_archive import ArchiveChoiceError, find_archive
-    except ModuleNotFoundError:  # the start of the server reports it
-        return
-    try:
-        for archive in archives:
-            find_archive(archive)
-    except ArchiveChoiceError as error:
-        raise UsageError(f"`archive`: {error}") from error
 
 
 def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -14,7 +14,7 @@ from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.export_monitor import check_exports
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.local_server import check_archives
+from eechips.engine.local_server import local_earth_engine
 from eechips.engine.open_units import stop_message
 from eechips.engine.plan_extension import (
     addable_parameters,
@@ -187,8 +187,10 @@ class _Run:
                 " its files to the object store afterwards"
             )
         self._check_received()
-        if ledger.has_plan and ledger.meta().get("source") != self._config.source:
-            check_archives(self._config.archives)  # a mistyped name makes another run, too
+        archives = self._config.archives
+        if archives and ledger.has_plan and ledger.meta().get("source") != self._config.source:
+            with local_earth_engine(archive=archives, workers=1):  # a mistyped name makes another run, too
+                pass
         if is_extended:
             check_growth(self._recipe, ledger, parts.described, out)
         addable = addable_parameters(parts.recipe, ledger)

@@ -60,11 +60,14 @@ def test_a_mistyped_archive_beside_an_existing_run_is_what_is_wrong(
     words = ("run", "recipe.py", "--out", "out", "-q", "--executor", "threads")
     run_command(*words, "--local", status=0)
     for archive, said in (
-        ("erth-search", "Error: --archive: 'erth-search' is no archive. Did you mean earth-search?"),
-        ("absent.parquet", "Error: --archive: there is no file"),
-        ("earth-search", "Error: out holds another run (source:"),
+        (
+            "erth-search",
+            "the local Earth Engine did not start: --archive: 'erth-search' is no archive. Did you mean earth-search?",
+        ),
+        ("absent.parquet", "the local Earth Engine did not start: --archive: there is no file"),
+        ("earth-search", "out holds another run (source:"),
     ):
-        assert run_command(*words, "--archive", archive, status=2).stderr.startswith(said)
+        assert run_command(*words, "--archive", archive, status=2).stderr.startswith(f"Error: {said}")
 
 
 def test_the_source_of_a_run_names_its_archives_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
