@@ -18,11 +18,12 @@ from eechips.recipe import Recipe, SupportsCodeChanges, canonical_json, traits_o
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import REDACTED, redact_json
 
+_log = logging.getLogger(__name__)
+
 IDENTIFYING = ("recipe", "identity", "parameters", "source")
 """Of the description of a run: what tells its results from those of another plan."""
 PLAN = "plan"
 """Key of an outcome: the identity of the plan that the unit belongs to."""
-
 
 _SHOWN = 8  # differences
 _CODE, _CHANGED = "the recipe's code", " has changed"
@@ -140,9 +141,6 @@ def _without_secrets(stored: Mapping[str, Any]) -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-_log = logging.getLogger(__name__)
 
 
 def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
