@@ -14,6 +14,7 @@ from typing import Any
 from eechips import datasets
 from eechips.client import retry
 from eechips.client.connection import ServiceTarget
+from eechips.datasets.result_bands import describe_bands
 from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
 from eechips.engine.compute_sample import ComputeAccount
 from eechips.engine.config import RunConfig
@@ -42,7 +43,7 @@ from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRA
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.unit_record import State
-from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun
+from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.storage import ObjectStore, write_file
 from eechips.storage.received_files import parse_json
 from eechips.text.timestamps import utc_now
@@ -72,6 +73,7 @@ def info_of(
         "project": target.project,
         "workload_tag": target.workload_tag or None,
         "datasets": [_dataset(identifier) for identifier in recipe.datasets],
+        **({"bands": describe_bands(described["parameters"])} if traits_of(recipe).is_builtin else {}),
         "notes": list(notes),
         "versions": dict(_versions()),
         "started": utc_now(),

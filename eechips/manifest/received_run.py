@@ -40,6 +40,7 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
     "endpoint": str,
     "project": (str, type(None)),
     "datasets": list,
+    "bands": list,
     "notes": list,
     "assembled": list,
     "versions": dict,
@@ -70,7 +71,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     for key, kind in _INFO.items():
         if key in info and not isinstance(info[key], kind):
             raise StorageError(f"{path} is damaged: {key} is {json.dumps(info[key])[:60]}")
-    for key, kinds in (("datasets", dict), ("notes", str)):
+    for key, kinds in (("datasets", dict), ("bands", dict), ("notes", str)):
         if not all(isinstance(entry, kinds) for entry in info.get(key, ())):
             raise StorageError(f"{path} is damaged: {key} has values of other types")
     for entry in info.get("datasets", ()):

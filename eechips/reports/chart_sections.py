@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.reports.column_units import label_columns
 from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.section_markup import section
@@ -112,12 +113,13 @@ def series(data: ReportData) -> Markup | None:
         drawing = lines(f"{', '.join(columns)} of {caption}", drawn, x, y)
         plots.append(_figure(caption, drawing, region=curve.region))
     of = f"The first {len(curves.curves)} of {curves.total:,} regions." if curves.total > len(curves.curves) else ""
+    labels = list(label_columns(columns, data.info).values())
     apart = "" if data.places.has_places else "The regions are not on a map, since the plan has their ids only."
-    note = " ".join(part for part in (f"{columns[0]}." if len(columns) == 1 else "", of, apart) if part)
+    note = " ".join(part for part in (f"{labels[0]}." if len(labels) == 1 else "", of, apart) if part)
     return section(
         "series",
         "Time series",
-        legend(columns),
+        legend(labels),
         element("div", *plots, class_="plots"),
         element("p", note, class_="note") if note else None,
     )

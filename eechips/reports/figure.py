@@ -15,6 +15,7 @@ import pandas as pd
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.processes.warning_filters import ignore_warning
+from eechips.reports.column_units import common_units, label_columns
 from eechips.reports.limits import MOST_PANELS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import Curves, read_curves
@@ -147,11 +148,12 @@ def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> F
     figure = figure_class(figsize=(width, height), layout="constrained", facecolor="white")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))
+    labels = {column: column for column in columns} if common_units(columns, info) else label_columns(columns, info)
     colours = {column: _COLOURS[number % len(_COLOURS)] for number, column in enumerate(columns)}
     for panel, curve in zip(panels, curves.curves, strict=False):
         _style(panel)
         for column in curve.values.columns:
-            _line(panel, curve.values[column], colours[str(column)], one_line(str(column), _MOST_TITLE))
+            _line(panel, curve.values[column], colours[str(column)], one_line(labels[str(column)], _MOST_TITLE))
         if not curve.values.notna().to_numpy().any():
             panel.text(0.5, 0.5, "no data", transform=panel.transAxes, ha="center", va="center", color=_FAINT)
         if count > 1:
@@ -240,7 +242,7 @@ def _title(curves: Curves, info: dict[str, Any]) -> str:
 
 
 def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
-    """Return the label of the values: band, reducer and scaling, unless the legend names them."""
+    """Return the label of the values: band, reducer, scaling and units, unless the legend names them."""
     parameters = info.get("parameters", {})
     reducers = str(parameters.get("reducer") or "").split(",")
     if len(reducers) > 1:
@@ -254,4 +256,5 @@ def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
         text = f"{text or 'values'} × {factor:g}"
     if summand is not None:
         text = f"{text or 'values'} {'+' if summand >= 0 else '−'} {abs(summand):g}"
-    return text
+    units = common_units(columns, info)
+    return f"{text} ({units})" if text and units else text or units

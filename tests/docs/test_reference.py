@@ -81,7 +81,7 @@ def test_fields_of_run_json_are_those_of_a_run(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "run" / "run.json").read_text())
     table = {unquote(row["field"]): row["type"] for row in read_table(read_page("reference/run-json.md"), "field")}
     assert table.pop("assembly") == "object"  # of some runs, as those that follow
-    for name in ("assembled", "code_changes", "extensions"):
+    for name in ("bands", "assembled", "code_changes", "extensions"):
         assert table.pop(name) == "array"
     for name in ("checksums_only", "plans_gradually"):  # of scenes and scripts
         assert table.pop(name) == "boolean"

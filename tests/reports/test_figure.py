@@ -83,7 +83,7 @@ def test_a_panel_for_each_region_with_what_its_table_has(alone: eechips.Run) -> 
         assert [str(date)[:10] for date in dates[there]] == table["date"].tolist()
         np.testing.assert_array_equal(values[there], table[BAND])
     assert figure.get_suptitle().startswith("MOD11A2")
-    assert figure.get_supylabel() == f"mean of {BAND} × 0.02 − 273.15"
+    assert figure.get_supylabel() == f"mean of {BAND} × 0.02 − 273.15 (°C)"
 
 
 def test_values_without_neighbours_are_dots(alone: eechips.Run) -> None:
@@ -105,7 +105,7 @@ def test_one_table_with_several_columns(one: eechips.Run) -> None:
         np.testing.assert_array_equal(values[np.isfinite(values)], truth.dropna())
     assert [text.get_text() for text in figure.legends[0].get_texts()] == columns
     assert figure.get_suptitle().endswith("every month")
-    assert figure.get_supylabel() == "LST_Night_1km"
+    assert figure.get_supylabel() == "LST_Night_1km (K = value × 0.02)"
     (only,) = lines(eechips.plot(one, regions="7", bands=["LST_Day_1km_max"]))
     np.testing.assert_array_equal(
         only[1][np.isfinite(only[1])], table[table["place"] == "7"]["LST_Day_1km_max"].dropna()
