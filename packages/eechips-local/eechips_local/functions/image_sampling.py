@@ -17,7 +17,7 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import PixelRegion, RegionPixels, chunks, covers, region_on
+from eechips_local.pixels.region_pixels import PixelRegion, RegionPixels, chunks, cover_tiles, covers, region_on
 from eechips_local.pixels.sampled_pixels import Indices, SampledBand, gather, pixels_at
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -140,7 +140,7 @@ def stratified_sample(
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
     area = region_on(region_of(image, region), lattice.projection)
     kept: Picked | None = None
-    for grid, column, row, cover in covers(context, area):
+    for grid, column, row, cover in cover_tiles(context, area):
         columns, rows, words = _centres(cover, seed)
         if not len(columns):
             continue

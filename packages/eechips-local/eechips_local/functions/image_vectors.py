@@ -19,8 +19,9 @@ from eechips_local.functions.image_region import check_tile_scale, lattice_of, r
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import recast
+from eechips_local.pixels.compute import nowhere
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
-from eechips_local.pixels.region_pixels import covers, region_within
+from eechips_local.pixels.region_pixels import PixelRegion, cover_tiles, region_within
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
@@ -144,10 +145,7 @@ def reduce_to_vectors(
     grid = region.grid
     if grid.width * grid.height > _MOST_PIXELS:
         raise MemoryLimitError()
-    inside = np.zeros(grid.shape, dtype=bool)
-    for _, _, _, cover in covers(context, region):
-        inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
-    pixels = Render(context.limits.memory).read(image.bands, grid)
+    inside, pixels = _read(context, image, region)
     # As recorded: count is Long<0, 4294967295>, the label of bits Byte<0, 1>.
     columns = {**dict(zip(reduction.labels, reduction.types, strict=True)), "system:index": "String"}
     if labelProperty is not None:
@@ -166,6 +164,31 @@ def reduce_to_vectors(
             yield Feature(recast(placed, target, False, _TOLERANCE), {**properties, "system:index": str(index)})
 
     return Collection("Feature", lambda _: elements(), columns=columns)
+
+
+def _read(context: Context, image: Image, region: PixelRegion) -> tuple[npt.NDArray[np.bool_], list[Pixels]]:
+    """Return which pixels of a region's bounds have their centres in it, and the bands, masked where it has none."""
+    shape = region.grid.shape
+    inside = np.zeros(shape, dtype=bool)
+    places: list[tuple[slice, slice]] = []
+    pieces: list[list[Pixels]] = []
+    for grid, column, row, cover in cover_tiles(context, region):
+        inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
+        top, left = row - region.row, column - region.column
+        places.append((slice(top, top + grid.height), slice(left, left + grid.width)))
+        pieces.append(Render(context.limits.memory, context.check_time).read(image.bands, grid))
+    if not pieces:
+        return inside, [nowhere(region.grid) for _ in image.bands]
+    return inside, [_joined(shape, places, band) for band in zip(*pieces, strict=True)]
+
+
+def _joined(shape: tuple[int, int], places: Sequence[tuple[slice, slice]], pieces: Sequence[Pixels]) -> Pixels:
+    """Return pieces of a band as one, masked between them."""
+    values = np.zeros(shape, np.result_type(*(piece.values for piece in pieces)))
+    mask = np.zeros(shape, np.result_type(*(piece.mask for piece in pieces)))
+    for place, piece in zip(places, pieces, strict=True):
+        values[place], mask[place] = piece.values, piece.mask
+    return Pixels(values, mask)
 
 
 def _geometry(segment: Segment, width: int, kind: str) -> BaseGeometry:

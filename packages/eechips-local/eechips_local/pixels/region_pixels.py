@@ -25,6 +25,11 @@ from eechips_local.values.values import Geometry
 # Edge of the blocks that a large region is read in.
 _BLOCK = 1024
 
+# A block of which a region takes a lesser part is computed in tiles of this edge, without those that have none of it: a
+# coast, a river or an archipelago takes a small part of its bounds.
+_SPARSE = 0.25
+_TILE = 256
+
 # Edges of regions may lie so far from where they should, in pixels.
 _EDGE_TOLERANCE = 1e-5
 
@@ -273,6 +278,21 @@ def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, i
             known = latest[region] = list(found())
         return iter(known)
     return iter(context.note(("covers", region), lambda: list(found())))
+
+
+def cover_tiles(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
+    """Yield the parts of a region's bounds to compute, as :func:`covers`: sparse blocks as tiles."""
+    for grid, column, row, cover in covers(context, region):
+        if len(cover) > _SPARSE * grid.width * grid.height:
+            yield grid, column, row, cover
+            continue
+        tiles = (cover.rows - row) // _TILE * _BLOCK + (cover.columns - column) // _TILE
+        order = np.argsort(tiles, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(tiles[order])) + 1):
+            own = RegionPixels(cover.columns[part], cover.rows[part], cover.fraction[part], cover.centre[part])
+            left, top = int(own.columns.min()), int(own.rows[0])
+            width, height = int(own.columns.max()) - left + 1, int(own.rows[-1]) - top + 1
+            yield grid.window(left - column, top - row, width, height), left, top, own
 
 
 def chunks(

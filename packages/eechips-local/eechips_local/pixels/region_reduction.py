@@ -12,7 +12,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.region_pixels import NO_PIXELS, Lattice, RegionPixels, chunks, covers, region_within
+from eechips_local.pixels.region_pixels import NO_PIXELS, Lattice, RegionPixels, chunks, cover_tiles, region_within
 from eechips_local.pixels.sampled_pixels import Indices, SampledBand, gather, pixels_at
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
@@ -70,7 +70,7 @@ def reduce_region(
     accumulators = [reducer.accumulator(context.limits.memory) for _ in groups]
     region = region_within(context, geometry, lattice)
     read = False
-    for grid, column, row, cover in covers(context, region):
+    for grid, column, row, cover in cover_tiles(context, region):
         context.check_time()
         pixels = _SeriesRender(context).read(image.bands, grid)
         taken = pixels_at(pixels, cover.rows - row, cover.columns - column)
