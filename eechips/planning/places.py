@@ -33,6 +33,7 @@ _WANTED: Mapping[Kind, str] = {
 }
 _log = logging.getLogger(__name__)
 _SHOWN = 5  # rows that a message names
+_MOST_DEGREES = 1000.0  # greater coordinates are metres, not mistyped degrees
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +345,8 @@ def _range_faults(path: Path, geometries: npt.NDArray[np.object_]) -> list[_Faul
     for rows, what, limits in ((low, "latitude", "-90 and 90"), (far, "longitude", "-180 and 180")):
         if len(rows):
             value = bounds[rows[0]][1 if what == "latitude" else 0]
-            faults.append(_Fault(rows, f"the {what} {value:g} is not within {limits} degrees{_why(path, value)}"))
+            why = _why(path, value, may_be_swapped=what == "latitude")
+            faults.append(_Fault(rows, f"the {what} {value:g} is not within {limits} degrees; {why}"))
     return faults
 
 
@@ -358,11 +360,13 @@ def _normalized(kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[
     return geometries
 
 
-def _why(path: Path, coordinate: float) -> str:
-    """Return a likely reason why a coordinate is out of range, for the end of a message."""
-    if abs(coordinate) > 360.0:
-        return f"; it looks projected (metres): {crs_cure(path)}"
-    return "; are longitude and latitude swapped?"
+def _why(path: Path, coordinate: float, *, may_be_swapped: bool) -> str:
+    """Return a likely reason why a coordinate is out of range, and what helps, for the end of a message."""
+    if abs(coordinate) > _MOST_DEGREES:
+        return f"it looks projected (metres): {crs_cure(path)}"
+    if may_be_swapped and abs(coordinate) <= 180.0:
+        return "are longitude and latitude swapped?"
+    return "correct it, or leave the row out"
 
 
 def _no_date(field: str, text: str, date_format: str | None) -> str:
