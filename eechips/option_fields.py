@@ -23,6 +23,7 @@ OptionKind = Literal[
     "text",
     "integer",
     "number",
+    "metres",
     "share",
     "bytes",
     "names",

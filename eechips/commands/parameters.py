@@ -15,7 +15,7 @@ from eechips.commands.command import OPTIONAL_FOLDER, VerbOption, option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path
-from eechips.text.formatting import parse_bytes
+from eechips.text.formatting import parse_bytes, parse_distance
 from eechips.text.suggestion import did_you_mean_option
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -135,6 +135,31 @@ class AssetFolder(click.types.StringParamType):
     name = OPTIONAL_FOLDER
 
 
+class Number(click.types.FloatParamType):
+    """A number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        try:
+            return float(value)
+        except ValueError:
+            return self.fail(f"{value!r} is not a number", param, ctx)
+
+
+class Metres(Number):
+    """A length in metres: ``10``, ``10m``, ``1km``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the metres."""
+        text = str(value).strip().lower()
+        try:
+            if text.endswith("m"):
+                return parse_distance("", text, may_be_zero=True)
+            return float(text)
+        except (ValueError, UsageError):
+            return self.fail(f"{value!r} is not a number of metres, such as 10 or 10m", param, ctx)
+
+
 class Bytes(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes: ``500MB``, ``2.5GB``, ``1000000``."""
 
@@ -161,7 +186,8 @@ def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption
 _TYPES: dict[str, Any] = {
     "text": str,
     "integer": int,
-    "number": float,
+    "number": Number(),
+    "metres": Metres(),
     "share": click.FloatRange(0.0, 1.0),
     "bytes": Bytes(),
     "names": Names(),

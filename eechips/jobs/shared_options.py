@@ -95,7 +95,7 @@ MARGIN = option(
     "With `regions`: metres around a region that its files show as well.",
     PLACES,
     metavar="M",
-    kind="number",
+    kind="metres",
     is_advanced=True,
     decides="data",
 )
@@ -113,7 +113,7 @@ CRS = option(
     metavar="native|utm|EPSG:N",
     decides="data",
 )
-SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="number", default="the source's", decides="data")
+SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="metres", default="the source's", decides="data")
 GRID = option(
     "Pixel grid of all results: that of an image, by its id; or, with `crs` EPSG:N, six numbers: x = A*column + B*row"
     " + C, y = D*column + E*row + F.",

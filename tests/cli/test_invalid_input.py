@@ -101,6 +101,9 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
     ("arguments", "sentence"),
     [
         (["--scale", "0"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
+        (["--scale", "0m"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
+        (["--scale", "100000km"], "--scale must be 0.001 to 40,075,017 metres, not 100,000,000"),
+        (["--scale", "10 ft"], "'10 ft' is not a number of metres, such as 10 or 10m"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
@@ -108,7 +111,7 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
         (["--regions", "."], "'.' is a folder: name a vector file in it"),
         (["--columns", "Field ID"], "--columns Field ID: write NAME=COLUMN, as in --columns 'id=Field ID'"),
         (["--columns", "id=date"], "--columns id=date is also the name of another column"),
-        (["--multiply", "often"], "'often' is not a valid float"),
+        (["--multiply", "often"], "'often' is not a number"),
     ],
 )
 def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentence: str) -> None:
