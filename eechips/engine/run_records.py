@@ -32,11 +32,11 @@ from eechips.manifest.export import (
     FAILURES_NAME,
     LAYERS_NAME,
     PARQUET_NAME,
-    export_failures,
     export_layers,
     export_parquet,
 )
 from eechips.manifest.extensions import EXTENSIONS
+from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import COMPUTE
 from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRADUALLY

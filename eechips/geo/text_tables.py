@@ -20,7 +20,7 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.geometry_depth import is_too_deep
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _INTEGER = re.compile(r"[-+]?\d+")
 
@@ -35,6 +35,11 @@ _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 _log = logging.getLogger(__name__)
+
+
+def is_text_table(path: Path) -> bool:
+    """Return whether a file is a text table, by its suffix."""
+    return path.suffix.lower() in _TEXT_SUFFIXES
 
 
 def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import mmap
 import re
 import shlex
 from collections.abc import Callable
@@ -16,15 +15,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import ProjError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.files.temporary_files import temporary_folder
+from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, other_name, parse_file_crs
 from eechips.geo.polygons import wrap_at_antimeridian
-from eechips.geo.text_tables import TEXT_SUFFIXES, WKT_NAMES, find_wkt, parse_wkt, read_text_table
+from eechips.geo.text_tables import WKT_NAMES, find_wkt, is_text_table, parse_wkt, read_text_table
 from eechips.geo.untrusted_vectors import read_layer
-from eechips.geo.vector_formats import RefusedFileError, check_crs
+from eechips.geo.vector_formats import RefusedFileError
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -36,13 +36,10 @@ _log = logging.getLogger(__name__)
 # gets a vertex at least every so many parts of its file's extent.
 _PARTS = 200
 
-_SHOWN_CRS = 80
 _SHOWN_COLUMNS = 3
 _MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-WGS84 = "EPSG:4326"
-"""Longitude and latitude of WGS84."""
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -176,7 +173,7 @@ def read_table(
     """
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
-    if path.suffix.lower() in TEXT_SUFFIXES:
+    if is_text_table(path):
         texts = read_text_table(path, notes=notes)
         name = find_wkt(texts)
         if name is None:
@@ -190,7 +187,7 @@ def read_table(
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
     if len(layer.layers) > 1:
         first, second = layer.layers[:2]
-        words = shlex.join(["ogr2ogr", _other_name(second.replace("/", "-"), path), path.name, second])
+        words = shlex.join(["ogr2ogr", other_name(second.replace("/", "-"), path), path.name, second])
         names = ", ".join(layer.layers)
         _log.log(
             notes, "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
@@ -216,78 +213,12 @@ def _read(
     """
     geometries, attributes, own_crs = read_table(path, notes=notes)
     if geometries is None:
-        hint = f": a CSV file needs a column of WKT ({', '.join(WKT_NAMES)})" if _is_text(path) else ""
-        what = "holds no geometries" if _is_text(path) else "is not GeoParquet: it has no 'geo' metadata"
+        hint = f": a CSV file needs a column of WKT ({', '.join(WKT_NAMES)})" if is_text_table(path) else ""
+        what = "holds no geometries" if is_text_table(path) else "is not GeoParquet: it has no 'geo' metadata"
         raise RegionError(f"{path} {what}{hint}")
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
     return geometries, attributes, choose_crs(path, own_crs, crs, crs_option)
-
-
-def _is_text(path: Path) -> bool:
-    return path.suffix.lower() in TEXT_SUFFIXES
-
-
-def choose_crs(path: Path, own: str | None, requested: str | None, option: str | None = "input_crs") -> str:
-    """Return the CRS of a file: its own, the one that the caller gives, or for WKT in a CSV longitude and latitude.
-
-    Args:
-        path: file, for messages.
-        own: CRS that the file says.
-        requested: CRS that the caller gives.
-        option: option of the caller for that, for messages; None if there is none.
-
-    Raises:
-        RegionError: if the caller gives another than the file's own, or if there is none.
-    """
-    if own is not None and requested is not None and _has_no_crs(path):
-        own = None
-    if own is not None:
-        if requested is not None and not _parse_crs(path, own).equals(
-            _parse_crs(path, requested), ignore_axis_order=True
-        ):
-            raise RegionError(f"{path} says that it is in {_parse_crs(path, own).name}: leave `{option}` out")
-        return own
-    if requested is not None:
-        return requested
-    if _is_text(path):
-        if option is not None:  # else the run whose file it is has said so
-            _log.warning(
-                "%s does not say its coordinate reference system: its WKT is read as longitude and latitude (%s); `%s`"
-                " names another",
-                path,
-                WGS84,
-                option,
-            )
-        return WGS84
-    hint = f": {path.with_suffix('.prj').name} is missing" if path.suffix.lower() == ".shp" else ""
-    cure = "store it in the file, for example with ogr2ogr -a_srs" if option is None else f"say it with `{option}`"
-    raise RegionError(f"{path} does not say what coordinate reference system it is in{hint}; {cure}")
-
-
-def _has_no_crs(path: Path) -> bool:
-    """Return whether a file is GeoJSON that names no system: GDAL then says WGS84.
-
-    RFC 7946, section 4, has other systems "where all involved parties have a prior arrangement". Earlier GeoJSON names
-    them by a member ``crs``, Esri's JSON by ``spatialReference``. For TopoJSON, GDAL says none.
-    """
-    if path.suffix.lower() not in (".geojson", ".json") or not path.is_file():
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return re.search(rb'"(crs|spatialReference)"', content) is None
-
-
-def crs_cure(path: Path) -> str:
-    """Return what to do with a file of projected coordinates that says no system, or another, for a message."""
-    if _is_text(path) or _has_no_crs(path):
-        return "name their coordinate reference system with `input_crs`"
-    words = ["ogr2ogr", "-a_srs", "EPSG:32632", _other_name(path.stem, path), path.name]
-    return f"say so in the file, as in {shlex.join(words)}"
-
-
-def _other_name(stem: str, path: Path) -> str:
-    """Return the name of a GeoPackage that is not that of a file."""
-    return next(name for name in (f"{stem}.gpkg", f"{stem}-2.gpkg") if name != path.name)
 
 
 def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
@@ -329,19 +260,6 @@ def _feature(index: int, attributes: pa.Table) -> str:
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
 
-def _parse_crs(path: Path, crs: str) -> CRS:
-    try:
-        check_crs(crs)
-        return CRS.from_user_input(crs)
-    except RefusedFileError as error:
-        raise RegionError(f"{path}: {error}") from None
-    except CRSError as error:
-        shown = crs if len(crs) <= _SHOWN_CRS else f"{crs[:_SHOWN_CRS]}…"
-        raise RegionError(
-            f"{path}: PROJ does not know the coordinate reference system {shown!r}; give a code, such as EPSG:32632"
-        ) from error
-
-
 def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.NDArray[np.object_]:
     """Reproject geometries to EPSG:4326, x is longitude.
 
@@ -353,7 +271,7 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
         RegionError: if PROJ does not know the CRS, if it does not cover the coordinates, or if a polygon goes around a
             pole.
     """
-    source = _parse_crs(path, crs)
+    source = parse_file_crs(path, crs)
     if source.is_geographic and source.equals(CRS("EPSG:4326"), ignore_axis_order=True):
         return geometries
     if not source.is_geographic:
@@ -364,7 +282,7 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
         transformer = Transformer.from_crs(source, "EPSG:4326", always_xy=True)
     except ProjError as error:
         raise RegionError(
-            f"{path}: its coordinate reference system has no place on Earth: {crs[:_SHOWN_CRS]}"
+            f"{path}: its coordinate reference system has no place on Earth: {crs[:SHOWN_CRS]}"
         ) from error
     moved = shapely.transform(geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(moved)).all():

@@ -1,4 +1,4 @@
-"""Export a finished run to manifest.parquet, failures.csv and layers.parquet, with columns of the values of units."""
+"""Export a finished run to manifest.parquet and layers.parquet, with columns of the values of units."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.grid import Grid
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import layer_columns, read_failures, read_unit_files
-from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, Column, names_of, schema_of
-from eechips.storage import write_file
+from eechips.manifest.ledger_queries import layer_columns, read_unit_files
+from eechips.manifest.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage.received_files import open_parquet
-from eechips.text.formatting import format_spreadsheet
-from eechips.web.redaction import redact_json
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63
@@ -176,7 +173,6 @@ COPIED = "copied"
 
 _COLUMNS = tuple(column.selection for column in MANIFEST)
 _BATCH = 10_000  # rows that are written at a time
-_FAILURE_COLUMNS = tuple(column.name for column in FAILURES if column.name != "unit")
 _ADDED = ("split", "flags")
 """Columns that :func:`annotate` adds to the manifest of a finished run."""
 
@@ -296,30 +292,6 @@ def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, 
     own, fields = row[:-1], json.loads(row[-1])
     names = names_of(columns)[len(own) :]
     return [(*own, *((fields | frame).get(name) for name in names)) for frame in fields.get("frames") or [{}]]
-
-
-def export_failures(ledger: Ledger, folder: Path) -> Path | None:
-    """Write failures.csv if there are failures; remove an old one if there are none.
-
-    Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
-    properties, without secrets, instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula;
-    see :func:`eechips.text.formatting.format_spreadsheet`.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
-    path = folder / FAILURES_NAME
-    rows = list(read_failures(ledger.database))
-    if not rows:
-        remove(path, LockedFolder(folder))
-        return None
-    own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
-    table: list[Sequence[Any]] = [(*_FAILURE_COLUMNS, *own.names.values())]
-    for row in rows:
-        values = redact_json(unit_values(json.loads(row[2])))
-        table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
-    write_file(path, format_spreadsheet(table).encode())
-    return path
 
 
 def _with_own(schema: Any, own: ValueColumns) -> Any:

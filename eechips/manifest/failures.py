@@ -1,21 +1,29 @@
-"""List the failed units of a run, group them by error, and reopen them."""
+"""List the failed units of a run, export them to failures.csv, group them by error, and reopen them."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from eechips.errors import EechipsError, UsageError
+from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.database import Connection
+from eechips.manifest.export import FAILURES_NAME, ValueColumns, unit_values
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import count_failures
-from eechips.manifest.unit_record import COLUMNS, Record, State
+from eechips.manifest.ledger_queries import count_failures, read_failures
+from eechips.manifest.unit_record import COLUMNS, FAILURES, Record, State
+from eechips.storage import write_file
+from eechips.text.formatting import format_spreadsheet
+from eechips.web.redaction import redact_json
 
+_FAILURE_COLUMNS = tuple(column.name for column in FAILURES if column.name != "unit")
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
 _VARIABLE = re.compile(
     r"(?P<kept>HTTP \d{3}\b)|'[^']*'|\"[^\"]*\"|\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d"
@@ -105,6 +113,30 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
         FailureGroup(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()
     ]
     return sorted(failure_groups, key=lambda kind: (-kind.count, kind.error_class, kind.error))
+
+
+def export_failures(ledger: Ledger, folder: Path) -> Path | None:
+    """Write failures.csv if there are failures; remove an old one if there are none.
+
+    Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
+    properties, without secrets, instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula;
+    see :func:`eechips.text.formatting.format_spreadsheet`.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    path = folder / FAILURES_NAME
+    rows = list(read_failures(ledger.database))
+    if not rows:
+        remove(path, LockedFolder(folder))
+        return None
+    own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
+    table: list[Sequence[Any]] = [(*_FAILURE_COLUMNS, *own.names.values())]
+    for row in rows:
+        values = redact_json(unit_values(json.loads(row[2])))
+        table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
+    write_file(path, format_spreadsheet(table).encode())
+    return path
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ from eechips.manifest.export import (
     COPIED,
     LAYERS_NAME,
     PARQUET_NAME,
-    export_failures,
     export_layers,
     export_parquet,
 )
+from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files

@@ -17,9 +17,10 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
-from eechips.geo.text_tables import DECIMAL_COMMA, TEXT_SUFFIXES, with_decimal_points
+from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
+from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, with_decimal_points
 from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vectors import WGS84, choose_crs, crs_cure, read_table, repair, to_wgs84
+from eechips.geo.vectors import read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
 
 Kind = Literal["points", "polygons"]
@@ -130,7 +131,7 @@ class Places:
         Integers of one form (``7``, not ``007`` or ``+7``) become int64, other numbers double, and empty cells null.
         Long integers that neither type holds stay text.
         """
-        if self.path.suffix.lower() not in TEXT_SUFFIXES:
+        if not is_text_table(self.path):
             return self.table
         return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
 

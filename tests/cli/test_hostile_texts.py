@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips.manifest.export import export_failures, export_parquet
+from eechips.manifest.export import export_parquet
+from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, write_run

@@ -25,7 +25,8 @@ from click.testing import CliRunner
 import eechips
 from eechips.cli import main
 from eechips.errors import EechipsError
-from eechips.manifest.export import export_failures, export_layers, export_parquet
+from eechips.manifest.export import export_layers, export_parquet
+from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
 from tests.fuzz.budget import Budget

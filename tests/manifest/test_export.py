@@ -9,7 +9,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 import eechips
-from eechips.manifest.export import FAILURES_NAME, PARQUET_NAME, annotate, export_failures, export_parquet
+from eechips.manifest.export import FAILURES_NAME, PARQUET_NAME, annotate, export_parquet
+from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.manifest.unit_record import Record, State
