@@ -31,14 +31,15 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
         ValidationError: if it is truncated or damaged, or has other columns than expected.
     """
     import pyarrow
-    import pyarrow.parquet
+
+    from eechips.storage.bounded_parquet import BoundedParquet
 
     try:
-        with pyarrow.parquet.ParquetFile(io.BytesIO(data)) as file:
+        with BoundedParquet(io.BytesIO(data)) as file:
             if file.metadata.num_rows * max(file.metadata.num_columns, 1) * 8 > MAX_DECODED_BYTES:
                 raise ValidationError(f"a table of {len(data):,} bytes claims to have {file.metadata.num_rows:,} rows")
             table = file.read()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValidationError(f"not a whole Parquet file: {str(error)[:200]}") from None
     if expectation.bands is not None and tuple(table.column_names) != expectation.bands:
         raise ValidationError(f"columns {', '.join(table.column_names)}, expected {', '.join(expectation.bands)}")

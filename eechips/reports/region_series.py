@@ -230,9 +230,15 @@ def _ids_in(path: Path, column: str, texts: Sequence[str] = ()) -> list[Any]:
 
 
 def _rows(path: Path, column: str, region: Any, texts: Sequence[str]) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if path.suffix == ".parquet":
-        with open_parquet(path):
-            return pd.read_parquet(path, filters=[(column, "==", region)])
+        with open_parquet(path) as file:
+            tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(_BATCH))
+            chosen = [table.filter(pc.field(column) == region) for table in tables]
+            chosen_rows: pd.DataFrame = pa.concat_tables([file.schema_arrow.empty_table(), *chosen]).to_pandas()
+            return chosen_rows
     table = _read(path, texts=texts)
     region_rows: pd.DataFrame = table[table[column] == region]
     return region_rows

@@ -115,10 +115,10 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         StorageError: if it is missing or damaged, or has more values than fit into memory.
         UsageError: if it is a link out of the folder, or no regular file.
     """
-    import pyarrow.parquet as pq
+    from eechips.storage.bounded_parquet import BoundedParquet
 
     resolve_inside(path, path.parent)
-    with translate_read_errors(path), pq.ParquetFile(path) as file:
+    with translate_read_errors(path), BoundedParquet(path) as file:
         _check_size(file)
         yield file
 
@@ -165,7 +165,8 @@ def read_frame(
         StorageError, UsageError: see :func:`open_parquet`.
     """
     import pandas as pd
-    import pyarrow.parquet as pq
+
+    from eechips.storage.bounded_parquet import BoundedParquet
 
     if isinstance(source, Path):
         resolve_inside(source, source.parent)
@@ -180,7 +181,7 @@ def read_frame(
                     buffer.seek(0)
                 _mend_numbers(csv_frame, pd.read_csv(buffer, usecols=usecols, nrows=rows, dtype=str), rounded)
             return csv_frame
-        with pq.ParquetFile(buffer) as file:
+        with BoundedParquet(buffer) as file:
             _check_size(file)
             wanted = None if columns is None else list(columns)
             batches = file.iter_batches(batch_size=rows or 1, columns=wanted)

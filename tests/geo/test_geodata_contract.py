@@ -106,3 +106,8 @@ def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
     own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")
     copy = (LOCAL / "assets" / f"{name}.py").read_text(encoding="utf-8")
     assert copy == own.replace("eechips.geo", "eechips_local.assets")
+
+
+def test_the_local_earth_engine_bounds_tables_alike() -> None:
+    own = (EECHIPS / "storage" / "bounded_parquet.py").read_text(encoding="utf-8")
+    assert (LOCAL / "assets" / "bounded_parquet.py").read_text(encoding="utf-8") == own

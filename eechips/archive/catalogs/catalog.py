@@ -122,15 +122,15 @@ class Catalog:
             StorageError: if a partition cannot be read.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         from eechips.archive.catalogs import columns
+        from eechips.storage.bounded_parquet import BoundedParquet
 
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)
         for partition in self.partitions(bbox=extent, start=start, end=end, collections=collections, missions=missions):
             try:
-                with pq.ParquetFile(self._source(partition)) as file:
+                with BoundedParquet(self._source(partition), 4096) as file:
                     columns.check_columns(file.schema_arrow)
                     for batch in file.iter_batches(batch_size=4096):
                         table = pa.Table.from_batches([batch])

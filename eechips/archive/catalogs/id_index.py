@@ -19,12 +19,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eechips.archive.catalogs.columns import check_columns, check_values
 from eechips.archive.catalogs.commit import Change
@@ -44,6 +43,7 @@ from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.storage import LocalStore, ObjectStore, is_inside
+from eechips.storage.bounded_parquet import BoundedParquet
 from eechips.storage.range_file import ReadRange
 
 _log = logging.getLogger(__name__)
@@ -351,13 +351,13 @@ class IdIndex:
         )
 
 
-def keys_in(source: object, path: str) -> Iterator[npt.NDArray[np.bytes_]]:
+def keys_in(source: Path | IO[bytes], path: str) -> Iterator[npt.NDArray[np.bytes_]]:
     """Yield the keys of the items in a partition.
 
     Raises:
         pa.ArrowException, OSError: if it cannot be read.
     """
-    with pq.ParquetFile(source) as file:
+    with BoundedParquet(source) as file:
         check_columns(file.schema_arrow)
         for batch in file.iter_batches(batch_size=_BATCH, columns=["id"], use_threads=False):
             check_values(pa.Table.from_batches([batch]))

@@ -228,13 +228,13 @@ def _bare_of(address: str) -> str:
 
 def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Iterator[ListEntry]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from eechips.archive.catalogs.columns import items_of
     from eechips.archive.catalogs.item_json import plain
+    from eechips.storage.bounded_parquet import BoundedParquet
 
     try:
-        with pq.ParquetFile(source) as file:
+        with BoundedParquet(source, _ROWS) as file:
             names = file.schema_arrow.names
             geometry = None if column is not None or "id" not in names else _geometry(file)
             columns = None if geometry is not None else [_column(known, names, column)]

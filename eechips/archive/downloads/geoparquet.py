@@ -127,13 +127,15 @@ def _may_be_of(address: str, search: Search) -> bool:
 
 def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from eechips.storage.bounded_parquet import BoundedParquet
 
     source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
-    with source, pq.ParquetFile(source) as file:
+    with source, BoundedParquet(source, _ROWS) as file:
         telling = [name for name in ("bbox", "collection") if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
-            wanted = _wanted(file.read_row_group(group, telling), search)
+            rows = file.iter_batches(_ROWS, row_groups=[group], columns=telling)
+            wanted = np.concatenate([_wanted(pa.Table.from_batches([batch]), search) for batch in rows])
             if not wanted.any():
                 continue
             first = 0

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
@@ -24,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.item_conditions import is_match, split_bounds
+from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.footprint import outline
 from eechips_local.pixels.pixel_grid import PixelGrid
 
@@ -84,7 +84,8 @@ class EmbeddingFiles:
         with self._lock:
             if self._read is None:
                 try:
-                    table = pq.read_table(self._path, columns=list(COLUMNS))
+                    with BoundedParquet(self._path) as file:
+                        table = file.read(COLUMNS)
                     names = pc.extract_regex(table["path"], r"(?P<id>[A-Za-z0-9]+-\d{10}-\d{10})\.(?:tiff?|vrt)$")
                     self._read = table.append_column("id", pc.struct_field(names, "id"))
                 except (pa.ArrowException, OSError, KeyError, ValueError) as error:

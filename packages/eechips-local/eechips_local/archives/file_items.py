@@ -6,6 +6,7 @@ here. GeoParquet is read by pyarrow and stac-geoparquet.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -20,11 +21,13 @@ from urllib.request import url2pathname
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyarrow.fs import LocalFileSystem
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.embedding_files import EmbeddingFiles, has_columns
 from eechips_local.archives.item_conditions import is_match, split_bounds
+from eechips_local.assets.bounded_parquet import BoundedParquet
 
 _LARGEST = 256 << 20  # bytes of a document
 _DOCUMENTS = 200_000
@@ -162,7 +165,9 @@ class ParquetItems:
             ArchiveRefusedError: if the file is none of STAC GeoParquet.
         """
         try:
-            names = pc.unique(self._dataset().to_table(columns=["collection"])["collection"]).to_pylist()
+            with self._open() as file:
+                batches = file.iter_batches(columns=["collection"])
+                names = {name for batch in batches for name in pc.unique(batch["collection"]).to_pylist()}
         except (pa.ArrowException, OSError) as error:
             raise self._refusal(error) from error
         return {name: {"id": name} for name in sorted(name for name in names if name)}
@@ -171,24 +176,29 @@ class ParquetItems:
         from stac_geoparquet.arrow import stac_table_to_items
 
         try:
-            dataset = self._dataset()
-            chosen = _choose(dataset.schema, collection, query)
-            names = [name for name in dataset.schema.names if name != _OUTLINE]
-            for batch in dataset.to_batches(columns=names, filter=chosen, batch_size=_ROWS, use_threads=False):
-                if len(batch):
-                    for item in stac_table_to_items(_without_outlines(batch)):
-                        yield _absolute(self._path, {**item, "assets": _without_null(item.get("assets") or {})})
+            with self._open() as file:
+                schema = file.schema_arrow
+                chosen = _choose(schema, collection, query)
+                fragment = ds.ParquetFileFormat().make_fragment(str(self._path), LocalFileSystem())
+                groups = [group.id for group in fragment.subset(chosen, schema=schema).row_groups]
+                names = [name for name in schema.names if name != _OUTLINE]
+                for batch in file.iter_batches(_ROWS, row_groups=groups, columns=names, use_threads=False):
+                    for rows in pa.Table.from_batches([batch]).filter(chosen).to_batches():
+                        for item in stac_table_to_items(_without_outlines(rows)):
+                            yield _absolute(self._path, {**item, "assets": _without_null(item.get("assets") or {})})
         except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._refusal(error) from error
 
-    def _dataset(self) -> ds.Dataset:
-        dataset = ds.dataset(self._path, format="parquet")
-        if not {"id", "collection", "geometry", "assets"} <= set(dataset.schema.names):
-            raise ArchiveRefusedError(f"{self._path} has not the columns of STAC GeoParquet.")
-        return dataset
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[BoundedParquet]:
+        with BoundedParquet(self._path, _ROWS) as file:
+            if not {"id", "collection", "geometry", "assets"} <= set(file.schema_arrow.names):
+                raise ArchiveRefusedError(f"{self._path} has not the columns of STAC GeoParquet.")
+            yield file
 
     def _refusal(self, error: Exception) -> ArchiveRefusedError:
-        return ArchiveRefusedError(f"{self._path} cannot be read as STAC GeoParquet ({type(error).__name__}).")
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return ArchiveRefusedError(f"{self._path} cannot be read as STAC GeoParquet: {reason}.")
 
 
 def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expression:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.store_index import boxes
 from eechips_local.evaluation.model import Bounds
 
@@ -123,7 +123,7 @@ def covering_of(geo: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=_MOST_FILES)
 def _covering(path: Path, version: tuple[int, int]) -> str | None:
     """Return the name of the column of the boxes of a table that is to be held; None for other tables."""
-    with pq.ParquetFile(path) as file:
+    with BoundedParquet(path) as file:
         groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
         if file.metadata.num_rows < _LEAST_ROWS or sum(group.total_byte_size for group in groups) > _MOST_BYTES:
             return None
@@ -131,7 +131,8 @@ def _covering(path: Path, version: tuple[int, int]) -> str | None:
 
 
 def _read(path: Path, covering: str) -> HeldTable:
-    table = pq.read_table(path, use_threads=False).combine_chunks()
+    with BoundedParquet(path) as file:
+        table = file.read(use_threads=False).combine_chunks()
     geometry = json.loads(table.schema.metadata[b"geo"])["primary_column"]
     corners = table.column(covering).combine_chunks()
     edges = [

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 
 from eechips_local.assets.asset_names import resolve_href
+from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.held_tables import HeldTable, covering_of, hold_table
 from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.store_files import size_of
@@ -94,7 +94,7 @@ class StoredTable:
         if query.bounds is not None and (held := hold_table(path)) is not None:
             yield from _held_features(held, query)
             return
-        with pq.ParquetFile(path) as file:
+        with BoundedParquet(path, _BATCH_ROWS) as file:
             geo = json.loads(file.schema_arrow.metadata[b"geo"])
             geometry = geo["primary_column"]
             covering = covering_of(geo)

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 
 from eechips_local.assets.asset_errors import UnsafeHrefError
 from eechips_local.assets.asset_names import resolve_href
+from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.date_parsing import to_milliseconds
 from eechips_local.assets.stac import is_foreign_property
 from eechips_local.catalogs import row_filters
@@ -53,7 +53,7 @@ class PartitionReader:
         self.reads = reads
 
     @contextlib.contextmanager
-    def open(self, path: str, stamp: Stamp | None = None) -> Iterator[tuple[pq.ParquetFile, Stamp]]:
+    def open(self, path: str, stamp: Stamp | None = None) -> Iterator[tuple[BoundedParquet, Stamp]]:
         """Open a partition for the block; yield it and the stamp that tells it from a replacement.
 
         Args:
@@ -69,7 +69,7 @@ class PartitionReader:
             raise DamagedError(f"The catalogue lists a file that is not one of its partitions: {error}.") from error
         try:
             opened_stamp = _stamp_of(place)
-            with pq.ParquetFile(place) as file:
+            with BoundedParquet(place) as file:
                 if _stamp_of(place) != opened_stamp or stamp not in (None, opened_stamp):
                     raise ReplacedError(path)
                 self.reads.add(partitions=1)
@@ -129,7 +129,7 @@ class PartitionReader:
             raise ReplacedError(path)
         return ordered
 
-    def columns(self, file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
+    def columns(self, file: BoundedParquet, group: int, names: Sequence[str]) -> pa.Table:
         """Return columns of a row group.
 
         Args:
@@ -142,7 +142,7 @@ class PartitionReader:
         return table.rename_columns([_NAMES.get(column, column) for column in table.column_names])
 
     def _block(
-        self, file: pq.ParquetFile, source: RowGroup, query: Query, rows: npt.NDArray[np.int64] | None = None
+        self, file: BoundedParquet, source: RowGroup, query: Query, rows: npt.NDArray[np.int64] | None = None
     ) -> Block | None:
         there = [_NAMES.get(column, column) for column in file.schema_arrow.names]
         asked = row_filters.columns_of(query)
