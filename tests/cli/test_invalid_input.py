@@ -102,7 +102,7 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
     [
         (["--scale", "0"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
         (["--scale", "0m"], "--scale must be 0.001 to 40,075,017 metres, not 0"),
-        (["--scale", "100000km"], "--scale must be 0.001 to 40,075,017 metres, not 100,000,000"),
+        (["--scale", "100000km"], "--scale must be 0.001 to 40,075,017 metres, not 1e+08"),
         (["--scale", "10 ft"], "'10 ft' is not a number of metres, such as 10 or 10m"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
