@@ -218,6 +218,7 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
     for index, panel in enumerate(panels[: len(curves.curves)]):
         if index + across >= len(curves.curves):  # no panel below: show the dates here
             panel.tick_params(labelbottom=True)
+    _mark_only_date(panels[0], curves)
     figure.suptitle(one_line(_title(curves, info), _MOST_TITLE), fontsize=10.5, color=_INK, x=0.01, ha="left")
     figure.supylabel(one_line(_quantity(columns, info), _MOST_TITLE), fontsize=8.5, color=_INK)
     if len(columns) > 1:
@@ -228,6 +229,14 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
         notes.append(f"{len(curves.curves)} of {curves.total:,} regions.")
     if notes:
         figure.supxlabel(one_line(" ".join(notes), _MOST_NOTE), fontsize=7, color=_FAINT, x=0.99, ha="right")
+
+
+def _mark_only_date(panel: Axes, curves: Curves) -> None:
+    """Label the only date of all panels, which share their axes: an axis of one date would have years around it."""
+    dates = {date for curve in curves.curves for date in curve.values.dropna(how="all").index}
+    if len(dates) == 1:
+        (date,) = dates
+        panel.set_xticks([date], [f"{date:%Y-%m-%d}"])
 
 
 def _title(curves: Curves, info: dict[str, Any]) -> str:

@@ -112,6 +112,13 @@ def test_one_table_with_several_columns(one: eechips.Run) -> None:
     )
 
 
+def test_an_axis_of_one_date_has_that_date_alone(tmp_path: Path) -> None:
+    table = "place,date,LST\n7,2024-07-03,1\n"
+    run = finished_run.write_run(tmp_path / "run", [({"kind": "region", "region": 7}, {"": ("csv", table.encode())})])
+    (panel,) = eechips.plot(run).axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["2024-07-03"]
+
+
 def test_a_line_goes_on_over_single_missing_values() -> None:
     dates = pd.date_range("2020-01-01", periods=14, freq="8D")
     values = pd.Series([1.0, np.nan, 2.0, np.nan, 3.0, 4.0, *[np.nan] * 6, 5.0, 6.0], index=dates)
