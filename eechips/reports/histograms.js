@@ -67,7 +67,7 @@ function histogram(field, known, edges) {
   const toY = (value) => floor - (value / most) * (floor - PLOT_TOP);
 
   const figure = make("figure", { class: "plot histogram", "data-field": field.key });
-  const chart = draw("svg", { viewBox: `0 0 ${PLOT_WIDTH} ${PLOT_HEIGHT}`, class: "chart", role: "img", "aria-label": `${field.name} of ${inEnglish(known.length)} units` });
+  const chart = draw("svg", { viewBox: `0 0 ${PLOT_WIDTH} ${PLOT_HEIGHT}`, class: "chart", role: "img", "aria-label": `${field.name} of ${counted(known.length)}` });
   for (const value of [0, most]) {
     chart.append(draw("line", { class: "grid", x1: PLOT_LEFT, x2: PLOT_WIDTH - PLOT_RIGHT, y1: toY(value), y2: toY(value) }),
       draw("text", { class: "tick", x: PLOT_LEFT - 5, y: toY(value) + 3.5, "text-anchor": "end" }, inEnglish(value)));
@@ -104,7 +104,7 @@ function histogram(field, known, edges) {
     });
     return input;
   });
-  const caption = make("figcaption", {}, `${field.name}, ${inEnglish(known.length)} ${byId("selection").dataset.what}`);
+  const caption = make("figcaption", {}, `${field.name}, ${counted(known.length)}`);
   figure.append(caption, chart, make("p", { class: "range" }, inputs[0], " to ", inputs[1]));
 
   let anchor = null; // the bar at which a range begins

@@ -262,7 +262,7 @@ function showCount() {
   const { members, notes, isAll } = selection;
   const bar = byId("selection");
   bar.dataset.count = String(members.length);
-  byId("matches").textContent = isAll ? `${inEnglish(units.count)} ${bar.dataset.what}` : `${inEnglish(members.length)} of ${inEnglish(units.count)} ${bar.dataset.what}`;
+  byId("matches").textContent = isAll ? counted(units.count) : `${inEnglish(members.length)} of ${counted(units.count)}`;
   byId("clear").hidden = isAll;
   byId("remarks").replaceChildren(...notes.map((note) => make("p", { class: "note" }, note)));
   byId("ids").hidden = true;
@@ -300,7 +300,7 @@ async function copyIds() {
   box.value = text;
   try {
     await navigator.clipboard.writeText(text);
-    byId("matches").textContent = `${inEnglish(selection.members.length)} ids copied`;
+    byId("matches").textContent = `${inEnglish(selection.members.length)} ${selection.members.length === 1 ? "id" : "ids"} copied`;
   } catch { // not allowed: to be copied by hand
     box.hidden = false;
     box.select();

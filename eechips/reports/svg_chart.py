@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.reports.markup import Markup, element, join
+from eechips.text.formatting import format_count
 
 _WIDTH, _HEIGHT = 420.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
@@ -79,7 +80,11 @@ def time_axis(seconds: float) -> ChartAxis:
 def bars(
     label: str, edges: npt.NDArray[np.float64], counts: Sequence[Sequence[float]], names: Sequence[str], x: ChartAxis
 ) -> Markup:
-    """Draw a histogram by the edges of its bins, one more than bins; several counts are stacked."""
+    """Draw a histogram by the edges of its bins, one more than bins; several counts are stacked.
+
+    Args:
+        names: what is counted, in the plural: "units", "requests rejected".
+    """
     totals = np.sum(np.asarray(counts, dtype=np.float64), axis=0)
     y = round_axis(0.0, max(float(totals.max(initial=0.0)), 1.0))
     shapes, base = [], np.zeros(len(totals))
@@ -89,7 +94,9 @@ def bars(
                 continue
             left, right = _x(x, edges[bin_]), _x(x, edges[bin_ + 1])
             top, bottom = _y(y, base[bin_] + count), _y(y, base[bin_])
-            tip = f"{edges[bin_]:.4g} to {edges[bin_ + 1]:.4g}: {count:,.0f} {names[number]}"
+            noun, _, rest = names[number].partition(" ")
+            counted = format_count(round(count), noun.removesuffix("s"))
+            tip = f"{edges[bin_]:.4g} to {edges[bin_ + 1]:.4g}: {f'{counted} {rest}'.rstrip()}"
             shapes.append(
                 element(
                     "rect",

@@ -247,3 +247,9 @@ def test_failed_units_come_first_and_are_selected(page: Callable[..., Any], tmp_
     assert query(browser) == "unit_state:failed"
     assert browser.execute_script(f"return {COUNT}") == "3"
     assert search(browser, "state:bern") == 4
+
+
+def test_a_page_of_one_unit_counts_it_in_the_singular(page: Callable[..., Any], tmp_path: Path) -> None:
+    files: finished_run.Files = {"": ("png", finished_run.png_of(np.zeros((3, 8, 8), dtype=np.uint8)))}
+    browser = page(path=eechips.report(finished_run.write_run(tmp_path / "run", [({"kind": "point"}, files)])))
+    assert browser.find_element("id", "matches").text == "1 unit"

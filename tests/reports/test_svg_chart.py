@@ -61,15 +61,21 @@ def test_time_axes_have_round_labels(seconds: float, texts: list[str]) -> None:
 
 
 def test_bars_are_as_high_as_counts() -> None:
-    svg = bars("of <chips>", np.array([0.0, 1.0, 2.0, 3.0]), [[4, 0, 2], [0, 0, 2]], ["a", "b"], round_axis(0, 3))
+    svg = bars(
+        "of <chips>",
+        np.array([0.0, 1.0, 2.0, 3.0]),
+        [[4, 0, 2], [0, 0, 1]],
+        ["units", "units failed"],
+        round_axis(0, 3),
+    )
     found = shapes(svg, "rect")
     assert [each.get("class") for each in found] == ["s0", "s0", "s1"]
     heights = [float(each.get("height", "")) for each in found]
     assert heights[0] == pytest.approx(2 * heights[1], abs=0.2)
-    assert heights[1] == pytest.approx(heights[2], abs=0.1)
+    assert heights[1] == pytest.approx(2 * heights[2], abs=0.2)
     bottom = float(found[2].get("y", "")) + heights[2]
     assert bottom == pytest.approx(float(found[1].get("y", "")), abs=0.2)  # one lies on the other
-    assert found[0].findtext("title") == "0 to 1: 4 a"
+    assert [each.findtext("title") for each in found] == ["0 to 1: 4 units", "2 to 3: 2 units", "2 to 3: 1 unit failed"]
     assert ElementTree.fromstring(svg).get("aria-label") == "of <chips>"
 
 
