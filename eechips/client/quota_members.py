@@ -286,11 +286,13 @@ class LimitProof:
         """
         self.calm += sent
         self.best = max(self.best, min(in_flight, self.limit))
+        rejected = own + others
         if limit < self.tried:
             self.rejected_at, self.calm = self.tried, 0
+            self.best = min(self.best, limit)  # the quota may have shrunk
+            rejected = 0  # which have lowered the limit already
         elif self.rejected_at is not None and self.limit > _GROWN * self.rejected_at:
             self.rejected_at = None  # the quota has grown
-        rejected = own + others
         self.recent = self.recent[0] * _RECENT + sent, self.recent[1] * _RECENT + rejected
         if limit > self.limit:
             if others:

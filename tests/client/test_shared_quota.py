@@ -279,6 +279,30 @@ def test_a_smaller_quota_is_learned_by_all() -> None:
     assert world.rejected <= 0.05 * world.attempts
 
 
+@pytest.mark.parametrize("seed", [2, 10, 18])
+def test_a_quota_that_shrinks_is_kept_and_full_after_half_a_minute(seed: int) -> None:
+    world = World(seed)
+    for _ in range(4):
+        world.start()
+    world.pass_time(20)
+    world.quota = 12
+    world.pass_time(30)
+    world.pass_time(30)
+    assert world.busy >= 0.98 * 12
+    assert world.rejected <= 0.02 * world.attempts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_quota_is_full(seed: int) -> None:
+    world = World(seed, quota=6)
+    for _ in range(4):
+        world.start()
+    world.pass_time(30)
+    world.pass_time(30)
+    assert world.busy >= 0.94 * 6
+    assert world.rejected <= 0.04 * world.attempts
+
+
 def test_a_limit_that_runs_did_not_use_while_they_were_short_of_cpu_falls_when_they_do() -> None:
     world = World(1)
     runs = [world.start(skew=False) for _ in range(4)]
