@@ -37,12 +37,17 @@ from eechips_local.assets.asset_names import shown_url
 _EARLIEST, _SHARE = 300.0, 0.1  # seconds before its expiry, or the share of its life, at which a token is renewed
 _LONGEST = 64 << 10  # bytes of a token's response
 _EARTHDATA = "https://urs.earthdata.nasa.gov"
-_KEY_HOST = "planetarycomputer.microsoft.com"
+_DOMAINS = {
+    "planetary-computer": "planetarycomputer.microsoft.com",
+    "earthdata": "nasa.gov",
+    "cdse": "dataspace.copernicus.eu",
+}
+"""Whose hosts may have the credentials of a kind of signing, whatever a description of an archive says."""
 _UNSIGNED_ACCOUNTS = ("ai4edatasetspublicassets",)  # of the Planetary Computer's own list
 _PAID = frozenset(
     {"usgs-landsat", "naip-analytic", "naip-source", "sentinel-s1-l1c", "sentinel-s2-l1c", "sentinel-s2-l2a"}
 )
-_REGION = re.compile(r"\.s3[.-]([a-z0-9-]+)\.amazonaws\.com")
+_S3_HOST = re.compile(r"\.?s3(?:[.-]([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com")  # with the region, if any
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -120,7 +125,7 @@ class Signer:
             _check_encrypted(href, parts.scheme, host)
             token = self._token(collection, refused, self._fetch_sas)
             return SignedAddress(f"{href}{'&' if parts.query else '?'}{token}")
-        if self._description.signing == "earthdata" and _is_of(host, ("nasa.gov",)):
+        if self._description.signing == "earthdata" and self._may_have_credentials(host):
             _check_encrypted(href, parts.scheme, host)
             token = self._token("earthdata", refused, self._fetch_bearer)
             return SignedAddress(href, {"Authorization": f"Bearer {token}"})
@@ -134,7 +139,27 @@ class Signer:
         """Return whether a host needs a token: one on this machine only if the service of tokens is on it, too."""
         if host in _LOOPBACK:
             return urlsplit(self._token_api).hostname in _LOOPBACK
-        return _is_of(host, ("blob.core.windows.net",)) and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
+        return _is_of(host, "blob.core.windows.net") and host.partition(".")[0] not in _UNSIGNED_ACCOUNTS
+
+    def _may_have_credentials(self, host: str) -> bool:
+        """Return whether a host may have the user's credentials: one of their service, or a stand-in for it.
+
+        Descriptions of archives come from others, too. A host of this machine, where other users have ports, is a
+        stand-in only if the user's ``.netrc`` names it.
+        """
+        if host in _LOOPBACK:
+            return self._read_netrc(host) is not None
+        return _is_of(host, _DOMAINS[self._description.signing])
+
+    def _read_netrc(self, host: str) -> tuple[str, str] | None:
+        """Return the user and the password of the entry of a host; the entry ``default`` names none."""
+        try:
+            login = netrc.netrc(self._environment.get("NETRC") or None).hosts.get(host)
+        except FileNotFoundError:
+            return None
+        except (OSError, netrc.NetrcParseError):
+            raise ArchiveRefusedError("Your .netrc cannot be read.") from None
+        return None if login is None or not login[2] else (login[0], login[2])
 
     def _token(self, name: str, refused: SignedAddress | None, fetch: Callable[[str], _Token]) -> str:
         """Return a token that holds for a while; threads that need the same one wait for one request."""
@@ -154,7 +179,9 @@ class Signer:
     def _fetch_sas(self, collection: str) -> _Token:
         headers = {}
         key = self._environment.get("PC_SDK_SUBSCRIPTION_KEY")
-        if key and _is_of(urlsplit(self._token_api).hostname or "", (_KEY_HOST,)):
+        parts = urlsplit(self._token_api)
+        if key and self._may_have_credentials(parts.hostname or ""):
+            _check_encrypted(self._token_api, parts.scheme, parts.hostname or "")
             headers["Ocp-Apim-Subscription-Key"] = key
         answer = self._ask(
             ArchiveRequest("GET", f"{self._token_api}/{quote(collection, safe='')}", headers, None, _LONGEST)
@@ -169,7 +196,9 @@ class Signer:
         text = self._environment.get("EARTHDATA_TOKEN", "").strip()
         if text:
             return _Token(text, self._now(), math.inf)
-        host = urlsplit(self._token_api).hostname or ""
+        parts = urlsplit(self._token_api)
+        host = parts.hostname or ""
+        _check_encrypted(self._token_api, parts.scheme, host)
         user, password = self._find_login(host)
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         address = f"{self._token_api}/api/users/find_or_create_token"
@@ -180,20 +209,15 @@ class Signer:
 
     def _find_login(self, host: str) -> tuple[str, str]:
         user, password = self._environment.get("EARTHDATA_USERNAME"), self._environment.get("EARTHDATA_PASSWORD")
-        if user and password and _is_of(host, ("nasa.gov",)):
+        if user and password and self._may_have_credentials(host):
             return user, password
-        try:
-            login = netrc.netrc(self._environment.get("NETRC") or None).authenticators(host)
-        except FileNotFoundError:
-            login = None
-        except (OSError, netrc.NetrcParseError):
-            raise ArchiveRefusedError("Your .netrc cannot be read.") from None
-        if login is None or not login[2]:
+        login = self._read_netrc(host)
+        if login is None:
             raise ArchiveRefusedError(
                 f"Files of {self._description.title} need an Earthdata login: set EARTHDATA_TOKEN (a token is made at "
                 f"https://urs.earthdata.nasa.gov), or write your name and password for {host} into ~/.netrc."
             )
-        return login[0], login[2]
+        return login
 
     def _ask(self, request: ArchiveRequest) -> Mapping[str, Any]:
         try:
@@ -226,7 +250,7 @@ class Signer:
                     "Files of CDSE need keys: make them at https://eodata-s3keysmanager.dataspace.copernicus.eu and "
                     "set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or the profile cdse of ~/.aws/credentials."
                 )
-            if not _is_of(parts.hostname or "", ("dataspace.copernicus.eu",)):
+            if not self._may_have_credentials(parts.hostname or ""):
                 return SignedAddress(url)
             return SignedAddress(url, sign_s3(url, keys, "default", now))
         if self._description.signing != "requester-pays":
@@ -237,13 +261,10 @@ class Signer:
                 f"Readers of the bucket {bucket} pay for what they read: set AWS_REQUEST_PAYER=requester to accept "
                 "that, and your AWS credentials."
             )
-        host = parts.hostname or ""
-        if aws is None or bucket not in _PAID or not _is_of(host, ("amazonaws.com",)):
+        host = _S3_HOST.fullmatch((parts.hostname or "").removeprefix(bucket))
+        if aws is None or bucket not in _PAID or host is None:
             return SignedAddress(url)
-        region = _REGION.search(host)
-        return SignedAddress(
-            url, sign_s3(url, aws, region[1] if region else "us-east-1", now, {"x-amz-request-payer": "requester"})
-        )
+        return SignedAddress(url, sign_s3(url, aws, host[1] or "us-east-1", now, {"x-amz-request-payer": "requester"}))
 
     def _find_payer(self) -> S3Keys | None:
         """Return the keys of a user who has said that readings may be paid."""
@@ -266,9 +287,8 @@ class Signer:
         return f"{'http' if is_plain else 'https'}://{shared}/{bucket}/{quote(key)}"
 
 
-def _is_of(host: str, domains: tuple[str, ...]) -> bool:
-    """Return whether credentials may be sent to a host: one of a domain, or of this machine."""
-    return host in _LOOPBACK or any(host == domain or host.endswith(f".{domain}") for domain in domains)
+def _is_of(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
 
 
 def _check_encrypted(href: str, scheme: str, host: str) -> None:

@@ -227,6 +227,9 @@ def test_nothing_secret_is_shown_or_pickled() -> None:
     assert copy.sign("https://ai4edatasetspublicassets.blob.core.windows.net/a", "s2").headers == {}
 
 
+NASA = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/HLSL30.020/a.B04.tif"
+
+
 def earthdata(tokens: Tokens, environment: dict[str, str]) -> Signer:
     """A signer for NASA's files whose tokens come from loopback."""
     description = ArchiveDescription(
@@ -240,12 +243,11 @@ def earthdata(tokens: Tokens, environment: dict[str, str]) -> Signer:
 def test_earthdata_s_token_goes_to_nasa_s_hosts_only() -> None:
     with token_service() as tokens:
         signer = earthdata(tokens, {"EARTHDATA_TOKEN": "mine"})
-        href = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/HLSL30.020/a.B04.tif"
-        assert signer.sign(href, "HLSL30_2.0").headers == {"Authorization": "Bearer mine"}
+        assert signer.sign(NASA, "HLSL30_2.0").headers == {"Authorization": "Bearer mine"}
         assert signer.sign("https://evil.example/a.tif", "HLSL30_2.0").headers == {}
         assert tokens.asked == []
     real = Signer(LPCLOUD, {"EARTHDATA_TOKEN": "mine"})
-    assert real.sign(href, "c").headers == {"Authorization": "Bearer mine"}
+    assert real.sign(NASA, "c").headers == {"Authorization": "Bearer mine"}
 
 
 @pytest.mark.parametrize(
@@ -260,12 +262,17 @@ def test_no_token_is_sent_in_clear_text(archive: ArchiveDescription, href: str) 
         Signer(archive, {"EARTHDATA_TOKEN": "mine"}, patience=0.0).sign(href, "c")
 
 
-def test_earthdata_s_token_is_made_of_a_name_and_a_password(tmp_path: Path) -> None:
-    path = tmp_path / "netrc"
-    path.write_text("machine 127.0.0.1 login me password word\n")
+def netrc(folder: Path, text: str) -> str:
+    path = folder / "netrc"
+    path.write_text(text)
     path.chmod(0o600)
+    return str(path)
+
+
+def test_earthdata_s_token_is_made_of_a_name_and_a_password(tmp_path: Path) -> None:
+    path = netrc(tmp_path, "machine 127.0.0.1 login me password word\n")
     with token_service() as tokens:
-        for environment in ({"NETRC": str(path)}, {"EARTHDATA_USERNAME": "me", "EARTHDATA_PASSWORD": "word"}):
+        for environment in ({"NETRC": path}, {"NETRC": path, "EARTHDATA_USERNAME": "me", "EARTHDATA_PASSWORD": "word"}):
             signer = earthdata(tokens, environment)
             for _ in range(2):
                 signed = signer.sign(f"{tokens.url}/a.tif", "c")
@@ -275,7 +282,58 @@ def test_earthdata_s_token_is_made_of_a_name_and_a_password(tmp_path: Path) -> N
             assert headers["authorization"] == "Basic bWU6d29yZA=="
             assert tokens.asked == []
         with pytest.raises(ArchiveRefusedError, match="EARTHDATA_TOKEN"):
-            earthdata(tokens, {"NETRC": str(tmp_path / "none")}).sign(f"{tokens.url}/a.tif", "c")
+            earthdata(tokens, {"NETRC": str(tmp_path / "none")}).sign(NASA, "c")
+
+
+def test_a_description_of_others_leads_no_credentials_elsewhere(tmp_path: Path) -> None:
+    """It names the user's kinds of credentials, and a service and files at hosts of its own, on this machine too."""
+    mine = {
+        "NETRC": netrc(tmp_path, "machine urs.earthdata.nasa.gov login me password word\ndefault login a password b\n"),
+        "EARTHDATA_USERNAME": "me", "EARTHDATA_PASSWORD": "word", "PC_SDK_SUBSCRIPTION_KEY": "key",
+        "CDSE_ACCESS_KEY_ID": "C1", "CDSE_SECRET_ACCESS_KEY": "C2",
+        "AWS_REQUEST_PAYER": "requester", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s",
+    }  # fmt: skip
+    with token_service() as tokens:
+        with pytest.raises(ArchiveRefusedError, match="EARTHDATA_TOKEN"):
+            earthdata(tokens, mine).sign(NASA, "c")
+        assert tokens.asked == []
+        own = f"{tokens.url}/a.tif"
+        assert earthdata(tokens, {**mine, "EARTHDATA_TOKEN": "mine"}).sign(own, "c").headers == {}
+        planetary(tokens, environment=mine).sign(BLOB, "s2")
+        assert "ocp-apim-subscription-key" not in tokens.asked.pop()[2]
+        for signing in ("cdse", "requester-pays"):
+            theirs = ArchiveDescription(name="x", title="x", hosts=(tokens.host,), signing=signing)  # type: ignore[arg-type]
+            assert Signer(theirs, mine).sign("s3://usgs-landsat/a.tif", "c").headers == {}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["ec2-3-4-5-6.us-west-2.compute.amazonaws.com", "usgs-landsat.s3.theirs.s3.us-west-2.amazonaws.com",
+     "usgs-landsat.s3-theirs.s3.amazonaws.com", "usgs-landsat.s3.us-west-2.amazonaws.com.evil.example"],
+)  # fmt: skip
+def test_readers_pay_at_no_bucket_of_a_similar_name(host: str) -> None:
+    """A request for usgs-landsat was signed, and paid, for the bucket usgs-landsat.s3.theirs."""
+    keys = {"AWS_REQUEST_PAYER": "requester", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"}
+    theirs = replace(LANDSATLOOK, hosts=(host,))
+    assert Signer(theirs, keys).sign("s3://usgs-landsat/a.tif", "c").headers == {}
+    for own in (
+        "s3.us-west-2.amazonaws.com",
+        "usgs-landsat.s3.amazonaws.com",
+        "usgs-landsat.s3-us-west-2.amazonaws.com",
+    ):
+        assert Signer(replace(theirs, hosts=(own,)), keys).sign("s3://usgs-landsat/a.tif", "c").headers
+
+
+@pytest.mark.parametrize(
+    ("signing", "service", "href"),
+    [("earthdata", "http://urs.earthdata.nasa.gov", "https://data.lpdaac.earthdatacloud.nasa.gov/a.tif"),
+     ("planetary-computer", "http://planetarycomputer.microsoft.com/api/sas/v1/token", BLOB)],
+)  # fmt: skip
+def test_no_login_is_sent_in_clear_text(signing: Any, service: str, href: str, tmp_path: Path) -> None:
+    theirs = replace(LPCLOUD, signing=signing, token_api=service, hosts=(*LPCLOUD.hosts, "*.blob.core.windows.net"))
+    mine = {"EARTHDATA_USERNAME": "me", "EARTHDATA_PASSWORD": "word", "PC_SDK_SUBSCRIPTION_KEY": "key"}
+    with pytest.raises(ArchiveRefusedError, match="is not encrypted: no token is sent"):
+        Signer(theirs, mine, patience=0.0).sign(href, "c")
 
 
 def test_s3_signatures_equal_amazon_s_example() -> None:
