@@ -82,7 +82,7 @@ class CallResult:
         logged: lines that it logged, by path of the script's log file, relative if it is in the run's folder.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
         peculiar: relative paths of new files that are not regular files.
-        caught: error of a request that the call has caught, if it has written no file.
+        caught: error of a request that the call has caught, and did not repeat with success.
         tested: inputs whose existence it has tested, if it has written no file.
         uncounted: libraries that have sent its requests to Earth Engine past the quota.
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from eechips.client.error_classification import internal_error
 from eechips.client.permits import Stopped
-from eechips.errors import EechipsError, RecipeError, RequestError, UsageError, ValidationError
+from eechips.errors import EechipsError, RecipeError, RequestError, TooLargeError, UsageError, ValidationError
 from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
@@ -122,7 +122,7 @@ class CallExecutor:
         result = replace(
             result,
             has_caught_failure=failure is not None,
-            caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
+            caught=next(map(str, self._left_out()), ""),
             tested=() if files else tuple(self._working_folder.tested),
         )
         folder.keep(position, result, self._working_folder.folder, self._place.out)
@@ -182,6 +182,10 @@ class CallExecutor:
         packages = _DATA_PACKAGES - ({"ee"} if self._observer.has_more_than_values else set())
         of_data = (v for v in values if isinstance(v, _DATA_TYPES) or type(v).__module__.partition(".")[0] in packages)
         return next((type(value).__name__ for value in of_data), "")
+
+    def _left_out(self) -> Iterator[EechipsError]:
+        """Return errors of requests that the call did without; after one of size, scripts send smaller requests."""
+        return (error for error in self._observer.failures.values() if not isinstance(error, TooLargeError))
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """Return the error that a call without files has caught: of its only request, or of one without a result."""

@@ -48,6 +48,7 @@ class RequestObserver:
 
     Attributes:
         failure: error of the last request; None if it succeeded.
+        failures: errors of requests that have not succeeded since, in their order, by request.
         repeated_failures: how often the request that failed last has failed.
         has_answer: whether any request succeeded.
         has_more_than_values: whether one for pixels, a table or an export did.
@@ -61,7 +62,7 @@ class RequestObserver:
         self._transport = connection.transport
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
-        self.failures: list[EechipsError] = []
+        self.failures: dict[tuple[str, str], EechipsError] = {}
         self.repeated_failures = 0
         self._failed: Counter[tuple[str, str]] = Counter()
         self._asked: object = None
@@ -125,7 +126,7 @@ class RequestObserver:
     def reset(self) -> None:
         """Reset all attributes."""
         self.failure, self.has_answer, self.has_more_than_values, self.is_stopped = None, False, False, False
-        self.failures, self.uncounted = [], set()
+        self.failures, self.uncounted = {}, set()
         self._failed, self._asked, self.repeated_failures = Counter(), None, 0
 
     def concerns(self, url: str) -> bool:
@@ -158,6 +159,7 @@ class RequestObserver:
             return self._transport.request(uri, *args, **options)
         self.failure = None
         self._asked = options.get("body") or self._asked
+        key = redact(uri), str(self._asked if redact(uri) != uri else options.get("body"))
         self.keep_deadline()
         self.pause(0.0)
         try:
@@ -166,24 +168,27 @@ class RequestObserver:
             self.is_stopped = True
             raise
         except EechipsError as error:
-            self._note_failure(error, uri)
+            self._note_failure(error, key)
             raise
         status = int(response.status)
         if status >= 400:
             error_body = parse_error(body, str(response.get("content-type", "")))
-            self._note_failure(classify_response(status, error_body), uri)
+            self._note_failure(classify_response(status, error_body), key)
         else:
+            self.failures.pop(key, None)
             self.has_answer = True
             self.has_more_than_values |= not urlsplit(uri).path.endswith("/value:compute")
         return response, body
 
-    def _note_failure(self, error: EechipsError, uri: str) -> None:
-        """Note the error of a request; one for a name, which differs each time, is known by the last expression."""
-        self.failure = error
-        self.failures.append(error)
-        request = redact(uri), str(self._asked)
-        self._failed[request] += 1
-        self.repeated_failures = self._failed[request]
+    def _note_failure(self, error: EechipsError, key: tuple[str, str]) -> None:
+        """Note the error of a request.
+
+        Args:
+            key: its address and body; of one for a name, which differs each time, the last body before it.
+        """
+        self.failure = self.failures[key] = error
+        self._failed[key] += 1
+        self.repeated_failures = self._failed[key]
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Send the request of a library; return status, headers and the complete, decompressed body."""

@@ -19,6 +19,7 @@ from eechips.manifest.unit_record import State, WorkUnit
 from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply, closure
+from eechips.scripts.call_notes import CallNotes
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.module_state import module_variables
@@ -27,7 +28,7 @@ from eechips.scripts.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
 from eechips.storage import NameTemplate, write_file
-from eechips.text.formatting import format_count, some_of
+from eechips.text.formatting import format_count
 
 _ADVICE = (
     "If it is random, set a seed; if it leaves out what exists, test in the script for the files of a call, not for"
@@ -44,7 +45,7 @@ class ScriptHost:
 
     Attributes:
         calls: number of completed calls, including those of earlier runs.
-        uncounted: libraries that have sent requests to Earth Engine past the quota.
+        call_notes: what the end of the run says of the calls.
 
     Args:
         place: folders and settings of the calls; the folders that the script makes are added.
@@ -61,10 +62,8 @@ class ScriptHost:
         self.calls = 0
         self._raised: list[BaseException] = []
         self._outside: set[str] = set()
-        self._peculiar: set[str] = set()
         self._tested: set[str] = set()
-        self.uncounted: set[str] = set()
-        self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
+        self.call_notes = CallNotes()
         self._planned_before = bench.ledger.end
         self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
         self._received: set[int] = set()
@@ -122,16 +121,12 @@ class ScriptHost:
         if not is_settled:
             raise ScriptStopped
         results = self._results(folder, first, slots)
-        of_calls = iter(results)
-        all_results = [
-            folder.result(position) if call is None else next(of_calls) for position, call in enumerate(slots, first)
-        ]
-        join_appended(folder.path / "appended", self._place.out, [result.appended for result in all_results])
-        for result in all_results:
+        join_appended(folder.path / "appended", self._place.out, [result.appended for result in results])
+        for result in results:
             write_logged(result.logged, self._place.out)
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
-        return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
+        return [self._delivered(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
 
     def has_raised(self, error: BaseException) -> bool:
         """Return whether an exception is, or was caused by, the exception of a call."""
@@ -161,14 +156,8 @@ class ScriptHost:
 
     @property
     def notes(self) -> list[str]:
-        """Return notes on files that are not recorded, and on requests that are not counted."""
-        without = (
-            f"{count} of {total} calls of {name}() wrote no file, unlike the others: see the column error of the"
-            " manifest."
-            for name, (count, total) in self._without.items()
-        )
-        of_files = (*_of_peculiar(sorted(self._peculiar)), *_of_uncounted(sorted(self.uncounted)))
-        return [*of_files, *without, *self._of_values()]
+        """Return notes on the calls."""
+        return [*self.call_notes.lines(), *self._of_values()]
 
     def _of_values(self) -> Iterator[str]:
         """Yield notes on values that the script lacks: it was interrupted, and has left out the calls since."""
@@ -298,6 +287,7 @@ class ScriptHost:
                     yield position, identifier, State(state).has_result
 
     def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
+        """Return the results of a use of a pool, also of calls that the script has left out."""
         end = first + len(calls)
         rows = [
             row
@@ -305,49 +295,18 @@ class ScriptHost:
             for row in batch
             if first <= row[0] < end
         ]
-        self._note_without_file(folder, rows)
-        call_results = []
-        for (position, state, kind, message, *_), call in zip(rows, calls, strict=True):
+        call_results = [folder.result(position) for position, *_ in rows]
+        if remarks := self.call_notes.add(rows, call_results):
+            self._bench.ledger.set_errors(remarks)
+        for number, ((_, state, kind, message, *_), call) in enumerate(zip(rows, calls, strict=True)):
+            result = call_results[number]
             if call is None:
                 continue
-            result = folder.result(position)
             if State(state).is_failure and result.error is None and not result.has_caught_failure:
-                result = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
+                call_results[number] = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
             elif not State(state).is_failure and result.error is not None:
-                result = CallResult()
-            call_results.append(result)
+                call_results[number] = CallResult()
         return call_results
-
-    def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Note calls without a file, if others of their function have written one: they may have caught an error."""
-        if all(row[4] is not None for row in rows):
-            return
-        with_file: Counter[str] = Counter()
-        without: dict[str, list[int]] = {}
-        totals: Counter[str] = Counter()
-        for position, state, _, _, file, unit in rows:
-            name = json.loads(unit)["value"]["function"]
-            totals[name] += 1
-            if file is not None:
-                with_file[name] += 1
-            elif State(state).has_result:
-                without.setdefault(name, []).append(position)
-        remarks: dict[int, str] = {}
-        for name in filter(with_file.__getitem__, without):
-            others = with_file[name]
-            for position in without[name]:
-                result = folder.result(position)
-                if result.outside or result.appended:
-                    continue
-                calls = "call" if others == 1 else "calls"
-                caught = f"; it has caught: {result.caught}" if result.caught else ""
-                remarks[position] = f"wrote no file, although {others} other {calls} of {name}() did{caught}"
-            count = sum(position in remarks for position in without[name])
-            if count:
-                before = self._without.get(name, (0, 0))
-                self._without[name] = (before[0] + count, before[1] + totals[name])
-        if remarks:
-            self._bench.ledger.set_errors(remarks)
 
     def _delivered(self, result: CallResult, call: Call) -> CallResult:
         """Pass the result of a call to the script."""
@@ -356,9 +315,7 @@ class ScriptHost:
         if result.changes:
             apply(result.changes, call.function)
         self._outside.update(result.outside)
-        self._peculiar.update(result.peculiar)
         self._tested.update(result.tested)
-        self.uncounted.update(result.uncounted)
         return result
 
 
@@ -425,19 +382,3 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
 def lacks_file(error: BaseException) -> bool:
     """Return whether an exception of Python, GDAL, pyogrio, rasterio or SQLite reports a missing file."""
     return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _NOT_FOUND)
-
-
-def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
-    if peculiar:
-        yield (
-            f"Not recorded: they are not regular files (links to other folders, pipes, sockets): {some_of(peculiar)}."
-        )
-
-
-def _of_uncounted(libraries: Sequence[str]) -> Iterator[str]:
-    if libraries:
-        yield (
-            f"Requests that the script sends to Earth Engine by {' and '.join(libraries)} are not counted: they pass"
-            " neither the quota nor the budget, and are not repeated. Requests by requests, urllib3.PoolManager and"
-            " urllib are."
-        )

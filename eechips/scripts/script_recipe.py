@@ -151,7 +151,7 @@ class ScriptRecipe:
             return False
         finally:
             self._observer.close()
-            host.uncounted |= self._observer.uncounted
+            host.call_notes.uncounted |= self._observer.uncounted
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
