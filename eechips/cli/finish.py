@@ -28,8 +28,8 @@ from eechips.engine.cost_descriptions import (
     describe_requests,
     is_much,
 )
+from eechips.engine.disk_space import free_bytes
 from eechips.engine.estimate import estimate
-from eechips.engine.result_stores import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
 from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic

@@ -20,6 +20,7 @@ from eechips.engine.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.beam_recovery import note_queue, recover
 from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.cost_descriptions import describe_start
+from eechips.engine.disk_space import check_disk
 from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
@@ -32,7 +33,6 @@ from eechips.engine.planner import Planner, announce_answers, kept_answers, remo
 from eechips.engine.planning_cost import PartialPlan, plan_some_units
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
-from eechips.engine.result_stores import check_disk
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords

@@ -26,9 +26,9 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.stored_limits import load_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import describe_month
+from eechips.engine.disk_space import existing_folder, free_bytes
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_connection import list_sharing_runs, quota_place
-from eechips.engine.result_stores import existing_folder, free_bytes
 from eechips.engine.session import find_target
 from eechips.engine.trial_requests import REQUESTS, Answer, send_trials
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError

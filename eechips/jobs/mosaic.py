@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Estimate
+from eechips.engine.disk_space import refuse_small_disk
 from eechips.engine.result_assembly import Results
-from eechips.engine.result_stores import refuse_small_disk
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import mosaic_cog

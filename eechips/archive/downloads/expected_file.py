@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.downloads.integrity import check_end
+from eechips.archive.downloads.integrity import (
+    VAGUE_TYPES,
+    check_end,
+    check_kind,
+    is_known_suffix,
+    kind_of,
+    normal_type,
+)
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.formats.rasterio_import import import_rasterio
@@ -63,48 +70,11 @@ _SUFFIXES = {
 """Formats by suffix; the first suffix of a format is the default for files without one."""
 _IMAGES = ("GTiff", "JP2OpenJPEG")
 """Formats that can become assets of the local Earth Engine unchanged."""
-_VAGUE = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
-"""Media types without meaning."""
 _UNPLACED = ("image/png", "image/jpeg", "image/jpg")
 """Formats without a CRS in the header: previews of other assets."""
 _PICTURES = frozenset({"thumbnail", "overview"})
 _READERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "WEBP", "GIF", "HFA", "NITF")
 """GDAL drivers allowed for downloads: none of them follows references to other files."""
-_MAGIC = {
-    "zip": (b"PK\x03\x04", b"PK\x05\x06"),
-    "nc": (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n"),
-    "h5": (b"\x89HDF\r\n\x1a\n",),
-    "hdf": (b"\x89HDF\r\n\x1a\n", b"\x0e\x03\x13\x01"),
-    "gz": (b"\x1f\x8b",),
-    "parquet": (b"PAR1",),
-    "pdf": (b"%PDF",),
-    "xml": (b"<",),
-    "json": (b"{", b"["),
-}
-"""First bytes by kind of file; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
-_KINDS = {
-    "application/zip": "zip",
-    "application/netcdf": "nc",
-    "application/x-netcdf": "nc",
-    "application/x-hdf5": "h5",
-    "application/x-hdf": "hdf",
-    "application/gzip": "gz",
-    "application/x-gzip": "gz",
-    "application/vnd.apache.parquet": "parquet",
-    "application/pdf": "pdf",
-    "application/xml": "xml",
-    "text/xml": "xml",
-    "application/json": "json",
-    "application/geo+json": "json",
-}
-_SYNONYMS = {"nc4": "nc", "hdf5": "h5", "he5": "h5", "geojson": "json", "tgz": "gz"}
-_PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
-    re.I | re.S,
-)
-"""The beginning of an HTML page."""
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD = 2048  # bytes that identify the kind of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +117,7 @@ class ExpectedFile:
         ``bands``.
         """
 
-        roles, kind = asset.get("roles"), _media_type(asset.get("type"))
+        roles, kind = asset.get("roles"), normal_type(asset.get("type"))
         # A preview of a scene need not lie on its grid.
         is_picture = isinstance(roles, list) and not _PICTURES.isdisjoint(map(str, roles))
         places = (asset,) if is_picture or kind in _UNPLACED else (asset, properties)
@@ -181,8 +151,8 @@ class ExpectedFile:
     @property
     def driver(self) -> str | None:
         """GDAL's driver for the media type, or else for the suffix."""
-        kind = _media_type(self.media_type)
-        has_type = kind not in _VAGUE and not kind.startswith("image/")  # image types have many names
+        kind = normal_type(self.media_type)
+        has_type = kind not in VAGUE_TYPES and not kind.startswith("image/")  # image types have many names
         return _DRIVERS.get(kind) or (None if has_type else _SUFFIXES.get(self.suffix))
 
     @property
@@ -195,12 +165,12 @@ class ExpectedFile:
         """Return whether the local Earth Engine can serve the file: GeoTIFF, JPEG 2000 or an unknown format."""
         if self.driver is not None:
             return self.driver in _IMAGES
-        return _media_type(self.media_type) in _VAGUE and self.suffix not in _MAGIC and self.suffix not in _SYNONYMS
+        return normal_type(self.media_type) in VAGUE_TYPES and not is_known_suffix(self.suffix)
 
     @property
     def is_gzip(self) -> bool:
         """Return whether the file itself is a gzip file."""
-        return _kind_of(_media_type(self.media_type), self.suffix) == "gz"
+        return kind_of(self.media_type, self.suffix) == "gz"
 
     @property
     def is_raster(self) -> bool:
@@ -265,7 +235,7 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
     Raises:
         ValidationError: if the file differs.
     """
-    _check_kind(path, expected)
+    check_kind(path, expected.media_type, expected.suffix, may_be_empty=expected.size == 0)
     if not expected.is_raster:
         return FileMetadata()
     metadata, driver, has_alpha = _header_of(path)
@@ -314,30 +284,6 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
         return metadata, str(dataset.driver), has_alpha
 
 
-def _check_kind(path: Path, expected: ExpectedFile) -> None:
-    """Check that a file begins like its kind; servers may send HTML pages instead of any file."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if not head and expected.size != 0:
-        raise ValidationError("the file is empty")
-    kind = _media_type(expected.media_type)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if _PAGE.match(head) and "html" not in kind and expected.suffix not in ("html", "htm"):
-        raise ValidationError("the file is an HTML page, such as a login page: set `auth` to authenticate")
-    name = _kind_of(kind, expected.suffix)
-    begins = _MAGIC.get(name)
-    if head.startswith(_UTF16) and name in ("xml", "json"):
-        return
-    if begins and not (text if name in ("xml", "json") else head).startswith(begins):
-        raise ValidationError(f"the file does not begin like {name}, but with {head[:16]!r}")
-    check_end(path, name)
-
-
-def _kind_of(media_type: str, suffix: str) -> str:
-    """Return the kind of a file by its media type, or by its suffix where the media type has no meaning."""
-    return _KINDS.get(media_type) or (_SYNONYMS.get(suffix, suffix) if media_type in _VAGUE else "")
-
-
 def _is_crs(actual: str | None, wanted: str) -> bool:
     """Return whether two CRS are equal for pyproj, or in projection, parameters and datum: headers vary the names."""
     if actual is None:
@@ -352,11 +298,6 @@ def _is_crs(actual: str | None, wanted: str) -> bool:
         return True
     ignore_warning(UserWarning, "You will likely lose important projection information")  # dropping names is intended
     return bool(here.to_dict() and here.to_dict() == there.to_dict())
-
-
-def _media_type(value: Any) -> str:
-    """Return a media type in lower case without parameters; empty if there is none."""
-    return str(value or "").partition(";")[0].strip().lower()
 
 
 def _count(value: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Check the integrity of downloaded files: digests, truncation, and a quarantine for files that fail."""
+"""Check the integrity of downloaded files: kind, truncation, digests, and a quarantine for files that fail."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -48,6 +49,43 @@ _TIFF_TYPES = {
 }  # fmt: skip
 """Field types of TIFF as unsigned numbers of the same size."""
 _UNKNOWN = -1
+VAGUE_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
+"""Media types without meaning."""
+_MAGIC = {
+    "zip": (b"PK\x03\x04", b"PK\x05\x06"),
+    "nc": (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n"),
+    "h5": (b"\x89HDF\r\n\x1a\n",),
+    "hdf": (b"\x89HDF\r\n\x1a\n", b"\x0e\x03\x13\x01"),
+    "gz": (b"\x1f\x8b",),
+    "parquet": (b"PAR1",),
+    "pdf": (b"%PDF",),
+    "xml": (b"<",),
+    "json": (b"{", b"["),
+}
+"""First bytes by kind of file; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
+_KINDS = {
+    "application/zip": "zip",
+    "application/netcdf": "nc",
+    "application/x-netcdf": "nc",
+    "application/x-hdf5": "h5",
+    "application/x-hdf": "hdf",
+    "application/gzip": "gz",
+    "application/x-gzip": "gz",
+    "application/vnd.apache.parquet": "parquet",
+    "application/pdf": "pdf",
+    "application/xml": "xml",
+    "text/xml": "xml",
+    "application/json": "json",
+    "application/geo+json": "json",
+}
+_SYNONYMS = {"nc4": "nc", "hdf5": "h5", "he5": "h5", "geojson": "json", "tgz": "gz"}
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
+    re.I | re.S,
+)
+"""The beginning of an HTML page."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_HEAD = 2048  # bytes that identify the kind of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +102,48 @@ class _Tiff:
 
     def number(self, data: bytes) -> int:
         return int.from_bytes(data, "little" if self.order == "<" else "big")
+
+
+def check_kind(path: Path, media_type: str | None, suffix: str, *, may_be_empty: bool) -> None:
+    """Check that a file begins and ends like its kind; servers may send HTML pages instead of any file.
+
+    Args:
+        media_type: media type of the file, if it is known.
+        suffix: suffix of its name.
+
+    Raises:
+        ValidationError: if the file is empty, an HTML page, of another kind, or truncated.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head and not may_be_empty:
+        raise ValidationError("the file is empty")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _PAGE.match(head) and "html" not in normal_type(media_type) and suffix not in ("html", "htm"):
+        raise ValidationError("the file is an HTML page, such as a login page: set `auth` to authenticate")
+    name = kind_of(media_type, suffix)
+    begins = _MAGIC.get(name)
+    if head.startswith(_UTF16) and name in ("xml", "json"):
+        return
+    if begins and not (text if name in ("xml", "json") else head).startswith(begins):
+        raise ValidationError(f"the file does not begin like {name}, but with {head[:16]!r}")
+    check_end(path, name)
+
+
+def kind_of(media_type: str | None, suffix: str) -> str:
+    """Return the kind of a file by its media type, or by its suffix where the media type has no meaning."""
+    kind = normal_type(media_type)
+    return _KINDS.get(kind) or (_SYNONYMS.get(suffix, suffix) if kind in VAGUE_TYPES else "")
+
+
+def is_known_suffix(suffix: str) -> bool:
+    """Return whether a suffix names a kind of file whose first bytes are known."""
+    return suffix in _MAGIC or suffix in _SYNONYMS
+
+
+def normal_type(value: Any) -> str:
+    """Return a media type in lower case without parameters; empty if there is none."""
+    return str(value or "").partition(";")[0].strip().lower()
 
 
 def check_end(path: Path, kind: str) -> None:
