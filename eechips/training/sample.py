@@ -10,6 +10,7 @@ from typing import Any
 from eechips.formats import chip_suffixes
 from eechips.geo.grid import Grid
 from eechips.storage import name_fields
+from eechips.web.redaction import redact_json
 
 ONLY = ""
 """The layer of a unit that has one file."""
@@ -134,8 +135,11 @@ class Sample:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of the unit, flattened: texts and numbers of the unit and of its properties."""
-        return fields_of(self.unit)
+        """The fields of the unit, flattened: texts and numbers of the unit and of its properties, without secrets.
+
+        They go into cards, packs and catalogues, which people pass on.
+        """
+        return fields_of(redact_json(self.unit))
 
     @property
     def grids(self) -> list[Grid]:

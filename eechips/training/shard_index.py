@@ -15,6 +15,7 @@ from eechips.storage import check_name, safe_component, write_file
 from eechips.storage.received_files import parse_json
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
+from eechips.web.redaction import redact_json
 
 INDEX_NAME = "shards.json"
 """The index of a pack: there when the pack is whole."""
@@ -296,7 +297,7 @@ def metadata_of(sample: Sample) -> str:
         "sources": sample.sources,
         "dates": sample.dates,
         "flags": sample.flags,
-        "unit": _uniform(sample.unit),
+        "unit": _uniform(redact_json(sample.unit)),
         "layers": layers,
     }
     return canonical_json(_known(values))
