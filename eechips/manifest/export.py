@@ -16,6 +16,7 @@ from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_par
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import layer_columns, read_unit_files
 from eechips.manifest.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
+from eechips.storage import unit_fields
 from eechips.storage.received_files import open_parquet
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
@@ -41,15 +42,8 @@ GEO_METADATA = {
 
 
 def unit_values(unit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the texts, numbers and truth values of a unit and its properties."""
-    value = unit.get("value")
-    layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
-    fields: dict[str, Any] = {}
-    for layer in layers:
-        if isinstance(layer, Mapping):
-            fields.update(
-                (name, layer_value) for name, layer_value in layer.items() if isinstance(layer_value, (str, int, float))
-            )
+    """Return the texts, numbers and truth values of a unit and its properties, without the kind of the unit."""
+    fields = unit_fields(unit)
     if fields.get("kind") == unit.get("kind"):
         fields.pop("kind", None)
     return fields
@@ -123,7 +117,7 @@ def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[An
     """
     import shapely
 
-    outlines = _outlines([_grid(*grid_values) for grid_values in grids])
+    outlines = _outlines([recorded_grid(*grid_values) for grid_values in grids])
     geometries = [outline or _geometry(unit) for outline, unit in zip(outlines, units, strict=True)]
     return [None if wkb is None else bytes(wkb) for wkb in shapely.to_wkb(geometries)] if geometries else []
 
@@ -137,12 +131,13 @@ def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
         return [outline for grid in grids for outline in _outlines([grid])] if len(grids) > 1 else [None]
 
 
-def _grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
-    if crs is None or transform is None or not width or not height:
+def recorded_grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
+    """Return the grid that a manifest has of a file, its transform as JSON; None if it has none that is valid."""
+    if crs is None or transform is None or width is None or height is None:
         return None
     try:
-        return Grid(crs, tuple(json.loads(transform)), width, height)
-    except (ValueError, TypeError):
+        return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -17,6 +17,7 @@ from eechips.geo.crs import is_usable
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.database import Connection
+from eechips.manifest.export import recorded_grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.received_files import read_parquet
@@ -312,16 +313,6 @@ def grid_of(unit: Mapping[str, Any]) -> Grid | None:
             except (KeyError, TypeError, ValueError):  # another format of a recipe
                 return None
     return None
-
-
-def recorded_grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
-    """Return the grid that a manifest has of a file, its transform as JSON; None if it has none that is valid."""
-    if crs is None or transform is None or width is None or height is None:
-        return None
-    try:
-        return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

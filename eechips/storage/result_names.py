@@ -196,12 +196,6 @@ def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[st
 def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
     """Return the texts, numbers and booleans of a unit and of its properties."""
     value = unit.get("value")
-    layers: list[Mapping[str, Any]] = [unit]
-    for layer in (
-        value,
-        unit.get("properties"),
-        value.get("properties") if isinstance(value, Mapping) else None,
-    ):
-        if isinstance(layer, Mapping):
-            layers.append(layer)
-    return {k: v for layer in layers for k, v in layer.items() if isinstance(v, (str, int, float))}
+    layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
+    scalars = (layer.items() for layer in layers if isinstance(layer, Mapping))
+    return {name: scalar for layer in scalars for name, scalar in layer if isinstance(scalar, (str, int, float))}
