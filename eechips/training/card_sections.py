@@ -112,7 +112,7 @@ def _origin(summary: Summary) -> str:
 
 
 def _picture(summary: Summary) -> str:
-    name = f"a row for each {_label(summary.stratum)}" if summary.stratum else "some of the samples"
+    name = f"a row for each {escape(_label(summary.stratum))}" if summary.stratum else "some of the samples"
     if summary.has_frames:
         name = "a row for each place, a column for each date"
     return f"![{name}]({SHEET_NAME})"
@@ -171,7 +171,7 @@ def _strata(summary: Summary) -> Iterator[str]:
     counts: dict[Any, Counter[str]] = {}
     for (stratum, split), count in summary.strata.items():
         counts.setdefault(stratum, Counter())[split] += count
-    label = _label(summary.stratum)
+    label = escape(_label(summary.stratum))
     yield f"### By {label}"
     header = [label, "samples", *(names if summary.splits else ())]
     rows = [

@@ -8,6 +8,8 @@ where its file is, with its sha256, so that the files need not be listed one by 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,12 +267,13 @@ def _stratum_field(summary: Summary) -> dict[str, Any]:
     values = [value for value, _ in summary.strata]
     is_text = any(isinstance(value, str) for value in values)
     pattern = '"((?:[^"\\\\]|\\\\.)*)"' if is_text else "(-?[0-9.]+)"
-    source = {**_column(PARQUET_NAME, "unit"), "transform": {"regex": f'.*?"{summary.stratum}":{pattern}'}}
+    key = re.escape(json.dumps(summary.stratum, ensure_ascii=False))
+    source = {**_column(PARQUET_NAME, "unit"), "transform": {"regex": f".*?{key}:{pattern}"}}
     kind = "sc:Text" if is_text else "sc:Integer" if all(isinstance(v, int) for v in values) else "sc:Float"
     names = ", ".join(
         f"{value} {summary.classes[value]}" for value in dict.fromkeys(values) if value in summary.classes
     )
-    text = f"What the unit was drawn as: its label{f' ({names})' if names else ''}."
+    text = f"The label of the unit, or the stratum in which it was drawn{f' ({names})' if names else ''}."
     return _field("units", summary.stratum, kind, text, source)
 
 
@@ -281,7 +284,8 @@ def _column(table: str, column: str) -> dict[str, Any]:
 def _field(
     records: str, name: str, kind: str, text: str, source: Mapping[str, Any], *, repeated: bool = False
 ) -> dict[str, Any]:
-    definition = {"@type": "cr:Field", "@id": f"{records}/{name}", "name": name, "description": text, "dataType": kind}
+    identifier = re.sub(r"\s", "_", f"{records}/{name}")  # mlcroissant refuses ids with spaces
+    definition = {"@type": "cr:Field", "@id": identifier, "name": name, "description": text, "dataType": kind}
     return {**definition, **({"repeated": True} if repeated else {}), "source": dict(source)}
 
 

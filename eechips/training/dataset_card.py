@@ -133,7 +133,7 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     rows = list(dict.fromkeys(stratum for stratum, _ in summary.strata))[:_SHEET_ROWS]
     wanted = _SHEET_COLUMNS if len(rows) > 1 else _SHEET_COLUMNS * _SHEET_ROWS
     for sample in samples:
-        stratum = "" if summary.stratum is None or sample.stratum is None else sample.stratum
+        stratum = sample.fields.get(summary.stratum or "", "") if sample.stratum is None else sample.stratum
         own = chosen.setdefault(stratum, [])
         file = next((file.name for file in sample.files if file.suffix in chip_suffixes()), None)
         if stratum in rows and len(own) < wanted and file is not None and sample.state == "done":

@@ -20,6 +20,7 @@ from eechips.manifest.display_styles import class_names
 from eechips.manifest.run import Run
 from eechips.text.progress_bar import progress_bar
 from eechips.training import quality_table, split_table
+from eechips.training.label_fields import LabelFields
 from eechips.training.sample import ONLY, STRATA, Sample, SampleFile
 from eechips.training.samples import Samples
 
@@ -94,7 +95,7 @@ class Summary:
         samples: units with files.
         layers: in the order in which they come up.
         classes: names of the values of ``class``, of maps that eechips knows.
-        stratum: the field of a unit that says which stratum it was drawn in; None if there is none.
+        stratum: field of a unit with the stratum that it was drawn in, or else the user's label; None if there is none.
         strata: samples by stratum and split, in order; the stratum is empty without one, the split without splits.
         bounds: bounds of all outlines; None if nothing has one.
         dates: the first and the last, ISO 8601; None if there are none.
@@ -194,6 +195,8 @@ def summarize(samples: Samples) -> Summary:
     strata: Counter[tuple[Any, str]] = Counter()
     flags: Counter[str] = Counter()
     names: Counter[str] = Counter()
+    split_options = split_table.options(run.path) if (run.path / split_table.SPLITS_NAME).is_file() else None
+    labels = LabelFields((split_options or {}).get("stratum"))
     first, last, checked, grids = None, None, 0, []
     for sample in progress_bar(unit="samples", quiet=False, things=samples, is_kept=False):
         layers.add(sample.files)
@@ -203,11 +206,14 @@ def summarize(samples: Samples) -> Summary:
         name, value = _stratum(sample)
         names[name] += 1
         strata[value, sample.split or ""] += 1
+        labels.add(sample)
         flags.update(sample.flags or ())
         checked += sample.flags is not None
         for date in sample.dates:
             first, last = min(first or date, date), max(last or date, date)
     stratum = names.most_common(1)[0][0] if names else ""
+    if not stratum:
+        stratum, strata = labels.find() or (stratum, strata)
     order = _order_of_splits(run, samples)
     return Summary(
         info=run.info,
@@ -219,7 +225,7 @@ def summarize(samples: Samples) -> Summary:
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
         bounds=bounds_of(grids),
         dates=None if first is None or last is None else (first, last),
-        split_options=split_table.options(run.path) if (run.path / split_table.SPLITS_NAME).is_file() else None,
+        split_options=split_options,
         checked=checked if (run.path / quality_table.QUALITY_NAME).is_file() else None,
         flags=dict(sorted(flags.items())),
         has_frames=layers.have_frames,

@@ -431,6 +431,23 @@ def test_a_summary_opens_no_file(tmp_path: Path) -> None:
     assert (found.samples, found.files, found.stratum) == (50, 50, "eco_name")
 
 
+def test_samples_are_counted_by_the_label_of_their_file(tmp_path: Path) -> None:
+    """Also if its column has a name of its own; names of plots and rounded measurements are no labels."""
+    labels = ["oak | elm", "oak | elm", "beech", "beech", "beech", "oak | elm"]
+    for name in ("Label", "tree <species>"):
+        units = []
+        for number, ((_, files), label) in enumerate(zip(pictures(6), labels, strict=True)):
+            own = {"plot": f"p{number}", "height": 2.5, name: label}
+            units.append(({"kind": "point", "properties": own}, files))
+        run = finished(tmp_path / name, units)
+        split_up(run)
+        text = card(run).readme.read_text()
+        counted = rows_of(text, "### By " + name.replace("<", "&lt;").replace(">", "&gt;"))
+        assert [counted[label][0] for label in ("beech", "oak \\| elm")] == ["3", "3"]
+        assert len(next(iter(counted.values()))) == 3  # samples, and two splits
+        assert [record[name.replace(" ", "_")].decode() for record in records(run, "units")] == labels
+
+
 @pytest.mark.parametrize("image", ["WORLDCOVER", "ESA/WorldCover/v200:Map"])
 def test_classes_of_known_maps_have_names(tmp_path: Path, image: str) -> None:
     blank = png_of(np.zeros((3, 4, 4), dtype=np.uint8))
