@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.lazy_image import Image, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.region_pixels import NO_PIXELS, Lattice, RegionPixels, chunks, cover_tiles, region_within
 from eechips_local.pixels.sampled_pixels import Indices, SampledBand, gather, pixels_at
+from eechips_local.pixels.series_render import series_render
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.reducers.reducer_types import plain_values
 from eechips_local.values.values import Geometry, Value
-
-# Facts about grids of no more pixels are remembered likewise.
-_SMALL_GRID = 1 << 16
-
-
-class _SeriesRender(Render):
-    """A computation of pixels that shares locations of small grids with the next images of a series."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.limits.memory)
-        self._context = context
-
-    def note(self, key: tuple[Any, ...], make: Any) -> Any:
-        """Cache places of grids for the whole evaluation, the rest for this pull."""
-        if (
-            key[0] in ("location", "lonlat")
-            and isinstance(key[1], PixelGrid)
-            and key[1].width * key[1].height <= _SMALL_GRID
-        ):
-            return self._context.note(("series", *key), make)
-        return super().note(key, make)
 
 
 def _sample(
@@ -72,7 +50,7 @@ def reduce_region(
     read = False
     for grid, column, row, cover in cover_tiles(context, region):
         context.check_time()
-        pixels = _SeriesRender(context).read(image.bands, grid)
+        pixels = series_render(context, grid).read(image.bands, grid)
         taken = pixels_at(pixels, cover.rows - row, cover.columns - column)
         for group, accumulator in zip(groups, accumulators, strict=True):
             accumulator.add(_sample([taken[i] for i in group], cover.fraction, cover.centre))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.context import Context
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
+from eechips_local.pixels.series_render import series_render
 
 Indices = npt.NDArray[np.int64]
 
@@ -57,7 +58,7 @@ def gather(
         projection: projection of the lattice.
         columns: columns of the pixels, shape (n,).
         rows: likewise.
-        render: computation that keeps what it reads for the next call; None for one of its own for each window.
+        render: computation that keeps what it reads for the next call; None for :func:`series_render`.
     """
     if not len(columns):
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
@@ -69,8 +70,9 @@ def gather(
         if position % _AHEAD == 0 and len(windows) > 1:
             for _, *place in windows[position : position + _AHEAD]:
                 Render().prefetch(bands, projection.window(*place))
-        own = Render(context.limits.memory) if render is None else render
-        pixels = own.read(bands, projection.window(left, top, width, height))
+        grid = projection.window(left, top, width, height)
+        own = series_render(context, grid) if render is None else render
+        pixels = own.read(bands, grid)
         parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")
