@@ -18,7 +18,7 @@ from typing import Any
 
 from eechips.client.quota_members import Grant, LeaseTimes, RunReport, TermRecord
 from eechips.errors import EechipsError, StorageError, UsageError
-from eechips.files.local_paths import cache_folder
+from eechips.files.local_paths import cache_folder, make_private
 from eechips.files.removal import ReservedName, remove
 from eechips.files.temporary_names import Writer, is_running, new_writer
 from eechips.storage import LocalStore, ObjectStore, is_address
@@ -78,6 +78,8 @@ class QuotaFolder:
             return
         root = self._store.root
         try:
+            if root.parent == default_quota_folder():
+                make_private(root.parent)
             root.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 root.mkdir()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder, make_private
 from eechips.storage import write_file
 from eechips.web.urls import is_loopback
 
@@ -76,7 +76,7 @@ def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folde
     if where is None:
         return False
     try:
-        where.mkdir(parents=True, exist_ok=True)
+        make_private(where)
         with _alone(where / f".{LIMITS_NAME}.lock"):
             known = _read(where / LIMITS_NAME)
             known.setdefault(endpoint, {})[project] = dataclasses.asdict(learned)

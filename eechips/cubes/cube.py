@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
@@ -29,7 +30,7 @@ from eechips.cubes.cube_expressions import (
 from eechips.cubes.cube_reader import CubeImages, CubeReader
 from eechips.cubes.cube_service import PixelService, RetryLimits, find_address, find_service
 from eechips.errors import UsageError
-from eechips.files.local_paths import cache_folder
+from eechips.files.local_paths import cache_folder, make_private
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
 
@@ -405,6 +406,9 @@ def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
     if cache is False:
         return None
     folder = cache_folder() if cache is True else Path(cache).absolute()
+    if folder is not None and cache is True:
+        with contextlib.suppress(OSError):  # what cannot be cached is fetched again
+            make_private(folder)
     return None if folder is None else CacheSettings(folder, most_bytes)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from eechips.client.error_classification import quota_month
 from eechips.errors import StorageError, UsageError
-from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
+from eechips.files.local_paths import CACHE_VARIABLE, cache_folder, make_private
 from eechips.storage import write_file
 from eechips.web.urls import is_loopback
 
@@ -307,7 +307,7 @@ def save_recorded_compute(endpoint: str, kind: str, recorded: RecordedCompute) -
     if path is None or (is_loopback(endpoint) and not os.environ.get(CACHE_VARIABLE)):
         return False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         write_file(path, (json.dumps({"kind": kind, **asdict(recorded)}, indent=2) + "\n").encode())
     except (OSError, StorageError, UsageError):
         return False

@@ -72,6 +72,19 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - pathlib raises for a text that is too long
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone, whatever the umask is.
+
+    What lies in a cache is private, and is believed when it is read: https://specifications.freedesktop.org/basedir-spec.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 CACHE_VARIABLE = "EECHIPS_CACHE"
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.errors import UsageError
-from eechips.files.local_paths import cache_folder
+from eechips.files.local_paths import cache_folder, make_private
 from eechips.files.removal import NamedPath, place_new, remove
 from eechips.files.temporary_files import sweep_folder
 from eechips.files.temporary_names import new_writer, temporary_name
@@ -170,7 +170,7 @@ def _key(*, create: bool) -> bytes | None:
 
 def _make(path: Path) -> None:
     """Write a new key, readable by the user alone; keep one that another process has just written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     sweep_folder(path.parent, new_writer())
     temporary = path.with_name(temporary_name(path.name, str(new_writer())))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

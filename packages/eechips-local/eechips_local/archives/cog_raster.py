@@ -33,7 +33,7 @@ from eechips_local.archives.inflated_blocks import (
     UnfinishedBlockError,
     format_of,
 )
-from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.range_cache import RangeCache, cache_folder
 from eechips_local.archives.shared_fetches import BoundedStore
 from eechips_local.archives.tiff_header import TiffDirectory
 from eechips_local.evaluation.model import PixelWindow
@@ -45,19 +45,6 @@ _AHEAD_BYTES = 96 << 20
 _MOST_QUEUED = 64  # windows
 _LONGEST_KEPT = 20.0  # seconds
 _TOGETHER = 32 << 20  # bytes of pixels that are decoded at a time
-
-
-def cache_folder() -> Path:
-    """Return the folder of what is kept of archives: ``eechips-local/archives`` in the user's folder of caches.
-
-    Raises:
-        ArchiveRefusedError: if the user has no home, as in some containers.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        return (base if base.is_absolute() else Path.home() / ".cache") / "eechips-local" / "archives"
-    except RuntimeError:
-        raise ArchiveRefusedError("There is no home folder to keep files of archives in: set XDG_CACHE_HOME.") from None
 
 
 class RangeCogReader:

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import re
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -56,7 +55,9 @@ def open_search(description: ArchiveDescription, cache_folder: Path | None) -> I
     if description.file:
         return open_file(description)
     if description.index:
-        return KeptTable(description, cache_folder or Path(tempfile.gettempdir()))
+        if cache_folder is None:
+            raise ArchiveRefusedError(f"There is no folder to keep the table of {description.title} in.")
+        return KeptTable(description, cache_folder)
     return ApiSearch(description, cache_folder)
 
 

@@ -11,9 +11,28 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.assets.store_files import make_private
+
 _SWEEP_SHARE = 0.05  # of the most bytes: after each such share that a process has written, it looks at the folder again
 _LOW_SHARE = 0.8  # of the most bytes, to which a full folder is reduced
 _CHECK = 4  # bytes of the checksum at the end of each file
+
+
+def cache_folder() -> Path:
+    """Make the folder of what is kept of archives: ``eechips-local/archives`` in the user's folder of caches.
+
+    Raises:
+        ArchiveRefusedError: if the user has no home, as in some containers.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        folder = (base if base.is_absolute() else Path.home() / ".cache") / "eechips-local" / "archives"
+    except RuntimeError:
+        raise ArchiveRefusedError("There is no home folder to keep files of archives in: set XDG_CACHE_HOME.") from None
+    with contextlib.suppress(OSError):  # what cannot be kept is fetched again
+        make_private(folder)
+    return folder
 
 
 class RangeCache:

@@ -35,6 +35,19 @@ _turn = threading.Lock()
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone, whatever the umask is.
+
+    What lies in a cache is private, and is believed when it is read: https://specifications.freedesktop.org/basedir-spec.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
     """An empty hidden folder inside ``folder``, removed at the end with all that is left in it.

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eechips_local.assets.asset_errors import AssetWriteError
-from eechips_local.assets.store_files import commit, locked, private_folder, workspace
+from eechips_local.assets.store_files import commit, locked, make_private, private_folder, workspace
 from eechips_local.catalogs.catalog_schema import CatalogPartitions, DamagedError
 from eechips_local.catalogs.partition_rows import PartitionReader
 from eechips_local.demo.drawing_cache import cache_folder
@@ -114,7 +114,7 @@ class Directory:
             place = hashlib.sha256(os.path.realpath(self._root).encode(errors="surrogateescape")).hexdigest()[:32]
             folder = cache / _FOLDER / place
             with contextlib.suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
             if os.access(folder, os.W_OK):
                 return folder
         self._private = private_folder(self)

@@ -25,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from eechips_local.assets.store_files import make_private
+
 _PREFIX = "demo-planet-"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Beginning of a URL, of whose slashes a path has left one."""
@@ -95,7 +97,7 @@ def _read(path: Path) -> Arrays:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{_PREFIX}", delete=False) as file:
         try:
             np.savez(file, **arrays)  # type: ignore[arg-type]

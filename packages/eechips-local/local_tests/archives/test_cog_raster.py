@@ -28,12 +28,12 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_parts import CogParts
-from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead, cache_folder
+from eechips_local.archives.cog_raster import CogRaster, RangeCogReader, ReadsAhead
 from eechips_local.archives.file_ranges import FileRanges
 from eechips_local.archives.folder_transport import FileResponse
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
-from eechips_local.archives.range_cache import RangeCache
+from eechips_local.archives.range_cache import RangeCache, cache_folder
 from eechips_local.archives.signing import Signer
 from eechips_local.evaluation.model import PixelWindow
 from local_tests.support.object_host import ObjectHost, object_host
