@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
-from eechips.errors import UsageError
+from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_formats import RefusedFileError, check_crs
 
 # Codes of Earth Engine that PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
@@ -23,6 +23,9 @@ _SR_ORG = {
 LON_NAMES = ("longitude", "lon", "long", "lng", "x")
 LAT_NAMES = ("latitude", "lat", "y")
 """Default names of columns with coordinates in degrees, in upper or lower case, in order of precedence."""
+
+_UTM_NORTH, _UTM_SOUTH = 84.0, -80.0
+"""Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""
 
 
 @cache
@@ -74,3 +77,21 @@ def unproject(crs: str, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
     points = np.asarray(xy, dtype=np.float64)
     x, y = _transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
     return np.column_stack([x, y])
+
+
+def utm_crs(longitude: float, latitude: float) -> str:
+    """Return the EPSG code of a place's UTM zone (WGS84), without the exceptions for Norway and Svalbard."""
+    zone = min(int((longitude + 180.0) // 6.0) + 1, 60)
+    return f"EPSG:{32600 + zone if latitude >= 0 else 32700 + zone}"
+
+
+def find_utm_crs(longitude: float, latitude: float) -> str:
+    """Return the EPSG code of the UTM zone of a place in degrees.
+
+    Raises:
+        RegionError: near the poles, where UTM has no zones.
+    """
+    if not _UTM_SOUTH <= latitude <= _UTM_NORTH:
+        other = "EPSG:3413" if latitude > 0 else "EPSG:3031"
+        raise RegionError(f"UTM has no zone at latitude {latitude:g}: take crs='{other}'")
+    return utm_crs(longitude, latitude)

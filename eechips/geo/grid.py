@@ -259,12 +259,6 @@ def metres_per_unit(crs: CRS) -> float:
     return METRES_PER_DEGREE if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
-def utm_crs(longitude: float, latitude: float) -> str:
-    """Return the EPSG code of a place's UTM zone (WGS84), without the exceptions for Norway and Svalbard."""
-    zone = min(int((longitude + 180.0) // 6.0) + 1, 60)
-    return f"EPSG:{32600 + zone if latitude >= 0 else 32700 + zone}"
-
-
 TURN = 360
 """Degrees of longitude around the Earth."""
 

@@ -18,27 +18,19 @@ from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.database import damaged
 from eechips.manifest.export import PARQUET_NAME, file_rows
-from eechips.manifest.extensions import PreviewRecord
-from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import (
-    count_exports,
-    count_failures,
     layer_columns,
     read_failures,
     read_further_files,
-    read_status_numbers,
     read_unit_files,
     sample_files,
-    sum_bytes,
 )
-from eechips.manifest.reader_places import read_epoch
 from eechips.manifest.received_run import INFO_NAME as INFO_NAME
 from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.refetch_audit import Audit, read_audits
-from eechips.manifest.run_history import read_history
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.run_status import Status
+from eechips.manifest.run_status import Status, read_status
 from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.manifest.withheld_files import is_withheld
 from eechips.processes.parallel_map import parallel_map
@@ -61,9 +53,6 @@ ASSEMBLED = "assembled"
 
 ASSEMBLY = "assembly"
 """In the ledger: parameters of the assembly."""
-
-OUTSIDE_FILES = "outside"
-"""In the ledger: ``files``, the number that a script has written outside the run's folder, and their ``folders``."""
 
 _READERS = 16  # files of an object store that are checked at once
 
@@ -223,40 +212,8 @@ class Run:
             intervals: intervals of the history, at most.
             clock: seconds since 1970.
         """
-        is_running = is_held(self.path)
         with self._ledger() as ledger:
-            counts = ledger.counts()
-            failures, size = count_failures(ledger.database), sum_bytes(ledger.database)
-            numbers = read_status_numbers(ledger.database)
-            outside = ledger.meta().get(OUTSIDE_FILES) or {"files": 0, "folders": []}
-            exporting, oldest_export = count_exports(ledger.database)
-            size_known = PreviewRecord.read(ledger).size
-            lacking = None if size_known is None else max(0, size_known - sum(counts.values()))
-            unplanned = lacking if ledger.is_partial else 0
-            stream = read_epoch(self.path, ledger)
-        history = read_history(self.path, clock(), intervals=intervals, is_running=is_running)
-        info, planned = self.info, counts.get(State.PLANNED, 0)
-        recent = None if stream is not None else history.recent
-        return Status(
-            counts={state.value: counts[state] for state in State if state in counts},
-            failures=failures,
-            dropped=numbers.dropped,
-            without_file=numbers.without_file,
-            without_rows=numbers.without_rows,
-            outside=(outside["files"], tuple(outside["folders"])),
-            exporting=exporting,
-            oldest_export=oldest_export,
-            bytes=size,
-            requests=numbers.requests,
-            rate=None if stream is not None else history.rate if history.commands > 1 else numbers.rate,
-            is_running=is_running,
-            seconds_left=(planned + unplanned) / recent if recent and unplanned is not None else None,
-            stream=stream,
-            unplanned=unplanned,
-            history=history,
-            started=info.get("started"),
-            finished=info.get("finished"),
-        )
+            return read_status(self.path, ledger, self.info, clock(), intervals)
 
     def verify(self, tell: Callable[[], object] = lambda: None) -> list[Problem]:
         """Check every file against the ledger: present, same sha256, decodes to the last byte.

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from eechips.manifest.reader_places import StreamEpoch
-from eechips.manifest.run_history import History
+from eechips.manifest.extensions import PreviewRecord
+from eechips.manifest.folder_lock import is_held
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.ledger_queries import count_exports, count_failures, read_status_numbers, sum_bytes
+from eechips.manifest.reader_places import StreamEpoch, read_epoch
+from eechips.manifest.run_history import History, read_history
+from eechips.manifest.unit_record import State
+
+OUTSIDE_FILES = "outside"
+"""In the ledger: ``files``, the number that a script has written outside the run's folder, and their ``folders``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +74,42 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
         return dataclasses.asdict(self) | {"total": self.total}
+
+
+def read_status(folder: Path, ledger: Ledger, info: Mapping[str, Any], now: float, intervals: int) -> Status:
+    """Read the status of the run in a folder.
+
+    Args:
+        info: content of run.json.
+        now: seconds since 1970.
+        intervals: intervals of the history, at most.
+    """
+    is_running, counts, meta = is_held(folder), ledger.counts(), ledger.meta()
+    numbers, stream = read_status_numbers(ledger.database), read_epoch(folder, ledger)
+    outside = meta.get(OUTSIDE_FILES) or {"files": 0, "folders": []}
+    exporting, oldest_export = count_exports(ledger.database)
+    size = PreviewRecord.read(ledger).size
+    lacking = None if size is None else max(0, size - sum(counts.values()))
+    unplanned = lacking if ledger.is_partial else 0
+    history = read_history(folder, now, intervals=intervals, is_running=is_running)
+    planned, recent = counts.get(State.PLANNED, 0), None if stream is not None else history.recent
+    return Status(
+        counts={state.value: counts[state] for state in State if state in counts},
+        failures=count_failures(ledger.database),
+        dropped=numbers.dropped,
+        without_file=numbers.without_file,
+        without_rows=numbers.without_rows,
+        outside=(outside["files"], tuple(outside["folders"])),
+        exporting=exporting,
+        oldest_export=oldest_export,
+        bytes=sum_bytes(ledger.database),
+        requests=numbers.requests,
+        rate=None if stream is not None else history.rate if history.commands > 1 else numbers.rate,
+        is_running=is_running,
+        seconds_left=(planned + unplanned) / recent if recent and unplanned is not None else None,
+        stream=stream,
+        unplanned=unplanned,
+        history=history,
+        started=info.get("started"),
+        finished=info.get("finished"),
+    )

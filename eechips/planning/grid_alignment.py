@@ -18,13 +18,11 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.crs import parse_crs, project
-from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale, utm_crs
+from eechips.geo.crs import find_utm_crs, parse_crs, project, utm_crs
+from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
 
-UTM_NORTH, UTM_SOUTH = 84.0, -80.0
-"""Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""
 _UTM_REACH = 9.0
 """Degrees from a zone's central meridian within which UTM enlarges pixels by at most 1%."""
 _PARTS = 100  # segments of a region's longer side, since straight edges are curved in another projection
@@ -174,18 +172,6 @@ def rescale_grid(grid: Grid, scale: float | None) -> Grid:
     a, b, c, d, e, f = grid.transform
     factor = 1.0 if scale is None else scale / nominal_scale(grid)
     return Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
-
-
-def find_utm_crs(longitude: float, latitude: float) -> str:
-    """Return the EPSG code of the UTM zone of a place in degrees.
-
-    Raises:
-        RegionError: near the poles, where UTM has no zones.
-    """
-    if not UTM_SOUTH <= latitude <= UTM_NORTH:
-        other = "EPSG:3413" if latitude > 0 else "EPSG:3031"
-        raise RegionError(f"UTM has no zone at latitude {latitude:g}: take crs='{other}'")
-    return utm_crs(longitude, latitude)
 
 
 def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:

@@ -14,7 +14,7 @@ from typing import Any
 from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
-from eechips.manifest.run import OUTSIDE_FILES
+from eechips.manifest.run_status import OUTSIDE_FILES
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json

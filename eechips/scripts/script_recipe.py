@@ -25,8 +25,8 @@ from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
-from eechips.manifest.run import OUTSIDE_FILES
 from eechips.manifest.run_signature import sealing_key
+from eechips.manifest.run_status import OUTSIDE_FILES
 from eechips.manifest.withheld_files import restore
 from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity

@@ -13,13 +13,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eechips.errors import EechipsError, RegionError, UsageError
+from eechips.geo.crs import find_utm_crs
 from eechips.geo.grid import METRES_PER_DEGREE, Grid
 from eechips.planning.grid_alignment import (
     GridAlignment,
     aligned_grid,
     choose_grid,
     cover_region,
-    find_utm_crs,
     join_at_antimeridian,
     rescale_grid,
 )

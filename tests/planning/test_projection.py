@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.errors import UsageError
-from eechips.geo.crs import parse_crs, project
-from eechips.geo.grid import Grid, nominal_scale, utm_crs
+from eechips.geo.crs import parse_crs, project, utm_crs
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning.grid_alignment import rescale_grid, snap_chip, utm_grid
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
 from eechips.errors import UsageError
-from eechips.geo.grid import Grid, utm_crs
+from eechips.geo.crs import utm_crs
+from eechips.geo.grid import Grid
 from eechips.training.footprint_index import FootprintIndex
 
 GEOD = Geod(ellps="WGS84")
