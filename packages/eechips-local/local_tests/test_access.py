@@ -236,9 +236,25 @@ def test_a_page_of_this_machine_is_answered(server: Server, origin: str) -> None
     assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n").status == 200
 
 
+SIMPLE = ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", ""]
+"""What a page sends to another server without its consent."""
+
+
+@pytest.mark.parametrize("declared", SIMPLE)
 @pytest.mark.parametrize(
-    "declared", ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", ""]
+    "path", ["/v1/projects/local/value:compute", "/v1/projects/local/image:export", "/batch", "/token"]
 )
+def test_a_page_of_another_port_starts_nothing(server: Server, path: str, declared: str) -> None:
+    """Another user's server on this machine showed a page that computed, exported, and changed assets."""
+    content = json.dumps({"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}).encode()
+    kind = f"Content-Type: {declared}\r\n" if declared else ""
+    other = f"Host: localhost:8765\r\nOrigin: http://localhost:8888\r\n{kind}"
+    assert ask(server, other, path, content, "POST").status == 415
+    own = f"Host: localhost:8765\r\nOrigin: http://localhost:8765\r\n{kind}"
+    assert ask(server, own, path, content, "POST").status != 415
+
+
+@pytest.mark.parametrize("declared", SIMPLE)
 @pytest.mark.parametrize(("name", "body"), CONTROLS)
 def test_control_requests_are_refused_unless_they_are_json(
     server: Server, name: str, body: dict[str, object], declared: str

@@ -54,9 +54,12 @@ class LocalOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Process a request, or reject it."""
         if scope["type"] == "http":
+            headers = Headers(scope=scope)
             try:
-                check_source(Headers(scope=scope))
-            except ForbiddenError as error:
+                check_source(headers)
+                if scope["method"] not in ("GET", "HEAD"):
+                    check_page_of_another_port(headers)
+            except (ForbiddenError, MediaTypeError) as error:
                 await http_response(error_response(error))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -135,6 +138,19 @@ def check_source(headers: Headers) -> None:
     for origin in headers.getlist("origin"):
         if not _ORIGIN.fullmatch(origin):
             raise ForbiddenError(f"The local Earth Engine does not answer pages of {origin[:100]!r}.")
+
+
+def check_page_of_another_port(headers: Headers) -> None:
+    """Check that a page of another server of this machine, such as another user's, sends its request as JSON.
+
+    Its browser then asks this server first whether it may, and is not told so: no computation, export or change of
+    assets is started by looking at a page. https://developer.mozilla.org/en-US/docs/Web/HTTP/CORS#simple_requests
+
+    Raises:
+        MediaTypeError: if not.
+    """
+    if any(origin.partition("://")[2].lower() != headers["host"].lower() for origin in headers.getlist("origin")):
+        check_json(headers)
 
 
 def check_own_page(headers: Headers) -> None:
