@@ -85,6 +85,7 @@ class CallResult:
         caught: error of a request that the call has caught, and did not repeat with success.
         tested: inputs whose existence it has tested, if it has written no file.
         uncounted: libraries that have sent its requests to Earth Engine past the quota.
+        has_exported: whether it has started batch tasks.
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.
     """
 
@@ -99,13 +100,14 @@ class CallResult:
     caught: str = ""
     tested: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    has_exported: bool = False
     issued: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_nothing(self) -> bool:
         """Return whether it records nothing but the end of the call."""
         writes = self.outside or self.appended or self.logged or self.peculiar
-        says = self.changes or writes or self.has_caught_failure or self.caught
+        says = self.changes or writes or self.has_caught_failure or self.caught or self.has_exported
         return self.value is None and self.error is None and not says and not self.tested and not self.uncounted
 
 

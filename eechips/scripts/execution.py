@@ -168,6 +168,7 @@ class CallExecutor:
             logged=self._texts(logged),
             peculiar=tuple(self._working_folder.peculiar),
             uncounted=tuple(sorted(self._observer.uncounted)),
+            has_exported=self._observer.has_exported,
         )
         return result, files
 

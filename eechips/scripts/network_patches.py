@@ -52,6 +52,7 @@ class RequestObserver:
         repeated_failures: how often the request that failed last has failed.
         has_answer: whether any request succeeded.
         has_more_than_values: whether one for pixels, a table or an export did.
+        has_exported: whether one started a batch task.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries that have sent requests to Earth Engine past the transport.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
@@ -66,7 +67,7 @@ class RequestObserver:
         self.repeated_failures = 0
         self._failed: Counter[tuple[str, str]] = Counter()
         self._asked: object = None
-        self.has_answer = self.has_more_than_values = False
+        self.has_answer = self.has_more_than_values = self.has_exported = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
         self.deadline = math.inf
@@ -125,7 +126,8 @@ class RequestObserver:
 
     def reset(self) -> None:
         """Reset all attributes."""
-        self.failure, self.has_answer, self.has_more_than_values, self.is_stopped = None, False, False, False
+        self.has_answer = self.has_more_than_values = self.has_exported = False
+        self.failure, self.is_stopped = None, False
         self.failures, self.uncounted = {}, set()
         self._failed, self._asked, self.repeated_failures = Counter(), None, 0
 
@@ -177,7 +179,9 @@ class RequestObserver:
         else:
             self.failures.pop(key, None)
             self.has_answer = True
-            self.has_more_than_values |= not urlsplit(uri).path.endswith("/value:compute")
+            path = urlsplit(uri).path
+            self.has_more_than_values |= not path.endswith("/value:compute")
+            self.has_exported |= path.endswith((":export", ":import"))
         return response, body
 
     def _note_failure(self, error: EechipsError, key: tuple[str, str]) -> None:

@@ -37,6 +37,9 @@ _ADVICE = (
 _USE_UNDER_WAY = "use_under_way"
 """In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
 
+_EXPORTS_UNDER_WAY = "exports_under_way"
+"""In the ledger: whether batch tasks of a run with a local Earth Engine may not have completed; they end with it."""
+
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
@@ -46,6 +49,7 @@ class ScriptHost:
     Attributes:
         calls: number of completed calls, including those of earlier runs.
         call_notes: what the end of the run says of the calls.
+        repeats_exports: whether batch tasks of an earlier run may not have completed: calls start them again.
 
     Args:
         place: folders and settings of the calls; the folders that the script makes are added.
@@ -66,6 +70,9 @@ class ScriptHost:
         self.call_notes = CallNotes()
         self._planned_before = bench.ledger.end
         self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
+        self.repeats_exports = bool(bench.ledger.meta().get(_EXPORTS_UNDER_WAY))
+        if bench.config.is_local:
+            bench.ledger.note(_EXPORTS_UNDER_WAY, True)
         self._received: set[int] = set()
         self._interrupted = self._withhold_results()
 
@@ -127,6 +134,10 @@ class ScriptHost:
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         return [self._delivered(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
+
+    def complete_exports(self) -> None:
+        """Note that all batch tasks of the calls have completed."""
+        self._bench.ledger.note(_EXPORTS_UNDER_WAY, None)
 
     def has_raised(self, error: BaseException) -> bool:
         """Return whether an exception is, or was caused by, the exception of a call."""
@@ -266,9 +277,10 @@ class ScriptHost:
         return [by_position.get(position) for position, _, _ in stored]
 
     def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
-        """Make completed calls again whose file the script has removed, or that returned names of Earth Engine.
+        """Make completed calls again that lack a result.
 
-        These names may have expired.
+        The script has removed their file; they returned names of Earth Engine, which may have expired; or their batch
+        tasks may have ended with the local Earth Engine of a run that was interrupted, or have failed.
         """
         ledger = self._bench.ledger
         without_file = (
@@ -277,7 +289,8 @@ class ScriptHost:
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
         expired = [n for n in without_file if n in wanted and folder.has_issued_names(n)]
         removed = [n for n, file, _ in ledger.files() if n in wanted and not (self._place.out / file).is_file()]
-        ledger.reopen((*expired, *removed))
+        lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
+        ledger.reopen({*expired, *removed, *lost})
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
         """Yield position and id of the planned calls of a use of a pool, and whether they are done."""

@@ -20,7 +20,6 @@ from eechips.client.error_classification import classify_exception
 from eechips.client.permits import Stopped
 from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.engine.open_units import stop_message
-from eechips.engine.progress import Progress
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove_tree
@@ -40,6 +39,7 @@ from eechips.scripts.library_patches import (
     leave_out_signals,
     run_exit_handlers,
 )
+from eechips.scripts.local_exports import await_tasks, remove_repeats
 from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.pool_host import ScriptHost, lacks_file
 from eechips.scripts.pool_patches import replace_pools
@@ -47,7 +47,7 @@ from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
-from eechips.text.formatting import format_count, some_of
+from eechips.text.formatting import some_of
 
 _RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
 _SEED = 0
@@ -141,7 +141,7 @@ class ScriptRecipe:
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped
                 with working_folder.suspended():
-                    tasks = self._await_exports(context)
+                    tasks = self._await_exports(context, host)
         except ScriptStopped as stop:
             if stop.error is not None:
                 raise stop.error from None
@@ -159,10 +159,16 @@ class ScriptRecipe:
         self._check_results(host, context, tasks + len(working_folder.outside))
         return True
 
-    def _await_exports(self, context: RecipeContext) -> int:
+    def _await_exports(self, context: RecipeContext, host: ScriptHost) -> int:
         """Wait for the tasks that the script has started on a local Earth Engine, which ends with the run."""
         config = context.config
-        return await_tasks(config.out / EXPORTS_FOLDER, quiet=config.quiet) if config.is_local else 0
+        if not config.is_local:
+            return 0
+        tasks = await_tasks(config.out / EXPORTS_FOLDER, is_repeated=host.repeats_exports, quiet=config.quiet)
+        if host.repeats_exports:
+            remove_repeats(self._out / EXPORTS_FOLDER)
+        host.complete_exports()
+        return tasks
 
     def _check_results(self, host: ScriptHost, context: RecipeContext, tasks: int) -> None:
         """Check whether the script has done anything.
@@ -301,58 +307,6 @@ class NotebookShell:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
-
-
-_PAUSE = 0.3  # seconds between two requests for the states of all tasks
-_LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}
-
-
-def await_tasks(folder: Path, *, quiet: bool) -> int:
-    """Wait until every task of the local Earth Engine has ended, and show how many have.
-
-    Args:
-        folder: folder of the exports, for the message.
-
-    Returns:
-        The number of tasks.
-
-    Raises:
-        RecipeError: if tasks have failed; names them.
-    """
-    import ee
-
-    known: dict[str, dict[str, Any]] = {task["name"]: task for task in ee.data.listOperations()}
-    if not known:
-        return 0
-    with Progress(len(known), 0, None, quiet=quiet, unit="exports") as progress:
-        waiting = set(known)
-        while True:
-            for name in [name for name in waiting if known[name].get("done")]:
-                waiting.remove(name)
-                progress.settle(failed="error" in known[name])
-            progress.show(0, 0)
-            if not waiting:
-                break
-            time.sleep(_PAUSE)
-            listed = {task["name"]: task for task in ee.data.listOperations()}
-            known |= {name: listed.get(name, {**known[name], **_LOST}) for name in waiting}
-    tasks = list(known.values())
-    failed = [task for task in tasks if "error" in task]
-    count = format_count(len(tasks), "export task")
-    if failed:
-        raise RecipeError(
-            f"{len(failed):,} of {count} failed: {_described(failed)}. Files of the others are in {folder}"
-        )
-    Progress(0, 0, None, quiet=quiet).say(f"{count} completed: {folder}")
-    return len(tasks)
-
-
-def _described(tasks: Sequence[Mapping[str, Any]]) -> str:
-    texts = []
-    for task in tasks:
-        name = task.get("metadata", {}).get("description") or task["name"]
-        texts.append(f"{name} ({str(task['error'].get('message')).rstrip('.')})")
-    return some_of(texts)
 
 
 def _say_why_stopped(context: RecipeContext, *, is_spent: bool) -> None:

@@ -222,6 +222,7 @@ TASKS = frozenset(
         "engine/fetch_result.py",
         "engine/work_items.py",
         "manifest/ledger.py",
+        "scripts/local_exports.py",
         "scripts/script_recipe.py",
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,11 +34,16 @@ if __name__ == "__main__":
 """
 
 
-def run_local(script: Path) -> subprocess.CompletedProcess[str]:
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def local_command(script: Path) -> list[str]:
     words = ["run", str(script), "--local", "--executor", "processes:1", "--out", "run"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "eechips", *words]
-    return run_program(*command, cwd=script.parent, env=environment, timeout=200)
+    return [sys.executable, "-m", "eechips", *words]
+
+
+def run_local(script: Path) -> subprocess.CompletedProcess[str]:
+    return run_program(*local_command(script), cwd=script.parent, env=ENVIRONMENT, timeout=200)
 
 
 @pytest.mark.exhaustive
@@ -50,6 +56,43 @@ def test_exports_go_to_the_folder_of_a_local_run_and_are_awaited(tmp_path: Path)
         assert (tmp_path / "run" / "exports" / name).stat().st_size > 0
     assert (tmp_path / "run" / "exports" / "assets" / "projects" / "p" / "assets" / "a" / "item.json").exists()
     assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+KILLED = """
+    import os, signal, time
+    while os.environ.get("STOP") == "made" and any(task.active() for task in ee.batch.Task.list()):
+        time.sleep(0.1)
+    if "STOP" in os.environ:
+        os.killpg(0, signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("stop", ["made", "at once"])
+def test_exports_of_a_killed_run_are_made_again(tmp_path: Path, stop: str) -> None:
+    """The calls that had started them were done, so nothing started those again that ended with the server."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT + KILLED)
+    environment = {**ENVIRONMENT, "STOP": stop}
+    run_program(*local_command(script), cwd=tmp_path, env=environment, status=-signal.SIGKILL, start_new_session=True)
+    ended = run_local(script)
+    assert ended.returncode == 0, ended.stderr
+    assert "4 export tasks completed" in ended.stderr
+    exports = tmp_path / "run" / "exports"
+    assert {path.name for path in (exports / "drive" / "mine").iterdir()} == {"chip_0.tif", "chip_1.tif"}
+    assert (exports / "assets" / "projects" / "p" / "assets" / "a" / "item.json").exists()
+    again = run_local(script)
+    assert again.returncode == 2
+    assert "1 of 2 export tasks failed: asset (" in again.stderr  # those of the script itself: its calls are done
+
+
+def test_a_name_that_two_exports_have_is_no_repetition(tmp_path: Path) -> None:
+    """The earlier run may have made one of the two, not both."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT + SCRIPT.splitlines()[-1] + "\n")
+    for _ in range(2):
+        ended = run_local(script)
+        assert ended.returncode == 2
+        assert "1 of 5 export tasks failed: asset (Cannot overwrite asset" in ended.stderr
 
 
 @pytest.mark.exhaustive
