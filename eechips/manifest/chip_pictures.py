@@ -54,19 +54,25 @@ def _class_colours() -> npt.NDArray[np.uint8]:
 _CLASS_COLOURS = _class_colours()
 
 
-def render_sheet(rows: Sequence[Sequence[Path]], edge: int, styles: Sequence[DisplayStyle] = ()) -> Picture:
+def render_sheet(
+    rows: Sequence[Sequence[Path]],
+    edge: int,
+    styles: Sequence[DisplayStyle] = (),
+    captions: Sequence[npt.NDArray[np.uint8]] = (),
+) -> Picture:
     """Return chips in rows, each in a square, white between them; data of all of them are stretched alike.
 
     Args:
         rows: the chips of each row; rows may differ in length.
         edge: edge length of a square, in pixels.
         styles: styles of the datasets that the chips may be of.
+        captions: see :func:`arrange_sheet`.
 
     Raises:
         OSError: if a file cannot be read.
         ValueError: if it is no picture.
     """
-    return arrange_sheet([[render_chip(path, edge, styles=styles) for path in row] for row in rows], edge)
+    return arrange_sheet([[render_chip(path, edge, styles=styles) for path in row] for row in rows], edge, captions)
 
 
 def arrange_sheet(

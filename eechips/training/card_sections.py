@@ -176,7 +176,7 @@ def _strata(summary: Summary) -> Iterator[str]:
     header = [label, "samples", *(names if summary.splits else ())]
     rows = [
         [
-            _stratum_text(summary, stratum),
+            escape(name_stratum(summary, stratum)),
             f"{sum(own.values()):,}",
             *(f"{own[name]:,}" for name in names if summary.splits),
         ]
@@ -187,9 +187,10 @@ def _strata(summary: Summary) -> Iterator[str]:
         yield f"And {len(counts) - _MOST_STRATA:,} more."
 
 
-def _stratum_text(summary: Summary, stratum: Any) -> str:
+def name_stratum(summary: Summary, stratum: Any) -> str:
+    """Return the name of a stratum, with that of a class if it is known."""
     name = summary.classes.get(stratum) if isinstance(stratum, int) else None
-    return escape(stratum) if name is None else f"{stratum} {escape(name)}"
+    return str(stratum) if name is None else f"{stratum} {name}"
 
 
 def _splits(summary: Summary) -> Iterator[str]:

@@ -17,7 +17,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.storage import LocalStore, write_file
 from eechips.training.card_markdown import strip_markdown
-from eechips.training.card_sections import MARK, SHEET_NAME, describe, render_card
+from eechips.training.card_sections import MARK, SHEET_NAME, describe, name_stratum, render_card
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.huggingface import configs, is_table, tables
 from eechips.training.samples import Samples, read_samples
@@ -125,7 +125,8 @@ def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     """Return a picture, a row for each stratum or each place of a time series; None if there is nothing to show."""
-    from eechips.manifest.chip_pictures import encode_png, render_sheet
+    from eechips.manifest.chip_pictures import GAP, encode_png, render_sheet
+    from eechips.manifest.frame_rows import draw_caption
 
     if summary.has_frames:
         return _series_sheet(samples)
@@ -138,17 +139,17 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
         file = next((file.name for file in sample.files if file.suffix in chip_suffixes()), None)
         if stratum in rows and len(own) < wanted and file is not None and sample.state == "done":
             own.append(file)
-    names = [chosen[stratum] for stratum in rows if chosen.get(stratum)]
+    shown = [stratum for stratum in rows if chosen.get(stratum)]
+    names = [chosen[stratum] for stratum in shown]
     if not names:
         return None
     if len(names) == 1:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
+    wide = max(map(len, names)) * (_SHEET_EDGE + GAP) - GAP
+    heads = [draw_caption(name_stratum(summary, stratum), wide) for stratum in shown] if len(shown) > 1 else []
     with _at_hand(samples, [name for row in names for name in row]) as paths, reading_chips(samples.run):
-        return encode_png(
-            render_sheet(
-                [[paths[name] for name in row] for row in names], _SHEET_EDGE, display_styles(samples.run.info)
-            )
-        )
+        chips = [[paths[name] for name in row] for row in names]
+        return encode_png(render_sheet(chips, _SHEET_EDGE, display_styles(samples.run.info), heads))
 
 
 def _series_sheet(samples: Samples) -> bytes | None:

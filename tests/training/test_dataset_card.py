@@ -22,6 +22,7 @@ from eechips.datasets import find_dataset
 from eechips.errors import StorageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
+from eechips.manifest.frame_rows import draw_caption
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.reports.contact_sheet import preview
@@ -445,6 +446,9 @@ def test_samples_are_counted_by_the_label_of_their_file(tmp_path: Path) -> None:
         counted = rows_of(text, "### By " + name.replace("<", "&lt;").replace(">", "&gt;"))
         assert [counted[label][0] for label in ("beech", "oak \\| elm")] == ["3", "3"]
         assert len(next(iter(counted.values()))) == 3  # samples, and two splits
+        sheet = decode((run.path / "contact_sheet.png").read_bytes(), "png").values
+        above = draw_caption("beech", 3 * 100 - 4)
+        np.testing.assert_array_equal(sheet[:, 4 : 4 + above.shape[0], 4 : 4 + above.shape[1]], [above] * 3)
         assert [record[name.replace(" ", "_")].decode() for record in records(run, "units")] == labels
 
 
