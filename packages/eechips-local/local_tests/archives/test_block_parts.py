@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ from eechips_local.evaluation.model import PixelWindow
 from local_tests.support.object_host import ObjectHost, object_host
 
 Array = npt.NDArray[Any]
-
-
-@pytest.fixture
-def host() -> Iterator[ObjectHost]:
-    with object_host() as host:
-        yield host
 
 
 def tiff(values: Array, **options: Any) -> bytes:

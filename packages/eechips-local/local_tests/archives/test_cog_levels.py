@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,11 @@ from rasterio.io import MemoryFile
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.evaluation.model import PixelWindow
-from local_tests.archives.test_cog_raster import check, raster, tiff
-from local_tests.support.object_host import ObjectHost, object_host
+from local_tests.archives.cog_files import check, raster, tiff
+from local_tests.support.object_host import ObjectHost
 
 TILES: dict[str, Any] = {"tiled": True, "blockxsize": 64, "blockysize": 64}
 WHOLE = PixelWindow(0, 0, 300, 200)
-
-
-@pytest.fixture
-def host() -> Iterator[ObjectHost]:
-    with object_host() as host:
-        yield host
 
 
 def changed(path: Path, content: bytes, **changes: Any) -> bytes:

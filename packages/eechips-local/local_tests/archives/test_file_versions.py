@@ -10,7 +10,7 @@ import pytest
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.file_versions import describe_version, etag_of, is_same_version
 from eechips_local.evaluation.model import PixelWindow
-from local_tests.archives.test_cog_raster import check, raster, tiff
+from local_tests.archives.cog_files import check, raster, tiff
 from local_tests.support.object_host import ObjectHost, object_host
 
 AREAS = [PixelWindow(10, 10, 20, 20), PixelWindow(900, 900, 20, 20), PixelWindow(400, 10, 20, 20)]
