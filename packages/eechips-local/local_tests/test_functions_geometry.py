@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,42 +10,27 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import Geod, Transformer
+from pyproj import Transformer
 
-from eechips_local.geometry.geodesy import AUTHALIC_SPHERE
 from eechips_local.geometry.geometry import collection_geometry, coordinates, geojson
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
-from eechips_local.values.values import WHOLE_EARTH, Collection, Feature, Geometry
+from eechips_local.values.values import Collection, Feature, Geometry
+from local_tests.support.geometries import (
+    GEOD,
+    SMALL,
+    SPHERE,
+    call_bbox,
+    great_circle,
+    op,
+    planar,
+    point,
+    polygon,
+    projection,
+    ready,
+    rectangle,
+)
 from local_tests.support.graphs import Ready, call, evaluate, invoke
-
-GEOD = Geod(ellps="WGS84")
-SPHERE = Geod(a=6371007.180918475, b=6371007.180918475)  # with the surface of the ellipsoid
-
-
-def point(x: float, y: float, **more: Any) -> Ready:
-    return invoke("GeometryConstructors.Point", coordinates=[x, y], **more)
-
-
-def polygon(*ring: tuple[float, float], **more: Any) -> Ready:
-    return invoke("GeometryConstructors.Polygon", coordinates=[[list(p) for p in ring]], **more)
-
-
-def rectangle(west: float, south: float, east: float, north: float, **more: Any) -> Ready:
-    return polygon((west, south), (east, south), (east, north), (west, north), **more)
-
-
-def planar(west: float, south: float, east: float, north: float) -> Ready:
-    return rectangle(west, south, east, north, geodesic=False)
-
-
-def projection(crs: str) -> Ready:
-    return invoke("Projection", crs=crs)
-
-
-def op(name: str, **arguments: Any) -> Any:
-    return call(f"Geometry.{name}", **arguments)
-
 
 # Constructors
 
@@ -56,10 +40,6 @@ def test_edges_are_geodesic_by_default_only_where_the_crs_is_geographic() -> Non
     assert op("geodesic", geometry=planar(0, 0, 1, 1)) is False
     assert op("geodesic", geometry=rectangle(0, 0, 1, 1, crs=projection("EPSG:32631"))) is False
     assert op("edgesAreGeodesics", geometry=call_bbox(0, 0, 1, 1)) is False
-
-
-def call_bbox(*edges: float) -> Ready:
-    return invoke("GeometryConstructors.BBox", **dict(zip(("west", "south", "east", "north"), edges, strict=True)))
 
 
 @pytest.mark.parametrize(
@@ -165,10 +145,7 @@ def test_multi_geometry_takes_the_first_ones_projection() -> None:
 # Measures
 
 
-small = st.tuples(st.floats(-179, 179), st.floats(-75, 75), st.floats(0.001, 3), st.floats(0.001, 3))
-
-
-@given(small)
+@given(SMALL)
 def test_area_is_the_spheres_and_perimeter_and_length_are_the_ellipsoids(
     where: tuple[float, float, float, float],
 ) -> None:
@@ -238,7 +215,7 @@ def test_planar_edges_of_a_projected_crs_need_an_error_margin() -> None:
 
 
 @pytest.mark.slow
-@given(small)
+@given(SMALL)
 @settings(max_examples=40, deadline=None)
 def test_bounds_contain_and_touch(where: tuple[float, float, float, float]) -> None:
     west, south, wide, high = where
@@ -247,7 +224,7 @@ def test_bounds_contain_and_touch(where: tuple[float, float, float, float]) -> N
     assert made.geodesic is False
     w, s, e, n = made.shape.bounds
     # Fine samples of the great circles lie inside, and reach the edges.
-    fine = np.array([p for a, b in zip(ring, (*ring[1:], ring[0]), strict=True) for p in _great_circle(a, b, 400)])
+    fine = np.array([p for a, b in zip(ring, (*ring[1:], ring[0]), strict=True) for p in great_circle(a, b, 400)])
     fine[:, 0] += 360.0 * np.round((west - fine[:, 0]) / 360.0)
     assert w <= fine[:, 0].min() + 1e-9
     assert s <= fine[:, 1].min() + 1e-9
@@ -256,11 +233,6 @@ def test_bounds_contain_and_touch(where: tuple[float, float, float, float]) -> N
     assert n == pytest.approx(fine[:, 1].max(), abs=1e-4)
     assert s == pytest.approx(fine[:, 1].min(), abs=1e-4)
     assert coordinates(made)[0][0] == pytest.approx([w, s])
-
-
-def _great_circle(a: tuple[float, float], b: tuple[float, float], count: int) -> list[tuple[float, float]]:
-    sphere = Geod(a=1.0, f=0.0)
-    return [a, *sphere.npts(*a, *b, count), b]
 
 
 def test_bounds_of_a_geodesic_edge_rise_above_its_ends() -> None:
@@ -292,7 +264,7 @@ def test_centroids() -> None:
 
 
 @pytest.mark.slow
-@given(small)
+@given(SMALL)
 @settings(max_examples=40, deadline=None)
 def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, float, float]) -> None:
     west, south, wide, high = where
@@ -302,269 +274,6 @@ def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, 
     lon, lat = coordinates(op("centroid", geometry=rectangle(west, south, west + wide, south + high)))
     lon += 360.0 * round((west - lon) / 360.0)
     assert shapely.box(west, south, west + wide, south + high).buffer(0.1).contains(shapely.Point(lon, lat))
-
-
-# Buffers
-
-
-@given(st.floats(-179, 179), st.floats(-84, 84), st.floats(1, 50_000))
-def test_bounds_of_a_points_buffer_lie_so_far_in_four_directions(lon: float, lat: float, radius: float) -> None:
-    made = op("bounds", geometry=invoke("Geometry.buffer", geometry=point(lon, lat), distance=radius))
-    west, south, east, north = made.shape.bounds
-    assert north == pytest.approx(AUTHALIC_SPHERE.fwd(lon, lat, 0, radius)[1], abs=1e-9)
-    assert south == pytest.approx(AUTHALIC_SPHERE.fwd(lon, lat, 180, radius)[1], abs=1e-9)
-    turn = 360.0 * round((lon - west) / 360.0)
-    for edge, azimuth in ((east + turn, 90), (west + turn, 270)):
-        x = AUTHALIC_SPHERE.fwd(lon, lat, azimuth, radius)[0]
-        x += 360.0 * round((lon - x) / 360.0)
-        # A metre or two at 50 km near the pole: due east is not quite the easternmost point of a circle.
-        assert abs(edge - x) * 111_320 * math.cos(math.radians(lat)) <= 0.005 * radius
-
-
-def test_a_points_buffer_is_wider_than_high_as_recorded() -> None:
-    """Test the squares of geetools' tests (tests/test_Image/test_to_grid.npz), bounds to within 0.01 m on each side."""
-    utm = invoke("Projection", crs="EPSG:32632")
-    centre = [12.4532, 41.9041]
-    made = op(
-        "bounds", geometry=invoke("Geometry.buffer", geometry=point(*centre), distance=5), maxError=0.01, proj=utm
-    )
-    west, south, east, north = made.shape.bounds
-    assert east - west == pytest.approx(10.038, abs=0.02)
-    assert north - south == pytest.approx(10.000, abs=0.02)
-
-
-def test_the_seed_recipes_chip() -> None:
-    made = op("bounds", geometry=invoke("Geometry.buffer", geometry=point(-104.5, 39.5), distance=127))
-    west, south, east, north = made.shape.bounds
-    assert AUTHALIC_SPHERE.inv(west, 39.5, east, 39.5)[2] == pytest.approx(254, abs=0.001)
-    assert AUTHALIC_SPHERE.inv(-104.5, south, -104.5, north)[2] == pytest.approx(254, abs=0.001)
-
-
-@given(st.floats(10, 1e6), st.floats(1e-3, 0.05))
-def test_a_points_buffer_is_a_circle_within_the_margin(radius: float, share: float) -> None:
-    made = op("buffer", geometry=point(7, 50), distance=radius, maxError=radius * share)
-    corners = np.array(coordinates(made)[0])
-    far = AUTHALIC_SPHERE.inv(np.full(len(corners), 7.0), np.full(len(corners), 50.0), corners[:, 0], corners[:, 1])[2]
-    assert far == pytest.approx(radius, rel=1e-9)
-    middle = (corners[:-1] + corners[1:]) / 2
-    if radius < 10_000:
-        near = AUTHALIC_SPHERE.inv(np.full(len(middle), 7.0), np.full(len(middle), 50.0), middle[:, 0], middle[:, 1])[2]
-        assert (np.asarray(near) >= radius * (1 - share) - 1e-6).all()
-
-
-def test_a_buffer_around_a_pole_is_a_cap() -> None:
-    made = op("buffer", geometry=point(10, 89.9), distance=100_000)
-    # At a pole a degree has 111.69 km, and 111.19 km on the sphere.
-    assert op("area", geometry=ready(made)) == pytest.approx(math.pi * 1e10 * (111.19 / 111.69) ** 2, rel=0.02)
-    assert made.shape.bounds[3] == 90
-
-
-def ready(geometry: Geometry) -> Ready:
-    """A geometry as a graph that makes it again."""
-    shown = geojson(geometry)
-    return invoke(f"GeometryConstructors.{shown['type']}", coordinates=shown["coordinates"], geodesic=geometry.geodesic)
-
-
-@pytest.mark.parametrize("metres", [100.0, 20_000.0, -3_000.0])
-def test_buffers_of_polygons_agree_with_a_metric_plane(metres: float) -> None:
-    square = shapely.box(2.9, 49.9, 3.1, 50.1)
-    sphere = f"+R={AUTHALIC_SPHERE.a} +no_defs"
-    there = Transformer.from_crs(f"+proj=longlat {sphere}", f"+proj=aeqd +lat_0=50 +lon_0=3 {sphere}", always_xy=True)
-    dense = shapely.segmentize(square, 0.001)
-    flat = shapely.transform(dense, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
-    expected = shapely.buffer(flat, metres, quad_segs=64)
-    made = op("buffer", geometry=planar(*square.bounds), distance=metres, maxError=1)
-    found = shapely.transform(made.shape, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
-    assert found.hausdorff_distance(expected) < max(2.0, abs(metres) * 1e-3)
-
-
-@pytest.mark.parametrize(("metres", "polygons"), [(1e6, 1), (-5e5, 1), (-5e6, 0)])
-def test_buffers_of_a_continent(metres: float, polygons: int) -> None:
-    continent = polygon((-5, 40), (65, 40), (65, 60), (-5, 60))
-    made = op("buffer", geometry=continent, distance=metres)
-    assert made.shape.is_valid
-    assert len(shapely.get_parts(made.shape)) == polygons
-    if not polygons:
-        assert (
-            geojson(made) == {"geodesic": True, "type": "GeometryCollection", "geometries": []} or made.shape.is_empty
-        )
-        return
-    corners = np.array(made.shape.exterior.coords)[::7]
-    edges = pairwise([(-5, 40), (65, 40), (65, 60), (-5, 60), (-5, 40)])
-    ring = np.array([p for a, b in edges for p in _great_circle(a, b, 60)])
-    for corner in corners:
-        far = AUTHALIC_SPHERE.inv(np.full(len(ring), corner[0]), np.full(len(ring), corner[1]), ring[:, 0], ring[:, 1])[
-            2
-        ]
-        assert min(far) == pytest.approx(abs(metres), rel=0.02)
-
-
-@given(st.floats(10, 1e5), st.floats(10, 1e5))
-def test_buffer_area_grows_with_the_distance(a: float, b: float) -> None:
-    square = rectangle(20, 30, 20.5, 30.5)
-    areas = [op("area", geometry=invoke("Geometry.buffer", geometry=square, distance=d)) for d in sorted((a, b))]
-    assert areas[0] <= areas[1] * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("metres", [1e7, 1.5e7, 1.99e7])
-def test_buffers_larger_than_a_hemisphere(metres: float) -> None:
-    made = op("buffer", geometry=point(20, 30), distance=metres)
-    for x, y in ((20, 30), (100, 10), (-160, -30), (-150, -29.9), (-120, -60), (0, 90), (10, -90)):
-        far = AUTHALIC_SPHERE.inv(20, 30, x, y)[2]
-        if abs(far - metres) > 0.02 * metres:
-            assert made.shape.contains(
-                shapely.Point(x, y).buffer(1e-3).intersection(shapely.box(-180, -90, 180, 90))
-            ) is (far < metres)
-    everywhere = op("buffer", geometry=point(20, 30), distance=1e9)
-    assert everywhere.shape.area == 360 * 180
-
-
-def test_latitudes_beyond_a_pole_are_the_poles() -> None:
-    assert coordinates(evaluate(point(0, 95))) == [0, 90]
-    assert op("area", geometry=polygon((0, 91), (10, 95), (20, 80))) == pytest.approx(0, abs=1e12)
-
-
-def test_buffers_in_a_projection_are_planar() -> None:
-    utm = projection("EPSG:32631")
-    made = op("buffer", geometry=point(5e5, 1000, crs=utm), distance=100, proj=utm)
-    assert made.shape.bounds == pytest.approx((499_900, 900, 500_100, 1100))
-    assert made.shape.area == pytest.approx(math.pi * 1e4, rel=0.02)
-
-
-def test_a_shrunken_line_is_empty() -> None:
-    line = invoke("GeometryConstructors.LineString", coordinates=[[0, 0], [1, 1]])
-    assert op("buffer", geometry=line, distance=-10).shape.is_empty
-
-
-# Set operations and relations
-
-
-def test_set_operations_keep_the_left_operands_form() -> None:
-    for name in ("intersection", "union", "difference", "symmetricDifference"):
-        assert op(name, left=rectangle(0, 0, 2, 2), right=planar(1, 1, 3, 3)).geodesic is True
-        assert op(name, left=planar(0, 0, 2, 2), right=rectangle(1, 1, 3, 3)).geodesic is False
-        made = op(name, left=planar(0, 0, 2, 2), right=planar(1, 1, 3, 3), proj=projection("EPSG:3857"), maxError=1)
-        assert made.projection.crs == "EPSG:3857"
-
-
-def test_planar_set_operations_are_shapelys() -> None:
-    a, b = shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)
-    for name, expected in (
-        ("intersection", a & b),
-        ("union", a | b),
-        ("difference", a - b),
-        ("symmetricDifference", a ^ b),
-    ):
-        made = op(name, left=planar(*a.bounds), right=planar(*b.bounds))
-        assert made.shape.normalize().equals_exact(expected.normalize(), 1e-12)
-
-
-@pytest.mark.slow
-@given(small, small)
-@settings(max_examples=30, deadline=None)
-def test_geodesic_intersection_is_symmetric_and_obeys_inclusion_and_exclusion(
-    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
-) -> None:
-    west, south, wide, high = first
-    a = rectangle(west, south, west + wide, south + high)
-    x, y = west + wide * 0.3, south + high * 0.4
-    b = rectangle(x, y, x + second[2], y + second[3])
-    area = {
-        name: op("area", geometry=invoke(f"Geometry.{name}", left=left, right=right))
-        for name, left, right in (
-            ("intersection", a, b),
-            ("union", a, b),
-            ("difference", a, b),
-            ("symmetricDifference", b, a),
-        )
-    }
-    swapped = op("area", geometry=invoke("Geometry.intersection", left=b, right=a))
-    whole, other = op("area", geometry=a), op("area", geometry=b)
-    # New corners lie on great circles, which are metres off the ellipsoid's geodesics.
-    slack = 5.0 * (op("perimeter", geometry=a) + op("perimeter", geometry=b))
-    assert swapped == pytest.approx(area["intersection"], abs=1e-6 * (whole + other))
-    assert area["union"] + area["intersection"] == pytest.approx(whole + other, abs=slack)
-    assert area["difference"] + area["intersection"] == pytest.approx(whole, abs=slack)
-    assert area["symmetricDifference"] == pytest.approx(area["union"] - area["intersection"], abs=slack)
-
-
-def test_geodesic_edges_meet_where_great_circles_do() -> None:
-    # The great circle from (0, 50) to (60, 50) passes north of the parallel.
-    line = invoke("GeometryConstructors.LineString", coordinates=[[0, 50], [60, 50]])
-    meridian = invoke("GeometryConstructors.LineString", coordinates=[[30, 40], [30, 70]])
-    crossing = op("intersection", left=line, right=meridian)
-    top = math.degrees(math.atan(math.tan(math.radians(50)) / math.cos(math.radians(30))))
-    assert coordinates(crossing) == pytest.approx([30, top], abs=1e-9)
-
-
-def test_disjoint_geometries_have_an_empty_intersection() -> None:
-    made = op("intersection", left=rectangle(0, 0, 1, 1), right=rectangle(5, 5, 6, 6))
-    assert made.shape.is_empty
-    assert geojson(made)["type"] == "GeometryCollection"
-
-
-def test_relations() -> None:
-    big, small_one, apart = rectangle(0, 0, 4, 4), rectangle(1, 1, 2, 2), rectangle(9, 9, 10, 10)
-    assert op("contains", left=big, right=small_one) is True
-    assert op("containedIn", left=small_one, right=big) is True
-    assert op("contains", left=small_one, right=big) is False
-    assert op("intersects", left=big, right=small_one) is True
-    assert op("disjoint", left=big, right=apart) is True
-    assert op("contains", left=invoke("Geometry.bounds", geometry=big), right=big) is True
-
-
-def test_geometries_meet_across_the_antimeridian() -> None:
-    left = polygon((179, 0), (-179, 0), (-179, 2), (179, 2))
-    assert op("intersects", left=left, right=point(-179.5, 1)) is True
-    assert op("intersects", left=left, right=point(179.5, 1)) is True
-    assert op("intersects", left=left, right=point(178.5, 1)) is False
-    assert op("intersects", left=call_bbox(179, 0, -179, 2), right=call_bbox(-179.5, 1, -178, 3)) is True
-    assert op("intersects", left=call_bbox(179, 0, -179, 2), right=call_bbox(-178.5, 1, -178, 3)) is False
-
-
-@given(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), st.tuples(st.floats(-170, 170), st.floats(-80, 80)))
-def test_distance_of_points_is_the_geodesic(a: tuple[float, float], b: tuple[float, float]) -> None:
-    expected = GEOD.inv(*a, *b)[2]
-    assert op("distance", left=point(*a), right=point(*b)) == pytest.approx(expected, rel=1e-9, abs=1e-6)
-
-
-@pytest.mark.slow
-@given(st.tuples(st.floats(-30, 30), st.floats(-60, 60)), st.floats(0.5, 20))
-@settings(max_examples=30, deadline=None)
-def test_distance_to_a_polygon_is_that_to_its_nearest_point(where: tuple[float, float], wide: float) -> None:
-    lon, lat = where
-    corners = ((lon + 5, lat - 1), (lon + 5 + wide, lat), (lon + 6, lat + 3))
-    fine = np.array(
-        [p for a, b in zip(corners, (*corners[1:], corners[0]), strict=True) for p in _great_circle(a, b, 2000)]
-    )
-    expected = min(GEOD.inv(np.full(len(fine), lon), np.full(len(fine), lat), fine[:, 0], fine[:, 1])[2])
-    found = op("distance", left=point(lon, lat), right=polygon(*corners))
-    assert found == pytest.approx(expected, rel=2e-4)
-    assert op("withinDistance", left=point(lon, lat), right=polygon(*corners), distance=found + 1) is True
-    assert op("withinDistance", left=point(lon, lat), right=polygon(*corners), distance=found - 1) is False
-    near = op("closestPoint", left=point(lon, lat), right=polygon(*corners))
-    assert GEOD.inv(lon, lat, near.shape.x, near.shape.y)[2] == pytest.approx(found, rel=1e-9)
-
-
-def test_distance_is_zero_inside_and_planar_in_a_projection() -> None:
-    assert op("distance", left=point(1, 1), right=rectangle(0, 0, 2, 2)) == pytest.approx(0, abs=1e-3)
-    utm = projection("EPSG:32631")
-    assert op("distance", left=point(5e5, 0, crs=utm), right=point(5e5 + 3, 4, crs=utm), proj=utm) == pytest.approx(5)
-    pair = op("closestPoints", left=point(0, 0), right=rectangle(5, -1, 6, 1))
-    assert coordinates(pair["left"]) == pytest.approx([0, 0])
-    assert coordinates(pair["right"]) == pytest.approx([5, 0], abs=1e-3)
-
-
-def test_unbounded_geometries() -> None:
-    box = Geometry(shapely.box(0, 0, 1, 1))
-    from eechips_local.functions import geometries as geometric
-    from eechips_local.functions import geometry_operations as operations
-
-    assert operations.intersection(WHOLE_EARTH, box, None, None) is box
-    assert operations.union(box, WHOLE_EARTH, None, None).unbounded
-    assert geometric.contains(WHOLE_EARTH, box, None, None)
-    assert operations.difference(box, WHOLE_EARTH, None, None).shape.is_empty
-    assert geometric.is_unbounded(operations.bounds(WHOLE_EARTH, None, None))
 
 
 # Forms
