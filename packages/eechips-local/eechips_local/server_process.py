@@ -16,6 +16,10 @@ from typing import IO, Any
 PROJECT = "eechips-local"
 """Project of the requests. Every project is served."""
 _TIMEOUT = 60.0
+_PROGRAM = (  # as python -m, which also imports modules of the working folder, in place of Python's own
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
+    " runpy.run_module('eechips_local.run_server', run_name='__main__', alter_sys=True)"
+)
 """Seconds of a request to the server's controls, and of its end."""
 
 
@@ -110,7 +114,7 @@ def server_process(*arguments: str) -> Iterator[ServerProcess]:
     Raises:
         RuntimeError: if it does not start; says why.
     """
-    command = [sys.executable, "-m", "eechips_local.run_server", "--port", "0", "--exit-with-parent", *arguments]
+    command = [sys.executable, "-c", _PROGRAM, "--port", "0", "--exit-with-parent", *arguments]
     with (
         tempfile.TemporaryFile() as errors,
         # A separate session: Ctrl-C in the terminal does not reach the server, which requests in flight need.
