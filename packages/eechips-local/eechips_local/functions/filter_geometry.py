@@ -86,8 +86,11 @@ def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
     if name in GEOMETRY_FIELDS and isinstance(value, Geometry) and not value.unbounded and value.shape.is_empty:
         return lambda query: replace(query, indices=frozenset())
     bounds = query_bounds(value, metres) if name in GEOMETRY_FIELDS and isinstance(value, Geometry) else None
-    if bounds is None:
-        return lambda query: query
+    return (lambda query: query) if bounds is None else narrow_to(bounds)
+
+
+def narrow_to(bounds: Bounds) -> Narrow:
+    """Ask the store for what meets a rectangle."""
 
     def narrow(query: Query) -> Query:
         old = query.bounds
