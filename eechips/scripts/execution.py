@@ -48,6 +48,7 @@ class CallContext:
     Attributes:
         out: the run's folder, absolute.
         home: the working directory of the command.
+        root: folder that has the modules of the script.
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
@@ -59,6 +60,7 @@ class CallContext:
     out: Path
     calls: Path
     home: Path
+    root: Path
     imports: tuple[str, ...]
     inputs: tuple[str, ...]
     folders: tuple[str, ...]
@@ -83,7 +85,7 @@ class CallExecutor:
         self._folder: CallFolder | None = None
         self._program: Program | None = None
         self._has_raised = False
-        sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
+        sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
         self._logging: LogSettings = LogSettings({}) if place.logging is None else deserialize(place.logging)
         self._logging.configure()
 

@@ -115,7 +115,7 @@ class ScriptHost:
         slots = self._plan(number, first, calls)
         if first < self._planned_before:
             self._reopen(folder, first, slots)
-        variables = module_variables(Path(self._place.imports[0]))
+        variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots)
         folder.store_place(self._present_place())

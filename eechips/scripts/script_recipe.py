@@ -120,8 +120,10 @@ class ScriptRecipe:
         for line in self._source.ignored:
             context.say(f"Ignored, as it is for notebooks: {line}")
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
-        imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
-        place = CallContext(self._out, self._out / CALLS_FOLDER, self._home, imports, inputs, folders)
+        imports = tuple(dict.fromkeys(self._source.search_path(sys.path)))
+        place = CallContext(
+            self._out, self._out / CALLS_FOLDER, self._home, self._source.root, imports, inputs, folders
+        )
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
@@ -279,9 +281,10 @@ class ScriptRecipe:
         main.__dict__.update(
             __file__=str(self.path), __builtins__=__builtins__, get_ipython=NotebookShell, display=print
         )
+        main.__package__ = self._source.package or None
         before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
         sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
-        sys.path.insert(0, str(self.path.parent))
+        sys.path[:] = self._source.search_path(path)
         try:
             with seeded(_SEED):
                 yield main

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,35 @@ class ScriptSource:
     def imports(self) -> tuple[str, ...]:
         """Packages imported during its execution."""
         return imported_packages(self.tree)
+
+    @property
+    def package(self) -> str:
+        """The package by which it imports relatively, as ``python -m`` runs it; empty if it does not."""
+        levels = [n.level for n in ast.walk(self.tree) if isinstance(n, ast.ImportFrom) and n.level]
+        names: list[str] = []
+        for folder in self.path.absolute().parents if levels else ():
+            if len(names) >= max(levels) and not (folder / "__init__.py").is_file():
+                break
+            names.insert(0, folder.name)
+        return ".".join(names)
+
+    @property
+    def root(self) -> Path:
+        """The folder that has the modules of the script: above its package, or a folder that it imports by its name."""
+        folders = self.path.absolute().parents
+        if self.package:
+            return folders[self.package.count(".") + 1]
+        return next((folder.parent for folder in folders if folder.name in self.imports), folders[0])
+
+    def search_path(self, path: Sequence[str]) -> list[str]:
+        """Return where the script finds modules, as by ``python FILE``, or ``python -m`` if it needs its package.
+
+        Args:
+            path: the interpreter's search path.
+        """
+        if self.package:
+            return [str(self.root), *path]
+        return [str(self.path.absolute().parent), *path, str(self.root)]  # last: folders may have names of packages
 
     @property
     def project(self) -> str | None:

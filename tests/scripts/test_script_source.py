@@ -1,0 +1,90 @@
+"""Scripts that are modules of a package, as ``python -m`` runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from eechips.scripts.script_source import read_source
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import files, run
+
+MAIN = """
+import multiprocessing
+import sys
+
+import ee
+
+from . import options
+from .parts.tiles import save
+
+def both(n):
+    from .parts import tiles
+    return save(n) + tiles.save(n + 10)
+
+if __name__ == "__main__":
+    ee.Initialize()
+    options.SCALE = 3
+    with multiprocessing.Pool(2) as pool:
+        print(pool.map(both, range(2)), sys.argv[1:])
+"""
+TILES = """
+import ee
+from .. import options
+
+def save(n):
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(n * options.SCALE))
+    return ee.Number(n).multiply(options.SCALE).getInfo()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "imports", "package", "root"),
+    [
+        ("script.py", "import ee", "", "."),
+        ("a/script.py", "import ee", "", "a"),
+        ("a/b/script.py", "from . import c", "a.b", "."),
+        ("n/script.py", "from . import c", "n", "."),
+        ("n/m/script.py", "from ..c import d", "n.m", "."),
+        ("n/a/b/script.py", "from .c import d", "a.b", "n"),
+        ("n/m/script.py", "from n.c import d", "", "."),
+        ("n/m/script.py", "import m.c", "", "n"),
+        ("ee/script.py", "import ee", "", "."),
+    ],
+)
+def test_the_root_of_a_script_has_its_package(name: str, imports: str, package: str, root: str, tmp_path: Path) -> None:
+    for folder in ("a", "a/b", "n/a", "n/a/b"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "__init__.py").touch()
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(imports)
+    source = read_source(path)
+    assert (source.package, source.root) == (package, tmp_path / root)
+    first, *others = source.search_path(["installed"])
+    assert first == str(tmp_path / root if package else path.parent)
+    assert others == ["installed"] if package else ["installed", str(tmp_path / root)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [("", ""), ("from .", "from project.tools."), ("__init__.py", "other.py")])
+def test_a_module_of_a_package_runs_as_by_python(changes: tuple[str, str], demo_server: Server, tmp_path: Path) -> None:
+    """It ended with "attempted relative import with no known parent package"."""
+    tools, here = tmp_path / "project" / "tools", tmp_path / "here"
+    (tools / "parts").mkdir(parents=True)
+    here.mkdir()
+    for name, text in {
+        "options.py": "SCALE = 1\n", "main.py": MAIN, "parts/tiles.py": TILES, "__init__.py": "",
+        "parts/__init__.py": "",
+    }.items():  # fmt: skip
+        if name == "main.py":
+            text = text.replace(*changes).replace("project.tools. import", "project.tools import")
+        (tools / name.replace(*changes)).write_text(text)
+    result = run(tools / "main.py", demo_server, here, "--", "--fast")
+    assert result.returncode == 0, result.stderr
+    assert "[30, 36] ['--fast']" in result.stdout
+    assert files(here / "run") == {f"{n}.txt": str(3 * n).encode() for n in (0, 1, 10, 11)}
+    assert open_run(here / "run").counts == {"done": 2}
