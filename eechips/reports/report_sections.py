@@ -34,8 +34,15 @@ _STRATA = 200
 
 
 def title(data: ReportData) -> str:
-    """Return the title of the report: recipe, first dataset, and the number of others."""
-    used = [dataset.get("title") or dataset.get("id") for dataset in data.info.get("datasets") or []]
+    """Return the title of the report: recipe, first dataset, and the number of others that the results show."""
+    parameters = data.info.get("parameters") or {}
+    layers = parameters.get("layers")
+    every = layers if isinstance(layers, list) else [parameters]
+    shown = {layer.get("dataset") for layer in every if isinstance(layer, dict)}
+    datasets = data.info.get("datasets") or []
+    # Others are read to plan: a table of regions, a map of classes, the collection of a mask.
+    datasets = [dataset for dataset in datasets if dataset.get("id") in shown] or datasets
+    used = [dataset.get("title") or dataset.get("id") for dataset in datasets]
     more = f" and {len(used) - 1:,} more" if len(used) > 1 else ""
     return ": ".join(str(part) for part in (data.info.get("recipe") or "run", *used[:1]) if part) + more
 

@@ -188,6 +188,11 @@ def test_layers_stand_side_by_side(tmp_path: Path) -> None:
     made = finished_run.write_run(tmp_path, finished_run.layered(6), recipe="sample", datasets=datasets)
     page = Page(eechips.report(made))
     assert page.texts["h1"] == ["sample: Sentinel-2 and 2 more"]
+    layers = [{"dataset": "S2"}, {"dataset": "DEM"}]  # the map of classes is read to draw places
+    others = finished_run.write_run(
+        tmp_path / "b", [], recipe="sample", datasets=datasets, parameters={"layers": layers}
+    )
+    assert Page(eechips.report(others)).texts["h1"] == ["sample: Sentinel-2 and 1 more"]
     data = page.data
     assert [[picture["layer"] for picture in each] for each in data["pictures"].values()] == [
         ["S2", "DEM", "cover"]
