@@ -36,11 +36,22 @@ const units = {
 
 const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "field"]; // of columns with names of units
 
+/** The columns with names of units; first those in which no two units have the same: others are labels of classes. */
+const nameColumns = NAMES.flatMap((name) => units.columns.filter((column) => column.kind !== "number" && column.name.toLowerCase() === name))
+  .map((column) => [column, areDifferent(column)])
+  .sort(([, a], [, b]) => b - a)
+  .map(([column]) => column);
+
+function areDifferent({ codes, values }) {
+  const known = codes.filter((code) => code > 0);
+  return known.length > 1 && new Set(Array.from(known, (code) => values[code - 1])).size === known.length;
+}
+
 /** The name that a unit has by itself, or null. */
 function ownNameOf(i) {
   if (regionColumn) return `region ${regionColumn.at(i)}`;
-  for (const name of NAMES) {
-    const own = units.columns.find((column) => column.kind !== "number" && column.name.toLowerCase() === name)?.at(i) ?? null;
+  for (const column of nameColumns) {
+    const own = column.at(i);
     if (own !== null) return String(own);
   }
   return null;

@@ -1,6 +1,7 @@
 // Contact sheets: the pictures of this page, by any column that sorts units.
 
 const AT_FIRST = 24; // pictures of a group before somebody asks for more
+const FEW = 30; // pictures of a group that are shown at once
 const MOST_GROUPS = 60;
 
 function drawSheets() {
@@ -44,8 +45,8 @@ function group(name, members, total, column) {
   }
   section.append(grid);
   const add = (some) => grid.append(...some.map(thumbnail));
-  add(members.slice(0, AT_FIRST));
-  if (members.length > AT_FIRST) {
+  add(members.length > FEW ? members.slice(0, AT_FIRST) : members);
+  if (members.length > FEW) {
     const more = make("button", { type: "button" }, `Show ${members.length - AT_FIRST} more`);
     more.addEventListener("click", () => {
       add(members.slice(AT_FIRST));
@@ -67,11 +68,11 @@ const dateOf = (i) => units.columns.find(({ name, kind }) => name === "date" && 
 
 function makeThumbnail(i) {
   const pictures = units.pictures.get(i);
-  const own = ownNameOf(i);
-  const isOne = pictures.length === 1 && own === null;
+  const own = [ownNameOf(i), dateOf(i)].filter((text) => text !== null);
+  const isOne = pictures.length === 1 && !own.length;
   const images = pictures.map((picture) => {
     const image = make("img", { src: picture.source, alt: isOne ? label(i) : "", decoding: "async" });
-    const captions = pictures.length === 1 ? [own, dateOf(i)].filter((text) => text !== null) : [captionOf(picture)];
+    const captions = pictures.length === 1 ? own : [captionOf(picture)];
     return isOne ? image : make("span", { class: "cell" }, image, ...captions.map((text) => make("span", { class: "cell-name" }, text)));
   });
   const kind = isOne ? "thumbnail" : `thumbnail of-several of-${Math.min(pictures.length, 4)}`;

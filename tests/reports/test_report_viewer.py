@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from tests.support import finished_run
 pytestmark = needs_chromium
 
 COVER = "ESA/WorldCover/v200"
+BLANK = finished_run.png_of(np.zeros((3, 8, 8), dtype=np.uint8))
 TIMES = ["2020-01-05T10:00:00Z", "2020-06-29T10:00:00Z", "2020-12-31T10:00:00Z"]
 
 
@@ -184,3 +186,43 @@ def test_layers_have_names_legends_and_opacity(page: Callable[..., Any], layered
     browser.find_element("id", "after").click()
     assert [opacity for _, opacity in stage(browser)] == ["1", "0.25"]  # the same for the next chip
     assert browser.get_log("browser") == []
+
+
+def captions(browser: Any) -> list[list[str]]:
+    """The texts below each picture of the sheet."""
+    return [
+        [name.text for name in picture.find_elements("css selector", ".cell-name")]
+        for picture in browser.find_elements("css selector", "#groups .thumbnail")
+    ]
+
+
+def test_images_of_a_place_have_their_dates(page: Callable[..., Any], tmp_path: Path) -> None:
+    days = ["2020-06-15", "2020-06-20"]
+    units = [({"kind": "image", "image": day}, {"": ("png", BLANK)}) for day in days]
+    run = finished_run.write_run(tmp_path / "run", units, recipe="images")
+    with contextlib.closing(sqlite3.connect(run.path / LEDGER_NAME)) as ledger, ledger:
+        ledger.executemany(
+            "UPDATE units SET dates = ? WHERE position = ?", [(f'["{d}T18:03:00Z"]', n) for n, d in enumerate(days)]
+        )
+    browser = page(path=eechips.report(run))
+    assert captions(browser) == [[day] for day in days]
+
+
+def test_units_are_called_by_the_column_that_tells_them_apart(page: Callable[..., Any], tmp_path: Path) -> None:
+    """The label of a class comes first among the usual names, and says nothing of a plot."""
+    units = [
+        ({"kind": "point", "properties": {"label": label, "plot": plot}}, {"": ("png", BLANK)})
+        for label, plot in [("forest", "a7"), ("forest", "a8"), ("water", "a9"), ("water", "b1")]
+    ]
+    browser = page(path=eechips.report(finished_run.write_run(tmp_path / "run", units)))
+    assert captions(browser) == [["a7"], ["a8"], ["a9"], ["b1"]]
+
+
+@pytest.mark.parametrize(("count", "shown", "hidden"), [(30, 30, []), (31, 24, ["Show 7 more"])])
+def test_no_button_shows_a_few_pictures(
+    page: Callable[..., Any], tmp_path: Path, count: int, shown: int, hidden: list[str]
+) -> None:
+    units = [({"kind": "point", "number": number}, {"": ("png", BLANK)}) for number in range(count)]
+    browser = page(path=eechips.report(finished_run.write_run(tmp_path / "run", units)))
+    assert len(captions(browser)) == shown
+    assert [button.text for button in browser.find_elements("css selector", "#groups .group > button")] == hidden
