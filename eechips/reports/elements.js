@@ -18,12 +18,6 @@ function make(name, attributes = {}, ...children) {
 const number = (value, digits = 6) => Number(value.toPrecision(digits)).toLocaleString("en");
 const inEnglish = (count) => count.toLocaleString("en");
 
-/** A count of what the page shows: "1 unit", "2,000 regions". */
-function counted(count) {
-  const { what } = byId("selection").dataset;
-  return `${inEnglish(count)} ${count === 1 ? what.replace(/s$/, "") : what}`;
-}
-
 function size(bytes) {
   for (const unit of ["bytes", "kB", "MB", "GB"]) {
     if (bytes < 1000) return unit === "bytes" ? `${bytes} bytes` : `${bytes.toFixed(1)} ${unit}`;

@@ -4,6 +4,12 @@
 const selection = { mask: new Uint8Array(units.count).fill(1), members: [], terms: [], notes: [], isAll: true };
 const selectionListeners = [];
 
+/** A count of what the page shows: "1 unit", "2,000 regions". */
+function counted(count) {
+  const { what } = byId("selection").dataset;
+  return `${inEnglish(count)} ${count === 1 ? what.replace(/s$/, "") : what}`;
+}
+
 /** The name of a field in a query: lower case, without spaces and marks. */
 const keyOf = (name) => name.trim().toLowerCase().replace(/[\s:",]+/g, "_");
 
