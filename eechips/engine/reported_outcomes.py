@@ -265,8 +265,12 @@ class ResultOwners:
                 self._failed[outcome.unit] = outcome.record.error or state.value
 
     def outcomes_of(self, unit: str) -> Sequence[ReportedOutcome]:
-        """Return the outcomes of a unit of the plan that have a result, the latest first."""
-        return self._own.get(unit, ())[::-1]
+        """Return the outcomes of a unit of the plan that have a result, the latest first.
+
+        Those without a file are last: nothing proves them, and they would take the place of one whose file is there.
+        """
+        latest = self._own.get(unit, ())[::-1]
+        return sorted(latest, key=lambda outcome: outcome.record.file is None)
 
     def failures(self) -> dict[str, str]:
         """Return the errors of units of the plan without a result, by id."""

@@ -302,6 +302,19 @@ def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service:
     assert set(run.failures["error"]) == {"two units have the same name, same.csv: results must be named apart"}
 
 
+@pytest.mark.parametrize("state", ["done", "empty"])
+def test_an_outcome_without_a_file_takes_the_place_of_no_result(tmp_path: Path, service: Service, state: str) -> None:
+    text = "from eechips import Table\ndef get_requests(): return [1, 2]\ndef get_result(index, number):\n"
+    lines, out = layered(tmp_path, service, f"{text}    return Table([{{'a': number}}])\n"), tmp_path / "out"
+    outcomes = make(lines, out)
+    forged = {name: json.loads(outcomes[0])[name] for name in ("id", "plan", "name", "attempts")} | {"state": state}
+    (tmp_path / "outcomes.jsonl").write_text("\n".join([*outcomes, json.dumps(forged)]))
+    assert join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl").exit_code == 0
+    run = eechips.open_run(out)
+    assert run.counts == {"done": 2}
+    assert run.units["file"].notna().all()
+
+
 OUTCOME = {
     "id": "ab" * 32, "plan": "cd" * 32, "state": "done", "attempts": 1, "file": "chips/a.tif", "bytes": 9,
     "sha256": "ef" * 32, "bands": ["B4"], "transform": [10.0, 0, 0, 0, -10, 0], "finished": "2026-01-01T00:00:00.000Z",
