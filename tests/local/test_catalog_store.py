@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
-import shutil
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +16,16 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs import commit
-from eechips.archive.catalogs.catalog import open_catalog
 from eechips.archive.catalogs.commit import SCHEMA_NAME
 from eechips.archive.catalogs.layout import Layout, choose_grid
-from eechips.archive.catalogs.update import repair
-from eechips.errors import UsageError
-from eechips.files.hashes import hash_file
 from eechips_local.assets import InvalidStoreError
 from eechips_local.assets.item_metadata import band_names, rasters
 from eechips_local.catalogs import CatalogStore
-from eechips_local.catalogs import catalog_schema as schemas
 from eechips_local.catalogs.catalog_schema import DamagedError
-from eechips_local.catalogs.catalog_store import CatalogCollection
-from eechips_local.evaluation import request_processor
-from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.model import FolderAsset, ImageAsset, Query, Range
-from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest
-from eechips_local.protocol.request_errors import ChangingError, InvalidError, UnavailableError
-from eechips_local.stores import StoreConfig
-from tests.support.catalog_items import DAYS, item, put
-
-COUNT = 2000
-PLATFORMS = ("sentinel-2a", "sentinel-2b", None)
-
-
-def scenes(count: int, collection: str = "test") -> list[dict[str, Any]]:
-    """Scenes of a degree over North America and the Bering Sea, some across the antimeridian, in half a year."""
-    chance = random.Random(7)
-    found = []
-    for number in range(count):
-        west = (chance.uniform(172, 300) + 180) % 360 - 180
-        south = chance.uniform(40, 64)
-        east = west + 1.2 if west + 1.2 <= 180 else west + 1.2 - 360
-        own: dict[str, Any] = {"platform": chance.choice(PLATFORMS), "orbit": chance.randrange(5)}
-        own["proj:epsg"] = 32600 + chance.randrange(60)  # which is no property of images
-        if chance.random() < 0.9:
-            own["eo:cloud_cover"] = round(chance.uniform(0, 100), 1)
-        when = f"2020-0{chance.randrange(1, 7)}-{chance.randrange(1, 29):02}T{chance.randrange(24):02}:00:00.123456Z"
-        given_ = {name: value for name, value in own.items() if value is not None}
-        found.append(item(f"s{number:05d}", (west, south, east, south + 1), when=when, collection=collection, **given_))
-    chance.shuffle(found)
-    return found
+from eechips_local.protocol.request_errors import InvalidError
+from tests.support.catalog_items import item, put
+from tests.support.catalog_scenes import COUNT, PLATFORMS, Scenes, collection, scenes, start
 
 
 @pytest.fixture(scope="module")
@@ -81,64 +45,6 @@ def folder(world: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(folder: Path) -> Iterator[CatalogStore]:
     with CatalogStore(folder) as found:
         yield found
-
-
-def collection(store: CatalogStore, name: str = "test") -> CatalogCollection:
-    found = store.get(name)
-    assert isinstance(found, CatalogCollection)
-    return found
-
-
-def start(value: Mapping[str, Any]) -> int:
-    moment = datetime.fromisoformat(value["properties"]["datetime"].replace("Z", "+00:00"))
-    return int(moment.timestamp() * 1000)
-
-
-def place(box: Sequence[float]) -> Any:
-    """A box as shapely has it, cut at the antimeridian, which belongs to both sides."""
-    west, south, east, north = box
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    ends = {end for span in spans for end in span}
-    spans += [(-edge, -edge) for edge in (-180.0, 180.0) if edge in ends]
-    return shapely.union_all([_rectangle(a, south, b, north) for a, b in spans])
-
-
-def _rectangle(west: float, south: float, east: float, north: float) -> Any:
-    if west < east and south < north:
-        return shapely.box(west, south, east, north)
-    is_point = west == east and south == north
-    return shapely.Point(west, south) if is_point else shapely.LineString([(west, south), (east, north)])
-
-
-class Scenes:
-    """Items, and what each by itself says to a query."""
-
-    def __init__(self, items: list[dict[str, Any]]) -> None:
-        self.items = items
-        self._places = np.array([place(value["bbox"]) for value in items])
-        shapely.prepare(self._places)
-
-    def matching(self, query: Query) -> list[str]:
-        """Ids of those that are what a query asks for, in order."""
-        within = np.ones(len(self.items), dtype=bool)
-        if query.bounds is not None:
-            within = shapely.intersects(self._places, place(query.bounds))
-        found = zip(self.items, within.tolist(), strict=True)
-        return sorted(value["id"] for value, is_there in found if is_there and passes(value, query))
-
-
-def passes(value: Mapping[str, Any], query: Query) -> bool:
-    """Whether an item is what a query asks for, wherever it is."""
-    own = {**value["properties"], "system:index": value["id"], "system:time_start": start(value), "proj:epsg": None}
-    if query.start is not None and start(value) < query.start:
-        return False
-    if query.end is not None and start(value) >= query.end:
-        return False
-    for name, span in query.ranges.items():
-        number = own.get(name)
-        if not (span.others if not isinstance(number, (int, float)) else span.least <= number <= span.greatest):
-            return False
-    return all(own.get(name) == wanted for name, wanted in query.equals.items())
 
 
 WHOLE = st.floats(-180, 180, allow_nan=False).map(lambda x: round(x, 2))
@@ -339,212 +245,6 @@ def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
     (tmp_path / SCHEMA_NAME).write_text("{")
     with pytest.raises(DamagedError, match="cannot be understood"):
         CatalogStore(tmp_path).get("x")
-
-
-# While the catalogue changes
-
-
-@pytest.fixture
-def changing(tmp_path: Path) -> Path:
-    put(tmp_path / "c", [item(f"i{n}", (n, 0.0, n + 0.5, 1.0), number=n) for n in range(20)])
-    return tmp_path / "c"
-
-
-def test_responses_follow_changes_of_the_catalogue(changing: Path) -> None:
-    store = CatalogStore(changing)
-    own = collection(store)
-    assert own.count(Query()) == 20
-    before = list(own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
-    moved = item("i3", (100.0, 0.0, 101.0, 1.0), number=33, updated="2022-01-01T00:00:00Z")
-    changed = item("i4", (4.0, 0.0, 4.5, 1.0), number=44, updated="2022-01-01T00:00:00Z")
-    put(changing, [moved, changed, item("i9a", (9.0, 0.0, 9.1, 1.0), number=99)])
-    assert own.count(Query()) == 21
-    images = {image.id.removeprefix("test/"): image for image in own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0)))}
-    assert sorted(images) == sorted({f"i{n}" for n in range(20)} - {"i3"} | {"i9a"})
-    assert images["i4"].properties["number"] == 44
-    assert [image.id for image in own.images(Query(bounds=(99.0, 0.0, 102.0, 1.0)))] == ["test/i3"]
-    found = store.get("test/i3")
-    assert isinstance(found, ImageAsset)
-    assert found.properties["number"] == 33
-    # What was found before, and not read yet, is of another moment: no answer is made of both.
-    assert before[0].properties["number"] == 0
-    with pytest.raises(ChangingError, match="retry the request"):
-        [image.properties["number"] for image in before]
-
-
-def test_a_walk_ends_with_a_change(changing: Path) -> None:
-    own = collection(CatalogStore(changing))
-    walk = own.images(Query())
-    assert [next(walk).id for _ in range(3)] == ["test/i0", "test/i1", "test/i10"]
-    put(changing, [item("i0a", (0.0, 0.0, 1.0, 1.0)), item("i9z", (50.0, 0.0, 51.0, 1.0))])
-    with pytest.raises(ChangingError, match="was changed while it was read: retry the request"):
-        list(walk)
-    assert len(list(own.images(Query()))) == 22
-
-
-def test_the_same_ids_in_another_file_are_not_taken_for_the_same(changing: Path) -> None:
-    own = collection(CatalogStore(changing))
-    before = list(own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
-    put(changing, [item(f"i{n}", (n, 0.0, n + 0.5, 1.0), number=-n, updated=DAYS[1]) for n in range(20)])
-    with pytest.raises(ChangingError):
-        before[0].properties.get("number")
-
-
-def test_only_partitions_that_have_changed_are_looked_through_for_ids(changing: Path) -> None:
-    store = CatalogStore(changing)
-    store.get("test/i1")
-    put(changing, [item("new", (0.1, 0.0, 0.2, 1.0))])
-    store.reads.take()
-    assert store.get("test/new") is not None
-    assert store.reads.take()["ids"] < 20
-    assert store.get("test/i19") is not None
-
-
-def files_of(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def test_serving_a_catalogue_writes_into_the_cache_and_not_into_it(
-    changing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
-    before = files_of(changing)
-    assert CatalogStore(changing).get("test/i7") is not None
-    assert files_of(changing) == before
-    assert list((tmp_path / "cache" / "ids").rglob("*.arrow"))
-
-
-def test_without_a_cache_the_ids_are_in_a_temporary_folder(
-    changing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
-    before = files_of(changing)
-    assert CatalogStore(changing).get("test/i7") is not None
-    assert files_of(changing) == before
-
-
-def test_a_partition_that_is_a_link_out_of_the_catalogue_is_not_read(changing: Path, tmp_path: Path) -> None:
-    for place in sorted(changing.rglob("*.parquet")):
-        place.rename(tmp_path / f"{place.parent.name}.parquet")
-        place.symlink_to(tmp_path / f"{place.parent.name}.parquet")
-    with pytest.raises(UsageError, match="leads out of"):
-        list(open_catalog(changing).items())
-    with pytest.raises(Exception, match="outside the store"):
-        CatalogStore(changing).get("test/i7")
-
-
-def test_requests_wait_for_a_commit(changing: Path) -> None:
-    assert f"{commit.SCRATCH}/{commit._LIST}" == schemas.PENDING
-    assert schemas.SCHEMA == SCHEMA_NAME
-    hasty, patient = CatalogStore(changing, patience=0.0), CatalogStore(changing, patience=600.0)
-    hasty.get("test")
-    (changing / commit.SCRATCH).mkdir()
-    pending = changing / schemas.PENDING
-    pending.write_text(json.dumps({"schema": [hash_file(changing / SCHEMA_NAME)], "moves": [], "removals": []}))
-    with pytest.raises(UnavailableError, match="is being changed: retry the request"):
-        hasty.get("test")
-    asked = threading.Event()
-    counts: list[int] = []
-
-    def ask() -> None:
-        asked.set()
-        counts.append(collection(patient).count(Query()))
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asked.wait()
-    assert not counts  # whether it is asking yet or not: nobody answers while the list is there
-    assert repair(changing).is_completed
-    asking.join()
-    assert counts == [20]
-    assert collection(hasty).count(Query()) == 20
-
-
-def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    store = CatalogStore(changing, patience=0.05)
-    (changing / commit.SCRATCH).mkdir()
-    (changing / schemas.PENDING).write_text("{}")
-    waited = []
-    for _ in range(3):
-        with pytest.raises(UnavailableError, match="eechips catalog repair"):
-            store.get("test")
-        waited.append(len(slept))
-    assert waited[0] > 0
-    assert waited == waited[:1] * 3
-    (changing / schemas.PENDING).unlink()
-    assert collection(store).count(Query()) == 20
-
-
-def test_a_request_sees_one_version(changing: Path) -> None:
-    store = CatalogStore(changing)
-    store.begin()
-    own = collection(store)
-    assert own.count(Query()) == 20
-    put(changing, [item("new", (0.1, 0.0, 0.2, 1.0))])
-    for ask in (lambda: own.count(Query()), lambda: list(own.images(Query())), lambda: store.get("test/new")):
-        with pytest.raises(ChangingError):
-            ask()
-    store.begin()
-    assert own.count(Query()) == 21
-
-
-@pytest.mark.parametrize("changes", [0, 3, 100])
-def test_a_query_is_repeated_when_the_catalogue_changes(
-    changing: Path, monkeypatch: pytest.MonkeyPatch, changes: int
-) -> None:
-    calls = 0
-
-    def count(request: ServiceRequest, context: Context) -> ServiceResponse:
-        nonlocal calls
-        calls += 1
-        images = context.store.get("test").images(Query())
-        first = next(images)
-        if calls <= changes:
-            put(changing, [item(f"new{calls}", (0.1, 0.0, 0.2, 1.0))])
-        return ServiceResponse(str(len([first, *images])).encode())
-
-    monkeypatch.setattr(request_processor, "OPERATIONS", {"count": request_processor.ServiceOperation(count)})
-    monkeypatch.setattr(request_processor, "_RETRY_SECONDS", 0.0)
-    own = request_processor.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), ServiceLimits())
-    answer = own.process(WorkerRequest("count"))
-    if changes == 100:
-        assert (answer.status, calls) == (503, 5)
-        assert "was changed while it was read: retry the request" in answer.content.decode()
-    else:
-        assert (answer.status, answer.content, calls) == (200, str(20 + changes).encode(), changes + 1)
-    assert own.take_reads()["remade"] == calls - 1
-
-
-def test_a_missing_or_damaged_partition_is_reported(changing: Path) -> None:
-    first, second = sorted(changing.glob("collection=test/**/*.parquet"))[:2]
-    own = collection(CatalogStore(changing))
-    first.rename(changing / "away")
-    with pytest.raises(DamagedError, match=f"{first.parent.name}.*not the one that the catalogue lists"):
-        list(own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
-    (changing / "away").rename(first)
-    second.write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(DamagedError, match="cannot be read"):
-        list(own.images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
-
-
-def test_partitions_that_lead_out_of_the_catalogue_are_not_opened(changing: Path, tmp_path: Path) -> None:
-    schema = json.loads((changing / SCHEMA_NAME).read_text())
-    inside = changing / schema["partitions"][0]["path"]
-    shutil.copy(inside, tmp_path / "outside.parquet")
-    inside.unlink()
-    inside.symlink_to(tmp_path / "outside.parquet")
-    with pytest.raises(DamagedError, match="lies outside the store"):
-        list(collection(CatalogStore(changing)).images(Query(bounds=(0.0, 0.0, 30.0, 1.0))))
-
-
-def test_a_removed_catalogue_is_reported(changing: Path) -> None:
-    store = CatalogStore(changing)
-    changing.rename(changing.with_name("elsewhere"))
-    with pytest.raises(DamagedError, match="is not a catalogue"):
-        store.get("test")
 
 
 # Bands
