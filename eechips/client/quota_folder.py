@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,26 @@ def default_quota_folder() -> Path | None:
     """Return the folder in which the runs of this user on this machine share quotas; None without a home."""
     cache = cache_folder()
     return None if cache is None else cache / _NAME
+
+
+def _make_shared(folder: Path) -> None:
+    """Make a folder with the permissions of the one above. In its place another user may put a link at any time.
+
+    Raises:
+        OSError: if it cannot be made, or is a link.
+    """
+    try:
+        folder.mkdir()
+        is_new = True
+    except FileExistsError:
+        is_new = False
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if is_new:
+            with contextlib.suppress(PermissionError):
+                os.fchmod(descriptor, folder.parent.stat().st_mode & 0o7777)
+    finally:
+        os.close(descriptor)
 
 
 class QuotaFolder:
@@ -81,10 +102,7 @@ class QuotaFolder:
             if root.parent == default_quota_folder():
                 make_private(root.parent)
             root.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                root.mkdir()
-                with contextlib.suppress(PermissionError):
-                    root.chmod(root.parent.stat().st_mode & 0o7777)
+            _make_shared(root)
             self._store.sweep(new_writer())  # of runs that were killed
         except OSError as error:
             raise StorageError(f"cannot use {root.parent} to share the quota: {error.strerror or error}") from error

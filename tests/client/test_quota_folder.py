@@ -7,6 +7,7 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -171,3 +172,25 @@ def test_processes_of_this_machine_are_seen() -> None:
     assert is_run_alive(str(dataclasses.replace(new_writer(), pid=2**22 + 1))) is False
     assert is_run_alive(str(dataclasses.replace(new_writer(), place="0" * 12))) is None
     assert is_run_alive("somebody") is None
+
+
+def test_a_link_in_the_place_of_a_new_folder_shares_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write to the folder above can replace a folder as soon as it is made."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "private").mkdir(mode=0o700)
+    mkdir = Path.mkdir
+
+    def make_and_replace(path: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(path, *arguments, **options)
+        if path.parent == tmp_path / "shared":
+            path.rmdir()
+            path.symlink_to(tmp_path / "private")
+
+    monkeypatch.setattr(Path, "mkdir", make_and_replace)
+    for _ in ("new", "there"):
+        with pytest.raises(EechipsError, match=r"cannot use .*shared to share the quota"):
+            QuotaFolder(tmp_path / "shared", ENDPOINT, PROJECT).prepare()
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700
