@@ -34,7 +34,7 @@ function byCategory(name, coded, palette = null) {
   const counts = new Uint32Array(coded.values.length + 1);
   for (const code of coded.codes) counts[code]++;
   const classes = coded.values.map((value, k) => ({
-    name: String(value).replaceAll("_", " "),
+    name: textOf({ name }, value).replaceAll("_", " "),
     colour: palette ? (palette[value] ?? NONE) : paint(k),
     count: counts[k + 1],
   }));

@@ -219,7 +219,7 @@ def render_explorer(data: ReportData, marked: Sequence[int]) -> str:
         report_sections.unit_table,
     )
     parts = [part for build in builders if (part := build(data)) is not None]
-    payload = page_data(data.places, data.pictures, roi=data.roi) | {
+    payload = page_data(data.places, data.pictures, roi=data.roi, info=data.info) | {
         "beside": False,
         "marked": list(marked),
         "markable": "".join("0" if file is None else "1" for file in data.units.files),

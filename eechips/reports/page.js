@@ -34,6 +34,9 @@ const units = {
   pictures: new Map(Object.entries(data.pictures).map(([key, value]) => [Number(key), value])),
 };
 
+/** A value of a column as it is shown: the code of a class has its name beside it. */
+const textOf = (column, value) => (column.name === "class" && data.classes[value] ? `${value} ${data.classes[value]}` : String(value));
+
 const NAMES = ["name", "title", "label", "place", "plot", "site", "station", "field"]; // of columns with names of units
 
 /** The columns with names of units; first those in which no two units have the same: others are labels of classes. */
@@ -63,7 +66,7 @@ function nameOf(i) {
   if (own !== null) return own;
   const column = units.columns.find(({ name, kind }) => name === data.stratum && kind !== "number");
   const stratum = column?.at(i) ?? null;
-  const parts = [stratum, units.places.at(i)].filter((part) => part !== null).map(String);
+  const parts = [stratum === null ? null : textOf(column, stratum), units.places.at(i)].filter((part) => part !== null).map(String);
   if (stratum === null && world && world.known[i]) parts.push(place(world.longitude(i), world.latitude(i), 3));
   return parts.join(", ");
 }

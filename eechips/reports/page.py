@@ -117,7 +117,7 @@ def render(data: ReportData) -> str:
         report_sections.licences,
     )
     parts = [part for build in builders if (part := build(data)) is not None]
-    payload = page_data(data.places, data.pictures, roi=data.roi) | {"beside": data.is_beside}
+    payload = page_data(data.places, data.pictures, roi=data.roi, info=data.info) | {"beside": data.is_beside}
     contents = (
         report_sections.head(data),
         element("main", *parts),

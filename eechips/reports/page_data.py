@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips.geo.polygons import wrap_longitudes
+from eechips.manifest.display_styles import class_names
 from eechips.reports.region_outlines import Ring
 from eechips.reports.section_markup import read_file
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
@@ -66,8 +68,19 @@ _UNIT_ID = "\0"
 _PLACE = "state or country"
 
 
-def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] = ()) -> dict[str, Any]:
-    """Build the JSON value that the scripts of the page read."""
+def page_data(
+    units: UnitColumns,
+    pictures: Thumbnails,
+    *,
+    roi: Sequence[Ring] = (),
+    info: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Build the JSON value that the scripts of the page read.
+
+    Args:
+        roi: rings of the requested region.
+        info: run.json.
+    """
     centres = _joined(units.centres)
     return {
         "total": units.total,
@@ -79,6 +92,7 @@ def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] =
         "bytes": _packed(units.bytes, "u4"),
         "valid": _packed(units.valid, "f4"),
         "columns": [_column(column) for column in with_place(units)],
+        "classes": {str(code): name for code, name in class_names(info).items()},
         "stratum": units.stratum.name if units.stratum is not None else None,
         "pictures": {
             str(number): [encode_picture(picture, units.ids[number]) for picture in pictures.of[number]]

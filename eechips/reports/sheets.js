@@ -40,7 +40,7 @@ function group(name, members, total, column) {
   const grid = make("div", { class: "sheet" });
   const section = make("section", { class: "group" });
   if (column) {
-    section.append(make("h3", {}, name === null ? "none" : String(name),
+    section.append(make("h3", {}, name === null ? "none" : textOf(column, name),
       make("span", { class: "count" }, ` ${members.length.toLocaleString("en")} of ${total.toLocaleString("en")}`)));
   }
   section.append(grid);

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import eechips
 from local_tests.support.report_browser import canvas, mouse, moved, needs_chromium, place, requests, view, wait
+from tests.support import finished_run
 
 pytestmark = needs_chromium
 
@@ -157,6 +159,22 @@ def test_classes_are_hidden_and_colours_chosen(page: Callable[..., Any]) -> None
     assert len(browser.find_elements("css selector", "#legend canvas")) == 1
     Select(browser.find_element("id", "grouping")).select_by_visible_text("nothing")
     assert len(browser.find_elements("css selector", ".group")) == 1
+
+
+def test_classes_of_a_map_have_their_names(page: Callable[..., Any], tmp_path: Path) -> None:
+    units = [
+        ({"kind": "point", "coordinates": [unit["number"], 0], "class": unit["class"]}, files)
+        for unit, files in finished_run.layered(9)
+    ]
+    parameters = {"class_image": "ESA/WorldCover/v200:Map"}
+    made = finished_run.write_run(tmp_path, units, recipe="sample", parameters=parameters)
+    browser = page(path=eechips.report(made))
+    names = ["0", "10 Tree cover", "20 Shrubland"]  # 0 is no class of the map
+    groups = browser.find_elements("css selector", "#groups h3")
+    assert [group.text.removesuffix(" 3 of 3") for group in groups] == names
+    legend = browser.find_elements("css selector", "#legend button")
+    assert [button.text.removesuffix("3").strip() for button in legend] == names
+    assert browser.find_element("css selector", ".thumbnail").get_attribute("title").startswith("0 · ")
 
 
 def test_every_control_has_an_accessible_name(page: Callable[..., Any]) -> None:
