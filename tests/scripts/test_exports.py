@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from eechips import open_run
-from tests.scripts.test_old_scripts import ROOT
 from tests.support.programs import run_program
+from tests.support.user_scripts import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from eechips import open_run
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, plain, run
+from tests.support.user_scripts import files, plain, run
 
 ABSOLUTE = """
 import os, pathlib, shutil

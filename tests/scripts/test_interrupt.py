@@ -10,7 +10,7 @@ import pytest
 
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import command, run
+from tests.support.user_scripts import command, run
 
 pytestmark = pytest.mark.slow
 

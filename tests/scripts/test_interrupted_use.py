@@ -11,9 +11,9 @@ import pytest
 
 from eechips import open_run, verify
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import command, run
 from tests.support.commands import run_command
 from tests.support.programs import run_program
+from tests.support.user_scripts import command, run
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,8 @@ from eechips.scripts.issued_names import learn
 from eechips.scripts.library_patches import keep_client
 from eechips.scripts.serialization import describe
 from local_tests.support.local_earth_engine import Server, wait_until
-from tests.scripts.test_old_scripts import command
 from tests.support.programs import run_program
+from tests.support.user_scripts import command
 
 ADDRESSES = """
 import os, sys

@@ -10,7 +10,7 @@ import pytest
 
 from eechips import open_run
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, plain, run
+from tests.support.user_scripts import files, plain, run
 
 pytestmark = pytest.mark.slow
 

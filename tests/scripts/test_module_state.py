@@ -11,7 +11,7 @@ import pytest
 from eechips import open_run
 from eechips.scripts.module_state import module_variables, set_variables
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, plain, run
+from tests.support.user_scripts import files, plain, run
 
 OPTIONS = """
 import os

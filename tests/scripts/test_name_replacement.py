@@ -36,8 +36,8 @@ from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, run
 from tests.support.engine_service import Service
+from tests.support.user_scripts import files, run
 
 NAMES = (
     "time.sleep", "builtins.open", "io.open", "os.rename", "os.replace", "os.stat", "os.lstat", "os.listdir",

@@ -13,7 +13,7 @@ from eechips import open_run
 from eechips.errors import UsageError
 from eechips.scripts.script_source import read_source
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import run
+from tests.support.user_scripts import run
 
 CELLS = [
     "%matplotlib inline\nimport ee, os, json\nfrom multiprocessing import Pool\n!pip install geemap\nee.Initialize()",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, run, run_with_faults
 from tests.support.altering_front import altering_front
 from tests.support.framing_front import Answer
+from tests.support.user_scripts import files, run, run_with_faults
 
 pytestmark = pytest.mark.slow
 

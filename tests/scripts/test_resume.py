@@ -14,8 +14,8 @@ from eechips import open_run
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server, wait_until
-from tests.scripts.test_old_scripts import command, run
 from tests.support.programs import run_program
+from tests.support.user_scripts import command, run
 
 pytestmark = pytest.mark.slow
 

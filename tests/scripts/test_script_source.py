@@ -9,7 +9,7 @@ import pytest
 from eechips import open_run
 from eechips.scripts.script_source import read_source
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import files, run
+from tests.support.user_scripts import files, run
 
 MAIN = """
 import multiprocessing

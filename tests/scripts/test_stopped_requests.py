@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import command, files, run
+from tests.support.user_scripts import command, files, run
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,212 @@
+"""Pools of scripts: event loops, joblib and others, and those of installed packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from local_tests.support.local_earth_engine import Server
+from tests.support.user_scripts import run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "import asyncio\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "def work(n):\n"
+        "    with open(f'{n}.txt', 'w') as f:\n        f.write('x')\n"
+        "    if n == 3:\n        raise ValueError(n)\n"
+        "    return n\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    with ThreadPoolExecutor(2) as executor:\n"
+        "        waiting = [loop.run_in_executor(executor, work, n) for n in range(4)]\n"
+        "        print(await asyncio.gather(*waiting, return_exceptions=True))\n"
+        "asyncio.run(main())\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "[0, 1, 2, ValueError(3)]" in result.stdout
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 3, "failed_permanent": 1}
+    assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
+
+
+@pytest.mark.slow
+def test_an_event_loop_awaits_calls_without_an_executor(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "import asyncio, threading\nfrom functools import partial\n"
+        "lock = threading.Condition()\n"
+        "def work(n, mode='w'):\n"
+        "    with open(f'{n}.txt', mode) as f:\n        f.write('x')\n"
+        "    return n\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    waiting = [loop.run_in_executor(None, partial(work, n)) for n in range(2)]\n"
+        "    waiting += [asyncio.to_thread(work, n, mode='a') for n in range(2, 4)]\n"
+        "    print(await asyncio.gather(*waiting), await loop.run_in_executor(None, len, 'ab'))\n"
+        "    print(await asyncio.to_thread(lock.acquire))\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "[0, 1, 2, 3]" in result.stdout
+    arguments = [unit["value"]["arguments"] for unit in open_run(tmp_path / "run").units["unit"]]
+    assert sorted(arguments) == [[0], [1], [2], [3]]
+
+
+@pytest.mark.slow
+def test_threads_of_an_event_loop_wait_for_what_its_tasks_do(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import asyncio, queue, subprocess, sys, threading\n"
+        "event, items = threading.Event(), queue.Queue()\n"
+        "def work(n):\n"
+        "    with open(f'{n}.txt', 'w') as f:\n        f.write('x')\n"
+        "def take():\n    return items.get(timeout=20)\n"
+        "async def set_soon():\n    event.set()\n    items.put(7)\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(5)'])\n"
+        "    waits = [asyncio.to_thread(event.wait, 20), asyncio.to_thread(take), asyncio.to_thread(child.wait)]\n"
+        "    waits += [loop.run_in_executor(None, lambda: event.wait(20)), asyncio.create_task(set_soon())]\n"
+        "    print(await asyncio.gather(*waits))\n"
+        "    await asyncio.to_thread(work, 1)\n"
+        "asyncio.run(main())\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "[True, 7, 5, True, None]" in result.stdout
+    assert [unit["value"]["function"] for unit in open_run(tmp_path / "run").units["unit"]] == ["work"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:
+    package = tmp_path / "elsewhere" / "site-packages" / "of_others.py"
+    package.parent.mkdir(parents=True)
+    package.write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from multiprocessing.pool import Pool, ThreadPool\n"
+        "class Executor(ThreadPoolExecutor):\n"
+        "    def map(self, function, items):\n        return super().map(function, [*items, 3])\n"
+        "class Own(ThreadPool):\n"
+        "    def __init__(self, label, **options):\n        self.label = label\n        super().__init__(**options)\n"
+        "def doubled(items):\n"
+        "    with Executor(2) as executor:\n        items = list(executor.map(lambda n: 2 * n, items))\n"
+        "    for kind in (lambda: Own('x', processes=2), lambda: ThreadPool(2), lambda: Pool(2)):\n"
+        "        with kind() as pool:\n            items = pool.map(abs, items)\n"
+        "    return items\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nimport of_others\n"
+        "from multiprocessing import Pool\n"
+        "def work(n):\n    return n\n"
+        "if __name__ == '__main__':\n    print(of_others.doubled(Pool(2).map(work, [1, 2])))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert "[2, 4, 6]" in result.stdout, result.stderr
+    assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+_JOBLIB = """
+import ee
+import joblib
+from joblib import Parallel, delayed
+class Shown(Parallel):
+    def __call__(self, *args, **options):
+        return Parallel.__call__(self, *args, **options)
+def work(n, power=1):
+    ee.Initialize()
+    if n == 9:
+        raise ValueError("nine")
+    with open(f"{n}-{power}.csv", "w") as file:
+        file.write(f"value\\n{ee.Number(n).pow(power).getInfo()}\\n")
+    return n ** power
+if __name__ == "__main__":
+    found = []
+    def note(n):
+        found.append(n)
+    print(Parallel(n_jobs=2)(delayed(work)(n, power=2) for n in range(3)))
+    print(list(Parallel(n_jobs=2, return_as="generator")(delayed(work)(n) for n in [4, 5])))
+    with Shown(n_jobs=2, backend="threading") as parallel:
+        parallel(delayed(note)(n) for n in [7, 8])
+    print(found, Parallel()([]))
+    try:
+        Parallel(n_jobs=2)(delayed(work)(n) for n in [9])
+    except ValueError as error:
+        print("caught", error)
+"""
+
+
+@pytest.mark.parametrize("name", ["one", "again"])
+def test_calls_of_joblib_are_units(demo_server: Server, tmp_path: Path, name: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_JOBLIB)
+    for _ in range(1 if name == "one" else 2):  # what is done is not done again
+        result = run(script, demo_server, tmp_path)
+        lines = [line for line in result.stdout.splitlines() if line[:1] in "[c"]
+        assert lines == ["[0, 1, 4]", "[4, 5]", "[7, 8] []", "caught nine"], result.stderr
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 7, "failed_permanent": 1}
+    assert set(made.units["file"].dropna()) == {"0-2.csv", "1-2.csv", "2-2.csv", "4-1.csv", "5-1.csv"}
+    assert (tmp_path / "run" / "2-2.csv").read_text() == "value\n4\n"
+    assert not (tmp_path / "0-2.csv").exists()
+
+
+def test_joblib_of_installed_packages_is_their_own(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import Pool\nimport numpy as np\n"
+        "from sklearn.ensemble import RandomForestClassifier\n"
+        "def work(n):\n    return n\n"
+        "if __name__ == '__main__':\n    x = np.arange(40.0).reshape(20, 2)\n"
+        "    forest = RandomForestClassifier(8, n_jobs=2, random_state=0).fit(x, np.arange(20) // 10)\n"
+        "    print(len(forest.estimators_), Pool(2).map(work, [1, 2]))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert "8 [1, 2]" in result.stdout, result.stderr
+    assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+_ITEMS = """
+import ee
+def getRequests():
+    ee.Initialize()
+    return ee.List.sequence(1, 3).getInfo()
+def getResult(item):
+    index, number = item
+    with open(f"{index}.csv", "w") as file:
+        file.write(f"value\\n{ee.Number(number).getInfo()}\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "opens"),
+    [
+        ("joblib", "joblib.Parallel(n_jobs=2)(joblib.delayed(getResult)(item) for item in items)"),
+        ("loky", "list(loky.get_reusable_executor(max_workers=2).map(getResult, items))"),
+        ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
+        ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
+    ],
+)
+def test_functions_that_take_one_item_are_called_by_the_script(
+    demo_server: Server, tmp_path: Path, package: str, opens: str
+) -> None:
+    pytest.importorskip(package)
+    script = tmp_path / "script.py"
+    lines = ["items = list(enumerate(getRequests()))", opens]
+    script.write_text(f"import {package}\n{_ITEMS}if __name__ == '__main__':\n    " + "\n    ".join(lines) + "\n")
+    result = run(script, demo_server, tmp_path)
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 3}, result.stderr
+    assert set(made.units["file"]) == {"0.csv", "1.csv", "2.csv"}
