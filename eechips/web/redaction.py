@@ -82,8 +82,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
     # container. Paths have one slash of the two; a drive has one letter.
-    (re.compile(r"(?i)((?:https?|ftp):/{1,2})[^\s/@\"]+@"), rf"\1{REDACTED}@"),
+    (re.compile(r"(?i)((?:https?|ftp):(?:\\*/){1,2})[^\s/@\"\\]+@"), rf"\1{REDACTED}@"),
     (re.compile(r"((?<=\w\w):/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
+    # Of a URL that is part of another one's query, or stands in JSON as some servers write it.
+    (
+        re.compile(
+            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|key-pair-id"
+            rf"|{SIGNATURE_NAMES})(?:%3d|=)){_UNREDACTED}(?:(?!%26|\\u0026)[^\s&\"'])+"
+        ),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)((?:https?|ftp)%3a%2f%2f)(?:(?!%2f|%40)[^\s/@\"'&?])+(?=%40)"), rf"\1{REDACTED}"),
     (
         re.compile(
             rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?:[^\s&\"',}}\\]|\\(?![\"']))+"
@@ -96,7 +105,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+)(?!--){_VALUE}"), rf"\1{REDACTED}"),
 )
 
-_CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|(?i:bearer|basic)\s")
+_CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|(?i:%3d|%3a|(?:bearer|basic)\s)")
 """Part of every text that has a secret: names and numbers, most of the texts of units, are searched for it alone."""
 
 

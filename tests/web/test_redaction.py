@@ -65,6 +65,10 @@ FORMS = [
     f"https://{SECRET}@example.com/k",
     f"s3://user:{SECRET}@bucket/k",
     f"simplecache::https://x/a?sig={SECRET}",
+    f"https://x/sign?href=https%3A%2F%2Fa.blob.core.windows.net%2Fc%3Fsv%3D2022%26sig%3D{SECRET}",
+    f"/vsicurl?url=https%3a%2f%2fme%3a{SECRET}%40x%2fa.tif",
+    f"https%3A%2F%2Fx%2Fa%3Ftoken%3D{SECRET}",
+    f'{{"url": "https:\\/\\/me:{SECRET}@x\\/a?sv=1\\u0026sig={SECRET}"}}',
     f"Authorization: token {SECRET}",
     f"Authorization: AWS4-HMAC-SHA256 Credential={SECRET}/s3, Signature={SECRET}",
     f"X-Api-Key: {SECRET}",
@@ -176,6 +180,8 @@ def test_the_end_of_a_sentence_is_no_part_of_a_secret_that_was_removed(name: str
         ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
         ("could not read https://x/a?sig=s, nor http://y:z@q", "could not read https://x/a?sig=*** nor http://***@q"),
         ("/data/key=a/b.json", "/data/key=a/b.json"),
+        ("https://x/s?u=https%3A%2F%2Fy%3Fsig%3Ds%26n%3D1&m=2", "https://x/s?u=https%3A%2F%2Fy%3Fsig%3D***%26n%3D1&m=2"),
+        ("https%3A%2F%2Fme%3As3cret%40x%2Fa", "https%3A%2F%2F***%40x%2Fa"),
     ],
 )  # fmt: skip
 def test_only_secrets_of_urls_are_redacted(address: str, expected: str) -> None:
@@ -199,6 +205,10 @@ def test_long_texts_are_redacted(head: str) -> None:
         "\\",
         '\\"',
         "key= ",
+        "%26token",
+        "%3a%2f%2f",
+        "https%3a%2f%2fa",
+        "%3Fa.a-",
         "-----BEGIN ",
     ):
         found = redact(head + part * (100_000 // len(part)) + f"\n--x-token {SECRET}")
