@@ -73,13 +73,22 @@ def replace_parallel() -> Iterator[None]:
 def _replacement(original: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, iterable: Iterable[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> Any:
         """Return the values of calls in their order: a list, or an iterator where ``return_as`` says so."""
-        if not is_hosted(sys._getframe(1)):
+        shares, frame = bool(getattr(self._backend, "supports_sharedmem", False)), sys._getframe(1)
+        if not (is_hosted(frame) or (not shares and _is_of_client_library(frame))):
             return original(self, iterable)
         calls = [Call(function, tuple(arguments), dict(keywords)) for function, arguments, keywords in iterable]
-        values = make_calls(calls, shares=bool(getattr(self._backend, "supports_sharedmem", False)))
+        values = make_calls(calls, shares=shares)
         return values if getattr(self, "return_generator", False) else list(values)
 
     return call
+
+
+def _is_of_client_library(frame: Any) -> bool:
+    """Return whether a frame of a run belongs to a library that has imported Earth Engine's client, such as geemap.
+
+    Processes that it starts itself would have neither the endpoint nor the credentials of the run.
+    """
+    return original_pools.HOST.get() is not None and frame.f_globals.get("ee") is sys.modules["ee"]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,69 @@
+"""Pools of installed libraries in a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import files, run
+
+LIBRARY = """
+import os
+import ee
+from joblib import Parallel, delayed
+
+def fetch(image, points, backend=None):
+    ee.Initialize()  # as geemap.download_ee_image_tiles_parallel in each process
+
+    def save(n):
+        ee.Initialize()
+        found = image.reduceRegion("first", points[n], 30).get("elevation").getInfo()
+        with open(f"{n}.txt", "w") as file:
+            file.write(str(found))
+        return n
+
+    return Parallel(n_jobs=2, backend=backend)(delayed(save)(n) for n in range(len(points)))
+"""
+OTHER = """
+from joblib import Parallel, delayed
+
+def double(numbers):
+    return Parallel(n_jobs=2)(delayed(lambda n: 2 * n)(n) for n in numbers)
+"""
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+import ee
+import fetching, doubling
+ee.Initialize()
+image = ee.Image("USGS/SRTMGL1_003")
+if __name__ == "__main__":
+    points = [ee.Geometry.Point(-105 - n / 10, 40) for n in range(3)]
+    print(fetching.fetch(image, points), doubling.double([1, 2]))
+    print(fetching.fetch(image, points[:1], "threading"))
+"""
+
+
+@pytest.mark.slow
+def test_processes_of_a_library_that_ask_earth_engine_are_those_of_the_run(demo_server: Server, tmp_path: Path) -> None:
+    """They had no endpoint, and asked the user for credentials; threads have both, and other libraries need none."""
+    package = tmp_path / "lib" / "site-packages"
+    package.mkdir(parents=True)
+    (package / "fetching.py").write_text(LIBRARY)
+    (package / "doubling.py").write_text(OTHER)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(package)))
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "[0, 1, 2] [2, 4]" in result.stdout
+        assert "[0]\n" in result.stdout
+    values = files(tmp_path / "run")
+    assert sorted(values) == ["0.txt", "1.txt", "2.txt"]
+    assert all(float(value) for value in values.values())
+    units = open_run(tmp_path / "run").units
+    assert [unit["value"]["function"] for unit in units["unit"]] == ["save"] * 3
+    assert set(units["state"]) == {"done"}
