@@ -19,6 +19,7 @@ from eechips.archive.downloads.presigned import AssetKey
 from eechips.errors import StorageError
 from eechips.files.removal import NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.storage.bounded_parquet import BoundedParquet
 from eechips.text.formatting import format_duration
 from eechips.web.redaction import REDACTED
 from eechips.web.urls import ALL_PARAMETERS, strip_signature
@@ -136,10 +137,10 @@ class SearchCache:
                 yield from (json.loads(text) for text in batch.column(0).to_pylist() if text is not None)
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[pq.ParquetFile]:
+    def _opened(self) -> Iterator[BoundedParquet]:
         """Open the file to read in the block, and compare the checksums of what is read."""
         try:
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            with BoundedParquet(self.path, page_checksum_verification=True) as file:
                 yield file
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
             raise StorageError(
