@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path
 from eechips.storage.received_files import parse_json
 from eechips.text.formatting import format_count
+from eechips.web.redaction import redact, redact_json
 
 T = TypeVar("T")
 
@@ -183,6 +185,9 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str], files: Map
         raise UsageError(f"{recipe.name} plans while it runs: its units are unknown before")
     read_inputs(recipe)
     read = tuple(sorted(files.items()))
+    shown = redact_json([redact(word) for word in job])
+    if shown != list(job):
+        _log.warning("each line has a secret of the command, for the workers alone: eechips %s", shlex.join(shown))
     with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
             yield WorkItem(tuple(job), recipe.identity, planned, read).signed()

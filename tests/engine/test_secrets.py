@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.support.commands import run_command
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import serving
 
@@ -31,3 +34,16 @@ def test_no_file_of_a_run_has_the_secrets_that_its_recipe_was_given(tmp_path: Pa
     for name, content in kept.items():
         for secret in (_TOKEN, _PASSWORD, "& word"):
             assert secret.encode() not in content, name
+
+
+def test_a_plan_says_that_its_lines_have_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers need the command as it is; who writes the lines into a shared place should know."""
+    monkeypatch.chdir(tmp_path)
+    Path("quotes.py").write_text(f"NEEDS_SERVICE = False\n{_QUOTES}")
+    open_plan = run_command("plan", "run", "quotes.py", "-p", "count=1", status=0)
+    assert "secret" not in open_plan.stderr
+    planned = run_command("plan", "run", "quotes.py", "-p", "count=1", "-p", f"token={_TOKEN}", status=0)
+    assert _TOKEN in planned.stdout
+    assert "each line has a secret of the command, for the workers alone" in planned.stderr
+    assert "token=***" in planned.stderr
+    assert _TOKEN not in planned.stderr
