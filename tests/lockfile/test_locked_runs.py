@@ -16,13 +16,7 @@ import eechips
 from eechips.errors import EechipsError, UsageError
 from local_tests.support.local_earth_engine import Host, Server
 from local_tests.support.stack_store import STACK
-from tests.support.changing_images import (
-    Source,
-    files_of,
-    members,
-    options,
-    rebuilt,
-)
+from tests.support.changing_images import Source, files_of, members, options, rebuilt
 from tests.support.commands import run_command
 from tests.support.scene_runs import catalogue
 from tests.support.scene_runs import fetch as fetch_scenes

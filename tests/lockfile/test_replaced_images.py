@@ -13,17 +13,7 @@ import pytest
 
 import eechips
 from local_tests.support.local_earth_engine import Host
-from tests.support.changing_images import (
-    COLLECTION,
-    CRS,
-    EDGE,
-    Source,
-    at,
-    files_of,
-    members,
-    options,
-    pixels_of,
-)
+from tests.support.changing_images import COLLECTION, CRS, EDGE, Source, at, files_of, members, options, pixels_of
 from tests.support.commands import run_command
 
 

@@ -14,16 +14,7 @@ from pyproj import Transformer
 
 from eechips_local.geometry.geodesy import AUTHALIC_SPHERE
 from eechips_local.geometry.geometry import coordinates, geojson
-from local_tests.support.geometries import (
-    great_circle,
-    op,
-    planar,
-    point,
-    polygon,
-    projection,
-    ready,
-    rectangle,
-)
+from local_tests.support.geometries import great_circle, op, planar, point, polygon, projection, ready, rectangle
 from local_tests.support.graphs import evaluate, invoke
 
 
