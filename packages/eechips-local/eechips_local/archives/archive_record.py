@@ -133,13 +133,14 @@ class ValueRule:
                 numbers = roots * np.abs(roots)
             values = np.where(valid, numbers, 0.0)
         if not np.can_cast(values.dtype, self.dtype):
-            self._check_range(values[valid])
+            if np.dtype(self.dtype).kind in "iu":
+                self._check_range(values[valid])
             values = np.where(valid, values, 0)
         return values.astype(self.dtype, copy=False), valid
 
     def _check_range(self, numbers: npt.NDArray[Any]) -> None:
         """Refuse values that the type of the dataset cannot hold: the file is of another product."""
-        if not numbers.size or np.dtype(self.dtype).kind not in "iu":
+        if not numbers.size:
             return
         least, greatest, limits = numbers.min(), numbers.max(), np.iinfo(self.dtype)
         if not (limits.min - 1 < least and greatest < limits.max + 1):  # nor NaN

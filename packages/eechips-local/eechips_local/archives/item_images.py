@@ -80,7 +80,7 @@ def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str,
 
 
 def outline_of(item: Item) -> BaseGeometry:
-    """Return the outline of an item in degrees, within -180 to 180.
+    """Return the outline of an item in degrees, within -180 to 180: its box where it cannot be mended.
 
     Raises:
         ArchiveError: if it has none, or one that cannot be understood.
@@ -92,9 +92,7 @@ def outline_of(item: Item) -> BaseGeometry:
             coordinates = shapely.get_coordinates(outline)
             if not np.isfinite(coordinates).all():
                 raise ValueError("a coordinate is not a finite number")
-            if len(coordinates) > _MOST_INVALID and not outline.is_valid:
-                raise ValueError("it is invalid, and too large to be mended")
-            if not outline.is_empty:
+            if not outline.is_empty and all(map(_can_be_mended, shapely.get_parts(outline))):
                 parts = [_on_its_side(part, item) for part in shapely.get_parts(outline)]
                 return on_globe(outline if parts == [outline] else shapely.union_all(parts))
         box = item_box(item)
@@ -103,6 +101,11 @@ def outline_of(item: Item) -> BaseGeometry:
         return on_globe(shapely.box(*box))
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError, ProjError) as error:
         raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
+
+
+def _can_be_mended(part: BaseGeometry) -> bool:
+    """Return whether a part of an outline is valid, or has so few corners that it can be made so."""
+    return bool(shapely.get_num_coordinates(part) <= _MOST_INVALID or part.is_valid)
 
 
 def _on_its_side(part: BaseGeometry, item: Item) -> BaseGeometry:

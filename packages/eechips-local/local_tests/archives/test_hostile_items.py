@@ -111,12 +111,31 @@ def test_a_pipe_in_a_static_catalogue_is_not_read(tmp_path: Path) -> None:
         StaticItems(path).collections()
 
 
-def test_large_outline_that_crosses_itself_is_not_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_outline_that_crosses_itself_the_box_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapely, "make_valid", None)  # would take minutes for some ten thousand corners
     ring = np.random.default_rng(0).uniform(0.0, 10.0, (6000, 2)).tolist()
+    item = {"id": "a", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}}
+    assert outline_of({**item, "bbox": [0.0, 0.0, 10.0, 10.0]}).equals(shapely.box(0, 0, 10, 10))
     with pytest.raises(ArchiveError, match="no outline that can be understood") as refused:
-        outline_of({"id": "a", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}})
-    assert str(refused.value.__cause__) == "it is invalid, and too large to be mended"
+        outline_of(item)
+    assert str(refused.value.__cause__) == "it has no box"
+
+
+def test_parts_of_an_outline_are_mended_one_by_one() -> None:
+    """Two parts of few corners, of which one crosses itself, beside a large one that is valid."""
+    bow = [[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]
+    large = shapely.segmentize(shapely.box(20, 20, 30, 30), 0.005)
+    parts = [[bow], [[[5, 5], [6, 5], [6, 6], [5, 5]]], [[list(at) for at in large.exterior.coords]]]
+    outline = outline_of({"id": "a", "geometry": {"type": "MultiPolygon", "coordinates": parts}, "bbox": [0, 0, 99, 9]})
+    assert outline.area == pytest.approx(0.5 + 0.5 + 100)
+
+
+def test_numbers_without_a_range_are_not_copied_to_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(ValueRule, "_check_range")
+    values = np.array([[1e300, 0.5]])
+    with np.errstate(over="ignore"):
+        numbers, valid = ValueRule("float32").apply(values, np.array([[False, True]]))
+    assert (numbers.dtype, numbers.tolist(), valid.tolist()) == (np.float32, [[0.0, 0.5]], [[False, True]])
 
 
 def test_box_across_the_antimeridian_has_two_parts() -> None:
