@@ -13,6 +13,7 @@ import rasterio.warp
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import CRS
 
 from eechips_local.assets import (
     AssetExistsError,
@@ -64,6 +65,13 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     assert not store.exists() or list(snapshot(store)) == ["catalog.json"]
     ingest(nowhere, store, "A/B/c", crs="EPSG:32613")
     assert image(FolderStore(store), "A/B/c").bands[0].grid.crs == "EPSG:32613"
+
+
+def test_a_long_crs_is_cut_in_the_message(tmp_path: Path) -> None:
+    text = CRS.from_epsg(26914).to_wkt().replace("Transverse Mercator", "Unknown Method")
+    with pytest.raises(IngestError, match=r"^The CRS 'PROJCRS.*…' is not understood: .*Proj Error.*$") as refused:
+        ingest(raster(tmp_path / "good.tif", noise(1, 9, 9)), tmp_path / "store", "A/b", crs=text[:-9])
+    assert len(str(refused.value)) < 400
 
 
 def test_existing_ids_are_refused(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ _ALONE = (
     *DRIVERS, "PNG", "JPEG", "WEBP", "GIF", "BIGGIF", "BMP", "HFA", "ENVI", "EHdr", "GenBin", "ISCE", "ROI_PAC",
 )  # fmt: skip
 """GDAL's names of the formats of such files, none of which is a list of other files."""
+_SHOWN = 80  # characters of a CRS in messages
 _SYNTAX = re.compile(r"\w{2,}:")
 """Beginning of GDAL's name of a subdataset, unless a file has that name."""
 _UNLISTED = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
@@ -274,7 +275,10 @@ def crs_of(dataset: DatasetReader, override: str | None) -> str:
     try:
         return crs_name(crs)
     except CRSError as error:
-        raise IngestError(f"The CRS {crs!r} is not understood: {error}") from error
+        # PROJ repeats the whole text, of several thousand characters, before it says what is wrong with it.
+        short = crs if len(crs) <= _SHOWN else f"{crs[:_SHOWN]}…"
+        reason = str(error).replace(crs, short)
+        raise IngestError(f"The CRS {short!r} is not understood: {reason}") from error
 
 
 def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] | None) -> list[str]:
