@@ -325,6 +325,14 @@ class TestCompositions:
             {"outer": 1, "groups": [{"inner": "x", "sum": 4}]},
         ]
 
+    def test_groups_of_pixels_without_groups_are_left_out(self) -> None:
+        """As groups of pixels without values are: the inner group of one is masked wherever the outer is 1."""
+        made = r.group(r.group(r.SUM, 1, "inner"), 2, "outer")
+        values = np.array([[1.0, 2.0, 4.0], [7.0, 7.0, 8.0], [0.0, 1.0, 0.0]])
+        inside = np.array([[True, True, True], [True, False, True], [True, True, True]])
+        (found,) = made.results(ReducerSample(values, inside.astype(float), inside))
+        assert found == [{"outer": 0, "groups": [{"inner": 7, "sum": 1}, {"inner": 8, "sum": 4}]}]
+
     def test_elements_of_arrays(self) -> None:
         """The example of Reducer.forEachElement: the sum of arrays of 2 by 2 is one of 2 by 2."""
         found = reduce_values([Array(np.full((2, 2), i)) for i in range(5)], r.for_each_element(r.SUM))

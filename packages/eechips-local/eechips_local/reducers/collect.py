@@ -156,6 +156,8 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
             if is_empty and sample.present is None:  # pixels
                 continue
             outputs = dict(zip(reducer.names, reducer.results(part), strict=True))
+            if sample.present is None and outputs.get("groups") == [] and len(outputs) == 1:
+                continue
             known = {output: result for output, result in outputs.items() if result is not None}
             groups.append({name: value, **(known if is_empty else outputs)})
         return [groups]
