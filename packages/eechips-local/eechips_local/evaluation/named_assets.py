@@ -32,9 +32,10 @@ def check_export(request: ServiceRequest, context: Context) -> ServiceResponse:
 
 
 def _constant_loads(result: str, values: Mapping[str, Any]) -> Iterator[Node]:
-    """Yield a call for each load of an asset whose id is a constant, and on which the result depends in any case."""
+    """Yield one call for each constant id of an asset that is loaded, and on which the result depends in any case."""
     nodes: list[Any] = [{"valueReference": result}]
     seen: set[str] = set()
+    named: set[tuple[str, str]] = set()
     while nodes:
         kind, content = open_node(nodes.pop())
         if kind == "valueReference" and content not in seen:
@@ -50,7 +51,8 @@ def _constant_loads(result: str, values: Mapping[str, Any]) -> Iterator[Node]:
         if name in _ID_ARGUMENTS:
             argument = _ID_ARGUMENTS[name]
             constant = _constant((content.get("arguments") or {}).get(argument, NULL_NODE), values)
-            if isinstance(constant, str):
+            if isinstance(constant, str) and (name, constant) not in named:
+                named.add((name, constant))
                 arguments = {argument: {"constantValue": constant}}
                 yield {"functionInvocationValue": {"functionName": name, "arguments": arguments}}
 
