@@ -141,6 +141,15 @@ def recorded_grid(crs: str | None, transform: str | None, width: int | None, hei
         return None
 
 
+def planned_grid(unit: Any) -> Grid | None:
+    """Return the grid that was planned for a unit, which also failed units have; None without one."""
+    value = unit.get("grid") if isinstance(unit, Mapping) else None
+    try:
+        return Grid.from_json(value) if isinstance(value, Mapping) else None
+    except (KeyError, TypeError, ValueError):  # a recipe's own, which is something else
+        return None
+
+
 def _geometry(unit: Mapping[str, Any]) -> Any:
     """Return the geometry that a unit has as GeoJSON, or as coordinates of a point."""
     import shapely

@@ -17,7 +17,7 @@ from eechips.geo.crs import is_usable
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.database import Connection
-from eechips.manifest.export import recorded_grid
+from eechips.manifest.export import planned_grid, recorded_grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.received_files import read_parquet
@@ -228,7 +228,7 @@ def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     }
     listed = json.loads(dates) if dates else []
     message = None if error_class is None else f"{error_class}: {error}"[:_LENGTH]
-    grid = recorded_grid(crs, transform, width, height) or grid_of(unit)
+    grid = recorded_grid(crs, transform, width, height) or planned_grid(unit) or planned_grid(unit.get("value"))
     date = listed[0][:10] if listed else None
     return _Row(identifier, unit, state, file, size, valid, grid, date, message, fields)
 
@@ -302,17 +302,6 @@ def _splits(folder: Path) -> dict[str, str]:
         return {}
     table = read_parquet(path, ["id", "split"])
     return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
-
-
-def grid_of(unit: Mapping[str, Any]) -> Grid | None:
-    """Return the planned grid of a unit, which also failed units have; None without one."""
-    for layer in (unit, unit.get("value")):
-        if isinstance(layer, Mapping) and isinstance(layer.get("grid"), Mapping):
-            try:
-                return Grid.from_json(layer["grid"])
-            except (KeyError, TypeError, ValueError):  # another format of a recipe
-                return None
-    return None
 
 
 def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from eechips.errors import UsageError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
+from eechips.manifest.export import planned_grid
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import FILE_COLUMNS, FRAME
 from eechips.storage import LocalStore, ObjectStore, Store
@@ -164,9 +165,7 @@ def _grid(unit: Any, crs: Any, transform: Any, width: Any, height: Any) -> Grid 
     if not (_is_missing(crs) or _is_missing(width)) and isinstance(transform, (list, tuple)):
         a, b, c, d, e, f = transform
         return Grid(crs, (a, b, c, d, e, f), int(width), int(height))
-    if isinstance(unit, dict) and isinstance(unit.get("grid"), dict):
-        return Grid.from_json(unit["grid"])
-    return None
+    return planned_grid(unit)
 
 
 def _with_outlines(frame: pd.DataFrame, grids: Sequence[Grid | None]) -> geopandas.GeoDataFrame:

@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
+from eechips.manifest.export import planned_grid
 from eechips.training.chip_statistics import ChipStatistics, offset
 from eechips.training.sample import SampleFile
 from eechips.training.training_options import CheckOptions
@@ -143,7 +144,7 @@ def _of_one(
     file, measures = checked.file, checked.measures
     if measures is None:
         return {"unreadable"}
-    asked, grid = _asked(checked.unit), file.grid
+    asked, grid = planned_grid(checked.unit), file.grid
     size = (measures.width, measures.height)
     sizes = [(file.width, file.height)] if file.width is not None else []
     sizes += [(asked.width, asked.height)] if asked is not None else _size(info)
@@ -165,15 +166,6 @@ def _of_one(
 
 def _exceeds(share: float | None, most: float) -> bool:
     return share is not None and share > most
-
-
-def _asked(unit: Mapping[str, Any]) -> Grid | None:
-    """Return the requested grid of a unit, if it has one."""
-    value = unit.get("grid")
-    try:
-        return Grid.from_json(value) if isinstance(value, Mapping) else None
-    except (KeyError, TypeError, ValueError):  # a recipe's own grid, which is something else
-        return None
 
 
 def _size(info: Mapping[str, Any]) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from eechips.manifest.unit_record import COLUMNS, Record, State, WorkUnit
 from eechips.training import split_table
 from eechips.training.chip_pixels import decode
 from local_tests.support.local_earth_engine import Server
-from tests.support.finished_run import write_run
+from tests.support.finished_run import png_of, write_run
 
 BOX = "-105.30,39.90,-105.28,39.92"
 
@@ -287,3 +287,11 @@ def test_a_table_that_is_missing_is_named(tmp_path: Path) -> None:
     (run.path / run.units["file"][0]).unlink()
     with pytest.raises(UsageError, match="is missing: eechips verify"):
         eechips.load(run, rows="table")
+
+
+def test_a_grid_of_a_recipe_that_is_no_grid_has_no_outline(tmp_path: Path) -> None:
+    picture = png_of(np.zeros((3, 8, 8), np.uint8))
+    units = [({"kind": "point", "grid": {"row": number}}, {"": ("png", picture)}) for number in range(2)]
+    frame = eechips.load(write_run(tmp_path, units))
+    assert frame.geometry.isna().all()
+    assert [unit["grid"] for unit in frame["unit"]] == [{"row": 0}, {"row": 1}]
