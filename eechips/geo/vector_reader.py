@@ -171,10 +171,11 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
 def _read_parquet(path: Path, request: Request) -> dict[str, Any]:
     """Read GeoParquet (https://geoparquet.org/releases/v1.1.0/), or a table without geometries."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from eechips.geo.bounded_parquet import BoundedParquet
 
     try:
-        with pq.ParquetFile(path) as file:
+        with BoundedParquet(path, _BATCH) as file:
             rows, schema = file.metadata.num_rows, file.schema_arrow
             if rows > request.limits.rows:
                 raise RefusedFileError(f"it claims to have {rows:,} rows, and at most {request.limits.rows:,} are read")

@@ -101,13 +101,10 @@ def test_the_contract_sees_every_way_to_open(source: str) -> None:
     assert list(opening_calls(source))
 
 
-@pytest.mark.parametrize("name", ["untrusted_vectors", "vector_formats", "vector_reader", "dbase_texts"])
+@pytest.mark.parametrize(
+    "name", ["bounded_parquet", "untrusted_vectors", "vector_formats", "vector_reader", "dbase_texts"]
+)
 def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
     own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")
     copy = (LOCAL / "assets" / f"{name}.py").read_text(encoding="utf-8")
     assert copy == own.replace("eechips.geo", "eechips_local.assets")
-
-
-def test_the_local_earth_engine_bounds_tables_alike() -> None:
-    own = (EECHIPS / "storage" / "bounded_parquet.py").read_text(encoding="utf-8")
-    assert (LOCAL / "assets" / "bounded_parquet.py").read_text(encoding="utf-8") == own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from eechips.archive.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.formats import parquet
 from eechips.formats.chip_format import Expectation
-from eechips.storage.bounded_parquet import BoundedParquet
+from eechips.geo.bounded_parquet import BoundedParquet
+from eechips.geo.untrusted_vectors import read_layer
+from eechips.geo.vector_formats import RefusedFileError
 from eechips.storage.received_files import read_frame, read_parquet
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
@@ -204,3 +208,14 @@ def test_items_of_a_local_archive_are_read_within_bounds(tmp_path: Path) -> None
         else:
             with pytest.raises(ArchiveRefusedError, match="can become"):
                 list(found)
+
+
+def test_a_region_of_others_is_read_within_bounds(tmp_path: Path) -> None:
+    """The reader's process refused it at 2 GiB only, which came back to the caller as well."""
+    geo = {"version": "1.1.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "geometry_types": []}}}
+    table = pa.table({"note": repeated(), "g": pa.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))] * ROWS)})
+    path = tmp_path / "region.parquet"
+    table = table.replace_schema_metadata({"geo": json.dumps(geo)})
+    pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)
+    with pytest.raises(RefusedFileError, match="can become"):
+        read_layer(path, tmp_path)
