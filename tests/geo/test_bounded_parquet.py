@@ -18,6 +18,7 @@ from eechips.archive.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.formats import parquet
 from eechips.formats.chip_format import Expectation
+from eechips.geo import bounded_parquet
 from eechips.geo.bounded_parquet import BoundedParquet
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
@@ -25,11 +26,20 @@ from eechips.storage.received_files import read_frame, read_parquet
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.file_items import ParquetItems
+from eechips_local.assets import bounded_parquet as local_bounded_parquet
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import feature, search
 
 MIB = 1 << 20
 ROWS = 40
+
+
+@pytest.fixture
+def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the limits, so that a test needs no gigabytes to exceed them."""
+    for module in (bounded_parquet, local_bounded_parquet):
+        monkeypatch.setattr(module, "_MOST", 128 * MIB)
+        monkeypatch.setattr(module, "_LEAST_WHOLE", 128 * MIB)
 
 
 def repeated(count: int = ROWS, length: int = 4 * MIB) -> pa.Array:
@@ -83,6 +93,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.usefixtures("_small_limits")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_small_file_that_becomes_large_is_refused_before_it_is_decoded(bomb: str, tmp_path: Path) -> None:
     data = BOMBS[bomb]()
@@ -104,6 +115,7 @@ def test_a_small_file_that_becomes_large_is_refused_before_it_is_decoded(bomb: s
         parquet.validate(data, Expectation())
 
 
+@pytest.mark.usefixtures("_small_limits")
 def test_rows_that_are_many_only_together_are_refused() -> None:
     """Each batch is small, and their sum is not."""
     data = written(pa.array(["z" * 4096] * 100_000))
@@ -156,6 +168,27 @@ def test_other_files_are_read_as_pyarrow_reads_them(options: str, tmp_path: Path
         assert file.read().equals(expected)
 
 
+REPEATED: dict[str, Callable[[], pa.Array]] = {
+    "extensions of items": lambda: pa.array([["https://host/a.json", "https://host/b.json"]] * 500_000),
+    "lists of constants": lambda: pa.array([[0.0] * 4] * 500_000),
+    "long texts": lambda: pa.array([chr(97 + number % 20) * 26_000 for number in range(5000)]),
+    "texts with common beginnings": lambda: pa.array([f"S2A_MSIL2A_2019_{number:09}" for number in range(5000)]),
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "is_delta"),
+    [*((name, False) for name in REPEATED), ("texts with common beginnings", True)],
+)
+def test_values_that_repeat_are_no_bomb(column: str, is_delta: bool) -> None:
+    values = REPEATED[column]()
+    options = {"use_dictionary": False, "column_encoding": {"value": "DELTA_BYTE_ARRAY"}} if is_delta else {}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"value": values}), buffer, **options)
+    with BoundedParquet(buffer, 1000) as file:
+        assert file.read()["value"].combine_chunks().equals(values)
+
+
 def test_a_file_without_rows_keeps_its_columns(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array([], pa.string()), "b": pa.array([], pa.int64())})
     pq.write_table(table, tmp_path / "none.parquet")
@@ -176,6 +209,7 @@ def items(count: int, note: pa.Array) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.usefixtures("_small_limits")
 def test_items_of_a_server_are_read_within_bounds(tmp_path: Path) -> None:
     pytest.importorskip("stac_geoparquet")
     bomb, honest = items(ROWS, repeated()), items(ROWS, repeated(length=5))
@@ -197,6 +231,7 @@ def test_items_of_a_server_are_read_within_bounds(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.usefixtures("_small_limits")
 def test_items_of_a_local_archive_are_read_within_bounds(tmp_path: Path) -> None:
     pytest.importorskip("stac_geoparquet")
     for name, length in (("honest", 5), ("bomb", 4 * MIB)):
@@ -213,7 +248,12 @@ def test_items_of_a_local_archive_are_read_within_bounds(tmp_path: Path) -> None
 def test_a_region_of_others_is_read_within_bounds(tmp_path: Path) -> None:
     """The reader's process refused it at 2 GiB only, which came back to the caller as well."""
     geo = {"version": "1.1.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "geometry_types": []}}}
-    table = pa.table({"note": repeated(), "g": pa.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))] * ROWS)})
+    table = pa.table(
+        {
+            "note": pa.DictionaryArray.from_arrays(np.zeros(ROWS, np.int8), ["y" * (32 * MIB)]),
+            "g": pa.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))] * ROWS),
+        }
+    )
     path = tmp_path / "region.parquet"
     table = table.replace_schema_metadata({"geo": json.dumps(geo)})
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)

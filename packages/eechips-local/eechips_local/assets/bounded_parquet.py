@@ -21,8 +21,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_LEAST, _SHARE, _MOST = 128 << 20, 100, 1 << 30  # bytes that rows read at once have, of any file, and for each byte
-_MOST_WHOLE = 4 << 30  # bytes of all rows of a file
+_MOST = 1 << 30  # bytes by which rows that are read at once may be more than those of the file
+_LEAST_WHOLE, _SHARE, _MOST_WHOLE = 512 << 20, 100, 4 << 30  # bytes of all rows: of any file, for each byte, at most
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _DELTA_BYTES = 7  # encoding DELTA_BYTE_ARRAY
@@ -100,7 +100,7 @@ class BoundedParquet(pq.ParquetFile):  # type: ignore[misc]
         batches, size = [], 0
         for batch in self.iter_batches(self._rows, row_groups=list(row_groups), columns=names, **options):
             size += batch.nbytes
-            _check(size, self._size, _MOST_WHOLE)
+            _check(size, self._size, min(_MOST_WHOLE, _LEAST_WHOLE + _SHARE * self._size))
             batches.append(batch)
         if not batches:
             return super().read_row_groups([], names)
@@ -135,7 +135,7 @@ class _CheckedFile:
         seen = self._seen.setdefault(chunk.group, {})
         if chunk.column not in seen:
             seen[chunk.column] = len(data), _measure(chunk, data, self._rows)
-            _check(sum(need for _, need in seen.values()), sum(read for read, _ in seen.values()), _MOST)
+            _check(sum(need for _, need in seen.values()), sum(read for read, _ in seen.values()))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
@@ -160,8 +160,9 @@ class _CheckedFile:
         self.closed = True
 
 
-def _check(need: int, read: int, most: int) -> None:
-    bound = min(most, _LEAST + _SHARE * read)
+def _check(need: int, read: int, most: int | None = None) -> None:
+    """Raise ``ArrowInvalid`` if rows need more memory than a file's bytes and a bound."""
+    bound = read + (_MOST if most is None else most)
     if need > bound:
         raise pa.ArrowInvalid(
             f"{read:,} bytes of it can become {need:,}, and {bound:,} are the limit: if you trust it, write it with "
@@ -193,7 +194,7 @@ def _measure(chunk: _Chunk, data: bytes, rows: int) -> int:
         if min(size, stored) < 0:
             raise pa.ArrowInvalid("the header of a page is damaged")
         if header.get(1) == _DICTIONARY:
-            _check(size, len(data), _MOST)
+            _check(size, len(data))
             dictionary = size
             longest = max(longest, _find_longest(chunk, data[position : position + stored], size))
         elif header.get(1) in (_DATA, _DATA_V2):
