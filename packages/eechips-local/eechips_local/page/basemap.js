@@ -110,6 +110,8 @@ function write(g, { style, halo }, text, x, y) {
   g.fillText(text, x, y);
 }
 
+const BUTTONS = 48; // pixels at the right edge, which the buttons of the map cover
+
 function drawGraticule(g, projection) {
   const { toX, toY, fromX, fromY, width, height, degrees, style, halo } = projection;
   const labels = [];
@@ -127,7 +129,8 @@ function drawGraticule(g, projection) {
     g.moveTo(x, 0);
     g.lineTo(x, height);
     const east = wrapped(n * step);
-    labels.push([`${Math.abs(east).toFixed(digits)}°${east < 0 ? "W" : "E"}`, x + 3, 11]);
+    const text = `${Math.abs(east).toFixed(digits)}°${east < 0 ? "W" : "E"}`;
+    if (x + 3 + g.measureText(text).width < width - BUTTONS) labels.push([text, x + 3, 11]);
   }
   for (let n = Math.ceil(Math.max(fromY(height), -90) / step); n * step <= Math.min(fromY(0), 90); n++) {
     const y = toY(n * step);

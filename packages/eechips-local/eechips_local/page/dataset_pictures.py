@@ -27,7 +27,7 @@ def dataset_picture(record: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``title``; ``bands``, one or three; ``min``, ``max``, ``gamma`` and ``palette`` as far as they are known;
         ``classes``, each a code, a name and a hexadecimal colour; ``units`` of the values; ``pixelSize`` in metres;
-        ``isStatic``, whether dates select nothing.
+        ``isStatic``, whether dates select nothing; ``varyingBands``, the bands of the picture that some images lack.
     """
     names = record["default_bands"]
     defaults = [band for band in record["bands"] if band["name"] in names]
@@ -49,6 +49,7 @@ def dataset_picture(record: Mapping[str, Any]) -> dict[str, Any]:
         "units": units.pop() if len(units) == 1 else "",
         "pixelSize": record["pixel_size"],
         "isStatic": _is_static(record),
+        "varyingBands": [name for name in shown if name in record.get("varying_bands", ())],
     }
 
 

@@ -32,9 +32,13 @@ function parseExpression(text) {
 const loadImage = (id) => expressionOf(call("Image.load", { id: constant(id) }));
 const loadTable = (id) => expressionOf(call("Collection.loadTable", { tableId: constant(id) }));
 
-/** The images of a collection between two dates, the second exclusive; without dates all of them. */
-function loadCollection(id, from, until) {
-  const collection = call("ImageCollection.load", { id: constant(id) });
+/** The images of a collection that have some bands, between two dates, the second exclusive; without dates all of them. */
+function loadCollection(id, from, until, needed = []) {
+  let collection = call("ImageCollection.load", { id: constant(id) });
+  for (const band of needed) {
+    const filter = call("Filter.listContains", { leftField: constant("system:band_names"), rightValue: constant(band) });
+    collection = call("Collection.filter", { collection, filter });
+  }
   if (!from || !until) return expressionOf(collection);
   const dates = call("DateRange", { start: constant(from), end: constant(until) });
   const filter = call("Filter.dateRangeContains", { leftValue: dates, rightField: constant("system:time_start") });

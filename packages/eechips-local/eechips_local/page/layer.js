@@ -5,6 +5,7 @@ const COARSEST = 64; // pixels of a collection that a pixel of the map covers at
 const PIXELS = 4; // pixels of an asset that a pixel of the map covers at first
 const COLOUR = "c2410c"; // of tables
 const DAY = 86400000;
+const NO_IMAGE = "There is no image between these dates.";
 // The usual names of red, green and blue, lower case.
 const COLOURS = [["r", "g", "b"], ["red", "green", "blue"], ["b4", "b3", "b2"], ["sr_b4", "sr_b3", "sr_b2"], ["vis-red", "vis-green", "vis-blue"]];
 
@@ -93,7 +94,9 @@ async function draw(signal) {
   const isTable = source.kind === "table";
   if (!isTable && !listOf(fieldOf("bands").value).length) await fillBands(expression, signal);
   const body = mapRequest(expression, isTable);
-  const { name } = await post(`${PROJECT}/maps?fields=name`, body, signal);
+  const { name } = await post(`${PROJECT}/maps?fields=name`, body, signal).catch((error) => {
+    throw source.kind === "collection" && error.message.startsWith("Image has no bands") ? new Error(NO_IMAGE) : error;
+  });
   shown = { expression, isTable };
   byId("value").replaceChildren();
   worldMap.setLayer({ name, bounds: source.bounds ?? null, leastZoom: source.leastZoom ?? 0 });
@@ -103,7 +106,7 @@ async function draw(signal) {
 /** Fill the form by the names of the bands, with a stretch to their values on the map. */
 async function fillBands(expression, signal) {
   const names = await computed(bandNamesOf(expression), signal);
-  if (!names.length) throw new Error(source.kind === "collection" ? "There is no image between these dates." : "The image has no bands.");
+  if (!names.length) throw new Error(source.kind === "collection" ? NO_IMAGE : "The image has no bands.");
   const bands = chooseBands(names);
   if (bands[0].startsWith("vis-")) fillForm({ bands, min: 0, max: 255 });
   else {
@@ -150,36 +153,50 @@ function showLegend({ visualizationOptions: options }) {
 
 const dayOf = (moment) => new Date(moment).toISOString().slice(0, 10);
 
+function fillDates(dates) {
+  [fieldOf("from").value, fieldOf("until").value] = dates ?? ["", ""];
+}
+
 function showSource(next) {
   source = next;
   byId("layer-title").textContent = next.title;
   byId("layer-note").replaceChildren(...next.note);
   byId("look").hidden = next.kind === "table" || next.kind === "value";
   for (const name of ["from", "until"]) fieldOf(name).closest("label").hidden = next.kind !== "collection" || !next.dates;
-  [fieldOf("from").value, fieldOf("until").value] = next.dates ?? ["", ""];
+  fillDates(next.dates);
   const { picture } = next;
   fillForm(picture ? (picture.classes?.length ? { bands: picture.bands } : picture) : {});
 }
 
-/** The last days of a collection that cover the map: some weeks, or a year if the dataset has an image a year. */
-function datesOf(asset, picture) {
+/** The last days of a collection that cover the map: some weeks, a year if the dataset has an image a year, or three of
+    aerial photographs, as a state of the USA is flown every second or third year; null for all days. */
+function datesOf(asset, picture, least = 0) {
   if (picture?.isStatic || asset.start === null || asset.end === null) return null;
   const span = asset.end - asset.start;
-  const days = span > 400 * DAY && (picture?.pixelSize ?? 0) < 200 ? 45 : 400;
-  return [dayOf(Math.max(asset.start, asset.end - days * DAY)), dayOf(asset.end + DAY)];
+  const size = picture?.pixelSize ?? 0;
+  const days = span > 400 * DAY && size < 200 ? (size > 0 && size < 5 ? 1100 : 45) : 400;
+  return [dayOf(Math.max(asset.start, asset.end - Math.max(days, least) * DAY)), dayOf(asset.end + DAY)];
 }
 
 /** Draw an asset of the list, at a place of the map or where it can be seen. */
 function showAsset(asset, at = null) {
   const picture = pictures[asset.id] ?? pictures[asset.id.slice(0, asset.id.lastIndexOf("/"))] ?? null;
   const kind = { IMAGE: "image", IMAGE_COLLECTION: "collection", TABLE: "table" }[asset.type] ?? "image";
-  const load = { image: () => loadImage(asset.id), table: () => loadTable(asset.id), collection: (from, until) => loadCollection(asset.id, from, until) }[kind];
+  const load = { image: () => loadImage(asset.id), table: () => loadTable(asset.id), collection: (from, until) => loadCollection(asset.id, from, until, picture?.varyingBands) }[kind];
   const note = [make("code", {}, asset.id), asset.is_synthetic ? " · synthetic: the demo planet computes it" : ""];
   showSource({ kind, title: asset.title || picture?.title || asset.id, note, load, picture, dates: kind === "collection" ? datesOf(asset, picture) : null });
   attempt(async (signal) => {
     await look(asset, kind, picture, signal);
     if (at) worldMap.goTo(...at);
-    await draw(signal);
+    if (kind !== "collection") return draw(signal);
+    for (const least of [0, 400, 1100, Infinity]) { // a dataset may have few images, or start each of them a year ago
+      fillDates(datesOf(asset, picture, least));
+      try {
+        return await draw(signal);
+      } catch (error) {
+        if (error.message !== NO_IMAGE || least === Infinity) throw error;
+      }
+    }
   });
 }
 

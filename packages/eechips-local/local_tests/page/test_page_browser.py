@@ -216,6 +216,13 @@ def test_an_asset_is_drawn_as_its_dataset_usually_is(page: Callable[..., Any], q
     assert browser.execute_script("return document.querySelector('#map canvas.tiles').style.opacity") == "0.4"
 
 
+def test_a_collection_whose_images_have_several_bands_is_drawn_when_it_is_chosen(page: Callable[..., Any]) -> None:
+    browser = page()
+    choose(browser, "COPERNICUS/S1_GRD")  # of whose images some lack the usual bands
+    assert not browser.find_element("id", "problem").is_displayed(), text(browser, "problem")
+    assert wait_for_tiles(browser)[0] > 0
+
+
 def test_drawn_tiles_are_those_that_the_client_gets(page: Callable[..., Any], server: Server) -> None:
     browser = page()
     choose(browser, "USGS/SRTMGL1_003")
