@@ -20,7 +20,7 @@ from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
-from eechips.scripts.serialization import deserialize, function_name, serialize, without_partial
+from eechips.scripts.serialization import deserialize, deserialize_result, function_name, serialize, without_partial
 from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
@@ -200,7 +200,7 @@ class CallFolder:
             UsageError: if it was not stored by a run of this user.
         """
         try:
-            call_result: CallResult = deserialize(self._read(self._result(position), _result_name(position)))
+            call_result: CallResult = deserialize_result(self._read(self._result(position), _result_name(position)))
         except FileNotFoundError:
             return CallResult()
         learn(call_result.issued)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes, synchronize
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, CodeType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -79,6 +79,8 @@ def serialize(
                 raise TypeError(f"{type(thing).__name__} belongs to this process")
             if (substitute := _substitute(thing)) is not None:
                 return substitute
+            if (module := _module_of(thing)) is not None and module.__name__ != "__main__" and not _is_found(module):
+                cloudpickle.register_pickle_by_value(module)
             if for_digest and isinstance(thing, type) and not _is_importable(thing):
                 return _named, (thing.__module__, thing.__qualname__)
             if not for_digest and isinstance(thing, CodeType):
@@ -124,10 +126,35 @@ def deserialize(data: bytes) -> Any:
     return _Unpickler(io.BytesIO(data)).load()
 
 
+def deserialize_result(data: bytes) -> Any:
+    """Unpickle what a call has returned or raised, perhaps in an earlier run, with the present classes of the script.
+
+    Copies of these would have other instances and members: ``isinstance``, ``except`` and ``is`` would not know them.
+    """
+    return _ResultUnpickler(io.BytesIO(data)).load()
+
+
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, path: Any) -> Any:
         """Return a moved path."""
         return path
+
+
+class _ResultUnpickler(_Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name has; in place of functions by which cloudpickle copies classes, others."""
+        named = super().find_class(module, name)
+        if module.partition(".")[0] == "cloudpickle" and name.startswith("_make_skeleton_"):
+            return lambda *arguments: _present_class(kind := named(*arguments)) or kind
+        if module.partition(".")[0] == "cloudpickle" and name == "_class_setstate":
+            return lambda kind, state: kind if _present_class(kind) is kind else named(kind, state)
+        return named
+
+
+def _present_class(kind: type) -> type | None:
+    """Return the class that the module of a copied class has by its name; None if it has none."""
+    present = getattr(sys.modules.get(kind.__module__), kind.__name__, None)
+    return present if isinstance(present, type) else None
 
 
 def describe(value: Any) -> Any:
@@ -207,8 +234,37 @@ def _digest(data: bytes) -> str:
 
 
 def _is_importable(function: Any) -> bool:
-    module = sys.modules.get(function.__module__)
-    return function.__module__ != "__main__" and getattr(module, function.__qualname__, None) is function
+    module = _module_of(function)
+    return module is not None and _is_found(module) and getattr(module, function.__qualname__, None) is function
+
+
+def _module_of(thing: Any) -> ModuleType | None:
+    """Return a module, or that of a function or class; None for the script itself."""
+    if isinstance(thing, ModuleType):
+        return thing
+    name = thing.__module__ if isinstance(thing, (FunctionType, _CACHED, type)) else None
+    module = sys.modules.get(name) if isinstance(name, str) and name != "__main__" else None
+    return module if isinstance(module, ModuleType) else None
+
+
+def _is_found(module: ModuleType) -> bool:
+    """Return whether other processes find a module by its name, in the same file.
+
+    They do not find one that the script has made, or loaded from a file by another name
+    (https://docs.python.org/3/library/importlib.html#importing-a-source-file-directly).
+    """
+    name = module.__name__.partition(".")[0]
+    spec = getattr(sys.modules.get(name, module), "__spec__", None)
+    return name in sys.stdlib_module_names or _finds(name, getattr(spec, "origin", None))
+
+
+@functools.cache
+def _finds(name: str, origin: str | None) -> bool:
+    specs = (finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    spec = next(filter(None, specs), None)
+    if spec is None or origin is None:
+        return spec is not None
+    return spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(origin)
 
 
 def _is_signal(thing: Any) -> bool:

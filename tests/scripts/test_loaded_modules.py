@@ -1,0 +1,90 @@
+"""Modules that a script loads from files by names of its own, or makes, which workers cannot import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from local_tests.support.local_earth_engine import Server
+from tests.scripts.test_old_scripts import run
+
+AREA = """
+import ee
+SCALE = 5
+
+class Area:
+    def __init__(self, n):
+        self.n = n
+
+    def value(self):
+        return ee.Number(self.n).multiply(SCALE).getInfo()
+
+def fetch(area):
+    with open(f"{area.n}.txt", "w") as file:
+        file.write(str(area.value()))
+    return area
+"""
+SCRIPT = """
+import importlib.util
+import os
+import sys
+import types
+from multiprocessing import Pool
+
+import ee
+
+ee.Initialize()
+PATH = os.path.join(os.path.dirname(__file__), "settings", "area.py")
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, PATH)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def made(name):
+    sys.modules[name] = module = types.ModuleType(name)
+    with open(PATH) as file:
+        exec(file.read(), vars(module))
+    return module
+
+
+MODULES = [loaded("area_of_settings"), loaded("settings"), made("area_of_text"), loaded("other")]
+
+
+def value(area):
+    return area.value() + MODULES[0].SCALE
+
+
+if __name__ == "__main__":
+    for number, module in enumerate(MODULES):
+        areas = [module.Area(n + 10 * number) for n in range(2)]
+        with Pool(2) as pool:
+            found = pool.map(module.fetch, areas)
+            print(module.__name__, pool.map(value, areas), [type(area) is module.Area for area in found])
+"""
+
+
+@pytest.mark.slow
+def test_calls_have_functions_and_classes_of_modules_that_workers_cannot_import(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    """Each call ended with "No module named"; another module beside the script has the name of the last one."""
+    folder = tmp_path / "script"
+    (folder / "settings").mkdir(parents=True)
+    (folder / "settings" / "area.py").write_text(AREA)
+    (folder / "other.py").write_text("raise ImportError('this is another module')\n")
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    for _ in range(2):  # the same units again
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+        for number, name in enumerate(("area_of_settings", "settings", "area_of_text", "other")):
+            first = 50 * number + 5
+            assert f"{name} [{first}, {first + 5}] [True, True]" in result.stdout
+    assert open_run(tmp_path / "run").counts == {"done": 16}
+    assert len(list((tmp_path / "run").glob("*.txt"))) == 8
