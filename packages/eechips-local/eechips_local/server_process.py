@@ -16,11 +16,11 @@ from typing import IO, Any
 PROJECT = "eechips-local"
 """Project of the requests. Every project is served."""
 _TIMEOUT = 60.0
+"""Seconds of a request to the server's controls, and of its end."""
 _PROGRAM = (  # as python -m, which also imports modules of the working folder, in place of Python's own
     "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
     " runpy.run_module('eechips_local.run_server', run_name='__main__', alter_sys=True)"
 )
-"""Seconds of a request to the server's controls, and of its end."""
 
 
 @dataclass(frozen=True, slots=True)

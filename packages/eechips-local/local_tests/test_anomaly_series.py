@@ -77,3 +77,20 @@ def test_what_is_kept_is_bounded(images: list[ImageAsset], bound: str, monkeypat
     found = [feature.properties["B1"] for feature in anomalies(images, by_region, **limits)]
     assert found == pytest.approx(VALUES[:, 10, 10] - VALUES[:, 10, 10].mean())
     assert reads(images) > COUNT
+
+
+def test_the_places_of_many_grids_are_bounded_too(images: list[ImageAsset], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A projection of pixels has more bytes than they have, and each region has its own grid."""
+    monkeypatch.setattr(series_render, "_MOST_KEPT", 20_000)
+    context = Context(Store(*images), ServiceLimits())
+    for west in range(500_000, 500_300, 20):
+        corners = [[west, 4_399_700], [west + 200, 4_399_900]]
+        box = invoke("GeometryConstructors.Rectangle", coordinates=corners, crs=invoke("Projection", crs="EPSG:32613"))
+        reduced = invoke(
+            "Image.reduceRegion", image=stored("test/0"), reducer=invoke("Reducer.mean"), geometry=box, scale=10,
+            crs=invoke("Projection", crs="EPSG:3857"),
+        )  # fmt: skip
+        Evaluator(Graph().expression(reduced), context).evaluate()
+    kept = context.note(("series",), lambda: None)
+    assert 0 < len(kept.renders) < 5
+    assert kept.held < 40_000

@@ -11,9 +11,11 @@ from affine import Affine
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
+from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.model import ImageAsset
 from eechips_local.pixels import region_pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.protocol.request_errors import MemoryLimitError
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import Memory, asset, evaluate, stored
 
@@ -67,3 +69,9 @@ def test_vectors_of_a_coast_are_those_of_its_bounds(image: ImageAsset, monkeypat
     assert vectors() == found
     assert computed(image) > SIDE * SIDE
     assert len(found) > 100
+
+
+def test_the_pieces_of_a_coast_have_the_memory_of_a_request_together(image: ImageAsset) -> None:
+    graph = invoke("Image.reduceToVectors", image=stored(), geometry=region(), scale=10, eightConnected=False)
+    with pytest.raises(MemoryLimitError):  # a piece of 256 x 256 pixels has 131,072 bytes
+        list(evaluate(graph, image, limits=ServiceLimits(memory=400_000)))

@@ -172,11 +172,13 @@ def _read(context: Context, image: Image, region: PixelRegion) -> tuple[npt.NDAr
     inside = np.zeros(shape, dtype=bool)
     places: list[tuple[slice, slice]] = []
     pieces: list[list[Pixels]] = []
+    held = 0  # bytes
     for grid, column, row, cover in cover_tiles(context, region):
         inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
         top, left = row - region.row, column - region.column
         places.append((slice(top, top + grid.height), slice(left, left + grid.width)))
-        pieces.append(Render(context.limits.memory, context.check_time).read(image.bands, grid))
+        pieces.append(Render(context.limits.memory - held, context.check_time).read(image.bands, grid))
+        held += sum(pixels.values.nbytes + pixels.mask.nbytes for pixels in pieces[-1])
     if not pieces:
         return inside, [nowhere(region.grid) for _ in image.bands]
     return inside, [_joined(shape, places, band) for band in zip(*pieces, strict=True)]
@@ -184,7 +186,7 @@ def _read(context: Context, image: Image, region: PixelRegion) -> tuple[npt.NDAr
 
 def _joined(shape: tuple[int, int], places: Sequence[tuple[slice, slice]], pieces: Sequence[Pixels]) -> Pixels:
     """Return pieces of a band as one, masked between them."""
-    values = np.zeros(shape, np.result_type(*(piece.values for piece in pieces)))
+    values = np.zeros(shape + pieces[0].values.shape[2:], np.result_type(*(piece.values for piece in pieces)))
     mask = np.zeros(shape, np.result_type(*(piece.mask for piece in pieces)))
     for place, piece in zip(places, pieces, strict=True):
         values[place], mask[place] = piece.values, piece.mask

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from eechips_local.evaluation.context import Context
 from eechips_local.pixels.lazy_image import Pixels, Render
@@ -31,7 +34,7 @@ def series_render(context: Context, grid: PixelGrid) -> Render:
         kept.renders.clear()
         kept.held = 0
     if grid not in kept.renders:
-        kept.renders[grid] = _SeriesRender(context, kept)
+        kept.renders[grid] = _SeriesRender(context.limits.memory, kept)
     return kept.renders[grid]
 
 
@@ -46,18 +49,29 @@ class _KeptRenders:
 class _SeriesRender(Render):
     """A computation of pixels that is kept for the next images."""
 
-    def __init__(self, context: Context, kept: _KeptRenders) -> None:
-        super().__init__(context.limits.memory)
-        self._context = context
+    def __init__(self, budget: int, kept: _KeptRenders) -> None:
+        super().__init__(budget)
         self._kept = kept
 
     def note(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """Cache the places of grids for the whole evaluation, the rest as long as the computation is kept."""
-        is_place = key[0] in ("location", "lonlat") and isinstance(key[1], PixelGrid)
-        if is_place and key[1].width * key[1].height <= _SMALL_GRID:
-            return self._context.note(("series", *key), make)
-        return super().note(key, make)
+        """Return what a key has, and count the bytes of what is new."""
+        is_new = key not in self._notes
+        value = super().note(key, make)
+        if is_new:
+            self._kept.held += _bytes_of(value) + _OBJECT
+        return value
 
     def _hold(self, pixels: Pixels) -> None:
-        self._kept.held += pixels.values.nbytes + pixels.mask.nbytes + _OBJECT
+        self._kept.held += _bytes_of(pixels) + _OBJECT
         super()._hold(pixels)
+
+
+def _bytes_of(value: Any) -> int:
+    """Return the bytes of the arrays of a value."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, (tuple, list)):
+        return sum(map(_bytes_of, value))
+    if dataclasses.is_dataclass(value):
+        return sum(_bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return 0
