@@ -133,7 +133,8 @@ def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[p
     source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
     with source, BoundedParquet(source, _ROWS) as file:
         telling = [name for name in ("bbox", "collection") if name in file.schema_arrow.names]
-        for group in range(file.num_row_groups):
+        groups = [group for group in range(file.num_row_groups) if file.metadata.row_group(group).num_rows]
+        for group in groups:
             rows = file.iter_batches(_ROWS, row_groups=[group], columns=telling)
             wanted = np.concatenate([_wanted(pa.Table.from_batches([batch]), search) for batch in rows])
             if not wanted.any():

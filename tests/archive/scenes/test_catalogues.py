@@ -327,6 +327,16 @@ def test_folders_of_geoparquet_are_searched(tmp_path: Path) -> None:
         search(str(tmp_path / "none*.parquet"))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_groups_without_rows_are_skipped(tmp_path: Path) -> None:
+    table = pq.read_table(write_parquet(tmp_path / "items.parquet", [feature("i0"), feature("i1")]))
+    with pq.ParquetWriter(tmp_path / "items.parquet", table.schema) as writer:
+        for part in (table[:0], table[:1], table[:0], table[1:], table[:0]):
+            writer.write_table(part)
+    assert pq.read_metadata(tmp_path / "items.parquet").num_row_groups == 5
+    assert search(str(tmp_path / "items.parquet")).ids == ["i0", "i1"]
+
+
 @pytest.mark.parametrize("column", ["assets", "geometry", "bbox"])
 def test_a_column_of_another_type_is_reported(tmp_path: Path, column: str) -> None:
     table = pq.read_table(write_parquet(tmp_path / "items.parquet", [feature("i0"), feature("i1")]))
