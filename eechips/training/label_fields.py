@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eechips.training.sample import Sample
+from eechips.web.redaction import redact_json
 
 _NAMES = ("label", "class")
 """Names of fields that are labels whatever they hold; lower case."""
@@ -31,7 +32,7 @@ class LabelFields:
     def add(self, sample: Sample) -> None:
         """Count a sample."""
         self._samples += 1
-        own = sample.unit.get("properties")
+        own = redact_json(sample.unit.get("properties"))  # cards show them, and look for them in the sample's fields
         for name, value in own.items() if isinstance(own, Mapping) else ():
             if name in self._refused or name in sample.unit:
                 continue

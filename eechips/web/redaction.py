@@ -60,7 +60,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"),
         rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {REDACTED}"),
+    # Not the word in "basic volcanic rocks"; that after the name of a header is replaced below.
+    (
+        re.compile(r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}"),
+        rf"\1 {REDACTED}",
+    ),
     (re.compile(r"\bya29\.[\w\-.]+"), REDACTED),
     (re.compile(r"\b1//[\w\-]{20,}"), REDACTED),
     (re.compile(rf"(?i)({_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+"), rf"\1{REDACTED}"),

@@ -45,3 +45,21 @@ def test_nothing_made_of_a_run_has_a_secret_of_its_units(
     assert made
     assert any("of the unit" in text for text in made.values())
     assert [name for name, text in made.items() if SECRET in text] == []
+
+
+def test_a_card_counts_labels_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = ["water", f"forest https://host/a?sig={SECRET}"]
+    units = [
+        ({"kind": "point", "coordinates": [number, 0], "properties": {"label": labels[number % 2]}}, files)
+        for number, (_, files) in enumerate(layered(8))
+    ]
+    run = write_run(tmp_path / "run", units)
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        export_parquet(ledger, run.path)
+        export_layers(ledger, run.path)
+    run_command("card", "run", status=0)
+    card, croissant = (text_of(tmp_path / "run" / name) for name in ("README.md", "croissant.json"))
+    assert SECRET not in card + croissant
+    assert "| water | 4 |" in card
+    assert "| forest https://host/a?sig" in card
