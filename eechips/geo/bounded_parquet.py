@@ -28,7 +28,7 @@ _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages
 _DELTA_BYTES = 7  # encoding DELTA_BYTE_ARRAY
 _REPEATING = (2, _DELTA_BYTES, 8)  # and those with a dictionary
 _MOST_NESTED = 8  # structures in the header of a page
-_CODECS = {"LZ4": "lz4_raw"}
+_CODECS = {0: "uncompressed", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _SMALL = 4096  # bytes of a dictionary whose longest value is not looked for
 
 
@@ -70,7 +70,7 @@ class BoundedParquet(pq.ParquetFile):  # type: ignore[misc]
             self._size = file.seek(0, io.SEEK_END)
             checked = _CheckedFile(file, rows)
             metadata = pq.read_metadata(checked)
-            checked.bound(metadata)
+            checked.bound(metadata.schema)
             super().__init__(checked, metadata=metadata, **options)
             self._opened = stack.pop_all()
 
@@ -117,9 +117,9 @@ class _CheckedFile:
         self._seen: dict[int, dict[int, tuple[int, int]]] = {}
         self.closed = False
 
-    def bound(self, metadata: pq.FileMetaData) -> None:
-        """Check what is read from now on: the chunks that a footer describes."""
-        self._chunks = sorted(_chunks(metadata), key=lambda chunk: chunk.start)
+    def bound(self, schema: pq.ParquetSchema) -> None:
+        """Check what is read from now on: the chunks that the footer describes."""
+        self._chunks = sorted(_read_chunks(self._file, schema), key=lambda chunk: chunk.start)
         self._starts = [chunk.start for chunk in self._chunks]
 
     def read(self, size: int = -1) -> bytes:
@@ -170,18 +170,50 @@ def _check(need: int, read: int, most: int | None = None) -> None:
         )
 
 
-def _chunks(metadata: pq.FileMetaData) -> Iterator[_Chunk]:
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column, described = metadata.row_group(group).column(number), metadata.schema.column(number)
-            start, dictionary = column.data_page_offset, column.dictionary_page_offset
-            if dictionary is not None and 0 < dictionary < start:
-                start = dictionary
-            kind = described.physical_type
-            width = described.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind)
-            codec = _CODECS.get(column.compression, column.compression.lower())
-            end = start + max(0, column.total_compressed_size)
-            yield _Chunk(group, number, start, end, column.num_values, described.max_repetition_level > 0, width, codec)
+def _read_chunks(file: IO[bytes], schema: pq.ParquetSchema) -> Iterator[_Chunk]:
+    """Yield the chunks that the footer of a file describes.
+
+    Its bytes are parsed here: accessors of pyarrow 25's metadata end the process where a damaged footer contradicts
+    itself ("Definition level histogram size mismatch"), as they do not translate the exceptions of the library.
+    """
+    end = file.seek(-8, io.SEEK_END)
+    size = int.from_bytes(file.read(4), "little")
+    file.seek(end - size)
+    footer, _ = _parse(file.read(size), 0)
+    for group, described in enumerate(_members(footer, 4)):
+        columns = _members(described, 1)
+        if len(columns) != len(schema):
+            raise pa.ArrowInvalid("the footer is damaged")
+        for number, column in enumerate(columns):
+            yield _chunk_of(group, number, column.get(3), schema.column(number))
+
+
+def _chunk_of(group: int, number: int, described: Any, column: pq.ColumnSchema) -> _Chunk:
+    """Return a chunk, given the fields of its ``ColumnMetaData``."""
+    if not isinstance(described, dict) or not all(isinstance(described.get(key), int) for key in (4, 5, 7, 9)):
+        raise pa.ArrowInvalid("the footer is damaged")
+    start, dictionary = described[9], described.get(11)
+    if isinstance(dictionary, int) and 0 < dictionary < start:
+        start = dictionary
+    kind = column.physical_type
+    width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind)
+    end = start + max(0, described[7])
+    codec = _CODECS.get(described[4], "")
+    return _Chunk(group, number, start, end, described[5], column.max_repetition_level > 0, width, codec)
+
+
+def _number(fields: dict[int, Any], key: int) -> int:
+    """Return an integer that is a field of a structure; -1 if it is none."""
+    number = fields.get(key)
+    return number if isinstance(number, int) else -1
+
+
+def _members(fields: dict[int, Any], key: int) -> list[dict[int, Any]]:
+    """Return a list of structures that is a field of another one."""
+    members = fields.get(key, [])
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise pa.ArrowInvalid("the footer is damaged")
+    return members
 
 
 def _measure(chunk: _Chunk, data: bytes, rows: int) -> int:
@@ -190,16 +222,18 @@ def _measure(chunk: _Chunk, data: bytes, rows: int) -> int:
     dictionary, repeating, longest, position, seen = 0, 0, 0, 0, 0
     while position < len(data) and seen < chunk.values:
         header, position = _parse(data, position)
-        size, stored = header.get(2, -1), header.get(3, -1)
+        size, stored = _number(header, 2), _number(header, 3)
         if min(size, stored) < 0:
-            raise pa.ArrowInvalid("the header of a page is damaged")
+            raise pa.ArrowInvalid("its structures are damaged")
         if header.get(1) == _DICTIONARY:
             _check(size, len(data))
             dictionary = size
             longest = max(longest, _find_longest(chunk, data[position : position + stored], size))
         elif header.get(1) in (_DATA, _DATA_V2):
-            described = header.get(5) or header.get(8) or {}
-            count = max(0, described.get(1, 0))
+            described = header.get(5) or header.get(8)
+            if not isinstance(described, dict):
+                raise pa.ArrowInvalid("its structures are damaged")
+            count = max(0, _number(described, 1))
             encoding = described.get(2 if 5 in header else 4)
             repeating += count if encoding in _REPEATING else 0
             longest = max(longest, size if encoding == _DELTA_BYTES else 0)
@@ -259,7 +293,7 @@ def _parse(data: bytes, position: int, nested: int = 0) -> tuple[dict[int, Any],
                 number, position = _integer(data, position)
             fields[number], position = _value(data, position, head & 15, nested)
     except IndexError:
-        raise pa.ArrowInvalid("the header of a page is damaged") from None
+        raise pa.ArrowInvalid("its structures are damaged") from None
     return fields, position + 1
 
 
@@ -275,7 +309,25 @@ def _value(data: bytes, position: int, kind: int, nested: int) -> tuple[Any, int
         return None, position + length
     if kind in (3, 7):
         return None, position + (1 if kind == 3 else 8)
-    raise pa.ArrowInvalid("the header of a page is damaged")  # page headers have neither lists nor maps
+    if kind in (9, 10):
+        return _list(data, position, nested)
+    raise pa.ArrowInvalid("its structures are damaged")  # Parquet has no maps
+
+
+def _list(data: bytes, position: int, nested: int) -> tuple[list[Any], int]:
+    count, kind = data[position] >> 4, data[position] & 15
+    position += 1
+    if count == 15:
+        count, position = _varint(data, position)
+    members = []
+    for _ in range(count):
+        if kind in (1, 2):  # in a list, a truth value has a byte
+            member: Any = data[position] == 1
+            position += 1
+        else:
+            member, position = _value(data, position, kind, nested)
+        members.append(member)
+    return members, position
 
 
 def _integer(data: bytes, position: int) -> tuple[int, int]:
@@ -292,4 +344,4 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         if byte < 128:
             return number, position
         if shift > 63:
-            raise pa.ArrowInvalid("the header of a page is damaged")
+            raise pa.ArrowInvalid("its structures are damaged")

@@ -259,3 +259,23 @@ def test_a_region_of_others_is_read_within_bounds(tmp_path: Path) -> None:
     pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)
     with pytest.raises(RefusedFileError, match="can become"):
         read_layer(path, tmp_path)
+
+
+@pytest.mark.parametrize("mask", [1, 0x55])
+def test_a_damaged_footer_ends_no_process(mask: int) -> None:
+    """Accessors of pyarrow's metadata abort where the counts of a column contradict each other."""
+    buffer = io.BytesIO()
+    table = pa.table({"id": [f"S2_{number}" for number in range(50)], "shape": [[1.0, None]] * 50})
+    pq.write_table(table, buffer)
+    whole, outcomes = buffer.getvalue(), set[str]()
+    footer = int.from_bytes(whole[-8:-4], "little")
+    for place in range(len(whole) - 8 - footer, len(whole) - 8):
+        damaged = bytearray(whole)
+        damaged[place] ^= mask
+        try:
+            with BoundedParquet(io.BytesIO(damaged)) as file:
+                file.read()
+            outcomes.add("read")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            outcomes.add("refused" if str(error) else "")
+    assert outcomes == {"read", "refused"}
