@@ -21,7 +21,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_MOST = 1 << 30  # bytes by which rows that are read at once may be more than those of the file
+_MOST = 1 << 30  # bytes of memory that a batch of rows may need beyond the bytes read for it
 _LEAST_WHOLE, _SHARE, _MOST_WHOLE = 512 << 20, 100, 4 << 30  # bytes of all rows: of any file, for each byte, at most
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _DICTIONARY, _DATA, _DATA_V2 = 2, 0, 3  # types of pages

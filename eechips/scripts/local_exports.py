@@ -78,7 +78,7 @@ def _message(task: Mapping[str, Any]) -> str:
 
 
 def remove_repeats(folder: Path) -> None:
-    """Remove files with a number that equal those of the name without: a task of an interrupted run had made these.
+    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before.
 
     Args:
         folder: folder of the exports.

@@ -88,7 +88,7 @@ def _least_pixels(area: PixelRegion) -> int:
 
 
 def _near(collection: Collection, points: npt.NDArray[np.float64]) -> Collection:
-    """Return the images of a collection, without those of stores that are far from all points."""
+    """Return the images of a collection; stored images that are far from all points are left out."""
     if not len(points) or not np.isfinite(points).all():
         return collection
     (west, south), (east, north) = points.min(axis=0) - _REACH, points.max(axis=0) + _REACH

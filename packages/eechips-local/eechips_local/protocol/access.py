@@ -143,8 +143,8 @@ def check_source(headers: Headers) -> None:
 def check_page_of_another_port(headers: Headers) -> None:
     """Check that a page of another server of this machine, such as another user's, sends its request as JSON.
 
-    Its browser then asks this server first whether it may, and is not told so: no computation, export or change of
-    assets is started by looking at a page. https://developer.mozilla.org/en-US/docs/Web/HTTP/CORS#simple_requests
+    The browser sends a CORS preflight request before JSON, which this server does not allow: a page that is only
+    looked at starts no computation, export or change of assets. https://developer.mozilla.org/en-US/docs/Web/HTTP/CORS#simple_requests
 
     Raises:
         MediaTypeError: if not.
