@@ -25,6 +25,7 @@ from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
@@ -113,7 +114,7 @@ class BeamQueue:
             about, *lines = self._lines(name)
             usage = None if about["usage"] is None else UsageDelta(**about["usage"])
             return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), usage)
-        except (UsageError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        except (UsageError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise StorageError(
                 f"{FOLDER}/{self.token}/{name} is damaged ({error!r:.100}): remove it, and its units are fetched again"
             ) from error
@@ -207,8 +208,13 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
     if "lost" in line:
         return Lost(assignment, line["lost"], line["blame"])
     record = line.get("record")
-    staged = tuple(StagedFile(name, name, size, sha256) for name, size, sha256 in line.get("files", ()))
+    staged = tuple(StagedFile(result_name(name), name, size, sha256) for name, size, sha256 in line.get("files", ()))
     sizes = {file.name: (file.size, file.sha256) for file in staged}
+    if record is not None and record["position"] != assignment.position:
+        raise ValueError(f"the outcome of unit {assignment.position} is that of unit {record['position']}")
+    first = None if record is None else record.get("file")
+    if record is not None and first is not None and sizes.get(first) != (record.get("bytes"), record.get("sha256")):
+        raise ValueError(f"{first} is not among the files of unit {assignment.position}")
     files = tuple(UnitFile(path, *sizes[path], layer, metadata) for path, layer, metadata in line.get("layers", ()))
     outcome = Outcome(
         assignment.position,

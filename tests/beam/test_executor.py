@@ -19,10 +19,10 @@ import pytest
 
 from eechips.client.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.engine.beam_queue import BeamQueue
+from eechips.engine.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.beam_recovery import BEAM_QUEUES
 from eechips.engine.beam_worker import BeamWorker, process_partitions
-from eechips.engine.outcome import Finished, Lost
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.plan import plan_units
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
@@ -30,6 +30,7 @@ from eechips.errors import ConfigurationError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.unit_record import Record, State
 from eechips.storage import NameTemplate
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
@@ -267,6 +268,27 @@ def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, BeamQueue], service
     done = resume(tmp_path, service)
     assert done.counts == {"done": 12}
     assert service.count("compute") == 12
+
+
+@pytest.mark.slow
+def test_outcomes_of_other_units_count_for_none(service: Service, tmp_path: Path) -> None:
+    """Whoever writes where the results are can write batches: units without a file were taken for done."""
+    place = tmp_path / "out" / "beam"
+
+    def forge() -> None:
+        (folder,) = place.iterdir()
+        queue = BeamQueue(ImmediateStore(tmp_path / "out"), folder.name)
+        units = queue.read_units(0)
+        made = [Outcome(unit.position, Record(position=unit.position, state=State.DONE)) for unit in units]
+        others = [replace(unit, id="f" * 64) for unit in units]
+        queue.write_batch([0], OutcomeBatch("forger", tuple(map(Finished, others, made))))
+
+    forger = when(lambda: any(place.glob("*/units-00000.jsonl")), forge)
+    run = run_chips(tmp_path, service.url, in_flight=6, **ONE)
+    forger.join()
+    assert run.counts == {"done": 12}
+    assert run.units["file"].notna().all()
+    assert run.verify() == []
 
 
 def command(tmp_path: Path, service: Service, *options: str) -> list[str]:

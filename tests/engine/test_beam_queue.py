@@ -48,7 +48,8 @@ RECORDS = st.builds(
     bands=st.none() | st.just('["R", "G"]'),
     seconds=st.none() | st.floats(0, 1e6),
 )
-FILES = st.builds(lambda name, size: StagedFile(name, name, size, "0" * 64), TEXT, st.integers(0, 10**12))
+NAMES = st.text("abc äß-_", min_size=1, max_size=20).map(lambda text: f"chips/{text}")
+FILES = st.builds(lambda name, size: StagedFile(name, name, size, "0" * 64), NAMES, st.integers(0, 10**12))
 REQUEST_LOGS = st.builds(
     RequestLog, kind=TEXT, status=st.none() | st.integers(100, 599), seconds=st.floats(0, 1e3),
     bytes=st.integers(0, 99), attempt=st.integers(1, 9), ended=TEXT,
@@ -65,7 +66,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
     files = tuple(UnitFile(file.name, file.size, file.sha256, draw(TEXT), draw(TEXT)) for file in described)
     outcome = Outcome(
         assignment.position,
-        replace(draw(RECORDS), files=files),
+        replace(draw(RECORDS), position=assignment.position, files=files),
         tuple(staged),
         recipe_failure=draw(st.none() | TEXT.filter(bool)),
         request_logs=tuple(draw(st.lists(REQUEST_LOGS, max_size=2))),
@@ -108,6 +109,10 @@ DAMAGES: dict[str, Callable[[list[dict[str, Any]]], object]] = {
     "files": lambda lines: lines[1].update(files=[["a"]]),
     "an error": lambda lines: lines[1].update(fatal=["errno", "x"]),
     "an error of Python": lambda lines: lines[1].update(fatal=["__class__", "x"]),
+    "a name that leads out": lambda lines: lines[1].update(files=[["../../.ssh/config", 1, "0"]]),
+    "a file of the run": lambda lines: lines[1].update(files=[["manifest.sqlite", 1, "0"]]),
+    "the file of another unit": lambda lines: lines[1]["record"].update(file="b", bytes=1, sha256="0"),
+    "the outcome of another unit": lambda lines: lines[1]["record"].update(position=1),
     "usage": lambda lines: lines[0].update(usage={"a": 1}),
 }
 
@@ -125,6 +130,9 @@ def test_a_damaged_batch_is_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=rf"beam/{TOKEN}/{name} is damaged .*remove it"):
         queue.read_batch(name)
     path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StorageError, match="is damaged"):
+        queue.read_batch(name)
+    path.write_text("[" * 100_000)
     with pytest.raises(StorageError, match="is damaged"):
         queue.read_batch(name)
     path.with_name("outcomes-notes.jsonl").write_text("mine")

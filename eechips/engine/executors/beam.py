@@ -18,6 +18,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
@@ -143,8 +144,10 @@ class BeamExecutor(Executor[WorkerHandle]):
                 client = 1 + running.number_of(batch.worker) % (self._clients - 1)
                 self.throttle.absorb(client, batch.usage, min(len(handle.assignments), self._slots))
             for event in batch.events:
-                if handle.assignments.pop(event.assignment.position, None) is not None:  # else a duplicate
-                    events.append(event)
+                assignment, _ = handle.assignments.get(event.assignment.position, (None, 0.0))
+                if assignment is not None and assignment.id == event.assignment.id:  # else a duplicate, or of another
+                    del handle.assignments[assignment.position]
+                    events.append(replace(event, assignment=assignment))
         if events:
             self._fruitless = 0
         return events
