@@ -33,8 +33,8 @@ from eechips.engine.planner import Planner, announce_answers, kept_answers, remo
 from eechips.engine.planning_cost import PartialPlan, plan_some_units
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
+from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RecipeContext, RunContext
-from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords
 from eechips.engine.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
@@ -63,11 +63,11 @@ class ConnectedRun:
         is_unchanged: the run was complete, and its extension has nothing to add.
     """
 
-    def __init__(self, parts: RunParts, records: RunRecords) -> None:
-        self._parts, self._records, self._log = parts, records, parts.log
-        self._config, self._recipe, self._ledger = parts.config, parts.recipe, parts.ledger
-        self._traits = traits_of(parts.recipe)
-        noted = parts.ledger.meta().get(TRAFFIC) if parts.ledger.has_plan else None
+    def __init__(self, components: RunComponents, records: RunRecords) -> None:
+        self._components, self._records, self._log = components, records, components.log
+        self._config, self._recipe, self._ledger = components.config, components.recipe, components.ledger
+        self._traits = traits_of(components.recipe)
+        noted = components.ledger.meta().get(TRAFFIC) if components.ledger.has_plan else None
         self._earlier_traffic = ArchiveTraffic.from_json(noted)
         self.is_paused = self.is_unchanged = self._has_new_units = False
 
@@ -90,7 +90,7 @@ class ConnectedRun:
         if not is_planned or self._ledger.is_partial:
             announce_answers(config.out)
         with contextlib.ExitStack() as stack:
-            run = self._parts
+            run = self._components
             self._connect(stack, is_planned=is_planned)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
@@ -126,7 +126,7 @@ class ConnectedRun:
 
     def _make_plan(self, stack: contextlib.ExitStack, *, is_planned: bool, is_complete: bool) -> None:
         """Plan, extend or complete the plan; a planner that works while units are fetched begins here."""
-        run = self._parts
+        run = self._components
         run.planner, run.partial = self._make_planner(stack, is_planned=is_planned)
         if is_planned and self._config.extend:
             self._extend(is_complete=is_complete)
@@ -141,25 +141,30 @@ class ConnectedRun:
 
     def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> None:
         """Connect, and describe the run."""
-        parts, config, recipe = self._parts, self._config, self._recipe
+        components, config, recipe = self._components, self._config, self._recipe
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
-        scratch = parts.scratch = stack.enter_context(scratch_folder(config.out.absolute(), parts.writer))
+        scratch = components.scratch = stack.enter_context(scratch_folder(config.out.absolute(), components.writer))
         config.executor_class.prepare(recipe, scratch)  # takes as long as connecting and planning
         session = stack.enter_context(connect(config, config.out / SERVER_LOG_NAME, recipe=recipe))
         stack.callback(release_semaphores, session.throttle)
         target = session.connection.target
-        parts.discovery = session.connection.discovery.save(scratch / "discovery.json")
-        ClientInit(target.endpoint, target.project, parts.discovery).save(scratch / CLIENT_INIT_NAME)
+        components.discovery = session.connection.discovery.save(scratch / "discovery.json")
+        ClientInit(target.endpoint, target.project, components.discovery).save(scratch / CLIENT_INIT_NAME)
         chosen = self._ledger.meta().get(REQUEST_TRIAL) if is_planned else None
         if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
             self._records.describe(session, chosen)
-        parts.session, parts.requests = session, configured_plan(config, chosen)
+        components.session, components.requests = session, configured_plan(config, chosen)
 
     def _tries_requests(self, *, is_planned: bool) -> bool:
         """Return whether to try equivalent requests: before the first units, also after a command that was killed."""
         config = self._config
-        if config.estimate is None or config.method != "auto" or not self._traits.is_builtin or self._parts.is_part:
+        if (
+            config.estimate is None
+            or config.method != "auto"
+            or not self._traits.is_builtin
+            or self._components.is_part
+        ):
             return False
         return not is_planned or (
             REQUEST_TRIAL not in self._ledger.meta() and sum_totals(self._ledger.database).units == 0
@@ -167,7 +172,7 @@ class ConnectedRun:
 
     def _try_requests(self) -> None:
         """Try equivalent requests on the first units of a run with an estimate, and choose some."""
-        run = self._parts
+        run = self._components
         units = [(unit.position, json.loads(unit.unit)) for unit in islice(self._ledger.open_units(), TRIED_UNITS)]
         trial = try_plans(run.recipe, run.config, run.session, units)
         if trial is None:
@@ -180,7 +185,7 @@ class ConnectedRun:
 
     def _settle_all(self) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
-        run, config, recipe = self._parts, self._config, self._recipe
+        run, config, recipe = self._components, self._config, self._recipe
 
         def settle(first: int, end: int | None) -> bool:
             open_units = OpenUnits(run, first, end)
@@ -205,7 +210,7 @@ class ConnectedRun:
 
     def _note_served(self) -> None:
         """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
-        session = self._parts.session
+        session = self._components.session
         if session.served is not None:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
@@ -225,13 +230,13 @@ class ConnectedRun:
 
     def _begins(self, planner_seconds: float) -> bool:
         """Show what a new run, or new units of an extended one, will cost; return whether it begins."""
-        parts, config = self._parts, self._config
+        components, config = self._components, self._config
         has_begun = sum_totals(self._ledger.database).units > 0 and not self._has_new_units
-        if has_begun or config.estimate is not None or parts.is_part or parts.is_interactive:
+        if has_begun or config.estimate is not None or components.is_part or components.is_interactive:
             return True
         if not self._traits.needs_service:
             return True
-        foreseen = estimate_planned(self._recipe, config, parts.session, self._ledger, planner_seconds)
+        foreseen = estimate_planned(self._recipe, config, components.session, self._ledger, planner_seconds)
         if foreseen is None:
             return True
         self._log.write("expected", **dataclasses.asdict(foreseen))
@@ -248,12 +253,12 @@ class ConnectedRun:
         hours = config.limits.eecu_hours
         monitor = ComputeMonitor(
             self._ledger,
-            self._parts.session.connection.transport,
+            self._components.session.connection.transport,
             self._log,
             every=config.profile_every,
             budget=None if hours is None else hours * SECONDS_AN_HOUR,
             is_adaptive=not config.executor_class.is_detached,
-            now=self._parts.now,
+            now=self._components.now,
         )
         stack.callback(monitor.close)
         return monitor
@@ -265,10 +270,10 @@ class ConnectedRun:
 
         For an estimate it has made some units only, and starts when the user has confirmed the rest.
         """
-        is_gradual = self._traits.plans_gradually and not self._parts.is_part
+        is_gradual = self._traits.plans_gradually and not self._components.is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
             return None, None
-        session, recipe, estimated = self._parts.session, self._recipe, self._config.estimate
+        session, recipe, estimated = self._components.session, self._recipe, self._config.estimate
         template = name_template(recipe, self._config)
         meta = None if is_planned else self._meta
 
@@ -292,34 +297,34 @@ class ConnectedRun:
 
     @property
     def _meta(self) -> dict[str, Any]:
-        return {**self._parts.described, "eechips": version("eechips"), "planned": utc_now()}
+        return {**self._components.described, "eechips": version("eechips"), "planned": utc_now()}
 
     def _extend(self, *, is_complete: bool) -> None:
         """Add the units that the plan lacks, and describe the run by the new options; leave a complete one as it is."""
         with kept_answers(self._config.out):
             added = extend_plan(
-                self._recipe, self._config, self._ledger, self._parts.described, is_complete=is_complete
+                self._recipe, self._config, self._ledger, self._components.described, is_complete=is_complete
             )
         self._log.write("extended", units=added)
         self.is_unchanged, self._has_new_units = is_complete and not added, added > 0
         if not self.is_unchanged:
-            self._records.describe(self._parts.session, self._ledger.meta().get(REQUEST_TRIAL))
+            self._records.describe(self._components.session, self._ledger.meta().get(REQUEST_TRIAL))
 
     def _plan(self) -> None:
         """Make and store the whole plan."""
-        parts, ledger, meta = self._parts, self._ledger, self._meta
-        if parts.is_interactive:
+        components, ledger, meta = self._components, self._ledger, self._meta
+        if components.is_interactive:
             ledger.store_plan({**meta, PLANS_GRADUALLY: True}, ())
             return
-        if parts.part is not None:
-            ledger.store_plan(meta, parts.part)
+        if components.part is not None:
+            ledger.store_plan(meta, components.part)
         else:
             # A recipe of the user may wait for an answer to change.
             keeping = kept_answers(self._config.out) if self._traits.is_builtin else contextlib.nullcontext()
             with keeping:
                 ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
-        if isinstance(parts.store, LocalStore) and not parts.store.is_overwritten and not parts.is_part:
-            ledger.note(FOREIGN_FILES, list_foreign_files(parts.store.root))
+        if isinstance(components.store, LocalStore) and not components.store.is_overwritten and not components.is_part:
+            ledger.note(FOREIGN_FILES, list_foreign_files(components.store.root))
         total = sum(ledger.counts().values())
         self._log.write("planned", units=total)
         if total == 0:
@@ -329,19 +334,19 @@ class ConnectedRun:
         """Add the units of the plan that a ledger lacks that was damaged."""
         read_inputs(self._recipe)
         template = name_template(self._recipe, self._config)
-        units = iter(units_of(self._recipe, template) if self._parts.part is None else self._parts.part)
+        units = iter(units_of(self._recipe, template) if self._components.part is None else self._components.part)
         while batch := list(islice(units, _BATCH)):
             self._ledger.add(self._ledger.unplanned(batch))
         self._ledger.complete_plan()
 
     def _check_disk(self) -> None:
         # An estimate measures real sizes, and asks the user.
-        if not self._parts.is_part and self._config.estimate is None:
-            check_disk(self._recipe, self._ledger, self._parts.store, self._config)
+        if not self._components.is_part and self._config.estimate is None:
+            check_disk(self._recipe, self._ledger, self._components.store, self._config)
 
     def _save_limit(self) -> None:
         """Save the learned limit for the project's next run, if this one was long enough to learn it."""
-        session = self._parts.session
+        session = self._components.session
         throttle, target = session.throttle, session.connection.target
         is_learned = (
             self._traits.needs_service
@@ -354,7 +359,7 @@ class ConnectedRun:
             stored_limits.save_learned_limit(target.endpoint, target.project, learned)
 
 
-def _make_context(run: RunParts) -> RunContext:
+def _make_context(run: RunComponents) -> RunContext:
     config = run.config
     return RunContext(
         run.session.connection.transport,
@@ -367,7 +372,7 @@ def _make_context(run: RunParts) -> RunContext:
     )
 
 
-def _make_executor(run: RunParts) -> Executor[Any]:
+def _make_executor(run: RunComponents) -> Executor[Any]:
     config = run.config
     enforces_timeout = isinstance(run.recipe, SupportsLifespan)
     return config.executor_class.create(
@@ -387,7 +392,7 @@ def _make_executor(run: RunParts) -> Executor[Any]:
     )
 
 
-def _make_spec(run: RunParts) -> WorkerSpec:
+def _make_spec(run: RunComponents) -> WorkerSpec:
     config, target = run.config, run.session.connection.target
     return WorkerSpec(
         recipe=run.recipe,

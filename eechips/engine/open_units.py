@@ -19,9 +19,9 @@ from eechips.engine.planning_cost import extrapolate_planning
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.run_budget import BudgetLimit
+from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
-from eechips.engine.run_parts import RunParts
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shared_request_size import RequestCosts
 from eechips.engine.unit_costs import size_of
@@ -53,7 +53,7 @@ class OpenUnits:
         end: position after the last; None for all.
     """
 
-    def __init__(self, run: RunParts, first: int = 0, end: int | None = None) -> None:
+    def __init__(self, run: RunComponents, first: int = 0, end: int | None = None) -> None:
         self._run, self._first, self._end = run, first, end
         self._config, self._ledger, self._recipe, self._planner = run.config, run.ledger, run.recipe, run.planner
         self._left = self._count(is_open=True)

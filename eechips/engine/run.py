@@ -28,8 +28,8 @@ from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.resume import ResumedFiles
 from eechips.engine.resumed_options import check_same, continue_plan, describe
+from eechips.engine.run_components import RunComponents
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_parts import RunParts
 from eechips.engine.run_records import RunRecords, command_of
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
@@ -87,7 +87,7 @@ def run(
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
                     recipe = continue_extended(continue_plan(recipe, config, ledger), config, ledger)
-                    parts = RunParts(
+                    components = RunComponents(
                         recipe=recipe,
                         config=config,
                         part=units,
@@ -98,7 +98,7 @@ def run(
                         described=describe(recipe, config),
                         now=now,
                     )
-                    return _Run(parts).execute()
+                    return _Run(components).execute()
                 except KeyboardInterrupt:  # while planning or assembling, which the next run repeats
                     Progress(0, 0, None, quiet=config.quiet).say(stop_message(config, is_planned=ledger.has_plan))
                     return Run(config.out, interrupted=True, results=config.results)
@@ -134,44 +134,48 @@ def _remove_unplanned(folder: Path) -> None:
 class _Run:
     """The steps of :func:`run`."""
 
-    def __init__(self, parts: RunParts) -> None:
-        self._parts, self._records = parts, RunRecords(parts)
-        self._recipe, self._config, self._ledger = parts.recipe, parts.config, parts.ledger
-        self._files = ResumedFiles(parts.ledger, parts.store, parts.config.policy, quiet=parts.config.quiet)
+    def __init__(self, components: RunComponents) -> None:
+        self._components, self._records = components, RunRecords(components)
+        self._recipe, self._config, self._ledger = components.recipe, components.config, components.ledger
+        self._files = ResumedFiles(
+            components.ledger, components.store, components.config.policy, quiet=components.config.quiet
+        )
 
     def execute(self) -> Run:
         """Take the steps that are not done yet."""
-        parts, config, ledger = self._parts, self._config, self._ledger
+        components, config, ledger = self._components, self._config, self._ledger
         is_extended = config.extend and ledger.has_plan
         is_planned = self._check_folder(is_extended=is_extended)
         if ledger.has_plan:
             self._remove_interrupted()
         is_settled = is_planned and self._is_settled()
-        is_whole = is_settled and (parts.is_part or is_assembled(self._recipe, ledger, self._files))
+        is_whole = is_settled and (components.is_part or is_assembled(self._recipe, ledger, self._files))
         is_complete = is_whole and self._records.is_complete
         if is_complete and not is_extended:
             self._records.note_code_changes()
-            if not parts.is_part:
-                LocalStore(config.out).sweep(parts.writer)  # files of an export, a report or a card that was killed
+            if not components.is_part:
+                LocalStore(config.out).sweep(
+                    components.writer
+                )  # files of an export, a report or a card that was killed
             return Run(config.out, results=config.results)
         is_settled, is_whole = is_settled and not is_extended, is_whole and not is_extended
         if not is_settled and config.export_to is not None:
             ObjectStore(config.export_to).check()
         is_paused = False
         with RunLog(config.out) as log:
-            parts.log = log
-            log.write("started", command=command_of(parts), process=os.getpid())
+            components.log = log
+            log.write("started", command=command_of(components), process=os.getpid())
             if is_settled:
-                parts.sweep()  # files of an export that was killed
+                components.sweep()  # files of an export that was killed
             else:
-                connected = ConnectedRun(parts, self._records)
+                connected = ConnectedRun(components, self._records)
                 is_settled = connected.fetch(is_planned=is_planned, is_complete=is_complete)
                 if connected.is_unchanged:
                     return Run(config.out, results=config.results)
                 is_paused = connected.is_paused
             if is_settled:
                 self._note_replaced()
-                if not is_whole and not parts.is_part:
+                if not is_whole and not components.is_part:
                     self._assemble()
             self._records.export(finished=is_settled)
             self._files.note()
@@ -180,8 +184,8 @@ class _Run:
 
     def _check_folder(self, *, is_extended: bool) -> bool:
         """Check whether the recipe may write to the folder and the store; return whether its units are planned."""
-        parts, out, ledger = self._parts, self._config.out, self._ledger
-        if parts.remote_store is not None and parts.is_interactive:
+        components, out, ledger = self._components, self._config.out, self._ledger
+        if components.remote_store is not None and components.is_interactive:
             raise UsageError(
                 f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
                 " its files to the object store afterwards"
@@ -192,18 +196,18 @@ class _Run:
             with local_earth_engine(archive=archives, workers=1):  # a mistyped name makes another run, too
                 pass
         if is_extended:
-            check_growth(self._recipe, ledger, parts.described, out)
-        addable = addable_parameters(parts.recipe, ledger)
-        is_planned = is_extended or (ledger.has_plan and check_same(ledger, parts.described, out, addable))
+            check_growth(self._recipe, ledger, components.described, out)
+        addable = addable_parameters(components.recipe, ledger)
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, components.described, out, addable))
         self._check_store(is_planned=is_planned)
         return is_planned
 
     def _remove_interrupted(self) -> None:
         """Remove files that an interrupted run has left: excluded, or not recorded."""
-        if self._parts.is_interactive:
+        if self._components.is_interactive:
             restore(self._config.out, replaces=False)  # files of a script that was killed
-        remove_excluded_files(self._ledger, self._parts.store)
-        remove_uncommitted_files(self._ledger, self._parts.store)
+        remove_excluded_files(self._ledger, self._components.store)
+        remove_uncommitted_files(self._ledger, self._components.store)
 
     def _check_received(self) -> None:
         """Check whether the content of the folder is safe to use, if another user may have written it.
@@ -216,7 +220,7 @@ class _Run:
             check_paths(self._ledger)
         if is_own(Run(folder).info, folder):
             return
-        if self._parts.is_interactive and (folder / CALLS_FOLDER).exists():
+        if self._components.is_interactive and (folder / CALLS_FOLDER).exists():
             raise UsageError(
                 f"{folder} was made by another user, or moved, and resuming a script there may execute their code:"
                 f" choose another output folder, or trust it: eechips trust {shlex.quote(str(folder))}"
@@ -227,14 +231,14 @@ class _Run:
     def _check_store(self, *, is_planned: bool) -> None:
         """Check whether an object store answers, unless its objects are listed anyway."""
         has_results = is_planned and next(self._ledger.files(), None) is not None
-        if self._parts.remote_store is not None and not has_results:
-            self._parts.remote_store.check()
+        if self._components.remote_store is not None and not has_results:
+            self._components.remote_store.check()
             self._records.check_place()
 
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
         is_open = self._reopen_missing() > 0 or not self._is_redrawn or self._ledger.is_partial
-        return not is_open and not self._parts.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)
+        return not is_open and not self._components.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)
 
     def _reopen_missing(self) -> int:
         """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""
@@ -261,9 +265,9 @@ class _Run:
 
     def _assemble(self) -> None:
         """Assemble the results."""
-        LocalStore(self._config.out).sweep(self._parts.writer)  # files of an assembly that was killed
+        LocalStore(self._config.out).sweep(self._components.writer)  # files of an assembly that was killed
         try:
-            assemble(self._recipe, self._ledger, self._config.out, self._parts.store, quiet=self._config.quiet)
+            assemble(self._recipe, self._ledger, self._config.out, self._components.store, quiet=self._config.quiet)
         except EechipsError:
             self._records.export(finished=False)
             raise

@@ -22,7 +22,7 @@ from eechips.engine.plan_extension import comparable
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
 from eechips.engine.resumed_options import IDENTIFYING, check_same_place
-from eechips.engine.run_parts import RunParts
+from eechips.engine.run_components import RunComponents
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.archive_traffic import TRAFFIC
@@ -123,10 +123,10 @@ def _versions() -> Mapping[str, str]:
 class RunRecords:
     """The files that describe a run and its results."""
 
-    def __init__(self, parts: RunParts) -> None:
-        self._parts, self._config, self._ledger = parts, parts.config, parts.ledger
+    def __init__(self, components: RunComponents) -> None:
+        self._components, self._config, self._ledger = components, components.config, components.ledger
         # The manifest of complete results is copied to them.
-        self._remote = None if parts.is_part else parts.remote_store
+        self._remote = None if components.is_part else components.remote_store
 
     @property
     def is_complete(self) -> bool:
@@ -140,8 +140,8 @@ class RunRecords:
 
     def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
         """Write run.json of a run that starts, with the trial of its requests."""
-        parts, target = self._parts, session.connection.target
-        info = info_of(parts.recipe, parts.config, parts.described, target, session.notes)
+        components, target = self._components, session.connection.target
+        info = info_of(components.recipe, components.config, components.described, target, session.notes)
         info["datasets"] = with_archive_terms(info["datasets"], session.archives)
         self._write_info({**info, REQUEST_TRIAL: trial})
 
@@ -158,14 +158,14 @@ class RunRecords:
             RunMismatchError: if another run has its manifest in the place of this one's.
             StorageError: if something cannot be written or copied.
         """
-        parts, folder = self._parts, self._config.out
+        components, folder = self._components, self._config.out
         export_failures(self._ledger, folder)
         if not finished:
             if (folder / INFO_NAME).exists():
                 self._complete_info({"compute": self._compute})
             return
-        parts.store.flush()
-        if parts.is_part:  # a part needs no manifest, and may have little memory
+        components.store.flush()
+        if components.is_part:  # a part needs no manifest, and may have little memory
             return
         if self._remote is not None:
             self._ledger.note(COPIED, False)
@@ -193,10 +193,10 @@ class RunRecords:
             raise StorageError(f"{error}. The same command tries it again") from error
         except ValueError:
             stored = {}
-        described = self._parts.described
+        described = self._components.described
         stored = stored if isinstance(stored, dict) else {}
         if self._config.extend:  # it was written before the extension
-            described, stored = comparable(self._parts.recipe, described, stored)
+            described, stored = comparable(self._components.recipe, described, stored)
         check_same_place(stored, described, remote.url)
 
     def _copy_all(self, remote: ObjectStore) -> None:
@@ -220,12 +220,14 @@ class RunRecords:
         config = self._config
         if not (config.out / INFO_NAME).exists():  # lost since the run was connected
             target = ServiceTarget("" if config.is_local else config.service, config.project or "", None)
-            self._write_info(info_of(self._parts.recipe, config, self._parts.described, target, notes_of(config)))
+            self._write_info(
+                info_of(self._components.recipe, config, self._components.described, target, notes_of(config))
+            )
         counts = self._ledger.counts()
-        assembly = assembly_of(self._parts.recipe)
+        assembly = assembly_of(self._components.recipe)
         assembly_info: dict[str, Any] = {}
         if assembly is not None:  # the assembly may be of another command than the results
-            assembly_info = {"command": command_of(self._parts), "assembly": assembly}
+            assembly_info = {"command": command_of(self._components), "assembly": assembly}
         assembled = self._ledger.meta().get(ASSEMBLED)
         assembly_info |= {ASSEMBLED: assembled} if assembled else {}
         units = {s.value: counts[s] for s in State if s in counts}
@@ -263,6 +265,6 @@ class RunRecords:
         return {**info, **noted}
 
 
-def command_of(parts: RunParts) -> str:
+def command_of(components: RunComponents) -> str:
     """Return the command of a run, without secrets."""
-    return redact(parts.config.command, collect_secrets(dict(parts.recipe.parameters)))
+    return redact(components.config.command, collect_secrets(dict(components.recipe.parameters)))

@@ -1,4 +1,4 @@
-"""Hold the parts of a run in one object, which is filled while the run connects, plans and opens its units."""
+"""Hold the components of a run in one object, which is filled while the run connects, plans and opens its units."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from eechips.text.timestamps import present
 
 
 @dataclass(slots=True, kw_only=True)
-class RunParts:
-    """The parts of a run. Those that no argument gives are set once the run is connected, or its units can be fetched.
+class RunComponents:
+    """The components of a run. Those that no argument gives are set once the run is connected, or its units can be fetched.
 
     Attributes:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
