@@ -18,12 +18,12 @@ from apache_beam.typehints import KV
 from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.client.credentials import find_project, missing_project
+from eechips.engine.changed_options import describe, plan_identity
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.beam_pipeline import WorkerFn
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.result_stores import ImmediateStore
-from eechips.engine.resumed_options import describe, plan_identity
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer

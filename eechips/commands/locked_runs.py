@@ -26,9 +26,9 @@ from eechips.commands.run_service import (
     service_queries,
 )
 from eechips.commands.untrusted_commands import refused_values
+from eechips.engine.changed_options import describe
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
-from eechips.engine.resumed_options import describe
 from eechips.engine.run import run as run_recipe
 from eechips.errors import EechipsError, UsageError
 from eechips.lockfile.locked_plan import (

@@ -20,13 +20,13 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.connection import NO_SERVICE
+from eechips.engine.changed_options import check_same, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.progress import Progress
 from eechips.engine.reported_outcomes import ReportedOutcome, ResultOwners, read_outcomes
 from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_stores import store_of
-from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_records import encode_info, info_of
 from eechips.engine.work_items import WorkItem, check_ids
 from eechips.errors import RunMismatchError, UsageError, ValidationError

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eechips.engine.changed_options import differences
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
 from eechips.engine.resume import warn_of_results
-from eechips.engine.resumed_options import differences
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import (
@@ -73,7 +73,7 @@ def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], f
     """Check that a run and its extension differ only in what may grow.
 
     Args:
-        described: the command's run; see :func:`eechips.engine.resumed_options.describe`.
+        described: the command's run; see :func:`eechips.engine.changed_options.describe`.
 
     Raises:
         RunMismatchError: if another option differs, or the plan is not whole.

@@ -17,7 +17,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
-from eechips.engine.resumed_options import IDENTIFYING, PLAN, differences, plan_identity
+from eechips.engine.changed_options import IDENTIFYING, PLAN, differences, plan_identity
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.ledger import Ledger
@@ -155,7 +155,7 @@ def write_outcomes(
     """Write the outcomes of a worker beside their results. The same outcomes are written to the same file.
 
     Args:
-        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
         outcomes: outcomes of units of one plan; those of open units are left out.
 
     Raises:
@@ -238,7 +238,7 @@ class ResultOwners:
     """Outcomes of the units of a plan, and of others whose results may be in the same place.
 
     Args:
-        described: identifies the run of the plan; see :func:`eechips.engine.resumed_options.describe`.
+        described: identifies the run of the plan; see :func:`eechips.engine.changed_options.describe`.
         outcomes: outcomes that workers have reported, of any plan.
         plans: what identifies each plan, by its identity; may lack some.
     """

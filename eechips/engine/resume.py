@@ -1,6 +1,6 @@
 """Check before a run resumes that its files are those which its ledger has recorded.
 
-:mod:`eechips.engine.resumed_options` checks that its options are the same.
+:mod:`eechips.engine.changed_options` checks that its options are the same.
 
 A file that another run, another program or a person has put in the place of a result is not taken for it. To read every
 file each time would take as long as for ``eechips verify``, so only those are read that have changed since the run has

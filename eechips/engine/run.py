@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from eechips.engine.beam_recovery import BEAM_QUEUES
+from eechips.engine.changed_options import check_same, continue_plan, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
@@ -27,7 +28,6 @@ from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
 from eechips.engine.resume import ResumedFiles
-from eechips.engine.resumed_options import check_same, continue_plan, describe
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_records import RunRecords, command_of

@@ -34,7 +34,7 @@ class RunComponents:
     Attributes:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
         writer: in the names of temporary files.
-        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
         now: the present time, UTC.
         log: log of the run, if something is to be fetched.
         scratch: folder of temporary files, once the run is connected.

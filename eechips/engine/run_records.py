@@ -16,12 +16,12 @@ from eechips.client import retry
 from eechips.client.connection import ServiceTarget
 from eechips.datasets.result_bands import describe_bands
 from eechips.engine.archive_provenance import ARCHIVES, with_archive_terms
+from eechips.engine.changed_options import IDENTIFYING, check_same_place
 from eechips.engine.compute_sample import ComputeAccount
 from eechips.engine.config import RunConfig
 from eechips.engine.plan_extension import comparable
 from eechips.engine.request_trial import REQUEST_TRIAL
 from eechips.engine.result_assembly import assembly_of
-from eechips.engine.resumed_options import IDENTIFYING, check_same_place
 from eechips.engine.run_components import RunComponents
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
@@ -56,7 +56,7 @@ def info_of(
     """Return the content of run.json for a run that starts.
 
     Args:
-        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
         target: service, project and workload tag; empty if there is none.
         notes: for users of the results, such as that they are synthetic.
     """

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eechips.engine.changed_options import check_same_place, describe, plan_identity
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.reported_outcomes import report_outcomes, write_outcomes
 from eechips.engine.result_stores import place_store
-from eechips.engine.resumed_options import check_same_place, describe, plan_identity
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError

@@ -96,7 +96,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
     """Store the plan of a lockfile in the ledger of a new run, unless it is there.
 
     Args:
-        described: identifies the run; see :func:`eechips.engine.resumed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
 
     Raises:
         RunMismatchError: if the folder holds another run.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eechips.engine.changed_options import describe, plan_identity
 from eechips.engine.config import RunConfig
-from eechips.engine.resumed_options import describe, plan_identity
 from eechips.engine.work_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
+from eechips.engine.changed_options import check_same, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import plan_units
 from eechips.engine.planner import GradualPlanning
 from eechips.engine.progress import PlanningReport, Progress
-from eechips.engine.resumed_options import check_same, describe
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

@@ -18,12 +18,12 @@ import pandas as pd
 import pytest
 
 from eechips.engine.archive_provenance import ServedArchives
+from eechips.engine.changed_options import describe
 from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
 from eechips.engine.result_stores import store_of
 from eechips.engine.resume import ResumedFiles
-from eechips.engine.resumed_options import describe
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError

@@ -15,10 +15,10 @@ from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
+from eechips.engine.changed_options import check_same, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.plan import name_template
-from eechips.engine.resumed_options import check_same, describe
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer
