@@ -10,7 +10,7 @@ from typing import Any
 from eechips.engine.changed_options import differences
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs
-from eechips.engine.resume import warn_of_results
+from eechips.engine.resumed_files import warn_of_results
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import (

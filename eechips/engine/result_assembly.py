@@ -18,7 +18,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
-from eechips.engine.resume import ResumedFiles
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace

@@ -27,7 +27,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.result_assembly import assemble, is_assembled
 from eechips.engine.result_stores import store_of
-from eechips.engine.resume import ResumedFiles
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.run_records import RunRecords, command_of

@@ -23,7 +23,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.estimate import estimate
 from eechips.engine.plan import name_template, plan_units
 from eechips.engine.result_stores import store_of
-from eechips.engine.resume import ResumedFiles
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.engine.run import run
 from eechips.engine.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError

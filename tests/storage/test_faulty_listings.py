@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.engine.resume import ResumedFiles
+from eechips.engine.resumed_files import ResumedFiles
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ObjectStore
