@@ -29,7 +29,7 @@ from eechips.text.timestamps import present
 
 @dataclass(slots=True, kw_only=True)
 class RunComponents:
-    """The components of a run. Those that no argument gives are set once the run is connected, or its units can be fetched.
+    """The components of a run. Those without an argument are set once it is connected, or its units can be fetched.
 
     Attributes:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
