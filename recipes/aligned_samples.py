@@ -11,7 +11,7 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.planning.class_pool import ClassPool
+from eechips.planning.class_strata import ClassPool
 from eechips.planning.grid_alignment import aligned_grid, find_utm_crs, snap_chip
 from eechips.planning.maps import MapName, fetch_map
 from eechips.planning.stratified_draw import StratifiedDraw

@@ -21,7 +21,7 @@ from eechips.jobs.resolved_sample import ResolvedSample
 from eechips.jobs.sample_options import SampleOptions
 from eechips.jobs.sample_validation import REGULAR
 from eechips.planning import point_images, samplers
-from eechips.planning.class_pool import MOST_PIXELS, ClassPool
+from eechips.planning.class_strata import MOST_PIXELS, ClassPool
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import MapBand, fetch_map, parse_map
 from eechips.planning.region_overlaps import region_polygon

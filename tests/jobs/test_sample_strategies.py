@@ -27,7 +27,7 @@ from eechips.geo.crs import project, unproject
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from eechips.planning.cell_grids import MajorTomGrid
-from eechips.planning.class_pool import ClassPool
+from eechips.planning.class_strata import ClassPool
 from eechips.planning.maps import MapName, fetch_map
 from eechips.planning.regions import parse_box
 from eechips.planning.samplers import great_circle
