@@ -12,7 +12,7 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.source_summary import share_pixels
+from eechips.jobs.point_survey import share_pixels
 from eechips.jobs.table_options import TimeSeriesOptions
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.separate_regions import SeparateRegions, outline_error

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
 from eechips.geo.grid import METRES_PER_DEGREE
-from eechips.jobs.source_summary import day_of
+from eechips.jobs.point_survey import day_of
 from eechips.jobs.unit_vectors import normalize
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection

@@ -23,6 +23,7 @@ from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
+from eechips.jobs.point_survey import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
@@ -34,7 +35,6 @@ from eechips.jobs.recipe_options import (
     run_recipe,
     takes,
 )
-from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.table_options import COMPOSITES, PointsOptions
 from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
@@ -186,7 +186,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
             ``rows`` (for each place the index of its row, or of its rows), ``moments`` (of each place, in milliseconds,
             if rows have dates), ``start`` and ``end`` if there are too many images for one request, and the fields of
-            the :class:`~eechips.jobs.source_summary.SourceSummary`.
+            the :class:`~eechips.jobs.point_survey.SourceSummary`.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
