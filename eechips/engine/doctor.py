@@ -27,10 +27,10 @@ from eechips.client.stored_limits import load_learned_limit
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import describe_month
 from eechips.engine.disk_space import existing_folder, free_bytes
+from eechips.engine.doctor_requests import REQUESTS, Answer, send_trials
 from eechips.engine.local_server import local_earth_engine
 from eechips.engine.quota_connection import list_sharing_runs, quota_place
 from eechips.engine.session import find_target
-from eechips.engine.trial_requests import REQUESTS, Answer, send_trials
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
 from eechips.option_fields import filled, takes
