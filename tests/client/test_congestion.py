@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from eechips.client.congestion import START, USUAL, CongestionController
-from eechips.client.shared_cells import CongestionCells
+from eechips.client.shared_memory import CongestionCells
 
 
 @dataclass
