@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.usage import Usage
-from eechips.engine.breaker import service_failure_of
+from eechips.engine.circuit_breaker import service_failure_of
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
     ConfigurationError,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from eechips.engine.breaker import Breaker
+from eechips.engine.circuit_breaker import Breaker
 from eechips.engine.committer import Committer
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.outcome_records import unit_failure

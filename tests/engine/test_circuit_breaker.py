@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
-from eechips.engine.breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.engine.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.outcome_records import failed
 from eechips.errors import (
