@@ -19,8 +19,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
 from eechips.geo.grid import METRES_PER_DEGREE
+from eechips.jobs.embedding_means import normalize
 from eechips.jobs.point_survey import day_of
-from eechips.jobs.unit_vectors import normalize
 from eechips.planning import asset_metadata
 from eechips.planning.band_selection import BandSelection
 from eechips.planning.cloud_masks import CloudMask

@@ -22,6 +22,7 @@ from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
+from eechips.jobs.embedding_means import vector_bands, warn_of_partial_vector
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
 from eechips.jobs.point_survey import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.point_table import PointTable
@@ -36,7 +37,6 @@ from eechips.jobs.recipe_options import (
     takes,
 )
 from eechips.jobs.table_options import COMPOSITES, PointsOptions
-from eechips.jobs.unit_vectors import vector_bands, warn_of_partial_vector
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
 from eechips.planning.expressions import box_around_all

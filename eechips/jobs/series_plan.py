@@ -16,8 +16,8 @@ from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.chosen_dataset import ChosenDataset
+from eechips.jobs.embedding_means import warn_of_partial_vector
 from eechips.jobs.table_options import TimeSeriesOptions
-from eechips.jobs.unit_vectors import warn_of_partial_vector
 from eechips.planning import point_images
 from eechips.planning.asset_metadata import AssetMetadata, fetch_metadata, filter_images
 from eechips.planning.expressions import box_around_all

@@ -21,6 +21,7 @@ from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import choose_dataset
+from eechips.jobs.embedding_means import vector_bands
 from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
@@ -33,7 +34,6 @@ from eechips.jobs.recipe_options import (
 )
 from eechips.jobs.series_plan import SeriesPlan, single_image_error
 from eechips.jobs.table_options import OUTPUTS, TimeSeriesOptions
-from eechips.jobs.unit_vectors import vector_bands
 from eechips.jobs.zonal_statistics import (
     Elements,
     Reduction,

@@ -27,7 +27,7 @@ from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Transform, service_crs
-from eechips.jobs.unit_vectors import normalize
+from eechips.jobs.embedding_means import normalize
 from eechips.planning.periods import Period
 from eechips.planning.region_reducers import VALID_FRACTION, Statistics
 from eechips.recipe import Table, Unit
