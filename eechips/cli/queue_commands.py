@@ -55,7 +55,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
       eechips plan run recipe.py -p year=2020 --to units.jsonl
     """
     from eechips.cli.finish import finish, show_log
-    from eechips.engine.work_items import plan_items
+    from eechips.engine.queue_items import plan_items
 
     job = (verb, *words)
     files = hash_files(job)
@@ -116,7 +116,7 @@ def work_command(
       eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
-    from eechips.engine.work_items import fetch_items, read_work_items
+    from eechips.engine.queue_items import fetch_items, read_work_items
     from eechips.manifest.unit_record import State
 
     failed = False

@@ -24,11 +24,11 @@ from eechips.engine.changed_options import check_same, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome_records import unit_failure
 from eechips.engine.progress import Progress
+from eechips.engine.queue_items import WorkItem, check_ids
 from eechips.engine.reported_outcomes import ReportedOutcome, ResultOwners, read_outcomes
 from eechips.engine.result_assembly import assembler, keep_part
 from eechips.engine.result_stores import store_of
 from eechips.engine.run_records import encode_info, info_of
-from eechips.engine.work_items import WorkItem, check_ids
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.files.temporary_names import new_writer
 from eechips.formats import validate

@@ -1,6 +1,6 @@
 """Hold the units that a scheduler has to submit, and those that are under way, in the memory of a run.
 
-Units that go to other machines are items of :mod:`eechips.engine.work_items`.
+Units that go to other machines are items of :mod:`eechips.engine.queue_items`.
 """
 
 from __future__ import annotations

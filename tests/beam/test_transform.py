@@ -14,7 +14,7 @@ import pytest
 
 from eechips.engine.changed_options import describe, plan_identity
 from eechips.engine.config import RunConfig
-from eechips.engine.work_items import plan_items
+from eechips.engine.queue_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe
 from tests.support.engine_recipes import run_chips

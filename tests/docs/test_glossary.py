@@ -220,7 +220,7 @@ TASKS = frozenset(
         "engine/export_monitor.py",
         "engine/outcome.py",
         "engine/fetch_result.py",
-        "engine/work_items.py",
+        "engine/queue_items.py",
         "manifest/ledger.py",
         "scripts/local_exports.py",
         "scripts/script_recipe.py",
