@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean
 
-from eechips.engine.bounded_units import BoundedUnits, ShuffledUnits
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Forecast
 from eechips.engine.forecast import Machine, Meter, forecast_rest
@@ -24,6 +23,7 @@ from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContex
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shared_request_size import RequestCosts
+from eechips.engine.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.unit_costs import size_of
 from eechips.engine.unit_joining import UnitJoining
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.engine import bounded_units
-from eechips.engine.bounded_units import BoundedUnits
+from eechips.engine import streamed_units
 from eechips.engine.config import RunConfig
+from eechips.engine.streamed_units import BoundedUnits
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
