@@ -27,7 +27,7 @@ from eechips.engine.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.unit_costs import size_of
 from eechips.engine.unit_joining import UnitJoining
 from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
-from eechips.manifest.reader_places import forget_epoch
+from eechips.manifest.stream_epoch import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
 

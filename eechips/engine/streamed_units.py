@@ -22,7 +22,7 @@ from eechips.errors import UsageError
 from eechips.manifest.exclusions import recorded_files, release_units
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.reader_places import (
+from eechips.manifest.stream_epoch import (
     FETCH_SEED,
     ReaderPlace,
     count_steps,

@@ -12,8 +12,8 @@ from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import count_exports, count_failures, read_status_numbers, sum_bytes
-from eechips.manifest.reader_places import StreamEpoch, read_epoch
 from eechips.manifest.run_history import History, read_history
+from eechips.manifest.stream_epoch import StreamEpoch, read_epoch
 from eechips.manifest.unit_record import State
 
 OUTSIDE_FILES = "outside"

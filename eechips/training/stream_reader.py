@@ -22,7 +22,9 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes, sum_totals
-from eechips.manifest.reader_places import (
+from eechips.manifest.received_run import read_info
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.stream_epoch import (
     FETCH_SEED,
     ReaderPlace,
     epoch_order,
@@ -30,8 +32,6 @@ from eechips.manifest.reader_places import (
     plan_digest,
     planned_positions,
 )
-from eechips.manifest.received_run import read_info
-from eechips.manifest.run import Run, open_run
 from eechips.manifest.unit_record import State
 from eechips.storage import Store
 from eechips.text.formatting import format_count

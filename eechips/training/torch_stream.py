@@ -16,8 +16,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.reader_places import plan_digest
 from eechips.manifest.run import Run
+from eechips.manifest.stream_epoch import plan_digest
 from eechips.training.background_run import has_whole_plan
 from eechips.training.sample import fields_of
 from eechips.training.sample_stream import SampleStream, check_numbers

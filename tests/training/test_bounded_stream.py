@@ -24,7 +24,7 @@ from eechips.engine.streamed_units import BoundedUnits
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.reader_places import (
+from eechips.manifest.stream_epoch import (
     PLACES_FOLDER,
     ReaderPlace,
     StreamEpoch,
