@@ -267,7 +267,7 @@ def test_a_killed_training_resumes_within_the_bound(service: Service, tmp_path: 
 def test_units_that_are_larger_than_any_before_make_room_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_units, "_PAUSE", 0.0)
+    monkeypatch.setattr(streamed_units, "_PAUSE", 0.0)
     sizes = [10] * 5 + [300] * 15
     control: Any = SimpleNamespace(throttle=SimpleNamespace(is_stopped=False), grow=lambda count: None)
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
