@@ -22,8 +22,8 @@ from eechips.commands.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
 from eechips.jobs.sample_validation import STRATEGIES
 from eechips.manifest.ledger import LEDGER_NAME
-from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.untrusted_run import read_info
 from eechips.option_fields import filled, options_of
 from eechips.text.formatting import format_count
 from eechips.text.suggestion import did_you_mean, did_you_mean_option, nearest_name

@@ -34,11 +34,11 @@ from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
 from eechips.storage import ObjectStore, Store, make_folder, write_file

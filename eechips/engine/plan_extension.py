@@ -23,9 +23,9 @@ from eechips.manifest.extensions import (
     read_completions,
 )
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.unit_record import State, WorkUnit
+from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import (
     ChangedUnit,
     EarlierPlan,

@@ -31,9 +31,9 @@ from eechips.engine.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import read_info
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path

@@ -38,11 +38,11 @@ from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_fi
 from eechips.manifest.folder_lock import lock_run, remove_lock
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
-from eechips.manifest.received_run import check_paths, check_values
 from eechips.manifest.reserved_names import CALLS_FOLDER, check_new
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.untrusted_run import check_paths, check_values
 from eechips.manifest.withheld_files import restore
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder

@@ -38,11 +38,11 @@ from eechips.manifest.export import (
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import COMPUTE
-from eechips.manifest.received_run import read_info
 from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRADUALLY
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.unit_record import State
+from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.storage import ObjectStore, write_file
 from eechips.storage.received_files import parse_json

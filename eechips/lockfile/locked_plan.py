@@ -15,9 +15,9 @@ from eechips.lockfile.lockfile_records import LockHeader
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import check_paths
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.unit_record import State, WorkUnit
+from eechips.manifest.untrusted_run import check_paths
 from eechips.storage import LocalStore, make_folder, safe_component, write_file
 from eechips.storage.received_files import is_local_path
 

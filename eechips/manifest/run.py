@@ -26,12 +26,12 @@ from eechips.manifest.ledger_queries import (
     read_unit_files,
     sample_files,
 )
-from eechips.manifest.received_run import INFO_NAME as INFO_NAME
-from eechips.manifest.received_run import check_paths, check_values, read_info
 from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status, read_status
 from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
+from eechips.manifest.untrusted_run import INFO_NAME as INFO_NAME
+from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.manifest.withheld_files import is_withheld
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path

@@ -22,7 +22,6 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes, sum_totals
-from eechips.manifest.received_run import read_info
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.stream_epoch import (
     FETCH_SEED,
@@ -33,6 +32,7 @@ from eechips.manifest.stream_epoch import (
     planned_positions,
 )
 from eechips.manifest.unit_record import State
+from eechips.manifest.untrusted_run import read_info
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training.background_run import has_whole_plan, read_log

@@ -20,8 +20,8 @@ from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, StorageError, TransientError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import count_exports, read_exports
-from eechips.manifest.received_run import check_values
 from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.untrusted_run import check_values
 from local_tests.support.local_earth_engine import wait_until
 
 UNITS = [WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}") for position in range(3)]

@@ -17,8 +17,8 @@ from eechips.errors import StorageError
 from eechips.manifest import unit_record
 from eechips.manifest.database import SCHEMA_VERSION
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.received_run import check_values
 from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
+from eechips.manifest.untrusted_run import check_values
 from tests.support.finished_run import layered, write_run
 
 SOURCES = Path(eechips.__file__).parent
