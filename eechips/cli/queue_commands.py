@@ -25,7 +25,7 @@ from eechips.commands.queued_runs import (
 )
 from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.errors import UsageError
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 if TYPE_CHECKING:
     from eechips.engine.join import JoinResult

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from eechips.errors import ConfigurationError
 from eechips.processes.warning_filters import ignore_warning
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import redact
 from eechips.web.urls import is_google, is_loopback
 

@@ -23,7 +23,7 @@ from eechips.files.local_paths import cache_folder, make_private
 from eechips.files.removal import ReservedName, remove
 from eechips.files.temporary_names import Writer, is_running, new_writer
 from eechips.storage import LocalStore, ObjectStore, is_address
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 FOLDER_TIMES = LeaseTimes(step=0.5, for_each=0.02, lease=15.0, short_step=0.25)
 """Of a folder, where a record takes a millisecond."""

@@ -20,7 +20,7 @@ from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
 from eechips.files.local_paths import expand_home, is_file
 from eechips.geo.vector_hashes import hash_vectors
-from eechips.storage.received_files import is_local_path
+from eechips.storage.untrusted_files import is_local_path
 
 if TYPE_CHECKING:
     from eechips.engine.queue_items import WorkItem

@@ -14,7 +14,7 @@ from eechips.client.access_token import Authorizer
 from eechips.client.connection import ServiceTarget
 from eechips.client.error_classification import classify_exception, classify_response, parse_error
 from eechips.errors import EechipsError, PermanentError
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_http_date, present
 from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after

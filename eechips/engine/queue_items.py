@@ -37,7 +37,7 @@ from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_count
 from eechips.web.redaction import redact, redact_json
 

@@ -39,7 +39,7 @@ from eechips.manifest.unit_record import (
 )
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_timestamp
 
 _SUFFIX = ".jsonl"

@@ -45,7 +45,7 @@ from eechips.manifest.unit_record import State
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.storage import ObjectStore, write_file
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import collect_secrets, redact, redact_json
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.hashes import mix_bits
 from eechips.formats import chip_suffixes
-from eechips.storage.received_files import read_frame
+from eechips.storage.untrusted_files import read_frame
 from eechips.training.chip_pixels import ChipPixels, decode
 
 LARGEST_CONTENT = 256 << 20

@@ -19,7 +19,7 @@ from eechips.manifest.reserved_names import check_new
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import check_paths
 from eechips.storage import LocalStore, make_folder, safe_component, write_file
-from eechips.storage.received_files import is_local_path
+from eechips.storage.untrusted_files import is_local_path
 
 INPUTS_FOLDER = ".eechips-inputs"
 """In the folder of a rebuilt run: the files that the command reads, by their SHA-256."""

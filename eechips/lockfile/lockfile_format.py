@@ -25,7 +25,7 @@ from eechips.files.temporary_files import sweep_beside
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.lockfile.lockfile_records import LockedAsset, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.run_signature import is_signed, sign
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 HEADER_NAME, ASSETS_NAME, UNITS_NAME, INPUTS_FOLDER = "lock.json", "assets.jsonl", "units.jsonl", "inputs"
 

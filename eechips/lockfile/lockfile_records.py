@@ -14,7 +14,7 @@ from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import LISTS, State
 from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 FORMAT = 4
 _NEWER = "install a newer eechips"

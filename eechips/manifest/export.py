@@ -17,7 +17,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import layer_columns, read_unit_files
 from eechips.manifest.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage import unit_fields
-from eechips.storage.received_files import open_parquet
+from eechips.storage.untrusted_files import open_parquet
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63

@@ -27,7 +27,7 @@ from eechips.manifest.database import (
     other_format,
 )
 from eechips.manifest.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 LEDGER_NAME = "manifest.sqlite"
 

@@ -24,7 +24,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.unit_record import FRAME, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST, RECORD, State, names_of
 from eechips.manifest.untrusted_run import INFO_NAME, check_paths, check_values, read_info
-from eechips.storage.received_files import open_parquet, parse_json
+from eechips.storage.untrusted_files import open_parquet, parse_json
 
 _DESCRIPTION = (
     "recipe", "identity", "parameters", "name", "source", "results", "checksums_only", "plans_gradually", "assembled",

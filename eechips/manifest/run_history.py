@@ -17,7 +17,7 @@ from typing import Any
 from eechips.manifest.database import Connection
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import resolve_inside
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_timestamp
 
 LOG_NAME = "run.log"

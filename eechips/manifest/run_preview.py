@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eechips.formats import chip_suffixes
 from eechips.manifest.display_styles import DisplayStyle
-from eechips.storage.received_files import read_frame
+from eechips.storage.untrusted_files import read_frame
 from eechips.text.formatting import escape_html, replace_control_characters
 
 CHIP_COUNT = 12

@@ -20,7 +20,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import ASSEMBLED, Problem, Run
 from eechips.manifest.withheld_files import is_withheld
-from eechips.storage.received_files import open_parquet
+from eechips.storage.untrusted_files import open_parquet
 
 MANIFEST = "manifest"
 """Instead of the id of a unit, in a problem of a file that describes the run."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.manifest.export import write_table
-from eechips.storage.received_files import read_parquet
+from eechips.storage.untrusted_files import read_parquet
 
 SOURCES_NAME = "sources.parquet"
 

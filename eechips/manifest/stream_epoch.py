@@ -17,7 +17,7 @@ from eechips.manifest.database import Connection
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 FETCH_SEED = "fetch_seed"
 """In the ledger: seed of the order in which the units are fetched; missing if that is the order of the plan."""

@@ -14,7 +14,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.manifest.database import Connection
 from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
-from eechips.storage.received_files import parse_json, read_json
+from eechips.storage.untrusted_files import parse_json, read_json
 
 if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger

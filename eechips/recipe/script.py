@@ -22,7 +22,7 @@ from eechips.geo.grid import Grid
 from eechips.recipe.protocol import Redraw, RequestWindow, with_identity
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 _IGNORED = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 """Fields of nodes that change nothing: how a name is used follows from its place, and ``u''`` is ``''``."""

@@ -16,7 +16,7 @@ import pandas as pd
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
-from eechips.storage.received_files import open_parquet, read_frame, translate_read_errors
+from eechips.storage.untrusted_files import open_parquet, read_frame, translate_read_errors
 from eechips.text.suggestion import describe_choices
 
 _DATE = "date"

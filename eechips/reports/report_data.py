@@ -34,7 +34,7 @@ from eechips.reports.unit_columns import (
     read_units,
 )
 from eechips.storage import ID_LENGTH
-from eechips.storage.received_files import open_parquet, read_frame
+from eechips.storage.untrusted_files import open_parquet, read_frame
 
 if TYPE_CHECKING:
     from eechips.reports.region_series import Curves

@@ -22,7 +22,7 @@ from eechips.reports.limits import SMOOTHING_METHODS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import SeriesTables, iterate_curves, open_series
 from eechips.storage import open_atomic
-from eechips.storage.received_files import has_metadata
+from eechips.storage.untrusted_files import has_metadata
 
 Method = Literal["whittaker", "savgol"]
 SMOOTHED_NAME = "smoothed.parquet"

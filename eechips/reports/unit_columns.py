@@ -20,7 +20,7 @@ from eechips.manifest.database import Connection
 from eechips.manifest.export import planned_grid, recorded_grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
-from eechips.storage.received_files import read_parquet
+from eechips.storage.untrusted_files import read_parquet
 from eechips.text.progress_bar import progress_bar
 from eechips.web.redaction import redact_json
 

@@ -22,7 +22,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run_history import LOG_NAME
 from eechips.processes.child_processes import end_with_parent, hide_main
 from eechips.storage import is_address, local_path, resolve_inside
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 _LOOK = 0.05  # seconds between two looks at the folder
 _WAITING = "waiting"  # for another process that fetches the same run

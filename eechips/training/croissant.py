@@ -21,7 +21,7 @@ from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS
 from eechips.storage import resolve_inside
-from eechips.storage.received_files import read_frame
+from eechips.storage.untrusted_files import read_frame
 from eechips.text.formatting import format_json
 from eechips.training import quality_table, split_table
 from eechips.training.statistics_passes import STATS_NAME

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from eechips.formats import picture_suffixes
 from eechips.manifest.unit_record import COLUMNS
 from eechips.storage import LocalStore
-from eechips.storage.received_files import has_metadata
+from eechips.storage.untrusted_files import has_metadata
 from eechips.training import split_table
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.samples import Samples

@@ -15,7 +15,7 @@ from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.removal import NamedPath, remove
 from eechips.files.temporary_names import Writer, is_temporary, new_writer, temporary_name, writer_of
 from eechips.storage import resolve_inside, write_file
-from eechips.storage.received_files import open_parquet, parse_json, read_parquet, translate_read_errors
+from eechips.storage.untrusted_files import open_parquet, parse_json, read_parquet, translate_read_errors
 from eechips.training.chip_statistics import ChipStatistics
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import EechipsError, UsageError
-from eechips.storage.received_files import read_json
+from eechips.storage.untrusted_files import read_json
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME
 from eechips.training.dataset_card import card

@@ -12,7 +12,7 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import check_name, safe_component, write_file
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
 from eechips.web.redaction import redact_json

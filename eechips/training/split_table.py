@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.storage import write_file
-from eechips.storage.received_files import has_metadata, open_parquet, parse_json, read_parquet, translate_read_errors
+from eechips.storage.untrusted_files import has_metadata, open_parquet, parse_json, read_parquet, translate_read_errors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from eechips.geo import bounded_parquet
 from eechips.geo.bounded_parquet import BoundedParquet
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
-from eechips.storage.received_files import read_frame, read_parquet
+from eechips.storage.untrusted_files import read_frame, read_parquet
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.file_items import ParquetItems

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from eechips.archive.catalogs.key_index import KEY
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage.range_file import RangeFile, ReadRange
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 
 _PARTITIONS = b"eechips:partitions"  # key of the JSON in the footer
 _SCHEMA = pa.schema([("key", pa.binary(KEY.itemsize)), ("partition", pa.uint32())])

@@ -16,7 +16,7 @@ from typing import IO, Any
 from eechips.archive.catalogs.item_json import parts
 from eechips.archive.catalogs.item_lists import ItemList, find_lists, open_list
 from eechips.errors import ConfigurationError, EechipsError, UsageError
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import is_redacted, redact
 
 ADDRESS_COLUMNS = ("url", "href", "address", "item", "stac_url", "link")

@@ -16,7 +16,7 @@ from eechips.archive.catalogs.extents import Extent, union_of
 from eechips.archive.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
 from eechips.storage import LocalStore
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_timestamp
 
 FORMAT = 1

@@ -21,7 +21,7 @@ from eechips.client.error_classification import classify_exception, is_transient
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.storage.range_file import RangeFile
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after

@@ -14,7 +14,7 @@ import requests
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.network import is_public_host
 from eechips.web.urls import display_url, host_of

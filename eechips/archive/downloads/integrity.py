@@ -20,7 +20,7 @@ import numpy.typing as npt
 from eechips.errors import ValidationError
 from eechips.files.removal import ReservedName, remove, replace
 from eechips.storage import write_file
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import utc_now
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from eechips.errors import ConfigurationError, PermanentError
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.web.urls import display_url, host_of, is_loopback
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]

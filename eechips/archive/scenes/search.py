@@ -27,7 +27,7 @@ from eechips.errors import ConfigurationError, PermanentError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Unit
-from eechips.storage.received_files import parse_json
+from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes, format_count
 from eechips.web.urls import display_url, local_path
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.storage.received_files import parse_json, read_frame
+from eechips.storage.untrusted_files import parse_json, read_frame
 from eechips.text.formatting import parse_count
 
 
