@@ -17,8 +17,8 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.chosen_dataset import with_dtypes
-from eechips.jobs.grown_plans import find_last_day
-from eechips.jobs.grown_samples import (
+from eechips.jobs.extended_plans import find_last_day
+from eechips.jobs.extended_samples import (
     FURTHER,
     GROWING_SAMPLE,
     add_chips,

@@ -18,7 +18,7 @@ from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.grown_plans import (
+from eechips.jobs.extended_plans import (
     add_composites,
     find_last_day,
 )

@@ -19,8 +19,8 @@ from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import ChosenDataset, with_dtypes
-from eechips.jobs.grown_plans import GROWING, check_growth
-from eechips.jobs.grown_samples import divide_bands
+from eechips.jobs.extended_plans import GROWING, check_growth
+from eechips.jobs.extended_samples import divide_bands
 from eechips.jobs.imagery import ImageSelection, ResolvedImagery
 from eechips.jobs.imagery_options import ImageryOptions
 from eechips.jobs.recipe_options import BuiltinRecipe

@@ -16,7 +16,7 @@ from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.grown_plans import add_images
+from eechips.jobs.extended_plans import add_images
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import ImagesOptions
 from eechips.jobs.imagery_recipe import ImageryRecipe, scene_fields

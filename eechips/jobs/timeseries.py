@@ -22,7 +22,14 @@ from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.embedding_means import vector_bands
-from eechips.jobs.grown_plans import GROWING, add_series, check_dates_grow, check_periods_stay, find_last_day, new_dates
+from eechips.jobs.extended_plans import (
+    GROWING,
+    add_series,
+    check_dates_grow,
+    check_periods_stay,
+    find_last_day,
+    new_dates,
+)
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
     check_dates,

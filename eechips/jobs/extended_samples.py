@@ -16,7 +16,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.jobs.chip_plan import BATCH, ChipPlan
-from eechips.jobs.grown_plans import check_dates_grow, check_files_stay, check_periods_stay
+from eechips.jobs.extended_plans import check_dates_grow, check_files_stay, check_periods_stay
 from eechips.jobs.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.sample_frames import FrameSettings
 from eechips.jobs.sample_layers import SampleLayer, layer_name
