@@ -16,7 +16,7 @@ from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.jobs.feature_files import CellRows, FeatureFiles, column_of
+from eechips.jobs.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
     check_dates,

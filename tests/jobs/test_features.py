@@ -24,7 +24,7 @@ from geopandas.testing import assert_geodataframe_equal
 
 import eechips
 from eechips.errors import EechipsError, UnknownDatasetError, UsageError, ValidationError
-from eechips.jobs.feature_files import CellRows
+from eechips.jobs.feature_columns import CellRows
 from eechips.planning.feature_cells import FeatureCell
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
