@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from eechips.archive.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
 from eechips.archive.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
-from eechips.archive.windows.kept_headers import KeptHeader, fetch_header
+from eechips.archive.windows.header_cache import KeptHeader, fetch_header
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.masks import WindowMask, read_mask
 from eechips.archive.windows.range_requests import OtherVersionError, read_range

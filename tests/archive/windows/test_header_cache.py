@@ -20,7 +20,7 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from eechips.archive.windows import describe, plan_chip, read_chip
-from eechips.archive.windows.kept_headers import KeptHeader
+from eechips.archive.windows.header_cache import KeptHeader
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.range_requests import GAP, merge_ranges, read_range
 from eechips.archive.windows.versions import RasterVersion
