@@ -233,7 +233,7 @@ WRITTEN = {
     "training/formats/webdataset.py": "scratch folder of the pack",
     "training/shard_writer.py": "journal, to which lines are added",
     "training/quality_table.py": "journal, to which lines are added",
-    "archive/downloads/partial.py": "second name of a file on its way",
+    "archive/downloads/partial_files.py": "second name of a file on its way",
     "engine/executors/beam.py": "log, to which lines are added",
     "engine/local_server.py": "log of the server of this run, whose lock is held",
     "engine/run_log.py": "log, to which lines are added",

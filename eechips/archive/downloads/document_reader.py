@@ -14,7 +14,7 @@ import requests
 
 from eechips.archive.downloads.access_denial import parse_region_hint
 from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
-from eechips.archive.downloads.partial import parse_content_range
+from eechips.archive.downloads.partial_files import parse_content_range
 from eechips.archive.downloads.signers import Signer
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status, response_message

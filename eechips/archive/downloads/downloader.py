@@ -17,7 +17,12 @@ from eechips.archive.downloads.access_denial import AccessDenial, parse_access_d
 from eechips.archive.downloads.content_encoding import content_encodings, decoded
 from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
 from eechips.archive.downloads.host_sessions import HostSessions
-from eechips.archive.downloads.partial import FileVersion, PartialFile, parse_content_range, parse_unsatisfied_range
+from eechips.archive.downloads.partial_files import (
+    FileVersion,
+    PartialFile,
+    parse_content_range,
+    parse_unsatisfied_range,
+)
 from eechips.archive.downloads.presigned import AssetKey, PresignedUrls
 from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.client import retry

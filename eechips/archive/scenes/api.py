@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.archive.downloads.integrity import release
-from eechips.archive.downloads.partial import forget
+from eechips.archive.downloads.partial_files import forget
 from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes

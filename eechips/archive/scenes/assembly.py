@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.archive.downloads.expected_file import ExpectedFile
-from eechips.archive.downloads.partial import forget
+from eechips.archive.downloads.partial_files import forget
 from eechips.archive.scenes.download import partial_folder, remove_if_empty
 from eechips.engine.result_assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog

@@ -11,7 +11,7 @@ from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.downloader import Downloader, DownloadRequest
 from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
-from eechips.archive.downloads.partial import PARTIAL, claim_partial, discard, offer
+from eechips.archive.downloads.partial_files import PARTIAL, claim_partial, discard, offer
 from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError

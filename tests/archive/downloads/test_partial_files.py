@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
-from eechips.archive.downloads.partial import FileVersion, PartialFile, claim_partial, forget, parse_content_range
+from eechips.archive.downloads.partial_files import FileVersion, PartialFile, claim_partial, forget, parse_content_range
 from eechips.archive.scenes.download import remove_if_empty
 from eechips.files.temporary_names import new_writer
 
@@ -88,7 +88,7 @@ def test_failures_are_counted_across_processes(tmp_path: Path) -> None:
 BEGIN = """
 import sys
 from pathlib import Path
-from eechips.archive.downloads.partial import FileVersion, PartialFile, claim_partial
+from eechips.archive.downloads.partial_files import FileVersion, PartialFile, claim_partial
 from eechips.files.temporary_names import new_writer
 with claim_partial(Path(sys.argv[1]), new_writer()) as path:
     partial = PartialFile(path)
