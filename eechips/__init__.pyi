@@ -23,7 +23,7 @@ from .jobs.composites import composites as composites
 from .jobs.images import images as images
 from .jobs.mosaic import mosaic as mosaic
 from .jobs.points import points as points
-from .jobs.table_features import features as features
+from .jobs.features import features as features
 from .jobs.timeseries import timeseries as timeseries
 from .jobs.user_recipes import run as run
 from .manifest.run import Run as Run
