@@ -25,8 +25,8 @@ from eechips.engine.estimate import estimate_planned, save_unit_compute
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.export_monitor import ExportMonitor
+from eechips.engine.fetch_phases import FetchPhases
 from eechips.engine.local_server import LocalServer
-from eechips.engine.open_units import OpenUnits
 from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.plan_extension import extend_plan
 from eechips.engine.planner import Planner, announce_answers, kept_answers, remove_answers
@@ -188,10 +188,10 @@ class ConnectedRun:
         run, config, recipe = self._components, self._config, self._recipe
 
         def settle(first: int, end: int | None) -> bool:
-            open_units = OpenUnits(run, first, end)
-            is_settled = open_units.settle()
+            phases = FetchPhases(run, first, end)
+            is_settled = phases.settle()
             self._note_served()
-            self.is_paused = open_units.is_paused
+            self.is_paused = phases.is_paused
             self._save_limit()
             if run.compute is not None and not config.is_local:
                 save_unit_compute(recipe, self._ledger, run.session, run.compute.account.sample)

@@ -14,9 +14,9 @@ from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.export_monitor import check_exports
+from eechips.engine.fetch_phases import stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.local_server import local_earth_engine
-from eechips.engine.open_units import stop_message
 from eechips.engine.plan_extension import (
     addable_parameters,
     check_growth,

@@ -18,8 +18,8 @@ from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.permits import Stopped
+from eechips.engine.fetch_phases import stop_message
 from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
-from eechips.engine.open_units import stop_message
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove_tree

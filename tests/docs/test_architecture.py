@@ -69,7 +69,7 @@ def test_features_are_all_of_the_engine_in_the_order_of_the_calls() -> None:
     public = {name: file for name, file in features.items() if file and not name.startswith("_")}
     rows = {unquote(row["feature"]): unquote(row["file"]) for row in read_table(PAGE, "feature")}
     assert rows == public
-    source = (SOURCE / "engine" / "open_units.py").read_text(encoding="utf-8")
+    source = (SOURCE / "engine" / "fetch_phases.py").read_text(encoding="utf-8")
     calls = [line for line in source.split("def _features")[1].splitlines() if "yield" in line]
     named = [name for line in calls for name in rows if f" {name}(" in line]
     assert named == [name for name in rows if name in named]

@@ -1,4 +1,4 @@
-"""Settle the open units of a run: all at once, or the first ones and, if the user agrees, the rest."""
+"""Settle the open units of a run in one phase, or in two: the units of an estimate, and if the user agrees the rest."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _pixels_of(units: Sequence[Unit]) -> list[int]:
     return pixels if len(pixels) == len(units) else []
 
 
-class OpenUnits:
-    """The open units of a part of the plan, which are settled at once, or some before the user confirms the others.
+class FetchPhases:
+    """Phases in which the open units of a part of the plan are settled: one, or two with a confirmation between them.
 
     Attributes:
         is_paused: the run ended after the units of the estimate, without a confirmation.
