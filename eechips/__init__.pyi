@@ -20,10 +20,10 @@ from .errors import UsageError as UsageError
 from .geo.grid import Grid as Grid
 from .jobs.chips import sample as sample
 from .jobs.composites import composites as composites
-from .jobs.features import features as features
 from .jobs.images import images as images
 from .jobs.mosaic import mosaic as mosaic
 from .jobs.points import points as points
+from .jobs.table_features import features as features
 from .jobs.timeseries import timeseries as timeseries
 from .jobs.user_recipes import run as run
 from .manifest.run import Run as Run

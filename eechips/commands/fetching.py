@@ -158,7 +158,7 @@ def _declarations() -> dict[str, _Declaration]:
             f"{jobs}.table_options:PointsOptions", f"{jobs}.points:PointValues", without=("on_empty",)
         ),
         "features": _Declaration(
-            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.features:Features", without=("on_empty",)
+            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.table_features:Features", without=("on_empty",)
         ),
         "scenes": _Declaration(
             "eechips.archive.scenes.scenes_options:ScenesOptions",

@@ -141,7 +141,7 @@ def test_internal_errors_in_a_row_stop_the_run_at_any_time() -> None:
 def test_exceptions_of_a_recipe_are_recipe_errors_except_memory_errors() -> None:
     with pytest.raises(RecipeError, match="KeyError: 'x'") as caught, raising_recipe_errors():
         raise KeyError("x")
-    assert "test_breaker" in caught.value.traceback
+    assert "test_circuit_breaker" in caught.value.traceback
     with pytest.raises(MemoryError), raising_recipe_errors():
         raise MemoryError
     with pytest.raises(RecipeError, match="SystemExit: 3"), raising_recipe_errors():
