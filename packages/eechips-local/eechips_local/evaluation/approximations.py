@@ -108,9 +108,6 @@ _APPROXIMATIONS: Mapping[str, str] = {
         "The size: with radius 3 its page prints 5 by 5 weights, a recording of December 2024 has 7 by 7, as here."
     ),
     "Reducer.fixed2DHistogram": "The order of the axes: that of x is the first.",
-    "Reducer.kendallsCorrelation": (
-        "The p-value: that of the normal distribution, for both sides, without a correction for ties."
-    ),
     "Reducer.mode": "How weights add up: users report 50.00000000000015 for class 50 of a region; here it is 50.",
     "Reducer.percentile": (
         "How the parts of pixels at the edge of a polygon weigh: results over polygons of few pixels were 2.5% apart."

@@ -90,7 +90,8 @@ def reduce_values(values: Sequence[Value], reducer: Reducer) -> Value:
     """``List.reduce``: the reducer's output, or a dictionary of its outputs where there are several.
 
     Args:
-        values: the inputs; lists of them where the reducer takes more than one.
+        values: the inputs; lists of them where the reducer takes more than one. Further elements of these lists are
+            ignored: a user gave two lists of twelve numbers, and got tau of two pairs (code 60287229598).
         reducer: any.
 
     Raises:
@@ -101,9 +102,9 @@ def reduce_values(values: Sequence[Value], reducer: Reducer) -> Value:
         rows = [list(values)]
     else:
         for value in values:
-            if not isinstance(value, list) or len(value) != reducer.inputs:
+            if not isinstance(value, list) or len(value) < reducer.inputs:
                 raise InvalidError(f"Each element must be a list of the reducer's {reducer.inputs} inputs.")
-        rows = [list(row) for row in zip(*values, strict=True)] if values else [[] for _ in range(reducer.inputs)]
+        rows = [[value[index] for value in values] for index in range(reducer.inputs)]
     results = reducer.results(sample_of(rows))
     return results[0] if len(results) == 1 else dict(zip(reducer.names, results, strict=True))
 
