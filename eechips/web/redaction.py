@@ -25,10 +25,10 @@ _NAME = (
 _SECRET_NAME = re.compile(rf"(?i).*{_NAME}")
 _SECRET_OPTION = re.compile(rf"(?i)--?[\w-]*{_NAME}")
 _FIELD_NAMES = (
-    r"(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion|api_?key|signature"
-    r"|x-goog-(?:signature|credential))"
+    r"(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion|api_?key|passw(?:or)?d"
+    r"|passphrase|x-goog-(?:signature|credential)|signature(?=[\\\"'\s]*[=:][\\\"'\s]*[\w.~+/%=-]{16}))"
 )
-"""Names of secrets in JSON, forms and signatures."""
+"""Names of secrets in JSON, forms and signatures. The signature of a class of land is a word, one of keys is longer."""
 _QUERY_WORDS = (
     r"token|secret|passw|pwd|signature|credential|api_?-?key|access_?-?key|subscription-key|jwt|session|auth(?!or)"
     r"|policy"
@@ -43,7 +43,7 @@ _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
 """No secret that was replaced before: the parenthesis in ``(token=***)`` is not part of it."""
-_VALUE = rf"(?:'[^']*'|\"[^\"]*\"|{_UNREDACTED}[^\s&\"',}}]+)"
+_VALUE = rf"(?:\\*'[^']*'|\\*\"[^\"]*\"|{_UNREDACTED}[^\s&\"',}}]+)"
 
 # Texts come from servers and have any length, so each pattern takes time in proportion to it. A name is tried from its
 # start alone, by a lookbehind: from each of its letters, the time would grow with the square of its length.
@@ -81,7 +81,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     (
-        re.compile(rf"(?i)([?&;#](?:key|sas|code|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
+        re.compile(rf"(?i)([?&;#](?:key|sas|code|pass|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
         rf"\1{REDACTED}",
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
@@ -91,7 +91,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Of a URL that is part of another one's query, or stands in JSON as some servers write it.
     (
         re.compile(
-            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|key-pair-id"
+            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|pass|key-pair-id"
             rf"|{SIGNATURE_NAMES})(?:%3d|=)){_UNREDACTED}(?:(?!%26|\\u0026)[^\s&\"'])+"
         ),
         rf"\1{REDACTED}",
@@ -103,7 +103,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{REDACTED}",
     ),
-    (re.compile(rf"(?i)(?<![\w.-])([\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)(?<![\w.-])([\w.-]*{_NAME}[ \t]*=(?!=)[ \t]*){_VALUE}"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
     (re.compile(rf"(?i)(?<!\\)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+)(?!--){_VALUE}"), rf"\1{REDACTED}"),
