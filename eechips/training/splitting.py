@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from eechips.geo.grid import Grid
 
-_KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
-"""Options that must be unchanged for blocks to keep an earlier split."""
+_KEPT = ("by", "block_size", "resolution", "date_field", "ratios", "stratum", "seed")
+"""Options that must be unchanged for blocks, or cuts in time, to keep an earlier split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class SplitResult:
 def split(run: Run | str | Path, **options: Any) -> SplitResult:
     """Split the chips of a run, and write ``splits.parquet`` beside the manifest.
 
-    Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. Blocks keep the
-    split of an earlier call with the same options, so that later chips do not move earlier ones.
+    Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. Blocks, and
+    cuts in time, stay those of an earlier call with the same options, so that later chips do not move earlier ones.
 
     Args:
         run: the run, finished or in progress, or its folder.
@@ -116,7 +116,8 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         bar.update()
         kept = 0
         if chosen.by == "time":
-            names, homes, recorded["cuts"] = _by_time(every, wanted, chosen.cuts, chosen.date_field)
+            cuts = chosen.cuts or (None if chosen.fresh else _earlier_cuts(samples.run.path, recorded))
+            names, homes, recorded["cuts"] = _by_time(every, wanted, cuts, chosen.date_field)
         else:
             names = _blocks(samples, where, chosen)
             known = {} if chosen.fresh else _earlier(samples.run.path, recorded)
@@ -326,12 +327,22 @@ def _by_time(
     return names, [split_of(span, chosen, ratios.names) for span in spans], [day.isoformat() for day in chosen]
 
 
+def _has_same_options(folder: Path, options: Mapping[str, Any]) -> bool:
+    """Return whether there is an earlier division with the same options."""
+    if not (folder / split_table.SPLITS_NAME).is_file():
+        return False
+    before = split_table.options(folder)
+    return all(before.get(name) == options.get(name) for name in _KEPT)
+
+
+def _earlier_cuts(folder: Path, options: Mapping[str, Any]) -> Sequence[str] | None:
+    """Return the cuts of an earlier division with the same options, so that later chips do not move earlier ones."""
+    return split_table.options(folder).get("cuts") if _has_same_options(folder, options) else None
+
+
 def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the splits of the blocks of an earlier division with the same options."""
-    if not (folder / split_table.SPLITS_NAME).is_file():
-        return {}
-    before = split_table.options(folder)
-    if any(before.get(name) != options.get(name) for name in _KEPT):
+    if not _has_same_options(folder, options):
         return {}
     table = split_table.table(folder)
     table = table[table["home"] != NONE]

@@ -122,7 +122,7 @@ class SplitOptions:
     away: str = option_field(
         "drop", "With `away_from`: leave such chips out, or have their blocks in the training split.", choices=AWAY
     )
-    fresh: bool = option_field(False, "Ignore an earlier split; otherwise blocks keep their split.")
+    fresh: bool = option_field(False, "Ignore an earlier split; otherwise blocks and cuts stay.")
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:

@@ -187,6 +187,17 @@ def test_splits_by_time_are_in_order_of_time(folder: Path) -> None:
     assert re.search(r"^train +40 +20\.0%", cut.output, flags=re.M)
 
 
+def test_later_chips_do_not_move_the_cuts(tmp_path: Path) -> None:
+    units = [chip(9000.0 * n, 0, day=f"2020-01-{1 + n:02}") for n in range(20)]
+    early, late = write_run(tmp_path / "early", units[:10]).path, write_run(tmp_path / "late", units).path
+    options = {"by": "time", "date_field": "day", "ratios": "1,1"}
+    before = eechips.split(early, **options).splits["split"].tolist()
+    assert before == ["train"] * 5 + ["test"] * 5
+    shutil.copy(early / "splits.parquet", late)
+    assert eechips.split(late, **options).splits["split"].tolist() == before + ["test"] * 10
+    assert eechips.split(late, **options, fresh=True).splits["split"].tolist() == ["train"] * 10 + ["test"] * 10
+
+
 def test_a_composite_over_a_cut_is_in_no_split(tmp_path: Path) -> None:
     periods = [("2020-01-01", "2020-02-01"), ("2020-02-01", "2020-03-01"), ("2020-01-15", "2020-02-15")]
     write_run(tmp_path, [chip(9000.0 * n, 0, start=start, end=end) for n, (start, end) in enumerate(periods)])
