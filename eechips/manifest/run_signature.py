@@ -149,7 +149,8 @@ def _digest(key: bytes, kind: Kind, content: Mapping[str, Any]) -> str:
 def _key(*, create: bool) -> bytes | None:
     """Return the user's key, and create a missing one if asked to; None if there is none.
 
-    A key that another user has put into a shared cache folder does not count: who knows it can sign. To the superuser
+    A key that another user has put into a shared cache folder does not count: who knows it can sign. Neither does a
+    link, which another user may lead to a file of this user or of the system that everybody can read. To the superuser
     folders of others are given, as in containers: any owner counts.
     """
     folder = cache_folder()
@@ -160,12 +161,17 @@ def _key(*, create: bool) -> bytes | None:
         if create and not path.exists():
             _make(path)
         user = getattr(os, "geteuid", lambda: 0)()  # Windows has no such owner
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_file) as file:
             is_own = not user or os.fstat(file.fileno()).st_uid in (user, 0)
             key = file.read(_KEY_BYTES + 1)
     except OSError:
         return None
     return key if is_own and len(key) == _KEY_BYTES else None
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file, unless it is a link; do not wait for a pipe."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _make(path: Path) -> None:

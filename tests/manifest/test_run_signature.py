@@ -65,6 +65,23 @@ def test_a_key_that_another_user_has_put_into_the_cache_signs_nothing(
     assert sign_run(info) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_key_that_lies_elsewhere_signs_nothing(cache: Path, tmp_path: Path) -> None:
+    """Who may write in the cache can lead the name to any file of this user that is known, or to a pipe."""
+    info = signed(tmp_path)
+    (key,) = cache.iterdir()
+    known = key.rename(tmp_path / "known")
+    key.symlink_to(known)
+    assert not is_own(info, tmp_path)
+    assert sign_run(info) is None
+    key.unlink()
+    os.mkfifo(key)
+    assert sign_run(info) is None
+    key.unlink()
+    known.rename(key)
+    assert is_own(info, tmp_path)
+
+
 @pytest.mark.parametrize("name", [*(name for name in INFO if name not in ("started", "results")), FOLDER])
 def test_a_changed_field_invalidates_the_signature(name: str, tmp_path: Path) -> None:
     info = signed(tmp_path)
