@@ -30,6 +30,18 @@ def _at_origin(image: Any, ee: Any) -> Any:
     return image.reduceRegion(ee.Reducer.first(), ee.Geometry.Point([0, 0]), 1000)
 
 
+def _half_masked(ee: Any) -> Any:
+    """Six columns of pixels of 0.02 degrees: the eastern half holds 1 and 2, the western is masked."""
+    east = ee.Image.pixelLonLat().select("longitude").multiply(50).floor().toInt()
+    return east.where(east.gte(5), 2).where(east.lt(5), 1).updateMask(east.gte(3)).rename("class")
+
+
+def _counts(ee: Any, reducer: Any) -> Any:
+    box = ee.Geometry.Rectangle([0, 0, 0.12, 0.04], None, False)
+    counts = _half_masked(ee).reduceRegion(reducer, box, crs="EPSG:4326", crsTransform=[0.02, 0, 0, 0, 0.02, 0])
+    return counts.get("class")
+
+
 # fmt: off
 MEASURED: dict[str, list[Example]] = {
     "code 60287229598": [
@@ -46,6 +58,12 @@ MEASURED: dict[str, list[Example]] = {
     "code 55098955523": [
         (lambda ee: _at_origin(_series(ee, _TWELVE).reduce(ee.Reducer.kendallsCorrelation(2)).select("p-value"), ee),
             {"p-value": None}),
+    ],
+    "codes 5966719043, 6003708402, 32638006470, 68381836948": [
+        (lambda ee: _counts(ee, ee.Reducer.frequencyHistogram().unweighted()), {"1": 4, "2": 2, "null": 6}),
+    ],
+    "https://gis.stackexchange.com/questions/328010": [
+        (lambda ee: _counts(ee, ee.Reducer.frequencyHistogram()), {"1": 4, "2": 2}),
     ],
 }
 # fmt: on

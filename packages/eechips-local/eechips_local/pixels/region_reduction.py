@@ -31,7 +31,7 @@ def _sample(
     if len(shapes) > 1:
         raise InvalidError("The bands must hold arrays of the same shape.")
     values = np.stack([band.values for band in bands])
-    return ReducerSample(values, weights, inside, None, values.ndim - 2)
+    return ReducerSample(values, weights, inside, None, values.ndim - 2, centre)
 
 
 def reduce_region(
@@ -132,4 +132,5 @@ def _tabled(sample: ReducerSample, table: Indices, present: npt.NDArray[np.bool_
         sample.inside[:, table] & present,
         None,
         sample.arrays,
+        None if sample.pixels is None else sample.pixels[table] & present,
     )

@@ -27,7 +27,7 @@ def unweighted(reducer: Reducer) -> Reducer:
     """Return the reducer with all weights 1 (where the pixel's centre is inside) or 0."""
 
     def change(sample: ReducerSample) -> ReducerSample:
-        return replace(sample, weights=sample.inside.astype(np.float64))
+        return replace(sample, weights=sample.inside.astype(np.float64), counts_nulls=True)
 
     return _changed(reducer, change, [False] * reducer.inputs)
 

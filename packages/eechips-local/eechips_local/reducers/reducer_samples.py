@@ -44,6 +44,8 @@ class ReducerSample:
         inside: likewise; which values an unweighted reducer takes. See :class:`SampleColumn`.
         present: shape (n, \\*places): where there is an input at all. None: where one is inside.
         arrays: dimensions of each value: 0 for numbers.
+        pixels: shape (n, \\*places): pixels whose centre is in the region, masked or not. None: no region.
+        counts_nulls: the reducer is made unweighted, and counts masked pixels if it counts nulls.
     """
 
     values: Values
@@ -51,6 +53,8 @@ class ReducerSample:
     inside: Flags
     present: Flags | None = None
     arrays: int = 0
+    pixels: Flags | None = None
+    counts_nulls: bool = False
 
     def column(self, index: int) -> SampleColumn:
         """Return one of the inputs."""
@@ -58,6 +62,13 @@ class ReducerSample:
         weights = self.weights[index] if own else self.weights
         inside = self.inside[index] if self.inside.ndim == self.values.ndim - self.arrays else self.inside
         return SampleColumn(self.values[index], weights, inside, inside if self.present is None else self.present)
+
+    def null_counts(self) -> npt.NDArray[np.int64]:
+        """Return how many masked pixels count at each place."""
+        column = self.column(0)
+        if self.pixels is None or not self.counts_nulls:
+            return np.zeros(column.inside.shape[1:], dtype=np.int64)
+        return np.asarray((self.pixels & ~column.inside).sum(axis=0))
 
     def columns(self) -> list[SampleColumn]:
         """Return all inputs."""
