@@ -13,11 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips.errors import TransientError, UsageError, ValidationError
+from eechips.errors import ConfigurationError, TransientError, UsageError, ValidationError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
 from eechips.storage.store import StoredFile
 from eechips.text.timestamps import parse_timestamp
 from eechips.web.list_pages import follow_pages
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+"""Extras of eechips that install the package of a store, by the scheme of its URLs."""
 
 
 class Backend(Protocol):
@@ -83,10 +86,19 @@ def open_backend(url: str) -> tuple[Backend, str]:
     """Return the backend of a URL, and the prefix of its keys, without a slash at the end.
 
     Raises:
-        ImportError: if the store's package is not installed.
+        ConfigurationError: if the store's package is not installed.
         ValueError: if no store has such URLs.
     """
     scheme, _, place = url.partition("://")
+    try:
+        return _open(url, scheme, place)
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme)
+        how = f": pip install 'eechips[{extra}]'" if extra else ""
+        raise ConfigurationError(f"{url} needs a package that is not installed{how} ({error})") from None
+
+
+def _open(url: str, scheme: str, place: str) -> tuple[Backend, str]:
     if scheme in ("s3", "s3a"):
         return S3Backend(place.partition("/")[0]), place.rstrip("/")
     import fsspec

@@ -25,7 +25,6 @@ from eechips.storage.store import StagedFile, StoredFile
 from eechips.storage.store_errors import translate_error
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
 def is_address(out: str) -> bool:
@@ -243,10 +242,6 @@ class ObjectStore:
     def _opened(self) -> tuple[Backend, str]:
         try:
             return open_backend(self.url)
-        except ImportError as error:
-            extra = _EXTRAS.get(self.url.partition(":")[0])
-            how = f": pip install 'eechips[{extra}]'" if extra else ""
-            raise ConfigurationError(f"{self.url} needs a package that is not installed{how} ({error})") from None
         except ValueError as error:
             raise UsageError(f"'{self.url}' is not the URL of a store: {error}") from None
 
