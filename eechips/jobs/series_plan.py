@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,6 @@ import numpy.typing as npt
 import shapely
 
 from eechips.errors import UsageError
-from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.embedding_means import warn_of_partial_vector
@@ -26,12 +24,8 @@ from eechips.planning.image_filters import PropertyCondition
 from eechips.planning.point_cells import TILE, Cost, divide_regions, measure_images
 from eechips.planning.region_reducers import Statistics
 from eechips.planning.regions import BoxRegion
-from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones
+from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, warn_of_small_zones
 from eechips.recipe import Unit
-from eechips.text.formatting import format_count
-
-_LEAST_COVERED = 1 / 256  # share of a pixel: developers.google.com/earth-engine/guides/reducers_weighting
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +85,13 @@ class SeriesPlan:
         if shapes is not None and has_base_grid:
             base_grids = self._base_grids(about, shapes)
         if is_file and shapes is not None:
-            self._warn_of_small_regions(shapes, base_grids[0] or about.bands[0].grid)
+            warn_of_small_zones(shapes, base_grids[0] or about.bands[0].grid, self.options.scale)
         if self.options.output == "region" or shapes is None:
             for index, base_grid in enumerate(base_grids):
                 yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
             return
         for some in self._batches(about, shapes, base_grids):
             yield {**_joint_region(zones, shapes, some), **_placed(base_grids[some[0]]), **extra}
-
-    def _warn_of_small_regions(self, shapes: ZoneShapes, grid: Grid) -> None:
-        """Warn of regions for which Earth Engine may have no value, as hardly a pixel is covered."""
-        scale = self.options.scale or nominal_scale(grid)
-        is_geographic = parse_crs(grid.crs).is_geographic  # then pixels are narrower towards the poles
-        narrowing = np.cos(np.radians(shapes.points[:, 1])) if is_geographic else 1.0
-        count = int((shapes.areas < _LEAST_COVERED * scale**2 * narrowing).sum())
-        if count:
-            _log.warning(
-                "%s smaller than 1/256 of a pixel of %s m, and may have no value: take centres with `eechips points`",
-                f"{count:,} of {format_count(len(shapes.areas), 'region')} {'is' if count == 1 else 'are'}",
-                f"{scale:,.0f}",
-            )
 
     def _images(self, about: AssetMetadata) -> ee.ImageCollection:
         options = self.options

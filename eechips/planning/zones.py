@@ -16,6 +16,8 @@ import numpy.typing as npt
 import shapely
 
 from eechips.errors import RegionError, UsageError
+from eechips.geo.crs import parse_crs
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
@@ -33,6 +35,8 @@ _IDS_PER_REQUEST = 1000
 _CURE = "a table with simpler outlines, or the regions as a file (`regions`)"
 
 _MOST_FIELDS = 12  # fields that a message names
+
+_LEAST_COVERED = 1 / 256  # share of a pixel: developers.google.com/earth-engine/guides/reducers_weighting
 
 _log = logging.getLogger(__name__)
 
@@ -198,6 +202,24 @@ def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool
             bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
             areas[number] += properties["area"]
     return ZoneShapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
+
+
+def warn_of_small_zones(shapes: ZoneShapes, grid: Grid, scale: float | None) -> None:
+    """Warn of zones for which Earth Engine may have no value, as hardly a pixel is covered.
+
+    Args:
+        scale: metres of a pixel; None for those of the grid.
+    """
+    scale = scale or nominal_scale(grid)
+    is_geographic = parse_crs(grid.crs).is_geographic  # then pixels are narrower towards the poles
+    narrowing = np.cos(np.radians(shapes.points[:, 1])) if is_geographic else 1.0
+    count = int((shapes.areas < _LEAST_COVERED * scale**2 * narrowing).sum())
+    if count:
+        _log.warning(
+            "%s smaller than 1/256 of a pixel of %s m, and may have no value: take centres with `eechips points`",
+            f"{count:,} of {format_count(len(shapes.areas), 'region')} {'is' if count == 1 else 'are'}",
+            f"{scale:,.0f}",
+        )
 
 
 def _whole(ids: Sequence[Any]) -> list[Any]:
