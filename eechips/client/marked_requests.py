@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eechips.client.http_messages import HttpRequest, HttpResponse, service_method
 from eechips.client.row_counts import (
@@ -32,6 +32,9 @@ from eechips.client.row_counts import (
     row_count_node,
 )
 from eechips.errors import ValidationError
+
+if TYPE_CHECKING:
+    import ee
 
 _VALUE, _FEATURES = "value:compute", "table:computeFeatures"
 _KEY, _FUNCTION_KEY = "eechips:marked", "eechips:mark"
@@ -151,6 +154,19 @@ def exchanged_error(sign: str, status: int | None = None) -> ValidationError:
 def digest_of(expression: str) -> str:
     """Return the mark of an expression."""
     return hashlib.sha256(expression.encode()).hexdigest()[:_DIGITS]
+
+
+def confirm_empty(source: ee.FeatureCollection) -> None:
+    """Ask for the size of a collection: an empty page has no mark that shows to which request it belongs.
+
+    Raises:
+        ValidationError: if it has features.
+    """
+    import ee
+
+    mark = digest_of(source.serialize())
+    if ee.List([mark, source.size()]).getInfo() != [mark, 0]:
+        raise exchanged_error("an empty table came back, and its size is not 0")
 
 
 def _is_collection(body: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
-from eechips.client.marked_requests import digest_of, exchanged_error
+from eechips.client.marked_requests import confirm_empty
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
 from eechips.web.list_pages import follow_pages
@@ -196,7 +196,7 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
             raise ValidationError("no table came back")
         features, following = list(page.get("features", ())), page.get("nextPageToken")
         if not features and token is None and following is None:
-            _confirm_empty(source)
+            confirm_empty(source)
         # A recipe's collection may repeat features (``toList`` and back), but hardly on different pages only.
         by_id = {feature.get("id"): feature for feature in features}
         if size > 1 and None not in by_id and len(by_id) == len(features):
@@ -208,19 +208,6 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
         return features, following
 
     return follow_pages(request, "the table")
-
-
-def _confirm_empty(source: ee.FeatureCollection) -> None:
-    """Ask for the size of a collection: an empty page has no mark that shows to which request it belongs.
-
-    Raises:
-        ValidationError: if it has features.
-    """
-    import ee
-
-    mark = digest_of(source.serialize())
-    if ee.List([mark, source.size()]).getInfo() != [mark, 0]:
-        raise exchanged_error("an empty table came back, and its size is not 0")
 
 
 def repeated_keys(keys: Iterable[Any]) -> list[Any]:
