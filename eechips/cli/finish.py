@@ -14,7 +14,8 @@ import click
 
 from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages
 from eechips.cli.terminal import ask, echo, echo_lines, forgiving_output
-from eechips.commands.command import TYPED, UNFINISHED, option_names
+from eechips.commands.command import TYPED, UNFINISHED
+from eechips.commands.option_names import option_names
 from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import (

@@ -14,7 +14,8 @@ from typing import IO, Any
 import click
 
 from eechips.cli.terminal import echo_lines, open_closed_streams, show_exception
-from eechips.commands.command import OptionFormatter, as_typed, format_commands, similar_names
+from eechips.commands.command import format_commands, similar_names
+from eechips.commands.option_names import OptionFormatter, as_typed
 from eechips.errors import (
     DISK_FAULTS,
     EechipsError,

@@ -16,7 +16,8 @@ import click
 
 from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.terminal import echo, echo_json, echo_lines
-from eechips.commands.command import VerbCommand, option_names, typed_options
+from eechips.commands.command import VerbCommand, typed_options
+from eechips.commands.option_names import option_names
 from eechips.commands.parameters import HELP, LocalPath, declared_options
 from eechips.engine.config import RunConfig
 from eechips.engine.run_options import DEMO

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.terminal import echo, echo_lines
-from eechips.commands.command import VerbCommand, option_names, typed_options
+from eechips.commands.command import VerbCommand, typed_options
+from eechips.commands.option_names import option_names
 from eechips.commands.parameters import HELP, LocalPath, Names, config_options
 from eechips.errors import LeakageError, UsageError
 from eechips.text.formatting import format_bytes, format_count, format_distance

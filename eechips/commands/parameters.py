@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 
 import click
 
-from eechips.commands.command import OPTIONAL_FOLDER, VerbOption, option_names
+from eechips.commands.command import OPTIONAL_FOLDER, VerbOption
+from eechips.commands.option_names import option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path

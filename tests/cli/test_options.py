@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.cli import main
-from eechips.commands.command import FetchCommand, as_typed
+from eechips.commands.command import FetchCommand
+from eechips.commands.option_names import as_typed
 from eechips.engine.config import RunConfig
 from eechips.option_fields import options_of
 from tests.support.commands import run_command
