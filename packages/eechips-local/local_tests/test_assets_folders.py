@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eechips_local.assets import FolderStore, IngestError, UnreadableFileError, ingest
 from eechips_local.assets.asset_ingestion import parse_pyramiding
 from eechips_local.assets.date_parsing import date_within, names_of_dates
-from eechips_local.assets.folders import SourceFile, find_files, name_files
+from eechips_local.assets.input_files import SourceFile, find_files, name_files
 from eechips_local.assets.raster_files import RasterFiles
 from local_tests.support.ingested_rasters import image, noise, pixels, raster
 

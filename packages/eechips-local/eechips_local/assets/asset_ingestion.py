@@ -17,8 +17,8 @@ from eechips_local.assets.asset_errors import IngestError, UnreadableFileError
 from eechips_local.assets.asset_names import check_id, folder_of
 from eechips_local.assets.cogs import StoredRasters, store_bands
 from eechips_local.assets.date_parsing import Time, to_milliseconds
-from eechips_local.assets.folders import SourceFile, find_files, is_folder, name_files
 from eechips_local.assets.image_plans import ImagePlan, ImagePlanner
+from eechips_local.assets.input_files import SourceFile, find_files, is_folder, name_files
 from eechips_local.assets.linked_files import refer_to_bands
 from eechips_local.assets.publish import Admit, check_free, create, discard, publish
 from eechips_local.assets.raster_files import BandSource, RasterFiles
