@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eechips_local.assets.held_tables import held_bytes
+from eechips_local.assets.table_cache import held_bytes
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.light_requests import is_light
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response

@@ -10,8 +10,8 @@ import pytest
 import shapely
 
 from eechips_local.assets import FolderStore, ingest
-from eechips_local.assets.held_tables import hold_table
 from eechips_local.assets.stored_tables import StoredTable
+from eechips_local.assets.table_cache import hold_table
 from eechips_local.evaluation.model import Query
 
 COUNT = 20_500
