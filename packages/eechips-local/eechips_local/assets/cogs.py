@@ -27,7 +27,7 @@ from eechips_local.assets.footprint import outline
 from eechips_local.assets.pyramids import add_pyramid
 from eechips_local.assets.raster_files import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips_local.assets.records import RasterBand, RasterFile
-from eechips_local.assets.remote import shown_name
+from eechips_local.assets.remote_rasters import shown_name
 from eechips_local.assets.store_files import Deposit, workspace
 from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs
 

@@ -25,7 +25,7 @@ from eechips_local.assets.asset_ingestion import POLICIES
 from eechips_local.assets.asset_names import check_band_ids
 from eechips_local.assets.cogs import gdal_crs
 from eechips_local.assets.raster_files import BandSource, RasterFiles, crs_of
-from eechips_local.assets.remote import reading
+from eechips_local.assets.remote_rasters import reading
 from eechips_local.pixels.half_floats import held_dtype
 
 DRIVERS = ("GTiff",)

@@ -17,7 +17,7 @@ from eechips_local.assets.cogs import StoredRasters, describe
 from eechips_local.assets.footprint import outline
 from eechips_local.assets.raster_files import BandSource, RasterFiles
 from eechips_local.assets.records import RasterBand, RasterFile
-from eechips_local.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
+from eechips_local.assets.remote_rasters import ALONE, gdal_name, is_remote_name, reading, shown_name
 from eechips_local.assets.store_files import Deposit, workspace
 from eechips_local.pixels.file_source import DRIVERS, DatasetPool, FileSource, open_file
 from eechips_local.pixels.pixel_grid import PixelGrid

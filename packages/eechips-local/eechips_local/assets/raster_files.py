@@ -24,7 +24,7 @@ from rasterio.windows import Window
 
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.pyramids import choose_resampling
-from eechips_local.assets.remote import is_remote_name, reading, shown_name, url_of
+from eechips_local.assets.remote_rasters import is_remote_name, reading, shown_name, url_of
 from eechips_local.assets.vector_formats import RefusedFileError, check_crs
 from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values

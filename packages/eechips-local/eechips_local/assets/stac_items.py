@@ -18,7 +18,7 @@ from eechips_local.assets.asset_errors import IngestError, UnreadableFileError, 
 from eechips_local.assets.asset_names import check_url, is_remote, join_id, shown_url
 from eechips_local.assets.image_plans import ImagePlan
 from eechips_local.assets.raster_files import BandSource, RasterFiles
-from eechips_local.assets.remote import gdal_name
+from eechips_local.assets.remote_rasters import gdal_name
 
 _SUFFIXES = (".json", ".geojson")
 _DEEPEST = 32

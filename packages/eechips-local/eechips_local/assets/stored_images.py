@@ -15,7 +15,7 @@ from affine import Affine
 from eechips_local.assets.asset_names import is_remote
 from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.records import ContainerRecord
-from eechips_local.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
+from eechips_local.assets.remote_rasters import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource

@@ -19,7 +19,7 @@ from eechips_local.assets.asset_errors import IngestError
 from eechips_local.assets.item_metadata import ItemMetadata, band_names
 from eechips_local.assets.item_metadata import rasters as rasters_of
 from eechips_local.assets.raster_files import crs_of
-from eechips_local.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
+from eechips_local.assets.remote_rasters import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
 from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow

@@ -10,7 +10,7 @@ from eechips_local.assets.asset_errors import IngestError
 from eechips_local.assets.cloud_storage import local_object
 from eechips_local.assets.footprint import outline
 from eechips_local.assets.raster_files import RasterFiles
-from eechips_local.assets.remote import RemoteFile, gdal_name, is_remote_name, reading
+from eechips_local.assets.remote_rasters import RemoteFile, gdal_name, is_remote_name, reading
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, RasterSource
 from eechips_local.functions.registration import function
