@@ -19,7 +19,7 @@ from eechips_local.archives.archive_session import ArchiveSession
 from eechips_local.archives.file_items import open_file
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
-from eechips_local.archives.kept_searches import KeptSearch, KeptSearches, pack_items, unpack_items
+from eechips_local.archives.item_search_cache import KeptSearch, KeptSearches, pack_items, unpack_items
 from eechips_local.archives.kept_table import KeptTable
 from eechips_local.archives.stac_item_search import StacItemSearch
 from eechips_local.assets.store_files import locked
