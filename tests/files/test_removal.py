@@ -207,7 +207,7 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 # Where files are removed or replaced outside of eechips.files.removal, and why that is right.
 ALLOWED = {
     "files/removal.py": "the module itself",
-    "eechips_local/archives/kept_table.py": "a cache",
+    "eechips_local/archives/file_table.py": "a cache",
     "eechips_local/archives/range_cache.py": "a cache",
     "eechips_local/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
     "eechips_local/demo/drawing_cache.py": "a cache",

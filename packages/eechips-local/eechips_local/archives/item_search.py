@@ -17,10 +17,10 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_session import ArchiveSession
 from eechips_local.archives.file_items import open_file
+from eechips_local.archives.file_table import KeptTable
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
 from eechips_local.archives.item_search_cache import KeptSearch, KeptSearches, pack_items, unpack_items
-from eechips_local.archives.kept_table import KeptTable
 from eechips_local.archives.stac_item_search import StacItemSearch
 from eechips_local.assets.store_files import locked
 
