@@ -26,9 +26,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eechips_local.cli import main
-from eechips_local.protocol.access import ForbiddenError
 from eechips_local.protocol.peer_user import OwnUserOnly
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.source_checks import ForbiddenError
 from eechips_local.recording.applications import create_recorder_app
 from eechips_local.recording.google_credentials import open_upstream
 from eechips_local.recording.recording_folder import create_recording

@@ -25,12 +25,12 @@ from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue
 from eechips_local.functions import load_functions
 from eechips_local.functions.registration import has_packages
-from eechips_local.protocol.access import ShortConnections
 from eechips_local.protocol.app import create_app
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.peer_user import OwnUserOnly
 from eechips_local.protocol.service import Service
+from eechips_local.protocol.source_checks import ShortConnections
 from eechips_local.protocol.static_files import StaticFile
 from eechips_local.quota.compute_quota import ComputeQuota
 from eechips_local.quota.quota import Latency, Quota, QuotaConfig

@@ -28,11 +28,11 @@ from eechips_local.evaluation.evaluation_pool import EvaluationPool
 from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue
-from eechips_local.protocol.access import ShortConnections
 from eechips_local.protocol.app import create_app
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.request_body import BodyTimeoutError, read_body
 from eechips_local.protocol.service import Service
+from eechips_local.protocol.source_checks import ShortConnections
 from eechips_local.quota.quota import Quota, QuotaConfig
 from eechips_local.stores import StoreConfig
 from local_tests.support.local_earth_engine import Server, start_server, stop_server, wait_until

@@ -26,12 +26,12 @@ from eechips_local.protocol import (
     task_routes,
     token_routes,
 )
-from eechips_local.protocol.access import LocalOnly
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
 from eechips_local.protocol.request_body import FoldedParameters
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
 from eechips_local.protocol.service import Handler, Service
+from eechips_local.protocol.source_checks import LocalOnly
 from eechips_local.protocol.static_files import StaticFile
 
 

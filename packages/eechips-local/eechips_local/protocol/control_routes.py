@@ -8,11 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eechips_local.protocol.access import check_json, check_own_page
 from eechips_local.protocol.http import json_response
 from eechips_local.protocol.messages import decode
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.protocol.service import Service
+from eechips_local.protocol.source_checks import check_json, check_own_page
 from eechips_local.quota.quota import Latency
 
 _MOST_TASKS = 50

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eechips_local.protocol.access import ForbiddenError
 from eechips_local.protocol.http import http_response
 from eechips_local.protocol.messages import error_response
 from eechips_local.protocol.request_errors import EarthEngineError, UnavailableError
+from eechips_local.protocol.source_checks import ForbiddenError
 
 # https://man7.org/linux/man-pages/man7/sock_diag.7.html
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _ERROR = 4, 20, 1, 2

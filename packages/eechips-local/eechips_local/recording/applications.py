@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from eechips_local.protocol.access import LocalOnly
+from eechips_local.protocol.source_checks import LocalOnly
 from eechips_local.recording.recording_folder import RecordingFolder
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.response_replayer import ResponseReplayer
