@@ -20,7 +20,7 @@ from eechips_local.protocol import (
     batch_requests,
     bucket_routes,
     catalogue_routes,
-    control,
+    control_routes,
     discovery_document,
     static_files,
     task_routes,
@@ -57,7 +57,7 @@ def create_app(service: Service, files: Mapping[str, StaticFile] = MappingProxyT
     document = ("GET", "/$discovery/rest", discovery_document.document)
     for method, path, handler in (
         document,
-        *control.ROUTES,
+        *control_routes.ROUTES,
         *bucket_routes.ROUTES,
         *token_routes.ROUTES,
         *batch_requests.ROUTES,

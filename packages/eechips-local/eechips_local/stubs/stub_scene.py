@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from eechips_local.demo import (
     climate,
-    dry_air,
     farmland,
+    humidity,
     natural_cover,
     noise,
     rainfall,
@@ -260,14 +260,14 @@ class _Land:
         return usual + 3.0 * self._weather
 
     def _dryness(self, plan: BandPlan) -> Floats:
-        return dry_air.deficit(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme) * plan.amount
+        return humidity.deficit(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme) * plan.amount
 
     def _humidity(self, plan: BandPlan) -> Floats:
-        vapour = dry_air.vapour_pressure(self._kelvin - _KELVIN, self._span, self._wet)
-        return dry_air.specific_humidity(vapour, np.maximum(self._relief.height, 0.0)) * plan.amount
+        vapour = humidity.vapour_pressure(self._kelvin - _KELVIN, self._span, self._wet)
+        return humidity.specific_humidity(vapour, np.maximum(self._relief.height, 0.0)) * plan.amount
 
     def _saturation(self, plan: BandPlan) -> Floats:
-        return 100.0 * dry_air.relative_humidity(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme)
+        return 100.0 * humidity.relative_humidity(self._kelvin - _KELVIN, self._span, self._wet, plan.extreme)
 
     def _emissivity(self, plan: BandPlan) -> Floats:
         """Return emissivity by vegetation: Van de Griend and Owe (1993), doi:10.1080/01431169308904400."""
