@@ -25,7 +25,7 @@ from eechips_local.assets.publish import create
 from eechips_local.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
 from eechips_local.assets.store_files import locked, write_json
 from eechips_local.assets.store_index import StoreIndex, stamp_of
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 
 COLLECTION = "SCENES"
 DAY = 86_400_000

@@ -26,7 +26,7 @@ from typing import Any
 from eechips.archive.catalogs.layout import Layout, Period, choose_grid
 from eechips.archive.catalogs.update import update
 from eechips_local.catalogs import CatalogStore
-from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.asset_model import Query, Range
 
 COLLECTION = "sentinel-2-l2a"
 BANDS = ("B02", "B03", "B04", "B08", "SCL", "visual")

@@ -45,7 +45,7 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import RangeCogReader
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, PixelWindow
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, PixelWindow
 from eechips_local.functions import load_functions
 from eechips_local.functions.image_collections import reduction
 from eechips_local.pixels.composite import Reduced

@@ -43,7 +43,7 @@ from rasterio.windows import Window
 
 from eechips.jobs.timeseries import TimeSeries
 from eechips_local.assets import FolderStore, ingest
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 
 LST = "MODIS/061/MOD11A2"
 BAND = "LST_Day_1km"

@@ -22,7 +22,7 @@ from eechips_local.assets import InvalidStoreError
 from eechips_local.assets.item_metadata import band_names, rasters
 from eechips_local.catalogs import CatalogStore
 from eechips_local.catalogs.catalog_schema import DamagedError
-from eechips_local.evaluation.model import FolderAsset, ImageAsset, Query, Range
+from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, Query, Range
 from eechips_local.protocol.request_errors import InvalidError
 from tests.support.catalog_items import item, put
 from tests.support.catalog_scenes import COUNT, PLATFORMS, Scenes, collection, scenes, start

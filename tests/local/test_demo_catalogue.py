@@ -9,7 +9,7 @@ import pytest
 
 from eechips import datasets
 from eechips_local.demo import DemoStore, us_landcover
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 FARMS = (-93.0, 42.0)

@@ -10,7 +10,7 @@ import pytest
 
 from eechips import datasets
 from eechips_local.demo import DemoStore, embedding, embedding_tiles
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 
 STORE = DemoStore(date(2026, 1, 1))

@@ -10,7 +10,7 @@ import pytest
 
 from eechips import datasets
 from eechips_local.demo import copernicus_dem
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images
 

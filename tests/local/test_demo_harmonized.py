@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from eechips import datasets
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images, millis
 

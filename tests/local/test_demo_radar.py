@@ -13,7 +13,7 @@ import shapely
 
 from eechips import datasets
 from eechips_local.demo import sentinel1, sentinel1_orbit
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images, millis
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eechips_local.demo import DemoStore
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import BandDescription, BitField, DatasetDescription, Interval
 from eechips_local.stubs.known_datasets import KnownSource

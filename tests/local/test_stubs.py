@@ -15,7 +15,7 @@ from eechips import datasets
 from eechips.datasets import Dataset
 from eechips_local.demo import DemoStore
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.evaluation.model import FolderAsset, ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.catalogue_records import CatalogueSource

@@ -12,7 +12,7 @@ import shapely
 
 from eechips_local.catalogs import CatalogStore
 from eechips_local.catalogs.catalog_store import CatalogCollection
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from local_tests.support.local_earth_engine import Server
 from tests.support.catalog_items import item
 

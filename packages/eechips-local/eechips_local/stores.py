@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eechips_local.archives.archive_model import ArchiveDescription, ItemFile
     from eechips_local.archives.archive_store import JoinedArchives
     from eechips_local.catalogs import CatalogStore
-    from eechips_local.evaluation.model import Asset, AssetStore
+    from eechips_local.evaluation.asset_model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
 
 PUBLIC = "projects/earthengine-public/assets/"

@@ -22,7 +22,7 @@ from eechips_local.assets import (
     parse_properties,
 )
 from eechips_local.assets.item_metadata import rasters
-from eechips_local.evaluation.model import PixelWindow, Query
+from eechips_local.evaluation.asset_model import PixelWindow, Query
 from eechips_local.pixels.file_source import FileSource
 from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 

@@ -19,7 +19,7 @@ from eechips_local.assets import FolderStore, InvalidStoreError
 from eechips_local.assets.publish import create, publish
 from eechips_local.assets.records import ImageRecord, RasterBand, RasterFile
 from eechips_local.assets.store_index import StoreIndex, boxes
-from eechips_local.evaluation.model import Bounds, CollectionAsset, ImageAsset, Query
+from eechips_local.evaluation.asset_model import Bounds, CollectionAsset, ImageAsset, Query
 
 
 def eighths(least: int, greatest: int) -> st.SearchStrategy[float]:

@@ -17,7 +17,7 @@ from pystac.extensions.eo import Band, EOExtension
 
 from eechips_local.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
 from eechips_local.cli.assets_commands import assets_command
-from eechips_local.evaluation.model import PixelWindow, Query
+from eechips_local.evaluation.asset_model import PixelWindow, Query
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.ingested_rasters import image, noise, pixels, raster
 from local_tests.support.range_server import Files, range_server

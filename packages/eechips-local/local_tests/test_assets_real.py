@@ -14,7 +14,7 @@ import shapely
 
 from eechips_local.assets import FolderStore, IngestError, ingest
 from eechips_local.assets.stored_tables import StoredTable
-from eechips_local.evaluation.model import CollectionAsset, ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import CollectionAsset, ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import parse_crs
 
 pytestmark = pytest.mark.slow

@@ -26,7 +26,7 @@ from eechips_local.assets import (
     ingest,
 )
 from eechips_local.assets.asset_names import check_id, folder_of, resolve_href
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.ingested_rasters import image, noise, pixels, raster, snapshot, touch
 
 

@@ -26,7 +26,7 @@ from eechips_local.assets import (
     ingest,
     stac,
 )
-from eechips_local.evaluation.model import AssetStore, FolderAsset, Query
+from eechips_local.evaluation.asset_model import AssetStore, FolderAsset, Query
 from local_tests.support.ingested_rasters import image, noise, pixels, raster, snapshot
 
 

@@ -31,7 +31,7 @@ from eechips_local.assets import (
     ingest,
 )
 from eechips_local.assets.stored_tables import StoredTable
-from eechips_local.evaluation.model import FeatureRow, Query, TableAsset
+from eechips_local.evaluation.asset_model import FeatureRow, Query, TableAsset
 
 COUNT = 3000
 

@@ -13,10 +13,10 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.kept_properties import COMPUTING, KEEPING, PAIRING
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid

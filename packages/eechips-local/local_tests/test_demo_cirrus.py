@@ -9,7 +9,7 @@ import pytest
 
 from eechips_local.demo import DemoStore, cirrus, mercator
 from eechips_local.demo.mercator import Rect
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 DENVER = (-105.0, 39.5, -104.9, 39.6)

@@ -10,7 +10,7 @@ import pytest
 
 from eechips_local.demo import DemoStore, climate, cloud_cover, landsat_scenes, mercator, noise, tessellation
 from eechips_local.demo.mercator import EQUATOR_UNIT, Rect, cosine_of
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 SOMEWHERE = (-104.6, 40.4)

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips_local.demo import DemoStore, climate, cloud_cover, mgrs, wrs
-from eechips_local.evaluation.model import Counted, Dated, FolderAsset, ImageAsset, PixelType, PixelWindow, Query, Range
+from eechips_local.evaluation.asset_model import (
+    Counted,
+    Dated,
+    FolderAsset,
+    ImageAsset,
+    PixelType,
+    PixelWindow,
+    Query,
+    Range,
+)
 from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.stores import StoreError, demo_end
 from local_tests.support.demo_store import STORE, american, found, millis

@@ -12,7 +12,7 @@ import pytest
 
 from eechips_local.demo import DemoStore, climate, ground_cover, landcover, terrain, texture
 from eechips_local.demo.mercator import Rect, x_of, y_of
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 PLACES = {

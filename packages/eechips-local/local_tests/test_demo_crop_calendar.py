@@ -15,7 +15,7 @@ import shapely
 from eechips_local.demo import crop_calendar, farmland
 from eechips_local.demo.farmland import SurveyBlocks
 from eechips_local.demo.mercator import Rect, x_of, y_of
-from eechips_local.evaluation.model import ImageAsset, PixelWindow
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
 from eechips_local.pixels.pixel_grid import transformer
 from local_tests.support.demo_images import images
 

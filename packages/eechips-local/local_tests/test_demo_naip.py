@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips_local.demo.naip_quarters import Quarter
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from local_tests.support.demo_store import STORE, american, found, millis
 
 CONUS_PLACES = st.tuples(st.floats(-123.5, -70.0), st.floats(26.0, 48.9))

@@ -23,7 +23,7 @@ from eechips_local.demo import DemoStore, climate, natural_cover, terrain
 from eechips_local.demo.ground_cover import ground
 from eechips_local.demo.mercator import SIZE, Rect, latitude_of, longitude_of, x_of, y_of
 from eechips_local.demo.noise import gradient
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelWindow, Query, RasterSource
 from eechips_local.pixels.lazy_image import Render
 from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs
 from eechips_local.pixels.stored_image import PixelSource, stored_image

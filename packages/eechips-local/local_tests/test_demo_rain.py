@@ -9,7 +9,7 @@ import pytest
 
 from eechips_local.demo import DemoStore, mercator, rainfall
 from eechips_local.demo.mercator import Rect
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import transformer
 from eechips_local.stubs.stub_store import StubStore, open_sources
 

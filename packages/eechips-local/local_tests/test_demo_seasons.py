@@ -10,7 +10,7 @@ from pyproj import Transformer
 
 from eechips_local.demo import DemoStore, mercator, sunlight, wildfires
 from eechips_local.demo.mercator import Rect
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.pixel_grid import parse_crs
 from eechips_local.stubs.stub_store import StubStore, open_sources
 

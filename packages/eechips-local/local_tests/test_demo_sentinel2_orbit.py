@@ -8,7 +8,7 @@ import numpy as np
 
 from eechips_local.demo import DemoStore, mgrs, sentinel2_orbit
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2026, 1, 1))
 S2 = "COPERNICUS/S2_HARMONIZED"

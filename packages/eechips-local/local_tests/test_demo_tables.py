@@ -15,7 +15,7 @@ from pyproj import Geod
 from eechips_local.demo import DemoStore, ecoregions, land_character
 from eechips_local.demo.land_character import CHARACTERS, characters_at
 from eechips_local.demo.mercator import x_of, y_of
-from eechips_local.evaluation.model import FeatureRow, Query
+from eechips_local.evaluation.asset_model import FeatureRow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 COLORADO = shapely.box(-109.05, 37.0, -102.05, 41.0)

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels import encode
 from eechips_local.pixels.compute import Empty

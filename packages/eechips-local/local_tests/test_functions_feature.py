@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import elements as elements
 from eechips_local.functions import features as features

@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.values.filter_conditions import FilterCondition

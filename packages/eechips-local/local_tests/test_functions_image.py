@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasterio.features import rasterize
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid

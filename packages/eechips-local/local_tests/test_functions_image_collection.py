@@ -12,9 +12,9 @@ import pytest
 import shapely
 from affine import Affine
 
+from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
-from eechips_local.evaluation.model import ImageAsset
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 from eechips_local.protocol.request_errors import InvalidError

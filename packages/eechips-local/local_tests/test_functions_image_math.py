@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.pixels.encode import filled
 from eechips_local.pixels.types import cast_values, dtype_of, union_type

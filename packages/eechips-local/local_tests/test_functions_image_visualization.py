@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.colors import NAMED, parse_color
 from local_tests.support.graphs import Ready, invoke

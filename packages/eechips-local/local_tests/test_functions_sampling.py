@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips_local.evaluation.model import ImageAsset
+from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.randomness import normal, random_points, random_words, uniform

@@ -11,7 +11,7 @@ import shapely
 from affine import Affine
 from numpy.testing import assert_array_equal
 
-from eechips_local.evaluation.model import Bounds, PixelType
+from eechips_local.evaluation.asset_model import Bounds, PixelType
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels import composite
 from eechips_local.pixels.composite import Reduced

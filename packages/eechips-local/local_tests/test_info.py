@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
 
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.evaluation.model import PixelType
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.value_json import Encoder

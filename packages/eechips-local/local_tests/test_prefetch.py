@@ -12,8 +12,8 @@ import pytest
 import shapely
 from affine import Affine
 
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, PixelWindow
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, PixelWindow
 from eechips_local.functions.image_collections import reduction
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.composite import MosaicRaster, Reduced

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from eechips_local.assets import FolderStore, ingest
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.ingested_rasters import UTM, image, raster
 from local_tests.support.local_earth_engine import Server, initialize
 

@@ -20,7 +20,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
-from eechips_local.evaluation.model import PixelWindow, RasterSource
+from eechips_local.evaluation.asset_model import PixelWindow, RasterSource
 from eechips_local.pixels.file_source import DatasetPool, FileSource, HandlePool, RasterReadError
 
 TRANSFORM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 4200000.0)

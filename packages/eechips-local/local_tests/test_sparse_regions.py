@@ -11,8 +11,8 @@ from affine import Affine
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
+from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.evaluation.context import ServiceLimits
-from eechips_local.evaluation.model import ImageAsset
 from eechips_local.pixels import region_pixels
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import MemoryLimitError

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from eechips_local.evaluation.model import ImageAsset
+from eechips_local.evaluation.asset_model import ImageAsset
 from local_tests.test_demo_seasons import STUBS, around, images
 
 KANSAS, NEVADA, SAVANNA, SAHARA = (-99.0, 38.5), (-117.0, 39.5), (20.0, 8.0), (10.0, 25.0)

@@ -12,7 +12,7 @@ import shapely
 from eechips_local.assets import FolderStore, ingest
 from eechips_local.assets.stored_tables import StoredTable
 from eechips_local.assets.table_cache import hold_table
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 
 COUNT = 20_500
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import shapely
 
+from eechips_local.evaluation.asset_model import ImageAsset, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
-from eechips_local.evaluation.model import ImageAsset, Query
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import Graph, Ready, invoke
 from local_tests.support.images import asset

@@ -17,7 +17,7 @@ from eechips_local.archives.item_filters import found_items, item_queries
 from eechips_local.archives.item_images import image_index, image_of, image_properties, newest_of
 from eechips_local.archives.system_index import rule_of
 from eechips_local.archives.tiled_images import images_of_parts, mosaic_bands
-from eechips_local.evaluation.model import Bounds, ImageAsset, Query
+from eechips_local.evaluation.asset_model import Bounds, ImageAsset, Query
 
 _DAY = 86_400_000.0
 _INDEX = "system:index"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from eechips_local.evaluation.model import Bounds, PixelWindow, Range, RasterSource
+from eechips_local.evaluation.asset_model import Bounds, PixelWindow, Range, RasterSource
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 Item = Mapping[str, Any]

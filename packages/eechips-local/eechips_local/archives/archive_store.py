@@ -16,7 +16,7 @@ from eechips_local.archives.host_throttle import sum_counts
 from eechips_local.archives.item_bands import ArchiveRaster
 from eechips_local.archives.record_matching import fitting_records
 from eechips_local.archives.signed_addresses import hide_signature
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, child_ids
+from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query, child_ids
 
 ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic
 """A dataset of an archive that has images."""

@@ -36,7 +36,7 @@ from eechips_local.archives.inflated_blocks import (
 from eechips_local.archives.range_cache import RangeCache, cache_folder
 from eechips_local.archives.shared_fetches import BoundedStore
 from eechips_local.archives.tiff_header import TiffDirectory
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 
 _HEADER_BYTES = 256 << 20
 _BLOCK_BYTES = 2 << 30

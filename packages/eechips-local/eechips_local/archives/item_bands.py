@@ -18,7 +18,7 @@ from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, Val
 from eechips_local.archives.item_properties import number_of
 from eechips_local.assets.item_metadata import bands_of as declared_bands
 from eechips_local.assets.item_metadata import grid_of, is_jpeg2000
-from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
+from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _NEAR = 1e-2  # pixels by which an item's grid may be off: items round their numbers

@@ -11,7 +11,7 @@ from typing import Any
 
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.item_properties import milliseconds, number_of
-from eechips_local.evaluation.model import Bounds, Range
+from eechips_local.evaluation.asset_model import Bounds, Range
 
 _CELL = 0.25  # degrees
 _DAY = 86_400_000.0  # milliseconds

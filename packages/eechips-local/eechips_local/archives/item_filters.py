@@ -9,7 +9,7 @@ from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.system_index import IndexSearch, rule_of
-from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.asset_model import Query, Range
 
 _DAY = 86_400_000.0
 _MOST_SEARCHED = 16  # images that are each searched by their index

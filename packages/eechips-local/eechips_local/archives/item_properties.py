@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from eechips_local.evaluation.model import Range
+from eechips_local.evaluation.asset_model import Range
 
 _LARGEST = sys.float_info.max
 _NUMBERS = re.compile(  # of the extensions EO, View Geometry, Satellite, Landsat and Sentinel-2

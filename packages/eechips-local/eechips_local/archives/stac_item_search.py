@@ -19,7 +19,7 @@ from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQ
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.item_conditions import format_interval, split_bounds
 from eechips_local.assets.asset_names import shown_url
-from eechips_local.evaluation.model import Bounds, Range
+from eechips_local.evaluation.asset_model import Bounds, Range
 
 _LOG = logging.getLogger("eechips_local.archives")
 _PAGES = 2_000  # of one search

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from eechips_local.archives.archive_model import Item
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 
 _DAY = 86_400_000.0
 _MOMENT = r"\d{8}T\d{6}"

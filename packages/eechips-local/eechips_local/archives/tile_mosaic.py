@@ -17,7 +17,7 @@ from eechips_local.archives.archive_model import Item
 from eechips_local.archives.archive_record import TiledGrid
 from eechips_local.archives.item_bands import ArchiveRaster
 from eechips_local.archives.item_conditions import meets_bounds
-from eechips_local.evaluation.model import Bounds, PixelWindow
+from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 

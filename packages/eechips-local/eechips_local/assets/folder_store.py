@@ -14,7 +14,7 @@ from eechips_local.assets.store_index import StoreIndex
 from eechips_local.assets.stored_classifiers import load_classifier
 from eechips_local.assets.stored_images import StoredCollection, StoreFiles, load_image
 from eechips_local.assets.stored_tables import StoredTable, load_table
-from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query
+from eechips_local.evaluation.asset_model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from eechips_local.assets.asset_names import shown_url
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.pixels.file_source import FileSource
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 

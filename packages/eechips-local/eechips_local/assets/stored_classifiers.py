@@ -11,7 +11,7 @@ from eechips_local.assets.asset_names import resolve_href
 from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.stored_images import SIZE
-from eechips_local.evaluation.model import ClassifierAsset
+from eechips_local.evaluation.asset_model import ClassifierAsset
 
 
 def load_classifier(row: IndexRow, root: Path) -> ClassifierAsset:

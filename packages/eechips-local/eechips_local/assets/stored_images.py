@@ -18,7 +18,7 @@ from eechips_local.assets.records import ContainerRecord
 from eechips_local.assets.remote_rasters import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import StoreIndex
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster
 from eechips_local.pixels.pixel_grid import PixelGrid
 

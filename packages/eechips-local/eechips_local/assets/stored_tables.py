@@ -19,7 +19,7 @@ from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import boxes
 from eechips_local.assets.stored_images import SIZE
 from eechips_local.assets.table_cache import HeldTable, covering_of, hold_table
-from eechips_local.evaluation.model import Bounds, FeatureRow, Query
+from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"
 PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")

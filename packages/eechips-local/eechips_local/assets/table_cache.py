@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.store_index import boxes
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
 _MOST_BYTES = 400_000_000  # of a table in memory

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from eechips_local.assets.asset_errors import InvalidStoreError
 from eechips_local.assets.store_index import boxes
-from eechips_local.evaluation.model import Bounds, Query
+from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.protocol.request_errors import EarthEngineError
 
 SCHEMA = "_schema.json"

@@ -22,7 +22,7 @@ from eechips_local.assets.raster_files import crs_of
 from eechips_local.assets.remote_rasters import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
-from eechips_local.evaluation.model import BandInfo, PixelType, PixelWindow
+from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
 from eechips_local.pixels.half_floats import held_dtype
 from eechips_local.pixels.pixel_grid import PixelGrid

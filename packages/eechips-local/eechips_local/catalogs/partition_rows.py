@@ -25,7 +25,7 @@ from eechips_local.assets.stac import is_foreign_property
 from eechips_local.catalogs import row_filters
 from eechips_local.catalogs.catalog_schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips_local.catalogs.row_filters import END, INDEX, MEMBERS, START, is_property
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from eechips_local.protocol.request_errors import ChangingError
 from eechips_local.quota.read_counts import Reads
 

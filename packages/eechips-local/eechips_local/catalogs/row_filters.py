@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from eechips_local.assets.stac import is_foreign_property
 from eechips_local.catalogs.catalog_schema import meets
-from eechips_local.evaluation.model import Bounds, Query, Range
+from eechips_local.evaluation.asset_model import Bounds, Query, Range
 
 INDEX = "system:index"
 START = "system:time_start"

@@ -21,7 +21,7 @@ from eechips_local.catalogs.catalog_schema import (
 from eechips_local.catalogs.item_index import Directory, ItemIndex
 from eechips_local.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
 from eechips_local.catalogs.row_filters import INDEX
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from eechips_local.protocol.request_errors import ChangingError, UnavailableError
 from eechips_local.quota.read_counts import Reads
 

@@ -148,7 +148,7 @@ def _note_longitudes(folder: Path, ids: Sequence[str]) -> None:
     """Say of the first image with longitudes beyond 180 degrees how these are read."""
     from eechips_local.assets.folder_store import FolderStore
     from eechips_local.assets.footprint import beyond_180
-    from eechips_local.evaluation.model import ImageAsset
+    from eechips_local.evaluation.asset_model import ImageAsset
 
     with contextlib.closing(FolderStore(folder)) as store:
         for name in ids:

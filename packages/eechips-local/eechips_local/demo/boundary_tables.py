@@ -15,7 +15,7 @@ import shapely
 
 from eechips_local.demo import boundaries, demo_tables, provinces
 from eechips_local.demo.boundaries import ATLAS_USA, USA, shapes_of, us_states
-from eechips_local.evaluation.model import FeatureRow
+from eechips_local.evaluation.asset_model import FeatureRow
 
 # FIPS 10-4 codes of countries by the regions of LSIB: https://en.wikipedia.org/wiki/List_of_FIPS_country_codes
 _REGIONS = {

@@ -23,7 +23,7 @@ from eechips_local.demo import elevation, ground_cover, landcover, synthetic_lab
 from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource, Rounded
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 BANDS = (("DEM", "float32"), ("EDM", "uint8"), ("FLM", "uint8"), ("HEM", "float32"), ("WBM", "uint8"))

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_store import DemoAsset, catalogue
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.evaluation.model import ImageAsset, Query
+from eechips_local.evaluation.asset_model import ImageAsset, Query
 from eechips_local.stores import demo_end
 
 _RECENT_DAYS = 400

@@ -34,7 +34,7 @@ from eechips_local.demo import (
 from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.demo.embedding import Embeddings
 from eechips_local.demo.naip import Naip
-from eechips_local.evaluation.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query, child_ids
+from eechips_local.evaluation.asset_model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query, child_ids
 
 
 class DemoCollection(CollectionAsset, Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from eechips_local.demo import synthetic_label
-from eechips_local.evaluation.model import Bounds, FeatureRow, Query
+from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 
 Rows = tuple[FeatureRow, ...]
 

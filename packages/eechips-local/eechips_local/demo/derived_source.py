@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.demo.painted_source import Integers, PaintedSource
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 
 _ROWS = 128
 """Rows of a window that are derived at a time."""

@@ -12,7 +12,7 @@ import shapely
 
 from eechips_local.demo import demo_tables, drawing_cache, land_character, mercator, noise, tessellation
 from eechips_local.demo.mercator import Floats
-from eechips_local.evaluation.model import FeatureRow
+from eechips_local.evaluation.asset_model import FeatureRow
 
 ID = "RESOLVE/ECOREGIONS/2017"
 COLUMNS = {

@@ -21,7 +21,7 @@ from affine import Affine
 from eechips_local.demo import climate, land_character, mercator, synthetic_label
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _SECOND = 1.0 / 3600.0

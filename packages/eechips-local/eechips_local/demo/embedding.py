@@ -35,7 +35,7 @@ from eechips_local.demo.image_search import ImageSearch, is_in_time
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted, Integers, PaintedSource
 from eechips_local.demo.upsampling import Upsampler
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 
 ID = "GOOGLE/SATELLITE_EMBEDDING/V1/ANNUAL"
 SIZE = 64

@@ -18,7 +18,7 @@ from affine import Affine
 from eechips_local.demo import mercator, tessellation
 from eechips_local.demo.image_search import query_boxes
 from eechips_local.demo.painted_source import outline_around, to_degrees
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 EDGE = 163_840

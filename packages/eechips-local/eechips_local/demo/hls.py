@@ -44,7 +44,7 @@ from eechips_local.demo.painted_source import AsPainted, PaintedScene, PaintedSo
 from eechips_local.demo.sentinel2_granule import Granule, passes_over
 from eechips_local.demo.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.pixel_grid import transformer
 
 FIRST_LANDSAT, FIRST_SENTINEL = date(2013, 4, 11), date(2015, 11, 28)

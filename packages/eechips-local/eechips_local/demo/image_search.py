@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import shapely
 
-from eechips_local.evaluation.model import Bounds, ImageAsset, Query
+from eechips_local.evaluation.asset_model import Bounds, ImageAsset, Query
 
 _MARGIN = 1e-9  # degrees: boxes without an area meet nothing in older versions of GEOS
 

@@ -24,7 +24,7 @@ from eechips_local.demo.landsat_scenes import BANDS, overpass_of, stored
 from eechips_local.demo.noise import hashed
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.wrs import Swath, WrsScene
-from eechips_local.evaluation.model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 _CYCLE = 16

@@ -21,7 +21,7 @@ from eechips_local.demo.landsat import Landsat
 from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.wrs import WrsScene
-from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
+from eechips_local.evaluation.asset_model import ImageAsset, LazyMapping, uncomputed
 
 # Band of the surface, and the reflectance of the atmosphere above it.
 _REFLECTIVE: Mapping[str, tuple[str, float]] = {

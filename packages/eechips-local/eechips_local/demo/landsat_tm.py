@@ -27,7 +27,7 @@ from eechips_local.demo.landsat_level1 import RadianceScale, angles, at_top, pai
 from eechips_local.demo.landsat_scenes import LandsatOverpass
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.wrs import Swath, WrsScene
-from eechips_local.evaluation.model import ImageAsset, LazyMapping, uncomputed
+from eechips_local.evaluation.asset_model import ImageAsset, LazyMapping, uncomputed
 
 Level = Literal["surface", "top", "raw"]
 

@@ -20,7 +20,7 @@ from affine import Affine
 
 from eechips_local.demo import mercator, tessellation
 from eechips_local.demo.painted_source import to_degrees
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")

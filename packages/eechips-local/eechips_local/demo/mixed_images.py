@@ -21,7 +21,7 @@ from eechips_local.demo.demo_tables import meets
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import PaintedSource, outline_around
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 
 ID = "EECHIPS/DEMO/MIXED"

@@ -32,7 +32,7 @@ from eechips_local.demo.image_search import is_in_time, wanted_indices
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.naip_quarters import Quarter, count_quarters, quarters_in, states_of_quarters
 from eechips_local.demo.painted_source import PaintedSource
-from eechips_local.evaluation.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, Bounds, ImageAsset, PixelType, Query
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 
 ID = "USDA/NAIP/DOQQ"

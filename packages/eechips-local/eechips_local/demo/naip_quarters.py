@@ -17,7 +17,7 @@ import shapely
 
 from eechips_local.demo import state_outlines
 from eechips_local.demo.demo_tables import meets
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 
 _QUARTERS = ("ne", "nw", "se", "sw")
 _QUARTER = 0.0625

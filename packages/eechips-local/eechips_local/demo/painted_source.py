@@ -21,7 +21,7 @@ from pyproj import CRS
 
 from eechips_local.demo import mercator
 from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.pixels.pixel_grid import PixelGrid, parse_crs, transformer
 
 _BLOCK = 256

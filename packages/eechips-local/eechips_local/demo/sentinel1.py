@@ -26,7 +26,7 @@ from eechips_local.demo.land_character import wrapped
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted, Integers, PaintedSource, Rounded
 from eechips_local.demo.sentinel1_orbit import Slice
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 
 FIRST = date(2014, 10, 3)
 """No image is older."""

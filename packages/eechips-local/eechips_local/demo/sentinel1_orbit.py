@@ -21,7 +21,7 @@ from eechips_local.demo import mercator, tessellation
 from eechips_local.demo.image_search import query_boxes
 from eechips_local.demo.mercator import Floats
 from eechips_local.demo.painted_source import outline_around
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 
 ORBITS = 175

@@ -51,7 +51,7 @@ from eechips_local.demo.sentinel2_pixels import (
     DynamicWorld,
     Reflectance,
 )
-from eechips_local.evaluation.model import (
+from eechips_local.evaluation.asset_model import (
     BandInfo,
     ImageAsset,
     Later,

@@ -14,7 +14,7 @@ from eechips_local.demo.mgrs import MgrsTile
 from eechips_local.demo.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.sentinel2_orbit import Datatake
 from eechips_local.demo.sentinel2_pixels import Sentinel2Overpass
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 
 _STRIP = timedelta(minutes=8)
 """Length of a datastrip. A real datatake begins another datastrip where the ground station changes."""

@@ -20,7 +20,7 @@ from affine import Affine
 from eechips_local.demo import ground_cover, synthetic_label, upsampling
 from eechips_local.demo.mercator import Rect
 from eechips_local.demo.painted_source import AsPainted, PaintedSource
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 PARENT, INDEX = "JRC/GSW1_4", "GlobalSurfaceWater"

@@ -8,7 +8,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import BandInfo, ImageAsset
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset
 
 VERSION = 1_735_689_600_000_000
 """Version of every demo asset, microseconds since 1970: raised when what they show changes."""

@@ -18,7 +18,7 @@ from affine import Affine
 
 from eechips_local.demo import mercator, tessellation
 from eechips_local.demo.painted_source import outline_around
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.pixel_grid import PixelGrid, transformer
 
 PATHS, ROWS = 233, 248

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eechips_local.protocol.request_errors import LimitError
 
 if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
-    from eechips_local.evaluation.model import AssetStore
+    from eechips_local.evaluation.asset_model import AssetStore
     from eechips_local.stores import StoreConfig, WritableFolder
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import numpy as np
 from affine import Affine
 
 from eechips_local.algorithms.classification import Classifier, Clusterer
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.protocol.request_errors import TypeMismatchError

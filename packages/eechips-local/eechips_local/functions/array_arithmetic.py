@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.elementwise_functions import elementwise_functions
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, TypeMismatchError

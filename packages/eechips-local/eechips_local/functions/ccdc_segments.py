@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.ccdc import CcdcOptions, CcdcSegment, find_segments
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_collections import composite, first_image, members_of
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.algorithms.classification import Classifier, Floats, TrainingData
+from eechips_local.evaluation.asset_model import ClassifierAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import ClassifierAsset
 from eechips_local.functions.classifiers import (
     decision_tree,
     decision_tree_ensemble,

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.classification import Classifier, Clusterer, Floats, TrainingData, classes_of
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, all_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels

@@ -8,9 +8,7 @@ from itertools import islice
 from sys import maxsize
 from typing import Any, Literal
 
-from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.kept_properties import TracedFunction
-from eechips_local.evaluation.model import (
+from eechips_local.evaluation.asset_model import (
     Asset,
     ClassifierAsset,
     Counted,
@@ -20,6 +18,8 @@ from eechips_local.evaluation.model import (
     Query,
     Versioned,
 )
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.kept_properties import TracedFunction
 from eechips_local.functions.filter_expression import expression
 from eechips_local.functions.filter_queries import INDEX
 from eechips_local.functions.registration import function

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.composite2change import C2cChange, C2cOptions, find_changes
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_collections import composite, every_member_of, first_image
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import shapely
 
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import PixelType
 from eechips_local.functions.geometry_operations import bounds as geometry_bounds
 from eechips_local.functions.geometry_operations import dissolve
 from eechips_local.functions.registration import function

@@ -8,7 +8,7 @@ from typing import Any
 
 import shapely
 
-from eechips_local.evaluation.model import Bounds, Query
+from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.evaluation.type_conversion import full_type_name, type_name
 from eechips_local.functions import geometries as geometric
 from eechips_local.functions.filter_logic import Narrow, of_one, opposite

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from eechips_local.functions.registration import function
 from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element, geometry_if_any, property_of
 from eechips_local.values.filter_conditions import FilterCondition, Operand, fields_of

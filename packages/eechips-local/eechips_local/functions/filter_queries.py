@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.functions.filter_logic import Narrow
 from eechips_local.values.element_properties import GEOMETRY_FIELDS, is_system
 from eechips_local.values.filter_conditions import Operand

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.evaluation.graph_nodes import complete_error
-from eechips_local.evaluation.model import Query, Range
 from eechips_local.evaluation.type_conversion import promote, shown, type_name
 from eechips_local.functions.filter_logic import of_one, opposite
 from eechips_local.functions.filter_queries import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_array import (
     MOST_DIMENSIONS,
     array_bands,

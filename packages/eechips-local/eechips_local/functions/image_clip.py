@@ -8,7 +8,7 @@ from dataclasses import replace
 import shapely
 from affine import Affine
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.evaluation.type_conversion import outline_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection

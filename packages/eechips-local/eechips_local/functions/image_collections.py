@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local import reducers
+from eechips_local.evaluation.asset_model import Bounds, PixelType, Query
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Bounds, PixelType, Query
 from eechips_local.functions.image_bands import unique_names
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.geometry.map_projection import WGS84

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.compute import Generated, everywhere

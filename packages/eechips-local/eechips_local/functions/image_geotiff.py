@@ -11,8 +11,8 @@ from eechips_local.assets.cloud_storage import local_object
 from eechips_local.assets.footprint import outline
 from eechips_local.assets.raster_files import RasterFiles
 from eechips_local.assets.remote_rasters import RemoteFile, gdal_name, is_remote_name, reading
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, RasterSource
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import BandInfo, ImageAsset, PixelType, RasterSource
 from eechips_local.functions.registration import function
 from eechips_local.pixels.file_source import FileSource, RasterReadError
 from eechips_local.pixels.lazy_image import Image

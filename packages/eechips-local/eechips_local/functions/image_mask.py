@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_math import spread
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped

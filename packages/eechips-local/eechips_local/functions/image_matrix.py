@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_array import check_arrays, where_valid
 from eechips_local.functions.image_math import matched
 from eechips_local.functions.registration import Implementation, function

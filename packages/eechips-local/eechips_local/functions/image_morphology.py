@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_distance import nearest
 from eechips_local.functions.image_spectrum import Spectra, spectral_metric
 from eechips_local.functions.kernels import FUNCTIONS as KERNELS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.pixels.compute import all_of, both

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.aggregation import Aggregated, Aggregation

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.functions.image_shift import displace
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection

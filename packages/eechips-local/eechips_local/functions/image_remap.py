@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.image_bands import choose
 from eechips_local.functions.registration import function

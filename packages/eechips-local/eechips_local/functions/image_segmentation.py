@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.classification import learner
 from eechips_local.algorithms.gmeans import g_means
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_components import CORNERS, SIDES, components
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84

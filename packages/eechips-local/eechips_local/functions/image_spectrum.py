@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_bands import named
 from eechips_local.functions.registration import function
 from eechips_local.pixels.compute import Joint, PerPixel, all_of, both

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_bands import add_bands, choose
 from eechips_local.functions.image_collections import composite, first_image, members_of
 from eechips_local.functions.image_math import cast_band

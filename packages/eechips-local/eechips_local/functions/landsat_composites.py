@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import Bounds, PixelType, Query
+from eechips_local.evaluation.asset_model import Bounds, PixelType, Query
 from eechips_local.functions.image_bands import unique_names
 from eechips_local.functions.image_collections import composite, first_image, images_within, reduction
 from eechips_local.functions.landsat_calibration import is_calibrated, is_thermal, toa

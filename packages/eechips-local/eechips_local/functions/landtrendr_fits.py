@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.landtrendr import LandTrendrOptions, fit_vertices, segment
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_collections import composite, every_member_of, first_image
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image

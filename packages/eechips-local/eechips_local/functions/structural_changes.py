@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.harmonic_models import harmonic_design
 from eechips_local.algorithms.structural_change import find_breakpoints
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_collections import composite, every_member_of, first_image
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image

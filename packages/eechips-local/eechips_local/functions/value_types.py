@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.type_conversion import promote
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError

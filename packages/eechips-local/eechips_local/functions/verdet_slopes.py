@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eechips_local.algorithms.verdet import VerdetOptions, find_slopes
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.image_collections import composite, every_member_of, first_image
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image

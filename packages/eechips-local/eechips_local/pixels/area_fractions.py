@@ -12,7 +12,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projected_shapes import columns_of_turn, repeated
 from eechips_local.pixels.pixel_grid import PixelGrid

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Bounds, PixelWindow
+from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.image_windows import (
     PIXEL_BYTES,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.area_fractions import centres_inside
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render

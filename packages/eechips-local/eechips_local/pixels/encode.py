@@ -13,7 +13,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio.io import MemoryFile
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.pixels import types
 from eechips_local.pixels.lazy_image import ImageBand, Pixels
 from eechips_local.pixels.pictures import write_png

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.graph_nodes import complete_error
-from eechips_local.evaluation.model import PixelType
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.types import is_within, type_text
 from eechips_local.protocol.request_errors import InvalidError

@@ -20,7 +20,7 @@ from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.pixels.half_floats import held_values
 
 _KeyT = TypeVar("_KeyT")

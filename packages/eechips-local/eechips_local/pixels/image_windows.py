@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from eechips_local.evaluation.model import Bounds, PixelWindow
+from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projection_seam import WHOLE, seam_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType, PixelWindow
+from eechips_local.evaluation.asset_model import PixelType, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, MemoryLimitError

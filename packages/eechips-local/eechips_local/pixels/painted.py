@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.area_fractions import centres_inside, in_pixels
 from eechips_local.pixels.composite import lonlat_bounds
 from eechips_local.pixels.lazy_image import ImageBand, Mask, Pixels, Render

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.pixels.location import EDGE, Location, around_globe, locate_once

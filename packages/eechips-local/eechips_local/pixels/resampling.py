@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.pixels.lazy_image import Pixels
 from eechips_local.pixels.location import EDGE, Floats, Indices, Location, parts_of
 from eechips_local.protocol.request_errors import InvalidError, LimitError, MemoryLimitError

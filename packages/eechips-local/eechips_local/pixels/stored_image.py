@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import BandInfo, ImageAsset, LazySequence, PixelWindow
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.location import Location, around_globe, locate_once, parts_of

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.elementwise import CASTS, wide
 from eechips_local.values.number_format import java_text

@@ -15,7 +15,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.pixels.area_fractions import in_pixels
 from eechips_local.pixels.composite import globe_box, lonlat_bounds

@@ -18,8 +18,8 @@ from eechips_local.assets.writable_assets import (
     properties_of,
     writable_folder,
 )
+from eechips_local.evaluation.asset_model import Asset, FolderAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, FolderAsset
 from eechips_local.exports.destinations import AssetDestination
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window

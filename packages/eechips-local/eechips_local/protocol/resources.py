@@ -9,8 +9,16 @@ from itertools import islice
 from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveFiles
+from eechips_local.evaluation.asset_model import (
+    Asset,
+    ClassifierAsset,
+    FolderAsset,
+    ImageAsset,
+    Query,
+    Seekable,
+    Versioned,
+)
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, ClassifierAsset, FolderAsset, ImageAsset, Query, Seekable, Versioned
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.request_errors import NotFoundError
 from eechips_local.protocol.resources import drawable_assets

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.model import PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.pixels.types import bounds_of, ranged, type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers.reducer_samples import Flags, ReducerSample, Values, joined

@@ -14,7 +14,7 @@ import shapely
 
 from eechips_local.demo import demo_tables
 from eechips_local.demo.demo_tables import DemoTable, Rows
-from eechips_local.evaluation.model import Bounds, FeatureRow
+from eechips_local.evaluation.asset_model import Bounds, FeatureRow
 
 ID = "projects/google/charts_feature_example"
 _REGIONS: tuple[tuple[str, Bounds], ...] = (

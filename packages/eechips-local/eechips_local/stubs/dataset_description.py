@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any, Literal, NamedTuple
 
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 
 Kind = Literal["image", "collection", "table"]
 TimeUnit = Literal["minute", "hour", "day", "month", "year"]

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eechips_local.evaluation.model import Bounds
+from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import (
     GLOBE,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.evaluation.model import Asset, FolderAsset, ImageAsset, Query, child_ids
+from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query, child_ids
 from eechips_local.quota.compute_cost import note_stub
 from eechips_local.stubs import chart_example
 from eechips_local.stubs.dataset_description import DatasetDescription

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from eechips_local.values.element_properties import Element, property_of
 from eechips_local.values.ordering import compare_key, plain
 from eechips_local.values.values import Collection, Filter

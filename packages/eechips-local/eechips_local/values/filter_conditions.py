@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Query
+from eechips_local.evaluation.asset_model import Query
 from eechips_local.geometry import geodesy
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import Frame

@@ -21,7 +21,7 @@ import shapely
 from shapely.geometry import shape as shape_of
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Query, Range
+from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import to_milliseconds
 from eechips_local.values.formula import unquoted

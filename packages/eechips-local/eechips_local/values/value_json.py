@@ -11,8 +11,8 @@ import shapely
 from affine import Affine
 
 from eechips_local.algorithms.classification import Classifier, Clusterer
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import PixelType
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
 from eechips_local.geometry.geometry import geojson
 from eechips_local.geometry.map_projection import WGS84, Projection

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.model import Bounds, FeatureRow, Query
+from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import project_shape

@@ -18,7 +18,7 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.cog_raster import CogRaster, RangeCogReader
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.object_host import ObjectHost
 
 Array = npt.NDArray[Any]

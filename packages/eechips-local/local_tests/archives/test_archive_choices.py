@@ -15,7 +15,7 @@ from eechips_local.archives.archive_record import RecordError, list_records, par
 from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
 from eechips_local.archives.archive_summary import describe_dataset
 from eechips_local.archives.named_archive import find_archive
-from eechips_local.evaluation.model import ImageAsset, Query
+from eechips_local.evaluation.asset_model import ImageAsset, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.sample_items import earth_sentinel2, planetary_sentinel2, write_folder_archive
 

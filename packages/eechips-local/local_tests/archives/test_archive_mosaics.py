@@ -16,7 +16,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_list import PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
 from eechips_local.archives.item_conditions import meets_bounds
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.sample_items import stac_item, write_cog
 

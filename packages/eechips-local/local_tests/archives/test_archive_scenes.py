@@ -15,7 +15,7 @@ from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedEr
 from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, LPCLOUD, PLANETARY_COMPUTER
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_store import ArchiveStore
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.real_items import RealItems, make_items
 from local_tests.archives.sample_items import item_box, stac_item, write_cog

@@ -16,7 +16,7 @@ from affine import Affine
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_list import EARTH_SEARCH, PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
-from eechips_local.evaluation.model import ImageAsset, PixelWindow, Query, Range
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query, Range
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.sample_items import earth_sentinel2, item_box, planetary_sentinel2, write_cog
 

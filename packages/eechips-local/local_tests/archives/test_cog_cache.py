@@ -19,7 +19,7 @@ from eechips_local.archives.cog_parts import CogParts
 from eechips_local.archives.cog_raster import RangeCogReader, ReadsAhead
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, reader_of, tiff
 from local_tests.support.object_host import ObjectHost
 

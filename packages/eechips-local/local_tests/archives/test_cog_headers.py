@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import LAYOUTS, check, cog, raster, tiff
 from local_tests.support.object_host import ObjectHost
 

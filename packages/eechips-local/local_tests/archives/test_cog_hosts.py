@@ -17,7 +17,7 @@ from eechips_local.archives.folder_transport import FileResponse
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, tiff
 from local_tests.support.object_host import ObjectHost
 from local_tests.support.parameters import slow_except

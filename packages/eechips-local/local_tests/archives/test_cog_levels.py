@@ -13,7 +13,7 @@ import rasterio
 from rasterio.io import MemoryFile
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, tiff
 from local_tests.support.object_host import ObjectHost
 

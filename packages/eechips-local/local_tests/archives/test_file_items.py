@@ -17,7 +17,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery, ItemSearch
 from eechips_local.archives.file_items import resolve_path
 from eechips_local.archives.item_search import open_search
-from eechips_local.evaluation.model import Range
+from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import make_item
 
 JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0

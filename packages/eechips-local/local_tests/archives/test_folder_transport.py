@@ -19,7 +19,7 @@ from eechips_local.archives.cog_raster import RangeCogReader
 from eechips_local.archives.folder_transport import FolderTransport
 from eechips_local.archives.item_search import open_search
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.sample_items import write_cog
 from local_tests.archives.stac_server import make_item, stac_server
 

@@ -21,7 +21,7 @@ from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.assets.item_metadata import grid_of
-from eechips_local.evaluation.model import Range
+from eechips_local.evaluation.asset_model import Range
 from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
 
 HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")

@@ -21,7 +21,7 @@ from eechips_local.archives.archive_model import ItemQuery, ItemSearch
 from eechips_local.archives.item_filters import found_items
 from eechips_local.archives.item_search import ApiSearch, format_age, open_search
 from eechips_local.archives.item_search_cache import KeptSearches, pack_items
-from eechips_local.evaluation.model import Range
+from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import CONFORMS, make_item, stac_server
 
 JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0

@@ -25,7 +25,7 @@ from eechips_local.archives.cog_parts import RasterAddress
 from eechips_local.archives.cog_raster import RangeCogReader
 from eechips_local.archives.range_claims import RangeClaims, _place
 from eechips_local.archives.signing import Signer
-from eechips_local.evaluation.model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.object_host import object_host
 
 

@@ -31,7 +31,7 @@ from eechips_local.archives.file_table import KeptTable
 from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_search import open_search
 from eechips_local.archives.system_index import rule_of
-from eechips_local.evaluation.model import ImageAsset, PixelWindow
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from local_tests.support.range_server import Files, range_server
 

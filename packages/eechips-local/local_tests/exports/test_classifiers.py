@@ -19,8 +19,8 @@ import pytest
 from eechips_local.algorithms.classification import TrainingData
 from eechips_local.assets import FolderStore, InvalidStoreError, UnsafeHrefError
 from eechips_local.assets.asset_ingestion import IngestTask
+from eechips_local.evaluation.asset_model import ClassifierAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.model import ClassifierAsset
 from eechips_local.functions.classifier_assets import document_of, load
 from eechips_local.functions.classifiers import smile_cart
 from eechips_local.protocol.request_errors import InvalidError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timezone
 
 from eechips_local.demo import DemoStore
-from eechips_local.evaluation.model import ImageAsset, Query
+from eechips_local.evaluation.asset_model import ImageAsset, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 FARMS = (-104.6, 40.4)

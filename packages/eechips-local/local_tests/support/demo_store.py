@@ -7,7 +7,7 @@ from datetime import date, datetime, timezone
 import shapely
 
 from eechips_local.demo import DemoStore
-from eechips_local.evaluation.model import ImageAsset, Query
+from eechips_local.evaluation.asset_model import ImageAsset, Query
 
 STORE = DemoStore(date(2025, 1, 1))
 
