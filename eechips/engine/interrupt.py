@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -20,7 +22,8 @@ _ENDS = tuple(number for number in _SIGNALS if number != signal.SIGINT)
 class Interrupt:
     """Handle Ctrl-C in two steps while requests are in flight: the first asks to finish them, the second stops at once.
 
-    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing.
+    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing. Python ignores what is
+    raised in a hook of ``os.register_at_fork`` or in a finalizer: a signal that comes there is sent again.
 
     Attributes:
         requested: whether the first step was taken.
@@ -30,6 +33,7 @@ class Interrupt:
         self.requested = False
         self._is_patient = False
         self._before: dict[int, Any] = {}
+        self._report_before = sys.unraisablehook
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
@@ -38,11 +42,13 @@ class Interrupt:
                     continue  # nohup
                 self._before[number] = signal.signal(number, self._handle)
             _handling.append(self)
+            self._report_before, sys.unraisablehook = sys.unraisablehook, self._report_ignored
         return self
 
     def __exit__(self, *_: object) -> None:
         if self in _handling:
             _handling.remove(self)
+            sys.unraisablehook = self._report_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -62,22 +68,41 @@ class Interrupt:
             self._is_patient = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested or not self._is_patient:
+        if getattr(_hook, "is_under_way", False):
+            _send_again(number)
+        elif self.requested or not self._is_patient:
             raise KeyboardInterrupt
-        self.requested = True
+        else:
+            self.requested = True
+
+    def _report_ignored(self, ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            _hook.is_under_way = True
+            _send_again(signal.SIGINT)
+            _hook.is_under_way = False
+        else:
+            self._report_before(ignored)
 
 
 _handling: list[Interrupt] = []
-_mask = threading.local()
+_hook = threading.local()
+"""``is_under_way``: whether what is raised now would be ignored; ``mask``: the blocked signals before a fork."""
+
+
+def _send_again(number: int) -> None:
+    """Send a signal to this process from another thread, so that the main thread handles it after what it does now."""
+    _thread.start_new_thread(os.kill, (os.getpid(), number))  # Thread.start would wait, and handle the signal meanwhile
 
 
 def _before_fork() -> None:
     """Block signals that a fork would lose: Python forgets those that arrive before its own work after a fork."""
-    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS if _handling else ())
+    _hook.is_under_way = True
+    _hook.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS if _handling else ())
 
 
 def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _hook.mask)
+    _hook.is_under_way = False
 
 
 def _after_fork_in_child() -> None:

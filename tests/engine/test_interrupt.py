@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -28,3 +30,50 @@ def test_a_fork_ends_by_sigterm() -> None:
         process.join(60)
     assert process.exitcode == -signal.SIGTERM
     assert not interrupt.requested
+
+
+AT_FORK = """
+import os, signal
+
+def send():
+    os.kill(os.getpid(), signal.{signal})
+
+os.register_at_fork({hook}=send)  # as logging does, before eechips is imported
+from eechips.engine.interrupt import Interrupt
+
+with Interrupt():
+    try:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            signal.pause()
+        os._exit(0)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+@pytest.mark.parametrize("hook", ["before", "after_in_parent"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_hook_of_a_fork_stops_the_run(hook: str, number: signal.Signals) -> None:
+    """Python ignores the exception of a hook, and the run went on."""
+    script = AT_FORK.format(signal=number.name, hook=hook)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+
+
+class Finalized:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        len("what a finalizer does after the signal")
+
+
+def drop() -> None:
+    Finalized()
+    signal.pause()
+
+
+def test_a_signal_within_a_finalizer_stops_the_run() -> None:
+    with Interrupt(), pytest.raises(KeyboardInterrupt):
+        drop()
