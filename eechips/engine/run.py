@@ -34,10 +34,12 @@ from eechips.engine.run_records import RunRecords, command_of
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.database import has_content
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.folder_lock import lock_run, remove_lock
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
+from eechips.manifest.ledger_recovery import check_not_lost
 from eechips.manifest.reserved_names import CALLS_FOLDER, check_new
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
@@ -81,8 +83,9 @@ def run(
     with lock_run(config.out), Interrupt() as interrupt:
         is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
-        if not (config.out / LEDGER_NAME).exists():
+        if not has_content(config.out / LEDGER_NAME):
             check_new(config.out)
+            check_not_lost(config.out)
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:

@@ -142,6 +142,14 @@ def _explained(error: Exception, path: Path) -> StorageError:
     return damaged(path, "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error))
 
 
+NO_CONTENT = "the file is missing or empty"
+
+
+def has_content(path: Path) -> bool:
+    """Return whether there is the file of a ledger, and it is not empty, as after a power failure."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def damaged(path: Path, reason: str) -> StorageError:
     """Make the error of a ledger that cannot be read."""
     return StorageError(

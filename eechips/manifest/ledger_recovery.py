@@ -18,7 +18,7 @@ from typing import Any
 from eechips.errors import EechipsError, StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace, set_aside
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.database import Connection, connect
+from eechips.manifest.database import NO_CONTENT, Connection, connect, damaged
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -119,6 +119,22 @@ def recover_ledger(folder: Path) -> RecoveredLedger:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 remove(temporary.with_name(temporary.name + suffix), NamedPath())
     return RecoveredLedger(rows.source, len(rows.units), rows.is_whole, reopened, kept)
+
+
+def check_not_lost(folder: Path) -> None:
+    """Refuse to begin a run anew, and to replace its manifest, where its ledger is lost and a result is left.
+
+    Raises:
+        StorageError: if so; the message says what makes the ledger again.
+    """
+    try:
+        is_left = any(
+            (folder / row["file"]).is_file() for row in _parquet_rows(folder / PARQUET_NAME, ["file"]) if row["file"]
+        )
+    except StorageError:  # there is no manifest that could be kept
+        return
+    if is_left:
+        raise damaged(folder / LEDGER_NAME, f"{NO_CONTENT}, while {PARQUET_NAME} names results that are there")
 
 
 def _read_rows(folder: Path) -> _Rows:

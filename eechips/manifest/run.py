@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
-from eechips.manifest.database import damaged
+from eechips.manifest.database import NO_CONTENT, damaged, has_content
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import (
@@ -310,9 +310,9 @@ def open_run(path: str | Path) -> Run:
         StorageError: if the ledger or run.json is damaged, or a run has lost its ledger.
     """
     folder = local_path(path)
+    if not has_content(folder / LEDGER_NAME) and (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
+        raise damaged(folder / LEDGER_NAME, NO_CONTENT)
     if not (folder / LEDGER_NAME).is_file():
-        if (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
-            raise damaged(folder / LEDGER_NAME, "the file is missing")
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
     run = Run(folder)
     with run._ledger() as ledger:

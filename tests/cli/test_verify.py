@@ -52,12 +52,12 @@ def original(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) 
     return home
 
 
-def run_five(home: Path, url: str) -> None:
+def run_five(home: Path, url: str, status: int = 0) -> None:
     """Runs the recipe as a command that run.json records."""
     words = ["run", "five.py", "--executor", "threads", "--endpoint", url, "--method", "url", "--project", "mine"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["eechips", *words])
-        assert typed(*words, cwd=home).exit_code == 0
+        assert typed(*words, cwd=home).exit_code == status
 
 
 @pytest.fixture
@@ -139,14 +139,16 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         pd.testing.assert_frame_equal(pd.read_parquet(manifest), before)
 
 
-@pytest.mark.parametrize("damage", ["a page", "the header", "the file is gone", "an older format"])
+@pytest.mark.parametrize("damage", ["a page", "the header", "the file is empty", "the file is gone", "an older format"])
 def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Path, damage: str) -> None:
     ledger = project / OUT / LEDGER_NAME
-    before = open_run(project / OUT).units
+    before, info = open_run(project / OUT).units, open_run(project / OUT).info
     if damage == "a page":
         spoil_page(ledger, 3)
     elif damage == "the header":
         ledger.write_bytes(b"no database" + ledger.read_bytes()[11:])
+    elif damage == "the file is empty":
+        ledger.write_bytes(b"")
     elif damage == "an older format":
         with contextlib.closing(sqlite3.connect(ledger)) as database:
             database.execute("PRAGMA user_version = 4")
@@ -157,13 +159,14 @@ def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Pat
     assert refused.stderr.rstrip().endswith(f"What helps: eechips verify {OUT} --reopen")
     with pytest.raises(StorageError, match=r"damaged or no ledger|has format 4, this eechips writes \d"):
         eechips.verify(project / OUT)
+    run_five(project, info["endpoint"], status=2)  # it does not replace the manifest
     found = verify(project, "--reopen")
     assert found.exit_code == 1
     assert "The ledger was made again of manifest.parquet: 5 units" in found.stderr
     assert (project / OUT / "manifest.kept-1.sqlite").exists() == (damage != "the file is gone")
     pd.testing.assert_frame_equal(open_run(project / OUT).units, before)
     assert verify(project).exit_code == 0
-    run_five(project, open_run(project / OUT).info["endpoint"])  # the same run: nothing to do
+    run_five(project, info["endpoint"])  # the same run: nothing to do
 
 
 def test_several_files_of_a_unit_are_in_the_ledger_again(tmp_path: Path) -> None:
