@@ -45,6 +45,10 @@ _VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, 
 """Valid values of options of which a sample needs exactly one, to check the other keys with."""
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
+_MOST_PARTS = 32
+"""Parts of a key: ``tomllib`` takes memory that grows with the square of their number, 13 GB for 100 kB."""
+_KEY_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*"""
+_LONG_KEY = re.compile(rf"(?:^|[{{,])[ \t]*\[{{0,2}}[ \t]*(?:{_KEY_PART}\.[ \t]*){{{_MOST_PARTS}}}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,7 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
         RunFileError: if the file has mistakes; it lists all of them.
         UsageError: if the file cannot be read; or if it is another user's, and sets more than data.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a run file: it is not UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except ValueError as error:
-        hint = ": two commands of a name are written [[sample]] and [[sample]]" if "twice" in str(error) else ""
-        raise UsageError(f"{path} is not a run file: {error}{hint}") from error
+    tables = _parse(path)
     if is_received(path) and (refused := _refused(tables, root)):
         raise UsageError(
             f"{path} was written by another user, or lies in the folder of another user's run, and sets more than data"
@@ -96,6 +92,25 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
         count = format_count(len(reader.problems), "mistake")
         raise RunFileError(f"{path} has {count}", reader.problems)
     return reader.steps
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
+        if _LONG_KEY.search(text):
+            raise ValueError(f"a key has more than {_MOST_PARTS} parts")
+        tables = tomllib.loads(text)
+        str(tables)  # hexadecimal numbers of any length are read, and have no text
+        return tables
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a run file: it is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not a run file: its values are nested too deep") from None
+    except ValueError as error:
+        hint = ": two commands of a name are written [[sample]] and [[sample]]" if "twice" in str(error) else ""
+        raise UsageError(f"{path} is not a run file: {error}{hint}") from error
 
 
 def _misplaced(keys: Sequence[str], tables: Mapping[str, Any]) -> str:
