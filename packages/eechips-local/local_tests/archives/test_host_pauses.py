@@ -7,11 +7,13 @@ import pickle
 import socket
 import threading
 import time
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from eechips_local.archives import host_pauses
 from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_model import ArchiveDescription
@@ -32,6 +34,15 @@ def fail(pauses: HostPauses, times: int = 3) -> None:
         pauses.note_failure(HOST)
 
 
+@contextmanager
+def long_pauses() -> Iterator[None]:
+    """Have failures in the block lead to pauses that no test outlasts, however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_pauses, "_FIRST_PAUSE", 600.0)
+        patch.setattr(host_pauses, "_LONGEST_PAUSE", 600.0)
+        yield
+
+
 def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) -> None:
     pauses = HostPauses(tmp_path)
     fail(pauses, 2)
@@ -40,7 +51,8 @@ def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) ->
     fail(pauses, 2)
     with pauses.wait(HOST, 0.0):
         pass
-    fail(pauses, 1)
+    with long_pauses():
+        fail(pauses, 1)
     for each in (pauses, pickle.loads(pickle.dumps(pauses))):
         with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
             pass
@@ -66,27 +78,27 @@ def test_one_request_at_a_time_asks_a_host_that_is_away(tmp_path: Path) -> None:
 
 def test_pauses_become_longer(tmp_path: Path) -> None:
     pauses = HostPauses(tmp_path)
-    lengths = []
-    for _ in range(6):
-        fail(pauses, 3 if not lengths else 1)
-        began = time.time()
+    fail(pauses, 2)
+    for longest in (0.5, 1.0, 2.0, 4.0, 8.0, 8.0):
+        before = time.time()
+        fail(pauses, 1)
+        after = time.time()
         kept = RangeCache(tmp_path, 1 << 20).get(HOST)
         assert kept is not None
-        lengths.append(float(kept.split()[0]) - began)
-    assert lengths[0] < 0.6
-    assert all(after > before * 1.4 for before, after in pairwise(lengths[:4]))
-    assert max(lengths) <= 8.0
+        until = float(kept.split()[0])
+        assert before + 0.75 * longest <= until <= after + longest
 
 
 @pytest.mark.slow
 def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) -> None:
     pauses = HostPauses(tmp_path)
-    pauses.demand(HOST, 1.0)
+    pauses.demand(HOST, 600.0)
     pauses.note_response(HOST)  # of a request that was in work
     other = pickle.loads(pickle.dumps(pauses))
-    with pytest.raises(ArchiveError, match="wants no requests for 1 s"), other.wait(HOST, 0.5):
+    with pytest.raises(ArchiveError, match=r"wants no requests for \d+ s"), other.wait(HOST, 0.5):
         pass
     began = time.monotonic()
+    pauses.demand(HOST, 1.0)
     with other.wait(HOST, 5.0):
         assert time.monotonic() - began > 0.5
     other.note_response(HOST)
@@ -96,10 +108,13 @@ def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) 
 
 def test_each_process_has_its_own_pauses_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    with long_pauses():
+        pauses = HostPauses(tmp_path / "file")
+        fail(pauses)
+        with pytest.raises(ArchiveAwayError), pauses.wait(HOST, 0.0):
+            pass
     pauses = HostPauses(tmp_path / "file")
     fail(pauses)
-    with pytest.raises(ArchiveAwayError), pauses.wait(HOST, 0.0):
-        pass
     with pauses.wait(HOST, 5.0):
         pauses.note_response(HOST)
     with pauses.wait(HOST, 0.0):
@@ -176,8 +191,8 @@ def test_a_host_that_refuses_connections_is_away(tmp_path: Path) -> None:
 
 def test_a_host_that_demands_a_longer_pause_than_a_read_may_wait_is_not_waited_for(tmp_path: Path) -> None:
     with stac_server() as server:
-        server.always, server.headers = 503, {"Retry-After": "2"}
+        server.always, server.headers = 503, {"Retry-After": "60"}
         host = ArchiveHost(tmp_path, server.url)
-        with pytest.raises(ArchiveError, match="wants no requests for 2 s"):
+        with pytest.raises(ArchiveError, match=r"wants no requests for \d+ s"):
             open_ranges(host, tmp_path).read(f"{host.url}/files/a.txt", "c", 0, 1, patience=1.0)
         assert len(server.paths) == 1
