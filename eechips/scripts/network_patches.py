@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 import urllib.response
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -165,7 +165,8 @@ class RequestObserver:
         self.keep_deadline()
         self.pause(0.0)
         try:
-            response, body = self._transport.request(uri, *args, **options)
+            with self._transport.checking(_check_of(uri)):
+                response, body = self._transport.request(uri, *args, **options)
         except Stopped:
             self.is_stopped = True
             raise
@@ -197,9 +198,7 @@ class RequestObserver:
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Send the request of a library; return status, headers and the complete, decompressed body."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
-        is_image = urlsplit(url).path.endswith(":getPixels")
-        with self._transport.checking(_check_image if is_image else _check):
-            response, content = self.request(url, method, body=body, headers=sent)
+        response, content = self.request(url, method, body=body, headers=sent)
         kept = {k: str(v) for k, v in response.items() if k not in _OF_THE_BODY and k != "status"}
         return int(response.status), {**kept, "content-length": str(len(content))}, content
 
@@ -225,12 +224,14 @@ def observe_script(connection: Connection, imports: Collection[str]) -> RequestO
     observer, transport = observe_libraries(connection, imports), connection.transport
     request = transport.request
 
-    def send(*args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
+    def send(uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
         try:
-            if not transport.is_capturing:  # a request of the run itself
-                observer.keep_deadline()
-                transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
-            return request(*args, **options)
+            if transport.is_capturing:  # a request of the run itself
+                return request(uri, *args, **options)
+            observer.keep_deadline()
+            transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
+            with transport.checking(_check_of(uri)):
+                return request(uri, *args, **options)
         except Stopped:
             observer.stop()
             raise
@@ -366,6 +367,11 @@ def _raw(status: int, headers: Mapping[str, str], body: bytes) -> Any:
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
 
 
+def _check_of(url: str) -> Callable[[bytes], None]:
+    """Return what checks the body of a successful response."""
+    return _check_image if urlsplit(url).path.endswith((":getPixels", ":computePixels")) else _check
+
+
 def _check(body: bytes) -> None:
     """Raise ValidationError for a truncated image, which may have the announced length."""
     if sniff(body) != "bin":
@@ -373,12 +379,14 @@ def _check(body: bytes) -> None:
 
 
 def _check_image(body: bytes) -> None:
-    """Raise ValidationError for JSON as well, which is no format of images, or nothing
+    """Raise ValidationError for JSON, a page or zeros as well, which are no format of images, or nothing
     (https://developers.google.com/earth-engine/reference/rest/v1/ImageFileFormat).
     """
     with contextlib.suppress(ValueError, OverflowError, RecursionError):
         load_values(body or "null")
         raise ValidationError("JSON came back in place of an image" if body else "an empty image came back")
+    if not body.strip(b"\0") or body.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        raise ValidationError("a page or zeros came back in place of an image")
     _check(body)
 
 

@@ -76,3 +76,37 @@ def test_json_in_place_of_an_image_does_not_reach_the_files_of_a_script(demo_ser
     assert result.returncode == 0, result.stderr
     assert len(seen) == 7
     assert files(tmp_path / "run") == files(tmp_path / "good")
+
+
+COMPUTED = """
+import ee
+from multiprocessing import Pool
+
+ee.Initialize()
+
+
+def save(n):
+    scale = {"scaleX": 0.001, "shearX": 0, "translateX": -105.2, "scaleY": -0.001, "shearY": 0, "translateY": 40 - n}
+    grid = {"dimensions": {"width": 16, "height": 16}, "affineTransform": scale, "crsCode": "EPSG:4326"}
+    data = ee.data.computePixels({"expression": ee.Image("USGS/SRTMGL1_003"), "fileFormat": "GEO_TIFF", "grid": grid})
+    with open(f"{n}.tif", "wb") as file:
+        file.write(data)
+
+
+save(0)
+save(1)
+if __name__ == "__main__":
+    Pool(2).map(save, [2, 3])
+"""
+
+
+def test_faults_do_not_reach_what_the_client_computes(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "computed.py"
+    script.write_text(COMPUTED)
+    assert run(script, demo_server, tmp_path, "--out", "good").returncode == 0
+    pixels = {"on": "image:computePixels", "probability": 1.0, "times": 1}
+    kinds = ("html", "wrong-content", "truncate-silently")
+    result = run_with_faults(script, tmp_path, [{"type": k, **pixels, "after": n} for n in (0, 2) for k in kinds])
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == files(tmp_path / "good")
+    assert len(files(tmp_path / "run")) == 4
