@@ -42,6 +42,101 @@ def _counts(ee: Any, reducer: Any) -> Any:
     return counts.get("class")
 
 
+def _reflectance(ee: Any) -> Any:
+    bands = ["blue", "green", "red", "red_edge", "nir", "swir1", "swir2"]
+    return ee.Image.constant([0.10, 0.20, 0.30, 0.40, 0.50, 0.25, 0.15]).rename(bands)
+
+
+def _index_value(expression: str) -> Callable[[Any], Any]:
+    """Value of an expression of the bands of a constant image."""
+
+    def value(ee: Any) -> Any:
+        image = _reflectance(ee)
+        return _at_origin(image.expression(expression, {"i": image}), ee).values().get(0)
+
+    return value
+
+
+def _fraction_of_light(ee: Any, image: Any) -> Any:
+    ndvi = image.normalizedDifference(["nir", "red"])
+    return _at_origin(ndvi.subtract(0.15).divide(0.80 - 0.15).clamp(0, 1).multiply(0.95), ee).values().get(0)
+
+
+def _flag(quality: int, saturation: int) -> Callable[[Any], Any]:
+    """Whether one of the first five bits is set, or a band saturated."""
+
+    def value(ee: Any) -> Any:
+        image = ee.Image.constant([quality, saturation]).toInt().rename("QA_PIXEL", "QA_RADSAT")
+        flags = image.select("QA_PIXEL").bitwiseAnd(0b11111).neq(0).Or(image.select("QA_RADSAT").neq(0))
+        return _at_origin(flags, ee).values().get(0)
+
+    return value
+
+
+def _kept(band: float, keep: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A band under a mask made of it."""
+
+    def value(ee: Any) -> Any:
+        image = ee.Image.constant(band).rename("b")
+        return _at_origin(image.updateMask(keep(image)), ee).get("b")
+
+    return value
+
+
+def _is_dry(ee: Any, mndwi: float, ndvi: float, nir: float) -> Any:
+    """Whether a pixel of the median of a collection is no water."""
+    names = ["MNDWI", "NDVI", "SR_B5"]
+    image = ee.Image.cat([ee.Image.constant(v).rename(n) for n, v in zip(names, (mndwi, ndvi, nir), strict=True)])
+    median = ee.ImageCollection([image]).median()
+    water = median.select("MNDWI").gt(0.1).And(median.select("NDVI").lt(0.2)).And(median.select("SR_B5").lt(0.15))
+    return _at_origin(water.Not(), ee).values().get(0)
+
+
+def _similarity(ee: Any, one: Sequence[float], other: Sequence[float]) -> Any:
+    first, second = (ee.Image.constant(list(v)).toFloat().rename("A00", "A01") for v in (one, other))
+    return _at_origin(first.multiply(second).reduce(ee.Reducer.sum()).rename("similarity"), ee).get("similarity")
+
+
+_KWALE = [39.20, -4.30, 39.25, -4.25]
+
+
+def _with_properties(ee: Any, value: float) -> Any:
+    """Properties of an image together with its mean."""
+    region = ee.Geometry.Rectangle(_KWALE)
+    image = ee.Image.constant(value).rename("b").clip(region).set("year", 2022)
+    mean = image.reduceRegion(ee.Reducer.mean(), region, 100, maxPixels=1e13, tileScale=4)
+    return ee.Feature(None, image.toDictionary(["year"]).combine(mean)).toDictionary()
+
+
+def _least_and_greatest(ee: Any) -> Any:
+    image = ee.Image.constant(0.42).rename("b").clip(ee.Geometry.Rectangle([36.8, -3.4, 36.81, -3.39]))
+    return image.reduceRegion(ee.Reducer.minMax(), None, 100)
+
+
+def _statistics_names(ee: Any) -> Any:
+    reducer = ee.Reducer.mean().combine(ee.Reducer.percentile([10, 90]), "", True)
+    reducer = reducer.combine(ee.Reducer.stdDev(), "", True)
+    return ee.ImageCollection([ee.Image.constant(v).rename("b") for v in (1, 3)]).reduce(reducer).bandNames()
+
+
+def _bucket_edges(ee: Any) -> Any:
+    counts = _at_origin_of(ee, ee.Image.constant(0.5).rename("ndvi"), ee.Reducer.fixedHistogram(-0.2, 1.0, 12))
+    return ee.Array(counts.get("ndvi")).slice(1, 0, 1).project([0])
+
+
+def _at_origin_of(ee: Any, image: Any, reducer: Any) -> Any:
+    return image.reduceRegion(reducer, ee.Geometry.Point([0, 0]), 1000)
+
+
+def _names_of_two_inputs(ee: Any) -> Any:
+    """Outputs of a reducer of two inputs over an image of two bands: they carry no band's name."""
+    shared = ee.Reducer.mean()
+    for reducer in (ee.Reducer.stdDev(), ee.Reducer.minMax(), ee.Reducer.fixedHistogram(-1, 1, 20)):
+        shared = shared.combine(reducer, "", True)
+    both = shared.combine(ee.Reducer.count(), "", False)
+    return _at_origin_of(ee, ee.Image.constant([0.5, 1]).rename("index", "raw"), both).keys().sort()
+
+
 # fmt: off
 MEASURED: dict[str, list[Example]] = {
     "code 60287229598": [
@@ -59,6 +154,48 @@ MEASURED: dict[str, list[Example]] = {
         (lambda ee: _at_origin(_series(ee, _TWELVE).reduce(ee.Reducer.kendallsCorrelation(2)).select("p-value"), ee),
             {"p-value": None}),
     ],
+    "codes 57964191279, 58268750122 (eetools)": [
+        (_index_value("(i.nir - i.red) / (i.nir + i.red)"), 0.25),
+        (_index_value("(i.green - i.nir) / (i.green + i.nir)"), (0.20 - 0.50) / (0.20 + 0.50)),
+        (_index_value("(i.nir - i.red) / (i.nir + i.red + 0.5) * 1.5"), (0.50 - 0.30) / (0.50 + 0.30 + 0.5) * 1.5),
+        (_index_value("2.5 * ((i.nir - i.red) / (i.nir + 6 * i.red - 7.5 * i.blue + 1))"),
+            2.5 * ((0.50 - 0.30) / (0.50 + 6 * 0.30 - 7.5 * 0.10 + 1))),
+        (_index_value("i.nir * (i.nir - i.red) / (i.nir + i.red)"), 0.50 * 0.25),
+        (_index_value("((i.swir1 + i.red) - (i.nir + i.blue)) / ((i.swir1 + i.red) + (i.nir + i.blue))"), -0.05 / 1.15),
+        (lambda ee: _fraction_of_light(ee, _reflectance(ee)), (0.25 - 0.15) / (0.80 - 0.15) * 0.95),
+        (lambda ee: _fraction_of_light(ee, ee.Image.constant([0.9, 0.01]).rename("nir", "red")), 0.95),
+        (lambda ee: _reflectance(ee).normalizedDifference(["nir", "red"]).rename("ndvi_x").bandNames(), ["ndvi_x"]),
+        (lambda ee: _reflectance(ee).select(["red", "nir"], ["RED", "NIR"]).bandNames(), ["RED", "NIR"]),
+    ],
+    "code 58267542357 (eetools)": [
+        (_flag(0, 0), 0), (_flag(1, 0), 1), (_flag(0b10000, 0), 1), (_flag(0b100000, 0), 0), (_flag(0, 1), 1),
+        (lambda ee: _is_dry(ee, 0.5, 0.1, 0.05), 0), (lambda ee: _is_dry(ee, -0.2, 0.6, 0.4), 1),
+        (_kept(0.5, lambda image: image.lt(0)), None),
+    ],
+    "codes 58290662561, 58305882487, 58489858964 (eetools)": [
+        (_kept(253, lambda image: image.lte(252)), None), (_kept(251, lambda image: image.lte(252)), 251),
+        (_kept(251, lambda image: image.lte(250)), None), (_kept(-40, lambda image: image.gte(-30)), None),
+        (_kept(-12, lambda image: image.gte(-30)), -12),
+        (_kept(0, lambda image: image.remap([0], [1], 0)), 0),
+        (_kept(0, lambda image: image.remap([1, 2], [1, 1], 0)), None),
+    ],
+    "code 58431998165 (eetools)": [
+        (lambda ee: _similarity(ee, [0.6, 0.8], [0.6, 0.8]), 1), (lambda ee: _similarity(ee, [1, 0], [0, 1]), 0),
+    ],
+    "codes 57947095365, 58118497034, 57912233401 (eetools)": [
+        (lambda ee: _with_properties(ee, 0.3), {"year": 2022, "b": 0.3}),
+        (_least_and_greatest, {"b_min": 0.42, "b_max": 0.42}),
+        (_statistics_names, ["b_mean", "b_p10", "b_p90", "b_stdDev"]),
+        (lambda ee: ee.Date(ee.Date("2023-06-15").millis()).get("month"), 6),
+        (lambda ee: ee.Terrain.products(ee.Image.constant(100).rename("elevation")).bandNames(),
+            ["elevation", "slope", "aspect", "hillshade"]),
+    ],
+    "code 68564114700": [
+        (lambda ee: _bucket_edges(ee).get([4]).eq(0.19999999999999996), 1),
+        (lambda ee: _bucket_edges(ee).get([6]).eq(0.39999999999999997), 1),
+        (lambda ee: _bucket_edges(ee).get([8]).eq(0.5999999999999999), 1),
+    ],
+    "code 57927252231": [(_names_of_two_inputs, ["count", "histogram", "max", "mean", "min", "stdDev"])],
     "codes 5966719043, 6003708402, 32638006470, 68381836948": [
         (lambda ee: _counts(ee, ee.Reducer.frequencyHistogram().unweighted()), {"1": 4, "2": 2, "null": 6}),
     ],
