@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,23 @@ def test_bands_to_array_and_back() -> None:
     assert [b.name for b in named.bands] == ["wet", "green"]
     expected = np.einsum("kb,bij->kij", np.array(matrix), bands)
     assert np.allclose([p.values for p in read(named)], expected)
+
+
+def test_a_matrix_that_all_pixels_share_is_not_copied_for_each() -> None:
+    """Copies were most of the time of a principal component analysis."""
+    matrix = of((np.eye(40) * 2).tolist())
+    column = of([[float(row)] for row in range(40)])
+    inverse = evaluate(invoke("Image.matrixInverse", value=matrix))
+    product = evaluate(invoke("Image.matrixMultiply", image1=matrix, image2=column))
+    tracemalloc.start()
+    try:
+        (inverses,), (products,) = read(inverse), read(product)
+        copied = inverses.mask.size * 40 * 40 * 8
+        assert tracemalloc.get_traced_memory()[1] < copied / 4
+    finally:
+        tracemalloc.stop()
+    assert (inverses.values == np.eye(40) / 2).all()
+    assert (products.values[..., 0] == np.arange(40) * 2).all()
 
 
 def test_flattened_names_combine_the_labels() -> None:

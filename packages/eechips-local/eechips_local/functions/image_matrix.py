@@ -34,7 +34,7 @@ def _matrices(values: Numbers) -> Matrices:
     """
     if values.ndim != 4:
         raise InvalidError(f"Matrices must be 2-dimensional; found arrays of {values.ndim - 2} dimensions.")
-    return values.astype(np.float64)
+    return values.astype(np.float64, copy=False)
 
 
 def _square(values: Numbers) -> Matrices:
@@ -108,13 +108,30 @@ _UNARY: Mapping[str, tuple[Callable[[Pixels], Pixels], PixelType | None]] = {
 
 
 def _multiply(a: Pixels, b: Pixels) -> Pixels:
-    left, right = _matrices(a.values), _matrices(b.values)
+    left, right = (_matrices(_once(pixels.values)) for pixels in (a, b))
     if left.shape[3] != right.shape[2]:
         raise InvalidError(
             f"Matrices of {left.shape[2]}x{left.shape[3]} and {right.shape[2]}x{right.shape[3]} cannot be multiplied."
         )
+    mask = both(a.mask, b.mask)
     with np.errstate(all="ignore"):
-        return Pixels(left @ right, both(a.mask, b.mask))
+        product = left @ right
+    return Pixels(np.broadcast_to(product, (*mask.shape, *product.shape[2:])), mask)
+
+
+def _once_for_all(change: Callable[[Pixels], Pixels], pixels: Pixels) -> Pixels:
+    """Change one matrix, if it is the same at all pixels, and give the result to all."""
+    one = _once(pixels.values)
+    if one is pixels.values:
+        return change(pixels)
+    changed = change(Pixels(one, np.ones((1, 1), dtype=pixels.mask.dtype)))
+    values = np.broadcast_to(changed.values, (*pixels.mask.shape, *changed.values.shape[2:]))
+    return Pixels(values, both(pixels.mask, np.broadcast_to(changed.mask, pixels.mask.shape)))
+
+
+def _once(values: Numbers) -> Numbers:
+    """Return arrays that are the same at all pixels as those of one pixel: a copy for each cost most of a product."""
+    return values[:1, :1] if values.ndim == 4 and values.size and values.strides[:2] == (0, 0) else values
 
 
 def _solve(a: Pixels, b: Pixels) -> Pixels:
@@ -141,7 +158,7 @@ def _unary(change: Callable[[Pixels], Pixels], kind: PixelType | None) -> Implem
         def result(old: PixelType) -> PixelType:
             return replace(old, dimensions=2) if kind is None else kind
 
-        return value.computed(mapped(value.bands, where_valid(lambda pixels: change(pixels[0])), result))
+        return value.computed(mapped(value.bands, where_valid(lambda pixels: _once_for_all(change, pixels[0])), result))
 
     return Implementation(call, with_context=False, lazy=frozenset())
 
