@@ -19,6 +19,7 @@ from eechips.commands.parameters import HELP, LocalPath
 from eechips.engine.run_options import QUOTA_VARIABLE
 from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
+from eechips.web.redaction import redact
 
 
 @click.command("submit", cls=VerbCommand, context_settings=HELP)
@@ -91,7 +92,9 @@ def submit_command(
         raise StorageError(f"cannot use {place}: {error.strerror or error}") from error
     for name, text in scripts.items():
         write_file(place / name, text.encode())
-        echo_lines([f"# {place / name}", *text.split("\n")])
+        echo_lines([f"# {place / name}", *redact(text).split("\n")])
+        if redact(text) != text:
+            echo(f"{name} has a secret of the job: whoever can read {place} learns it", err=True)
     echo(f"To submit: bash {shlex.quote(str(place / 'submit.sh'))}", err=True)
 
 

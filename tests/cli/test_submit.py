@@ -95,6 +95,19 @@ def test_scripts_for_slurm_are_shown_and_valid(folder: Path) -> None:
     assert "To submit: bash " in done.output
 
 
+@pytest.mark.parametrize("words", [("--slurm",), KUBERNETES])
+def test_a_secret_of_the_job_is_not_shown(folder: Path, words: tuple[str, ...]) -> None:
+    (folder / "squares.py").write_text(RECIPE.replace("count=12", "count=12, token=''"))
+    job = folder / "My Squares.toml"
+    job.write_text(job.read_text().replace("[verify]", 'parameters = {token = "3f2a9c7d"}'))
+    shown = submit(*words, "--to", "job", status=0)
+    assert "token=***" in shown.output
+    assert "3f2a9c7d" not in shown.output
+    name = "plan.sh" if words == ("--slurm",) else "plan.json"
+    assert f"{name} has a secret of the job: whoever can read {folder / 'job'} learns it" in shown.output
+    assert "token=3f2a9c7d" in (folder / "job" / name).read_text()
+
+
 @pytest.mark.slow
 def test_the_scripts_for_slurm_do_the_whole_job(folder: Path, service: Service) -> None:
     write_job(folder, service.url)
