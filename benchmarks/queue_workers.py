@@ -200,10 +200,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def expected(number: int) -> dict[str, bytes]:
     """The files of a unit by layer, computed without eechips."""
     rows = "".join(f"{number},{row},{number * row}\n" for row in range(20))
-    return {
-        "rows": f"number,row,product\n{rows}".encode(),
-        "sum": f"number,sum\n{number},{190 * number}\n".encode(),
-    }
+    return {"rows": f"number,row,product\n{rows}".encode(), "sum": f"number,sum\n{number},{190 * number}\n".encode()}
 
 
 def others() -> dict[str, bytes]:
@@ -305,16 +302,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _join(told: Story, kind: str, place: Place, folder: Path) -> None:
-    words = [
-        "join",
-        "--units",
-        "plan.jsonl",
-        "--outcomes",
-        "outcomes.jsonl",
-        "--out",
-        place.address,
-        "-q",
-    ]
+    words = ["join", "--units", "plan.jsonl", "--outcomes", "outcomes.jsonl", "--out", place.address, "-q"]
     if kind != "folder":
         words += ["--ledger", "ledger"]
     join = _eechips(folder, *words, environment=place.environment)

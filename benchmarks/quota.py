@@ -204,14 +204,8 @@ class Changes(threading.Thread):
 
 EXECUTORS = {
     "threads": ["--executor", "threads"],
-    "dask2": [
-        "--executor",
-        "dask:2",
-    ],
-    "dask4": [
-        "--executor",
-        "dask:4",
-    ],
+    "dask2": ["--executor", "dask:2"],
+    "dask4": ["--executor", "dask:4"],
     "beam2": ["--executor", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     "beam4": ["--executor", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=4"],
 }

@@ -47,10 +47,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
         {**S2, "size": 256, "share_requests": False},
         {"url": {"method": "url"}, "computePixels": {"method": "pixels"}, "getPixels": {}},
     ),
-    "12 monthly medians": (
-        {**MONTHS, "size": 64},
-        {"computePixels": {"share_requests": False}, "shared": {}},
-    ),
+    "12 monthly medians": ({**MONTHS, "size": 64}, {"computePixels": {"share_requests": False}, "shared": {}}),
 }
 
 

@@ -240,12 +240,7 @@ def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float |
     That is between the first and the last byte, as the server sees it; the whole commands are told as well.
     """
     total = sum(scene.size for scene in scenes)
-    names = [
-        "eechips",
-        "curl",
-        *(["aria2c"] if shutil.which("aria2c") else []),
-        *(["obstore"] if python else []),
-    ]
+    names = ["eechips", "curl", *(["aria2c"] if shutil.which("aria2c") else []), *(["obstore"] if python else [])]
     rivals = {**_RIVALS, "obstore": partial(obstore, python=python)}
     taken: dict[str, list[Taken]] = {name: [] for name in names}
     for number in range(rounds):

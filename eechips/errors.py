@@ -134,12 +134,7 @@ class TransientError(RequestError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        retry_after: float | None = None,
-        is_queue_full: bool = False,
+        self, message: str, *, status: int | None = None, retry_after: float | None = None, is_queue_full: bool = False
     ) -> None:
         super().__init__(message, status=status)
         self.retry_after = retry_after

@@ -32,12 +32,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self,
-        kind: str,
-        group: str,
-        own: Mapping[str, str],
-        instance_of: type[T] | None = None,
-        class_path: str = "",
+        self, kind: str, group: str, own: Mapping[str, str], instance_of: type[T] | None = None, class_path: str = ""
     ) -> None:
         self.kind = kind
         self.group = group

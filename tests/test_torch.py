@@ -208,10 +208,7 @@ def test_labels_of_a_csv_file_are_numbers_if_all_are(tmp_path: Path) -> None:
         "huge": (("1e999", "2", "3"), [0, 1, 2]),
     }
     for label, (classes, expected) in found.items():
-        chips, shards = (
-            ChipDataset(run, label=label),
-            ShardDataset(tmp_path / "packs" / "webdataset", label=label),
-        )
+        chips, shards = (ChipDataset(run, label=label), ShardDataset(tmp_path / "packs" / "webdataset", label=label))
         assert chips.classes == shards.classes == classes
         assert chips.labels.tolist() == expected
         by_id = dict(zip([sample.id for sample in chips.samples], expected, strict=True))

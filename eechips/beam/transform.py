@@ -244,10 +244,7 @@ class _FetchBundle(WorkerFn):
         self._nameless: dict[str, str] = {}
 
     def process(
-        self,
-        element: tuple[int, str],
-        timestamp: Any = beam.DoFn.TimestampParam,
-        window: Any = beam.DoFn.WindowParam,
+        self, element: tuple[int, str], timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> None:
         """Add a unit to the bundle; a duplicate is fetched once."""
         partition, text = element

@@ -66,9 +66,7 @@ VERBS = {
         "pack": "Write shards: WebDataset, TFRecord, Parquet, Zarr or HDF5.",
         "card": "Write a data card: README.md and croissant.json.",
     },
-    "Catalogues": {
-        "catalog": "Write and query catalogues of STAC items in GeoParquet.",
-    },
+    "Catalogues": {"catalog": "Write and query catalogues of STAC items in GeoParquet."},
     "Local Earth Engine": {
         "serve": "Start a local Earth Engine on this machine.",
         "assets": "Add rasters and tables to the local Earth Engine, and list them.",

@@ -24,14 +24,7 @@ from eechips.commands.parameters import HELP, LocalPath, config_options
 from eechips.commands.run_service import SERVICE_OPTIONS
 from eechips.engine.config import RunConfig
 from eechips.lockfile.content_hashes import ContentChange
-from eechips.lockfile.rebuild import (
-    REBUILD_NAME,
-    REPLACED_NAME,
-    Difference,
-    Rebuild,
-    RebuiltFile,
-    ReplacedAsset,
-)
+from eechips.lockfile.rebuild import REBUILD_NAME, REPLACED_NAME, Difference, Rebuild, RebuiltFile, ReplacedAsset
 from eechips.manifest.run import open_run
 from eechips.text.formatting import format_bytes, format_count
 

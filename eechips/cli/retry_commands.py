@@ -16,12 +16,7 @@ from eechips.cli.group import FAILURES, INTERRUPTED, NEWS, main
 from eechips.cli.terminal import ask, echo, echo_lines, echo_quoted
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.commands.retried_runs import (
-    as_recorded,
-    has_open_units,
-    recorded_words,
-    refused_options,
-)
+from eechips.commands.retried_runs import as_recorded, has_open_units, recorded_words, refused_options
 from eechips.commands.updated_runs import update
 from eechips.commands.verification import audit_run, find_left_files, find_problems, open_verified
 from eechips.engine.progress import Progress

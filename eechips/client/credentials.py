@@ -20,10 +20,7 @@ from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import redact
 from eechips.web.urls import is_google, is_loopback
 
-_SCOPES = (
-    "https://www.googleapis.com/auth/earthengine",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
+_SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 _VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _NONE_FOUND = (
     "no Earth Engine credentials found: run `earthengine authenticate` (in a notebook: ee.Authenticate()), name a file"

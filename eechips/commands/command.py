@@ -50,12 +50,7 @@ class VerbOption(click.Option):
     """
 
     def __init__(
-        self,
-        *args: Any,
-        heading: str = "",
-        is_advanced: bool = False,
-        decides: Decision | None = None,
-        **attrs: Any,
+        self, *args: Any, heading: str = "", is_advanced: bool = False, decides: Decision | None = None, **attrs: Any
     ) -> None:
         super().__init__(*args, **attrs)
         self.heading = heading

@@ -24,10 +24,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 _SEARCH = "Search"  # of eechips.archive.scenes.scenes_options
 
-_OF_SOME = {
-    "accept_changed_code": ("run",),
-    "extend": ("sample", "images", "composites", "timeseries"),
-}
+_OF_SOME = {"accept_changed_code": ("run",), "extend": ("sample", "images", "composites", "timeseries")}
 """Options of a run that only some commands have."""
 
 _NO_REDRAW: Changes = {
@@ -49,10 +46,7 @@ _SCENE_CHANGES: Changes = {
     "name": {"help": "Template of the files' names, as in '{item}/{asset}'."},
     "in_flight": {"help": "Maximum number of transfers at a time; auto: 10."},
     "rate": {"help": "Maximum number of requests per second; auto: no limit."},
-    "unit_timeout": {
-        "help": "Seconds that one file may take; the part that has arrived is kept.",
-        "default": "86400",
-    },
+    "unit_timeout": {"help": "Seconds that one file may take; the part that has arrived is kept.", "default": "86400"},
     "dry_run": {"help": "Only ask the catalogue: how many files, and how large they are."},
 }
 """Options of a run that have another meaning for scenes."""

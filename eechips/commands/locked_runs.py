@@ -18,25 +18,14 @@ import click
 from eechips.commands.command import FetchCommand, VerbOption, typed_options
 from eechips.commands.fetching import find_command
 from eechips.commands.parameters import LocalPath, declared_options
-from eechips.commands.run_service import (
-    SERVICE_OPTIONS,
-    no_queries,
-    service_of_run,
-    service_of_source,
-    service_queries,
-)
+from eechips.commands.run_service import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
 from eechips.commands.untrusted_commands import refused_values
 from eechips.engine.changed_options import describe
 from eechips.engine.config import RunConfig
 from eechips.engine.progress import Progress
 from eechips.engine.run import run as run_recipe
 from eechips.errors import EechipsError, UsageError
-from eechips.lockfile.locked_plan import (
-    drops_empty,
-    rebuilt_options,
-    store_inputs,
-    store_locked_plan,
-)
+from eechips.lockfile.locked_plan import drops_empty, rebuilt_options, store_inputs, store_locked_plan
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results

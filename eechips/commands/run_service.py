@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
-SERVICE_OPTIONS = (
-    "local",
-    "archive",
-    "project",
-    "credentials",
-    "endpoint",
-    "send_credentials",
-)
+SERVICE_OPTIONS = ("local", "archive", "project", "credentials", "endpoint", "send_credentials")
 """Options that choose the service, and how to connect to it."""
 
 

@@ -76,12 +76,7 @@ class CubeDescription:
 
 
 def describe_cube(
-    service: PixelService,
-    collection: Expression,
-    *,
-    primary: str,
-    is_read_by_ids: bool,
-    retries: RetryLimits,
+    service: PixelService, collection: Expression, *, primary: str, is_read_by_ids: bool, retries: RetryLimits
 ) -> CubeDescription:
     """Describe a cube by one request.
 

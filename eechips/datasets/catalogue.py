@@ -31,9 +31,7 @@ class DatasetRegistry(Registry[Dataset]):
     def __init__(self) -> None:
         names = sorted(file.name for file in files(_RECORDS).iterdir() if file.name.endswith(SUFFIX))
         super().__init__(
-            "dataset",
-            "eechips.datasets",
-            {name.removesuffix(SUFFIX).upper(): f"{_RECORDS}:{name}" for name in names},
+            "dataset", "eechips.datasets", {name.removesuffix(SUFFIX).upper(): f"{_RECORDS}:{name}" for name in names}
         )
 
     def load(self, point: metadata.EntryPoint) -> Dataset:

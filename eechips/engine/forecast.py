@@ -37,9 +37,7 @@ class Meter(RunFeature):
     """
 
     def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        traffic: Callable[[], ArchiveTraffic | None] = lambda: None,
+        self, clock: Callable[[], float] = time.monotonic, traffic: Callable[[], ArchiveTraffic | None] = lambda: None
     ) -> None:
         self._clock, self._traffic = clock, traffic
         self._before = traffic()

@@ -209,10 +209,7 @@ def local_earth_engine(
     }  # fmt: skip
     for option, value in options.items():
         command += [] if value is None else [option, str(value)]
-    with (
-        log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors,
-        temporary_folder() as folder,
-    ):
+    with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors, temporary_folder() as folder:
         stubs = folder / "stubs"
         stubs.touch()
         command += ["--stubs-file", str(stubs), "--port", "0"]

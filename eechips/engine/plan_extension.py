@@ -26,16 +26,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import read_info
-from eechips.recipe import (
-    ChangedUnit,
-    EarlierPlan,
-    Recipe,
-    SupportsExtension,
-    Unit,
-    canonical_json,
-    to_unit,
-    unit_id,
-)
+from eechips.recipe import ChangedUnit, EarlierPlan, Recipe, SupportsExtension, Unit, canonical_json, to_unit, unit_id
 from eechips.recipe.units import COMPLETES
 from eechips.storage import UniqueNames, safe_component
 from eechips.text.formatting import format_count

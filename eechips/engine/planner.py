@@ -18,21 +18,12 @@ from eechips.client.permits import Stopped
 from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.plan import SPENT, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
-from eechips.errors import (
-    EechipsError,
-    RunMismatchError,
-    StorageError,
-    UsageError,
-)
+from eechips.errors import EechipsError, RunMismatchError, StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.unit_record import WorkUnit
-from eechips.recipe import (
-    PlanPreview,
-    Recipe,
-    SupportsPreview,
-)
+from eechips.recipe import PlanPreview, Recipe, SupportsPreview
 from eechips.storage import NameTemplate
 
 ANSWERS_NAME = "planning.sqlite"

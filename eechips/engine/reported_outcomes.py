@@ -244,10 +244,7 @@ class ResultOwners:
     """
 
     def __init__(
-        self,
-        described: Mapping[str, Any],
-        outcomes: Iterable[ReportedOutcome],
-        plans: Mapping[str, Mapping[str, Any]],
+        self, described: Mapping[str, Any], outcomes: Iterable[ReportedOutcome], plans: Mapping[str, Mapping[str, Any]]
     ) -> None:
         self._described, self._plan, self._plans = described, plan_identity(described), plans
         self._own: dict[str, list[ReportedOutcome]] = {}

@@ -17,11 +17,7 @@ from eechips.engine.export_monitor import check_exports
 from eechips.engine.fetch_phases import stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.local_server import local_earth_engine
-from eechips.engine.plan_extension import (
-    addable_parameters,
-    check_growth,
-    continue_extended,
-)
+from eechips.engine.plan_extension import addable_parameters, check_growth, continue_extended
 from eechips.engine.planner import remove_answers
 from eechips.engine.progress import Progress
 from eechips.engine.replacement import is_refilling, replacement_of
@@ -54,11 +50,7 @@ _REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far 
 
 
 def run(
-    recipe: Recipe,
-    config: RunConfig,
-    *,
-    units: Sequence[WorkUnit] | None = None,
-    now: Callable[[], datetime] = present,
+    recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None, now: Callable[[], datetime] = present
 ) -> Run:
     """Run a recipe, or resume it where an earlier run in the same folder stopped.
 

@@ -27,14 +27,7 @@ from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.archive_traffic import TRAFFIC
 from eechips.manifest.code_changes import CODE_CHANGES
-from eechips.manifest.export import (
-    COPIED,
-    FAILURES_NAME,
-    LAYERS_NAME,
-    PARQUET_NAME,
-    export_layers,
-    export_parquet,
-)
+from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.failures import export_failures
 from eechips.manifest.ledger import COMPUTE

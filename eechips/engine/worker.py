@@ -35,15 +35,7 @@ from eechips.formats import EncodedFile
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
-from eechips.recipe import (
-    Chip,
-    NoData,
-    SupportsWorkerStart,
-    Table,
-    request_window_of,
-    traits_of,
-    unit_value,
-)
+from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, request_window_of, traits_of, unit_value
 from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets

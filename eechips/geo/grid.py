@@ -206,25 +206,13 @@ class Grid:
         crs = service_crs(self.crs)
         return {
             "dimensions": {"width": self.width, "height": self.height},
-            "affineTransform": {
-                "scaleX": a,
-                "shearX": b,
-                "translateX": c,
-                "shearY": d,
-                "scaleY": e,
-                "translateY": f,
-            },
+            "affineTransform": {"scaleX": a, "shearX": b, "translateX": c, "shearY": d, "scaleY": e, "translateY": f},
             "crsCode" if _CODE.fullmatch(crs) else "crsWkt": crs,
         }
 
     def to_json(self) -> dict[str, Any]:
         """Return a small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
-        return {
-            "crs": self.crs,
-            "transform": list(self.transform),
-            "width": self.width,
-            "height": self.height,
-        }
+        return {"crs": self.crs, "transform": list(self.transform), "width": self.width, "height": self.height}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Grid:

@@ -18,10 +18,7 @@ from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.extended_plans import (
-    add_composites,
-    find_last_day,
-)
+from eechips.jobs.extended_plans import add_composites, find_last_day
 from eechips.jobs.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.imagery_options import CompositesOptions
 from eechips.jobs.imagery_recipe import ImageryRecipe, scene_fields

@@ -101,10 +101,7 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
         there: set[tuple[str, str]] = {
             (unit[COMPLETES], name) for unit in earlier.units if COMPLETES in unit for name in unit[LAYERS]
         }
-        firsts = [
-            *self._first_units(earlier, growth),
-            *((unit_id(unit, self.identity), unit) for unit in growth.units),
-        ]
+        firsts = [*self._first_units(earlier, growth), *((unit_id(unit, self.identity), unit) for unit in growth.units)]
         added = list(growth.units)
         for layer in imagery.layers[1:]:
             lacking = [(name, unit) for name, unit in firsts if (name, layer.name) not in there and not _is_empty(unit)]

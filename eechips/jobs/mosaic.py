@@ -35,14 +35,7 @@ from eechips.jobs.mosaic_tiles import (
     reduced_dtype,
     select_image,
 )
-from eechips.jobs.recipe_options import (
-    BuiltinRecipe,
-    check_dates,
-    make_recipe,
-    region_column,
-    run_recipe,
-    takes,
-)
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column, run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata
 from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian

@@ -25,14 +25,7 @@ from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.ledger_queries import read_unit_files, sum_totals
 from eechips.manifest.unit_record import ROW, Record
-from eechips.recipe import (
-    Recipe,
-    SupportsInteractiveRun,
-    SupportsWorkerStart,
-    canonical_json,
-    traits_of,
-    unit_value,
-)
+from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsWorkerStart, canonical_json, traits_of, unit_value
 from eechips.storage import write_file
 from eechips.text.formatting import format_bytes, format_count, format_duration
 

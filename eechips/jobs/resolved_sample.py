@@ -15,13 +15,7 @@ from eechips.jobs.render_style import RenderStyle, parse_stretch
 from eechips.jobs.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.jobs.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_options import GridMode, SampleOptions
-from eechips.jobs.sample_validation import (
-    RANDOM,
-    check_grid,
-    check_layers,
-    check_options,
-    parse_grid_mode,
-)
+from eechips.jobs.sample_validation import RANDOM, check_grid, check_layers, check_options, parse_grid_mode
 from eechips.planning.cell_grids import PlaceCells, parse_cells
 from eechips.planning.expressions import LayerImages
 from eechips.planning.grid_alignment import GridAlignment, choose_grid

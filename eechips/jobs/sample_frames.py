@@ -10,14 +10,7 @@ from eechips.errors import UsageError
 from eechips.jobs.recipe_options import divide_number
 from eechips.planning.band_formula import parse_formula
 from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.frame_choice import (
-    CHOICES,
-    Candidate,
-    Choice,
-    TimeWindow,
-    choose_frames,
-    choose_of_windows,
-)
+from eechips.planning.frame_choice import CHOICES, Candidate, Choice, TimeWindow, choose_frames, choose_of_windows
 from eechips.planning.image_reducers import QUALITY_PREFIX, check_reducer
 from eechips.planning.periods import format_moment, parse_day, parse_moment, parse_step, parse_window
 from eechips.text.suggestion import describe_choices

@@ -17,15 +17,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
 from eechips.jobs.feature_columns import CellRows, FeatureFiles, column_of
-from eechips.jobs.recipe_options import (
-    BuiltinRecipe,
-    check_dates,
-    make_recipe,
-    run_recipe,
-    slug,
-    split_names,
-    takes,
-)
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, run_recipe, slug, split_names, takes
 from eechips.jobs.table_options import FeaturesOptions
 from eechips.manifest.run import Run
 from eechips.planning.feature_cells import FeatureCell, divide_tables, whole_cell

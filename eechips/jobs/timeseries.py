@@ -124,12 +124,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     @cached_property
     def _zones(self) -> Zones:
         """The regions of the file."""
-        return read_zones(
-            Path(self.options.regions),
-            self.id_field,
-            self.box,
-            crs=self.options.input_crs,
-        )
+        return read_zones(Path(self.options.regions), self.id_field, self.box, crs=self.options.input_crs)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers receive the regions in their units.

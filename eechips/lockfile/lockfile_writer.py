@@ -31,18 +31,7 @@ from eechips.text.timestamps import parse_timestamp
 from eechips.web.redaction import REDACTED
 
 _METADATA = ("bands", "dtype", "crs", "transform", "sources", "dates")
-_COLUMNS = (
-    "position",
-    "lower(hex(id))",
-    "unit",
-    "name",
-    "state",
-    "finished",
-    "file",
-    "bytes",
-    "sha256",
-    *_METADATA,
-)
+_COLUMNS = ("position", "lower(hex(id))", "unit", "name", "state", "finished", "file", "bytes", "sha256", *_METADATA)
 _SCENES = "scenes"  # a recipe
 _WITHOUT = "Without a lockfile, `eechips verify {}` compares its files with their sha256"
 _READERS = 8  # files of an object store that are read at once

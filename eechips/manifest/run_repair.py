@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eechips.errors import StorageError
-from eechips.manifest.export import (
-    COPIED,
-    LAYERS_NAME,
-    PARQUET_NAME,
-    export_layers,
-    export_parquet,
-)
+from eechips.manifest.export import COPIED, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

@@ -171,8 +171,7 @@ class WorkUnit:
     """
 
     position: Annotated[
-        int,
-        Column("Place of the unit in the plan, from 0. It is no identity: it changes when the plan changes."),
+        int, Column("Place of the unit in the plan, from 0. It is no identity: it changes when the plan changes.")
     ]
     id: Annotated[
         str,
@@ -189,7 +188,7 @@ class WorkUnit:
         int | None,
         Column(
             "With `--on-empty redraw`: position of the empty unit that this one replaces. Null for units "
-            "of the recipe's plan.",
+            "of the recipe's plan."
         ),
     ] = None
     joined: tuple[WorkUnit, ...] = ()
@@ -243,23 +242,19 @@ class Record:
         ),
     ]
     attempts: Annotated[
-        int,
-        Column("Number of attempts in all commands of the run. 1 if nothing failed.", is_sum=True, initial=0),
+        int, Column("Number of attempts in all commands of the run. 1 if nothing failed.", is_sum=True, initial=0)
     ] = 1
     requests: Annotated[
-        int,
-        Column("HTTP requests sent for it in all commands, repeats included.", is_sum=True, initial=0),
+        int, Column("HTTP requests sent for it in all commands, repeats included.", is_sum=True, initial=0)
     ] = 0
     error_class: Annotated[
-        str | None,
-        Column("Name of the [error class](errors.md#classes). Null if the unit did not fail."),
+        str | None, Column("Name of the [error class](errors.md#classes). Null if the unit did not fail.")
     ] = None
     error: Annotated[str | None, Column("The message, without credentials.")] = None
     traceback: Annotated[str | None, Column("Traceback of the recipe, for a `RecipeError`.")] = None
-    file: Annotated[
-        str | None,
-        Column("Path of the first file below the output folder, with `/` between folders."),
-    ] = None
+    file: Annotated[str | None, Column("Path of the first file below the output folder, with `/` between folders.")] = (
+        None
+    )
     bytes: Annotated[int | None, Column("Size of the file.")] = None
     sha256: Annotated[str | None, Column("SHA-256 of the file, hexadecimal.")] = None
     width: Annotated[int | None, Column("Columns of pixels.", layer_order=2)] = None
@@ -274,8 +269,7 @@ class Record:
     ] = None
     dtype: Annotated[str | None, Column("NumPy name of the pixels' type, such as `uint8`.", layer_order=1)] = None
     crs: Annotated[
-        str | None,
-        Column("CRS as a code (`EPSG:32613`), or as WKT where there is no code.", layer_order=4),
+        str | None, Column("CRS as a code (`EPSG:32613`), or as WKT where there is no code.", layer_order=4)
     ] = None
     transform: Annotated[
         str | None,
@@ -304,15 +298,14 @@ class Record:
         ),
     ] = None
     dates: Annotated[
-        str | None,
-        Column("Dates of these images, ISO 8601, UTC.", element_type=str, layer_order=9, of_frame=True),
+        str | None, Column("Dates of these images, ISO 8601, UTC.", element_type=str, layer_order=9, of_frame=True)
     ] = None
     shared_request: Annotated[
         int | None,
         Column(
             "Number of the [request](../explanation/quota.md#one-request-for-several-chips) that fetched "
             "it together with its neighbours. `requests` counts it for one of them. Null if the unit was "
-            "fetched alone.",
+            "fetched alone."
         ),
     ] = None
     method: Annotated[
@@ -322,7 +315,7 @@ class Record:
             "`image:computePixels`, `thumbnails, thumbnails:getPixels` (by URL), `value:compute`, …; "
             "`image:export` or `table:export` for a chip or table that a [batch "
             "task](../how-to/timeouts.md) has exported. Both of the first two mean that the chip [has "
-            "masked pixels](../explanation/quota.md#the-smallest-request).",
+            "masked pixels](../explanation/quota.md#the-smallest-request)."
         ),
     ] = None
     seconds: Annotated[float | None, Column("Time from the start of the unit until its file was on the disk.")] = None

@@ -122,9 +122,7 @@ def whole_cell(region: BaseGeometry) -> FeatureCell:
 
 
 def divide_tables(
-    tables: Sequence[str],
-    region: BaseGeometry,
-    collection: Callable[[str, FeatureCell], ee.FeatureCollection],
+    tables: Sequence[str], region: BaseGeometry, collection: Callable[[str, FeatureCell], ee.FeatureCollection]
 ) -> Iterator[TableCell]:
     """Divide the cells of tables until each has at most ``MOST_FEATURES`` features; leave out those without any.
 

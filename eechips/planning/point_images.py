@@ -401,10 +401,7 @@ def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
     grid = chip.grid
     projection = ee.Projection(service_crs(grid.crs), list(grid.transform))
     counted = ee.Image(numbers).reduceRegion(
-        reducer=ee.Reducer.frequencyHistogram(),
-        geometry=grid_interior(grid),
-        crs=projection,
-        maxPixels=1e9,
+        reducer=ee.Reducer.frequencyHistogram(), geometry=grid_interior(grid), crs=projection, maxPixels=1e9
     )
     keys = counted.values().map(lambda histogram: ee.Dictionary(histogram).keys()).flatten().distinct()
     positions = keys.map(lambda key: ee.Number.parse(key).int())

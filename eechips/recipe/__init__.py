@@ -33,15 +33,7 @@ from eechips.recipe.protocol import (
     request_window_of,
     traits_of,
 )
-from eechips.recipe.results import (
-    Chip,
-    Frame,
-    FrameStack,
-    NoData,
-    Result,
-    Single,
-    Table,
-)  # fmt: skip
+from eechips.recipe.results import Chip, Frame, FrameStack, NoData, Result, Single, Table  # fmt: skip
 from eechips.recipe.script import CodeErrors, ScriptRecipe, convert_parameter, hash_code, load_recipe, parse_script
 from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 

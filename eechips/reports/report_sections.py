@@ -183,11 +183,7 @@ def chips(data: ReportData) -> Markup | None:
         element(
             "div",
             element("label", "Group by ", element("select", id="grouping")),
-            element(
-                "span",
-                f"{len(pictures.of):,} of {pictures.candidates:,}{share}.",
-                class_="note",
-            ),
+            element("span", f"{len(pictures.of):,} of {pictures.candidates:,}{share}.", class_="note"),
             class_="tools",
         ),
         *_painted(pictures),
@@ -227,12 +223,7 @@ def assembled(data: ReportData) -> Markup | None:
         element(
             "figure",
             element("figcaption", element("code", name)),
-            element(
-                "img",
-                src=picture.address,
-                alt=f"{name}, made from all results",
-                class_="made",
-            ),
+            element("img", src=picture.address, alt=f"{name}, made from all results", class_="made"),
             class_="plot",
         )
         for name, picture in data.made

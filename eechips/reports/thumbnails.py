@@ -121,12 +121,7 @@ class Thumbnails:
 
 
 def make_thumbnails(
-    run: Run,
-    units: UnitColumns,
-    *,
-    count: int = THUMBNAILS,
-    seed: int = 0,
-    quiet: bool = False,
+    run: Run, units: UnitColumns, *, count: int = THUMBNAILS, seed: int = 0, quiet: bool = False
 ) -> Thumbnails:
     """Make small pictures of some chips of a run, selected equally from each stratum."""
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]

@@ -38,12 +38,7 @@ def _moved_path(before: Sequence[str], after: str, text: str) -> str:
 
 
 def serialize(
-    value: Any,
-    what: str,
-    moved: tuple[Path, Path] | None = None,
-    *,
-    for_digest: bool = False,
-    may_signal: bool = True,
+    value: Any, what: str, moved: tuple[Path, Path] | None = None, *, for_digest: bool = False, may_signal: bool = True
 ) -> bytes:
     """Pickle a value: definitions of the script by value, objects of Earth Engine with all their attributes.
 

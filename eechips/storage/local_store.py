@@ -127,12 +127,7 @@ class LocalStore:
             with contextlib.suppress(OSError):  # the folder may be the cause
                 remove(Path(path), TemporaryName())
             raise self._failed(self.root / name, error) from error
-        return StagedFile(
-            name=name,
-            temporary=temporary,
-            size=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
+        return StagedFile(name=name, temporary=temporary, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def commit(self, staged: StagedFile) -> None:
         """Give a staged file its name atomically, and replace an existing file.

@@ -20,15 +20,7 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.crs import unproject
-from eechips.geo.ellipsoid import (
-    GEOD,
-    LEAST_CURVE,
-    SEMI_MAJOR,
-    TangentPlanes,
-    lonlat_of,
-    normals_of,
-    unit_vectors,
-)
+from eechips.geo.ellipsoid import GEOD, LEAST_CURVE, SEMI_MAJOR, TangentPlanes, lonlat_of, normals_of, unit_vectors
 from eechips.geo.grid import Grid
 
 Floats = npt.NDArray[np.float64]

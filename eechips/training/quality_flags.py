@@ -135,10 +135,7 @@ def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
 
 
 def _of_one(
-    checked: CheckedFile,
-    options: CheckOptions,
-    info: Mapping[str, Any],
-    is_on_lattice: Callable[[Grid], bool] | None,
+    checked: CheckedFile, options: CheckOptions, info: Mapping[str, Any], is_on_lattice: Callable[[Grid], bool] | None
 ) -> set[str]:
     """Return the flags of a file that do not depend on others."""
     file, measures = checked.file, checked.measures

@@ -93,13 +93,7 @@ class SampleStream:
         self.epoch, self._state, self._reader = epoch, None, None
 
     def read(
-        self,
-        worker: int = 0,
-        workers: int = 1,
-        *,
-        ordinal: int = 0,
-        parent: int | None = None,
-        plan: str | None = None,
+        self, worker: int = 0, workers: int = 1, *, ordinal: int = 0, parent: int | None = None, plan: str | None = None
     ) -> StreamReader:
         """Return an iterator over the part of a worker of this process.
 

@@ -30,13 +30,7 @@ from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, decode_colu
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training import quality_table, split_table
-from eechips.training.completed_samples import (
-    FILE_VALUES,
-    UNIT_VALUES,
-    SampleRow,
-    complete,
-    name_files,
-)
+from eechips.training.completed_samples import FILE_VALUES, UNIT_VALUES, SampleRow, complete, name_files
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
 
 _log = logging.getLogger(__name__)

@@ -81,11 +81,7 @@ class Ratios:
 
 
 def assign(
-    blocks: Sequence[str],
-    strata: Sequence[Hashable],
-    ratios: Ratios,
-    seed: int,
-    known: Mapping[str, str] | None = None,
+    blocks: Sequence[str], strata: Sequence[Hashable], ratios: Ratios, seed: int, known: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Put whole blocks into splits, so that each split has its share of all chips and of every stratum.
 

@@ -395,11 +395,7 @@ def _refuse_empty(division: SplitResult) -> None:
 
 
 def _frame(
-    ids: Sequence[str],
-    placed: Sequence[str],
-    names: Sequence[str],
-    homes: Sequence[str],
-    strata: Sequence[Hashable],
+    ids: Sequence[str], placed: Sequence[str], names: Sequence[str], homes: Sequence[str], strata: Sequence[Hashable]
 ) -> pd.DataFrame:
     import pandas as pd
 

@@ -34,11 +34,7 @@ _ABOUT_FILES = (COLUMNS.keys() - _SHOWN) | {"path", "flags", "geometry"}
 
 
 def stack(
-    source: Run | str | Path | pd.DataFrame,
-    *,
-    layer: str | None = None,
-    masked: bool = False,
-    lazy: bool | None = None,
+    source: Run | str | Path | pd.DataFrame, *, layer: str | None = None, masked: bool = False, lazy: bool | None = None
 ) -> xarray.Dataset:
     """Load the chips of a run as (sample, band, y, x), with frames (sample, time, band, y, x), or its tables.
 

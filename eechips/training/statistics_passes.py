@@ -221,9 +221,7 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     )
 
 
-def _first_pass(
-    records: _Records,
-) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
+def _first_pass(records: _Records) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
     def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
         file_totals: _FileTotals = {}
         for name, band in _named(file):

@@ -56,10 +56,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         REDACTED,
     ),
-    (
-        re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"),
-        rf"\1{REDACTED}",
-    ),
+    (re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"), rf"\1{REDACTED}"),
     # Not the word in "basic volcanic rocks"; that after the name of a header is replaced below.
     (
         re.compile(r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}"),

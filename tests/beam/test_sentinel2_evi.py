@@ -84,11 +84,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "year", "offset"),
-    [
-        ("COPERNICUS/S2_SR", 2021, 0),
-        ("COPERNICUS/S2_SR", 2022, 1_000),
-        ("COPERNICUS/S2_SR_HARMONIZED", 2022, 0),
-    ],
+    [("COPERNICUS/S2_SR", 2021, 0), ("COPERNICUS/S2_SR", 2022, 1_000), ("COPERNICUS/S2_SR_HARMONIZED", 2022, 0)],
 )
 def test_the_offset_of_newer_baselines_is_taken_off_unless_it_has_been(
     scenes: tuple[Path, npt.NDArray[np.uint16]],

@@ -9,11 +9,7 @@ from eechips.cli.inspect_commands import bars, width_for
 
 
 def test_a_chart_has_bars_and_an_axis() -> None:
-    assert bars([0, 1, 8, 9, 16], height=2, top=16, end="5 s") == [
-        "      16┤   ▁█",
-        "        ┤ ▁███",
-        "       0┼0 5 s",
-    ]
+    assert bars([0, 1, 8, 9, 16], height=2, top=16, end="5 s") == ["      16┤   ▁█", "        ┤ ▁███", "       0┼0 5 s"]
     assert bars([0, 8, 16], height=2, top=16, end="3 s", is_plain=True) == [
         "      16|  #",
         "        | ##",

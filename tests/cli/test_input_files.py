@@ -254,12 +254,7 @@ def test_a_table_of_a_latin_1_shapefile_is_read_by_others(
 @pytest.mark.slow
 def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: Path) -> None:
     path = str(write(tmp_path / "bow.geojson", SQUARE, BOW))
-    usual: dict[str, Any] = {
-        "endpoint": demo_server.url,
-        "executor": "threads",
-        "rate": None,
-        "quiet": True,
-    }
+    usual: dict[str, Any] = {"endpoint": demo_server.url, "executor": "threads", "rate": None, "quiet": True}
     series = eechips.timeseries(
         "MODIS_LST", regions=path, columns="id=plot", start="2019-06-01", end="2019-06-20", out=tmp_path / "a", **usual
     )

@@ -89,10 +89,7 @@ def test_an_option_that_declares_nothing_is_refused() -> None:
         ("sample --dataset NAIP --local", "--local"),
         ("sample --dataset NAIP --project theirs -q --in-flight 1000", "--project --quiet --in-flight"),
         ("sample --dataset NAIP -qy", "--quiet --yes"),
-        (
-            "sample --dataset NAIP --export-to gs://b --ledger l --out o",
-            "--ledger --export-to",
-        ),
+        ("sample --dataset NAIP --export-to gs://b --ledger l --out o", "--ledger --export-to"),
         ("sample --dataset NAIP --endpoint=http://127.0.0.1:9 --send-credentials", "--endpoint --send-credentials"),
         ("sample --dataset NAIP --executor beam -- --setup_file=x.py", "--executor arguments after --"),
         ("sample --dataset NAIP --", "arguments after --"),

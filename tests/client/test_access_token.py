@@ -35,24 +35,14 @@ def server() -> Iterator[TokenServer]:
 class Clocked:
     """A transport whose waits move the clock of the server instead of taking time."""
 
-    def __init__(
-        self,
-        server: TokenServer,
-        credentials: Any,
-        policy: RetryPolicy = PATIENT,
-    ) -> None:
+    def __init__(self, server: TokenServer, credentials: Any, policy: RetryPolicy = PATIENT) -> None:
         context = multiprocessing.get_context("spawn")
         self.throttle = Throttle(context, QuotaLimits(in_flight=8, start=8), clients=1)
         quota = self.throttle.client(0)
         quota.pause = server.advance  # type: ignore[method-assign]
         timeouts = Timeouts(connect=5, read=5, total=10)
         self.transport = Transport(
-            server.url,
-            quota,
-            policy,
-            timeouts,
-            credentials=credentials,
-            clock=lambda: server.clock(),
+            server.url, quota, policy, timeouts, credentials=credentials, clock=lambda: server.clock()
         )
         self.url = f"{server.url}/v1/projects/p/value:compute"
 

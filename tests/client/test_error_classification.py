@@ -11,12 +11,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from eechips.client.error_classification import (
-    classify_exception,
-    classify_response,
-    parse_error,
-    response_message,
-)
+from eechips.client.error_classification import classify_exception, classify_response, parse_error, response_message
 from eechips.errors import (
     ConfigurationError,
     PermanentError,
@@ -54,10 +49,7 @@ TOO_LARGE = [
     (400, "Request payload size exceeds the limit: 10485760 bytes."),
     (413, "Request payload size exceeds the limit: 10485760 bytes."),
     (400, "Collection query aborted after accumulating over 5000 elements."),
-    (
-        400,
-        "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000.",
-    ),
+    (400, "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000."),
 ]
 PERMANENT = [
     (400, "Image.load: Image asset 'NO/SUCH' not found (does not exist or caller does not have access)."),

@@ -215,10 +215,7 @@ def constant(kind: Any, x: float) -> ee.Image:
 
 def test_values_of_different_types_are_different_templates(fetchers: dict[str, Fetcher]) -> None:
     for kind in (1, True, 1.0, None, False, 0, "1"):
-        for template in (
-            Template(constant, (kind,), {"x": 2.5}),
-            Template(constant, values={"kind": kind, "x": 2.5}),
-        ):
+        for template in (Template(constant, (kind,), {"x": 2.5}), Template(constant, values={"kind": kind, "x": 2.5})):
             chip = Chip(template, grid=GRID)
             request = filled(fetchers["pixels"], chip)
             expected = of_the_client(fetchers["pixels"], chip)

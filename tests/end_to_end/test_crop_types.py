@@ -18,11 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("torch") is None, r
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorials" / "crop-types.md"
-FEWER = {
-    "--per-class 40": "--per-class 20",
-    "--size 8": "--size 6",
-    "--ratios 0.6,0.2,0.2": "--ratios 0.5,0.2,0.3",
-}
+FEWER = {"--per-class 40": "--per-class 20", "--size 8": "--size 6", "--ratios 0.6,0.2,0.2": "--ratios 0.5,0.2,0.3"}
 
 
 def output_of(line: str, folder: Path) -> str:

@@ -31,10 +31,7 @@ from tests.support.strangers import (
     cell,
 )
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")]
 
 
 def line(*job: str, **changes: Any) -> str:

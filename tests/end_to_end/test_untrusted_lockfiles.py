@@ -27,10 +27,7 @@ from tests.support.strangers import (
     cell,
 )
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")]
 
 
 def lockfile(path: Path, *, recipe: str | None = None, units: Any = None, **header: Any) -> Path:

@@ -45,10 +45,7 @@ from tests.support.strangers import (
     reopen,
 )
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")]
 
 
 def test_the_world_notices_what_a_program_does(world: World) -> None:

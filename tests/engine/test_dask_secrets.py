@@ -20,10 +20,7 @@ from tests.support.engine_service import Service
 from tests.support.programs import run_program
 from tests.support.proxy import tcp_proxy
 
-pytestmark = [
-    pytest.mark.skipif(find_spec("distributed") is None, reason="Dask is not installed"),
-    pytest.mark.slow,
-]
+pytestmark = [pytest.mark.skipif(find_spec("distributed") is None, reason="Dask is not installed"), pytest.mark.slow]
 
 SECRET = "5ecre7-7oken-of-a-recipe"
 QUOTES = """

@@ -148,13 +148,7 @@ def test_files_of_real_pixels_have_the_bytes_of_the_estimate(
     names = tuple(f"B{band}" for band in bands)
     grid = Grid("EPSG:32612", (30.0, 0.0, 0.0, 0.0, -30.0, 0.0), edge, edge)
     data = encode(pixels, np.ones((edge, edge), bool), names, CRS.from_epsg(32612), grid.transform)
-    chip = Chip(
-        Template(_no_image),
-        grid=grid,
-        format="tif",
-        bands=names,
-        dtype=dtype,
-    )
+    chip = Chip(Template(_no_image), grid=grid, format="tif", bands=names, dtype=dtype)
     cost = cost_of(chip, config(), names if is_map else ())
     assert cost.bytes is not None
     assert cost.bytes.low <= len(data) <= cost.bytes.high
@@ -163,13 +157,7 @@ def test_files_of_real_pixels_have_the_bytes_of_the_estimate(
 
 def test_an_array_has_the_bytes_of_its_pixels_and_their_mask() -> None:
     grid = Grid("EPSG:32612", (30.0, 0.0, 0.0, 0.0, -30.0, 0.0), 64, 64)
-    chip = Chip(
-        Template(_no_image),
-        grid=grid,
-        format="npy",
-        bands=("B1",),
-        dtype="int16",
-    )
+    chip = Chip(Template(_no_image), grid=grid, format="npy", bands=("B1",), dtype="int16")
     assert cost_of(chip, config()).bytes == (64 * 64 * 3,) * 3
 
 

@@ -92,15 +92,7 @@ def test_a_run_survives_killed_processes(service: Service, tmp_path: Path, victi
 @pytest.mark.slow
 def test_a_run_on_dask_survives_its_resource_tracker(service: Service, tmp_path: Path) -> None:
     service.latency = 0.15
-    process = start(
-        tmp_path,
-        "--endpoint",
-        service.url,
-        "--in-flight",
-        "8",
-        "--executor",
-        "dask:2",
-    )
+    process = start(tmp_path, "--endpoint", service.url, "--in-flight", "8", "--executor", "dask:2")
     wait_until(lambda: done(tmp_path) >= 4, process)
     kill(kinds(process.pid)["resource tracker"])
     status, output = ended(process)

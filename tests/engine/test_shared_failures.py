@@ -74,13 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Server:
 def fetch(script: str, url: str, out: Path, **chosen: Any) -> eechips.Run:
     path = out.with_suffix(".py")
     path.write_text(script)
-    values = {
-        "quiet": True,
-        "executor": "threads",
-        "in_flight": 1,
-        "rate": None,
-        "retries": 0,
-    }
+    values = {"quiet": True, "executor": "threads", "in_flight": 1, "rate": None, "retries": 0}
     return eechips.run(path, out=out, endpoint=url, **{**values, **chosen})
 
 

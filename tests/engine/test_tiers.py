@@ -67,11 +67,7 @@ def test_what_a_run_will_cost_is_told_beside_the_month() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "text"),
-    [
-        (1, "1 request for 1 unit"),
-        (2, "1 to 2 requests for 1 unit (an empty table takes two)"),
-    ],
+    ("most", "text"), [(1, "1 request for 1 unit"), (2, "1 to 2 requests for 1 unit (an empty table takes two)")]
 )
 def test_one_request_is_told_in_the_singular(most: int, text: str) -> None:
     foreseen = Estimate(

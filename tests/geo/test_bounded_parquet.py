@@ -177,8 +177,7 @@ REPEATED: dict[str, Callable[[], pa.Array]] = {
 
 
 @pytest.mark.parametrize(
-    ("column", "is_delta"),
-    [*((name, False) for name in REPEATED), ("texts with common beginnings", True)],
+    ("column", "is_delta"), [*((name, False) for name in REPEATED), ("texts with common beginnings", True)]
 )
 def test_values_that_repeat_are_no_bomb(column: str, is_delta: bool) -> None:
     values = REPEATED[column]()

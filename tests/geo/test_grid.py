@@ -37,14 +37,7 @@ def grids(draw: st.DrawFn) -> Grid:
     flip = draw(st.sampled_from([-1.0, 1.0, -1.5]))
     turn = draw(st.sampled_from([0.0, 0.0, 0.3, math.pi / 2]))
     cos, sin = math.cos(turn), math.sin(turn)
-    transform = (
-        edge * cos,
-        -edge * flip * sin,
-        draw(coordinates),
-        edge * sin,
-        edge * flip * cos,
-        draw(coordinates),
-    )
+    transform = (edge * cos, -edge * flip * sin, draw(coordinates), edge * sin, edge * flip * cos, draw(coordinates))
     return Grid("EPSG:32613", transform, draw(sizes), draw(sizes))
 
 

@@ -149,11 +149,7 @@ def test_the_card_names_the_datasets_of_all_frames(demo_server: Server, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("further", "near", "requests"),
-    [
-        (["SRTM"], {}, 3),
-        (["S1"], {"near": "S1:12d"}, 6),
-        (["SRTM", "S1"], {"near": "S1:12d"}, 9),
-    ],
+    [(["SRTM"], {}, 3), (["S1"], {"near": "S1:12d"}, 6), (["SRTM", "S1"], {"near": "S1:12d"}, 9)],
 )
 def test_datasets_dates_and_places_are_added_at_once(
     demo_server: Server, tmp_path: Path, further: list[str], near: dict[str, Any], requests: int

@@ -223,11 +223,7 @@ def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callabl
 
 @pytest.mark.slow
 def test_polygons_have_statistics_and_counts(
-    points: Callable[..., Any],
-    stack: Stack,
-    stack_server: Server,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    points: Callable[..., Any], stack: Stack, stack_server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     x, y = np.random.default_rng(5).uniform((500_300, 4_398_400), (502_700, 4_399_700), (12, 2)).T
     shapes = [shapely.Point(a, b).buffer(150) for a, b in zip(x, y, strict=True)]

@@ -270,10 +270,7 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: sample_recipe({"dataset": "NAIP", "total": 2.5}), "`total` must be a whole number"),
         (lambda: sample_recipe({"dataset": "NAIP", "total": 1, "clip": "yes"}), "`clip` must be True or False"),
         (lambda: made_series(bbox=(0, 1)), "`bbox` must be a text"),
-        (
-            lambda: chips(per_ecoregion=f"5:{__file__}:name"),
-            r"options\.py is a file, and only tables on",
-        ),
+        (lambda: chips(per_ecoregion=f"5:{__file__}:name"), r"options\.py is a file, and only tables on"),
         *(
             (partial(sample_recipe, {"dataset": "NAIP", "total": 1, name: value}), f"`{name}` must be {wanted}")
             for name, wanted, values in WRONG_TYPES

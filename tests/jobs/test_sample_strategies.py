@@ -34,18 +34,7 @@ from eechips.planning.samplers import great_circle
 from eechips.planning.stratified_draw import StratifiedDraw
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store
-from tests.support.coded_store import (
-    LARGE,
-    MAP,
-    MASK,
-    PLACES,
-    ROOT,
-    YEARS,
-    Raster,
-    classes,
-    coded,
-    large_classes,
-)
+from tests.support.coded_store import LARGE, MAP, MASK, PLACES, ROOT, YEARS, Raster, classes, coded, large_classes
 
 pytestmark = pytest.mark.slow
 
@@ -369,20 +358,12 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (
-            {},
-            UsageError,
-            "give exactly one of `per_ecoregion`, `per_class`, `total`, `cells`, `points` or `regions`$",
-        ),
+        ({}, UsageError, "give exactly one of `per_ecoregion`, `per_class`, `total`, `cells`, `points` or `regions`$"),
         ({"total": 1, "cells": "regular:1km"}, UsageError, "exactly one of .*, not `total` and `cells`"),
         ({"total": 0}, UsageError, "`total` must be at least 1"),
         ({"per_class": "3"}, UsageError, "the map of classes, as in 100:ESA"),
         ({"per_class": f"3:{MAP}:value:1,1"}, UsageError, "names a class twice"),
-        (
-            {"per_class": f"3:{MAP}:value:a"},
-            UsageError,
-            "classes must be whole numbers, as in 10,40,50",
-        ),
+        ({"per_class": f"3:{MAP}:value:a"}, UsageError, "classes must be whole numbers, as in 10,40,50"),
         ({"total": 3, "near": "3d"}, UsageError, "`columns` date=NAME and `near` belong together"),
         ({"total": 3, "grid": "10km"}, UsageError, "for a place every 10km, use cells='regular:10km'"),
         ({"cells": "regular:1 mile"}, UsageError, "`cells` regular: '1 mile' is not a distance"),
@@ -390,11 +371,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "away_from": "a.csv"}, UsageError, "`away_from` needs the distance to its places"),
         ({"total": 3, "away_from": "a.csv", "min_distance": "9m"}, RegionError, r"there is no file a\.csv"),
         ({"cells": "h3:99"}, UsageError, "the resolution must be 0 to 15"),
-        (
-            {"total": 3, "columns": "id=code"},
-            UsageError,
-            "`cells` and `regions`, not to `total`",
-        ),
+        ({"total": 3, "columns": "id=code"}, UsageError, "`cells` and `regions`, not to `total`"),
         ({"cells": "regular:1km", "on_empty": "redraw"}, UsageError, "`cells` has none: use keep or skip"),
         ({"total": 3, "min_distance": "near"}, UsageError, "`min_distance` 'near' is not a distance"),
         ({"total": 3, "mask_image": f"{MASK}:vlaue"}, UnknownDatasetError, "did you mean 'value'"),
@@ -484,12 +461,7 @@ def in_metres(units: list[dict[str, Any]]) -> gpd.GeoSeries:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"total": 40},
-        {"per_class": f"5:{MAP}:value"},
-        {"cells": "regular:150m"},
-        {"cells": "majortom:200m"},
-    ],
+    [{"total": 40}, {"per_class": f"5:{MAP}:value"}, {"cells": "regular:150m"}, {"cells": "majortom:200m"}],
     ids=lambda options: next(iter(options)),
 )
 def test_points_keep_the_distance_to_those_of_another_table(

@@ -315,11 +315,7 @@ def test_pixels_of_another_grid_are_resampled(demo_server: Server, demo_ee: Any,
 
 def test_a_region_across_the_antimeridian_is_one(demo_server: Server, tmp_path: Path) -> None:
     """Written beyond 180 degrees or cut there, it is the same; and it is what its halves are, weighted."""
-    whole, east, west = (
-        shapely.box(178, 67, 181, 68),
-        shapely.box(178, 67, 180, 68),
-        shapely.box(-180, 67, -179, 68),
-    )
+    whole, east, west = (shapely.box(178, 67, 181, 68), shapely.box(178, 67, 180, 68), shapely.box(-180, 67, -179, 68))
     path = tmp_path / "chukotka.geojson"
     shapes = [whole, shapely.MultiPolygon([east, west]), east, west]
     gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(path)

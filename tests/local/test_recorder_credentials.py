@@ -324,10 +324,7 @@ def test_a_service_that_is_not_googles_gets_credentials_with_consent_only(
 
 @pytest.mark.parametrize(
     ("stored", "message"),
-    [
-        (False, "no Earth Engine credentials found"),
-        (True, "the credentials do not work (invalid_grant"),
-    ],
+    [(False, "no Earth Engine credentials found"), (True, "the credentials do not work (invalid_grant")],
 )
 def test_a_recorder_without_working_credentials_ends_with_one_sentence(
     google: Google, tmp_path: Path, stored: bool, message: str

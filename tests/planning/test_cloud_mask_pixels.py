@@ -50,10 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
     def add(asset: str, path: Path | list[Path], bands: list[str], **options: Any) -> None:
         ingest(path, folder / "store", asset, time_start="2020-06-01", bands=bands, **options)
 
-    scenes = [
-        write("s2_10m", VALUES, VALUES + 1, EVERY),
-        write("s2_20m", CLASSES[::2, ::2].astype(np.uint16), edge=20),
-    ]
+    scenes = [write("s2_10m", VALUES, VALUES + 1, EVERY), write("s2_20m", CLASSES[::2, ::2].astype(np.uint16), edge=20)]
     for index in (INDEX, UNSCORED):
         add(f"{S2}/{index}", scenes, ["B4", "B8", "QA60", "SCL"], one_image=True)
     add(f"{CS}/{INDEX}", write("score", *SCORES), ["cs", "cs_cdf"])

@@ -22,11 +22,7 @@ HOUR = 3_600_000
 WINDOW = TimeWindow(0, 100 * HOUR)
 
 candidates = st.lists(
-    st.builds(
-        lambda hour, share: (hour * HOUR, share / 8),
-        st.integers(0, 99),
-        st.integers(0, 8),
-    ),
+    st.builds(lambda hour, share: (hour * HOUR, share / 8), st.integers(0, 99), st.integers(0, 8)),
     max_size=9,
     unique_by=lambda each: each[0],
 ).map(lambda found: [Candidate(f"i{time}", time, clear) for time, clear in found])

@@ -99,10 +99,7 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("lon,lat\n8,47\nabc,47\n", "row 2: lon is not a number: 'abc'"),
         ("lon,lat\ninf,47\n", "row 1: lon is not a number"),
         ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
-        (
-            "a,b\n1,2\n",
-            r"no longitude column in .* \(a, b\): name both, as in columns='lon=NAME,lat=NAME'",
-        ),
+        ("a,b\n1,2\n", r"no longitude column in .* \(a, b\): name both, as in columns='lon=NAME,lat=NAME'"),
         ("lon,b\n1,2\n", "no latitude column in"),
         ("decimalLatitude,decimalLongitude\n1,2\n", "columns='lon=decimalLongitude,lat=decimalLatitude'"),
         ("lon,lat\n", "holds no rows"),

@@ -57,8 +57,7 @@ def test_another_scale_keeps_origin_and_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "crs"),
-    [((-105.0, 39.0), "EPSG:32613"), ((180.0, -17.0), "EPSG:32760"), ((-180.0, 10.0), "EPSG:32601")],
+    ("point", "crs"), [((-105.0, 39.0), "EPSG:32613"), ((180.0, -17.0), "EPSG:32760"), ((-180.0, 10.0), "EPSG:32601")]
 )
 def test_points_without_an_image_get_a_utm_grid(point: tuple[float, float], crs: str) -> None:
     assert utm_crs(*point) == crs

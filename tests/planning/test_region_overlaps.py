@@ -33,10 +33,7 @@ def offset(grid: Grid, window: Grid) -> tuple[int, int]:
 
 
 @given(
-    west=st.floats(-107.0, -103.5),
-    south=st.floats(38.0, 40.0),
-    width=st.floats(1e-4, 2.0),
-    height=st.floats(1e-4, 2.0),
+    west=st.floats(-107.0, -103.5), south=st.floats(38.0, 40.0), width=st.floats(1e-4, 2.0), height=st.floats(1e-4, 2.0)
 )
 def test_every_pixel_that_the_region_covers_and_the_image_has_is_in_the_window(
     west: float, south: float, width: float, height: float

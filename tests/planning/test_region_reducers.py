@@ -16,11 +16,7 @@ from eechips.planning.region_reducers import parse_statistics
         ("count", ("B4",), ("B4", "count")),
         ("mean,max", ("B4",), ("B4_mean", "B4_max", "B4_count")),
         ("mean, count , p90", ("B4",), ("B4_mean", "B4_count", "B4_p90")),
-        (
-            ("mean", "stdDev"),
-            ("B4", "B8"),
-            ("B4_mean", "B4_stdDev", "B8_mean", "B8_stdDev", "B4_count", "B8_count"),
-        ),
+        (("mean", "stdDev"), ("B4", "B8"), ("B4_mean", "B4_stdDev", "B8_mean", "B8_stdDev", "B4_count", "B8_count")),
     ],
 )
 def test_columns_follow_reducers_and_bands(

@@ -143,9 +143,7 @@ def test_a_hundred_thousand_points_apart_take_seconds() -> None:
     assert (great_circle(points[near[0]], points[near[1]]) >= 20_000 - 1e-6).all()
 
 
-@given(
-    st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(1, 3e6)), min_size=1, max_size=60),
-)
+@given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(1, 3e6)), min_size=1, max_size=60))
 def test_circles_never_overlap_and_none_is_refused_without_need(places: list[tuple[float, float, float]]) -> None:
     apart = MinDistance.of_distance(1.0)
     taken: list[tuple[float, float, float]] = []

@@ -15,16 +15,7 @@ from hypothesis import strategies as st
 from eechips.engine.plan import plan_units
 from eechips.errors import RecipeError, UsageError
 from eechips.geo.grid import Grid
-from eechips.recipe import (
-    Chip,
-    Table,
-    canonical_json,
-    convert_parameter,
-    load_recipe,
-    to_unit,
-    unit_id,
-    unit_value,
-)
+from eechips.recipe import Chip, Table, canonical_json, convert_parameter, load_recipe, to_unit, unit_id, unit_value
 from eechips.recipe.units import IdCheck
 from eechips.storage import NameTemplate
 

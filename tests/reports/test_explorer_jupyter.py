@@ -22,10 +22,7 @@ from local_tests.support.report_browser import needs_chromium, search, set_windo
 from tests.reports.test_explorer_browser import MARKED, mark_selection, write_run
 
 LAB = shutil.which("jupyter-lab")
-pytestmark = [
-    *needs_chromium,
-    pytest.mark.skipif(LAB is None, reason="no JupyterLab"),
-]
+pytestmark = [*needs_chromium, pytest.mark.skipif(LAB is None, reason="no JupyterLab")]
 pytest.importorskip("anywidget", reason="no anywidget")
 RUN_ALL = """
 const done = arguments[0];

@@ -174,11 +174,7 @@ def test_dates_are_a_column(tmp_path: Path) -> None:
     assert found.stratum is None  # each unit has its own
 
 
-@given(
-    st.lists(st.sampled_from("abcd"), min_size=1, max_size=60),
-    st.integers(1, 40),
-    st.integers(0, 5),
-)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60), st.integers(1, 40), st.integers(0, 5))
 def test_a_draw_is_as_even_as_strata_allow(strata: list[str], count: int, seed: int) -> None:
     numbers = list(range(len(strata)))
     chosen = draw_units(numbers, strata, count, seed)

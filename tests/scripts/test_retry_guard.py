@@ -67,8 +67,7 @@ def test_the_retry_package_raises_an_error_for_which_no_retry_helps_to_the_scrip
 
 
 @pytest.mark.parametrize(
-    "error",
-    [aiohttp.ServerDisconnectedError(), FileNotFoundError("not yet"), BadZipFile("half"), TimeoutError()],
+    "error", [aiohttp.ServerDisconnectedError(), FileNotFoundError("not yet"), BadZipFile("half"), TimeoutError()]
 )
 def test_errors_that_may_pass_are_retried(error: Exception) -> None:
     waits: list[float] = []

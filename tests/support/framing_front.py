@@ -89,10 +89,7 @@ ILLEGAL: Mapping[str, Framing] = {
     ),
     "unknown coding": lambda a, b, r: (a.head("Transfer-Encoding: gzip, chunked") + _chunks(a.body, r), False),
     "chunks in HTTP/1.0": lambda a, b, r: (a.head(CHUNKED, version="1.0") + _chunks(a.body, r) + b"0\r\n\r\n", False),
-    "chunk size with 0x": lambda a, b, r: (
-        a.head(CHUNKED) + b"0x%x\r\n%s\r\n0\r\n\r\n" % (len(a.body), a.body),
-        True,
-    ),
+    "chunk size with 0x": lambda a, b, r: (a.head(CHUNKED) + b"0x%x\r\n%s\r\n0\r\n\r\n" % (len(a.body), a.body), True),
     "chunk without its end": lambda a, b, r: (a.head(CHUNKED) + b"%x\r\n%s" % (len(a.body), a.body), False),
     "chunk too long": lambda a, b, r: (a.head(CHUNKED) + b"%x\r\n%sxx0\r\n\r\n" % (len(a.body), a.body), True),
     "no last chunk": lambda a, b, r: (a.head(CHUNKED) + _chunks(a.body, r), False),

@@ -121,11 +121,7 @@ def test_samples_that_came_after_the_split_are_not_forgotten(tmp_path: Path) -> 
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.integers(1, 1000), min_size=1, max_size=200),
-    st.integers(1, 50),
-    st.integers(1, 5000),
-)
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=200), st.integers(1, 50), st.integers(1, 5000))
 def test_sizes_of_shards_stay_within_bounds(weights: list[int], most_count: int, most_bytes: int) -> None:
     counts = shard_sizes(np.array(weights), most_count, most_bytes)
     assert sum(counts) == len(weights)

@@ -255,10 +255,7 @@ def layered(masks: list[int]) -> list[tuple[dict[str, Any], Files]]:
         label = np.full((1, SIZE, SIZE), value, dtype=np.uint8)
         label[0, :4] = 1 + number % 2
         label = label if number % 3 else np.full_like(label, value)
-        files = {
-            "image": ("tif", tif(texture(number), grid(number))),
-            "mask": ("png", png_of(label)),
-        }
+        files = {"image": ("tif", tif(texture(number), grid(number))), "mask": ("png", png_of(label))}
         units.append(({"kind": "point", "number": number}, files))
     return units
 

@@ -35,10 +35,7 @@ _PLAIN = re.compile(
     re.ASCII,
 )
 # A fast search for bytes that may be such names, and the names.
-_NO_NAMES = {
-    "NUL": (b"\\u0000", re.compile(rb"\\u0000")),
-    "empty names": (b'""', re.compile(rb'(?<!\\)""\s*:')),
-}
+_NO_NAMES = {"NUL": (b"\\u0000", re.compile(rb"\\u0000")), "empty names": (b'""', re.compile(rb'(?<!\\)""\s*:'))}
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",

@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.archive.downloads.criteria import Search
-from eechips.archive.downloads.document_reader import (
-    DocumentReader,
-    describe_error,
-    is_of_store,
-    is_web,
-    open_remote,
-)
+from eechips.archive.downloads.document_reader import DocumentReader, describe_error, is_of_store, is_web, open_remote
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
 from eechips.web.urls import display_url, local_path
 

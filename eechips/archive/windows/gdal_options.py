@@ -22,20 +22,7 @@ from eechips.client.http_messages import Timeouts
 _HEADER = 32 << 10  # bytes of the first read when a raster is opened
 _LEAST_CACHE = 8 << 20
 _SILENCE = 1  # bytes a second below which a transfer counts as stalled
-_BESIDE = (
-    ".aux.xml",
-    ".hdr",
-    ".prj",
-    ".wld",
-    ".tfw",
-    ".tifw",
-    ".pgw",
-    ".pngw",
-    ".jgw",
-    ".jpgw",
-    ".j2w",
-    ".ige",
-)
+_BESIDE = (".aux.xml", ".hdr", ".prj", ".wld", ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".ige")
 """Suffixes of files beside a raster that affect its content and that GDAL may open: no masks, see ``masks.py``."""
 _LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # comma-separated headers
 _YES = frozenset({"YES", "TRUE", "ON", "1"})

@@ -103,12 +103,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 scheduler_info = self._client.scheduler_info(n_workers=-1)
                 self._check_encryption([self._client.scheduler.address, *scheduler_info["workers"]])
                 self._client.register_plugin(Membership(self._spec, self._discovery, self._probe))
-            except (
-                OSError,
-                asyncio.TimeoutError,
-                ValueError,
-                TypeError,
-            ) as error:
+            except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:
                 # A TLS address without certificates raises TypeError.
                 where = f"at {self._scheduler}" if self._scheduler else "on this machine"
                 raise ConfigurationError(f"no Dask cluster {where}: {error}") from error

@@ -7,11 +7,7 @@ import sys
 
 import pytest
 
-from local_tests.support.collection import (  # noqa: F401 - hooks
-    pytest_collection,
-    pytest_ignore_collect,
-    pytest_pycollect_makeitem,
-)
+from local_tests.support.collection import pytest_collection, pytest_ignore_collect, pytest_pycollect_makeitem  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.property_examples import limit_examples
 from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures

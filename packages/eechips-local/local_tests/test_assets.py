@@ -15,12 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
-from eechips_local.assets import (
-    FolderStore,
-    IngestError,
-    ingest,
-    parse_properties,
-)
+from eechips_local.assets import FolderStore, IngestError, ingest, parse_properties
 from eechips_local.assets.item_metadata import rasters
 from eechips_local.evaluation.asset_model import PixelWindow, Query
 from eechips_local.pixels.file_source import FileSource

@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.assets import store_files
-from eechips_local.assets.store_files import (
-    StagedDocuments,
-    locked,
-    remove,
-    temporary_folder,
-    workspace,
-)
+from eechips_local.assets.store_files import StagedDocuments, locked, remove, temporary_folder, workspace
 
 HOLDS = """
 import sys

@@ -18,14 +18,7 @@ import rasterio
 import rasterio.warp
 import shapely
 
-from eechips_local.assets import (
-    AssetWriteError,
-    FolderStore,
-    InvalidStoreError,
-    UnknownAssetError,
-    ingest,
-    stac,
-)
+from eechips_local.assets import AssetWriteError, FolderStore, InvalidStoreError, UnknownAssetError, ingest, stac
 from eechips_local.evaluation.asset_model import AssetStore, FolderAsset, Query
 from local_tests.support.ingested_rasters import image, noise, pixels, raster, snapshot
 

@@ -100,8 +100,7 @@ def test_time_zone_counts_where_the_text_names_none():
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["yesterday", "2020-01-01 10:00", "", "2015-02-29", "2015-13-01", "2015-01-01T25", "2015-366", "2021-W53"],
+    "text", ["yesterday", "2020-01-01 10:00", "", "2015-02-29", "2015-13-01", "2015-01-01T25", "2015-366", "2021-W53"]
 )
 def test_invalid_dates_are_refused(text):
     with pytest.raises(InvalidError) as error:

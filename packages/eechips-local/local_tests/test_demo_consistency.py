@@ -15,12 +15,7 @@ from eechips_local.demo.mercator import Rect, x_of, y_of
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
-PLACES = {
-    "prairie": (-103.2, 39.5),
-    "rockies": (-106.2, 39.3),
-    "plateau": (-108.8, 38.2),
-    "wyoming": (-108.6, 40.8),
-}
+PLACES = {"prairie": (-103.2, 39.5), "rockies": (-106.2, 39.3), "plateau": (-108.8, 38.2), "wyoming": (-108.6, 40.8)}
 
 
 def rect(name: str, pitch: int, cells: int = 256) -> Rect:

@@ -29,10 +29,7 @@ class Draughtsman:
     def __call__(self) -> Arrays:
         self.times += 1
         generator = np.random.default_rng(5)
-        return {
-            "floats": generator.normal(size=(7, 3)),
-            "bytes": generator.integers(0, 255, (64, 64)).astype(np.uint8),
-        }
+        return {"floats": generator.normal(size=(7, 3)), "bytes": generator.integers(0, 255, (64, 64)).astype(np.uint8)}
 
 
 @pytest.fixture

@@ -104,11 +104,7 @@ def test_a_median_at_the_edge_of_a_scene_is_the_same_in_every_window(demo_ee: An
 
     def read(width: int, height: int) -> npt.NDArray[Any]:
         transform = {"scaleX": 30, "shearX": 0, "translateX": 495015, "scaleY": -30, "shearY": 0, "translateY": 4387485}
-        grid = {
-            "dimensions": {"width": width, "height": height},
-            "affineTransform": transform,
-            "crsCode": "EPSG:32613",
-        }
+        grid = {"dimensions": {"width": width, "height": height}, "affineTransform": transform, "crsCode": "EPSG:32613"}
         found = ee.data.computePixels({"expression": median, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
         pixels: npt.NDArray[Any] = found["SR_B4"]
         return pixels

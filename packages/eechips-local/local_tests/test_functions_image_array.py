@@ -323,10 +323,7 @@ class TestMatrices:
 
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
-@given(
-    arrays(np.int64, array_shapes(min_dims=1, max_dims=3, max_side=4), elements=st.integers(-99, 99)),
-    st.data(),
-)
+@given(arrays(np.int64, array_shapes(min_dims=1, max_dims=3, max_side=4), elements=st.integers(-99, 99)), st.data())
 def test_reductions_are_numpy_s(values: Any, data: Any) -> None:
     axes = data.draw(st.lists(st.integers(0, values.ndim - 1), min_size=1, unique=True))
     image = evaluate(invoke("Image.arrayReduce", input=of(values), reducer=reducer("max"), axes=axes))

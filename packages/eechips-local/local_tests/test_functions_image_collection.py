@@ -257,8 +257,7 @@ class TestGetRegion:
     def region(self, coordinates: Sequence[Any]) -> list[Any]:
         points = invoke("GeometryConstructors.MultiPoint", coordinates=list(coordinates))
         found: list[Any] = evaluate(
-            invoke("ImageCollection.getRegion", collection=STACK, geometry=points, scale=100, crs="EPSG:32613"),
-            *IMAGES,
+            invoke("ImageCollection.getRegion", collection=STACK, geometry=points, scale=100, crs="EPSG:32613"), *IMAGES
         )
         return found
 

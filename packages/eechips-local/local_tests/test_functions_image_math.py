@@ -234,10 +234,7 @@ class TestMasks:
 
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.one_of(st.floats(), st.floats(-300, 300)), min_size=1, max_size=8),
-    st.sampled_from(sorted(CASTS)),
-)
+@given(st.lists(st.one_of(st.floats(), st.floats(-300, 300)), min_size=1, max_size=8), st.sampled_from(sorted(CASTS)))
 def test_casts_clamp_and_cut(values: list[float], name: str) -> None:
     target = np.dtype(CASTS[name])
     found = cast_values(np.array(values), target)

@@ -110,8 +110,7 @@ def test_documented_geometries() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), min_size=3, max_size=8, unique=True),
-    st.booleans(),
+    st.lists(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), min_size=3, max_size=8, unique=True), st.booleans()
 )
 def test_encoded_geometries_are_decoded_to_the_same(points: list[tuple[float, float]], geodesic: bool) -> None:
     line = Geometry(shapely.LineString(points), geodesic=geodesic)

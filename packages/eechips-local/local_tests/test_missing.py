@@ -14,11 +14,7 @@ from local_tests.support.local_earth_engine import Server, initialize
 
 @pytest.mark.parametrize(
     ("load", "id"),
-    [
-        ("Image", "USGS/SRTMGL1_004"),
-        ("ImageCollection", "USGS/SRTMGL1_004"),
-        ("FeatureCollection", "TIGER/2018/State"),
-    ],
+    [("Image", "USGS/SRTMGL1_004"), ("ImageCollection", "USGS/SRTMGL1_004"), ("FeatureCollection", "TIGER/2018/State")],
 )
 def test_a_missing_asset_names_what_is_like_it(demo_ee: Any, load: str, id: str) -> None:
     """The service's sentence is first and unchanged: scripts look for it."""

@@ -85,10 +85,7 @@ def test_the_mean_in_flight_is_over_time() -> None:
     assert quota.report()["in_flight"]["mean"] == pytest.approx((3 * 1 + 1 * 2) / 4)
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=2, max_size=60),
-    st.integers(0, 58),
-)
+@given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=2, max_size=60), st.integers(0, 58))
 def test_the_mean_between_two_looks_is_the_integral_s_difference(steps: list[tuple[float, bool]], at: int) -> None:
     clock = Clock()
     quota = Quota(QuotaConfig(None, None), clock)

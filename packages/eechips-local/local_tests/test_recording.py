@@ -21,17 +21,7 @@ from eechips_local.cli import main
 from local_tests.support.command_server import serving_command
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, hosting, initialize, start_server, stop_server
-from local_tests.support.recorders import (
-    HEADERS,
-    KEY,
-    PROJECT,
-    TOKEN,
-    Start,
-    list_files,
-    post,
-    recording_of,
-    sum_of,
-)
+from local_tests.support.recorders import HEADERS, KEY, PROJECT, TOKEN, Start, list_files, post, recording_of, sum_of
 from local_tests.support.stack_store import STACK, Stack
 
 EMAIL = "somebody@example.com"

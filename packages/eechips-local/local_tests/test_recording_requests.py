@@ -341,17 +341,7 @@ def test_a_recorder_that_is_killed_leaves_whole_files(start: Start, tmp_path: Pa
         return post(url, "projects/p/image:computePixels", {**sum_of(number, 1), "fileFormat": "NPY"}).content
 
     with serve_function(answer) as upstream:
-        command = [
-            sys.executable,
-            "-m",
-            "eechips_local",
-            "record",
-            folder,
-            "--port",
-            "0",
-            "--upstream",
-            upstream,
-        ]
+        command = [sys.executable, "-m", "eechips_local", "record", folder, "--port", "0", "--upstream", upstream]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             url = "http" + process.stdout.readline().partition("http")[2].split()[0]

@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.web.urls import (
-    display_url,
-    file_suffix,
-    host_of,
-    identity_url,
-    is_signed,
-    local_path,
-    strip_signature,
-)
+from eechips.web.urls import display_url, file_suffix, host_of, identity_url, is_signed, local_path, strip_signature
 
 SIGNED = [
     "https://a.blob.core.windows.net/c/x.tif?st=2020&se=2021&sp=r&sv=2020-08-04&sr=c&sig=SECRET%3D",

@@ -82,10 +82,7 @@ def test_conditions_agree_with_cql2(texts: list[str], properties: dict[str, Any]
     dotted, plain = "view.off-nadir", "view_off-nadir"
     conditions = [parse_condition(text) for text in texts]
     item = {"type": "Feature", "id": "33", "geometry": None, "properties": properties}
-    renamed = {
-        **item,
-        "properties": {plain if name == dotted else name: value for name, value in properties.items()},
-    }
+    renamed = {**item, "properties": {plain if name == dotted else name: value for name, value in properties.items()}}
     asked = json.loads(json.dumps(cql2(conditions)).replace(dotted, plain))
     text = str(cql2_text(conditions)).replace(dotted, plain)
     for expression in (oracle.Expr(asked), oracle.parse_text(text)):

@@ -109,9 +109,7 @@ def test_both_http_methods_are_tried_if_an_api_declares_none() -> None:
         assert len(search(url).ids) == 45
 
 
-def test_unsupported_conditions_are_evaluated_locally_and_reported(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_unsupported_conditions_are_evaluated_locally_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     api = Api(MANY)
     with serve_function(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
         found = search(url, conditions=(parse_condition("eo:cloud_cover >= 20"),), most=3)
@@ -229,14 +227,7 @@ def test_endless_next_pages_end_the_search() -> None:
 
 
 def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
-    api = Api(
-        [
-            feature(
-                "in",
-            ),
-            feature("out"),
-        ]
-    )
+    api = Api([feature("in"), feature("out")])
     api.found[1]["geometry"] = {"type": "Point", "coordinates": [-105.99, 40.99]}
     ball = shapely.Point(-105, 40).buffer(1.0, quad_segs=2000)
     with serve_function(api) as url:
@@ -266,10 +257,7 @@ def test_pages_that_lead_in_a_circle_end() -> None:
     def back(number: int, answer: dict[str, Any]) -> Answer:
         return as_json({**answer, "links": [{"rel": "next", "href": "/search?from=10"}]})
 
-    with (
-        serve_function(Api(MANY, change=back)) as url,
-        pytest.raises(ConfigurationError, match="links back to a page"),
-    ):
+    with serve_function(Api(MANY, change=back)) as url, pytest.raises(ConfigurationError, match="links back to a page"):
         search(url)
 
 

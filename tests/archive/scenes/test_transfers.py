@@ -353,7 +353,7 @@ def test_two_workers_that_fetch_the_same_scene_at_once_do_not_share_a_file(data:
 
 def test_redirects_to_non_ascii_urls_are_followed(data: bytes, tmp_path: Path) -> None:
     answers: dict[str, RawAnswer] = {
-        "/a.tif": lambda number, headers: "HTTP/1.1 302 X\r\nLocation: /ü.tif\r\n\r\n".encode(),
+        "/a.tif": lambda number, headers: "HTTP/1.1 302 X\r\nLocation: /ü.tif\r\n\r\n".encode()
     }
     with raw_server() as server:
         server.answers["/%C3%BC.tif"] = lambda number, headers: message(200, data)

@@ -79,10 +79,7 @@ def write(path: Path, seed: int = 0, **options: Any) -> Path:
         pixels = np.concatenate([pixels, np.where(hole, 255, 0)[np.newaxis].astype(dtype)])
     given = {"driver": "GTiff", "width": EDGE, "height": EDGE, "count": len(pixels), "dtype": dtype, "crs": CRS}
     given["transform"] = NORTH_WEST
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(path, "w", **{**given, **options}) as file,
-    ):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **{**given, **options}) as file:
         if special["sparse"]:
             file.write(pixels[:, :150, :150], window=Window(0, 0, 150, 150))
         else:
@@ -176,11 +173,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_blocks_that_were_not_fetched_cannot_be_read(files: dict[str, Path]) -> None:
     data = files["deflate, predictor"].read_bytes()
     small = parse_layout(data, len(data)).small({})
-    with (
-        rasterio.MemoryFile(small) as memory,
-        memory.open() as part,
-        pytest.raises(rasterio.errors.RasterioIOError),
-    ):
+    with rasterio.MemoryFile(small) as memory, memory.open() as part, pytest.raises(rasterio.errors.RasterioIOError):
         part.read(1, window=Window(0, 0, 1, 1))
 
 

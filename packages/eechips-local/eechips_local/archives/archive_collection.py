@@ -209,12 +209,7 @@ def single_image(record: ArchiveRecord, search: ItemSearch, reader: CogReader) -
 
 def collection_properties(record: ArchiveRecord) -> dict[str, Any]:
     """Return the properties of a dataset: where its pixels are from, and under which licence."""
-    return {
-        "title": record.title,
-        "archive": record.archive,
-        "license": record.licence,
-        "citation": record.citation,
-    }
+    return {"title": record.title, "archive": record.archive, "license": record.licence, "citation": record.citation}
 
 
 def _tiles(search: ItemSearch, record: ArchiveRecord, bounds: Bounds) -> Iterable[Item]:

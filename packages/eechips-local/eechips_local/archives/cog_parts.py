@@ -20,13 +20,7 @@ from eechips_local.archives.inflated_blocks import Buffer
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.archives.range_claims import RangeClaims
 from eechips_local.archives.shared_fetches import BoundedStore, SharedFetches
-from eechips_local.archives.tiff_header import (
-    HeaderBytes,
-    MissingBytesError,
-    TiffDirectory,
-    parse_directories,
-    pyramid,
-)
+from eechips_local.archives.tiff_header import HeaderBytes, MissingBytesError, TiffDirectory, parse_directories, pyramid
 from eechips_local.assets.asset_names import shown_url
 
 _FIRST_BYTES = 64 << 10

@@ -16,12 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips_local.assets import stac
-from eechips_local.assets.asset_errors import (
-    AssetChangeError,
-    AssetExistsError,
-    QuotaExceededError,
-    UnknownAssetError,
-)
+from eechips_local.assets.asset_errors import AssetChangeError, AssetExistsError, QuotaExceededError, UnknownAssetError
 from eechips_local.assets.asset_names import (
     check_band_ids,
     check_new_id,

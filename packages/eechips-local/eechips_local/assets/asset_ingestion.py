@@ -247,13 +247,7 @@ class IngestTask:
     """
 
     def __init__(
-        self,
-        root: Path,
-        facts: Mapping[str, Any],
-        version: int,
-        *,
-        overwrite: bool = True,
-        admit: Admit | None = None,
+        self, root: Path, facts: Mapping[str, Any], version: int, *, overwrite: bool = True, admit: Admit | None = None
     ) -> None:
         self._root = root
         self.facts = facts

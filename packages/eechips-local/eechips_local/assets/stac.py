@@ -140,10 +140,7 @@ def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
         stac_item.common_metadata.end_datetime = _moment(end)
     _add_data(stac_item, record, href)
     document: dict[str, Any] = stac_item.to_dict(include_self_link=False, transform_hrefs=False)
-    document["links"] = [
-        _link("root", _relative(ROOT_DOCUMENT, href)),
-        _link("parent", _relative(parent_href, href)),
-    ]
+    document["links"] = [_link("root", _relative(ROOT_DOCUMENT, href)), _link("parent", _relative(parent_href, href))]
     if parent_href.endswith(_DOCUMENTS["collection"]):
         document["collection"] = record.id.rpartition("/")[0]
         document["links"].append(_link("collection", _relative(parent_href, href)))

@@ -19,12 +19,7 @@ import shapely
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.assets.asset_errors import (
-    EmptyTableError,
-    IngestError,
-    MissingCrsError,
-    UnreadableFileError,
-)
+from eechips_local.assets.asset_errors import EmptyTableError, IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.raster_files import crs_name
 from eechips_local.assets.store_files import temporary_folder
 from eechips_local.assets.stored_tables import INDEX_COLUMN

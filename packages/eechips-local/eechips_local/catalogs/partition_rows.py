@@ -231,10 +231,7 @@ class Block:
         row = self._row(position)
         rest = _parse_object(row.pop(_REST, None))
         own = {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS}
-        return {
-            "properties": {**rest, **own},
-            "assets": _structure(row.get("assets"), "assets") or {},
-        }
+        return {"properties": {**rest, **own}, "assets": _structure(row.get("assets"), "assets") or {}}
 
     def links(self, position: int) -> list[Mapping[str, Any]]:
         """Return the links of a row."""

@@ -11,13 +11,7 @@ import numpy as np
 
 from eechips_local.assets.asset_errors import InvalidStoreError
 from eechips_local.catalogs import catalog_schema as schemas
-from eechips_local.catalogs.catalog_schema import (
-    CatalogPartitions,
-    CatalogSchema,
-    DamagedError,
-    ReplacedError,
-    Stamp,
-)
+from eechips_local.catalogs.catalog_schema import CatalogPartitions, CatalogSchema, DamagedError, ReplacedError, Stamp
 from eechips_local.catalogs.item_index import Directory, ItemIndex
 from eechips_local.catalogs.partition_rows import Block, PartitionReader, PartitionRow, in_order
 from eechips_local.catalogs.row_filters import INDEX

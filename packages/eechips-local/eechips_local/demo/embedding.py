@@ -18,15 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import (
-    climate,
-    crop_calendar,
-    embedding_tiles,
-    ground_cover,
-    landcover,
-    noise,
-    synthetic_label,
-)
+from eechips_local.demo import climate, crop_calendar, embedding_tiles, ground_cover, landcover, noise, synthetic_label
 from eechips_local.demo.derived_source import DerivedSource
 from eechips_local.demo.embedding_tiles import EmbeddingTile
 from eechips_local.demo.farmland import Field32

@@ -214,10 +214,7 @@ def roads(rect: Rect) -> Field32 | None:
     """Return the share of each cell that is road on the survey grid; None where there is none."""
     share: Field32 | None = None
     for axis, (first, count, other, length) in enumerate(
-        (
-            (rect.column, rect.width, rect.row, rect.height),
-            (rect.row, rect.height, rect.column, rect.width),
-        )
+        ((rect.column, rect.width, rect.row, rect.height), (rect.row, rect.height, rect.column, rect.width))
     ):
         place = (np.arange(first, first + count) + 0.5) * rect.pitch
         low = int(place[0] - rect.pitch - 8) // _SECTION

@@ -215,10 +215,7 @@ def _calibration() -> dict[str, float]:
         calibration |= {f"RADIANCE_MULT_BAND_{band}": 0.01, f"RADIANCE_ADD_BAND_{band}": -50.0}
     for name, (k1, k2, _) in _THERMAL.items():
         number = name.removeprefix("B")
-        calibration |= {
-            f"RADIANCE_MULT_BAND_{number}": _SCALE.slope,
-            f"RADIANCE_ADD_BAND_{number}": _SCALE.intercept,
-        }
+        calibration |= {f"RADIANCE_MULT_BAND_{number}": _SCALE.slope, f"RADIANCE_ADD_BAND_{number}": _SCALE.intercept}
         calibration |= {f"K1_CONSTANT_BAND_{number}": k1, f"K2_CONSTANT_BAND_{number}": k2}
     return calibration
 

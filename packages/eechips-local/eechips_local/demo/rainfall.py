@@ -97,9 +97,7 @@ def _sum(rect: Rect, days: list[date]) -> Floats:
     share = np.clip(_MOST_WET * amount / (amount + _HALF), _SHARES[0], _SHARES[-1])
     limit, excess = (np.interp(share, _SHARES, values) for values in (_LIMITS, _EXCESS))
     waves = noise.gradient(
-        rect.x[None, :],
-        rect.y[:, None],
-        [(k, climate.cloud_seed(day, _CLOUDS, k)) for day in days for k, _ in octaves],
+        rect.x[None, :], rect.y[:, None], [(k, climate.cloud_seed(day, _CLOUDS, k)) for day in days for k, _ in octaves]
     )
     strengths = np.array([strength for _, strength in octaves])[:, None, None]
     fields = (waves.reshape(len(days), len(octaves), *waves.shape[1:]) * strengths).sum(axis=1)

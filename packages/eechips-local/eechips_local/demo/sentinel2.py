@@ -29,13 +29,7 @@ from typing import Any, Literal
 
 from affine import Affine
 
-from eechips_local.demo import (
-    cloud_cover,
-    mgrs,
-    sentinel2_orbit,
-    sentinel2_product,
-    synthetic_label,
-)
+from eechips_local.demo import cloud_cover, mgrs, sentinel2_orbit, sentinel2_product, synthetic_label
 from eechips_local.demo.image_search import ImageSearch, is_in_time, query_boxes
 from eechips_local.demo.masked_source import MaskedSource
 from eechips_local.demo.mgrs import MgrsTile

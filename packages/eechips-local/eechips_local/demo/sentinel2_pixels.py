@@ -48,12 +48,7 @@ BANDS: tuple[tuple[str, int, str | None], ...] = (
     ("MSK_CLASSI_SNOW_ICE", 60, None),
 )
 # At the top of the atmosphere there is one more band, and nothing that the correction of the atmosphere yields.
-TOP_BANDS: tuple[tuple[str, int, str | None], ...] = (
-    *BANDS[:10],
-    ("B10", 60, None),
-    *BANDS[10:12],
-    *BANDS[-6:],
-)
+TOP_BANDS: tuple[tuple[str, int, str | None], ...] = (*BANDS[:10], ("B10", 60, None), *BANDS[10:12], *BANDS[-6:])
 _SPECTRUM = {name: part for name, _, part in (*BANDS, *TOP_BANDS)}
 # What the air adds.
 _HAZE = {"blue": 0.06, "green": 0.03, "red": 0.018, "edge1": 0.012, "edge2": 0.008, "edge3": 0.006, "nir": 0.004}

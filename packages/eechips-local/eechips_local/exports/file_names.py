@@ -15,10 +15,7 @@ __all__ = ["AssetWriteError", "put_in_place", "workspace"]
 
 
 def put_in_place(
-    place: Path,
-    files: Sequence[ExportedFile],
-    destination: Destination,
-    report: Callable[[float, float], None],
+    place: Path, files: Sequence[ExportedFile], destination: Destination, report: Callable[[float, float], None]
 ) -> None:
     """Move files to their destination, each whole.
 

@@ -13,12 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from eechips_local.functions.registration import (
-    Implementation,
-    RegistrationError,
-    load_packages,
-    module_functions,
-)
+from eechips_local.functions.registration import Implementation, RegistrationError, load_packages, module_functions
 
 
 @cache

@@ -24,12 +24,7 @@ import numpy as np
 from eechips_local.algorithms.classification import Classifier, Floats, TrainingData
 from eechips_local.evaluation.asset_model import ClassifierAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.functions.classifiers import (
-    decision_tree,
-    decision_tree_ensemble,
-    smile_cart,
-    smile_random_forest,
-)
+from eechips_local.functions.classifiers import decision_tree, decision_tree_ensemble, smile_cart, smile_random_forest
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 

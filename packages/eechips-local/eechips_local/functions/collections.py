@@ -75,12 +75,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
         return map(Feature.of, rows(query))
 
     return Collection(
-        "Feature",
-        elements,
-        id=asset.id,
-        properties=asset.properties,
-        version=_version(asset),
-        columns=asset.columns,
+        "Feature", elements, id=asset.id, properties=asset.properties, version=_version(asset), columns=asset.columns
     )
 
 

@@ -77,11 +77,7 @@ def bounds(collection: Collection, maxError: ErrorMargin, proj: Projection) -> G
 
 @function("Collection.reduceColumns")
 def reduce_columns(
-    context: Context,
-    collection: Collection,
-    reducer: Reducer,
-    selectors: list[str],
-    weightSelectors: list[str] | None,
+    context: Context, collection: Collection, reducer: Reducer, selectors: list[str], weightSelectors: list[str] | None
 ) -> Mapping[str, Value]:
     """Return a reducer over properties of the elements: its outputs by name."""
     if len(selectors) != reducer.inputs:

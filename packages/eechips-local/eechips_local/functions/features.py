@@ -41,10 +41,7 @@ def set_geometry(feature: Element, geometry: Geometry | None) -> Feature:
 
 @function("Feature.select")
 def select(
-    input: Element,
-    propertySelectors: list[str],
-    newProperties: list[str] | None,
-    retainGeometry: bool,
+    input: Element, propertySelectors: list[str], newProperties: list[str] | None, retainGeometry: bool
 ) -> Element:
     """Return the feature with only the properties that are named or match a regular expression, perhaps renamed."""
     chosen = [name for selector in propertySelectors for name in _chosen(input.properties, selector)]

@@ -202,12 +202,7 @@ def within_distance(
 
 
 @function("Filter.area")
-def area(
-    min: float,
-    max: float,
-    maxError: ErrorMargin | None,
-    geometrySelector: str | None,
-) -> FilterCondition:
+def area(min: float, max: float, maxError: ErrorMargin | None, geometrySelector: str | None) -> FilterCondition:
     """Return a filter for geometries whose area lies between two numbers of square metres, inclusive."""
     operand = Operand(geometrySelector or ".geo")
 

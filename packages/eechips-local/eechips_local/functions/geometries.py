@@ -17,14 +17,7 @@ from eechips_local.geometry import geodesy, overlay
 from eechips_local.geometry.geometry import coordinates, geometry_type
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection
 from eechips_local.geometry.nearest_points import nearest_points
-from eechips_local.geometry.planar_frame import (
-    RADIUS,
-    frame_for,
-    has_edges,
-    needs_margin,
-    recast,
-    tolerance_of,
-)
+from eechips_local.geometry.planar_frame import RADIUS, frame_for, has_edges, needs_margin, recast, tolerance_of
 from eechips_local.geometry.shapes import is_geographic, leaves
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import ErrorMargin, Geometry

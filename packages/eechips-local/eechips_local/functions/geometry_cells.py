@@ -54,10 +54,7 @@ def cell_corners(cell: int) -> list[tuple[float, float]]:
     size = 1 << level
     low, high = (
         (_stretched(column / size), _stretched(row / size)),
-        (
-            _stretched((column + 1) / size),
-            _stretched((row + 1) / size),
-        ),
+        (_stretched((column + 1) / size), _stretched((row + 1) / size)),
     )
     return [_on_sphere(face, u, v) for u, v in (low, (high[0], low[1]), high, (low[0], high[1]))]
 

@@ -77,11 +77,7 @@ def multi_line_string(
 
 @function("GeometryConstructors.Polygon")
 def polygon(
-    coordinates: list[Any],
-    crs: Projection | None,
-    geodesic: bool | None,
-    maxError: ErrorMargin | None,
-    evenOdd: bool,
+    coordinates: list[Any], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None, evenOdd: bool
 ) -> Geometry:
     """Return a polygon: a shell and holes; a flat list of points is the shell."""
 
@@ -93,11 +89,7 @@ def polygon(
 
 @function("GeometryConstructors.MultiPolygon")
 def multi_polygon(
-    coordinates: list[Any],
-    crs: Projection | None,
-    geodesic: bool | None,
-    maxError: ErrorMargin | None,
-    evenOdd: bool,
+    coordinates: list[Any], crs: Projection | None, geodesic: bool | None, maxError: ErrorMargin | None, evenOdd: bool
 ) -> Geometry:
     """Return several polygons; of none, a geometry without an area, as scripts begin a union with (code 5479982201).
 

@@ -167,12 +167,7 @@ def _own_bounds(band: ImageBand, image: Image) -> Geometry:
 
 
 def _resized(
-    band: ImageBand,
-    region: Geometry,
-    width: int | None,
-    height: int | None,
-    longest: int | None,
-    scale: float | None,
+    band: ImageBand, region: Geometry, width: int | None, height: int | None, longest: int | None, scale: float | None
 ) -> ImageBand:
     """Return a band on the bounds of a region.
 

@@ -220,13 +220,7 @@ _SHAPES = ("circle", "square", "cross", "plus", "octagon", "diamond")
 
 
 def _focal(
-    reducer: Reducer,
-    image: Image,
-    radius: float,
-    kernelType: str,
-    units: str,
-    iterations: int,
-    kernel: Kernel | None,
+    reducer: Reducer, image: Image, radius: float, kernelType: str, units: str, iterations: int, kernel: Kernel | None
 ) -> Image:
     """Return a reduction over a shape around each pixel, once or several times; it also fills masked pixels."""
     if kernel is None:

@@ -95,8 +95,7 @@ class _Matched:
             render.check_time()
             y, x = row * step, column * step
             place = _best_place(
-                reference[:, y : y + size, x : x + size],
-                image[:, y : y + size + 2 * reach, x : x + size + 2 * reach],
+                reference[:, y : y + size, x : x + size], image[:, y : y + size + 2 * reach, x : x + size + 2 * reach]
             )
             if place is not None:
                 offsets[:, row, column], valid[row, column] = np.array(place) - reach, True

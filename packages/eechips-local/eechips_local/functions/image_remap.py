@@ -52,13 +52,7 @@ def _type_of(values: Numbers) -> PixelType:
 
 
 @function("Image.remap")
-def remap(
-    image: Image,
-    from_: list[Any],
-    to: list[Any] | Array,
-    defaultValue: Any,
-    bandName: str | None,
-) -> Image:
+def remap(image: Image, from_: list[Any], to: list[Any] | Array, defaultValue: Any, bandName: str | None) -> Image:
     """Return one band, renamed "remapped", with values replaced by others; those not listed get the default, or are
     masked.
     """

@@ -226,11 +226,7 @@ def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Coll
 
 @function("Image.linkCollection")
 def link_collection(
-    input: Image,
-    imageCollection: Collection,
-    linkedBands: Value,
-    linkedProperties: Value,
-    matchPropertyName: str,
+    input: Image, imageCollection: Collection, linkedBands: Value, linkedProperties: Value, matchPropertyName: str
 ) -> Image:
     """Return the image with bands and properties of the image of a collection that has the same value of a property.
 

@@ -111,10 +111,7 @@ def _measured(values: npt.NDArray[np.generic], offset: Offset, size: int, shape:
             for places in (here, there)
         )
         low = float(values.min(initial=0))
-        metrics = {
-            **_metrics(first + low, other + low),
-            **_entropies(first, other, codes_of_first, codes_of_other),
-        }
+        metrics = {**_metrics(first + low, other + low), **_entropies(first, other, codes_of_first, codes_of_other)}
         parts.append([metrics[name] for name in METRICS])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 

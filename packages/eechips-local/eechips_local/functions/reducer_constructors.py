@@ -109,11 +109,7 @@ def percentile(
 
 @function("Reducer.intervalMean")
 def interval_mean(
-    minPercentile: float,
-    maxPercentile: float,
-    maxBuckets: int | None,
-    minBucketWidth: float | None,
-    maxRaw: int | None,
+    minPercentile: float, maxPercentile: float, maxBuckets: int | None, minBucketWidth: float | None, maxRaw: int | None
 ) -> Reducer:
     """Return the mean of what lies between two percentiles, computed directly."""
     Buckets.asked(maxBuckets, minBucketWidth)

@@ -104,12 +104,7 @@ class SeriesRaster:
         return [_assembled([None if r is None else r[band] for r in results], grid) for band in range(self.outputs)]
 
     def _rows(
-        self,
-        images: Sequence[Image],
-        times: Floats,
-        grid: PixelGrid,
-        render: Render,
-        known: dict[bytes, Arrays | None],
+        self, images: Sequence[Image], times: Floats, grid: PixelGrid, render: Render, known: dict[bytes, Arrays | None]
     ) -> list[Arrays | None]:
         size = grid.width * grid.height
         values, valid = self._stacked(images, grid, render)

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eechips_local.probes import (
-    dataset_probes,
-    file_probes,
-    region_probes,
-    request_probes,
-    type_probes,
-    value_probes,
-)
+from eechips_local.probes import dataset_probes, file_probes, region_probes, request_probes, type_probes, value_probes
 from eechips_local.probes.probe import Probe, ProbeOutcome, ProbeResult
 from eechips_local.probes.probe_client import ProbeClient
 from eechips_local.probes.results_file import ServiceResults

@@ -50,12 +50,7 @@ _AFFINE = message_of(
     translateY=check_number,
 )
 _SIZE = message_of(width=check_integer, height=check_integer)
-_GRID = message_of(
-    crsCode=check_string,
-    crsWkt=check_string,
-    dimensions=_SIZE,
-    affineTransform=_AFFINE,
-)
+_GRID = message_of(crsCode=check_string, crsWkt=check_string, dimensions=_SIZE, affineTransform=_AFFINE)
 _VISUALIZATION = message_of(
     ranges=array_of(message_of(min=check_number, max=check_number)),
     paletteColors=array_of(check_string),

@@ -24,13 +24,7 @@ from eechips_local.protocol.fault_injection import alter_response, replace_respo
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.field_checks import check_workload_tag
 from eechips_local.protocol.http import http_response, json_response, wait_unless_left
-from eechips_local.protocol.messages import (
-    ServiceResponse,
-    WorkerRequest,
-    check,
-    decode,
-    error_response,
-)
+from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, check, decode, error_response
 from eechips_local.protocol.picture_sizes import is_small
 from eechips_local.protocol.request_body import read_body
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError

@@ -110,9 +110,7 @@ async def _compare(folder: RecordingFolder, local: LocalEvaluation, tolerance: f
     waiting = entries()
     while batch := list(islice(waiting, _AT_ONCE)):
         for entry, difference in zip(
-            batch,
-            await asyncio.gather(*(_compare_one(local, entry, tolerance) for entry in batch)),
-            strict=True,
+            batch, await asyncio.gather(*(_compare_one(local, entry, tolerance) for entry in batch)), strict=True
         ):
             compared += 1
             functions = _functions(folder, entry)

@@ -19,10 +19,7 @@ from urllib.parse import urlsplit
 from eechips_local.protocol.request_errors import UnavailableError
 from eechips_local.recording.upstream import LOOPBACK, CredentialsError, Upstream, check_address
 
-_SCOPES = (
-    "https://www.googleapis.com/auth/earthengine",
-    "https://www.googleapis.com/auth/cloud-platform",
-)
+_SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 _TOKEN_ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url")
 """Fields of a file of credentials with addresses to which secrets are sent in exchange for a token."""
 _USERS_TOKENS = "https://accounts.google.com/o/oauth2/token"

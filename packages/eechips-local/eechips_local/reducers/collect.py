@@ -114,10 +114,7 @@ def to_collection(names: Sequence[str], optional: int) -> Reducer:
 
     def make(sample: ReducerSample) -> list[Value]:
         features = [
-            Feature(
-                None,
-                {"system:index": str(i), **{n: v for n, v in zip(names, row, strict=True) if v is not None}},
-            )
+            Feature(None, {"system:index": str(i), **{n: v for n, v in zip(names, row, strict=True) if v is not None}})
             for i, row in enumerate(items(sample, optional))
         ]
         return [Collection.of("Feature", features)]

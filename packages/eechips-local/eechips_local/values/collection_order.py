@@ -98,9 +98,7 @@ def _between(start: float, end: float) -> Filter:
 
     def narrow(query: Query) -> Query:
         return replace(
-            query,
-            start=query.start if math.isinf(start) else start,
-            end=query.end if math.isinf(end) else end,
+            query, start=query.start if math.isinf(start) else start, end=query.end if math.isinf(end) else end
         )
 
     return Filter(matches, narrow, fields=frozenset({TIME_START}))

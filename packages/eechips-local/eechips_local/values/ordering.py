@@ -11,13 +11,7 @@ import numpy as np
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Array, Date, Geometry, Value
 
-_RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = (
-    (bool, 1),
-    ((int, float), 1),
-    (Date, 1),
-    (str, 2),
-    (list, 3),
-)
+_RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = ((bool, 1), ((int, float), 1), (Date, 1), (str, 2), (list, 3))
 
 
 def plain(value: Value) -> Value:

@@ -416,9 +416,7 @@ class Collection:
         return Collection(self.element, **{**own, **changes})
 
     def transformed(
-        self,
-        transform: Callable[[Iterable[Any]], Iterator[Any]],
-        keeps: Callable[[str], bool],
+        self, transform: Callable[[Iterable[Any]], Iterator[Any]], keeps: Callable[[str], bool]
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``.
 

@@ -95,13 +95,7 @@ def planetary_sentinel2(
 
 
 def earth_sentinel2(
-    id: str,
-    collection: str,
-    product: str,
-    strip: str,
-    box: list[float],
-    assets: dict[str, Any],
-    **properties: Any,
+    id: str, collection: str, product: str, strip: str, box: list[float], assets: dict[str, Any], **properties: Any
 ) -> dict[str, Any]:
     """Return an item of Earth Search's sentinel-2-l2a or sentinel-2-c1-l2a."""
     mission, _, start, baseline, _, tile, made = product.split("_")

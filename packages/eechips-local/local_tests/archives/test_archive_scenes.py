@@ -260,11 +260,7 @@ def test_copernicus_dem_is_found_whenever_its_item_was_dated(tmp_path: Path) -> 
         "Copernicus_DSM_COG_10_N45_00_E010_00_DEM",
         "cop-dem-glo-30",
         [10.0, 45.0, 11.0, 46.0],
-        {
-            "datetime": "2021-04-22T00:00:00Z",
-            "proj:epsg": 4326,
-            **declared,
-        },
+        {"datetime": "2021-04-22T00:00:00Z", "proj:epsg": 4326, **declared},
         {"data": {"href": "https://elevationeuwest.blob.core.windows.net/copernicus-dem/dem.tif"}},
     )
     for archive in (PLANETARY_COMPUTER, EARTH_SEARCH):

@@ -193,10 +193,7 @@ def test_a_host_of_this_machine_gets_no_token_of_a_service_elsewhere() -> None:
 def test_public_accounts_and_signed_addresses_get_no_token() -> None:
     with token_service() as tokens:
         signer = planetary(tokens)
-        for url in (
-            "https://ai4edatasetspublicassets.blob.core.windows.net/assets/a.png",
-            f"{BLOB}?sv=2019&sig=own",
-        ):
+        for url in ("https://ai4edatasetspublicassets.blob.core.windows.net/assets/a.png", f"{BLOB}?sv=2019&sig=own"):
             assert signer.sign(url, "s2").url == url
         assert tokens.asked == []
 

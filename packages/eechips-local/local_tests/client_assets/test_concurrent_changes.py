@@ -82,10 +82,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "reader",
-    [
-        "the next server",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in READERS if name != "the next server"),
-    ],
+    ["the next server", *(pytest.param(name, marks=pytest.mark.slow) for name in READERS if name != "the next server")],
 )
 @pytest.mark.parametrize(
     ("where", "seen", "wanted"),

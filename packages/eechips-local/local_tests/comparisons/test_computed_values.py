@@ -206,10 +206,7 @@ ARRAYS: dict[str, tuple[Callable[[Any], Any], Any]] = {
         np.linalg.lstsq(T.T, np.ones((5, 1)), rcond=None)[0],
     ),
     "matrixFnorm": (lambda ee: ee.Array(T.tolist()).matrixFnorm(), float(np.linalg.norm(T))),
-    "matrixCholesky": (
-        lambda ee: ee.Array(S.tolist()).matrixCholeskyDecomposition().get("L"),
-        np.linalg.cholesky(S),
-    ),
+    "matrixCholesky": (lambda ee: ee.Array(S.tolist()).matrixCholeskyDecomposition().get("L"), np.linalg.cholesky(S)),
     "matrixQR": (
         lambda ee: (
             ee.Array(M.tolist())

@@ -69,14 +69,8 @@ FOCAL: dict[str, Both] = {
         lambda ee, i: i.focalMean(1, "square", "pixels", 2),
         lambda v: ndimage.uniform_filter(ndimage.uniform_filter(v, 3), 3),
     ),
-    "opening": (
-        lambda ee, i: i.focalMin(1, "square").focalMax(1, "square"),
-        lambda v: ndimage.grey_opening(v, (3, 3)),
-    ),
-    "closing": (
-        lambda ee, i: i.focalMax(1, "square").focalMin(1, "square"),
-        lambda v: ndimage.grey_closing(v, (3, 3)),
-    ),
+    "opening": (lambda ee, i: i.focalMin(1, "square").focalMax(1, "square"), lambda v: ndimage.grey_opening(v, (3, 3))),
+    "closing": (lambda ee, i: i.focalMax(1, "square").focalMin(1, "square"), lambda v: ndimage.grey_closing(v, (3, 3))),
     "gradient of morphology": (
         lambda ee, i: i.focalMax(1, "square").subtract(i.focalMin(1, "square")),
         lambda v: ndimage.morphological_gradient(v, 3),
@@ -309,10 +303,7 @@ MATH: dict[str, Both] = {
     "toUint8": (lambda ee, i: i.toUint8(), lambda v: np.clip(v, 0, 255)),
     "sldStyle": (lambda ee, i: i.toInt16().bitwiseXor(1234), lambda v: v.astype(int) ^ 1234),
     "digamma": (lambda ee, i: i.divide(100).digamma(), lambda v: special.digamma(v / 100)),
-    "gammainc": (
-        lambda ee, i: ee.Image(2.5).gammainc(i.divide(500)),
-        lambda v: special.gammainc(v / 500, 2.5),
-    ),
+    "gammainc": (lambda ee, i: ee.Image(2.5).gammainc(i.divide(500)), lambda v: special.gammainc(v / 500, 2.5)),
 }
 
 

@@ -180,10 +180,7 @@ PAIRED: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray, np.ndarray],
         lambda a, b: {"correlation": scipy.stats.spearmanr(a, b).statistic},
     ),
     "kendallsCorrelation": (lambda r: r.kendallsCorrelation(2), lambda a, b: {"tau": _kendall(a, b)}),
-    "sensSlope": (
-        lambda r: r.sensSlope(),
-        lambda a, b: {"slope": scipy.stats.theilslopes(b, a)[0]},
-    ),
+    "sensSlope": (lambda r: r.sensSlope(), lambda a, b: {"slope": scipy.stats.theilslopes(b, a)[0]}),
     "covariance": (lambda r: r.covariance(), lambda a, b: {"covariance": np.cov(a, b, ddof=0).tolist()}),
     "centeredCovariance": (
         lambda r: r.centeredCovariance(),
@@ -264,10 +261,7 @@ def test_vectors_are_gdals_polygons(ee: Any, odd_folder: Path) -> None:
     with rasterio.open(odd_folder / "zones.tif") as file:
         zones, transform = file.read(1), file.transform
     table = ee.Image("odd/zones").reduceToVectors(
-        geometry=ee.Image("odd/zones").geometry(),
-        eightConnected=False,
-        geometryInNativeProjection=True,
-        maxPixels=1e6,
+        geometry=ee.Image("odd/zones").geometry(), eightConnected=False, geometryInNativeProjection=True, maxPixels=1e6
     )
     info = table.getInfo()["features"]
     found = Counter((f["properties"]["label"], f["properties"]["count"]) for f in info)

@@ -64,10 +64,7 @@ STACKS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Stack], Any]]] = {
         lambda ee, c: c.reduce(ee.Reducer.firstNonNull()),
         lambda v: np.take_along_axis(v, np.argmax(~np.isnan(v), axis=0)[None], 0)[0],
     ),
-    "range": (
-        lambda ee, c: c.max().subtract(c.min()),
-        lambda v: np.nanmax(v, axis=0) - np.nanmin(v, axis=0),
-    ),
+    "range": (lambda ee, c: c.max().subtract(c.min()), lambda v: np.nanmax(v, axis=0) - np.nanmin(v, axis=0)),
     "mode": (lambda ee, c: c.map(lambda i: i.divide(700).floor()).mode(), lambda v: _nanmode(np.floor(v / 700))),
     "quality": (
         lambda ee, c: c.map(lambda i: i.addBands(i.multiply(-1).rename("q"))).qualityMosaic("q"),

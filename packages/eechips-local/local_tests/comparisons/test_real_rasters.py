@@ -88,12 +88,7 @@ def test_statistics_of_a_triangle_are_exactextracts(real_ee: Any, real_data: Pat
 
 @pytest.mark.parametrize(
     ("name", "crs"),
-    [
-        ("red_edge", "EPSG:3035"),
-        ("pucallpa", "EPSG:32718"),
-        ("shore", "EPSG:4326"),
-        ("rocky_mountains", "EPSG:32613"),
-    ],
+    [("red_edge", "EPSG:3035"), ("pucallpa", "EPSG:32718"), ("shore", "EPSG:4326"), ("rocky_mountains", "EPSG:32613")],
 )
 def test_bilinear_pixels_are_gdals(real_ee: Any, real_data: Path, name: str, crs: str) -> None:
     with rasterio.open(real_data / FILES[name]) as file:

@@ -11,9 +11,7 @@ import rasterio
 import rasterio.warp
 from affine import Affine
 
-from eechips_local.assets import (
-    FolderStore,
-)
+from eechips_local.assets import FolderStore
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
 
 UTM = Affine(5.0, 0.0, 485900.0, 0.0, -5.0, 5209247.0)

@@ -23,11 +23,7 @@ from urllib.parse import unquote
 
 from local_tests.support.loopback import LoopbackServer
 
-ACCOUNT = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+ACCOUNT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 STORES = ("s3", "gs", "az")
 _AZURITE = "azurite-blob"
 # Azurite's own account, which is public: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
