@@ -112,10 +112,8 @@ def with_mask_band(
 
     Args:
         image: with the bands of the chip.
-        chip_format: chip format of the chip.
         dtype: numpy name of the pixels' type; None if it is unknown.
         bands: their names; None if they are unknown.
-        mask_band: name of the mask.
     """
     import ee
 

@@ -16,7 +16,6 @@ class ExportPlace:
     """A prefix of a bucket of Cloud Storage, for exported files.
 
     Attributes:
-        bucket: its name.
         prefix: prefix of the names of objects, without a slash at the end; it may be empty.
     """
 

@@ -39,7 +39,6 @@ class RunUpdate:
     """What an update has done.
 
     Attributes:
-        run: the run.
         until: the end of its dates now, exclusive, ISO 8601; None if it has none.
         added: number of units that were added.
         replaced: ids of images that have changed at the source after their results were fetched.

@@ -46,7 +46,6 @@ class CubeDescription:
     """What is known of a cube without its pixels.
 
     Attributes:
-        images: images of the cube.
         bands: bands of the first image, as the service describes them: id, data_type, dimensions, crs, crs_transform.
         primary: values of the first coordinate, one for each image.
         attributes: attributes of the collection.

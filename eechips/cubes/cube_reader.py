@@ -98,7 +98,6 @@ class CubeImages:
     """The images of a cube.
 
     Attributes:
-        count: number of images.
         ids: ids of stored images, by which they are read; empty to read them by their place in the collection.
         identity: what tells these images from others: ids and versions.
     """

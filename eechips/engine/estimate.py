@@ -140,7 +140,6 @@ class PlanSummary:
     """The metadata of a plan that an estimate needs.
 
     Attributes:
-        units: number of units.
         some: units drawn from the plan, with their positions.
         windows: pixels of the drawn units, or of all, if they may share requests.
         preview: places of all units; None if all units were made.

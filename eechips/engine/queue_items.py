@@ -306,7 +306,6 @@ class WorkPart:
 
     Attributes:
         number: number of the part, from 1 on.
-        count: number of parts.
 
     Raises:
         UsageError: if there is no such part.

@@ -352,7 +352,6 @@ class TableColumn:
 
     Attributes:
         table: id of the asset.
-        field: name of the column.
     """
 
     table: str

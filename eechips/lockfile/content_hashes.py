@@ -152,7 +152,6 @@ class RowHashes:
     """Hashes of the rows of a table.
 
     Attributes:
-        rows: number of rows.
         columns: hash of the names of the columns.
         smallest: the smallest different hashes of rows, ascending.
         total: sum of the hashes of all rows, which tells whether any has changed.

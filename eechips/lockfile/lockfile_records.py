@@ -216,7 +216,6 @@ class LockHeader:
         command: command that fetches, such as ``sample``.
         options: options of the command, as JSON values by name.
         inputs: files that the command reads.
-        recipe: its name.
         identity: identity of the recipe: what determines a result besides its unit.
         source: where requests went: the endpoint, or a name of the local Earth Engine's data.
         datasets: id, licence and citation of each dataset.
@@ -224,8 +223,6 @@ class LockHeader:
         started: start time of the run, ISO 8601.
         finished: end time of the run, ISO 8601.
         assets: number of those that results show.
-        units: their number.
-        files: their number.
         bytes: number of bytes of all files.
         left_out: units of the run that failed or were dropped, and are not in the lockfile.
         assembled: files made of all results.

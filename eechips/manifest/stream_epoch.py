@@ -71,7 +71,6 @@ class ReaderPlace:
 
     Attributes:
         reader: number of the reader, from 0.
-        readers: number of readers.
         epoch: number of the epoch, from 0.
         ordinal: number in the order of the epoch of the sample that it reads next.
     """

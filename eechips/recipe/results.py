@@ -74,7 +74,6 @@ class Series:
     in the same order; images without a date then have no row.
 
     Attributes:
-        images: the images.
         row: returns the row of an image; called once, with a variable for ``ee.ImageCollection.map``.
     """
 

@@ -37,7 +37,6 @@ def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:
     """Return the identity of a recipe: the SHA-256, hexadecimal, of the canonical JSON of its name and parameters.
 
     Args:
-        recipe: name.
         results: parameters that determine results.
     """
     return hashlib.sha256(canonical_json({"recipe": recipe, **results}).encode()).hexdigest()
@@ -47,7 +46,6 @@ def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
     """Return the id of a unit: the SHA-256, hexadecimal, of its canonical JSON and the recipe's identity.
 
     Args:
-        unit: the unit.
         identity: identity of the recipe.
         repeat: number of equal units before this one in the plan.
     """

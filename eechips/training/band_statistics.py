@@ -40,11 +40,9 @@ class BandStatistics:
     """Statistics of a band in the files of a split.
 
     Attributes:
-        pixels: number of pixels.
         valid: number of valid ones: not masked, not nodata, finite. All statistics are of these.
         min: the least value; None if no pixel is valid, as in what follows.
         max: the greatest value.
-        mean: the mean.
         std: standard deviation of the population (divided by n).
         percentiles: by percent: see :data:`PERCENTILES`.
     """

@@ -91,7 +91,6 @@ class Publication:
     """Metadata that the publisher of a dataset provides.
 
     Attributes:
-        title: its name.
         creator: who made it; None to leave that out.
         url: where it is published.
         version: as in semantic versioning.

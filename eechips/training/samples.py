@@ -43,11 +43,7 @@ _WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), 
 
 
 class Samples(Sequence[Sample]):
-    """The units of a run that have files and are not marked as bad, in the order of the plan.
-
-    Attributes:
-        run: the run.
-    """
+    """The units of a run that have files and are not marked as bad, in the order of the plan."""
 
     def __init__(self, run: Run, units: Any, files: Any, starts: npt.NDArray[np.int64]) -> None:
         self.run = run

@@ -93,7 +93,6 @@ def dates_of(sample: Sample, field: str | None) -> Span | None:
     """Return the first and last day of a sample's images; None if unknown.
 
     Args:
-        sample: the sample.
         field: field of its unit, with the date; None for the dates of its sources, or, where these are not known, what
             its unit says: a period, or a field that is called like a date.
     """

@@ -47,7 +47,6 @@ class SplitResult:
         splits: id, split, block, home and stratum of every chip, in the order of the plan. ``home`` is the split of the
             block; ``split`` is that or, for what was left out, ``none``.
         ratios: the requested ratios.
-        options: the options of the split.
         leakage: the leakage between splits; None if it was not checked.
         doubled: number of chips that duplicate one of another split, by an earlier check.
         kept: number of blocks that kept an earlier split.

@@ -109,7 +109,6 @@ def check_kind(path: Path, media_type: str | None, suffix: str, *, may_be_empty:
 
     Args:
         media_type: media type of the file, if it is known.
-        suffix: suffix of its name.
 
     Raises:
         ValidationError: if the file is empty, an HTML page, of another kind, or truncated.

@@ -27,7 +27,6 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     """Encode the pixels of a window as a georeferenced GeoTIFF with an internal mask.
 
     Args:
-        unit: unit of the window.
         pixels: array, masked or not, of shape (rows, columns) or (bands, rows, columns), as large as the window, or
             with its halo, which is cut off; booleans become 1 and 0. A pixel that is masked or NaN in any band has no
             data in all bands.

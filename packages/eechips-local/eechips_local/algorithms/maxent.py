@@ -52,7 +52,6 @@ class Penalties:
         Args:
             kind: "lqp", "hinge", "threshold" or "categorical"; "multiplier" for the factor of all.
             types: the types of features of the model.
-            presences: their number.
         """
         if kind == "multiplier":
             return self.multiplier

@@ -16,8 +16,6 @@ def archive_hint(asset_id: str, served: Sequence[ArchiveDescription], demo: Set[
     """Return the sentence that follows Earth Engine's own message about a missing asset.
 
     Args:
-        asset_id: id of the asset.
-        served: the archives that are served.
         demo: ids of the datasets of the demo planet.
         is_demo: whether the demo planet is served behind the archives.
     """

@@ -33,7 +33,6 @@ def open_archive(description: ArchiveDescription, since: float | None = None) ->
     """Return the store of an archive's datasets, without a request.
 
     Args:
-        description: description of the archive.
         since: when a file must have been asked for its version before what is kept of it is used, in seconds since
             1970; now by default.
 

@@ -299,7 +299,6 @@ def parse_record(document: Mapping[str, Any], archive: str) -> ArchiveRecord:
 
     Args:
         document: as TOML has it, without ``like``.
-        archive: name of the archive.
 
     Raises:
         RecordError: naming the dataset, if a key is missing or unknown.

@@ -67,7 +67,6 @@ class ArchiveSession:
 
     Args:
         hosts: hosts that may be asked, redirected requests included.
-        throttles: throttles of the hosts.
         patience: seconds for which a request is repeated while the archive does not answer.
         clock: seconds, which never go back.
     """

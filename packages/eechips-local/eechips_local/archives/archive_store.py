@@ -35,8 +35,6 @@ class ArchiveStore:
     assets; the archive is asked for them on first use.
 
     Args:
-        description: description of the archive.
-        search: search of its items.
         reader: opens their files.
     """
 

@@ -40,7 +40,6 @@ class KeptTable:
     """An ``ItemSearch`` over a table that is fetched on first use. Threads and processes share it; it pickles.
 
     Args:
-        description: description of the archive.
         folder: where tables are kept.
         now: seconds since 1970.
     """

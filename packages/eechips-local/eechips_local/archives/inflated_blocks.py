@@ -114,7 +114,6 @@ class InflatedBlock:
         block_format: block format of the bytes.
         data: first bytes of the block, as the file has it.
         count: bytes of the whole block.
-        rows: rows of the block.
         visible: its rows that are in the image: the lowest tiles are filled up.
     """
 

@@ -32,7 +32,6 @@ class ArchiveRaster:
         item_id: id of the item, for messages.
         asset: key of the asset.
         href: its address, unsigned.
-        file: the raster.
         numbers: numbers of the file's bands, from 1; the source's bands are in this order.
         rule: how the numbers of all of them become Earth Engine's.
         declared: grid that the item tells, which the file must have; None to take the file's.

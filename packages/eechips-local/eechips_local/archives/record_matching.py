@@ -22,7 +22,6 @@ def fitting_records(search: ItemSearch, archive: str) -> dict[str, ArchiveRecord
 
     Args:
         search: search of the archive's items.
-        archive: its name.
 
     Raises:
         ArchiveError: if the archive does not answer.

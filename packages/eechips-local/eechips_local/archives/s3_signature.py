@@ -27,7 +27,6 @@ class S3Keys:
 
     Attributes:
         access: id of the key.
-        secret: the key.
         session: token of temporary credentials; "" for lasting ones.
     """
 

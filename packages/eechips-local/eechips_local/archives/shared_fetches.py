@@ -18,7 +18,6 @@ class BoundedStore(Generic[KeyT, ValueT]):
 
     Args:
         most: maximum of the sizes of all values.
-        size: size of a value.
     """
 
     def __init__(self, most: int, size: Callable[[ValueT], int]) -> None:

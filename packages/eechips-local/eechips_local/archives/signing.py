@@ -70,7 +70,6 @@ class Signer:
     """Authorizes requests for an archive's files. Threads share it; it pickles, without tokens.
 
     Args:
-        description: description of the archive.
         environment: where credentials are; that of the process by default.
         now: seconds since 1970.
         patience: seconds for which a service of tokens that does not answer is asked.

@@ -210,7 +210,6 @@ def _read_tags(
     """Return the tags of a directory, and where the next directory is.
 
     Args:
-        header: bytes of the header.
         order: byte order, "<" or ">".
         place: offset of the directory.
         left: maximum bytes of values. The tags of a small file may share the same bytes.

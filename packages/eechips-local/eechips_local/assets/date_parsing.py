@@ -93,7 +93,6 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
     Args:
         value: the number, as text.
         units: "days since 2000-01-01 00:00:00" and the like.
-        calendar: name of the calendar.
 
     Raises:
         IngestError: if units or calendar are not understood.

@@ -53,7 +53,6 @@ def check_free(index: StoreIndex, asset_ids: Sequence[str], kind: str) -> None:
     """Make sure that new assets would not take the place of another type's.
 
     Args:
-        index: index of the store.
         asset_ids: ids of assets to be.
         kind: kind of their records.
 

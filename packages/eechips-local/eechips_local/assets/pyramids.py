@@ -37,7 +37,6 @@ def choose_resampling(requested: str | Mapping[str, str] | None, band: str, colo
     Args:
         requested: what the user requests, for all bands or by name; by default "mode" for a band with a colour table,
             whose values are classes that have no average, else "average".
-        band: name of the band.
         colour: how the file says that the band is displayed.
 
     Raises:

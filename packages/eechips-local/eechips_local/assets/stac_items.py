@@ -93,7 +93,6 @@ def plan(
     item's, without those that describe files; ``system:time_start`` and ``system:time_end`` are its dates.
 
     Args:
-        item: the item.
         asset_id: id of the image.
         rasters: opens files.
         bands: names of bands, or of assets for all their bands, in order; None takes all rasters that are data.

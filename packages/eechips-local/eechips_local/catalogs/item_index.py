@@ -66,7 +66,6 @@ class Directory:
 
     Args:
         root: the catalogue's folder.
-        reader: reader of its partitions.
     """
 
     def __init__(self, root: Path, reader: PartitionReader) -> None:

@@ -168,7 +168,6 @@ class BandLayout:
     Attributes:
         names: names of its bands, or None for one that has none.
         dtypes: their numpy types.
-        grid: grid of its pixels.
     """
 
     names: tuple[str | None, ...]

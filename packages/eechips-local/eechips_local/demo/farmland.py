@@ -36,8 +36,6 @@ class SurveyBlocks:
     """Squares of 128 units that a rectangle touches, and what stands on each; arrays of shape (rows, columns).
 
     Attributes:
-        columns: numbers of the columns.
-        rows: numbers of the rows.
         across: how many of the rectangle's columns lie in each.
         down: likewise, rows.
         tilled: whole blocks under the plough.

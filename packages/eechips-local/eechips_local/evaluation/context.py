@@ -57,7 +57,6 @@ class Context:
     """State of one request's evaluation.
 
     Attributes:
-        store: the assets.
         limits: limits of the request.
         config: which assets and files are served; None for those of the store alone.
         clock: monotonic seconds.

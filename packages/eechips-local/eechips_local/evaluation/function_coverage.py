@@ -23,7 +23,6 @@ class ClassCoverage:
     """The functions of one class ("Image", "List", …).
 
     Attributes:
-        name: name of the class.
         present: names of the functions that there are, in order.
         missing: names of those that there are not.
     """

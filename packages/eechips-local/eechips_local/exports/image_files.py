@@ -52,7 +52,6 @@ class FileWindow:
 
     Attributes:
         part: its coordinates within the image, as in its name; None where there is one file.
-        grid: grid of its pixels.
     """
 
     part: str | None

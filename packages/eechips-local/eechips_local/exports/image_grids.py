@@ -76,7 +76,6 @@ def create_geotiff(
 
     Args:
         path: path of the file.
-        grid: grid of its pixels.
         count: number of its bands.
         dtype: data type of all bands.
         nodata: value of masked pixels; None for none.

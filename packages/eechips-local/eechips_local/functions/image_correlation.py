@@ -33,7 +33,6 @@ class _Correlated:
     """Displacement, distance and coefficient of the place in a second image that correlates best with each pixel's.
 
     Attributes:
-        first: bands of the first image.
         second: as many bands of the second.
         gap: greatest pixels along either axis.
         window: weights of 1 for the pixels that are compared.

@@ -131,7 +131,6 @@ def least_costs(
     Args:
         cost: cost of a metre; infinite where there is no way. Shape (height, width).
         source: where ways begin.
-        grid: grid of the pixels.
         geodetic: see ``cumulative_cost``.
     """
     closed = np.pad(cost, 1, constant_values=np.inf)  # no step leads over an edge

@@ -44,7 +44,6 @@ class _Matched:
     between the points are interpolated.
 
     Attributes:
-        inputs: bands of the image.
         references: as many bands of the reference.
         lattice: pixels that are compared.
         patch: edge of a patch in metres; None for a number of pixels.

@@ -182,7 +182,6 @@ class _Superpixels:
     """Clusters of tiles: see :func:`snic`.
 
     Attributes:
-        bands: number of bands.
         has_grid: whether seeds lie on a grid; else they are a further band.
     """
 

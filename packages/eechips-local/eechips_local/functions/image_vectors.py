@@ -84,7 +84,6 @@ class _SegmentReduction:
         reducer: reducer of the bands after the first; None counts the pixels.
         groups: positions of its inputs, counted from the second band on, for each time that it is applied.
         labels: names of the outputs.
-        types: their types.
     """
 
     reducer: Reducer | None

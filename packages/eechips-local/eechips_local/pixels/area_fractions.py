@@ -151,8 +151,6 @@ def cell_areas(
 
     Args:
         shape: the polygon, in pixels, valid and prepared.
-        columns: columns of the cells.
-        rows: rows of the cells.
     """
     steps = np.floor(_exact_areas(shape, columns, rows) * 256.0 + _ROUNDING)
     areas: npt.NDArray[np.float64] = np.minimum(steps, 255.0) / 255.0

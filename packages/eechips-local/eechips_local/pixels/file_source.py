@@ -298,7 +298,6 @@ class FileSource:
     Values are valid where GDAL says so: nodata value (NaN included), internal mask, alpha band.
 
     Attributes:
-        path: path of the file.
         levels: decimation factors of the pyramid, ascending, the first is 1.
         pool: where opened datasets are kept; give sources of one store the same.
     """

@@ -177,7 +177,6 @@ class PixelGrid:
         """Return the grid of the pyramid level that is decimated by ``factor``. Sizes are rounded up.
 
         Args:
-            factor: factor of the level.
             keeps_extent: whether the pixels are stretched so that the extent is kept, as in GDAL's overviews; else
                 each covers a block of factor x factor pixels, as in Earth Engine's pyramids
                 (https://developers.google.com/earth-engine/guides/scale), and those of the last column and row may

@@ -41,7 +41,6 @@ class ProbeResult:
         status: status of the last response, 0 without one.
         value: JSON; descriptions of files instead of their content.
         message: message of the error, whole.
-        requests: number of requests.
         received: bytes of the responses.
         seconds: from the first request to the last response.
         eecu_seconds: compute that the service reports; None if it reports none.

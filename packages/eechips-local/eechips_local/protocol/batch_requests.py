@@ -37,8 +37,6 @@ class _Call:
         id: value of its Content-ID, without brackets; empty for none.
         method: HTTP method.
         target: path and query.
-        headers: its own.
-        body: bytes of its body.
     """
 
     id: str

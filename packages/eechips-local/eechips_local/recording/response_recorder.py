@@ -49,7 +49,6 @@ class ResponseRecorder:
 
     Args:
         upstream: the service.
-        folder: folder of the recording.
     """
 
     def __init__(self, upstream: Upstream, folder: RecordingFolder) -> None:

@@ -16,7 +16,6 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     """Return the sentence that follows Earth Engine's own message about a missing asset.
 
     Args:
-        asset_id: id of the asset.
         stubs: behind the demo planet.
         is_served: whether the stubs are served; else the sentence says how to serve them.
     """

@@ -201,7 +201,6 @@ class StubCollection:
     """A ``CollectionAsset`` of one image for each interval and variant, over the extent of the dataset.
 
     Attributes:
-        dataset: description of the dataset.
         until: the first day without an image.
     """
 

@@ -320,7 +320,6 @@ def parse_date(text: str, time_zone: str | None = None) -> Date:
     """Read an ISO 8601 date, with or without a time: "2020", "2020-7-1", "2020-07-01T13:00:00.5Z", "2020-W27-3".
 
     Args:
-        text: the date.
         time_zone: where it counts, unless the text has an offset itself. None is UTC.
 
     Raises:
