@@ -78,6 +78,8 @@ def serialize(
                 cloudpickle.register_pickle_by_value(module)
             if for_digest and isinstance(thing, type) and not _is_importable(thing):
                 return _named, (thing.__module__, thing.__qualname__)
+            if for_digest and (text := _configuration(thing)) is not None:
+                return _named, (type(thing).__module__, text)
             if not for_digest and isinstance(thing, CodeType):
                 return _code, (*self.dispatch_table[CodeType](thing), thing.co_filename)
             return super().reducer_override(thing)
@@ -274,6 +276,17 @@ def _is_of_python(thing: Any) -> bool:
     if thing is None or isinstance(thing, (type, ModuleType)):
         return False
     return type(thing).__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
+
+
+def _configuration(thing: Any) -> str | None:
+    """Return the text of a configuration of OmegaConf, as hydra passes it; None for anything else.
+
+    Its pickle has the results of interpolations as well, such as the time.
+    """
+    omegaconf = sys.modules.get("omegaconf")
+    if omegaconf is None or not isinstance(thing, (omegaconf.DictConfig, omegaconf.ListConfig)):
+        return None
+    return str(omegaconf.OmegaConf.to_yaml(thing))
 
 
 def _named(module: str, name: str) -> Any:

@@ -323,5 +323,43 @@ def test_the_only_call_left_of_a_partial_is_found(demo_server: Server, tmp_path:
     assert len(list((tmp_path / "run").glob("*.txt"))) == 4
 
 
+CONFIGURED = """
+import sys, time
+from multiprocessing import Pool
+from omegaconf import OmegaConf
+
+OmegaConf.register_new_resolver("now", lambda: str(time.time()), use_cache=True)
+
+def save(n, settings):
+    with open(f"{n}.txt", "w") as file:
+        file.write(settings.name)
+
+if __name__ == "__main__":
+    settings = OmegaConf.create({"name": NAME, "folder": "${now:}"})
+    print(settings.folder)
+    try:
+        Pool(2).starmap(save, [(n, settings) for n in range(3)])
+    except Exception as error:
+        print("caught", error)
+"""
+
+
+def test_calls_with_a_configuration_are_found_again(demo_server: Server, tmp_path: Path) -> None:
+    """Its pickle has the time, as those of hydra have; and a script that catches all errors hides no difference."""
+    pytest.importorskip("omegaconf")
+    script = tmp_path / "script.py"
+    for _ in range(2):
+        script.write_text(CONFIGURED.replace("NAME", "open(sys.argv[1]).read()"))
+        (tmp_path / "name").write_text("a")
+        result = run(script, demo_server, tmp_path, "--", str(tmp_path / "name"))
+        assert result.returncode == 0, result.stderr
+        assert open_run(tmp_path / "run").counts == {"done": 3}
+    (tmp_path / "name").write_text("b")
+    result = run(script, demo_server, tmp_path, "--", str(tmp_path / "name"))
+    assert result.returncode == 2
+    assert "caught" not in result.stdout
+    assert "differs from its last run" in result.stderr
+
+
 if not hasattr(os, "killpg"):
     pytest.skip("processes are killed by their group", allow_module_level=True)
