@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import os
 import sys
@@ -50,6 +52,7 @@ class CallContext:
         home: the working directory of the command.
         root: folder that has the modules of the script.
         imports: folders that the script imports from.
+        packages: installed packages that it has imported. Some extend classes of Earth Engine, as geedim does.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
         logging: serialized :class:`LogSettings`; None if the script has not configured logging.
@@ -67,6 +70,7 @@ class CallContext:
     logging: bytes | None = None
     cwd: str = "."
     names_cwd: bool = False
+    packages: tuple[str, ...] = ()
 
 
 class CallExecutor:
@@ -86,6 +90,9 @@ class CallExecutor:
         self._program: Program | None = None
         self._has_raised = False
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
+        for name in place.packages:
+            with contextlib.suppress(ImportError):  # another machine may lack it; a function that needs it says so
+                importlib.import_module(name)
         self._logging: LogSettings = LogSettings({}) if place.logging is None else deserialize(place.logging)
         self._logging.configure()
 

@@ -113,11 +113,11 @@ def is_of_script(frame: Any) -> bool:
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True
-    return not _is_installed(Path(frame.f_code.co_filename).absolute())
+    return not is_installed(Path(frame.f_code.co_filename).absolute())
 
 
 @functools.cache
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
     """Return whether a file is of Python or of an installed package, also where ``pip install --target`` puts these."""
     if _PACKAGES & set(path.parts) or any(path.is_relative_to(folder) for folder in _INSTALLED):
         return True

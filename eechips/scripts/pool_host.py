@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from eechips.scripts.call_notes import CallNotes
 from eechips.scripts.execution import CallContext
 from eechips.scripts.log_files import present_settings, write_logged
 from eechips.scripts.module_state import module_variables
-from eechips.scripts.original_pools import ScriptStopped
+from eechips.scripts.original_pools import ScriptStopped, is_installed
 from eechips.scripts.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder, subfolders
@@ -89,8 +90,7 @@ class ScriptHost:
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
-            RunMismatchError: if the calls differ from those of the last run.
-            ScriptStopped: if the user stops the run.
+            ScriptStopped: if the user stops the run, or the calls differ from those of the last run.
         """
         self.check()
         try:
@@ -99,6 +99,9 @@ class ScriptHost:
         except ScriptStopped as stop:
             self._stop = stop
             raise
+        except RunMismatchError as error:  # which the script could take for a call's
+            self._stop = ScriptStopped(error)
+            raise self._stop from error
 
     def check(self) -> None:
         """Raise ScriptStopped again if it was raised before: the script may have caught it."""
@@ -194,6 +197,7 @@ class ScriptHost:
             logging=present_settings(),
             cwd=self._working_folder.cwd,
             names_cwd=self._working_folder.names_cwd,
+            packages=tuple(filter(_is_installed_package, self._place.packages)),
         )
 
     def _withhold_results(self) -> int:
@@ -367,6 +371,12 @@ class _Bound:
         arguments = [*self.arguments, *map(describe, own)] if self.arguments else describe(own)
         keywords = {**self.keywords, **(describe(own_keywords) if own_keywords else {})}
         return {"arguments": arguments, **({"keywords": keywords} if keywords else {})}
+
+
+def _is_installed_package(name: str) -> bool:
+    """Return whether a module is imported, and not one of the script, whose import may do work."""
+    path = getattr(sys.modules.get(name), "__file__", None)
+    return path is not None and is_installed(Path(path))
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:

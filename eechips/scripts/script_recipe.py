@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -50,6 +51,10 @@ from eechips.scripts.working_folder import WorkingFolder, named_inputs
 from eechips.text.formatting import some_of
 
 _RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
+_PROCESSES_APART = (
+    "Processes that Dask, Ray or subprocess start have neither the endpoint nor the credentials of the run. Let Dask"
+    ' use threads (`scheduler="threads"`, `processes=False`), or make the calls in a pool of Python'
+)
 _SEED = 0
 
 
@@ -121,8 +126,9 @@ class ScriptRecipe:
             context.say(f"Ignored, as it is for notebooks: {line}")
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys(self._source.search_path(sys.path)))
+        calls = self._out / CALLS_FOLDER
         place = CallContext(
-            self._out, self._out / CALLS_FOLDER, self._home, self._source.root, imports, inputs, folders
+            self._out, calls, self._home, self._source.root, imports, inputs, folders, packages=self.imports
         )
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
@@ -248,8 +254,9 @@ class ScriptRecipe:
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
             of_cells = " of its code cells" if is_notebook(self.path) else ""
             where = f"{self.path}, line {own[-1]}{of_cells}" if own else str(self.path)
-            hint = f". {self._hint}" if lacks_file(error) else ""
-            raise RecipeError(f"{where}: {type(error).__name__}: {error}{hint}", traceback=text) from error
+            hint = self._hint if lacks_file(error) else _PROCESSES_APART if _is_of_process_apart(error) else ""
+            message = f"{where}: {type(error).__name__}: {error}"
+            raise RecipeError(f"{message.rstrip('.')}. {hint}" if hint else message, traceback=text) from error
         finally:
             sys.stdout.flush()
 
@@ -310,6 +317,11 @@ class NotebookShell:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
+
+
+def _is_of_process_apart(error: Exception) -> bool:
+    """Return whether a process of its own has failed, perhaps as it lacks the credentials of the run."""
+    return isinstance(error, BrokenExecutor) or "earthengine authenticate" in str(error)
 
 
 def _say_why_stopped(context: RecipeContext, *, is_spent: bool) -> None:

@@ -88,3 +88,30 @@ def test_calls_have_functions_and_classes_of_modules_that_workers_cannot_import(
             assert f"{name} [{first}, {first + 5}] [True, True]" in result.stdout
     assert open_run(tmp_path / "run").counts == {"done": 16}
     assert len(list((tmp_path / "run").glob("*.txt"))) == 8
+
+
+EXTENDED = """
+import ee
+import geedim
+from multiprocessing import Pool
+
+ee.Initialize()
+
+
+def extended(n):
+    return type(ee.Image(n).gd).__name__
+
+
+if __name__ == "__main__":
+    print(Pool(2).map(extended, range(2)))
+"""
+
+
+@pytest.mark.slow
+def test_calls_have_what_packages_add_to_the_client(demo_server: Server, tmp_path: Path) -> None:
+    """The function names no package; in a fork, the client has what the script's imports have added."""
+    pytest.importorskip("geedim")
+    script = tmp_path / "script.py"
+    script.write_text(EXTENDED)
+    result = run(script, demo_server, tmp_path)
+    assert "['ImageAccessor', 'ImageAccessor']" in result.stdout, result.stderr

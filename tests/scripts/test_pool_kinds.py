@@ -210,3 +210,14 @@ def test_functions_that_take_one_item_are_called_by_the_script(
     made = open_run(tmp_path / "run")
     assert made.counts == {"done": 3}, result.stderr
     assert set(made.units["file"]) == {"0.csv", "1.csv", "2.csv"}
+
+
+def test_an_error_of_processes_that_lack_the_run_says_so(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom dask import compute, delayed\n"
+        "if __name__ == '__main__':\n    compute(delayed(os._exit)(3), scheduler='processes')\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 2
+    assert "have neither the endpoint nor the credentials of the run" in result.stderr
