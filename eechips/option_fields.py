@@ -171,9 +171,10 @@ def _as_json(value: Any) -> Any:
 def documented(config: type[ConfigT]) -> type[ConfigT]:
     """Add the section "Attributes" to the docstring of a config, from the options that it declares."""
     fields = {name: option for name, (_, option) in options_of(config).items()}
-    lines = [line for name, option in fields.items() for line in _entry(name, option, "        ")]
-    before, raises, after = (config.__doc__ or "").partition("\n    Raises:\n")
-    config.__doc__ = f"{before.rstrip()}\n\n    Attributes:\n" + "\n".join(lines) + "\n" + raises + after
+    lines = [line for name, option in fields.items() for line in _entry(name, option, "    ")]
+    text = inspect.cleandoc(config.__doc__ or "")  # from Python 3.13 on, the compiler has removed the indent
+    before, raises, after = text.partition("\nRaises:\n")
+    config.__doc__ = f"{before.rstrip()}\n\nAttributes:\n" + "\n".join(lines) + "\n" + raises + after
     return config
 
 
