@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -159,14 +160,20 @@ class KeptSearches:
             if self._process != os.getpid():
                 self._database = self._connect()
                 self._process = os.getpid()
+                # Python 3.13 warns of databases that nobody closes.
+                weakref.finalize(self, self._database.close).atexit = False
             with self._database:
                 yield self._database
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path or ":memory:", timeout=_WAIT, check_same_thread=False)
-        connection.execute("PRAGMA auto_vacuum = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.executescript(_SCHEMA)
+        try:
+            connection.execute("PRAGMA auto_vacuum = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def __getstate__(self) -> dict[str, Any]:
