@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -88,7 +89,7 @@ def year(tmp_path: Path) -> Iterator[YearArchive]:
 
 def plan_of(out: Path) -> list[tuple[Any, ...]]:
     """Return the units as they are stored, with their order."""
-    with sqlite3.connect(f"file:{out / 'manifest.sqlite'}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{out / 'manifest.sqlite'}?mode=ro", uri=True)) as database, database:
         return database.execute("SELECT position, id, unit FROM units ORDER BY position").fetchall()
 
 

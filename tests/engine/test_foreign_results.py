@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -395,7 +396,8 @@ def test_changed_objects_are_fetched_again(place: Place, monkeypatch: pytest.Mon
         assert place.told(*words).exit_code == 0
         store = ObjectStore("s3://bucket/run")
         wanted = store.read("chips/1.csv")
-        with sqlite3.connect(place.out / "manifest.sqlite") as ledger:  # an hour ago: stores count whole seconds
+        # An hour ago: stores count whole seconds.
+        with closing(sqlite3.connect(place.out / "manifest.sqlite")) as ledger, ledger:
             ledger.execute("UPDATE units SET finished = strftime('%Y-%m-%dT%H:%M:%fZ', finished, '-1 hour')")
             ledger.execute("UPDATE meta SET value = value - 3600 WHERE key = 'compared'")
         store.stage("chips/1.csv", wanted.replace(b"2020", b"2021"), "x")

@@ -128,7 +128,7 @@ import os, pathlib, signal, sqlite3, time
 
 def recorded():
     (path,) = pathlib.Path("ledger").glob("*/manifest.sqlite")
-    with sqlite3.connect(path) as ledger:
+    with closing(sqlite3.connect(path)) as ledger, ledger:
         return ledger.execute("SELECT count(*) FROM units WHERE state = 'done'").fetchone()[0]
 
 def get_result_or_die(index, number):

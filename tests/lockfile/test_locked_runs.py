@@ -6,6 +6,7 @@ import json
 import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,6 @@ def test_a_run_that_somebody_has_changed_is_locked_or_refused(tmp_path: Path, mo
     Path("run/run.json").write_text(json.dumps({**info, "call": long}))
     run_command("lock", "run", "-o", "long.lock", status=0)
     Path("run/run.json").write_text(json.dumps(info))
-    with sqlite3.connect("run/manifest.sqlite") as ledger:
+    with closing(sqlite3.connect("run/manifest.sqlite")) as ledger, ledger:
         ledger.execute("INSERT OR REPLACE INTO meta VALUES ('assembled', '5')")
     assert "manifest.sqlite is damaged: assembled is 5" in run_command("lock", "run").stderr

@@ -6,6 +6,7 @@ import ast
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -82,7 +83,7 @@ def test_the_ledger_of_this_version_has_these_columns(tmp_path: Path) -> None:
     """Ledgers are on disks: other columns, or others types, are another ``SCHEMA_VERSION``."""
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.store_plan({}, ())
-    with sqlite3.connect(tmp_path / LEDGER_NAME) as database:
+    with closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as database, database:
         stored = database.execute("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('units')")
         found = [" ".join(str(each) for each in row) for row in stored]
     database.close()
@@ -115,7 +116,7 @@ def test_the_ledger_of_this_version_has_these_columns(tmp_path: Path) -> None:
 def test_a_value_of_another_type_is_damage_in_every_column(column: Column, tmp_path: Path) -> None:
     """A blob in ``method`` and ``shared_request`` was accepted: these were missing in a list of their own."""
     run = write_run(tmp_path / "run", layered(2))
-    with sqlite3.connect(run.path / LEDGER_NAME) as database:
+    with closing(sqlite3.connect(run.path / LEDGER_NAME)) as database, database:
         database.execute(f"UPDATE units SET {column.name} = x'c3' WHERE position = 0")
     database.close()
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger, pytest.raises(StorageError, match="is damaged: unit"):
@@ -125,7 +126,7 @@ def test_a_value_of_another_type_is_damage_in_every_column(column: Column, tmp_p
 @pytest.mark.parametrize("name", unit_record.LAYER_COLUMNS)
 def test_a_value_of_another_type_is_damage_in_the_metadata_of_a_file(name: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", layered(2))
-    with sqlite3.connect(run.path / LEDGER_NAME) as database:
+    with closing(sqlite3.connect(run.path / LEDGER_NAME)) as database, database:
         database.execute(f"UPDATE layers SET metadata = json_set(metadata, '$.{name}', json('true')) WHERE rowid = 1")
     database.close()
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger, pytest.raises(StorageError, match="is damaged: unit"):

@@ -230,7 +230,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         open_run(tmp_path / "nowhere")
     other = tmp_path / "other.sqlite"
-    with sqlite3.connect(other) as db:
+    with contextlib.closing(sqlite3.connect(other)) as db, db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(RunMismatchError, match=r"format 99.*: install a newer eechips"):

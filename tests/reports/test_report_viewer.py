@@ -115,7 +115,7 @@ def layered_run(tmp_path_factory: pytest.TempPathFactory) -> eechips.Run:
         units.append(({"kind": "point", "site": f"site {number}"}, {**frames, "cover": tif(cover, ("Map",))}))
     folder = tmp_path_factory.mktemp("layered") / "run"
     run = finished_run.write_run(folder, units, datasets=[{"id": "COPERNICUS/S2_SR_HARMONIZED"}, {"id": COVER}])
-    with sqlite3.connect(folder / LEDGER_NAME) as database:
+    with contextlib.closing(sqlite3.connect(folder / LEDGER_NAME)) as database, database:
         for number, time in enumerate(TIMES):
             facts = {"series": "S2", "frame": number, "dates": [time], "clear_fraction": 0.5 + number / 4}
             sql = "UPDATE layers SET metadata = json_patch(metadata, ?) WHERE layer = ?"
@@ -129,7 +129,7 @@ def test_pictures_have_their_name_and_date(page: Callable[..., Any], tmp_path: P
     days = {"north": "2020-06-05T10:00:00Z", "south": "2020-06-09T10:00:00Z"}
     units = [({"kind": "point", "site": site, "date": day}, picture) for site, day in days.items()]
     run = finished_run.write_run(tmp_path / "run", units)
-    with sqlite3.connect(run.path / LEDGER_NAME) as database:
+    with contextlib.closing(sqlite3.connect(run.path / LEDGER_NAME)) as database, database:
         database.execute("UPDATE units SET dates = json_array(json_extract(unit, '$.date'))")
     database.close()
     browser = page(path=eechips.report(run))

@@ -8,6 +8,7 @@ import random
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,8 @@ def test_killed_writers_leave_whole_results(tmp_path: Path) -> None:
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             process.join()
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)], kill
-        database.close()
         kept = KeptSearches(path, largest=200_000)
         whole = 0
         for number in range(17):
