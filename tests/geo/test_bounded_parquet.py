@@ -38,11 +38,11 @@ ROWS = 40
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the limits, so that a test needs no gigabytes to exceed them."""
     for module in (bounded_parquet, local_bounded_parquet):
-        monkeypatch.setattr(module, "_MOST", 128 * MIB)
-        monkeypatch.setattr(module, "_LEAST_WHOLE", 128 * MIB)
+        monkeypatch.setattr(module, "_MOST", 16 * MIB)
+        monkeypatch.setattr(module, "_LEAST_WHOLE", 16 * MIB)
 
 
-def repeated(count: int = ROWS, length: int = 4 * MIB) -> pa.Array:
+def repeated(count: int = ROWS, length: int = MIB // 2) -> pa.Array:
     """Return one long text, which many numbers repeat."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["x" * length]))
 
@@ -61,7 +61,7 @@ def written(column: pa.Array, **options: Any) -> bytes:
 
 def understated() -> bytes:
     """Return a page whose size the footer states as one byte."""
-    data = written(pa.array(["y" * (160 * MIB)]), use_dictionary=False)
+    data = written(pa.array(["y" * (20 * MIB)]), use_dictionary=False)
     size = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).total_uncompressed_size
     varint, rest = bytearray(), size << 1
     while rest:
@@ -77,18 +77,18 @@ def understated() -> bytes:
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "a page": lambda: written(pa.array(["y" * (160 * MIB)]), use_dictionary=False),
-    "pages": lambda: written(pa.array(["y" * (4 * MIB)] * ROWS), use_dictionary=False, data_page_size=1),
+    "a page": lambda: written(pa.array(["y" * (20 * MIB)]), use_dictionary=False),
+    "pages": lambda: written(pa.array(["y" * (MIB // 2)] * ROWS), use_dictionary=False, data_page_size=1),
     "pages of the second version": lambda: written(
-        pa.array(["y" * (160 * MIB)]), use_dictionary=False, data_page_version="2.0"
+        pa.array(["y" * (20 * MIB)]), use_dictionary=False, data_page_version="2.0"
     ),
     "a dictionary": lambda: written(repeated()),
     "a dictionary of lists": lambda: written(listed(repeated())),
-    "a large dictionary": lambda: written(repeated(1, 160 * MIB), compression="brotli", compression_level=5),
+    "a large dictionary": lambda: written(repeated(1, 20 * MIB), compression="brotli", compression_level=5),
     "values that repeat the one before": lambda: written(
-        pa.array(["y" * (4 * MIB)] * ROWS), use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY"
+        pa.array(["y" * (MIB // 2)] * ROWS), use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY"
     ),
-    "a list of numbers": lambda: written(listed(pa.array(np.zeros(16 * MIB)))),
+    "a list of numbers": lambda: written(listed(pa.array(np.zeros(2 * MIB)))),
     "a footer that understates": understated,
 }
 
@@ -118,9 +118,9 @@ def test_a_small_file_that_becomes_large_is_refused_before_it_is_decoded(bomb: s
 @pytest.mark.usefixtures("_small_limits")
 def test_rows_that_are_many_only_together_are_refused() -> None:
     """Each batch is small, and their sum is not."""
-    data = written(pa.array(["z" * 4096] * 100_000))
+    data = written(pa.array(["z" * 4096] * 12_500))
     with BoundedParquet(io.BytesIO(data), 100) as file:
-        assert sum(len(batch) for batch in file.iter_batches()) == 100_000
+        assert sum(len(batch) for batch in file.iter_batches()) == 12_500
         with pytest.raises(pa.ArrowInvalid, match="can become"):
             file.read()
 
