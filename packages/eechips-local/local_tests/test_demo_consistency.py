@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from datetime import date
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore, climate, ground_cover, landcover, terrain, texture
+from eechips_local.demo import DemoStore, climate, farmland, ground_cover, landcover, noise, terrain, texture
 from eechips_local.demo.mercator import Rect, x_of, y_of
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
@@ -227,3 +228,22 @@ def test_a_chip_is_painted_in_milliseconds() -> None:
         source.read([0, 1, 2], PixelWindow(300 * n, 200 * n, 256, 256), 0)
     # Some 6 ms on the machine it was written on; the bound only notices if it becomes another kind of slow.
     assert (time.process_time() - begin) / 8 < 0.06
+
+
+def test_blocks_are_hashed_only_near_towns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hashes of all blocks were most of the time of coarse maps of settlement."""
+    hashed = []
+
+    def counted(*arguments: Any) -> npt.NDArray[np.float64]:
+        values = draw(*arguments)
+        if arguments[-1] == 525:
+            hashed.append(values.size)
+        return values
+
+    draw = noise.random
+    rect = Rect(1024, 241_168, 398_448, 64, 64)
+    expected = farmland.settlement(rect)
+    monkeypatch.setattr(noise, "random", counted)
+    assert (farmland.settlement(rect) == expected).all()
+    assert expected.any()
+    assert 0 < sum(hashed) < (64 * 8) ** 2 / 4

@@ -104,7 +104,8 @@ def _characters(columns: Integers, rows: Integers, names: Sequence[str]) -> list
     quarters_i, to_i = np.unique(columns >> 3, return_inverse=True)
     quarters_j, to_j = np.unique(rows >> 3, return_inverse=True)
     land = land_character.characters_at((quarters_i + 0.5) * _QUARTER, (quarters_j + 0.5) * _QUARTER, _QUARTER)
-    return [land[land_character.CHARACTERS.index(name)][to_j][:, to_i] for name in names]
+    blocks = np.ix_(to_j, to_i)
+    return [land[land_character.CHARACTERS.index(name)][blocks] for name in names]
 
 
 def _cells(first: int, count: int, pitch: int, size: int) -> tuple[Integers, Integers]:
@@ -126,7 +127,6 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
     draws = noise.random(squares_i[:, None, None] + np.arange(4), squares_j[:, None], 521)
     if not (draws[..., 0] <= 0.34).any():
         return houses
-    ragged = noise.random(columns[None, :], rows[:, None], 525)
     for ti, of_column in zip(squares_i.tolist(), draws, strict=True):
         for tj, draw in zip(squares_j.tolist(), of_column.tolist(), strict=True):
             if draw[0] > 0.34:
@@ -138,7 +138,8 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
             dx, dy = columns[None, near[1]] + 0.5 - x, rows[near[0], None] + 0.5 - y
             if not dx.size or not dy.size:
                 continue
-            inside = radius - np.sqrt(dx * dx + dy * dy) - 0.45 * radius * ragged[near]
+            ragged = noise.random(columns[None, near[1]], rows[near[0], None], 525)
+            inside = radius - np.sqrt(dx * dx + dy * dy) - 0.45 * radius * ragged
             exists = draw[0] < 0.34 * density[near]
             town = np.where(exists, np.clip(inside * 0.25 + 0.25, 0.0, 1.0) * (inside > 0.0), 0.0)
             houses[near] = np.maximum(houses[near], town)
