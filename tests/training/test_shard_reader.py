@@ -18,6 +18,7 @@ import pytest
 
 import eechips
 from eechips.errors import StorageError, UsageError
+from eechips.files.hashes import hash_file
 from eechips.manifest import Run
 from eechips.training import shard_reader
 from eechips.training.shard_index import FileContent, read_index
@@ -98,6 +99,18 @@ def test_a_bit_of_the_index_of_an_hdf5_file_is_noticed(run: Run, tmp_path: Path)
         list(samples(tmp_path))
 
 
+def test_a_shard_of_another_pack_is_noticed(run: Run, tmp_path: Path) -> None:
+    """Shards of all packs have the same names; those of as many samples often have the same size."""
+    half = [eechips.pack(run, "webdataset", out=tmp_path / str(n), shard_count=3, seed=n) for n in range(2)]
+    (name, size), (_, size_of_other) = (
+        (index.shards[0].files[0].name, index.shards[0].files[0].bytes) for index in half
+    )
+    assert size == size_of_other
+    (tmp_path / "0" / name).write_bytes((tmp_path / "1" / name).read_bytes())
+    with pytest.raises(StorageError, match=r"is damaged: its content differs from the index"):
+        list(samples(tmp_path / "0"))
+
+
 def test_a_shard_that_ends_early_is_noticed(run: Run, tmp_path: Path) -> None:
     """Readers of tar files take a block of zeros for their end."""
     index = eechips.pack(run, "webdataset", out=tmp_path)
@@ -107,8 +120,10 @@ def test_a_shard_that_ends_early_is_noticed(run: Run, tmp_path: Path) -> None:
         last = tar.getmembers()[-1].name.partition(".")[0]
         start = min(member.offset for member in tar if member.name.startswith(last))
     path.write_bytes(data[:start] + bytes(len(data) - start))
+    (stored,) = index.shards
+    changed = replace(stored, files=(replace(stored.files[0], sha256=hash_file(path)),))
     with pytest.raises(StorageError, match=r"is damaged: it has 5 of 6 samples"):
-        list(samples(tmp_path))
+        list(read_shard(tmp_path, index.format, changed))
 
 
 def test_checksums_are_computed_once_for_a_state_of_a_file(
@@ -135,7 +150,7 @@ def test_checksums_are_computed_once_for_a_state_of_a_file(
         file.seek(position)
         file.write(bytes([data[position] ^ 1]))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(StorageError, match="has changed"):
+    with pytest.raises(StorageError, match="differs from the index"):
         list(samples(tmp_path))
 
 
@@ -154,7 +169,7 @@ def test_a_member_that_claims_other_content_than_its_own_is_refused(kind: str, r
         member.pax_headers = {f"GNU.sparse.{name}": value for name, value in sizes.items()}
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(member, None if kind == "link" else io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
-    changed = replace(stored, files=(replace(stored.files[0], bytes=path.stat().st_size),))
+    changed = replace(stored, files=(replace(stored.files[0], bytes=path.stat().st_size, sha256=hash_file(path)),))
     with pytest.raises(StorageError, match=r"is damaged: a\.png is no plain file"):
         list(shard_reader.read_shard(tmp_path, index.format, changed))
 
