@@ -35,6 +35,9 @@ class _Batch:
     def add(self, call: Call, settle: Callable[[CallResult], None]) -> None:
         self._waiting.append((call, settle))
 
+    def discard(self, settle: Callable[[CallResult], None]) -> None:
+        self._waiting = [waiting for waiting in self._waiting if waiting[1] != settle]
+
     def flush(self, functions: Collection[str] | None = None) -> None:
         """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
 
@@ -271,6 +274,11 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         else:
             self.set_result(result.value)
 
+    def cancel(self) -> bool:
+        """Leave the call out, unless it is made."""
+        self.batch.discard(self.settle)
+        return super().cancel()
+
     def force(self) -> None:
         if not super().done():
             self.batch.flush({self.function})
@@ -298,6 +306,16 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
             loop.call_soon(self.batch.flush_for_callbacks)
 
 
+_of_executors: list[_Batch] = []
+"""Calls of the script's executors, also of those that it has not kept."""
+
+
+def finish_executors() -> None:
+    """Make the calls of executors that the script has not shut down, as Python does at exit."""
+    while _of_executors:
+        _of_executors.pop(0).flush()
+
+
 class _Executor(Hosted):
     _shares = False
 
@@ -312,6 +330,7 @@ class _Executor(Hosted):
         host = HOST.get()
         assert host is not None
         self._batch = _Batch(host, initializer, initargs, self._shares)
+        _of_executors.append(self._batch)
         self._max_workers = max_workers or os.cpu_count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:

@@ -44,6 +44,7 @@ from eechips.scripts.local_exports import await_tasks, remove_repeats
 from eechips.scripts.original_pools import ScriptStopped
 from eechips.scripts.pool_host import ScriptHost, lacks_file
 from eechips.scripts.pool_patches import replace_pools
+from eechips.scripts.pools import finish_executors
 from eechips.scripts.random_numbers import seeded
 from eechips.scripts.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
@@ -145,6 +146,7 @@ class ScriptRecipe:
             ):
                 with run_exit_handlers(), end_processes_with_run(), await_threads(self._observer.stop):
                     self._execute(main, host)
+                    finish_executors()
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped

@@ -221,3 +221,22 @@ def test_an_error_of_processes_that_lack_the_run_says_so(demo_server: Server, tm
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 2
     assert "have neither the endpoint nor the credentials of the run" in result.stderr
+
+
+def test_calls_that_nothing_awaits_are_made_at_the_end_and_cancelled_ones_are_not(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor, as_completed\n"
+        "def work(n):\n    with open(f'{n}.txt', 'w') as f:\n        f.write('x')\n    return n\n"
+        "executor = ThreadPoolExecutor(2)\n"
+        "futures = [executor.submit(work, n) for n in range(4)]\n"
+        "print(futures[3].cancel(), sorted(future.result() for future in as_completed(futures[:3])))\n"
+        "ThreadPoolExecutor(1).submit(work, 4)\n"
+        "sys.exit()\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "True [0, 1, 2]" in result.stdout
+    assert set(open_run(tmp_path / "run").units["file"]) == {"0.txt", "1.txt", "2.txt", "4.txt"}
