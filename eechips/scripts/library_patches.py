@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from multiprocessing import util
+from multiprocessing import context, util
 from typing import Any
 
 from eechips.client.permits import Stopped
@@ -204,12 +204,14 @@ _GLANCE = 0.02  # seconds between two looks at them
 def await_threads(stop: Callable[[], None]) -> Iterator[None]:
     """Wait at the end of the block for threads and processes that the script has started, as Python does at exit.
 
+    Where processes fork by default, all of the script's do: one that the script spawns would lack the credentials.
     A thread that the end of the run stops ends without a traceback, and stops the script, which may wait for it.
 
     Args:
         stop: stops the requests of the threads, once the script itself is stopped.
     """
     started: list[Any] = []
+    forks = multiprocessing.get_start_method() == "fork"
     report, main = threading.excepthook, threading.main_thread()
     is_script_in_main, is_ending = threading.current_thread() is main, threading.Event()
 
@@ -223,8 +225,11 @@ def await_threads(stop: Callable[[], None]) -> Iterator[None]:
 
     def starting(start: Callable[[Any], None]) -> Callable[[Any], None]:
         def started_by_script(self: Any) -> None:
+            is_own = original_pools.is_of_script(sys._getframe(1))
+            if is_own and forks and isinstance(self, multiprocessing.process.BaseProcess):
+                self._Popen = context.ForkProcess._Popen  # type: ignore[attr-defined]
             start(self)
-            if not self.daemon and original_pools.is_of_script(sys._getframe(1)):
+            if is_own and not self.daemon:
                 started.append(self)
 
         return started_by_script

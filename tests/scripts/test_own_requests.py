@@ -46,6 +46,39 @@ urllib.request.urlretrieve(address(6), "6.png")
 """
 
 
+SPAWNED = """
+import multiprocessing
+
+import ee
+
+ee.Initialize()
+
+
+def save(n):
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(ee.Number(n).getInfo()))
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=save, args=(n,)) for n in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    print([process.exitcode for process in processes])
+"""
+
+
+def test_processes_that_a_script_spawns_send_requests_of_the_run(demo_server: Server, tmp_path: Path) -> None:
+    """They executed the script anew, and lacked the credentials."""
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    result = run(script, demo_server, tmp_path)
+    assert "[0, 0]" in result.stdout, result.stderr
+    assert files(tmp_path / "run") == {"0.txt": b"0", "1.txt": b"1"}
+
+
 def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "sequence.py"
     script.write_text(SCRIPT)
