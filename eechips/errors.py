@@ -294,6 +294,11 @@ class StorageError(EechipsError):
             if not folder.is_dir() or not os.access(folder, os.W_OK):
                 return cls(
                     f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name"
-                    " another one; a run can be copied to where you may write"
+                    " another by --out or --to, or copy the run to where you may write"
                 )
         return cls(f"could not write {path}: {error.strerror or error}")
+
+    @classmethod
+    def of_output(cls, folder: Path, error: OSError) -> StorageError:
+        """Make the error of an output folder that cannot be made or locked."""
+        return cls(f"cannot use {folder} as output folder: {error.strerror or error}. Name another by --out")

@@ -65,7 +65,7 @@ def _acquire(folder: Path) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as error:
-            raise StorageError(f"cannot use {folder} as output folder: {error.strerror or error}") from error
+            raise StorageError.of_output(folder, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same(descriptor, path):

@@ -61,4 +61,4 @@ def make_folder(path: Path) -> bool:
             return False
         return True
     except OSError as error:
-        raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
+        raise StorageError.of_output(path, error) from error

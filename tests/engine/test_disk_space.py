@@ -193,7 +193,7 @@ def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     )
     assert str(StorageError.of_write(Path("run/a.tif"), OSError(errno.EROFS, "Read-only file system"))) == (
         "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Name another"
-        " one; a run can be copied to where you may write"
+        " by --out or --to, or copy the run to where you may write"
     )
     assert str(StorageError.of_write(path, OSError(errno.EACCES, "Permission denied"))) == (
         f"could not write {path}: Permission denied"  # a file that may not be written, in a folder that may
