@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import re
 import shlex
 import shutil
 import textwrap
@@ -254,7 +256,23 @@ def _find(name: str) -> click.Command:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    return command
+    return _renamed(command)
+
+
+def _renamed(command: click.Command) -> click.Command:
+    """Return a command of ``eechips-local`` whose help names ``eechips serve`` and ``eechips assets``."""
+
+    def renamed(text: str | None) -> str | None:
+        return text and re.sub(r"\beechips-local (?=serve\b|assets\b)", "eechips ", text)
+
+    shown = copy.copy(command)
+    shown.help, shown.params = renamed(command.help), [copy.copy(option) for option in command.params]
+    for option in shown.params:
+        if isinstance(option, click.Option):
+            option.help = renamed(option.help)
+    if isinstance(shown, click.Group):
+        shown.commands = {name: _renamed(inner) for name, inner in shown.commands.items()}
+    return shown
 
 
 serve_command = partial(_find, "serve")

@@ -46,7 +46,8 @@ def test_every_command_has_help_with_examples() -> None:
         assert short == long, path
         assert "Usage: " in long, path
         assert "Examples:" in long, path
-        assert re.search(rf"\beechips(-local)? {path[0]}\b", long), path
+        assert re.search(rf"\beechips {path[0]}\b", long), path
+        assert not re.search(r"eechips-local (serve|assets)\b", long), path
 
 
 def test_every_option_has_help() -> None:
