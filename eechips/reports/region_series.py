@@ -101,6 +101,8 @@ def open_series(run: Run) -> SeriesTables:
         UsageError: if the run has none.
         StorageError: if a table is damaged.
     """
+    if "points" in run.info.get("parameters", {}):  # a column `date` of the user's file is that of a place
+        raise UsageError(f"{run.path} has no time series: it has values at points")
     with translate_read_errors(run.path):
         paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
         return _OneTable(paths) if paths else _tables(run)

@@ -195,9 +195,11 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
         if _suffix(name) == "csv" and texts.intersection(part.select_dtypes("number").columns):
             parts[name] = _read(run, store, name, digests.get(name), texts)
     table = pd.concat(parts.values(), ignore_index=True)
-    if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
+    parameters = run.info.get("parameters", {})
+    is_date = "points" not in parameters or parameters.get("date_field") == DATE  # else a column of the user's file
+    if is_date and DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
         with translate_read_errors(run.path):
-            moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
+            moments = pd.to_datetime(table[DATE], utc=True, format=parameters.get("date_format") or "ISO8601")
         table[DATE] = moments.dt.tz_localize(None)
     return _with_points(table, run)
 

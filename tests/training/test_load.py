@@ -132,6 +132,22 @@ def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> No
     assert table["elevation"].notna().all()
 
 
+@pytest.mark.parametrize("columns", ["date=date:%d/%m/%Y", ""])
+def test_dates_of_points_are_those_of_the_file(demo_server: Server, tmp_path: Path, columns: str) -> None:
+    places = tmp_path / "places.csv"
+    places.write_text("site,lon,lat,date\na,-105.2,39.9,12/09/2020\nb,-105.1,39.9,27/08/2020\n")
+    options = {"endpoint": demo_server.url, "rate": None, "executor": "threads", "quiet": True, "format": "csv"}
+    near = {"near": "15d"} if columns else {}
+    run = eechips.points("S2", points=places, columns=columns, bands="B4", out=tmp_path / "out", **near, **options)
+    dates = eechips.load(run)["date"]
+    if not columns:  # the column has no meaning for eechips
+        assert dates.tolist() == ["12/09/2020", "27/08/2020"]
+    else:
+        assert dates.dt.strftime("%Y-%m-%d").tolist() == ["2020-09-12", "2020-08-27"]
+    with pytest.raises(UsageError, match="has no time series: it has values at points"):  # read as 9 December
+        eechips.plot(run)
+
+
 def test_long_integers_of_units_keep_their_digits_beside_missing_ones(tmp_path: Path) -> None:
     long = 2**53 + 1  # pandas makes floats of a column with a missing value
     places = [{"coordinates": [-105, 40], "properties": {"n": value, "m": 7}} for value in (long, 3)]
