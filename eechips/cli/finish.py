@@ -45,6 +45,7 @@ from eechips.text.formatting import format_bytes, format_count, format_duration
 
 _BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
 
+_MADE = 3  # assembled files that are printed: scenes have one for each item
 _SHOWN = 3  # kinds of failure that are printed; failures.csv has all
 
 
@@ -87,9 +88,11 @@ def _conclude(done: Run, config: RunConfig) -> None:
             echo(f"Compute: {describe_compute(used)}", err=True)
         if (taken := ArchiveTraffic.from_json(done.info.get(TRAFFIC))).requests:
             echo(f"Taken from the archive: {taken.describe()}", err=True)
-        for path in done.assembled:
-            if path.is_file():
-                echo(f"Made from all results: {path}")
+        assembled = [path for path in done.assembled if path.is_file()]
+        for path in assembled[:_MADE]:
+            echo(f"Made from all results: {path}")
+        if assembled[_MADE:]:
+            echo(f"{format_count(len(assembled) - _MADE, 'further file')} made from all results in {done.path}")
     if config.extend:
         refresh(done)
     _report(done, quiet=config.quiet)

@@ -384,6 +384,6 @@ def _name(error: BaseException) -> str:
     nested = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(nested, BaseException):
         reason = nested
-    text = re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\):? ?", "", redact(str(reason)))
+    text = re.sub(r"<[^>]*>:? ?|\w*Connection(?:Pool)?\([^)]*\):? ?", "", redact(str(reason)))
     text = replace_control_characters(" ".join(text.split()))
     return f"{type(reason).__name__}: {text}"[:300] if text else type(reason).__name__

@@ -12,6 +12,7 @@ import requests
 import urllib3.exceptions
 
 from eechips.client.error_classification import classify_exception, classify_response, parse_error, response_message
+from eechips.client.response_framing import make_strict
 from eechips.errors import (
     ConfigurationError,
     PermanentError,
@@ -154,11 +155,12 @@ def test_errors_of_other_code_are_not_request_errors() -> None:
 
 def test_messages_never_name_the_address() -> None:
     secret = "projects/p/thumbnails/5ecre7-5ecre7"
-    reason = urllib3.exceptions.NewConnectionError(None, "Connection refused")  # type: ignore[arg-type]
+    connection = make_strict(urllib3.HTTPConnectionPool("127.0.0.1", 1)).ConnectionCls("127.0.0.1", 1)
+    reason = urllib3.exceptions.NewConnectionError(connection, "Connection refused")
     pool = urllib3.exceptions.MaxRetryError(None, f"/v1/{secret}:getPixels", reason)  # type: ignore[arg-type]
     found = classify_exception(requests.ConnectionError(pool))
     assert "5ecre7" not in str(found)
-    assert "refused" in str(found)
+    assert str(found) == "connection failed: NewConnectionError: Connection refused"
 
 
 def test_messages_are_read_from_bodies() -> None:

@@ -108,6 +108,14 @@ class SceneSearch:
         catalog_items = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.search.collections)
         return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in catalog_items), self.search, reader))
 
+    def _unmatched(self) -> str:
+        """Say that no item matches, and which options a user can change."""
+        names = {"--collection": "collections", "--roi": "region", "--start": "start", "--end": "end"}
+        narrowing = [
+            option for option, name in (names | {"--where": "conditions"}).items() if getattr(self.search, name)
+        ]
+        return "has no matching items" + (f": change or leave out {', '.join(narrowing)}" if narrowing else "")
+
     def units(self, stac_items: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
         """Yield a unit for each asset of the items.
 
@@ -130,7 +138,7 @@ class SceneSearch:
                 yield unit
         lost = describe_unread(unread)
         if count == 0:
-            raise UsageError(f"{display_url(self.search.stac)} has no matching items" + (f"; {lost}" if lost else ""))
+            raise UsageError("; ".join(filter(None, (f"{display_url(self.search.stac)} {self._unmatched()}", lost))))
         if without == count:
             raise UsageError(f"no item has the requested assets; available: {', '.join(available) or 'none'}")
         lacking = f"; {without:,} more without the requested assets" if without else ""

@@ -295,7 +295,7 @@ def test_empty_search_results_are_not_cached(tmp_path: Path) -> None:
     words = ["scenes", "--stac", str(tmp_path / "top/catalog.json"), "--where", "eo:cloud_cover < 5"]
     for _ in range(2):
         done = run_command(*words, "--out", tmp_path / "out", status=2)
-        assert "has no matching items; 4 documents of the catalogue" in done.output
+        assert "has no matching items: change or leave out --where; 4 documents of the catalogue" in done.output
     assert not (tmp_path / "out/items.parquet").exists()
 
 

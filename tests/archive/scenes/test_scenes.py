@@ -305,6 +305,15 @@ def test_invalid_options_are_refused(server: FileServer, tmp_path: Path, options
         eechips.scenes(str(catalogue(tmp_path, items(server))), **options)
 
 
+def test_a_few_of_many_items_are_printed(server: FileServer, tmp_path: Path) -> None:
+    top, *_ = items(server)
+    found = [{**top, "id": f"i{number}"} for number in range(6)]
+    stac = str(catalogue(tmp_path, found))
+    printed = run_command("scenes", "--stac", stac, "--out", tmp_path / "out", status=0).output.splitlines()
+    assert sum(line.startswith("Made from all results: ") for line in printed) == 3
+    assert f"3 further files made from all results in {tmp_path / 'out'}" in printed
+
+
 def test_invalid_catalogues_are_refused(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no catalogue"):
         fetch(tmp_path / "none.json", tmp_path / "out")
