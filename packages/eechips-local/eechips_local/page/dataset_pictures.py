@@ -15,7 +15,11 @@ _YEAR = 366  # days
 
 def dataset_pictures() -> dict[str, dict[str, Any]]:
     """Return the pictures of the datasets with a record by their asset ids; see :func:`dataset_picture`."""
-    return {record["id"]: dataset_picture(record) for record in read_records()}
+    pictures = {record["id"]: dataset_picture(record) for record in read_records()}
+    if (decibels := pictures.get("COPERNICUS/S1_GRD")) is not None:  # the same images as power, without a record
+        power = {"title": decibels["title"].removesuffix(", log scaling"), "units": "", "min": 0, "max": 0.5}
+        pictures["COPERNICUS/S1_GRD_FLOAT"] = decibels | power
+    return pictures
 
 
 def dataset_picture(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,9 +216,12 @@ def test_an_asset_is_drawn_as_its_dataset_usually_is(page: Callable[..., Any], q
     assert browser.execute_script("return document.querySelector('#map canvas.tiles').style.opacity") == "0.4"
 
 
-def test_a_collection_whose_images_have_several_bands_is_drawn_when_it_is_chosen(page: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("collection", ["COPERNICUS/S1_GRD", "COPERNICUS/S1_GRD_FLOAT"])
+def test_a_collection_whose_images_have_several_bands_is_drawn_when_it_is_chosen(
+    page: Callable[..., Any], collection: str
+) -> None:
     browser = page()
-    choose(browser, "COPERNICUS/S1_GRD")  # of whose images some lack the usual bands
+    choose(browser, collection)  # of whose images some lack the usual bands
     assert not browser.find_element("id", "problem").is_displayed(), text(browser, "problem")
     assert wait_for_tiles(browser)[0] > 0
 
