@@ -164,7 +164,7 @@ def draw_head(name: str, labels: Sequence[str], edge: int) -> npt.NDArray[np.uin
     """
     days = [np.pad(draw_caption(label, edge), ((0, 0), (0, GAP)), constant_values=255) for label in labels]
     line: npt.NDArray[np.uint8] = np.hstack(days)
-    return np.vstack([draw_caption(name, line.shape[1]), line])
+    return np.vstack([draw_caption(name, line.shape[1]), line]) if name else line
 
 
 def render_frame(chip: FrameChip, file: Path, edge: int, styles: Sequence[DisplayStyle]) -> RenderedChip:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,9 @@ class SheetRow:
 
     def head(self, edge: int) -> npt.NDArray[np.uint8]:
         """Draw what stands above the row: grey values, (rows, columns)."""
-        if self.total is None:
-            return draw_head(self.name, [chip.label for chip in self.chips], edge)
+        labels = [chip.label for chip in self.chips]
+        if self.total is None or any(labels):
+            return draw_head(self.name if self.total is None else self.caption, labels, edge)
         return draw_caption(self.caption, len(self.chips) * (edge + GAP) - GAP)
 
 
@@ -132,10 +133,11 @@ def layout(
             f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files; `plot` draws time series"
         )
     column = _column(units, by)
+    dates = _dates(units) if run.info.get("recipe") == "images" else {}
     if column is None:
         chosen = sorted(draw_units(shown, [], rows * columns, seed))
         lines = [chosen[start : start + columns] for start in range(0, len(chosen), columns)]
-        return [SheetRow("", _chips(units, line), len(shown)) for line in lines]
+        return [SheetRow("", _chips(units, line, dates), len(shown)) for line in lines]
     members: dict[str, list[int]] = defaultdict(list)
     for number in shown:
         value = column.values[number]
@@ -146,7 +148,7 @@ def layout(
     return [
         SheetRow(
             titles.get(name, name),
-            _chips(units, sorted(draw_units(members[name], [], columns, seed))),
+            _chips(units, sorted(draw_units(members[name], [], columns, seed)), dates),
             len(members[name]),
         )
         for name in names[:rows]
@@ -187,7 +189,7 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
                 ]
                 for row in rows
             ]
-            heads = [row.head(edge) for row in rows] if any(row.name for row in rows) else []
+            heads = [row.head(edge) for row in rows] if any(row.name or row.chips[0].label for row in rows) else []
             picture = arrange_sheet(looks, edge, heads)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, encode_png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
@@ -205,5 +207,13 @@ def _column(units: UnitColumns, by: str) -> UnitColumn | None:
     return column
 
 
-def _chips(units: UnitColumns, numbers: Sequence[int]) -> tuple[FrameChip, ...]:
-    return tuple(FrameChip("", file) for number in numbers if (file := units.files[number]) is not None)
+def _chips(units: UnitColumns, numbers: Sequence[int], dates: Mapping[int, str]) -> tuple[FrameChip, ...]:
+    shown = ((number, units.files[number]) for number in numbers)
+    return tuple(FrameChip(dates.get(number, ""), file) for number, file in shown if file is not None)
+
+
+def _dates(units: UnitColumns) -> dict[int, str]:
+    """Return the days of images by the numbers of their units."""
+    column = next((column for column in units.columns if column.name == "date"), None)
+    values = () if column is None else enumerate(column.values)
+    return {number: str(value)[:10] for number, value in values if value is not None}

@@ -23,6 +23,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.recipe import Chip
+from eechips.reports.contact_sheet import layout
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 
@@ -68,6 +69,14 @@ def test_each_image_of_the_collection_is_a_file(june: eechips.Run, demo_ee: Any)
         assert list(unit["sources"]) == [f"{S2}/{index}"]
         assert next(iter(unit["dates"])).startswith(date)
         assert index.startswith(date.replace("-", ""))
+
+
+def test_a_preview_has_the_date_of_each_image(june: eechips.Run, tmp_path: Path) -> None:
+    days = [dates[0][:10] for dates in june.units["dates"]]
+    assert [chip.label for row in layout(june) for chip in row.chips] == days
+    with Image.open(eechips.preview(june, edge=64, out=tmp_path / "sheet.png")) as sheet:
+        line = np.asarray(sheet.convert("L"))[:16]
+    assert (line < 128).any()  # letters on white, above the first row
 
 
 def test_the_grid_is_the_first_band_s_and_others_are_resampled_to_it(june: eechips.Run, demo_ee: Any) -> None:
