@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from eechips.cli.group import FAILURES
-from eechips.cli.terminal import echo_lines, open_output
+from eechips.cli.terminal import echo, echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
 from eechips.commands.queued_runs import (
@@ -26,6 +26,7 @@ from eechips.commands.queued_runs import (
 from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.errors import UsageError
 from eechips.storage.untrusted_files import parse_json
+from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.engine.join import JoinResult
@@ -65,8 +66,12 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
         return
     show_log(config)
     with open_output(file) as lines:
+        count = 0
         for item in plan_items(recipe, config, job, files):
             lines.write(item.to_json() + "\n")
+            count += 1
+    if str(file) != "-" and not config.quiet:
+        echo(f"Written: {format_count(count, 'unit')} to {file}", err=True)
 
 
 @click.command("work", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
@@ -188,7 +193,7 @@ def join_command(
         with open_output(missing) as lines:
             lines.writelines(f"{item.to_json()}\n" for item in join_result.missing)
     if join_result.missing:
-        echo_lines(_missing_lines(join_result, command), err=True)
+        echo_lines(_missing_lines(join_result, missing, command), err=True)
         context.exit(FAILURES)
     finish(recipe, config)
 
@@ -202,11 +207,14 @@ def _outcome_lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
                 raise UsageError(f"line {number} of --outcomes is not JSON ({error}): {line:.120}") from None
 
 
-def _missing_lines(join_result: JoinResult, command: str) -> Iterator[str]:
+def _missing_lines(join_result: JoinResult, file: Path | None, command: str) -> Iterator[str]:
     """Describe missing results, and say what to do."""
     yield describe_missing(join_result)
     for _, reason in join_result.damaged[:MOST_SHOWN]:
         yield f"  {reason}"
     for identifier, error in [*join_result.failed.items()][:MOST_SHOWN]:
         yield f"  {identifier[:16]}: {error}"
-    yield f"Queue their lines (--missing FILE) again, or fetch them here: {command}"
+    queued = (
+        "Queue their lines (--missing FILE) again" if file is None else f"Their lines are in {file}: queue them again"
+    )
+    yield f"{queued}, or fetch them here: {command}"

@@ -59,6 +59,8 @@ def test_missing_results_are_named_and_complete_results_become_a_run(tmp_path: P
     assert done.exit_code == 1
     assert f"{len(lines) - 2} of {len(lines)} results are missing" in done.stderr
     assert again.read_text().splitlines() == lines[2:]
+    assert f"Their lines are in {again}: queue them again, or fetch them here: eechips run " in done.stderr
+    assert "Queue their lines (--missing FILE) again" in join(lines, out).stderr
     assert not (out / "ndvi.tif").exists()
 
     outcomes += make(again.read_text().splitlines(), out)

@@ -101,7 +101,8 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
 def test_parts_name_results_by_their_index_in_the_plan(tmp_path: Path, service: Service) -> None:
     (tmp_path / "squares.py").write_text(RECIPE.replace("grid=GRID)", "grid=GRID, name=f'tile_{index}')"))
     words = ("plan", "run", "squares.py", "--endpoint", service.url, "--to", "units.jsonl")
-    assert eechips(tmp_path, *words).returncode == 0
+    planned = eechips(tmp_path, *words)
+    assert (planned.returncode, planned.stderr.splitlines()[-1:]) == (0, ["Written: 12 units to units.jsonl"])
     told = []
     for part in ("1/3", "2/3", "3/3"):
         ended = eechips(tmp_path, "work", "--units", "units.jsonl", "--part", part, "--out", "res", "-q")
