@@ -137,6 +137,23 @@ def _names_of_two_inputs(ee: Any) -> Any:
     return _at_origin_of(ee, ee.Image.constant([0.5, 1]).rename("index", "raw"), both).keys().sort()
 
 
+def _zone(ee: Any, image: Any, reducer: Any) -> Any:
+    """Names of what a zone gets of an image, without its index."""
+    zone = ee.Feature(ee.Geometry.Rectangle([0, 0, 0.02, 0.02], None, False), {"pid": 1})
+    return image.reduceRegions([zone], reducer, 100).first().propertyNames().remove("system:index")
+
+
+def _of_three(ee: Any) -> Any:
+    mean = ee.Reducer.mean().combine(ee.Reducer.percentile([90]), "", True)
+    return mean.combine(ee.Reducer.count(), "", True)
+
+
+def _placeholder(ee: Any) -> Any:
+    """A collection that would be empty but for a masked image."""
+    masked = ee.Image.constant(0).rename("NDVI").updateMask(ee.Image.constant(0))
+    return ee.ImageCollection([]).merge(ee.ImageCollection([masked]))
+
+
 # fmt: off
 MEASURED: dict[str, list[Example]] = {
     "code 60287229598": [
@@ -195,6 +212,23 @@ MEASURED: dict[str, list[Example]] = {
         (lambda ee: _bucket_edges(ee).get([6]).eq(0.39999999999999997), 1),
         (lambda ee: _bucket_edges(ee).get([8]).eq(0.5999999999999999), 1),
     ],
+    "codes 61380186763, 70427496343, 41550099266": [
+        (lambda ee: ee.List([None, 0]).reduce(ee.Reducer.firstNonNull()), 0),
+        (lambda ee: ee.List([None, -9999]).reduce(ee.Reducer.firstNonNull()), -9999),
+        (lambda ee: ee.List([3.5, 1]).reduce(ee.Reducer.firstNonNull()), 3.5),
+    ],
+    "codes 68859022454, 63275039799, 60388459090": [
+        (lambda ee: _zone(ee, ee.Image(5).rename("x"), _of_three(ee)), ["pid", "mean", "p90", "count"]),
+        (lambda ee: _zone(ee, ee.Image(5).updateMask(0), ee.Reducer.mean()), ["pid"]),
+    ],
+    "codes 69756345805, 68810856569": [
+        (lambda ee: ee.FeatureCollection([ee.Feature(None, {"v": v}) for v in (1, None, 3)]).aggregate_array("v"),
+            [1, 3]),
+    ],
+    "code 57788508588": [
+        (lambda ee: _at_origin(_placeholder(ee).count(), ee), {"NDVI": 0}),
+        (lambda ee: _at_origin(_placeholder(ee).median(), ee), {"NDVI": None}),
+    ],
     "code 57927252231": [(_names_of_two_inputs, ["count", "histogram", "max", "mean", "min", "stdDev"])],
     "codes 5966719043, 6003708402, 32638006470, 68381836948": [
         (lambda ee: _counts(ee, ee.Reducer.frequencyHistogram().unweighted()), {"1": 4, "2": 2, "null": 6}),
@@ -214,3 +248,37 @@ def ee(serve: Callable[..., Server]) -> Any:
 @pytest.mark.parametrize("source", MEASURED)
 def test_values_are_those_that_users_measured(ee: Any, source: str) -> None:
     check_examples(ee, source, MEASURED[source])
+
+
+def _mean_of_nothing(ee: Any) -> Any:
+    return ee.Image(1).updateMask(0).reduceRegion("mean", ee.Geometry.Point([0, 0]), 10)
+
+
+def _lacking_a_band(ee: Any) -> Any:
+    images = ee.ImageCollection([ee.Image(1).rename("t").set("system:index", "2024092718F000")])
+    return images.map(lambda image: image.select("precipitation_rate")).toList(5)
+
+
+@pytest.mark.parametrize(
+    ("source", "ask", "message"),
+    [
+        ("code 70074494059", lambda ee: ee.Image(list(range(40))).select(40),
+            "Image.select: Invalid band number (40) specified to select. Input only contains 40 bands."),
+        ("code 46201024820", lambda ee: ee.ImageCollection([]).mean().normalizedDifference(["B8", "B4"]),
+            "Image.normalizedDifference: No band named 'B8'. Available band names: []."),
+        ("code 17392254032", lambda ee: ee.ImageCollection([]).mean().gt(1),
+            "Image.gt: If one image has no bands, the other must also have no bands. Got 0 and 1."),
+        ("code 52426950986", lambda ee: _at_origin(ee.ImageCollection([]).mean(), ee).get("NDVI"),
+            "Dictionary.get: Dictionary does not contain key: 'NDVI'."),
+        ("code 67262190913", lambda ee: ee.Image(1).updateMask(0).sample(ee.Geometry.Point([0, 0]), 10).first()
+            .toDictionary(), "Element.toDictionary: Parameter 'element' is required and may not be null."),
+        ("code 69864136411", _lacking_a_band, "Collection.toList: Error in map(ID=2024092718F000):\nImage.select: Band "
+            "pattern 'precipitation_rate' did not match any bands. Available bands: [t]"),
+        ("code 70422669251", lambda ee: ee.Number(_mean_of_nothing(ee).get("constant")).multiply(2),
+            "Number.multiply: Parameter 'left' is required and may not be null."),
+    ],
+)  # fmt: skip
+def test_errors_are_those_that_users_quote(ee: Any, source: str, ask: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(ee.EEException) as caught:
+        ask(ee).getInfo()
+    assert str(caught.value) == message, source

@@ -99,6 +99,13 @@ def test_csv_of_awkward_texts(ee: Any) -> None:
     assert frame[".geo"][1] == '{"type":"MultiPoint","coordinates":[]}'
 
 
+def test_dictionaries_of_a_csv_are_those_of_java(ee: Any) -> None:
+    """Scripts of users parse them: "{10=123, 20=456}" (codes 54655260251 and 60297481616)."""
+    counts = ee.Dictionary({"10": 123, "20": 4.5, "note": ["a", None, True], "inner": {"1": 2}})
+    frame = pd.read_csv(ee.FeatureCollection([ee.Feature(None, {"counts": counts})]).getDownloadURL("csv", ["counts"]))
+    assert frame.counts[0] == "{10=123, 20=4.5, inner={1=2}, note=[a, null, true]}"
+
+
 def test_an_empty_csv_has_a_header(ee: Any) -> None:
     response = requests.get(ee.FeatureCollection([]).getDownloadURL("csv"))
     assert response.text == "system:index,.geo\n"

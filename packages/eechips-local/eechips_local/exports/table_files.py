@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -17,6 +17,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.geometry.geometry import geojson as geometry_json
 from eechips_local.pixels.encode import zipped
 from eechips_local.protocol.request_errors import LimitError
+from eechips_local.values.number_format import java_text
 from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Feature, Geometry
 
@@ -73,7 +74,20 @@ def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
     if value is None:
         return ""
     encoded = encoder.encode(value)
+    if isinstance(value, Mapping):
+        return _java_map(encoded)
     return json.dumps(encoded) if isinstance(encoded, (dict, list)) else encoded
+
+
+def _java_map(value: Any) -> str:
+    """Return a dictionary as Java writes one: users parse "{10=123, 20=456}" (codes 54655260251 and 60297481616)."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}={_java_map(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_java_map, value)) + "]"
+    if isinstance(value, bool | None):
+        return {None: "null", True: "true", False: "false"}[value]
+    return value if isinstance(value, str) else java_text(value)
 
 
 def geojson(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:
