@@ -29,7 +29,7 @@ from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
-    from eechips.engine.join import JoinResult
+    from eechips.engine.queue_join import JoinResult
 
 _OUTPUT = LocalPath(dir_okay=False, allow_dash=True)
 """A file for lines that other commands read; ``-`` for standard output."""
@@ -177,7 +177,7 @@ def join_command(
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
     from eechips.cli.finish import finish, show_log
-    from eechips.engine.join import join_results
+    from eechips.engine.queue_join import join_results
 
     items, job = items_of_one_job(units)
     if not trust:

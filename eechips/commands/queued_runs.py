@@ -25,8 +25,8 @@ from eechips.text.formatting import format_count
 from eechips.text.suggestion import did_you_mean_option
 
 if TYPE_CHECKING:
-    from eechips.engine.join import JoinResult
     from eechips.engine.queue_items import WorkItem
+    from eechips.engine.queue_join import JoinResult
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
@@ -206,7 +206,7 @@ def join(
     Example:
         >>> run = eechips.join(lines, "s3://bucket/naip", outcomes=outcomes)
     """
-    from eechips.engine.join import join_results
+    from eechips.engine.queue_join import join_results
     from eechips.engine.run import run
 
     items, job = items_of_one_job(lines)
