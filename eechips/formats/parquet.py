@@ -32,7 +32,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     """
     import pyarrow
 
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     try:
         with BoundedParquet(io.BytesIO(data)) as file:

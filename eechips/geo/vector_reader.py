@@ -172,7 +172,7 @@ def _read_parquet(path: Path, request: Request) -> dict[str, Any]:
     """Read GeoParquet (https://geoparquet.org/releases/v1.1.0/), or a table without geometries."""
     import pyarrow as pa
 
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     try:
         with BoundedParquet(path, _BATCH) as file:

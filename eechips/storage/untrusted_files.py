@@ -115,7 +115,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         StorageError: if it is missing or damaged, or has more values than fit into memory.
         UsageError: if it is a link out of the folder, or no regular file.
     """
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     resolve_inside(path, path.parent)
     with translate_read_errors(path), BoundedParquet(path) as file:
@@ -166,7 +166,7 @@ def read_frame(
     """
     import pandas as pd
 
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     if isinstance(source, Path):
         resolve_inside(source, source.parent)

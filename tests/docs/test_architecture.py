@@ -27,7 +27,7 @@ SAME_CLASSES = {
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {
-    "bounded_parquet": "the local Earth Engine shares no code with the rest, so it has a copy",
+    "untrusted_parquet": "the local Earth Engine shares no code with the rest, so it has a copy",
     "dbase_texts": "the local Earth Engine shares no code with the rest, so it has a copy",
     "deferred_imports": "the local Earth Engine shares no code with the rest, so it has a copy",
     "markup": "the local Earth Engine shares no code with the rest, so it has a copy",

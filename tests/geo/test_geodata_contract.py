@@ -102,7 +102,7 @@ def test_the_contract_sees_every_way_to_open(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bounded_parquet", "untrusted_vectors", "vector_formats", "vector_reader", "dbase_texts"]
+    "name", ["untrusted_parquet", "untrusted_vectors", "vector_formats", "vector_reader", "dbase_texts"]
 )
 def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
     own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")

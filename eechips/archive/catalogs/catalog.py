@@ -124,7 +124,7 @@ class Catalog:
         import pyarrow as pa
 
         from eechips.archive.catalogs import columns
-        from eechips.geo.bounded_parquet import BoundedParquet
+        from eechips.geo.untrusted_parquet import BoundedParquet
 
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)

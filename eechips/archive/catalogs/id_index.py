@@ -42,7 +42,7 @@ from eechips.archive.catalogs.partition_versions import UNREADABLE, describe_err
 from eechips.archive.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
-from eechips.geo.bounded_parquet import BoundedParquet
+from eechips.geo.untrusted_parquet import BoundedParquet
 from eechips.storage import LocalStore, ObjectStore, is_inside
 from eechips.storage.range_file import ReadRange
 

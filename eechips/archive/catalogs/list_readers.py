@@ -231,7 +231,7 @@ def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Itera
 
     from eechips.archive.catalogs.columns import items_of
     from eechips.archive.catalogs.item_json import plain
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     try:
         with BoundedParquet(source, _ROWS) as file:

@@ -122,7 +122,7 @@ def _may_be_of(address: str, search: Search) -> bool:
 def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    from eechips.geo.bounded_parquet import BoundedParquet
+    from eechips.geo.untrusted_parquet import BoundedParquet
 
     source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
     with source, BoundedParquet(source, _ROWS) as file:

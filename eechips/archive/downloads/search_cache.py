@@ -19,7 +19,7 @@ from eechips.archive.downloads.presigned import AssetKey
 from eechips.errors import StorageError
 from eechips.files.removal import NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.geo.bounded_parquet import BoundedParquet
+from eechips.geo.untrusted_parquet import BoundedParquet
 from eechips.text.formatting import format_duration
 from eechips.web.redaction import REDACTED
 from eechips.web.urls import ALL_PARAMETERS, strip_signature

@@ -23,8 +23,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.item_conditions import is_match, split_bounds
-from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.footprint import outline
+from eechips_local.assets.untrusted_parquet import BoundedParquet
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 COLLECTION = "satellite-embedding-v1-annual"

@@ -27,7 +27,7 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.embedding_files import EmbeddingFiles, has_columns
 from eechips_local.archives.item_conditions import is_match, split_bounds
-from eechips_local.assets.bounded_parquet import BoundedParquet
+from eechips_local.assets.untrusted_parquet import BoundedParquet
 
 _LARGEST = 256 << 20  # bytes of a document
 _DOCUMENTS = 200_000

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import shapely
 
 from eechips_local.assets.asset_names import resolve_href
-from eechips_local.assets.bounded_parquet import BoundedParquet
 from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import boxes
 from eechips_local.assets.stored_images import SIZE
 from eechips_local.assets.table_cache import HeldTable, covering_of, hold_table
+from eechips_local.assets.untrusted_parquet import BoundedParquet
 from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"

@@ -18,15 +18,15 @@ from eechips.archive.catalogs.ingest import ingest
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.formats import parquet
 from eechips.formats.chip_format import Expectation
-from eechips.geo import bounded_parquet
-from eechips.geo.bounded_parquet import BoundedParquet
+from eechips.geo import untrusted_parquet
+from eechips.geo.untrusted_parquet import BoundedParquet
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
 from eechips.storage.untrusted_files import read_frame, read_parquet
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.file_items import ParquetItems
-from eechips_local.assets import bounded_parquet as local_bounded_parquet
+from eechips_local.assets import untrusted_parquet as local_untrusted_parquet
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import feature, search
 
@@ -37,7 +37,7 @@ ROWS = 40
 @pytest.fixture
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the limits, so that a test needs no gigabytes to exceed them."""
-    for module in (bounded_parquet, local_bounded_parquet):
+    for module in (untrusted_parquet, local_untrusted_parquet):
         monkeypatch.setattr(module, "_MOST", 16 * MIB)
         monkeypatch.setattr(module, "_LEAST_WHOLE", 16 * MIB)
 
