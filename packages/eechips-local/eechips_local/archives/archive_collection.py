@@ -27,10 +27,8 @@ _MOST_DATED, _MOST_WHOLE = 10_000, 1_000
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
-class ArchiveCollection:
-    """An archive's collection as an image collection, an image for each item, or for several that are its parts.
-
-    See ``CollectionAsset``.
+class _ItemImages:
+    """A dataset whose images are made of an archive's items.
 
     Args:
         record: record of the dataset.
@@ -52,6 +50,13 @@ class ArchiveCollection:
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection itself."""
         return collection_properties(self._record)
+
+
+class ArchiveCollection(_ItemImages):
+    """An archive's collection as an image collection, an image for each item, or for several that are its parts.
+
+    See ``CollectionAsset``.
+    """
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """Return the images that may match, in the order of their ids.
@@ -105,31 +110,11 @@ def _find_most(query: Query) -> int | None:
     return _MOST_DATED if is_narrow else _MOST_WHOLE
 
 
-class ArchiveSeries:
+class ArchiveSeries(_ItemImages):
     """A series of global images, each made of an archive's tiles of one date. See ``CollectionAsset``.
 
     There is an image for each date of which there is a tile of the place that the record names.
-
-    Args:
-        record: record of the dataset, with a grid of tiles.
-        search: search of the archive's items.
-        reader: opens their files.
     """
-
-    def __init__(self, record: ArchiveRecord, search: ItemSearch, reader: CogReader) -> None:
-        self._record = record
-        self._search = search
-        self._reader = reader
-
-    @property
-    def id(self) -> str:
-        """Earth Engine's id."""
-        return self._record.dataset
-
-    @property
-    def properties(self) -> Mapping[str, Any]:
-        """Properties of the collection itself."""
-        return collection_properties(self._record)
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """Return the images that may match, in the order of their ids."""
