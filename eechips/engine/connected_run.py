@@ -162,7 +162,7 @@ class ConnectedRun:
         if (
             config.estimate is None
             or config.method != "auto"
-            or not self._traits.is_builtin
+            or not (self._traits.is_builtin and self._traits.needs_service)
             or self._components.is_part
         ):
             return False

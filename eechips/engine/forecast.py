@@ -102,7 +102,8 @@ def _requests_of(totals: Totals, left: int, meter: Meter) -> tuple[UnitRequests,
     margin = ComputeSample.of(meter.requests).margin(left) / max(1, left)
     fewest = min(1.0, mean)  # a unit without data needs none
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
-    seconds = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    # Requests to archives, as for scenes, have no other.
+    seconds = meter.request_seconds / meter.units if any(meter.requests) else totals.seconds / totals.units
     return UnitRequests(mean, max(fewest, mean - margin), mean + margin), seconds / (mean or 1.0)
 
 

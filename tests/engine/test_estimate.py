@@ -67,6 +67,18 @@ def test_the_forecast_of_an_archive_s_traffic_has_the_range_of_what_units_took()
     assert forecast_traffic(10, [ArchiveTraffic(), ArchiveTraffic()]) is None  # all was kept on this machine
 
 
+def test_requests_to_archives_take_the_time_of_their_units() -> None:
+    """The log of a worker has requests to Earth Engine only, and so none of scenes."""
+    record, moments = Record(position=0, state=State.DONE, attempts=1, requests=1), iter([10.0, 20.0])
+    meter = Meter(lambda: next(moments))
+    for number in range(2):
+        meter.note([Finished(WorkUnit(number, "0" * 64, "0", "0"), Outcome(number, record))])
+    totals = Totals(units=2, requests=2, bytes=2_000_000, seconds=20.0, dropped=0)
+    foreseen = forecast_rest(totals, 40, meter, Machine(slots=4), config())
+    assert (foreseen.requests, foreseen.least_requests, foreseen.most_requests) == (40, 40, 40)
+    assert foreseen.seconds == (40 / 4 + 0.5) * 10.0
+
+
 def test_the_range_of_a_sum_is_that_of_a_prediction() -> None:
     """Of the sum of m further draws, the variance is m s² (1 + m / n)."""
     assert ComputeSample.of([100, 300]).margin(10) == pytest.approx(12.71 * (10 * 20_000 * 6) ** 0.5)

@@ -66,6 +66,14 @@ def test_a_repeated_command_sends_no_request(server: FileServer, tmp_path: Path)
     assert server.stats() == before
 
 
+def test_an_estimate_fetches_the_scenes_that_it_tries_and_no_others(server: FileServer, tmp_path: Path) -> None:
+    words = ["scenes", "--stac", str(catalogue(tmp_path, items(server))), "--estimate", "1", "--out", tmp_path / "out"]
+    tried = run_command(*words)
+    assert len(server.requests) == 1, server.requests
+    left = len(items(server)) - 1
+    assert f"requests  about {left}\n" in tried.stdout
+
+
 def test_only_a_missing_file_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         run = fetch(url, tmp_path / "out", collection="demo")
