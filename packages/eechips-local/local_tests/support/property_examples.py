@@ -15,6 +15,12 @@ def limit_examples() -> None:
     # Other packages bring plugins of Hypothesis: Trio's would import Trio in each process of pytest-xdist.
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"
     from hypothesis import settings
+    from hypothesis.internal.conjecture import providers
+
+    # Hypothesis also draws constants of the modules that are imported, which differ between processes of pytest-xdist:
+    # a failure would not repeat alone. They are for the fuzzers; to read them takes each process seconds.
+    if "EECHIPS_FUZZ_SECONDS" not in os.environ:
+        providers.is_local_module_file = lambda path: False
 
     settings.register_profile(
         "eechips",
