@@ -59,7 +59,8 @@ with Interrupt():
 def test_a_signal_within_a_hook_of_a_fork_stops_the_run(hook: str, number: signal.Signals) -> None:
     """Python ignores the exception of a hook, and the run went on."""
     script = AT_FORK.format(signal=number.name, hook=hook)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script]  # has threads of libraries
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("stopped\n", "")
 
 
