@@ -47,7 +47,8 @@ _UNSIGNED_ACCOUNTS = ("ai4edatasetspublicassets",)  # of the Planetary Computer'
 _PAID = frozenset(
     {"usgs-landsat", "naip-analytic", "naip-source", "sentinel-s1-l1c", "sentinel-s2-l1c", "sentinel-s2-l2a"}
 )
-_S3_HOST = re.compile(r"\.?s3(?:[.-]([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com")  # with the region, if any
+_S3_HOST = re.compile(r"\.?s3(?:(?:\.dualstack\.|[.-])([a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com")
+"""With the region, if any: https://docs.aws.amazon.com/AmazonS3/latest/dev/dual-stack-endpoints.html."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -214,7 +215,8 @@ class Signer:
         if login is None:
             raise ArchiveRefusedError(
                 f"Files of {self._description.title} need an Earthdata login: set EARTHDATA_TOKEN (a token is made at "
-                f"https://urs.earthdata.nasa.gov), or write your name and password for {host} into ~/.netrc."
+                f"https://urs.earthdata.nasa.gov), or write your name and password for {host} into ~/.netrc, "
+                "as an entry `machine`: its entry `default` is sent to no host."
             )
         return login
 

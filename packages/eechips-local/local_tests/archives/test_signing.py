@@ -291,7 +291,7 @@ def test_a_description_of_others_leads_no_credentials_elsewhere(tmp_path: Path) 
         "AWS_REQUEST_PAYER": "requester", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s",
     }  # fmt: skip
     with token_service() as tokens:
-        with pytest.raises(ArchiveRefusedError, match="EARTHDATA_TOKEN"):
+        with pytest.raises(ArchiveRefusedError, match=r"EARTHDATA_TOKEN.*`default` is sent to no host"):
             earthdata(tokens, mine).sign(NASA, "c")
         assert tokens.asked == []
         own = f"{tokens.url}/a.tif"
@@ -306,7 +306,8 @@ def test_a_description_of_others_leads_no_credentials_elsewhere(tmp_path: Path) 
 @pytest.mark.parametrize(
     "host",
     ["ec2-3-4-5-6.us-west-2.compute.amazonaws.com", "usgs-landsat.s3.theirs.s3.us-west-2.amazonaws.com",
-     "usgs-landsat.s3-theirs.s3.amazonaws.com", "usgs-landsat.s3.us-west-2.amazonaws.com.evil.example"],
+     "usgs-landsat.s3-theirs.s3.amazonaws.com", "usgs-landsat.s3.us-west-2.amazonaws.com.evil.example",
+     "usgs-landsat.s3.dualstack.s3.us-west-2.amazonaws.com"],
 )  # fmt: skip
 def test_readers_pay_at_no_bucket_of_a_similar_name(host: str) -> None:
     """A request for usgs-landsat was signed, and paid, for the bucket usgs-landsat.s3.theirs."""
@@ -317,6 +318,7 @@ def test_readers_pay_at_no_bucket_of_a_similar_name(host: str) -> None:
         "s3.us-west-2.amazonaws.com",
         "usgs-landsat.s3.amazonaws.com",
         "usgs-landsat.s3-us-west-2.amazonaws.com",
+        "usgs-landsat.s3.dualstack.us-west-2.amazonaws.com",
     ):
         assert Signer(replace(theirs, hosts=(own,)), keys).sign("s3://usgs-landsat/a.tif", "c").headers
 
