@@ -109,10 +109,12 @@ class Hosted(metaclass=_Replacement):
 
 
 def is_of_script(frame: Any) -> bool:
-    """Return whether a frame belongs to the script, not to an installed package or to Python."""
-    code = frame.f_globals
-    if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
+    """Return whether a frame belongs to the script, not to an installed package, to eechips or to Python."""
+    name = str(frame.f_globals.get("__name__"))
+    if name == "__main__" or name in _BY_PROXY:
         return True
+    if name.partition(".")[0] == "eechips":  # which may be installed from a clone
+        return False
     return not is_installed(Path(frame.f_code.co_filename).absolute())
 
 

@@ -67,3 +67,16 @@ def test_processes_of_a_library_that_ask_earth_engine_are_those_of_the_run(demo_
     units = open_run(tmp_path / "run").units
     assert [unit["value"]["function"] for unit in units["unit"]] == ["save"] * 3
     assert set(units["state"]) == {"done"}
+
+
+@pytest.mark.slow
+def test_workers_are_no_forks_of_the_process_of_the_script(demo_server: Server, tmp_path: Path) -> None:
+    """A fork would have the locks of its threads as they were, and its client."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom multiprocessing import Pool\n"
+        "def parent(n):\n    return os.getppid()\n"
+        "if __name__ == '__main__':\n    print(os.getpid() in Pool(2).map(parent, range(4)))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert "False" in result.stdout, result.stderr
