@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -32,12 +34,14 @@ from eechips.client.transport import Transport
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.text.formatting import parse_count
+from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after
 from eechips.web.urls import display_url, local_path
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_log = logging.getLogger(__name__)
 _CHUNK = 1 << 19  # bytes read at a time
 _MIN_PROGRESS = 1 << 16
 """Bytes that a request must bring to count as progress. As many must arrive within the read timeout: a host that sends
@@ -132,6 +136,7 @@ class Downloader:
         allows_files: bool,
     ) -> None:
         self._timeout, self._clock = timeout, time.monotonic
+        self._announced: dict[str, TransientError] = {}
         self._hosts, self._signer, self._transport = hosts, signer, transport
         self._limiter, self._disk, self._allows_files = limiter, disk, allows_files
         policy = transport.policy
@@ -215,8 +220,9 @@ class Downloader:
                     self._request(request, partial, record, end)
                 else:
                     self._copy(file, request, partial, record, end)
-            except TransientError:
+            except TransientError as error:
                 if partial.size < most + _MIN_PROGRESS:
+                    self._announce(request.href, error)
                     raise
                 most, denials = partial.size, 0
             except _AccessDeniedError as error:
@@ -232,6 +238,11 @@ class Downloader:
 
         while not partial.is_complete:
             retry.call(attempt, self._policy, pause=self._transport.pause)
+
+    def _announce(self, href: str, error: TransientError) -> None:
+        """Say once for each host why its files are waited for; run.log has all attempts."""
+        if self._announced.setdefault(urlsplit(href).netloc, error) is error:
+            _log.info("%s does not arrive (%s): trying again", display_url(href), redact(str(error)))
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Send one request and write the response."""

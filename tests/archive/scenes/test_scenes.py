@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -180,6 +181,20 @@ def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> N
         run_command("retry", out, status=0)
         assert_same(eechips.open_run(out), folder)
     assert not (out / "quarantine").exists()
+
+
+def test_a_host_that_does_not_respond_is_named_once(
+    server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = items(server)[:2]
+    for each in found:
+        each["assets"]["B04"]["href"] = "http://127.0.0.1:1/s.tif"
+    with caplog.at_level(logging.INFO):
+        run = fetch(catalogue(tmp_path, found), tmp_path / "out", retries=1)
+    assert run.counts == {"failed_transient": 2}
+    told = [line for line in caplog.messages if line.endswith("): trying again")]
+    assert len(told) == 1, told
+    assert told[0].startswith("http://127.0.0.1:1/s.tif does not arrive (127.0.0.1:1: connection failed: ")
 
 
 def test_a_file_that_is_not_there_fails_alone(server: FileServer, tmp_path: Path) -> None:
