@@ -27,6 +27,7 @@ from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
 from eechips.manifest.archive_traffic import TRAFFIC
 from eechips.manifest.code_changes import CODE_CHANGES
+from eechips.manifest.database import has_content
 from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.failures import export_failures
@@ -127,8 +128,9 @@ class RunRecords:
 
         A run that begins to fetch writes run.json without an end: then the manifest is that of an earlier one.
         """
-        folder = self._config.out
-        is_written = (folder / PARQUET_NAME).exists() and bool(read_info(folder).get("finished"))
+        folder, names = self._config.out, (PARQUET_NAME, *([LAYERS_NAME] if self._ledger.has_layers else []))
+        has_manifests = all(has_content(folder / name) for name in names)
+        is_written = has_manifests and bool(read_info(folder).get("finished"))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
     def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:

@@ -146,7 +146,7 @@ NO_CONTENT = "the file is missing or empty"
 
 
 def has_content(path: Path) -> bool:
-    """Return whether there is the file of a ledger, and it is not empty, as after a power failure."""
+    """Return whether a file is there and not empty, as it may be after a power failure."""
     return path.is_file() and path.stat().st_size > 0
 
 

@@ -105,6 +105,16 @@ def test_a_repeated_command_sends_no_request(service: Service, tmp_path: Path) -
     assert hashes_of(again) == first
 
 
+def test_a_manifest_that_is_empty_is_written_again(service: Service, tmp_path: Path) -> None:
+    manifest = run_chips(tmp_path, service.url).path / "manifest.parquet"
+    before = pd.read_parquet(manifest)
+    manifest.write_bytes(b"")
+    service.forget()
+    run_chips(tmp_path, service.url)
+    pd.testing.assert_frame_equal(pd.read_parquet(manifest), before)
+    assert service.requests == []
+
+
 @pytest.mark.slow
 def test_an_export_that_was_killed_is_repeated_and_leaves_nothing(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url)
