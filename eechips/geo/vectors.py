@@ -244,7 +244,7 @@ def _find_polygons(
     if not len(rows):
         raise RegionError(f"{path}: none of its features has a geometry")
     if len(bare):
-        first = _feature(int(bare[0]), attributes)
+        first = _feature(int(bare[0]), attributes) + (f" and {len(bare) - 1:,} more" if len(bare) > 1 else "")
         _log.log(notes, "%s: %s without geometry left out: %s", path, format_count(len(bare), "feature"), first)
     others = rows[~np.isin(shapely.get_type_id(geometries[rows]), _POLYGONS)]
     for index in others[:1]:

@@ -231,7 +231,7 @@ def test_a_file_with_several_layers_says_which_is_read(
 def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "some.geojson", None, SQUARE, shapely.Polygon(), BOWTIE, code=[5, 6, 7, 8])
     found = read_vectors(path)
-    assert caplog.messages == [f"{path}: 2 features without geometry left out: feature 1 (code=5)"]
+    assert caplog.messages == [f"{path}: 2 features without geometry left out: feature 1 (code=5) and 1 more"]
     assert found.numbers.tolist() == [2, 4]
     assert found.attributes["code"].tolist() == [6, 8]
     assert found.geometries[0].equals(SQUARE)
