@@ -219,7 +219,8 @@ def _quality(summary: Summary) -> Iterator[str]:
     if summary.checked is None:
         return
     yield "### Quality"
-    checked = f"`eechips check` read {format_count(summary.checked, 'sample')}"
+    of_all = "" if summary.checked == summary.samples else f"{summary.checked:,} of "  # the others came later
+    checked = f"`eechips check` read {of_all}{format_count(summary.samples, 'sample')}"
     if not summary.flags:
         yield f"{checked} and flagged none."
         return

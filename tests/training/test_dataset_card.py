@@ -346,6 +346,16 @@ def test_findings_that_eechips_has_not_written_stay(tmp_path: Path) -> None:
     assert (run.path / "quality.parquet").read_bytes() == before
 
 
+def test_the_card_tells_of_samples_that_came_after_the_check(tmp_path: Path) -> None:
+    checked, extended = finished(tmp_path / "checked", pictures(2)), finished(tmp_path / "extended", pictures(3))
+    check(checked)
+    card(checked)
+    assert "`eechips check` read 2 samples" in (checked.path / "README.md").read_text()
+    (extended.path / "quality.parquet").write_bytes((checked.path / "quality.parquet").read_bytes())
+    card(extended)
+    assert "`eechips check` read 2 of 3 samples" in (extended.path / "README.md").read_text()
+
+
 def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", pictures(2))
     with Ledger(run.path / LEDGER_NAME) as ledger:
