@@ -139,7 +139,8 @@ def _explained(error: Exception, path: Path) -> StorageError:
         # SQLite does not say which error of the system it had: https://www.sqlite.org/rescode.html#ioerr_write
         cause = f": the disk fails, or {FILE_LIMIT}" if "disk I/O" in str(error) else ""
         return StorageError(f"cannot use {path}: {error}{cause}")
-    return damaged(path, "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error))
+    reason = "" if isinstance(error, UnicodeDecodeError) else str(error)  # empty where Python 3.10 cannot decode it
+    return damaged(path, reason or "its bytes are no text")
 
 
 NO_CONTENT = "the file is missing or empty"
