@@ -107,8 +107,9 @@ def test_values_that_may_differ_are_those_of_functions_that_there_are() -> None:
 
 
 def test_what_will_not_come_is_missing_and_its_message_says_why() -> None:
-    missing = {name for name in load_signatures() if name not in load_functions()}
-    assert missing_functions.names() <= missing, "a function that is there, or none of the client's"
+    assert not missing_functions.names() & {*load_functions()}
+    if sys.version_info >= (3, 11):  # the client's last release for Python 3.10 lacks some
+        assert missing_functions.names() <= {*load_signatures()}
     with pytest.raises(UnknownFunctionError, match=r"function FMask.matchClouds\. Google does not document"):
         call("FMask.matchClouds", input=0)
     page = DOCUMENT.read_text(encoding="utf-8").partition("## What will not come")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -277,7 +278,9 @@ class TestGMeans:
     def test_the_statistic_is_that_of_scipy(self, shape: str) -> None:
         stats = pytest.importorskip("scipy.stats")
         values = getattr(np.random.default_rng(4), shape)(size=300)
-        expected = stats.anderson(values, method="interpolate").statistic * (1 + 4 / 300 - 25 / 300**2)
+        is_new = "method" in inspect.signature(stats.anderson).parameters  # SciPy 1.17, whose default becomes another
+        found = stats.anderson(values, **({"method": "interpolate"} if is_new else {}))
+        expected = found.statistic * (1 + 4 / 300 - 25 / 300**2)
         assert anderson_darling(values) == pytest.approx(expected, rel=1e-9)
 
     def test_what_does_not_vary_is_one_cluster(self) -> None:
