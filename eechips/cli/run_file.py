@@ -6,7 +6,6 @@ import datetime
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,7 @@ from eechips.manifest.untrusted_run import read_info
 from eechips.option_fields import filled, options_of
 from eechips.text.formatting import format_count
 from eechips.text.suggestion import did_you_mean, did_you_mean_option, nearest_name
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from eechips.text.toml_text import parse_toml
 
 FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run")
 """Commands that make a run."""
@@ -45,10 +40,6 @@ _VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, 
 """Valid values of options of which a sample needs exactly one, to check the other keys with."""
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
-_MOST_PARTS = 32
-"""Parts of a key: ``tomllib`` takes memory that grows with the square of their number, 13 GB for 100 kB."""
-_KEY_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*"""
-_LONG_KEY = re.compile(rf"(?:^|[{{,])[ \t]*\[{{0,2}}[ \t]*(?:{_KEY_PART}\.[ \t]*){{{_MOST_PARTS}}}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +87,11 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
-        if _LONG_KEY.search(text):
-            raise ValueError(f"a key has more than {_MOST_PARTS} parts")
-        tables = tomllib.loads(text)
-        str(tables)  # hexadecimal numbers of any length are read, and have no text
-        return tables
+        return parse_toml(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not a run file: it is not UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except RecursionError:
-        raise UsageError(f"{path} is not a run file: its values are nested too deep") from None
     except ValueError as error:
         hint = ": two commands of a name are written [[sample]] and [[sample]]" if "twice" in str(error) else ""
         raise UsageError(f"{path} is not a run file: {error}{hint}") from error

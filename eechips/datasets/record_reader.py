@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -14,11 +13,7 @@ from typing import Any, NoReturn
 from eechips.datasets.dataset import Dataset, DatasetBand, Quantization
 from eechips.errors import UsageError
 from eechips.text.suggestion import did_you_mean
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from eechips.text.toml_text import parse_toml
 
 SUFFIX = ".toml"
 
@@ -117,8 +112,8 @@ def parse_names(text: str, origin: str) -> RecordNames:
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(text)
+    except ValueError as error:
         raise UsageError(f"{origin} is not TOML: {str(error).replace(chr(10), ' ')}") from None
 
 

@@ -156,6 +156,7 @@ def test_a_static_dataset_has_no_dates_to_choose_from() -> None:
 
 MISTAKES = {
     "no TOML": ('alias = "FIELDS"', "alias = FIELDS", "is not TOML: Invalid value (at line 1, column 9)"),
+    "long key": ('alias = "F', f'{".".join("a" * 40)} = 1\nalias = "F', "is not TOML: a key has more than 32 parts"),
     "no alias": ('alias = "FIELDS"\n', "", "'alias' is missing: a word in upper case, such as S2"),
     "lower case": ('"FIELDS"', '"fields"', "'alias' must be a word in upper case, such as S2, not 'fields'"),
     "synonym": ('["CROPS"]', '["my crops"]', "'synonyms' must be words in upper case, not 'my crops'"),

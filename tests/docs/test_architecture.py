@@ -36,6 +36,7 @@ SAME_MODULES = {
     "results": "of a recipe; of windows",
     "run": "the engine's function; a run as it is seen afterwards",
     "search": "of a STAC catalogue; its place in the recipe of scenes",
+    "toml_text": "the local Earth Engine shares no code with the rest, so it has a copy",
     "untrusted_vectors": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_formats": "the local Earth Engine shares no code with the rest, so it has a copy",
     "vector_reader": "the local Earth Engine shares no code with the rest, so it has a copy",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,11 +11,7 @@ from urllib.parse import urlsplit
 
 from eechips_local.archives.archive_list import ARCHIVES, known_archive
 from eechips_local.archives.archive_model import ArchiveDescription, Signing
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from eechips_local.toml_text import parse_toml
 
 _NAMES = ", ".join(archive.name for archive in ARCHIVES)
 _CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
@@ -81,10 +76,10 @@ def _at(address: str) -> ArchiveDescription:
 def _described(path: Path) -> ArchiveDescription:
     """Return the archive that a TOML file describes. What it does not say is as of the archive that it is ``like``."""
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArchiveChoiceError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise ArchiveChoiceError(f"{path} is no TOML: {error}") from error
     _check(document, path)
     like = document.get("like")

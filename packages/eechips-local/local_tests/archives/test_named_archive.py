@@ -102,6 +102,7 @@ def test_what_names_no_archive_is_told(text: str, said: str) -> None:
         ('api = "https://a.b"\nindex = "https://a.b/table.parquet"', "one of api, file and index"),
         ('api = "catalog.json"', "a path is given as file"),
         ("= 3", "is no TOML"),
+        (".".join("a" * 40) + " = 3", "is no TOML: a key has more than 32 parts"),
     ],
 )
 def test_a_wrong_description_is_told(tmp_path: Path, content: str, said: str) -> None:
