@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from eechips.scripts.call_folder import Call, CallResult
 from eechips.scripts.original_pools import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
@@ -30,13 +30,16 @@ class _Batch:
     def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
         self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
         self._shares = shares
-        self._waiting: list[tuple[Call, Callable[[CallResult], None]]] = []
+        self._waiting: dict[int, tuple[Call, Callable[[CallResult], None]]] = {}
+        self._added = 0
 
-    def add(self, call: Call, settle: Callable[[CallResult], None]) -> None:
-        self._waiting.append((call, settle))
+    def add(self, call: Call, settle: Callable[[CallResult], None]) -> int:
+        self._added += 1
+        self._waiting[self._added] = call, settle
+        return self._added
 
-    def discard(self, settle: Callable[[CallResult], None]) -> None:
-        self._waiting = [waiting for waiting in self._waiting if waiting[1] != settle]
+    def discard(self, number: int) -> None:
+        self._waiting.pop(number, None)
 
     def flush(self, functions: Collection[str] | None = None) -> None:
         """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
@@ -44,10 +47,12 @@ class _Batch:
         A function that writes what others put in a queue ends when the script has their results and says so.
         """
         chosen: list[tuple[Call, Callable[[CallResult], None]]] = []
-        waiting, self._waiting = self._waiting, []
-        for call, settle in waiting:
-            is_chosen = functions is None or function_name(call.function) in functions
-            (chosen if is_chosen else self._waiting).append((call, settle))
+        waiting, self._waiting = self._waiting, {}
+        for number, (call, settle) in waiting.items():
+            if functions is None or function_name(call.function) in functions:
+                chosen.append((call, settle))
+            else:
+                self._waiting[number] = call, settle
         for (_, settle), result in zip(chosen, self.execute([call for call, _ in chosen]), strict=True):
             settle(result)
 
@@ -57,7 +62,7 @@ class _Batch:
         try:
             self.flush()
         except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run
-            for _, settle in waiting:
+            for _, settle in waiting.values():
                 settle(CallResult(error=error))
 
     def execute(self, calls: Sequence[Call]) -> list[CallResult]:
@@ -264,11 +269,14 @@ class _Values:
 class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
     """A future whose call is made when its result is requested."""
 
-    def __init__(self, batch: _Batch, function: str) -> None:
+    def __init__(self, batch: _Batch, call: Call) -> None:
         super().__init__()
-        self.batch, self.function = batch, function
+        self.batch, self.function = batch, function_name(call.function)
+        self._number = batch.add(call, self.settle)
 
     def settle(self, result: CallResult) -> None:
+        if self.cancelled():  # by a callback of a call that was made with this one
+            return
         if result.error is not None:
             self.set_exception(result.error)
         else:
@@ -276,8 +284,10 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
 
     def cancel(self) -> bool:
         """Leave the call out, unless it is made."""
-        self.batch.discard(self.settle)
-        return super().cancel()
+        self.batch.discard(self._number)
+        if not self.cancelled() and super().cancel():
+            self.set_running_or_notify_cancel()  # tells those that wait for it
+        return self.cancelled()
 
     def force(self) -> None:
         if not super().done():
@@ -306,14 +316,21 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
             loop.call_soon(self.batch.flush_for_callbacks)
 
 
-_of_executors: list[_Batch] = []
-"""Calls of the script's executors, also of those that it has not kept."""
+_of_executors: dict[_Batch, None] = {}
+"""Calls of executors that the script has not shut down, also of those that it has not kept."""
 
 
-def finish_executors() -> None:
-    """Make the calls of executors that the script has not shut down, as Python does at exit."""
-    while _of_executors:
-        _of_executors.pop(0).flush()
+@contextlib.contextmanager
+def finish_executors() -> Iterator[None]:
+    """Make the calls of executors that are not shut down at the end of the block, as Python does at exit."""
+    try:
+        yield
+        while _of_executors:
+            batch = next(iter(_of_executors))
+            del _of_executors[batch]
+            batch.flush()
+    finally:
+        _of_executors.clear()
 
 
 class _Executor(Hosted):
@@ -330,13 +347,14 @@ class _Executor(Hosted):
         host = HOST.get()
         assert host is not None
         self._batch = _Batch(host, initializer, initargs, self._shares)
-        _of_executors.append(self._batch)
+        self._futures: WeakSet[_Future] = WeakSet()
         self._max_workers = max_workers or os.cpu_count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
         """Return a call, made when a result of its function is requested, or the executor is shut down."""
-        future = _Future(self._batch, function_name(fn))
-        self._batch.add(Call(fn, args, kwargs), future.settle)
+        _of_executors[self._batch] = None
+        future = _Future(self._batch, Call(fn, args, kwargs))
+        self._futures.add(future)
         return future
 
     def map(
@@ -347,15 +365,19 @@ class _Executor(Hosted):
         return _values(self._batch.execute([Call(fn, item) for item in zip(*iterables, strict=False)]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Make the calls whose results were not requested."""
-        if not cancel_futures:
-            self._batch.flush()
+        """Make the calls whose results were not requested, or cancel them."""
+        _of_executors.pop(self._batch, None)
+        if cancel_futures:
+            for future in tuple(self._futures):
+                future.cancel()
+        self._batch.flush()
 
     def __enter__(self) -> _Executor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.shutdown(cancel_futures=kind is not None)
+        if kind is None:  # else at the end of the script, if it catches the exception
+            self.shutdown()
 
 
 class ProcessPoolExecutor(_Executor):

@@ -144,9 +144,13 @@ class ScriptRecipe:
                 working_folder.entered(),
                 self._as_main() as main,
             ):
-                with run_exit_handlers(), end_processes_with_run(), await_threads(self._observer.stop):
+                with (
+                    run_exit_handlers(),
+                    end_processes_with_run(),
+                    await_threads(self._observer.stop),
+                    finish_executors(),
+                ):
                     self._execute(main, host)
-                    finish_executors()
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped

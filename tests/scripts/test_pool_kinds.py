@@ -240,3 +240,39 @@ def test_calls_that_nothing_awaits_are_made_at_the_end_and_cancelled_ones_are_no
     assert result.returncode == 0, result.stderr
     assert "True [0, 1, 2]" in result.stdout
     assert set(open_run(tmp_path / "run").units["file"]) == {"0.txt", "1.txt", "2.txt", "4.txt"}
+
+
+CANCELLING = """
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
+
+def work(n):
+    with open(f"{n}.txt", "w") as file:
+        file.write("x")
+    return n
+
+
+executor = ThreadPoolExecutor(2)
+futures = [executor.submit(work, n) for n in range(4)]
+futures[2].add_done_callback(lambda _: futures[3].cancel())
+print(futures[1].cancel(), futures[1].cancel(), len(wait(futures).done), len(list(as_completed(futures))))
+futures += [executor.submit(work, n) for n in range(4, 6)]
+executor.shutdown(cancel_futures=True)
+try:
+    with ThreadPoolExecutor() as other:
+        futures.append(other.submit(work, 6))
+        raise ValueError
+except ValueError:
+    print([future.cancelled() for future in futures])
+"""
+
+
+def test_cancelled_calls_hold_nothing_up_and_are_not_made_at_the_end(demo_server: Server, tmp_path: Path) -> None:
+    """A call is cancelled before it is made, by a callback after it was, by a shutdown; and not by an exception."""
+    script = tmp_path / "script.py"
+    script.write_text(CANCELLING)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "True True 4 4" in result.stdout
+    assert "[False, True, False, True, True, True, False]" in result.stdout
+    assert set(open_run(tmp_path / "run").units["file"]) == {"0.txt", "2.txt", "3.txt", "6.txt"}
