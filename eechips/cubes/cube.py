@@ -31,6 +31,7 @@ from eechips.cubes.cube_reader import CubeImages, CubeReader
 from eechips.cubes.cube_service import PixelService, RetryLimits, find_address, find_service
 from eechips.errors import UsageError
 from eechips.files.local_paths import cache_folder, make_private
+from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
 
@@ -408,12 +409,10 @@ def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
 
 def _coordinates(description: CubeDescription, grid: Grid, dims: tuple[str, ...]) -> dict[str, Any]:
     """Return the coordinates: of pixel centres, as Xee computes them, and of images."""
-    import pyproj
-
     a, _, c, _, e, f = grid.transform
     x = np.array([c + a / 2 + number * a for number in range(grid.width)])
     y = np.array([f + e / 2 + number * e for number in range(grid.height)])
-    axes = {axis["axis"]: axis for axis in pyproj.CRS.from_user_input(grid.crs).cs_to_cf()}
+    axes = {axis["axis"]: axis for axis in parse_crs(grid.crs).cs_to_cf()}
     return {
         dims[0]: (dims[0], description.primary),
         dims[1]: (dims[1], y, axes.get("Y", {})),

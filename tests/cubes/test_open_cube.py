@@ -326,6 +326,23 @@ def test_the_grid_of_a_rotated_image_is_refused(serve: Callable[..., Server], tm
         eechips.open_cube(image, endpoint=server.url)
 
 
+def test_the_sinusoidal_grid_of_modis_has_coordinates(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Earth Engine names it SR-ORG:6974, which PROJ does not know."""
+    sinusoidal = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
+    transform = rasterio.Affine(926.5, 0, -9e6, 0, -926.5, 4e6)
+    pixels = np.arange(24, dtype=np.int16).reshape(1, 4, 6)
+    options = {"driver": "GTiff", "width": 6, "height": 4, "count": 1, "dtype": "int16", "crs": sinusoidal}
+    with rasterio.open(tmp_path / "a.tif", "w", transform=transform, **options) as file:
+        file.write(pixels)
+    ingest(tmp_path / "a.tif", tmp_path / "assets", "projects/p/assets/lst/a", bands=["LST"], time_start="2020-01-01")
+    server = serve("--assets", str(tmp_path / "assets"), "--no-demo")
+    cube = eechips.open_cube("projects/p/assets/lst", endpoint=server.url, cache=False)
+    assert cube.LST.attrs["crs"] == "SR-ORG:6974"
+    np.testing.assert_array_equal(cube.LST.values, pixels)
+    np.testing.assert_allclose(cube.x, -9e6 + 926.5 * (np.arange(6) + 0.5))
+    assert cube.x.attrs["standard_name"] == "projection_x_coordinate"
+
+
 def test_other_sources_are_refused(stack_server: Server) -> None:
     for source, message in ((7, "not int"), ("https://example.org/x", "an id, ee:ID"), (f"{STACK}/image_0", ".")):
         with pytest.raises((UsageError, PermanentError), match=message):
