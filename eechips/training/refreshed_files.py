@@ -71,7 +71,9 @@ def _split_options(recorded: dict[str, Any]) -> dict[str, Any]:
     split_options: dict[str, Any] = {
         name: recorded[name] for name in ("by", "ratios", "seed", "stratum", "near") if name in recorded
     }
-    optional = ("resolution", "date_field", "away_from", "away", "cuts")
+    optional = ["resolution", "date_field", "away_from", "away"]
+    if recorded.get("has_own_cuts"):  # others stay
+        optional.append("cuts")
     split_options |= {name: recorded[name] for name in optional if recorded.get(name)}
     for name in ("block_size", "buffer", "distance"):
         if (metres := recorded.get(name)) is not None and (name != "distance" or recorded.get("away_from")):

@@ -6,6 +6,7 @@ distance (:mod:`eechips.training.leakage`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
     from eechips.geo.grid import Grid
 
-_KEPT = ("by", "block_size", "resolution", "date_field", "ratios", "stratum", "seed")
-"""Options that must be unchanged for blocks, or cuts in time, to keep an earlier split."""
+_KEPT = ("by", "block_size", "resolution", "date_field", "has_own_cuts", "stratum", "seed")
+"""Options, besides the ratios, that must be unchanged for blocks, or cuts in time, to keep an earlier split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,8 @@ def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
         recorded_options["resolution"] = options.resolution
     if options.date_field is not None:
         recorded_options["date_field"] = options.date_field
+    if options.cuts is not None:
+        recorded_options["has_own_cuts"] = True  # they are not those of the ratios
     return {**recorded_options, "stratum": options.stratum or "none", "seed": options.seed}
 
 
@@ -331,7 +334,11 @@ def _has_same_options(folder: Path, options: Mapping[str, Any]) -> bool:
     if not (folder / split_table.SPLITS_NAME).is_file():
         return False
     before = split_table.options(folder)
-    return all(before.get(name) == options.get(name) for name in _KEPT)
+    if any(before.get(name) != options.get(name) for name in _KEPT):
+        return False
+    earlier, shares = before.get("ratios", {}), options["ratios"]
+    # The last digit of a share differs if the shares of an earlier division are divided by their sum again.
+    return earlier.keys() == shares.keys() and all(math.isclose(earlier[name], shares[name]) for name in shares)
 
 
 def _earlier_cuts(folder: Path, options: Mapping[str, Any]) -> Sequence[str] | None:

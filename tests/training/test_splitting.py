@@ -198,6 +198,25 @@ def test_later_chips_do_not_move_the_cuts(tmp_path: Path) -> None:
     assert eechips.split(late, **options, fresh=True).splits["split"].tolist() == ["train"] * 10 + ["test"] * 10
 
 
+def test_ratios_of_an_earlier_split_are_those_that_the_user_wrote(tmp_path: Path) -> None:
+    """0.7, 0.2 and 0.1 add up to less than 1: divided by their sum, and again, they differ."""
+    units = [chip(3000.0 * n, 0) for n in range(90)]
+    early, late = write_run(tmp_path / "early", units[:60]).path, write_run(tmp_path / "late", units).path
+    options = {"block_size": "3km", "ratios": "0.7,0.2,0.1"}
+    before = eechips.split(early, **options)
+    shutil.copy(early / "splits.parquet", late)
+    again = eechips.split(late, **options | {"ratios": before.options["ratios"]}).splits["split"].tolist()
+    assert again[:60] == before.splits["split"].tolist()
+
+
+def test_cuts_that_the_user_names_are_not_those_of_the_ratios_later(tmp_path: Path) -> None:
+    write_run(tmp_path, [chip(9000.0 * n, 0, day=f"2020-01-{1 + n:02}") for n in range(10)])
+    options = {"by": "time", "date_field": "day", "ratios": "1,1"}
+    named = eechips.split(tmp_path, **options, cuts=["2020-01-03"])
+    assert named.splits["split"].value_counts().to_dict() == {"train": 2, "test": 8}
+    assert eechips.split(tmp_path, **options).splits["split"].value_counts().to_dict() == {"train": 5, "test": 5}
+
+
 def test_a_composite_over_a_cut_is_in_no_split(tmp_path: Path) -> None:
     periods = [("2020-01-01", "2020-02-01"), ("2020-02-01", "2020-03-01"), ("2020-01-15", "2020-02-15")]
     write_run(tmp_path, [chip(9000.0 * n, 0, start=start, end=end) for n, (start, end) in enumerate(periods)])
