@@ -49,6 +49,10 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
     The mask of a response that has none is that of the pixels that are valid beyond doubt.
     """
     with decoding(data, "GTiff") as source:
+        # Before pixels are decoded: a response of a kilobyte can hold gigabytes of them.
+        expectations[0].check_size(source.width, source.height)
+        if len(expectations) == 1:
+            expectations[0].check_bands(max(1, source.count - expectations[0].has_mask_band))
         pixels = source.read()
         band_names = tuple(name or f"B{i}" for i, name in enumerate(source.descriptions, start=1))
         has_names, crs, nodata = all(source.descriptions), source.crs, source.nodata

@@ -51,9 +51,9 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
         raise ValidationError("truncated JPEG: no end mark")
     # libjpeg fills missing rows with grey and only warns, so warnings are errors here.
     with decoding(data, "JPEG", GDAL_ERROR_ON_LIBJPEG_WARNING=True) as source:
-        source.read()
         width, height, count = source.width, source.height, source.count
-    expectation.check_size(width, height)
+        expectation.check_size(width, height)
+        source.read()
     if count not in _NAMES:
         raise ValidationError(f"the response is a JPEG with {count} channels")
     if count != 3:

@@ -10,6 +10,7 @@ A file with several frames (:func:`stack`) has the shape (frames, rows, columns)
 from __future__ import annotations
 
 import io
+import tokenize
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,12 +24,13 @@ from eechips.formats.uncertain_mask import certain_pixels, check_certain
 from eechips.geo.grid import Part
 
 MAGIC = b"\x93NUMPY"
+_NUMBERS = frozenset("biuf")  # kinds of types of pixels
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
     """Check an array from Earth Engine, and encode the file to save."""
     if not (expectation.has_mask_band or expectation.is_unmasked):
-        return EncodedFile(data, "npy", _metadata(load(data), expectation))
+        return EncodedFile(data, "npy", _metadata(_load_response(data), expectation))
     (chip,) = decode(data, [expectation])
     check_certain(chip.mask, expectation)
     return encode_chip(chip, expectation)
@@ -36,7 +38,7 @@ def receive(data: bytes, expectation: Expectation) -> EncodedFile:
 
 def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip]:
     """Check an array from Earth Engine, and return the bands of each of its chips as fields."""
-    array = load(data)
+    array = _load_response(data)
     field_names: tuple[str, ...] = array.dtype.names or ()
     chips = []
     first = 0
@@ -56,6 +58,15 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
         _metadata(values, expectation)
         chips.append(DecodedChip(values, mask, values.dtype.names or ()))
     return chips
+
+
+def _load_response(data: bytes) -> np.ndarray[Any, Any]:
+    """Return the array of a response: rows and columns, with a number for each band."""
+    array = load(data)
+    kinds = {array.dtype[name].kind for name in _fields(array)}
+    if array.ndim != 2 or not kinds <= _NUMBERS:
+        raise ValidationError(f"the response is an array of {array.dtype}, {array.shape}, not of pixels"[:300])
+    return array
 
 
 def _renamed(array: np.ndarray[Any, Any], names: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -144,7 +155,10 @@ def load(data: bytes) -> np.ndarray[Any, Any]:
     buffer = io.BytesIO(data)
     try:
         array: np.ndarray[Any, Any] = np.load(buffer, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except (
+        ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError,
+        tokenize.TokenError,  # of a header that ends within its dictionary
+    ) as error:  # fmt: skip
         raise ValidationError(f"truncated or damaged array: {str(error)[:200]}") from None
     if buffer.tell() != len(data):
         raise ValidationError(f"{len(data) - buffer.tell()} bytes follow the array")

@@ -22,6 +22,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _OPAQUE = 255
+_MOST_TEXTS = 1 << 18
+"""Bytes of texts. libpng inflates each, and keeps all: 4 MB became 7.6 GB."""
 _HEADER = struct.Struct(">IIBBBBB")
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
@@ -119,10 +121,10 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     and the length of the inflated pixels.
     """
     header, packed, has_transparency = _read(data)
+    expectation.check_size(header.width, header.height)
     if not header.interlace:
         _check_pixels(header, packed)
     colours = 3 if header.colour == _PALETTE else header.channels - header.has_alpha
-    expectation.check_size(header.width, header.height)
     if expectation.bands is not None and len(expectation.bands) != colours and colours != 3:
         expectation.check_bands(colours)
     needs_decoding = header.has_alpha or has_transparency or header.interlace
@@ -139,6 +141,7 @@ def _read(data: bytes) -> tuple[_Header, bytes | memoryview, bool]:
     """Return header, compressed pixels, and whether a tRNS chunk declares transparent colours."""
     header: _Header | None = None
     packed: list[memoryview] = []
+    texts = 0
     has_transparency = False
     for kind, content in _chunks(data):
         if kind == b"IHDR":
@@ -152,6 +155,10 @@ def _read(data: bytes) -> tuple[_Header, bytes | memoryview, bool]:
             packed.append(content)
         elif kind == b"tRNS":
             has_transparency = True
+        elif kind in (b"zTXt", b"iTXt"):
+            texts += len(content)
+    if texts > _MOST_TEXTS:
+        raise ValidationError(f"a PNG with {texts:,} bytes of texts, which may become a thousand times as large")
     if header is None or not packed:
         raise ValidationError("not a PNG: no header or no pixels")
     return header, packed[0] if len(packed) == 1 else b"".join(packed), has_transparency

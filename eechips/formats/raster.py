@@ -16,6 +16,9 @@ from eechips.geo.untrusted_rasters import check_references
 from eechips.processes.warning_filters import ignore_warning
 from eechips.text.formatting import format_count
 
+_MOST_BLOCK = 1 << 22
+"""Pixels of a block, if the image has fewer: GDAL decodes whole blocks, whatever they have beyond the image."""
+
 
 @contextlib.contextmanager
 def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
@@ -58,6 +61,9 @@ def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:
     if source.height * source.width * depth > most:
         size = f"{source.width:,}x{source.height:,} pixels of {format_count(source.count, 'band')}"
         raise ValueError(f"it has {size}: more than {most >> 30} GiB")
+    rows, columns = source.block_shapes[0]
+    if rows * columns > max(source.height * source.width, _MOST_BLOCK):
+        raise ValueError(f"it has blocks of {columns:,}x{rows:,} pixels, and {source.width:,}x{source.height:,} pixels")
 
 
 def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **options: Any) -> bytes:
