@@ -43,7 +43,9 @@ _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
 """No secret that was replaced before: the parenthesis in ``(token=***)`` is not part of it."""
-_VALUE = rf"(?:\\*'[^']*'|\\*\"[^\"]*\"|{_UNREDACTED}[^\s&\"',}}]+)"
+_QUOTED = rf"(?P<quote>{_QUOTE})(?!\s*(?:,\s*\\*[\"'{{\[]|[}})\]]+(?:[\s,\"'\\]|$)))(?s:.)*?(?P=quote)"
+"""A quoted value. The quotation mark after ``token=`` may be the end of a text in JSON, which goes on behind it."""
+_VALUE = rf"(?:{_QUOTED}|{_UNREDACTED}(?:[^\s&\"',}}\\]|\\+(?![\\\"']))+)"
 
 # Texts come from servers and have any length, so each pattern takes time in proportion to it. A name is tried from its
 # start alone, by a lookbehind: from each of its letters, the time would grow with the square of its length.
@@ -94,9 +96,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     (re.compile(r"(?i)((?:https?|ftp)%3a%2f%2f)(?:(?!%2f|%40)[^\s/@\"'&?])+(?=%40)"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)({_FIELD_NAMES}[ \t]*[=:][ \t]*){_QUOTED}"), rf"\1{REDACTED}"),
     (
         re.compile(
-            rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?:[^\s&\"',}}\\]|\\(?![\"']))+"
+            rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?!\]+[\s,}}])(?:[^\s&\"',}}\\]|\\(?![\"']))+"
         ),
         rf"\1{REDACTED}",
     ),

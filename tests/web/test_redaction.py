@@ -77,6 +77,8 @@ FORMS = [
     f"no login: PASSWORD : '{SECRET}'",
     f"db_password = {SECRET}",
     f'password="{SECRET} x"',
+    f"password: 'x {SECRET}'",
+    f'client_secret: "x {SECRET}"',
     f'secret = "{SECRET}"',
     f"https://example.com/k?user=me&pass={SECRET}",
     f"https%3A%2F%2Fx%2Fa%3Fpass%3D{SECRET}",
@@ -227,6 +229,15 @@ def test_redacted_json_can_be_parsed() -> None:
     text = json.dumps({"request": json.dumps({"client_secret": SECRET, "scope": "a"}), "unit": 3})
     assert json.loads(json.loads(redact(text))["request"])["scope"] == "a"
     assert json.loads(redact(text))["unit"] == 3
+
+
+@pytest.mark.parametrize("message", ["the header lacks token=", "client_secret = ", "token=a", "password: 'a b'"])
+def test_json_with_a_message_that_names_a_secret_can_be_parsed(message: str) -> None:
+    """The quotation mark at the end of the message is that of the JSON, as are those of the next members."""
+    for form in ('{"error": %s, "unit": 3}', '{"of":{"error":%s},"unit":3}', '[[%s], "b"]'):
+        text, expected = form % json.dumps(message), json.loads(form % json.dumps(redact(message)))
+        assert json.loads(redact(text)) == expected
+        assert json.loads(json.loads(redact(json.dumps({"line": text})))["line"]) == expected
 
 
 @pytest.mark.parametrize(
