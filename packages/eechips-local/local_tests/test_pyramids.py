@@ -84,6 +84,20 @@ def test_levels_of_many_sizes_are_made_of_blocks(tmp_path: Path, seed: int) -> N
     _check(tmp_path, seed, largest=1100)
 
 
+@pytest.mark.parametrize(("dtype", "nodata"), [("int16", 0), ("uint8", 3), ("float32", 0), ("float64", -9999)])
+def test_means_that_are_the_nodata_value_are_valid(tmp_path: Path, dtype: str, nodata: int) -> None:
+    """The mean of -1 and 1 is 0: valid in Earth Engine, which stores masks apart from values."""
+    values = np.tile(np.array([nodata - 1, nodata + 1], dtype), (1, 300, 150))
+    values[0, :2, :2] = nodata
+    raster(tmp_path / "a.tif", values, nodata=nodata)
+    ingest(tmp_path / "a.tif", tmp_path / "store", "x/y")
+    with FolderStore(tmp_path / "store") as store:
+        found, seen = image(store, "x/y").bands[0].source.read([0], PixelWindow(0, 0, 150, 150), 1)
+    assert not seen[0, 0, 0]
+    assert seen.sum() == 150 * 150 - 1
+    np.testing.assert_allclose(found[seen], nodata, atol=1 if dtype[0] in "iu" else 0.02)
+
+
 @pytest.mark.slow
 def test_a_level_is_read_where_its_blocks_lie(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
     values = np.random.default_rng(5).integers(0, 4000, (1, 515, 513)).astype("uint16")

@@ -26,6 +26,8 @@ from eechips_local.assets.asset_errors import IngestError
 RESAMPLINGS = ("average", "nearest", "mode")
 _TILE = 256
 _STRIP_PIXELS = 1 << 22
+_APART = 1e-6
+"""Floats that differ by less GDAL takes for the nodata value."""
 
 Values = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -93,11 +95,24 @@ def _write_level(below: str, level_file: str, policy: str) -> None:
                 strip = Window(0, top, finer.width, min(rows, finer.height - top))
                 values, valid = combine_blocks(finer.read(window=strip), finer.read_masks(window=strip) != 0, policy)
                 if finer.nodata is not None:
-                    values = np.where(valid, values, values.dtype.type(finer.nodata))
+                    values = _mark_missing(values, valid, finer.nodata)
                 place = Window(0, top // 2, width, values.shape[1])
                 coarser.write(values, window=place)
                 if has_mask:
                     coarser.write_mask(valid[0], window=place)
+
+
+def _mark_missing(values: Values, valid: Mask, nodata: float) -> Values:
+    """Give masked pixels the nodata value, and valid ones whose mean is that value the next one, as GDAL does.
+
+    GDAL's ``overview.cpp`` takes ``GDALGetNoDataReplacementValue``.
+    """
+    missing = values.dtype.type(nodata)
+    clashing = valid & (values == missing)
+    if clashing.any():  # never where nodata is the type's last number, which no mean of others is
+        other = (missing * (1 + _APART) if missing else _APART) if values.dtype.kind == "f" else missing + 1
+        values = np.where(clashing, other, values).astype(values.dtype)
+    return np.where(valid, values, missing)
 
 
 def combine_blocks(values: Values, valid: Mask, policy: str) -> tuple[Values, Mask]:
