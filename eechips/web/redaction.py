@@ -39,6 +39,8 @@ _HEADER_NAMES = (
     r"|[\w-]*\w-(?:token|secret|password|signature|credential|(?:api|access|subscription|account|secret|auth)-?key))"
 )
 """Names of HTTP headers that grant access: ``Authorization``, ``X-Api-Key``, ``X-Amz-Security-Token``."""
+_ISSUED = r"(?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)"
+"""Names of two hexadecimal numbers that the service issues. Folders of users are called so as well."""
 _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
@@ -58,7 +60,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         REDACTED,
     ),
-    (re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(\bprojects/[^\s/'\"]+/{_ISSUED}/)[\w-]{{6,}}(?![\w-]|\.\w|/(?!tiles/))"), rf"\1{REDACTED}"),
+    (re.compile(rf"(\b{_ISSUED}/)[\da-f]{{6,}}-[\da-f]{{6,}}(?![\w-])"), rf"\1{REDACTED}"),
     # Not the word in "basic volcanic rocks"; that after the name of a header is replaced below.
     (
         re.compile(r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}"),

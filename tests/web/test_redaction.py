@@ -255,6 +255,8 @@ def test_json_with_a_message_that_names_a_secret_can_be_parsed(message: str) -> 
         "if token == 5: signature=forest, spectral_signature: bare soil",
         "https://x/a?orbit_pass=ascending",
         "A password is needed",
+        "eechips sample NAIP --points tables/plots.csv --out outputs/maps/one-two",
+        "there is no file /home/me/projects/corn/maps/harvest/2020.tif or ~/projects/corn/tables/harvest.csv",
         '{"token": {"of": 1}}',
     ],
 )
