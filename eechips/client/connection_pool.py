@@ -89,6 +89,7 @@ class ConnectionPool:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = self._open(f"{origin}/")
+            pool.ConnectionCls.framing.longest = timeouts.total  # type: ignore[attr-defined]
         return pool.urlopen(
             request.method,
             slash + path if pool.proxy is None or scheme == "https" else request.url,

@@ -13,6 +13,7 @@ import contextlib
 import functools
 import http.client
 import io
+import math
 import re
 import socket
 import ssl
@@ -55,9 +56,11 @@ class HostFraming:
     Attributes:
         is_doubtful: whether one of them was refused: from then on each connection carries one request. What comes
             after a request is sent, and before its response, is taken for that response: no check can tell.
+        longest: seconds in which all headers must arrive, from their first byte, or the line between two chunks.
     """
 
     is_doubtful: bool = False
+    longest: float = Timeouts().total
 
     def refuse(self, reason: str) -> FramingError:
         """Return the error of a response, and note that there was one."""
@@ -79,6 +82,7 @@ class StrictResponse(http.client.HTTPResponse):
         self._socket = sock
         self._host = host
         self._has_last_chunk = False
+        self._end = math.inf
 
     def begin(self) -> None:
         """Read the status line and the headers of the final response, and check its framing.
@@ -114,6 +118,8 @@ class StrictResponse(http.client.HTTPResponse):
 
     def _read_final_head(self) -> bytes:
         """Read the head of the final response. Of interim ones, ``http.client`` skips those with status 100 only."""
+        self.fp.peek(1)  # the service may compute for minutes before the first byte
+        self._end = time.monotonic() + self._host.longest
         for _ in range(_MOST_INTERIM):
             lines = [self._line()]
             if not lines[0]:
@@ -140,6 +146,7 @@ class StrictResponse(http.client.HTTPResponse):
         """Return the bytes that are left of a chunk, by the syntax of the RFC only; None after the last."""
         if self.chunk_left:
             return self.chunk_left
+        self._end = time.monotonic() + self._host.longest
         if self.chunk_left == 0 and self._line() not in (b"\r\n", b""):
             raise self._host.refuse("a chunk that does not end where it says came back")
         line = self._line()
@@ -167,7 +174,16 @@ class StrictResponse(http.client.HTTPResponse):
         raise self._host.refuse(f"more than {_MOST_HEADERS} headers came back")
 
     def _line(self) -> bytes:
-        return self.fp.readline(_LONGEST_LINE)
+        """Read a line. The time-out of a socket is for one read, and a line may come byte by byte."""
+        line = b""
+        while not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+            if time.monotonic() > self._end:
+                raise TimeoutError
+            there = self.fp.peek(1)[: _LONGEST_LINE - len(line)]
+            if not there:
+                break
+            line += self.fp.read(there.find(b"\n") + 1 or len(there))
+        return line
 
     def _close_conn(self) -> None:
         """Check, at the end of the body, that nothing follows it. What is buffered would be lost unseen."""

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import random
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -18,7 +19,7 @@ from eechips.client.response_framing import make_strict
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Throttle
 from eechips.client.transport import Transport
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, ResponseTimeoutError
 from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function
 from tests.support.framing_front import ILLEGAL, LEGAL, Answer, framing_front
@@ -36,10 +37,10 @@ def echo() -> Iterator[str]:
         yield url
 
 
-def _transport(url: str, retries: int = 20) -> Transport:
+def _transport(url: str, retries: int = 20, total: float = 10) -> Transport:
     throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=8, start=8), clients=1)
     policy = RetryPolicy(retries=retries, delay=0.001, max_delay=0.002)
-    return Transport(url, throttle.client(0), policy, Timeouts(connect=5, read=5, total=10))
+    return Transport(url, throttle.client(0), policy, Timeouts(connect=5, read=5, total=total))
 
 
 def _exchange(transport: Transport, url: str, number: int) -> bool:
@@ -139,3 +140,42 @@ def test_closing_a_response_that_was_not_read_raises_nothing() -> None:
         wait_for_read(connection.sock, timeout=5.0)
         response.close()
         assert not connection.is_connected
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_ENDLESS = {
+    "a header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"),
+    "interim responses": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "an extension of a chunk": (_CHUNKED + b"2;a=", b"x"),
+    "a trailer": (_CHUNKED + b"2\r\nok\r\n0\r\nX: ", b"x"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("name", _ENDLESS)
+def test_a_response_that_comes_byte_by_byte_has_a_deadline(name: str) -> None:
+    """Each byte comes within the time-out of a read, and there is no last one."""
+    start, piece = _ENDLESS[name]
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.sendall(start)
+                while not is_over.wait(0.05):
+                    connection.sendall(piece)
+
+        server = threading.Thread(target=drip)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with (
+                contextlib.closing(_transport(url, retries=0, total=0.5)) as transport,
+                pytest.raises(ResponseTimeoutError),
+            ):
+                transport.get(f"{url}/", bytes)
+        finally:
+            is_over.set()
+            server.join()
