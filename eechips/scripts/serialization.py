@@ -281,12 +281,12 @@ def _is_of_python(thing: Any) -> bool:
 def _configuration(thing: Any) -> str | None:
     """Return the text of a configuration of OmegaConf, as hydra passes it; None for anything else.
 
-    Its pickle has the results of interpolations as well, such as the time.
+    Its pickle has the results of interpolations as well, such as the time. Those of a part may name any other part.
     """
     omegaconf = sys.modules.get("omegaconf")
     if omegaconf is None or not isinstance(thing, (omegaconf.DictConfig, omegaconf.ListConfig)):
         return None
-    return str(omegaconf.OmegaConf.to_yaml(thing))
+    return f"{thing._get_full_key('')}\n{omegaconf.OmegaConf.to_yaml(thing._get_root())}"
 
 
 def _named(module: str, name: str) -> Any:

@@ -332,13 +332,13 @@ OmegaConf.register_new_resolver("now", lambda: str(time.time()), use_cache=True)
 
 def save(n, settings):
     with open(f"{n}.txt", "w") as file:
-        file.write(settings.name)
+        file.write(settings.text)
 
 if __name__ == "__main__":
-    settings = OmegaConf.create({"name": NAME, "folder": "${now:}"})
+    settings = OmegaConf.create({"name": NAME, "folder": "${now:}", "part": {"text": "${name}"}})
     print(settings.folder)
     try:
-        Pool(2).starmap(save, [(n, settings) for n in range(3)])
+        Pool(2).starmap(save, [(n, settings.part) for n in range(3)])
     except Exception as error:
         print("caught", error)
 """
