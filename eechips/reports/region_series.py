@@ -101,7 +101,7 @@ def open_series(run: Run) -> SeriesTables:
         UsageError: if the run has none.
         StorageError: if a table is damaged.
     """
-    if "points" in run.info.get("parameters", {}):  # a column `date` of the user's file is that of a place
+    if run.info.get("recipe") == "points":  # a column `date` of the user's file is that of a place
         raise UsageError(f"{run.path} has no time series: it has values at points")
     with translate_read_errors(run.path):
         paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]

@@ -156,6 +156,15 @@ def test_all_regions_are_shown_or_counted(tmp_path: Path, monkeypatch: pytest.Mo
         assert result.stderr == message
 
 
+def test_series_of_a_recipe_with_a_parameter_points_are_drawn(tmp_path: Path) -> None:
+    """A column `date` is a user's own only in the tables of eechips points."""
+    table = b"place,date,LST\na,2019-01-01,1\na,2019-01-02,2\n"
+    units = [({"kind": "region", "region": "a"}, {"": ("csv", table)})]
+    run = finished_run.write_run(tmp_path / "run", units, parameters={"points": 5})
+    assert len(lines(eechips.plot(run))) == 1
+    assert eechips.load(run)["date"].dt.day.tolist() == [1, 2]
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_figure_shows_sixty_regions(tmp_path: Path) -> None:
