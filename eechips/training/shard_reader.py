@@ -17,16 +17,19 @@ _COARSEST_TIME = 2 * 10**9  # nanoseconds between two times of a file system (FA
 _FileState = tuple[int, int, int, int, int]
 """Device, inode, size, and times of the last change of content and of anything, in nanoseconds."""
 
+_hashed: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
+"""The states of the files of shards that were compared with their checksums, by pack and shard."""
+
 _verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
-"""The states of the files of shards whose samples were all compared with their checksums, by pack and shard."""
+"""Likewise, of shards whose samples were all compared with their metadata."""
 
 
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
 
     The sizes of the shard's files are compared with the index, and their checksums: once in a process, as long as they
-    have the inode, size and times with which all samples were read. Checksums of samples, or of a format, do not show
-    that a file is that of another pack; tar files of other samples often have the same size.
+    have the inode, size and times of then, also if the reader stops before the last sample. Checksums of samples, or of
+    a format, do not show that a file is that of another pack; tar files of other samples often have the same size.
 
     Args:
         folder: folder of the pack.
@@ -41,10 +44,11 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
     states = _states(folder, stored)
     place = folder.absolute(), stored.shard.stem
     is_verified = _verified.get(place) == states
-    for file in stored.files:
-        path = folder / file.name
-        if not is_verified and hash_file(path) != file.sha256:
-            raise _damaged(path, "its content differs from the index")
+    is_settled = all(max(state[-2:]) < started - _COARSEST_TIME for state in states)  # a later change shows in them
+    if _hashed.get(place) != states:
+        _check_files(folder, stored)
+        if is_settled and _states(folder, stored) == states:
+            _hashed[place] = states
     shard_path = folder / (stored.files[0].name if stored.files else INDEX_NAME)
     entries = module.read(folder, stored.shard)
     count = 0
@@ -65,9 +69,24 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         yield entry
     if count != stored.shard.count:
         raise _damaged(shard_path, f"it has {count:,} of {stored.shard.count:,} samples")
-    is_settled = all(max(state[-2:]) < started - _COARSEST_TIME for state in states)  # a later change shows in them
     if not is_verified and is_settled and _states(folder, stored) == states:
         _verified[place] = states
+
+
+def _check_files(folder: Path, stored: StoredShard) -> None:
+    """Compare the files of a shard with their checksums.
+
+    Raises:
+        StorageError: if one cannot be read, or differs.
+    """
+    for file in stored.files:
+        path = folder / file.name
+        try:
+            digest = hash_file(path)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
+        if digest != file.sha256:
+            raise _damaged(path, "its content differs from the index")
 
 
 def _states(folder: Path, stored: StoredShard) -> tuple[_FileState, ...]:

@@ -154,6 +154,22 @@ def test_checksums_are_computed_once_for_a_state_of_a_file(
         list(samples(tmp_path))
 
 
+def test_a_reader_of_the_first_samples_hashes_a_shard_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = eechips.pack(run, "webdataset", out=tmp_path)
+    (stored,) = index.shards
+    hashed: list[Path] = []
+    monkeypatch.setattr(shard_reader, "hash_file", lambda path: (hashed.append(path), hash_file(path))[1])
+    monkeypatch.setattr(shard_reader, "_COARSEST_TIME", 0)
+    for _ in range(3):
+        next(read_shard(tmp_path, index.format, stored))
+    assert hashed == [tmp_path / stored.files[0].name]
+    (tmp_path / stored.files[0].name).unlink()
+    with pytest.raises(StorageError, match="is missing"):
+        next(read_shard(tmp_path, index.format, stored))
+
+
 @pytest.mark.parametrize("kind", ["holes", "link"])
 def test_a_member_that_claims_other_content_than_its_own_is_refused(kind: str, run: Run, tmp_path: Path) -> None:
     """A file of 512 bytes with holes can claim 64 GiB: https://www.gnu.org/software/tar/manual/html_node/PAX-1.html."""
