@@ -34,6 +34,8 @@ _QUERY_WORDS = (
     r"|policy"
 )
 """Parts of names of query parameters that grant access."""
+_PASS = r"pass(?!(?:=|%3d)(?:asc|desc)ending\b)"
+"""Name of a query parameter. Searches of radar images have passes of an orbit."""
 _HEADER_NAMES = (
     r"(?<![\w-])(?:(?:[\w-]*-)?(?:authorization|cookie)"
     r"|[\w-]*\w-(?:token|secret|password|signature|credential|(?:api|access|subscription|account|secret|auth)-?key))"
@@ -83,7 +85,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
     (
-        re.compile(rf"(?i)([?&;#](?:key|sas|code|pass|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
+        re.compile(rf"(?i)([?&;#](?:key|sas|code|{_PASS}|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
         rf"\1{REDACTED}",
     ),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
@@ -93,7 +95,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Of a URL that is part of another one's query, or stands in JSON as some servers write it.
     (
         re.compile(
-            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|pass|key-pair-id"
+            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|{_PASS}|key-pair-id"
             rf"|{SIGNATURE_NAMES})(?:%3d|=)){_UNREDACTED}(?:(?!%26|\\u0026)[^\s&\"'])+"
         ),
         rf"\1{REDACTED}",

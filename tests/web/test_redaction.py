@@ -254,6 +254,7 @@ def test_json_with_a_message_that_names_a_secret_can_be_parsed(message: str) -> 
         "max_tokens=5",
         "if token == 5: signature=forest, spectral_signature: bare soil",
         "https://x/a?orbit_pass=ascending",
+        "https://x/a?pass=DESCENDING&n=1 and https%3A%2F%2Fx%2Fa%3Fpass%3Dascending",
         "A password is needed",
         "eechips sample NAIP --points tables/plots.csv --out outputs/maps/one-two",
         "there is no file /home/me/projects/corn/maps/harvest/2020.tif or ~/projects/corn/tables/harvest.csv",
