@@ -31,6 +31,8 @@ _MOST_EXPANSION = 500
 """Times that values become larger when they are decompressed, at most: equal features become 300 times as large. A bomb
 of zeros becomes 1,030 times as large, the bound of the format (https://zlib.net/zlib_tech.html)."""
 _GZIP_MAGIC = b"\x1f\x8b"
+_MOST_MEMBERS = 100
+"""Members of a gzip stream: what follows each is copied, so that a hundred MiB of empty ones would take hours."""
 _PARTIAL = 206
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _CONTENTS: Mapping[str, tuple[str, Any]] = {
@@ -167,6 +169,8 @@ class HttpResponse:
                 if not member.eof:
                     raise ValidationError("truncated gzip")
                 rest = member.unused_data.lstrip(b"\0")
+                if len(pieces) > _MOST_MEMBERS:
+                    raise ValidationError(f"gzip of more than {_MOST_MEMBERS} members came back", status=self.status)
         except zlib.error as error:
             raise ValidationError(f"truncated or damaged gzip: {error}") from None
         return replace(self, body=b"".join(pieces))

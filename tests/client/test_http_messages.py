@@ -70,6 +70,13 @@ def test_web_pages_are_refused_whatever_is_before_them(start: str) -> None:
         HttpResponse(200, {}, f"{start}<!DOCTYPE html><html>".encode()).refuse_page()
 
 
+def test_gzip_of_many_members_is_refused_before_all_are_copied() -> None:
+    body = gzip.compress(b"a") * 100
+    assert HttpResponse(200, {}, body).decoded().body == b"a" * 100
+    with pytest.raises(ValidationError, match="gzip of more than 100 members"):
+        HttpResponse(200, {}, gzip.compress(b"") * 100_000).decoded()
+
+
 def test_a_part_that_was_not_asked_for_is_an_error() -> None:
     """As a cache sends it that has kept the response to a request for a range."""
     error = HttpResponse(206, {"content-range": "bytes 0-9/10"}, b"0123456789").error
