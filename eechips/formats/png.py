@@ -22,8 +22,6 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _OPAQUE = 255
-_MOST_TEXTS = 1 << 18
-"""Bytes of texts. libpng inflates each, and keeps all: 4 MB became 7.6 GB."""
 _HEADER = struct.Struct(">IIBBBBB")
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
@@ -141,7 +139,6 @@ def _read(data: bytes) -> tuple[_Header, bytes | memoryview, bool]:
     """Return header, compressed pixels, and whether a tRNS chunk declares transparent colours."""
     header: _Header | None = None
     packed: list[memoryview] = []
-    texts = 0
     has_transparency = False
     for kind, content in _chunks(data):
         if kind == b"IHDR":
@@ -155,10 +152,6 @@ def _read(data: bytes) -> tuple[_Header, bytes | memoryview, bool]:
             packed.append(content)
         elif kind == b"tRNS":
             has_transparency = True
-        elif kind in (b"zTXt", b"iTXt"):
-            texts += len(content)
-    if texts > _MOST_TEXTS:
-        raise ValidationError(f"a PNG with {texts:,} bytes of texts, which may become a thousand times as large")
     if header is None or not packed:
         raise ValidationError("not a PNG: no header or no pixels")
     return header, packed[0] if len(packed) == 1 else b"".join(packed), has_transparency

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from eechips.errors import ValidationError
 from eechips.formats.chip_format import MAX_DECODED_BYTES
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
-from eechips.geo.untrusted_rasters import check_references
+from eechips.geo.untrusted_rasters import check_references, check_texts
 from eechips.processes.warning_filters import ignore_warning
 from eechips.text.formatting import format_count
 
@@ -38,6 +39,7 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         raise ValidationError(f"does not decode as {driver}: it is empty")
     ignore_warning(NotGeoreferencedWarning)
     try:
+        check_texts(io.BytesIO(data))
         with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
             check_references(source)
             check_size(source)

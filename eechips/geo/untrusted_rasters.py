@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """GDAL's option to look at no file beside the one that is named."""
 _MISSING = re.compile(r"no such file|does not exist|response code: 404", re.IGNORECASE)
 """GDAL's messages about missing files."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_TEXTS = 1 << 18
+"""Bytes of the texts of a PNG. libpng inflates each, and keeps all: 4 MB become 7.6 GB."""
 
 
 @contextlib.contextmanager
@@ -34,6 +38,9 @@ def open_raster(path: Path, drivers: Sequence[str], **options: Any) -> Iterator[
     import rasterio
     from rasterio.io import DatasetReader
 
+    if path.is_file():
+        with path.open("rb") as file:
+            check_texts(file)
     # rasterio.open takes one driver only, and addresses.
     with rasterio.Env(**_ALONE, **options), DatasetReader(str(path), driver=list(drivers), sharing=False) as dataset:
         check_references(dataset)
@@ -86,6 +93,25 @@ def open_mask(name: str, exists: Callable[[], bool]) -> Any:
                 f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
             ) from error
     return None
+
+
+def check_texts(file: IO[bytes]) -> None:
+    """Reject a PNG whose compressed texts may become gigabytes; other files pass.
+
+    Raises:
+        rasterio.errors.RasterioIOError: if it has such.
+    """
+    from rasterio.errors import RasterioIOError
+
+    if file.read(len(_PNG)) != _PNG:
+        return
+    texts = 0
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        texts += length if kind in (b"zTXt", b"iTXt") else 0
+        file.seek(length + 4, 1)  # the content, and its checksum
+    if texts > _MOST_TEXTS:
+        raise RasterioIOError(f"its texts have {texts:,} bytes, and may become a thousand times as large")
 
 
 def check_references(dataset: Any) -> None:
