@@ -114,7 +114,7 @@ def test_a_server_may_respond_before_it_has_the_body() -> None:
                 accepted.append(stack.enter_context(listener.accept()[0]))
             accepted[0].recv(65536)
             accepted[0].sendall(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
-            wait_for_read(connection.sock, timeout=5.0)
+            wait_for_read(connection.sock, timeout=60.0)
             yield b"body"
 
         for _ in range(2):
@@ -137,7 +137,7 @@ def test_closing_a_response_that_was_not_read_raises_nothing() -> None:
         server.sendall(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")
         response = connection.getresponse()
         server.sendall(_OTHER.plain)
-        wait_for_read(connection.sock, timeout=5.0)
+        wait_for_read(connection.sock, timeout=60.0)
         response.close()
         assert not connection.is_connected
 

@@ -89,10 +89,8 @@ def test_a_pause_ends_when_the_run_stops() -> None:
     quota = throttle.client(1)
     quota.pause(0.0)
     threading.Timer(0.1, throttle.stop).start()
-    began = time.monotonic()
     with pytest.raises(Stopped):
-        quota.pause(60.0)
-    assert time.monotonic() - began < 50
+        quota.pause(3600.0)
     with throttle.client(1).permit():  # what has begun may finish
         assert throttle.is_stopped
 
@@ -101,10 +99,8 @@ def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
     throttle = make()
     reject(throttle.client(1), 3600.0)
     threading.Timer(0.1, throttle.stop).start()
-    began = time.monotonic()
     with pytest.raises(Stopped), throttle.client(1).permit():
         pass
-    assert time.monotonic() - began < 50
 
 
 def test_clients_are_counted() -> None:
@@ -258,9 +254,7 @@ def test_during_an_outage_one_request_probes_and_the_others_wait() -> None:
         permit.is_unreachable = True
     assert throttle.offline_since is not None
     assert quota.await_service(60.0)  # the one that asks
-    began = time.monotonic()
     assert not quota.await_service(0.0)
-    assert time.monotonic() - began < 50
     threading.Timer(0.2, answer, [throttle.client(2)]).start()
     assert quota.await_service(60.0)  # the answer of another tells everybody
     assert throttle.offline_since is None

@@ -39,15 +39,13 @@ def in_folder(line: str, folder: Path) -> str:
     return done.stdout
 
 
-def scores(text: str, split: str = "test") -> tuple[float, float, int]:
-    """Balanced accuracy of a split, what one class would get, and seconds of processor in all."""
+def scores(text: str, split: str = "test") -> tuple[float, float]:
+    """Balanced accuracy of a split, and what one class would get."""
     found = re.search(
         rf"^{split}: .*?balanced accuracy +([0-9.]+) +\(always one class: ([0-9.]+)\)", text, flags=re.M | re.S
     )
-    seconds = re.search(r"^(\d+) s of processor", text, flags=re.M)
     assert found is not None
-    assert seconds is not None
-    return float(found[1]), float(found[2]), int(seconds[1])
+    return float(found[1]), float(found[2])
 
 
 def train(folder: Path, *options: str) -> str:
@@ -110,10 +108,9 @@ def test_the_tutorial_makes_a_training_set_that_a_model_learns_from(tmp_path: Pa
     shell = [line for block in blocks if block.language == "sh" for line in list_commands(block)]
     assert " ".join(line.split()[1] for line in shell) == "sample check split pack recipes/train_classifier.py card"
     said = [in_folder(line, tmp_path) for line in shell]
-    accuracy, chance, seconds = scores(said[4])
+    accuracy, chance = scores(said[4])
     assert chance < 0.2
     assert accuracy > 0.75
-    assert seconds < 120
     described = json.loads((tmp_path / "outputs" / "training" / "croissant.json").read_text())
     assert {each["@id"] for each in described["recordSet"]} == {"units", "splits"}
     card = (tmp_path / "outputs" / "training" / "README.md").read_text()
@@ -134,7 +131,6 @@ def test_land_cover_is_learned_from_real_terrain(real_data: Path, tmp_path: Path
     for path in (real_data / "dem" / "srtm_zion.tif", real_data / "landcover" / "nlcd2011_zion.tif"):
         shutil.copy(path, tmp_path)
     *_, last = (in_folder(line, tmp_path) for line in shell)
-    accuracy, chance, seconds = scores(last)
+    accuracy, chance = scores(last)
     assert chance == 0.25
     assert accuracy > 0.45
-    assert seconds < 120

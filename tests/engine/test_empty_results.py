@@ -174,7 +174,7 @@ def test_workers_continue_while_replacements_are_drawn(service: Service, tmp_pat
 """,
         """    from pathlib import Path
     import time
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(list(Path(CHIPS).glob("*.png"))) < 5:
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -17,7 +17,6 @@ def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
     assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.timeout(20)
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="pipe"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -129,12 +128,11 @@ def test_a_stratum_too_small_is_refused_where_all_points_count() -> None:
 
 
 @pytest.mark.exhaustive
-def test_a_hundred_thousand_points_apart_take_seconds() -> None:
+def test_a_hundred_thousand_points_are_apart() -> None:
+    """Each compared with all others, they would outlast the time of a test."""
     world = Stratum("world", "World", shapely.box(-180, -90, 180, 90))
-    began = time.process_time()
     found = StratifiedDraw(StrataPool([world], 0, is_thinned=True), ["world"], 100_000, MinDistance.of_distance(20_000))
     points = np.array([point for _, point in found.interleaved()])
-    assert time.process_time() - began < 20
     assert len(points) == 100_000
     lon, lat = np.radians(points).T
     flat = shapely.points(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon))  # seen from above the pole

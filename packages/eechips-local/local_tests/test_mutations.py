@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -23,7 +22,6 @@ from eechips_local.protocol.messages import ServiceResponse, WorkerRequest
 from eechips_local.stores import StoreConfig
 from local_tests.support.graphs import Graph, Ready, invoke
 
-SECONDS = 25.0  # on a machine that is busy with other things: what has no end takes longer
 POINT = invoke("GeometryConstructors.Point", coordinates=[-105.2, 39.6])
 SQUARE = invoke("Geometry.bounds", geometry=invoke("Geometry.buffer", geometry=POINT, distance=127))
 NAIP = invoke("ImageCollection.load", id="USDA/NAIP/DOQQ")
@@ -157,9 +155,7 @@ def test_every_mutated_request_gets_a_clear_error(
     body = {"expression": expression}
     if operation == "image:computePixels":
         body |= {"fileFormat": "NPY", "grid": GRID}
-    start = time.monotonic()
     found = answer(operation, body)
-    assert time.monotonic() - start < SECONDS
     if found.status == 200:
         return
     error = json.loads(found.content)["error"]
@@ -188,10 +184,8 @@ def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[...,
         signature = load_signatures()[name]
         for optional in (False, True):
             arguments = {a.name: ODD[kind] for a in signature.arguments if optional or not a.optional}
-            start = time.monotonic()
             found = answer("value:compute", {"expression": Graph().expression(invoke(name, **arguments))})
             assert found.status in (200, 400), (name, optional, found.content)
-            assert time.monotonic() - start < SECONDS, (name, optional)
 
 
 KERNEL = invoke("Kernel.square", radius=1)

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +103,8 @@ def test_commands_that_fail_say_why(made: Any) -> None:
 @pytest.mark.slow
 def test_commands_that_hang_are_killed_with_all_that_they_have_started(made: Any, tmp_path: Path) -> None:
     (tmp_path / "hang.sh").write_text("sleep 1000 & echo $! > child; sleep 1000; wait\n")
-    began = time.monotonic()
     ((_, kind, told),) = made("script:sh hang.sh", ["x"], timeout=4).failures  # time for a shell to start another
     assert (kind, told) == ("hook", "TimeoutError: not done after 4 seconds")
-    assert time.monotonic() - began < 500
     child = int((tmp_path / "child").read_text())
     wait_until(lambda: not is_running(child))
 

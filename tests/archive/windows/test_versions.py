@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,11 +253,9 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
 def test_a_silent_server_ends_at_the_timeout_of_the_run(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=0), Timeouts(read=1.0))
-    bucket.silence = 60.0
-    began = time.monotonic()
+    bucket.silence = 3600.0
     with use_transport(run.transport), pytest.raises(TransientError):
         read_window(unit)
-    assert time.monotonic() - began < 20
 
 
 def test_a_window_that_waits_ends_with_the_run(bucket: Bucket) -> None:

@@ -183,10 +183,8 @@ def test_a_host_that_refuses_connections_is_away(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         host = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
         ranges = open_ranges(host, tmp_path)
-        began = time.monotonic()
-        with pytest.raises(ArchiveAwayError, match="is there a network"):
+        with long_pauses(), pytest.raises(ArchiveAwayError, match="is there a network"):
             ranges.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
-        assert time.monotonic() - began < 5
 
 
 def test_a_host_that_demands_a_longer_pause_than_a_read_may_wait_is_not_waited_for(tmp_path: Path) -> None:
