@@ -92,7 +92,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         _NO_IMAGE,
         "https://github.com/google/earthengine-api/issues/141",
         "Element.get: Parameter 'object' is required.",
-        message=r"parameter '?\w+'? is required|'?\w+'? is required and may not be null|null geometry"
+        message=r"parameter '?\w+'? is required|\w'? is required and may not be null|null geometry"
         r"|value of 'count' must be positive|no valid \(un-masked\) pixels",
     ),
     _data_error(
