@@ -38,6 +38,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     text.write_text("not a raster")
     (tmp_path / "cut.tif").write_bytes(raster(tmp_path / "whole.tif", noise(1, 500, 500)).read_bytes()[:5000])
     nowhere = raster(tmp_path / "nowhere.tif", noise(1, 9, 9), crs=None)
+    local = raster(tmp_path / "local.tif", noise(1, 9, 9), crs='LOCAL_CS["site",UNIT["metre",1]]')
     complex_ = raster(tmp_path / "complex.tif", noise(1, 9, 9).astype("complex64"))
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         unplaced = raster(tmp_path / "unplaced.tif", noise(1, 9, 9), transform=Affine.identity())
@@ -48,6 +49,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         (UnreadableFileError, "is damaged", tmp_path / "cut.tif", {}),
         (MissingCrsError, "no coordinate reference system.*--crs EPSG", nowhere, {}),
         (MissingCrsError, "not georeferenced", unplaced, {}),
+        (IngestError, r"LOCAL_CS.*local\.tif has no place on Earth.*--crs EPSG", local, {}),
         (IngestError, "complex", complex_, {}),
         (IngestError, "no file to ingest", [], {}),
         (IngestError, "2 bands, but 3 names", good, {"bands": ["a", "b", "c"]}),

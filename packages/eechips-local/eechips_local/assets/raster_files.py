@@ -28,7 +28,7 @@ from eechips_local.assets.remote_rasters import is_remote_name, reading, shown_n
 from eechips_local.assets.vector_formats import RefusedFileError, check_crs
 from eechips_local.pixels.file_source import DRIVERS, open_file
 from eechips_local.pixels.half_floats import held_dtype, held_values
-from eechips_local.pixels.pixel_grid import parse_crs
+from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs, transformer
 from eechips_local.warning_filters import ignore
 
 IN_MEMORY_BYTES = 128 << 20
@@ -272,11 +272,17 @@ def crs_of(dataset: DatasetReader, override: str | None) -> str:
     if override is None and dataset.crs is None:
         raise MissingCrsError(f"{dataset.name} has no coordinate reference system: say which, as in --crs EPSG:4326.")
     crs = dataset.crs.to_wkt() if override is None else override
+    short = crs if len(crs) <= _SHOWN else f"{crs[:_SHOWN]}…"
     try:
-        return crs_name(crs)
+        name = crs_name(crs)
+        transformer(name, "EPSG:4326")
+        return name
+    except UnknownCrsError:
+        raise IngestError(
+            f"The CRS {short!r} of {dataset.name} has no place on Earth: say which it is, as in --crs EPSG:32613."
+        ) from None
     except CRSError as error:
         # PROJ repeats the whole text, of several thousand characters, before it says what is wrong with it.
-        short = crs if len(crs) <= _SHOWN else f"{crs[:_SHOWN]}…"
         reason = str(error).replace(crs, short)
         raise IngestError(f"The CRS {short!r} is not understood: {reason}") from error
 
