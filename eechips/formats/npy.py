@@ -13,6 +13,7 @@ import io
 import tokenize
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ from eechips.geo.grid import Part
 
 MAGIC = b"\x93NUMPY"
 _NUMBERS = frozenset("biuf")  # kinds of types of pixels
+_DAMAGES = (
+    ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError,
+    tokenize.TokenError,  # of a header that ends within its dictionary
+)  # fmt: skip
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
@@ -155,13 +160,26 @@ def load(data: bytes) -> np.ndarray[Any, Any]:
     buffer = io.BytesIO(data)
     try:
         array: np.ndarray[Any, Any] = np.load(buffer, allow_pickle=False)
-    except (
-        ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError,
-        tokenize.TokenError,  # of a header that ends within its dictionary
-    ) as error:  # fmt: skip
+    except _DAMAGES as error:
         raise ValidationError(f"truncated or damaged array: {str(error)[:200]}") from None
     if buffer.tell() != len(data):
         raise ValidationError(f"{len(data) - buffer.tell()} bytes follow the array")
+    return array
+
+
+def map_array(path: Path) -> np.ndarray[Any, Any]:
+    """Return the array of a file, which is read where it is used.
+
+    Raises:
+        ValueError: if the file is damaged, or contains Python objects.
+        OSError: if it cannot be read.
+    """
+    try:
+        array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False, mmap_mode="r")
+    except OSError:
+        raise
+    except _DAMAGES as error:
+        raise ValueError(f"{path} is a damaged array: {str(error)[:200]}") from None
     return array
 
 

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
 from eechips.formats.chip_format import MAX_DECODED_BYTES
+from eechips.formats.npy import map_array
 from eechips.formats.raster import check_size, encode_picture
 from eechips.geo.untrusted_rasters import open_raster
 from eechips.manifest.display_styles import DisplayStyle, choose_style
@@ -365,7 +366,7 @@ def _raster(
 
 
 def _array(path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle], frame: int) -> RenderedChip:
-    array = np.load(path, allow_pickle=False, mmap_mode="r")
+    array = map_array(path)
     if array.dtype.names is not None and array.ndim == 3:
         if frame >= len(array):
             raise ValueError(f"{path} has {len(array)} frames, and no frame {frame}")

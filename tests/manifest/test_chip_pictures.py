@@ -248,3 +248,12 @@ def test_an_array_of_a_mask_alone_is_no_picture(tmp_path: Path) -> None:
     np.save(path, np.ones((2, 2), dtype=[("mask", bool)]))
     with pytest.raises(ValueError, match="is not a picture: it has a mask and no band"):
         render_chip(path, 40)
+
+
+@pytest.mark.parametrize("header", ["{'descr': (", "{'descr': " + "1+" * 4000 + "1}", "[" * 99])
+def test_an_array_whose_header_breaks_its_parser_is_no_picture(tmp_path: Path, header: str) -> None:
+    """A report of a run of others lists it, and shows the rest."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(ValueError, match=r"a\.npy is a damaged array"):
+        render_chip(path, 20)
