@@ -165,6 +165,11 @@ class RasterFiles:
             raise IngestError(
                 f"{path} has complex numbers, which Earth Engine does not hold: store the parts as bands."
             )
+        if "uint64" in dtypes:  # there is ``ee.Image.toInt64`` and no ``toUint64``; large numbers would turn negative
+            raise IngestError(
+                f"{path} has unsigned numbers of 64 bits, which Earth Engine does not hold: convert it, "
+                "for example with gdal_translate -ot Int64 or Float64."
+            )
         name_of_crs = crs_of(dataset, crs)
         flags = dataset.mask_flag_enums[0]
         alpha = dataset.count > 1 and colours[-1] is ColorInterp.alpha and MaskFlags.alpha in flags
