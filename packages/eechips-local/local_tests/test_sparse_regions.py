@@ -57,6 +57,14 @@ def test_statistics_of_a_coast(image: ImageAsset) -> None:
     assert computed(image) < SIDE * SIDE / 3
 
 
+def test_a_thousand_points_are_read_in_few_windows(image: ImageAsset) -> None:
+    points = invoke("FeatureCollection.randomPoints", region=region(), points=1000)
+    graph = invoke("Image.reduceRegions", image=stored(), collection=points, reducer=invoke("Reducer.first"))
+    assert len(list(evaluate(graph, image))) == 1000
+    source: Any = image.bands[0].source
+    assert 0 < len(source.windows) < 100
+
+
 def test_vectors_of_a_coast_are_those_of_its_bounds(image: ImageAsset, monkeypatch: pytest.MonkeyPatch) -> None:
     def vectors() -> list[tuple[Any, bytes]]:
         """Return labels, counts and outlines."""
