@@ -240,7 +240,7 @@ def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)  # the second stops at once
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert (out, err) == ("", "")
     assert left(folder) == ["begun"]

@@ -64,7 +64,7 @@ def test_ready_pictures_differ_by_unit_and_not_by_the_way_they_are_asked_for(lig
     for point in ([-105.25, 39.5], [-105.5, 39.25]):
         image, region = naip(ee, point)
         url = image.getThumbURL({"region": region, "dimensions": "60x40", "format": "png"})
-        by_url = requests.get(url, timeout=10).content
+        by_url = requests.get(url, timeout=60).content
         cut = image.clipToBoundsAndScale(geometry=region, width=60, height=40)
         assert ee.data.computePixels({"expression": cut, "fileFormat": "PNG"}) == by_url
         picture = Image.open(io.BytesIO(by_url))
@@ -95,13 +95,13 @@ def test_the_light_server_knows_what_was_asked_for_each_unit(light: Server) -> N
         {"type": "stall-body", "on": "thumbnails:create", "times": 1, "seconds": 0.1},
         {"type": "status", "status": 503, "on": "thumbnails:getPixels", "times": 1},
     ]
-    requests.post(f"{light.url}/_faults", json={"faults": faults}, timeout=10)
+    requests.post(f"{light.url}/_faults", json={"faults": faults}, timeout=60)
     found = []
     for _ in range(2):
         url = image.getThumbURL({"region": region, "dimensions": "8x8", "format": "png"})
-        found.append(requests.get(url, timeout=10).status_code)
+        found.append(requests.get(url, timeout=60).status_code)
     assert found == [503, 200]
-    units = requests.get(f"{light.url}/_units", timeout=10).json()
+    units = requests.get(f"{light.url}/_units", timeout=60).json()
     assert "" not in units
     notes = units["-100.125,40.5"]
     assert [note[1:] for note in notes] == [

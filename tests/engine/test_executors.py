@@ -143,7 +143,7 @@ def test_the_death_of_a_cluster_worker_loses_nothing(service: Service, tmp_path:
         killer.start()
         options = {"executor": f"dask:{cluster.scheduler_address}", "in_flight": 8}
         run = run_chips(tmp_path, service.url, parameters={"count": 300}, **options)
-        killer.join(30)
+        killer.join(60)
     assert run.counts == {"done": 300}
     assert run.verify() == []
     assert list(run.path.rglob("*.part")) == []

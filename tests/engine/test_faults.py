@@ -312,7 +312,7 @@ def test_a_killed_run_resumes(service: Service, tmp_path: Path, undisturbed: dic
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()
-    process.communicate(timeout=30)  # until its workers, who hold the pipes, have gone too and ask no more
+    process.communicate(timeout=60)  # until its workers, who hold the pipes, have gone too and ask no more
     service.latency = 0.0
     assert 0 < open_run(tmp_path / "out").counts.get("planned", 0) < 60
     resume(tmp_path, service, undisturbed)

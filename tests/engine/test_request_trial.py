@@ -97,11 +97,11 @@ def test_a_run_that_is_stopped_in_its_trial_makes_it_again(server: Server, tmp_p
 
 @pytest.mark.slow
 def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
-    requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
+    requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=60).raise_for_status()
     for options in ({"estimate": 2}, {"estimate": 4, "confirm": lambda _: True}):
         run = sample(server, tmp_path, **options)
     assert run.is_complete
-    found = requests.get(f"{server.url}/_requests", timeout=30).json()["requests"]
+    found = requests.get(f"{server.url}/_requests", timeout=60).json()["requests"]
     asked = Counter(json.dumps(each["body"]) for each in found if each["kind"] == "value:compute")
     assert asked
     assert set(asked.values()) == {1}
@@ -117,9 +117,9 @@ def test_units_of_an_estimate_are_planned_once_also_for_its_trial(
     options |= {"roi": "-105.3,39.9,-105.2,40.0", "end": "2020-04-01", "estimate": 5}
     planned = []
     for name, method in (("run", "auto"), ("plain", "pixels")):  # with a trial, and without
-        requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=30).raise_for_status()
+        requests.post(f"{server.url}/_requests", json={"keep": 10_000}, timeout=60).raise_for_status()
         assert sample(server, tmp_path / name, method=method, **options).paused
-        found = requests.get(f"{server.url}/_requests", timeout=30).json()["requests"]
+        found = requests.get(f"{server.url}/_requests", timeout=60).json()["requests"]
         bodies = [json.dumps(each["body"]) for each in found if each["kind"] == "value:compute"]
         planned.append(sorted(body for body in bodies if "Profile.getProfiles" not in body))
     assert planned[0] == planned[1] != []
@@ -172,4 +172,4 @@ def test_chips_of_a_plan_are_tried_several_at_once(tmp_path: Path, serve_briefly
     ingest(tmp_path / "a.tif", tmp_path / "store", f"{L8}/a", bands=["SR_B4"], time_start="2020-05-01")
     server = serve_briefly("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none", "--latency", "0.3")
     assert sample(server, tmp_path / "run", estimate=4).paused
-    assert requests.get(f"{server.url}/_stats", timeout=30).json()["in_flight"]["peak"] > 4
+    assert requests.get(f"{server.url}/_stats", timeout=60).json()["in_flight"]["peak"] > 4

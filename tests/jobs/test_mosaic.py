@@ -343,7 +343,7 @@ def test_a_killed_mosaic_resumes(
     else:
         wait_until(lambda: any(path.stat().st_size > 0 for path in out.glob(".mosaic.tif.*.part")), process)
     os.kill(process.pid, number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert not (out / "mosaic.tif").exists()
     if number == signal.SIGINT:

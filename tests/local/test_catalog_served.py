@@ -212,5 +212,5 @@ def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, 
         assert ee.Image("USGS/SRTMGL1_003").bandNames().getInfo() == ["elevation"]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         process.stdout.close()

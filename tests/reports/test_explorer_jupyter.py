@@ -66,7 +66,7 @@ def lab(folder: Path) -> Iterator[str]:
         yield f"{wait_for_address(folder / 'runtime', server)}/lab?token={token}"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
 
 
 def wait_for_address(runtime: Path, server: subprocess.Popen[bytes]) -> str:

@@ -220,7 +220,7 @@ def test_a_killed_run_resumes(tmp_path: Path, service: Service, objects: ObjectS
     )  # fmt: skip
     wait_until(lambda: len(objects.puts) >= 60 and open_run(tmp_path / "ledger").counts.get("done"), process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     units = open_run(tmp_path / "ledger").units
     recorded = set(units.loc[units["state"] == "done", "file"])
     assert run(tmp_path, service, objects, "-p", "count=200").returncode == 0

@@ -75,7 +75,7 @@ def server(serve: Callable[..., Server]) -> Server:
 @contextmanager
 def connected(server: Server) -> Iterator[socket.socket]:
     parts = urlsplit(server.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         yield connection
 
 
@@ -201,7 +201,7 @@ def test_forked_processes_of_any_client_get_their_own_answers(server: Server) ->
 def test_a_foreign_host_is_refused(server: Server, name: str) -> None:
     assert ask(server, f"Host: {name}\r\n").status == 403
     assert ask(server, f"Host: {name}\r\n{JSON}", "/_quota", b'{"rate": 1}', "POST").status == 403
-    assert requests.get(f"{server.url}/_quota", timeout=30).json()["rate"] is None
+    assert requests.get(f"{server.url}/_quota", timeout=60).json()["rate"] is None
 
 
 def test_a_request_without_a_host_is_refused(server: Server) -> None:
@@ -260,10 +260,10 @@ def test_control_requests_are_refused_unless_they_are_json(
     server: Server, name: str, body: dict[str, object], declared: str
 ) -> None:
     headers = {"Content-Type": declared} if declared else {}
-    refused = requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30)
+    refused = requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=60)
     assert (refused.status_code, refused.json()["error"]["status"]) == (415, "INVALID_ARGUMENT")
     headers = {"Content-Type": "application/JSON; charset=utf-8"}
-    assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30).status_code == 200
+    assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=60).status_code == 200
 
 
 @pytest.mark.slow
@@ -392,10 +392,10 @@ def test_a_bug_reaches_clients_as_the_service_s_own_error(capfd: pytest.CaptureF
 
 def test_bodies_that_are_not_finished_hold_no_slot(server: Server) -> None:
     head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
-    most = requests.get(f"{server.url}/_quota", timeout=30).json()["concurrency"]
+    most = requests.get(f"{server.url}/_quota", timeout=60).json()["concurrency"]
     with contextlib.ExitStack() as stack:
         for _ in range(most):
             stack.enter_context(connected(server)).sendall(head)
         body = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
-        found = requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=30)
+        found = requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=60)
         assert (found.status_code, found.json()) == (200, {"result": 7})

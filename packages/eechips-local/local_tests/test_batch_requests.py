@@ -55,7 +55,7 @@ def send(server: Server, *lines: str, type: str = "application/http", **headers:
     )
     content_type = {"Content-Type": "multipart/mixed; boundary=batch_EARTHENGINE_batch"}
     body = f"{parts}--batch_EARTHENGINE_batch--\r\n"
-    return requests.post(f"{server.url}/batch", body.encode(), headers={**content_type, **headers}, timeout=30)
+    return requests.post(f"{server.url}/batch", body.encode(), headers={**content_type, **headers}, timeout=60)
 
 
 def read(response: requests.Response) -> dict[str, tuple[int, Any]]:

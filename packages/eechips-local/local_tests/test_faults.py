@@ -156,13 +156,13 @@ def test_a_disconnected_client_releases_its_slot(server: Server) -> None:
 
 
 def control(server: Server, resource: str, **values: Any) -> requests.Response:
-    return requests.post(f"{server.url}/{resource}", json=values, timeout=10)
+    return requests.post(f"{server.url}/{resource}", json=values, timeout=60)
 
 
 @pytest.mark.slow
 def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo", "--minute", "none")
-    assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
+    assert requests.get(f"{server.url}/_quota", timeout=60).json()["concurrency"] == 40
     assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True
     assert control(server, "_latency", latency="value:compute=0.4;thumbnails:*=lognormal:9,0.5").status_code == 200
     with computations_in_flight(server, 1):
@@ -183,13 +183,13 @@ def test_the_quota_changes_at_run_time(serve: Callable[..., Server]) -> None:
 def test_the_latest_requests_are_kept_with_bodies_and_statuses(serve: Callable[..., Server]) -> None:
     server = serve("--no-demo")
     compute(server)
-    assert requests.get(f"{server.url}/_requests", timeout=10).json() == {"requests": []}
+    assert requests.get(f"{server.url}/_requests", timeout=60).json() == {"requests": []}
     control(server, "_requests", keep=3)
     control(server, "_faults", faults=[{"type": "status", "status": 403, "message": "No.", "after": 2, "times": 1}])
     answers = [compute(server) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 403, 200]
     assert answers[2].json()["error"] == {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}
-    kept = requests.get(f"{server.url}/_requests", timeout=10).json()["requests"]
+    kept = requests.get(f"{server.url}/_requests", timeout=60).json()["requests"]
     assert [(each["kind"], each["status"]) for each in kept] == [
         ("value:compute", 200),
         ("value:compute", 403),

@@ -51,7 +51,7 @@ IDS = [
 def get(server: Server, path: str) -> tuple[int, dict[str, Any]]:
     """Asks for a path as it is: nothing is normalised on the way."""
     parts = urlsplit(server.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -106,7 +106,7 @@ def test_other_content_types_are_refused(server: ServerProcess, content_type: st
 def test_bodies_of_20_megabytes(server: ServerProcess, sized: bool) -> None:
     content = b'{"expression": "' + b"x" * 20_000_000 + b'"}'
     chunks = content if sized else (content[start : start + 65_536] for start in range(0, len(content), 65_536))
-    response = requests.post(f"{server.url}/v1/projects/local/value:compute", data=chunks, timeout=30)
+    response = requests.post(f"{server.url}/v1/projects/local/value:compute", data=chunks, timeout=60)
     assert response.status_code == 400
     assert response.json()["error"]["message"] == "Request payload size exceeds the limit: 10485760 bytes."
 
@@ -130,7 +130,7 @@ PLACES = [
 def raw(server: ServerProcess, request: bytes, *, ended: bool = False) -> bytes:
     """What the server answers to bytes as they are: clients would tidy up a path."""
     parts = urlsplit(server.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         connection.sendall(request)
         if ended:
             connection.shutdown(socket.SHUT_WR)

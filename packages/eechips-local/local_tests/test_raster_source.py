@@ -315,7 +315,7 @@ def test_a_pool_lends_each_handle_to_one_at_a_time_and_closes_the_oldest() -> No
 @pytest.mark.slow
 def test_a_full_pool_does_not_block_threads() -> None:
     pool: HandlePool[int, Handle] = HandlePool(lambda key: Handle(str(key)), Handle.close, limit=3)
-    barrier = threading.Barrier(6, timeout=10)
+    barrier = threading.Barrier(6, timeout=60)
 
     def use(number: int) -> int:
         with pool.lease(number % 2) as handle:

@@ -34,7 +34,7 @@ SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 
 
 def compute(server: Server, body: dict[str, Any] = SEVEN) -> requests.Response:
-    return requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=30)
+    return requests.post(f"{server.url}/v1/projects/local/value:compute", json=body, timeout=60)
 
 
 def test_limits(serve: Callable[..., Server]) -> None:
@@ -121,13 +121,13 @@ def test_serve_ends_cleanly(ending: signal.Signals) -> None:
         said = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", said)
         assert found, said
-        assert requests.get(f"{found.group()}/_store", timeout=30).json()["stores"][0]["synthetic"] is True
+        assert requests.get(f"{found.group()}/_store", timeout=60).json()["stores"][0]["synthetic"] is True
         # A terminal sends Ctrl-C to all processes of the group.
         os.killpg(process.pid, ending)
-        assert process.wait(20) in (0, 130, -ending)
+        assert process.wait(60) in (0, 130, -ending)
         assert process.stderr.read() == ""
     with pytest.raises(requests.ConnectionError):
-        requests.get(found.group(), timeout=5)
+        requests.get(found.group(), timeout=60)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -147,7 +147,7 @@ def test_busy_workers_end_with_the_server(ending: signal.Signals) -> None:
         wait_until(lambda: processor_seconds(worker) > before + 0.2)
         process.send_signal(ending)
         wait_until(lambda: not is_running(worker))
-        assert process.wait(20) in (0, -ending)
+        assert process.wait(60) in (0, -ending)
         assert (answer.result().status_code, answer.result().json()["error"]["status"]) == (503, "UNAVAILABLE")
 
 

@@ -189,7 +189,7 @@ def test_other_formats_are_refused(ee: Any) -> None:
 def test_an_empty_image_collection_maps_to_an_empty_table(ee: Any) -> None:
     none = ee.ImageCollection([]).map(lambda image: ee.Feature(None, {"date": image.date().format()}))
     assert ee.data.computeFeatures({"expression": ee.FeatureCollection(none)})["features"] == []
-    response = requests.get(ee.FeatureCollection(none).getDownloadURL("csv", selectors=["date"]), timeout=30)
+    response = requests.get(ee.FeatureCollection(none).getDownloadURL("csv", selectors=["date"]), timeout=60)
     assert (response.status_code, response.text) == (200, "date\n")
 
 

@@ -57,13 +57,13 @@ def make_signer() -> Any:
 
 def ask(url: str, assertion: str) -> requests.Response:
     """Ask a server for a token."""
-    return requests.post(f"{url}/token", {"grant_type": GRANT, "assertion": assertion}, timeout=30)
+    return requests.post(f"{url}/token", {"grant_type": GRANT, "assertion": assertion}, timeout=60)
 
 
 def compute(url: str, token: str | None) -> requests.Response:
     """Send a request with a token, or without one."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return requests.post(f"{url}/v1/projects/eechips-local/value:compute", json=COMPUTE, headers=headers, timeout=30)
+    return requests.post(f"{url}/v1/projects/eechips-local/value:compute", json=COMPUTE, headers=headers, timeout=60)
 
 
 # The file
@@ -232,28 +232,28 @@ def test_tokens_of_the_server_are_accepted_and_others_are_not(server: Server, ke
 )
 def test_bodies_without_a_grant_are_refused(server: Server, body: bytes, error: str) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = requests.post(f"{server.url}/token", body, headers=headers, timeout=30)
+    answer = requests.post(f"{server.url}/token", body, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
 def test_pages_of_other_sites_get_no_token(server: Server, key: Path) -> None:
     form = {"grant_type": GRANT, "assertion": sign(key)}
-    answer = requests.post(f"{server.url}/token", form, headers={"Origin": "https://example.com"}, timeout=30)
+    answer = requests.post(f"{server.url}/token", form, headers={"Origin": "https://example.com"}, timeout=60)
     assert (answer.status_code, "access_token" in answer.text) == (403, False)
 
 
 def test_the_list_of_requests_has_no_token(server: Server, key: Path) -> None:
-    requests.post(f"{server.url}/_requests", json={"keep": 10}, timeout=30)
+    requests.post(f"{server.url}/_requests", json={"keep": 10}, timeout=60)
     token = ask(server.url, sign(key)).json()["access_token"]
     compute(server.url, token)
     for path in ("_requests", "_activity", "_stats"):
-        text = requests.get(f"{server.url}/{path}", timeout=30).text
+        text = requests.get(f"{server.url}/{path}", timeout=60).text
         assert "value:compute" in text
         assert token not in text
 
 
 def test_a_server_without_a_key_issues_no_tokens_and_looks_at_none(demo_server: Server, key: Path) -> None:
-    answer = requests.post(f"{demo_server.url}/token", {"grant_type": GRANT}, timeout=30)
+    answer = requests.post(f"{demo_server.url}/token", {"grant_type": GRANT}, timeout=60)
     assert answer.status_code == 404
     assert "serve --key FILE" in answer.json()["error"]["message"]
     assert compute(demo_server.url, "anything").json() == {"result": 7}
@@ -381,11 +381,11 @@ def test_a_session_of_the_javascript_client_has_the_values_of_python(
     assert answers["ndvi"] == means.getInfo() != []
     assert answers["asset"] == "USGS/SRTMGL1_003"
     thumbnail = heights.getThumbURL({"region": place, "dimensions": 32, "min": 1000, "max": 3000, "format": "png"})
-    assert requests.get(answers["thumb"], timeout=30).content == requests.get(thumbnail, timeout=30).content
+    assert requests.get(answers["thumb"], timeout=60).content == requests.get(thumbnail, timeout=30).content
     tile = heights.getMapId({"min": 0, "max": 3000})["tile_fetcher"].format_tile_url(212, 388, 10)
-    shown = requests.get(answers["tiles"].format(z=10, x=212, y=388), timeout=30)
+    shown = requests.get(answers["tiles"].format(z=10, x=212, y=388), timeout=60)
     assert shown.headers["Content-Type"].startswith("image/")
-    assert shown.content == requests.get(tile, timeout=30).content
+    assert shown.content == requests.get(tile, timeout=60).content
 
 
 R_SCRIPT = """

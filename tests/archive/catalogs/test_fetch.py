@@ -29,7 +29,7 @@ from local_tests.support.loopback import QuietServer
 from tests.support.catalog_items import contents, item
 from tests.support.commands import run_command
 
-QUICK = FetchConfig(retries=1, first_wait=0.01, timeout=5.0)
+QUICK = FetchConfig(retries=1, first_wait=0.01, timeout=60.0)
 
 
 class Server:

@@ -20,7 +20,7 @@ from local_tests.support.process_tree import is_running
 HOOKS = """
 import json, os, sys, threading, time
 import pystac, datetime
-barrier = threading.Barrier(12, timeout=20)
+barrier = threading.Barrier(12, timeout=60)
 def of_dict(address): return {"id": address}
 def of_text(address): return json.dumps({"id": address})
 def of_bytes(address): return json.dumps({"id": address}).encode()
@@ -126,7 +126,7 @@ def test_commands_are_stopped_together(made: Any, tmp_path: Path) -> None:
     thread.start()
     wait_until((tmp_path / "began").exists)
     maker.stop()
-    thread.join(20)
+    thread.join(60)
     assert [str(error) for error in raised] == ["exit status -9: "]
     with pytest.raises(RuntimeError, match="interrupted"):
         maker("y")

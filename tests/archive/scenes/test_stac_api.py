@@ -355,7 +355,7 @@ def test_every_page_of_a_search_is_read(tmp_path: Path) -> None:
     api = Api(MANY)
     with serve_function(api) as url:
         assert len(search(f"{url}/search?limit=10").ids) == 45
-        page = requests.get(f"{url}/search", timeout=10).json()
+        page = requests.get(f"{url}/search", timeout=60).json()
     (tmp_path / "page.json").write_text(json.dumps(page))
     found = search(str(tmp_path / "page.json"))
     assert len(found.ids) == 10

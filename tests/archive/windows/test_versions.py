@@ -275,7 +275,7 @@ def test_a_window_that_waits_ends_with_the_run(bucket: Bucket) -> None:
     thread.start()
     wait_until(lambda: bucket.refused > 0)
     run.throttle.stop()
-    thread.join(20)
+    thread.join(60)
     assert [type(error) for error in ended] == [Stopped]
 
 

@@ -185,7 +185,7 @@ def test_statistics_have_what_all_workers_have_taken(ee: Any, server: Server, fi
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").select("B4").toList(3)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda n: pixels(ee, ee.Image(images.get(n)), "EPSG:32632", FINE, 128, 128), range(3)))
-    stats = [requests.get(f"{server.url}/_stats", timeout=30).json() for _ in range(2)]
+    stats = [requests.get(f"{server.url}/_stats", timeout=60).json() for _ in range(2)]
     assert len({each["instance"] for each in stats}) == 1
     taken = stats[0]["archives"]
     assert taken["bytes"] == sum(files.bytes.values()) > 0

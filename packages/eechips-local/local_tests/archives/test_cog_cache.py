@@ -160,8 +160,8 @@ def test_window_that_could_not_be_read_ahead_is_read_when_it_is_needed() -> None
         ahead.begin(key, 500, fail)
     for key in "de":  # both have room only when the bytes of what failed are free again
         ahead.begin(key, 500, read)
-    assert ended.acquire(timeout=10)
-    assert ended.acquire(timeout=10)
+    assert ended.acquire(timeout=60)
+    assert ended.acquire(timeout=60)
     assert all(ahead.take(key) is None for key in "abc")
     found = ahead.take("d")
     assert found is not None

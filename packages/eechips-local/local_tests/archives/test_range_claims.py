@@ -96,7 +96,7 @@ def test_claims_are_waited_for_until_they_are_released_or_their_process_ends(tmp
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(claims.claim, ["b"], 60.0)
             process.kill()
-            waiting.result(30.0)
+            waiting.result(60.0)
         assert is_free(claims, "b")
 
 
@@ -106,7 +106,7 @@ def test_a_process_that_is_stuck_is_waited_for_once(tmp_path: Path) -> None:
     with holder(claims.path, *names):
         assert claims.claim(names[:1], 0.01)
         with ThreadPoolExecutor(16) as pool:
-            assert not any(pool.map(lambda name: claims.claim([name], 600.0), names, timeout=30.0))
+            assert not any(pool.map(lambda name: claims.claim([name], 600.0), names, timeout=60.0))
 
 
 def releasing(claims: RangeClaims, process: subprocess.Popen[str], name: str, then: Callable[[], object]) -> Any:

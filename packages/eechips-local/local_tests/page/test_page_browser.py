@@ -103,14 +103,14 @@ def test_the_page_opens_without_error_and_asks_this_machine_only(
 
 def test_watching_is_neither_counted_nor_logged(page: Callable[..., Any], server: Server) -> None:
     browser = page()
-    http.post(f"{server.url}/_requests", json={"keep": 10}, timeout=30).raise_for_status()
+    http.post(f"{server.url}/_requests", json={"keep": 10}, timeout=60).raise_for_status()
     before = server.stats()
     polls = int(browser.execute_script("return document.body.dataset.polls"))
     wait(browser, f"return Number(document.body.dataset.polls) >= {polls + 2}")
     after = server.stats()
     assert after["requests"] == before["requests"]
     assert after["in_flight"]["busy"] == before["in_flight"]["busy"]
-    assert http.get(f"{server.url}/_requests", timeout=30).json() == {"requests": []}
+    assert http.get(f"{server.url}/_requests", timeout=60).json() == {"requests": []}
 
 
 def test_a_page_in_the_background_does_not_ask(page: Callable[..., Any]) -> None:
@@ -385,12 +385,12 @@ def test_a_lost_server_is_reported(page: Callable[..., Any], browser: Any, serve
 def test_failed_tiles_say_why(page: Callable[..., Any], server: Server) -> None:
     browser = page()
     fault = {"seed": 0, "faults": [{"type": "status", "status": 500, "on": "maps.tiles:get", "message": "out of ink"}]}
-    http.post(f"{server.url}/_faults", json=fault, timeout=30).raise_for_status()
+    http.post(f"{server.url}/_faults", json=fault, timeout=60).raise_for_status()
     try:
         browser.find_element("css selector", f"[data-asset='{QUADS}']").click()
         _, failed = wait_for_tiles(browser)
         assert failed > 0
         assert "out of ink" in text(browser, "problem")
     finally:
-        http.post(f"{server.url}/_faults", json={"seed": 0, "faults": []}, timeout=30).raise_for_status()
+        http.post(f"{server.url}/_faults", json={"seed": 0, "faults": []}, timeout=60).raise_for_status()
     wait_until(lambda: server.stats()["in_flight"]["now"] == 0)

@@ -15,7 +15,7 @@ PATHS = ["/", "/_page/dashboard.css", "/_page/dashboard.js", "/_page/basemap.jso
 
 @pytest.mark.parametrize("path", PATHS)
 def test_files_have_strict_headers(server: Server, path: str) -> None:
-    found = requests.get(f"{server.url}{path}", timeout=30)
+    found = requests.get(f"{server.url}{path}", timeout=60)
     assert found.status_code == 200
     policy = found.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -29,10 +29,10 @@ def test_files_have_strict_headers(server: Server, path: str) -> None:
 
 def test_files_refer_to_no_other_machine(server: Server) -> None:
     for path in PATHS[:3]:
-        text = requests.get(f"{server.url}{path}", timeout=30).text
+        text = requests.get(f"{server.url}{path}", timeout=60).text
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"')]*", text))
         assert addresses <= {"http://www.w3.org/2000/svg"}, path
-    page = requests.get(server.url, timeout=30).text
+    page = requests.get(server.url, timeout=60).text
     assert "<script>" not in page
     assert not re.search(r"\s(on\w+|style)=", page)
 
@@ -40,18 +40,18 @@ def test_files_refer_to_no_other_machine(server: Server) -> None:
 @pytest.mark.parametrize("path", [*PATHS, "/_activity", "/_assets"])
 def test_other_hosts_and_origins_are_refused(server: Server, path: str) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
-        assert requests.get(f"{server.url}{path}", headers=headers, timeout=30).status_code == 403
-    assert requests.post(f"{server.url}{path}", timeout=30).status_code == 404
+        assert requests.get(f"{server.url}{path}", headers=headers, timeout=60).status_code == 403
+    assert requests.post(f"{server.url}{path}", timeout=60).status_code == 404
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/_activity", "/_assets"])
 @pytest.mark.parametrize("source", ["cross-site", "same-site"])
 def test_pages_of_others_do_not_cause_work(server: Server, path: str, source: str) -> None:
-    refused = requests.get(f"{server.url}{path}", headers={"Sec-Fetch-Site": source}, timeout=30)
+    refused = requests.get(f"{server.url}{path}", headers={"Sec-Fetch-Site": source}, timeout=60)
     assert refused.status_code == 403
     for own in ("same-origin", "none"):
-        assert requests.get(f"{server.url}{path}", headers={"Sec-Fetch-Site": own}, timeout=30).status_code == 200
+        assert requests.get(f"{server.url}{path}", headers={"Sec-Fetch-Site": own}, timeout=60).status_code == 200
 
 
 @pytest.mark.slow
@@ -70,9 +70,9 @@ def test_all_assets_outside_of_collections_are_listed(server: Server) -> None:
 
 @pytest.mark.slow
 def test_the_activity_has_what_was_asked(server: Server) -> None:
-    asked = requests.get(f"{server.url}/v1/projects/earthengine-public/assets/USGS/SRTMGL1_003", timeout=30)
+    asked = requests.get(f"{server.url}/v1/projects/earthengine-public/assets/USGS/SRTMGL1_003", timeout=60)
     assert asked.status_code == 200
-    found = requests.get(f"{server.url}/_activity", timeout=30).json()
+    found = requests.get(f"{server.url}/_activity", timeout=60).json()
     newest = found["latest"][0]
     assert (newest["kind"], newest["status"], newest["is_in_flight"]) == ("assets:get", 200, False)
     assert newest["asset"] == "projects/earthengine-public/assets/USGS/SRTMGL1_003"
