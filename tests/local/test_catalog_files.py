@@ -116,6 +116,7 @@ def local(files: Path) -> Path:
     link = files / "link.tif"
     link.symlink_to("/etc/hostname")
     wrong = described("red", str(files / "red.tif"))
+    unsigned = raster(files / "unsigned.tif", VALUES["red"].astype("uint64"), transform=UTM)
     items = [
         scene("told", {**told, "visual": visual, "thumbnail": preview}),
         scene("bare", {name: bare(f"file://{files}/{name}.tif") for name in ("red", "swir", "rgb")}),
@@ -128,6 +129,7 @@ def local(files: Path) -> Path:
         scene("moved", {"red": {**wrong, "proj:transform": [2.0, 0.0, 0.0, 0.0, -2.0, 0.0]}}),
         scene("smaller", {"red": {**wrong, "proj:shape": [100, 100]}}),
         scene("typed", {"red": {**wrong, "raster:bands": [{"data_type": "float32"}]}}),
+        scene("unsigned", {"red": bare(str(unsigned))}),
         scene("gone", {"red": described("red", str(files / "gone.tif"))}),
         scene("leaving", {"red": described("red", str(link))}),
         scene("table", {"table": {"href": str(files / "t.parquet"), "roles": ["data"]}}),
@@ -170,7 +172,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 9
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 10
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -201,6 +203,7 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("moved", r"red\.tif is not where the item declares it: EPSG:26914 from .*, not EPSG:26914 from 0, 0"),
         ("smaller", r"has 384x512 pixels, but the item declares 100x100"),
         ("typed", r"holds uint16, but the item declares float32"),
+        ("unsigned", r"unsigned\.tif has unsigned numbers of 64 bits, which no image holds"),
         ("gone", r"gone\.tif cannot be read"),
         ("leaving", r"link\.tif, and this server reads files below .*--catalog-files"),
         ("table", r"has no GeoTIFF or JPEG 2000 file with data among its assets: table"),

@@ -145,6 +145,8 @@ class ItemRasters:
             with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:
                 if any(dtype.startswith("complex") for dtype in dataset.dtypes):
                     raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
+                if "uint64" in dataset.dtypes:  # as ``RasterFiles.sources`` refuses them
+                    raise InvalidError(f"{shown_name(place)} has unsigned numbers of 64 bits, which no image holds.")
                 alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
                 is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
                 count = dataset.count - 1 if is_mask else dataset.count
