@@ -68,7 +68,7 @@ class Interrupt:
             self._is_patient = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if getattr(_hook, "is_under_way", False):
+        if _is_ignored(frame):
             _send_again(number)
         elif self.requested or not self._is_patient:
             raise KeyboardInterrupt
@@ -77,16 +77,23 @@ class Interrupt:
 
     def _report_ignored(self, ignored: sys.UnraisableHookArgs) -> None:
         if issubclass(ignored.exc_type, KeyboardInterrupt):
-            _hook.is_under_way = True
             _send_again(signal.SIGINT)
-            _hook.is_under_way = False
         else:
             self._report_before(ignored)
 
 
 _handling: list[Interrupt] = []
-_hook = threading.local()
-"""``is_under_way``: whether what is raised now would be ignored; ``mask``: the blocked signals before a fork."""
+_fork = threading.local()
+"""``is_under_way``: whether a thread is in hooks of a fork; ``mask``: the blocked signals before."""
+
+
+def _is_ignored(frame: FrameType | None) -> bool:
+    """Return whether Python ignores what is raised now: in hooks of a fork, and in those of this module."""
+    is_ignored = getattr(_fork, "is_under_way", False)
+    while frame is not None and not is_ignored:
+        is_ignored = frame.f_code in _HOOKS
+        frame = frame.f_back
+    return is_ignored
 
 
 def _send_again(number: int) -> None:
@@ -96,13 +103,13 @@ def _send_again(number: int) -> None:
 
 def _before_fork() -> None:
     """Block signals that a fork would lose: Python forgets those that arrive before its own work after a fork."""
-    _hook.is_under_way = True
-    _hook.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS if _handling else ())
+    _fork.is_under_way = True
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS if _handling else ())
 
 
 def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _hook.mask)
-    _hook.is_under_way = False
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+    _fork.is_under_way = False
 
 
 def _after_fork_in_child() -> None:
@@ -112,5 +119,8 @@ def _after_fork_in_child() -> None:
     _after_fork()
 
 
+_HOOKS = frozenset(
+    hook.__code__ for hook in (Interrupt._report_ignored, _before_fork, _after_fork, _after_fork_in_child)
+)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_a_fork_ends_by_sigterm() -> None:
 
 
 AT_FORK = """
-import os, signal
+import os, signal, time
 
 def send():
     os.kill(os.getpid(), signal.{signal})
@@ -46,7 +47,8 @@ with Interrupt():
         child = os.fork()
         if child:
             os.waitpid(child, 0)
-            signal.pause()
+            while True:
+                time.sleep(0.01)  # signal.pause misses a signal that comes just before it
         os._exit(0)
     except KeyboardInterrupt:
         print("stopped")
@@ -72,7 +74,8 @@ class Finalized:
 
 def drop() -> None:
     Finalized()
-    signal.pause()
+    while True:
+        time.sleep(0.01)  # signal.pause misses a signal that comes just before it
 
 
 def test_a_signal_within_a_finalizer_stops_the_run() -> None:
