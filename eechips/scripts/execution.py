@@ -52,7 +52,7 @@ class CallContext:
         home: the working directory of the command.
         root: folder that has the modules of the script.
         imports: folders that the script imports from.
-        packages: installed packages that it has imported. Some extend classes of Earth Engine, as geedim does.
+        packages: installed packages that it has imported, and which may extend classes of others, as geedim does.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
         logging: serialized :class:`LogSettings`; None if the script has not configured logging.

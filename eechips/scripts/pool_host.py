@@ -197,7 +197,7 @@ class ScriptHost:
             logging=present_settings(),
             cwd=self._working_folder.cwd,
             names_cwd=self._working_folder.names_cwd,
-            packages=tuple(filter(_is_installed_package, self._place.packages)),
+            packages=tuple(filter(_may_extend_classes, self._place.packages)),
         )
 
     def _withhold_results(self) -> int:
@@ -373,10 +373,23 @@ class _Bound:
         return {"arguments": arguments, **({"keywords": keywords} if keywords else {})}
 
 
-def _is_installed_package(name: str) -> bool:
-    """Return whether a module is imported, and not one of the script, whose import may do work."""
+_EXTENDED = ("ee", "xarray")
+
+
+def _may_extend_classes(name: str) -> bool:
+    """Return whether a module is imported, is not one of the script, whose import may do work, and imports a package
+    whose classes others extend: each worker would take gigabytes for all packages of some scripts.
+    """
     path = getattr(sys.modules.get(name), "__file__", None)
-    return path is not None and is_installed(Path(path))
+    if path is None or not is_installed(Path(path)):
+        return False
+    extended = [sys.modules[package] for package in _EXTENDED if package in sys.modules]
+    own = [
+        module
+        for key, module in tuple(sys.modules.items())
+        if f"{key}.".startswith(f"{name}.") and hasattr(module, "__dict__")
+    ]
+    return any(value is package for module in own for value in tuple(vars(module).values()) for package in extended)
 
 
 def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:

@@ -91,15 +91,17 @@ def test_calls_have_functions_and_classes_of_modules_that_workers_cannot_import(
 
 
 EXTENDED = """
+import sys
 import ee
 import geedim
+import sklearn.linear_model
 from multiprocessing import Pool
 
 ee.Initialize()
 
 
 def extended(n):
-    return type(ee.Image(n).gd).__name__
+    return type(ee.Image(n).gd).__name__, "sklearn" in sys.modules
 
 
 if __name__ == "__main__":
@@ -109,9 +111,13 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_calls_have_what_packages_add_to_the_client(demo_server: Server, tmp_path: Path) -> None:
-    """The function names no package; in a fork, the client has what the script's imports have added."""
+    """The function names no package; in a fork, the client has what the script's imports have added.
+
+    Packages that add nothing are not imported: each worker would take their memory.
+    """
     pytest.importorskip("geedim")
+    pytest.importorskip("sklearn")
     script = tmp_path / "script.py"
     script.write_text(EXTENDED)
     result = run(script, demo_server, tmp_path)
-    assert "['ImageAccessor', 'ImageAccessor']" in result.stdout, result.stderr
+    assert "[('ImageAccessor', False), ('ImageAccessor', False)]" in result.stdout, result.stderr
