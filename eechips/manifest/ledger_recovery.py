@@ -127,6 +127,8 @@ def check_not_lost(folder: Path) -> None:
     Raises:
         StorageError: if so; the message says what makes the ledger again.
     """
+    if not (folder / PARQUET_NAME).is_file():
+        return
     try:
         is_left = any(
             (folder / row["file"]).is_file() for row in _parquet_rows(folder / PARQUET_NAME, ["file"]) if row["file"]

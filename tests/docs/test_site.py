@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.cli.run_file import tomllib
+from eechips.text.toml_text import parse_toml
 
 pytestmark = pytest.mark.slow
 
@@ -75,5 +75,5 @@ def test_extras_are_found_in_blocks_and_declared_by_the_package() -> None:
     assert hooks["find_extras"](page) == ["local", "s3"]
     assert hooks["with_extras"](page).splitlines()[2].endswith("`pip install 'eechips[local,s3]'`*")
     assert hooks["with_extras"]("# A\n\nText.\n") == "# A\n\nText.\n"
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    declared = parse_toml((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(hooks["EXTRAS"]) <= set(declared)

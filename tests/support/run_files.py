@@ -15,6 +15,6 @@ def write(path: Path, text: str) -> Path:
 
 
 def load(path: Path) -> dict[str, Any]:
-    from eechips.cli.run_file import tomllib
+    from eechips.text.toml_text import parse_toml
 
-    return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    return parse_toml(path.read_text(encoding="utf-8"))
