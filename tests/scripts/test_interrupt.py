@@ -10,6 +10,7 @@ import pytest
 
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
+from tests.support.programs import await_file
 from tests.support.user_scripts import command, run
 
 pytestmark = pytest.mark.slow
@@ -28,9 +29,7 @@ def test_a_call_ends_with_its_request(wait: str, demo_server: Server, tmp_path: 
     )
     script.write_text(text.format(wait))
     process = subprocess.Popen(command(script, demo_server), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not marker.exists():
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.1)
+    await_file(marker, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

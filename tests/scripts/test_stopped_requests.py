@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_tests.support.local_earth_engine import Server
+from tests.support.programs import await_file
 from tests.support.user_scripts import command, files, run
 
 pytestmark = pytest.mark.slow
@@ -89,9 +90,7 @@ def test_a_signal_stops_the_threads_of_a_script(number: int, demo_server: Server
     )
     script.write_text(START + body)
     process = subprocess.Popen(command(script, demo_server), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not marker.exists():
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.1)
+    await_file(marker, process)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -160,9 +159,7 @@ def test_children_of_a_script_stop_without_a_traceback(demo_server: Server, tmp_
     script.write_text(START + IN_CHILDREN.replace("MARKER", repr(str(marker))))
     words = command(script, demo_server)
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not marker.exists():
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.1)
+    await_file(marker, process)
     (os.killpg if is_of_group else os.kill)(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

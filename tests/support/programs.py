@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 EECHIPS = (sys.executable, "-m", "eechips")
 """First words of a command of eechips."""
@@ -21,6 +24,16 @@ def run_program(*words: object, status: int | None = None, **options: Any) -> su
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, **options)
     assert status is None or done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def await_file(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a program, whose messages are piped, has written a file; fail with what it said if it ends before."""
+    while not path.exists():
+        try:
+            _, said = process.communicate(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"{process.args} ended with {process.returncode} before {path.name} was there\n{said}")
 
 
 def name_ended_writer() -> str:
