@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -34,7 +33,11 @@ def test_a_fork_ends_by_sigterm() -> None:
 
 
 AT_FORK = """
-import os, signal, time
+import os, signal
+
+read, write = os.pipe()
+os.set_blocking(write, False)
+signal.set_wakeup_fd(write)
 
 def send():
     os.kill(os.getpid(), signal.{signal})
@@ -48,7 +51,7 @@ with Interrupt():
         if child:
             os.waitpid(child, 0)
             while True:
-                time.sleep(0.01)  # signal.pause misses a signal that comes just before it
+                os.read(read, 1)  # a byte for each signal, also for one that arrives before
         os._exit(0)
     except KeyboardInterrupt:
         print("stopped")
@@ -72,12 +75,20 @@ class Finalized:
         len("what a finalizer does after the signal")
 
 
-def drop() -> None:
+def drop(signals: int) -> None:
     Finalized()
     while True:
-        time.sleep(0.01)  # signal.pause misses a signal that comes just before it
+        os.read(signals, 1)  # a byte for each signal, also for one that arrives before
 
 
 def test_a_signal_within_a_finalizer_stops_the_run() -> None:
-    with Interrupt(), pytest.raises(KeyboardInterrupt):
-        drop()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write)
+    try:
+        with Interrupt(), pytest.raises(KeyboardInterrupt):
+            drop(read)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)

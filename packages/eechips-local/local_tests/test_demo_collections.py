@@ -242,17 +242,6 @@ def test_numbers_and_times_of_images_are_known_without_making_them(name: str) ->
         assert list(collection.times(Query())) == sorted(set(collection.times(Query())))
 
 
-@pytest.mark.slow
-def test_tiles_of_the_whole_earth_are_those_of_its_parts() -> None:
-    everywhere = list(mgrs.tiles(None))
-    assert len(everywhere) == len(set(everywhere)) == 20385
-    for bounds in ((5.0, 45.0, 12.0, 50.0), (-180.0, -56.0, -160.0, -50.0), (100.0, 80.0, 120.0, 83.0)):
-        part = set(mgrs.tiles(bounds))
-        assert part <= set(everywhere)
-        assert part >= {tile for tile in everywhere if bounds[0] < mgrs.middle(tile)[0] < bounds[2]
-                        and bounds[1] < mgrs.middle(tile)[1] < bounds[3]}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", slow_except(COLLECTIONS, *QUICK))
 def test_few_calls_find_an_index(name: str) -> None:
     year = YEARS.get(name, 2021)
