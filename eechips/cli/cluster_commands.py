@@ -94,7 +94,7 @@ def submit_command(
         write_file(place / name, text.encode())
         echo_lines([f"# {place / name}", *redact(text).split("\n")])
         if redact(text) != text:
-            echo(f"{name} has a secret of the job: whoever can read {place} learns it", err=True)
+            echo(f"{name} contains a secret of the job: anyone who can read {place} can read it", err=True)
     echo(f"To submit: bash {shlex.quote(str(place / 'submit.sh'))}", err=True)
 
 

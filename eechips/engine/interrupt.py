@@ -22,8 +22,8 @@ _ENDS = tuple(number for number in _SIGNALS if number != signal.SIGINT)
 class Interrupt:
     """Handle Ctrl-C in two steps while requests are in flight: the first asks to finish them, the second stops at once.
 
-    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing. Python ignores what is
-    raised in a hook of ``os.register_at_fork`` or in a finalizer: a signal that comes there is sent again.
+    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing. Python ignores exceptions
+    in hooks of ``os.register_at_fork`` and in finalizers: a signal that arrives there is sent again.
 
     Attributes:
         requested: whether the first step was taken.
@@ -88,7 +88,7 @@ _fork = threading.local()
 
 
 def _is_ignored(frame: FrameType | None) -> bool:
-    """Return whether Python ignores what is raised now: in hooks of a fork, and in those of this module."""
+    """Return whether Python would ignore an exception at a frame: in hooks of a fork, or of this module."""
     is_ignored = getattr(_fork, "is_under_way", False)
     while frame is not None and not is_ignored:
         is_ignored = frame.f_code in _HOOKS
@@ -97,7 +97,7 @@ def _is_ignored(frame: FrameType | None) -> bool:
 
 
 def _send_again(number: int) -> None:
-    """Send a signal to this process from another thread, so that the main thread handles it after what it does now."""
+    """Send a signal to this process from another thread, so that the main thread handles it later."""
     _thread.start_new_thread(os.kill, (os.getpid(), number))  # Thread.start would wait, and handle the signal meanwhile
 
 

@@ -149,9 +149,8 @@ class _Run:
         if is_complete and not is_extended:
             self._records.note_code_changes()
             if not components.is_part:
-                LocalStore(config.out).sweep(
-                    components.writer
-                )  # files of an export, a report or a card that was killed
+                # Files of an export, a report or a card that was killed.
+                LocalStore(config.out).sweep(components.writer)
             return Run(config.out, results=config.results)
         is_settled, is_whole = is_settled and not is_extended, is_whole and not is_extended
         if not is_settled and config.export_to is not None:

@@ -208,7 +208,7 @@ def warn_of_small_zones(shapes: ZoneShapes, grid: Grid, scale: float | None) -> 
     """Warn of zones for which Earth Engine may have no value, as hardly a pixel is covered.
 
     Args:
-        scale: metres of a pixel; None for those of the grid.
+        scale: size of a pixel in metres; None for the scale of the grid.
     """
     scale = scale or nominal_scale(grid)
     is_geographic = parse_crs(grid.crs).is_geographic  # then pixels are narrower towards the poles

@@ -90,7 +90,7 @@ class ScriptHost:
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
-            ScriptStopped: if the user stops the run, or the calls differ from those of the last run.
+            ScriptStopped: if the user stops the run, or if the last run recorded other calls.
         """
         self.check()
         try:
@@ -377,8 +377,10 @@ _EXTENDED = ("ee", "xarray")
 
 
 def _may_extend_classes(name: str) -> bool:
-    """Return whether a module is imported, is not one of the script, whose import may do work, and imports a package
-    whose classes others extend: each worker would take gigabytes for all packages of some scripts.
+    """Return whether an imported module may add attributes to classes of ``ee`` or ``xarray``.
+
+    It must be an installed package that imports one of these. Importing all packages of a script into each worker may
+    take gigabytes, and a module of the script may do work when it is imported.
     """
     path = getattr(sys.modules.get(name), "__file__", None)
     if path is None or not is_installed(Path(path)):

@@ -281,7 +281,8 @@ def _is_of_python(thing: Any) -> bool:
 def _configuration(thing: Any) -> str | None:
     """Return the text of a configuration of OmegaConf, as hydra passes it; None for anything else.
 
-    Its pickle has the results of interpolations as well, such as the time. Those of a part may name any other part.
+    Its pickle also contains resolved interpolations, such as the time. A part may refer to any other part, so the text
+    is that of the whole configuration.
     """
     omegaconf = sys.modules.get("omegaconf")
     if omegaconf is None or not isinstance(thing, (omegaconf.DictConfig, omegaconf.ListConfig)):

@@ -196,9 +196,8 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
             parts[name] = _read(run, store, name, digests.get(name), texts)
     table = pd.concat(parts.values(), ignore_index=True)
     parameters = run.info.get("parameters", {})
-    is_date = (
-        run.info.get("recipe") != "points" or parameters.get("date_field") == DATE
-    )  # else a column of the user's file
+    # Of a run of points, it may be any column of the user's file.
+    is_date = run.info.get("recipe") != "points" or parameters.get("date_field") == DATE
     if is_date and DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
         with translate_read_errors(run.path):
             moments = pd.to_datetime(table[DATE], utc=True, format=parameters.get("date_format") or "ISO8601")

@@ -27,9 +27,9 @@ _verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
 
-    The sizes of the shard's files are compared with the index, and their checksums: once in a process, as long as they
-    have the inode, size and times of then, also if the reader stops before the last sample. Checksums of samples, or of
-    a format, do not show that a file is that of another pack; tar files of other samples often have the same size.
+    The sizes and checksums of the shard's files are compared with the index: once in a process, unless their inode,
+    size or times change. Checksums of samples, or of a format, do not show that a file belongs to another pack; tar
+    files of other samples often have the same size.
 
     Args:
         folder: folder of the pack.

@@ -82,8 +82,8 @@ class SplitResult:
 def split(run: Run | str | Path, **options: Any) -> SplitResult:
     """Split the chips of a run, and write ``splits.parquet`` beside the manifest.
 
-    Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. Blocks, and
-    cuts in time, stay those of an earlier call with the same options, so that later chips do not move earlier ones.
+    Blocks are assigned to splits as a whole, in an order that depends on the seed and their names. A later call with
+    the same options keeps the splits of earlier blocks and the earlier cuts in time: new chips move no earlier ones.
 
     Args:
         run: the run, finished or in progress, or its folder.
@@ -251,7 +251,7 @@ def _recorded(options: SplitOptions, ratios: Ratios) -> dict[str, Any]:
     if options.date_field is not None:
         recorded_options["date_field"] = options.date_field
     if options.cuts is not None:
-        recorded_options["has_own_cuts"] = True  # they are not those of the ratios
+        recorded_options["has_own_cuts"] = True  # given by the user, not computed from the ratios
     return {**recorded_options, "stratum": options.stratum or "none", "seed": options.seed}
 
 

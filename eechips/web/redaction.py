@@ -48,7 +48,7 @@ _QUOTE = r"\\*[\"']"
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
 """No secret that was replaced before: the parenthesis in ``(token=***)`` is not part of it."""
 _QUOTED = rf"(?P<quote>{_QUOTE})(?!\s*(?:,\s*\\*[\"'{{\[]|[}})\]]+(?:[\s,\"'\\]|$)))(?s:.)*?(?P=quote)"
-"""A quoted value. The quotation mark after ``token=`` may be the end of a text in JSON, which goes on behind it."""
+"""A quoted value. A quotation mark after ``token=`` may instead close a JSON string: then more JSON follows it."""
 _VALUE = rf"(?:{_QUOTED}|{_UNREDACTED}(?:[^\s&\"',}}\\]|\\+(?![\\\"']))+)"
 
 # Texts come from servers and have any length, so each pattern takes time in proportion to it. A name is tried from its

@@ -272,7 +272,7 @@ def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, BeamQueue], service
 
 @pytest.mark.slow
 def test_outcomes_of_other_units_count_for_none(service: Service, tmp_path: Path) -> None:
-    """Whoever writes where the results are can write batches: units without a file were taken for done."""
+    """Anyone who can write to the results can write batches: units without a file were recorded as done."""
     place = tmp_path / "out" / "beam"
 
     def forge() -> None:

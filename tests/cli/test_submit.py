@@ -104,7 +104,7 @@ def test_a_secret_of_the_job_is_not_shown(folder: Path, words: tuple[str, ...]) 
     assert "token=***" in shown.output
     assert "3f2a9c7d" not in shown.output
     name = "plan.sh" if words == ("--slurm",) else "plan.json"
-    assert f"{name} has a secret of the job: whoever can read {folder / 'job'} learns it" in shown.output
+    assert f"{name} contains a secret of the job: anyone who can read {folder / 'job'} can read it" in shown.output
     assert "token=3f2a9c7d" in (folder / "job" / name).read_text()
 
 

@@ -240,9 +240,9 @@ class Downloader:
             retry.call(attempt, self._policy, pause=self._transport.pause)
 
     def _announce(self, href: str, error: TransientError) -> None:
-        """Say once for each host why its files are waited for; run.log has all attempts."""
+        """Log the reason of the first failure of each host; run.log has all attempts."""
         if self._announced.setdefault(urlsplit(href).netloc, error) is error:
-            _log.info("%s does not arrive (%s): trying again", display_url(href), redact(str(error)))
+            _log.info("%s cannot be downloaded yet (%s): trying again", display_url(href), redact(str(error)))
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Send one request and write the response."""

@@ -189,12 +189,12 @@ def test_a_host_that_does_not_respond_is_named_once(
     found = items(server)[:2]
     for each in found:
         each["assets"]["B04"]["href"] = "http://127.0.0.1:1/s.tif"
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="eechips"):
         run = fetch(catalogue(tmp_path, found), tmp_path / "out", retries=1)
     assert run.counts == {"failed_transient": 2}
     told = [line for line in caplog.messages if line.endswith("): trying again")]
     assert len(told) == 1, told
-    assert told[0].startswith("http://127.0.0.1:1/s.tif does not arrive (127.0.0.1:1: connection failed: ")
+    assert told[0].startswith("http://127.0.0.1:1/s.tif cannot be downloaded yet (127.0.0.1:1: connection failed: ")
 
 
 def test_a_file_that_is_not_there_fails_alone(server: FileServer, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class KeptSearches:
             if self._process != os.getpid():
                 self._database = self._connect()
                 self._process = os.getpid()
-                # Python 3.13 warns of databases that nobody closes.
+                # Python 3.13 warns about a database that is not closed.
                 weakref.finalize(self, self._database.close).atexit = False
             with self._database:
                 yield self._database

@@ -130,7 +130,7 @@ def _once_for_all(change: Callable[[Pixels], Pixels], pixels: Pixels) -> Pixels:
 
 
 def _once(values: Numbers) -> Numbers:
-    """Return arrays that are the same at all pixels as those of one pixel: a copy for each cost most of a product."""
+    """Return the arrays of one pixel if all pixels share them; copying them for each took most of a product's time."""
     return values[:1, :1] if values.ndim == 4 and values.size and values.strides[:2] == (0, 0) else values
 
 
