@@ -62,11 +62,7 @@ def size_class(chip: Chip) -> Hashable:
 
 
 def check_bands(chip: Chip, limits: PixelLimits) -> None:
-    """Refuse a chip with more bands than one request may have; splitting its pixels does not help.
-
-    Raises:
-        TooLargeError: if it has.
-    """
+    """Raise TooLargeError if a chip has more bands than one request may have; splitting its pixels does not help."""
     bands = len(chip.bands or ()) + (not chip.is_picture)
     if limits.bands is not None and bands > limits.bands:
         raise TooLargeError(
@@ -75,11 +71,7 @@ def check_bands(chip: Chip, limits: PixelLimits) -> None:
 
 
 def check_memory(chip: Chip, whole: Window) -> None:
-    """Refuse a chip that is too large for the memory of a worker.
-
-    Raises:
-        TooLargeError: if it is.
-    """
+    """Raise TooLargeError if a chip is too large for the memory of a worker."""
     size = _least_bytes(chip, whole)
     if size > _MOST_BYTES:
         raise TooLargeError(

@@ -36,11 +36,7 @@ class ProfileShare:
 
 
 def parse_profile(text: str) -> float:
-    """Return the EECU-seconds of a profile.
-
-    Raises:
-        ValueError: if the text is no profile.
-    """
+    """Return the EECU-seconds of a profile; raise ValueError if the text is no profile."""
     head, *lines = str(text).splitlines() or [""]
     if not head.split() or not head.split()[0].startswith("EECU"):
         raise ValueError(f"the first column is not EECU-seconds: {head[:60]!r}")

@@ -24,11 +24,7 @@ class ExportPlace:
 
     @classmethod
     def parse(cls, url: str) -> ExportPlace:
-        """Parse ``gs://bucket/prefix``.
-
-        Raises:
-            UsageError: if it is something else.
-        """
+        """Parse ``gs://bucket/prefix``; raise UsageError if it is something else."""
         match = _PLACE.fullmatch(url)
         parts = (match["prefix"] or "").strip("/").split("/") if match else []
         if match is None or any(part in ("", ".", "..") for part in parts if parts != [""]):

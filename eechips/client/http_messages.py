@@ -189,11 +189,7 @@ class HttpResponse:
         return ValidationError(f"gzip of more than {MAX_BYTES >> 20} MiB came back", status=self.status)
 
     def refuse_page(self) -> None:
-        """Refuse a web page, which proxies and captive portals send with status 200.
-
-        Raises:
-            ValidationError: if the body is one.
-        """
+        """Raise ValidationError for a web page, which proxies and captive portals send with status 200."""
         is_page = self.headers.get("content-type", "").startswith("text/html")
         if is_page or self.body[:64].lstrip(_BLANK).lower().startswith((b"<!doctype html", b"<html")):
             raise ValidationError(f"{WEB_PAGE}: a proxy or a login page is in between", status=self.status)

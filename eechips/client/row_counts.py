@@ -47,14 +47,11 @@ def row_count_node(result: str, values: Mapping[str, Any], page_size: object) ->
 
 
 def check_counts(counts: set[int], received: int, *, is_whole: bool) -> None:
-    """Check the numbers of rows that features have.
+    """Raise ValidationError if features have different numbers of rows, or a whole table has another one.
 
     Args:
         counts: none, if the rows are not counted.
         is_whole: whether the page is the whole table.
-
-    Raises:
-        ValidationError: if the numbers differ from each other, or from the number of features of a whole table.
     """
     if len(counts) > 1:
         raise proxy_error(OTHER_RESPONSE, "exchanges")
@@ -63,11 +60,7 @@ def check_counts(counts: set[int], received: int, *, is_whole: bool) -> None:
 
 
 def check_count(received: int, total: int) -> None:
-    """Compare the number of rows that came back with the service's own.
-
-    Raises:
-        ValidationError: if there are fewer or more.
-    """
+    """Raise ValidationError if fewer or more rows came back than the service has counted."""
     if received != total:
         raise proxy_error(f"{received:,} rows of a table of {total:,} came back", "alters")
 

@@ -85,11 +85,7 @@ class BeamQueue:
         return numbers
 
     def read_units(self, partition: int) -> list[WorkUnit]:
-        """Return the units of a partition.
-
-        Raises:
-            FileNotFoundError: if this process cannot access the folder.
-        """
+        """Return the units of a partition; raise FileNotFoundError if this process cannot access the folder."""
         return [_decode_unit(line) for line in self._lines(_partition_name(partition))]
 
     def write_batch(self, partitions: Iterable[int], batch: OutcomeBatch) -> None:
@@ -105,11 +101,7 @@ class BeamQueue:
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
     def read_batch(self, name: str) -> OutcomeBatch:
-        """Return a batch.
-
-        Raises:
-            StorageError: if it is damaged.
-        """
+        """Return a batch; raise StorageError if it is damaged."""
         try:
             about, *lines = self._lines(name)
             usage = None if about["usage"] is None else UsageDelta(**about["usage"])

@@ -85,15 +85,12 @@ def check_same(
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
-    """Raise an error if the place of the results holds those of another run.
+    """Raise RunMismatchError, with the difference, if the place of the results holds those of another run.
 
     Args:
         stored: the existing run.json.
         described: the run, as of :func:`describe`; its parameters as run.json has them.
         place: address of the results.
-
-    Raises:
-        RunMismatchError: if it is another one; the message shows the difference.
     """
     mismatches = list(differences(stored, {name: described[name] for name in IDENTIFYING if name in described}))
     if mismatches:

@@ -239,11 +239,7 @@ class RunConfig(RunOptions):
 
 
 def _check(config: RunConfig) -> None:
-    """Check the options of a run.
-
-    Raises:
-        UsageError: if a value has another type or is out of range, or options contradict each other.
-    """
+    """Raise UsageError if an option has another type or is out of range, or options contradict each other."""
     check_types(type(config), {field.name: getattr(config, field.name) for field in fields(config)}, allows_none=False)
     _check_local(config)
     if config.extend and config.dry_run:

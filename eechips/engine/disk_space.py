@@ -23,15 +23,12 @@ _LEAST_DTYPE = "uint8"
 
 
 def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
-    """Raise an error if a disk has too little free space.
+    """Raise StorageError if a disk has less free space than results need.
 
     Args:
         folder: folder of the results; it need not exist yet.
         need: bytes of the results.
         advice: what to do.
-
-    Raises:
-        StorageError: if less is free.
     """
     free = free_bytes(folder)
     if free < need:
@@ -41,11 +38,7 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
 
 
 def check_disk(recipe: Recipe, ledger: Ledger, store: Store, config: RunConfig) -> None:
-    """Raise an error if the results of a run are known not to fit on the disk.
-
-    Raises:
-        StorageError: if less space is free.
-    """
+    """Raise StorageError if the results of a run are known not to fit on the disk."""
     if isinstance(store, LocalStore) and isinstance(recipe, SupportsSize):
         advice = (
             "choose another output folder, fewer results, or a coarser scale. To measure the real size of 20 results"

@@ -35,11 +35,7 @@ _MESSAGE_SECONDS = 600.0
 
 
 def check_exports(recipe: Recipe, config: RunConfig) -> None:
-    """Check whether the results of a recipe may be exported, if the config asks for it.
-
-    Raises:
-        UsageError: if they may not.
-    """
+    """Raise UsageError if the config asks for exports, and the results of a recipe may not be exported."""
     if config.export_to is None:
         return
     traits = traits_of(recipe)

@@ -38,11 +38,7 @@ def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
 
 
 def read_inputs(recipe: Recipe) -> None:
-    """Read the files that a recipe plans from, before anything is started.
-
-    Raises:
-        EechipsError: if one cannot be used.
-    """
+    """Read the files that a recipe plans from, before anything is started; raise EechipsError if one cannot be used."""
     if isinstance(recipe, SupportsInputs):
         recipe.read_inputs()
 
@@ -95,7 +91,7 @@ def plan_units(
     positions: Iterable[int] | None = None,
     planned: Mapping[int, WorkUnit] = MappingProxyType({}),
 ) -> Iterator[WorkUnit]:
-    """Yield units with ids and names.
+    """Yield units with ids and names; raise UsageError if a value is not JSON, or lacks a field of the template.
 
     A repeated value gets an id that depends on the number of its repetition. A name that another unit has already gets
     the beginning of the id appended.
@@ -104,9 +100,6 @@ def plan_units(
         values: values that ``get_requests`` returned, or some of them.
         positions: their positions in the plan; None for those from 0 on.
         planned: units that were planned before, by position: they keep their ids and names.
-
-    Raises:
-        UsageError: if a value is not JSON, or lacks a field of the template.
     """
     repeats: dict[int, int] = {}
     seen = {_key_of(unit.id) for unit in planned.values()}

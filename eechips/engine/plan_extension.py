@@ -61,13 +61,10 @@ def _continued(recipe: Recipe, stored: Mapping[str, Any]) -> Recipe:
 
 
 def check_growth(recipe: Recipe, ledger: Ledger, described: Mapping[str, Any], folder: Path) -> None:
-    """Check that a run and its extension differ only in what may grow.
+    """Raise RunMismatchError if another option than those that may grow differs, or the plan is not whole.
 
     Args:
         described: the command's run; see :func:`eechips.engine.changed_options.describe`.
-
-    Raises:
-        RunMismatchError: if another option differs, or the plan is not whole.
     """
     stored = ledger.meta()
     if ledger.is_partial:

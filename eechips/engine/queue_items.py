@@ -86,11 +86,7 @@ class WorkItem:
         }
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Raise an error if another recipe planned the unit, such as that of an older version.
-
-        Raises:
-            RunMismatchError: if one did.
-        """
+        """Raise RunMismatchError if another recipe planned the unit, such as that of an older version."""
         if self.identity != recipe.identity:
             raise RunMismatchError(
                 f"unit {self.unit.id[:16]} was planned by another version of {recipe.name}: plan again"
@@ -107,11 +103,7 @@ class WorkItem:
 
     @classmethod
     def from_json(cls, line: str) -> WorkItem:
-        """Parse a line of :meth:`to_json`.
-
-        Raises:
-            UsageError: if it is something else.
-        """
+        """Parse a line of :meth:`to_json`; raise UsageError if it is something else."""
         try:
             content = parse_json(line)
             job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
@@ -156,11 +148,7 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
 
 
 def check_ids(units: Iterable[WorkUnit], recipe: Recipe) -> None:
-    """Check that the units of a plan, in its order, are those that were planned.
-
-    Raises:
-        RunMismatchError: naming one whose line was changed: its result would count as that of the planned one.
-    """
+    """Raise RunMismatchError if a line of the plan was changed: its result would count as that of the planned unit."""
     ids = IdCheck(recipe.identity)
     for planned in units:
         if not ids.matches(json.loads(planned.unit), planned.id, planned.position):

@@ -46,11 +46,7 @@ def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
 
 
 def replacement_of(recipe: Recipe) -> Redraw:
-    """Return the function of a recipe that draws replacements.
-
-    Raises:
-        UsageError: if it has none.
-    """
+    """Return the function of a recipe that draws replacements; raise UsageError if it has none."""
     redraw = _redraw_of(recipe)
     if redraw is None:
         raise UsageError(

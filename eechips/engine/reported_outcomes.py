@@ -65,11 +65,7 @@ class ReportedOutcome:
 
     @classmethod
     def parse(cls, reported: Any) -> ReportedOutcome:
-        """Return the outcome of a JSON object.
-
-        Raises:
-            UsageError: if it is none as a worker writes it.
-        """
+        """Return the outcome of a JSON object; raise UsageError if it is none as a worker writes it."""
         try:
             identifier, plan = str(reported["id"]), str(reported.get(PLAN) or "")
             bytes.fromhex(identifier + plan)
@@ -84,11 +80,7 @@ class ReportedOutcome:
 
 
 def _values(reported: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, Any]:
-    """Return the values of columns that an outcome has.
-
-    Raises:
-        ValueError: if one is not as the ledger holds it.
-    """
+    """Return the values of columns that an outcome has; raise ValueError if one is not as the ledger holds it."""
     values = {column.name: reported[column.name] for column in columns if column.name in reported}
     if values.get("file") is not None and None in (values.get("bytes"), values.get("sha256")):
         raise ValueError("a file has no size or no digest")

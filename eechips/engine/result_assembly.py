@@ -244,13 +244,10 @@ def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumedFiles) -> bool:
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:
-    """Have a recipe assemble its results, and record the files in the ledger.
+    """Have a recipe assemble its results, and record the files in the ledger; raise EechipsError if it cannot.
 
     Args:
         folder: folder of the ledger; what is assembled is put there.
-
-    Raises:
-        EechipsError: if it cannot.
     """
     function = assembler(recipe)
     if function is None:

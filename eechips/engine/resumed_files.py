@@ -94,13 +94,10 @@ class ResumedFiles:
         return _past(float(compared) if isinstance(compared, (int, float)) else None, self._now())
 
     def _list(self, names: Iterable[str]) -> dict[str, StoredFile]:
-        """Return the files in the folders of some names, by name.
+        """Return the files in the folders of some names, by name; raise StorageError if one of them exists.
 
         What a proxy or a store that resembles S3 leaves out of a listing would be fetched again: some of those that an
         object store does not list are asked for by name.
-
-        Raises:
-            StorageError: if one of them exists.
         """
         wanted = sorted(set(names))
         there = {file.name: file for file in self._store.files(sorted({name.rpartition("/")[0] for name in wanted}))}

@@ -36,11 +36,7 @@ class RunLog:
         self._file.close()
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append a line, without secrets. Threads may share a log.
-
-        Raises:
-            StorageError: if the file cannot be written.
-        """
+        """Append a line, without secrets. Threads may share a log. Raise StorageError if the file cannot be written."""
         line = json.dumps({"time": utc_now(), "event": event, **fields}, ensure_ascii=False, default=_as_json)
         left = memoryview(f"{redact(line)}\n".encode(errors="backslashreplace"))
         with self._writing:

@@ -40,11 +40,7 @@ class UnitThreadPool:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start the first thread.
-
-        Raises:
-            RuntimeError: if it cannot be started.
-        """
+        """Start the first thread; raise RuntimeError if it cannot be started."""
         self._waiting += 1
         # threading.Thread.start() waits forever for a thread that lacks the memory to begin.
         _thread.start_new_thread(self._work, ())

@@ -65,11 +65,7 @@ class WorkerSpec:
     version: str = field(default_factory=lambda: version("eechips"))
 
     def check_version(self) -> None:
-        """Compare the version of eechips with that of this process.
-
-        Raises:
-            ConfigurationError: if they differ.
-        """
+        """Raise ConfigurationError if this process has another version of eechips."""
         if version("eechips") != self.version:
             here = f"workers have eechips {version('eechips')}"
             raise ConfigurationError(f"{here}, this is {self.version}: install the same")

@@ -18,14 +18,11 @@ _DIGITS = 8  # of the recipe's identity
 
 
 def check_workload_tag(tag: str) -> None:
-    """Check the form of a workload tag.
+    """Raise UsageError if a text is no workload tag.
 
     The service takes ``[a-z0-9][-_a-z0-9]*``, 1 to 63 characters
     (https://developers.google.com/earth-engine/guides/computation_overview#workload_tags); the client's documentation
     also wants an alphanumeric character at the end.
-
-    Raises:
-        UsageError: if it is none.
     """
     if not _TAG.fullmatch(tag):
         raise UsageError(
@@ -35,16 +32,13 @@ def check_workload_tag(tag: str) -> None:
 
 
 def workload_tag_of(recipe: Recipe | None) -> str:
-    """Return the tag of a run whose configuration names none.
+    """Return the tag of a run whose configuration names none; raise UsageError if the variable has no valid tag.
 
     It is that of ``EECHIPS_WORKLOAD_TAG``. Without the variable it is the same whenever the run is resumed, and another
     for another recipe or other parameters.
 
     Args:
         recipe: recipe of the run; None for requests outside of one.
-
-    Raises:
-        UsageError: if the variable has no valid tag.
     """
     if tag := os.environ.get(_VARIABLE):
         check_workload_tag(tag)

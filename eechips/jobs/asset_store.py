@@ -22,11 +22,7 @@ _NEEDED = "pystac"  # packages of the extra
 
 
 def check_store() -> None:
-    """Check that the packages that fill stores are installed.
-
-    Raises:
-        UsageError: if one is missing.
-    """
+    """Raise UsageError if a package that fills stores is missing."""
     if find_spec(_NEEDED) is None:
         raise UsageError(f"`ingest` needs {_NEEDED}: pip install 'eechips[local]'")
 

@@ -28,15 +28,12 @@ GROWING = frozenset({"start", "end", "regions", "regions_sha256"})
 
 
 def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | None) -> None:
-    """Check that an extension leaves out no dates.
+    """Raise UsageError if an extension leaves out dates.
 
     Args:
         earlier: parameters of the run.
         start: first date of the extension, ISO 8601; None for the earliest image.
         end: date after the last; None for none.
-
-    Raises:
-        UsageError: if it does.
     """
     first, last = earlier.get("start"), earlier.get("end")
     if start is not None and (first is None or start > first):
@@ -46,15 +43,12 @@ def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | N
 
 
 def check_growth(earlier: EarlierPlan, start: str | None, end: str | None, regions: SeparateRegions | None) -> None:
-    """Check that an extension leaves out no dates and no region, and clips none to another outline.
+    """Raise UsageError if an extension leaves out dates or a region, or clips a region to another outline.
 
     Args:
         start: first date of the extension, ISO 8601; None for the earliest image.
         end: date after the last; None for none.
         regions: regions of the extension; None if it has one.
-
-    Raises:
-        UsageError: if it does.
     """
     check_dates_grow(earlier.parameters, start, end)
     if regions is not None:
@@ -62,15 +56,12 @@ def check_growth(earlier: EarlierPlan, start: str | None, end: str | None, regio
 
 
 def check_periods_stay(before: Iterable[tuple[Any, ...]], now: Collection[tuple[Any, ...]], changed: str) -> None:
-    """Check that the periods of a run are among those of its extension.
+    """Raise UsageError if a period of a run begins or ends at another day in its extension.
 
     Args:
         before: periods of the run; each ends with its first day and the day after its last.
         now: those of the extension, in the same form.
         changed: what would change.
-
-    Raises:
-        UsageError: if one begins or ends at another day.
     """
     cut = next((period for period in before if period not in now), None)
     if cut is not None:
@@ -114,16 +105,7 @@ def find_last_day(dataset: str, around: ee.Geometry | None, end: str | None, unt
 
 
 def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object) -> None:
-    """Check that an extension leaves out no region.
-
-    Args:
-        before: ids of the regions of the run.
-        now: ids of the regions of the extension.
-        path: the file of regions.
-
-    Raises:
-        UsageError: if it does.
-    """
+    """Raise UsageError if an extension, whose regions have the ids ``now``, lacks one of those ``before``."""
     missing = [region for region in before if region not in now]
     if missing:
         raise UsageError(
@@ -133,11 +115,7 @@ def check_regions_stay(before: Iterable[Any], now: Collection[Any], path: object
 
 
 def check_files_stay(units: Iterable[Unit], regions: SeparateRegions) -> None:
-    """Check that an extension leaves out no region of units, and clips none to another outline.
-
-    Raises:
-        UsageError: if it does.
-    """
+    """Raise UsageError if an extension leaves out a region of units, or clips one to another outline."""
     outlines = {unit["region"]: unit.get("outline") for unit in units}
     check_regions_stay(outlines, frozenset(regions.zones.ids), regions.path)
     regions.check_outlines(outlines)

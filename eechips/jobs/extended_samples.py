@@ -125,14 +125,7 @@ def layer_parameters(sample: ResolvedSample) -> frozenset[str]:
 
 
 def check_layers_grow(earlier: Mapping[str, Any], sample: ResolvedSample) -> None:
-    """Check that an extension adds datasets, and changes none.
-
-    Args:
-        earlier: parameters of the run.
-
-    Raises:
-        UsageError: if it does.
-    """
+    """Raise UsageError if an extension changes a dataset of the run, which has the parameters ``earlier``."""
     now = json.loads(canonical_json(sample.layer_results))
     before = earlier.get("layers")
     if before is None:

@@ -223,11 +223,7 @@ class FeatureFiles:
             yield chosen
 
     def write(self, cells: Sequence[Path], path: Path) -> None:
-        """Write a file of the table.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
+        """Write a file of the table; raise OSError if it cannot be written."""
         extent = _Extent()
         for cell in cells:
             extent.add(cell)

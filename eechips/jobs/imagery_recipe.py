@@ -71,11 +71,7 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
         self._dtypes: dict[str, str | None] = {}  # of bands that were surveyed, by the name of added ones
 
     def receive_config(self, config: RunConfig) -> None:
-        """Check that empty files can be treated as the run says.
-
-        Raises:
-            UsageError: if they cannot.
-        """
+        """Raise UsageError if empty files cannot be treated as the run says."""
         if config.on_empty == "redraw":
             raise UsageError(f"on_empty='redraw': {self.name} has nothing else to draw; take keep or skip")
         self.imagery.style.check_empty(config.on_empty)

@@ -189,11 +189,7 @@ class MosaicPart:
 
     @classmethod
     def of(cls, settled: CompletedUnit) -> MosaicPart:
-        """Check that the file is unchanged since it was fetched.
-
-        Raises:
-            StorageError: if it has changed.
-        """
+        """Return the part of a unit; raise StorageError if its file has changed since it was fetched."""
         record, path, unit = settled.record, settled.path, settled.unit
         assert path is not None
         if hash_file(path) != record.sha256:

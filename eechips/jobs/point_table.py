@@ -87,16 +87,13 @@ class PointTable:
             self._cells.append(_Cell(path, flat, np.repeat(np.arange(len(rows)), counts)))
 
     def write(self, path: Path, counts: Collection[str] = ()) -> int:
-        """Write the table.
+        """Write the table; raise OSError if it cannot be written.
 
         Args:
             counts: columns of values that are numbers of pixels; a row with counts only has no value.
 
         Returns:
             The number of the user's rows without a value. Rows that lie in no cell, or in a failed one, do not count.
-
-        Raises:
-            OSError: if it cannot be written.
         """
         images = _Images()
         schemas = [pq.read_schema(cell.path) for cell in self._cells]

@@ -67,11 +67,7 @@ class BuiltinRecipe(Generic[OptionsT]):
         return f"{self.name}-{slug(self.options.dataset)}"
 
     def receive_config(self, config: RunConfig) -> None:
-        """Check the options of the run.
-
-        Raises:
-            UsageError: if the command cannot have them.
-        """
+        """Raise UsageError if the command cannot have an option of the run."""
 
 
 BuiltinT = TypeVar("BuiltinT", bound=BuiltinRecipe[Any])
@@ -230,39 +226,20 @@ def find_formulas(computed: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_bands(bands: Sequence[str] | str | None) -> None:
-    """Check the names of bands; None stands for the default bands.
-
-    Raises:
-        UsageError: if there is no name.
-    """
+    """Raise UsageError if there is no name of a band; None stands for the default bands."""
     if bands is not None and (not bands or not all(bands)):
         raise UsageError("`bands` must name at least one band: A,B,C")
 
 
 def check_dates(start: str | None, end: str | None) -> None:
-    """Check that dates are valid, and that the end is after the start.
-
-    Args:
-        start: first day, inclusive, or moment, ISO 8601.
-        end: last day, exclusive, or moment.
-
-    Raises:
-        UsageError: if they are not.
-    """
+    """Raise UsageError if a date or moment (ISO 8601) is invalid, or the end, exclusive, is not after the start."""
     moments = [_moment(name, text) for name, text in (("start", start), ("end", end)) if text is not None]
     if len(moments) == 2 and moments[0] >= moments[1]:
         raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
 
 
 def parse_format(text: str, formats: Sequence[str]) -> str:
-    """Return the name of a format; ``tiff`` and ``jpeg`` are accepted for ``tif`` and ``jpg``.
-
-    Args:
-        text: name, in upper or lower case.
-
-    Raises:
-        UsageError: if the format is unknown; the message lists the formats.
-    """
+    """Return the name of a format, ``tif`` for ``tiff``, ``jpg`` for ``jpeg``; raise UsageError if it is unknown."""
     name = text.strip().lower()
     name = _FORMAT_SYNONYMS.get(name, name)
     if name in formats:
@@ -271,15 +248,7 @@ def parse_format(text: str, formats: Sequence[str]) -> str:
 
 
 def check_values(values: str, choices: Sequence[str] = ("stored", "scaled")) -> None:
-    """Check what the bands of the results hold.
-
-    Args:
-        values: as the caller wrote it.
-        choices: choices that the command has.
-
-    Raises:
-        UsageError: if it is none of the choices.
-    """
+    """Raise UsageError if what the bands of the results hold is none of the choices of the command."""
     if values not in choices:
         raise UsageError(f"`values` must be {', '.join(choices[:-1])} or {choices[-1]}, not {values!r}")
 
@@ -417,11 +386,7 @@ def divide_count(option: str, value: int | str) -> tuple[int, str | None]:
 
 
 def divide_number(option: str, value: float | str) -> tuple[float, str | None]:
-    """Return the number of ``N`` or ``N:WORD``, and the word.
-
-    Raises:
-        UsageError: if it begins with no number.
-    """
+    """Return the number of ``N`` or ``N:WORD``, and the word; raise UsageError if it begins with no number."""
     number, _, word = str(value).partition(":")
     try:
         amount = float(number)

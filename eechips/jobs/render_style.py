@@ -65,23 +65,12 @@ class RenderStyle:
         return options
 
     def check(self) -> None:
-        """Check that the options agree.
-
-        Raises:
-            UsageError: if they contradict each other.
-        """
+        """Raise UsageError if the options contradict each other."""
         if not self.is_picture and self.is_set:
             raise UsageError(f"`stretch` makes pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:
-        """Check that empty results can be recognised in the format.
-
-        Args:
-            on_empty: treatment of empty results: ``keep``, ``skip`` or ``redraw``.
-
-        Raises:
-            UsageError: if they cannot, and are not kept.
-        """
+        """Raise UsageError if empty results are not kept, and cannot be recognised in the format."""
         if not CHIP_FORMATS.get(self.format).has_mask and on_empty != "keep":
             raise UsageError(
                 f"on_empty={on_empty!r} needs png, tif or npy: {self.format} has no mask, and nothing tells an empty"
@@ -89,14 +78,7 @@ class RenderStyle:
             )
 
     def check_chosen(self, bands: Sequence[str] | None) -> None:
-        """Check the number of bands of a picture.
-
-        Args:
-            bands: bands that the user names; None for the dataset's own.
-
-        Raises:
-            UsageError: if a picture cannot have as many bands.
-        """
+        """Raise UsageError if a picture cannot have as many bands as the user names (None for the dataset's own)."""
         if self.is_picture and bands and len(bands) not in _COUNTS:
             raise UsageError(f"{self.format} takes 1 or 3 bands, not {len(bands)}: tif and npy take any")
 

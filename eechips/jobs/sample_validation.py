@@ -58,11 +58,7 @@ def check_options(options: SampleOptions) -> None:
 
 
 def check_name_fields(template: NameTemplate, places: Places) -> None:
-    """Check that the fields of a name template are columns of the file of points.
-
-    Raises:
-        UsageError: if one is not; the message lists the columns.
-    """
+    """Raise UsageError, with the columns, if a field of a name template is no column of the file of points."""
     columns = [str(name) for name in places.table.column_names]
     for name in sorted(template.fields - {*columns, *_UNIT_FIELDS}):
         raise UsageError(
@@ -87,15 +83,12 @@ def parse_grid_mode(grid: str | Sequence[float] | None) -> GridMode | None:
 
 
 def check_grid(alignment: GridAlignment, mode: str, dimensions: tuple[int, int]) -> None:
-    """Check the grid and the size of chips.
+    """Raise UsageError if grid and size of chips contradict each other, or the size is out of range.
 
     Args:
         alignment: the requested pixel grid.
         mode: ``native`` or ``thumb``; the user's, or the default.
         dimensions: width and height in pixels.
-
-    Raises:
-        UsageError: if they contradict each other, or the size is out of range.
     """
     if mode == "thumb" and not alignment.is_native:
         raise UsageError("grid='thumb' takes bounds in degrees: with `crs`, use grid='native'")
@@ -108,11 +101,7 @@ def check_grid(alignment: GridAlignment, mode: str, dimensions: tuple[int, int])
 
 
 def check_layers(layers: Sequence[SampleLayer], style: RenderStyle) -> None:
-    """Check the bands and colours of the datasets of a sample.
-
-    Raises:
-        UsageError: if the format cannot hold the bands, or colours contradict each other.
-    """
+    """Raise UsageError if the format cannot hold the bands of a dataset, or colours contradict each other."""
     for layer in layers:
         check_bands(layer.bands)
         style.check_chosen(layer.chosen_names)

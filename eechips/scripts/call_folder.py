@@ -147,11 +147,7 @@ class CallFolder:
         return shared_program
 
     def store_place(self, place: Any) -> None:
-        """Store the context of the calls.
-
-        Raises:
-            StorageError: if it cannot be written.
-        """
+        """Store the context of the calls; raise StorageError if it cannot be written."""
         self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)
 
     def place(self) -> Any:
@@ -194,11 +190,7 @@ class CallFolder:
         self._write(path, packed, _result_name(position))
 
     def result(self, position: int) -> CallResult:
-        """Return the result of a call.
-
-        Raises:
-            UsageError: if it was not stored by a run of this user.
-        """
+        """Return the result of a call; raise UsageError if it was not stored by a run of this user."""
         try:
             call_result: CallResult = deserialize_result(self._read(self._result(position), _result_name(position)))
         except FileNotFoundError:

@@ -96,11 +96,7 @@ class ScriptRecipe:
         return again
 
     def get_requests(self) -> NoReturn:
-        """Raise an error, since a script is planned while it runs.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise UsageError: a script is planned while it runs."""
         raise UsageError(f"{self.path.name} is a script, which is planned while it runs: its units are unknown before")
 
     def _report_files(self, host: ScriptHost, context: RecipeContext) -> None:
@@ -185,13 +181,10 @@ class ScriptRecipe:
         return tasks
 
     def _check_results(self, host: ScriptHost, context: RecipeContext, tasks: int) -> None:
-        """Check whether the script has done anything.
+        """Raise RecipeError if the script has used no pool, or its calls have left out what exists already.
 
         Args:
             tasks: number of the export tasks that it has started, and of files that it has written elsewhere.
-
-        Raises:
-            RecipeError: if there are no results: it has used no pool, or its calls have left out what exists already.
         """
         if not host.calls and context.ledger.end and not context.ledger.count_open():
             return  # it has left out what the calls of earlier runs have done

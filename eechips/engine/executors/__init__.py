@@ -44,11 +44,7 @@ class ExecutorChoice:
 
     @classmethod
     def parse(cls, text: str) -> ExecutorChoice:
-        """Parse the option.
-
-        Raises:
-            UsageError: if there is no such executor, or the number of workers is out of range.
-        """
+        """Parse the option; raise UsageError if there is no such executor, or the number of workers is out of range."""
         name, colon, rest = text.partition(":")
         is_number = rest.isdecimal()
         if name not in EXECUTORS or (colon and not (is_number if name != "dask" else rest)):

@@ -135,11 +135,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             handle.pipe.send(assignment)
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Wait for events, for ``timeout`` seconds at most.
-
-        Raises:
-            ConfigurationError: if workers cannot start.
-        """
+        """Wait for events, for ``timeout`` seconds at most; raise ConfigurationError if workers cannot start."""
         ready = [key for key, _ in self._selector.select(timeout)]
         numbers = {key.data.number for key in ready}
         ended = {key.data.number for key in ready if key.fileobj is not key.data.pipe}
