@@ -82,9 +82,6 @@ class CongestionController:
         """Set all cells for the beginning of a run.
 
         Args:
-            limit: permits to begin with.
-            ceiling: permits at most.
-            now: seconds, monotonic.
             ramps: whether the limit is unknown: it grows fast until the first rejection.
             free: permits up to which the limit grows without a check that this raises the throughput; None for the
                 ceiling.
@@ -111,7 +108,6 @@ class CongestionController:
         """Set the maximum number of permits, without scaling the limit.
 
         Args:
-            ceiling: permits at most.
             bound: permits to which the limit may grow for the time being; it does not fall to it.
         """
         cells = self._cells
@@ -120,12 +116,7 @@ class CongestionController:
         cells.limit = min(cells.limit, ceiling)
 
     def refute(self, limit: float, now: float) -> None:
-        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it.
-
-        Args:
-            limit: permits that were accepted.
-            now: seconds, monotonic.
-        """
+        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it."""
         cells = self._cells
         if not cells.ramping:
             cells.wait = min(2.0 * cells.wait, _LONG_WAIT)
@@ -134,12 +125,7 @@ class CongestionController:
         cells.limit = min(cells.limit, max(1.0, limit))
 
     def resume(self, limit: float, now: float) -> None:
-        """Continue with the limit that another controller has learned.
-
-        Args:
-            limit: permits.
-            now: seconds, monotonic.
-        """
+        """Continue with the limit that another controller has learned."""
         self.begin(limit, max(limit, self._cells.ceiling), now, ramps=False, free=max(limit, USUAL))
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
@@ -147,8 +133,6 @@ class CongestionController:
 
         Args:
             in_flight: permits in use, that of this request included.
-            now: seconds, monotonic.
-            restricted: whether the service announces its restricted mode.
         """
         cells = self._cells
         before = int(cells.limit)
@@ -164,23 +148,12 @@ class CongestionController:
             cells.raised, cells.answers, cells.doubts = 1.0, 0.0, 0.0
 
     def waited(self, in_flight: int, now: float) -> None:
-        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected.
-
-        Args:
-            in_flight: permits in use.
-            now: seconds, monotonic.
-        """
+        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected."""
         if self._cells.ramping:
             self._grow(in_flight, now)
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
-        """Record a rejection.
-
-        Args:
-            in_flight: permits in use by other requests.
-            now: seconds, monotonic.
-            restricted: whether the service announces its restricted mode.
-        """
+        """Record a rejection."""
         cells = self._cells
         self._restrict(restricted, now)
         cells.share += (1.0 - cells.share) / _MEMORY
@@ -260,9 +233,6 @@ class CongestionController:
 
     def announced(self, restricted: bool) -> bool:
         """Record whether a response announces the restricted mode, which begins after several in a row.
-
-        Args:
-            restricted: whether it does.
 
         Returns:
             Whether the mode has begun with this response.

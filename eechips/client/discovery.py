@@ -60,7 +60,6 @@ class ClientInit:
 
     Attributes:
         project: whose quota is used.
-        discovery: documents with which the client is initialised.
     """
 
     endpoint: str

@@ -14,7 +14,6 @@ class BudgetLimit(RunFeature):
 
     Args:
         deadline: no unit starts after this time, on the clock.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -86,7 +86,6 @@ class RenderStyle:
         """Check that a picture can be made of the bands of a dataset.
 
         Args:
-            bands: to take, as the server has them.
             known: the record of their dataset, if it has one.
 
         Raises:

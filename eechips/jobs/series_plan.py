@@ -33,8 +33,6 @@ class SeriesPlan:
     """The plan of time series.
 
     Attributes:
-        conditions: conditions on the images.
-        alignment: how the pixel grid is chosen.
         periods: number of periods, each of which has a row; None for a row for each image.
         id_field: column of the regions that names them.
         box: around the regions that are taken; None for all.

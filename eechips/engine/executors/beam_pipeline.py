@@ -88,11 +88,7 @@ class ProcessPartitions(WorkerFn):
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
-    """Parse the options of Beam; raise ValueError if the value of an option is invalid.
-
-    Args:
-        options: as on a command line.
-    """
+    """Parse the options of Beam; raise ValueError if the value of an option is invalid."""
     parsed = PipelineOptions(list(options))
     errors = io.StringIO()
     try:
