@@ -66,10 +66,10 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. At the end all cells are merged
     to one table: the user's columns and rows in their order, with the values.
 
-    The value of a point is that of the pixel that contains it, on the band's own grid in each image; nothing is
-    resampled. The value of a polygon is a reduction of the pixels that it covers, weighted by the covered part of each.
-    If all pixels are masked, the value is missing. Bands of different grids are reduced separately. Means of all bands
-    of a unit vector (embeddings) are divided by their length.
+    The value of a point is that of the pixel that contains it, on the band's own grid in each image, not resampled.
+    The value of a polygon is a reduction of the pixels that it covers, weighted by the covered part of each. If all
+    pixels are masked, the value is missing. Bands of different grids are reduced separately. Means of all bands of a
+    unit vector (embeddings) are divided by their length.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
@@ -108,17 +108,20 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     @cached_property
     def places(self) -> Places:
         """The rows of the file, read on first use."""
-        columns = self.place_columns
-        dates = None if columns.date is None else (columns.date.name, columns.date.format)
-        file_places = read_places(
-            Path(self.options.points), columns.lon, columns.lat, crs=self.options.input_crs, dates=dates
-        )
+        columns, date = self.place_columns, self.place_columns.date
+        dates = None if date is None else (date.name, date.format)
+        path, crs = Path(self.options.points), self.options.input_crs
+        file_places = read_places(path, columns.lon, columns.lat, crs=crs, dates=dates)
         if not len(file_places.known):
             raise RegionError(f"no row of {self.options.points} has coordinates")
         if self.options.reducer is not None and file_places.kind == "points":
             raise UsageError("`reducer` is for polygons: a point has the value of the pixel that it lies in")
         if self.place_columns.id is not None:
             file_places.check_unique(self.place_columns.id)
+        options, is_points, known = self.options, file_places.kind == "points", self.source.known
+        choices = (dates, options.start, options.end, options.each_image, options.composite)
+        if is_points and not any(choices) and not (known and known.is_single_period):
+            file_places.warn_of_unused_dates()
         return file_places
 
     @cached_property

@@ -188,9 +188,9 @@ class ResolvedSample:
         return {**parameters, "layer": layer.name} if layer.name else parameters
 
 
-def _read_points(path: Path, options: SampleOptions) -> Places:
+def _read_points(path: Path, options: SampleOptions, layers: Sequence[SampleLayer]) -> Places:
     """Read the points of a sample, all with coordinates, and dates if their column is named."""
-    return read_places(
+    places = read_places(
         path,
         options.place_columns.lon,
         options.place_columns.lat,
@@ -199,6 +199,10 @@ def _read_points(path: Path, options: SampleOptions) -> Places:
         dates=None if options.date is None else (options.date.name, options.date.format),
         is_complete=True,
     )
+    is_dated = any(layer.known is None or not layer.known.is_single_period for layer in layers)
+    if is_dated and options.date is None and options.start is None and options.end is None:
+        places.warn_of_unused_dates()
+    return places
 
 
 def resolve_sample(options: SampleOptions) -> ResolvedSample:
@@ -224,7 +228,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         raise UsageError("`frames` and `every` have one pixel grid for all frames: use grid='native'")
     check_layers(layers, style)
     columns = options.place_columns
-    places = None if options.points is None else _read_points(Path(options.points), options)
+    places = None if options.points is None else _read_points(Path(options.points), options, layers)
     cells = None if options.cells is None else parse_cells(options.cells, columns.id, crs=options.input_crs)
     draw_size = next((value for name in RANDOM if (value := getattr(options, name)) is not None), 0)
     count, of = divide_count("", draw_size)

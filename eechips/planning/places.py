@@ -25,6 +25,7 @@ from eechips.text.suggestion import describe_choices
 
 Kind = Literal["points", "polygons"]
 
+_DATE_NAMES = {"date", "datetime", "eventdate", "observed", "time", "timestamp"}  # eventDate: Darwin Core
 _DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
@@ -134,6 +135,17 @@ class Places:
         if not is_text_table(self.path):
             return self.table
         return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
+
+    def warn_of_unused_dates(self) -> None:
+        """Log the first column whose name is that of a date. Call this where dates would choose the images."""
+        name = next((name for name in self.table.column_names if name.lower() in _DATE_NAMES), None)
+        if name is not None:
+            _log.warning(
+                "%s: dates of column %r are not used; columns='date=%s', near='30d' takes the images nearest to them",
+                self.path,
+                name,
+                name,
+            )
 
     def check_field(self, field: str) -> None:
         """Check that a column exists.

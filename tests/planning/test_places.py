@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import geopandas
@@ -12,6 +13,9 @@ import pytest
 import shapely
 
 from eechips.errors import RegionError
+from eechips.jobs.points import PointValues
+from eechips.jobs.resolved_sample import resolve_sample
+from eechips.jobs.sample_options import SampleOptions
 from eechips.planning.places import read_places
 
 
@@ -247,3 +251,25 @@ def test_duplicate_and_empty_ids_are_refused(tmp_path: Path) -> None:
 def test_a_carriage_return_within_the_header_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"places.csv cannot be read as CSV: line 1: new-line character"):
         read_places(written(tmp_path, "id,lon\r,lat\n1,2,3\n"))
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({"dataset": "S2"}, True),
+        ({"dataset": "S2", "start": "2021-05-01", "end": "2021-07-01"}, False),
+        ({"dataset": "S2", "columns": "date=Date", "near": "30d"}, False),
+        ({"dataset": "SRTM"}, False),
+    ],
+)
+def test_a_column_of_dates_that_chooses_no_image_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, options: dict[str, str], is_told: bool
+) -> None:
+    caplog.set_level(logging.WARNING, "eechips")
+    path = written(tmp_path, "lon,lat,Date\n-105.2,39.5,2021-06-01\n")
+    resolve_sample(SampleOptions(points=path, **options))
+    PointValues(points=path, **options).places  # noqa: B018 - read on first use
+    told = [record.getMessage() for record in caplog.records]
+    cure = "columns='date=Date', near='30d' takes the images nearest to them"
+    message = f"{path}: dates of column 'Date' are not used; {cure}"
+    assert told == [message, message] * is_told
