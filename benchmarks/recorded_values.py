@@ -21,7 +21,7 @@ from harness import serving
 from local_tests.test_documented_rules import RULES
 from local_tests.test_notebook_values import NOTED
 from local_tests.test_printed_values import PRINTED
-from local_tests.test_recorded_values import DISAGREEMENTS, ROWS, computed, is_near
+from local_tests.test_recorded_values import DISAGREEMENTS, computed, is_near, read_rows
 from local_tests.test_type_values import TYPED
 
 LICENCES = {
@@ -73,7 +73,7 @@ def main() -> None:
             else:
                 unexplained.append(f"{source} {test}: {value}, not {row['expected']}")
 
-        for row in (*ROWS, *DISAGREEMENTS):
+        for row in (*read_rows(), *DISAGREEMENTS):
             count(row["source"], row["test"], computed(session, server.url, row), row)
         noted = {f"google, release notes: {day}": examples for day, examples in RULES.items()}
         for source, examples in (*PRINTED.items(), *NOTED.items(), *TYPED.items(), *noted.items()):

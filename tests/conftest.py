@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 COMMITTED = Path(__file__).with_name("live") / "service-recording.zip"
 """The recording of the service that is kept with the tests, once there is one."""
-MANY_PARAMETERS = 6
+MANY_PARAMETERS = 4
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
@@ -100,7 +100,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # tests have a longer timeout, then those that start servers or processes.
     timeouts: dict[Path, float] = {}
     for item in items:
-        marked = max((float(mark.args[0]) for mark in item.iter_markers("timeout")), default=0.0)
+        has_timeout = "timeout" in item.keywords  # quicker than to look for markers
+        marked = max(float(mark.args[0]) for mark in item.iter_markers("timeout")) if has_timeout else 0.0
         usual = 1.0 if "integration" in item.keywords else 0.0
         timeouts[item.path] = max(timeouts.get(item.path, 0.0), marked, usual)
     items.sort(key=lambda item: timeouts[item.path], reverse=True)

@@ -41,7 +41,7 @@ def get_result(index, n, bad="bad"):
         raise ValueError(f"unit {n} is not to be had")
     return Chip(ee.Image(n), region=ee.Geometry.Point(0, 0).buffer(50), dimensions=(8, 8))
 """
-RUN = ["run", "recipes/half.py", "--executor", "processes:2", "--retries", "0", "--method", "url"]
+RUN = ["run", "recipes/half.py", "--executor", "threads", "--retries", "0", "--method", "url"]
 
 
 @pytest.fixture(scope="module")

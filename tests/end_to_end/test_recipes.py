@@ -20,7 +20,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.Run:
     return eechips.run(
-        RECIPES / name, parameters, endpoint=server.url, rate=None, executor="processes:2", quiet=True, out=out
+        RECIPES / name, parameters, endpoint=server.url, rate=None, executor="threads", quiet=True, out=out
     )
 
 
@@ -171,9 +171,7 @@ def test_the_error_of_a_recipe_is_reported(demo_server: Server, tmp_path: Path) 
     script = tmp_path / "bad.py"
     script.write_text("def get_requests():\n    return 1 / 0\n\ndef get_result(index, unit):\n    return None\n")
     with pytest.raises(RecipeError, match="ZeroDivisionError"):
-        eechips.run(
-            script, endpoint=demo_server.url, rate=None, executor="processes:2", quiet=True, out=tmp_path / "out"
-        )
+        eechips.run(script, endpoint=demo_server.url, rate=None, executor="threads", quiet=True, out=tmp_path / "out")
 
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ ASKING = DRAWN.replace(
 def test_requests_of_a_redraw_are_retried_counted_and_classified(service: Service, tmp_path: Path) -> None:
     options = {"on_empty": "redraw", "method": "pixels"}
     service.plan(None, "503", "429")
-    found = run_script(tmp_path / "a", ASKING, service.url, **options, retry_delay=0.1)
+    found = run_script(tmp_path / "a", ASKING, service.url, **options, executor="processes:3", retry_delay=0.1)
     assert found.counts == {"done": 8, "empty": 3}
     assert service.count("value") == 5
     service.plan(None, "403")

@@ -120,7 +120,9 @@ def test_a_configuration_error_stops_the_run_and_loses_nothing(service: Service,
 
 @pytest.mark.slow
 def test_a_unit_that_raises_never_drops_others(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "some raise", "count": 40})
+    finished = run_script(
+        tmp_path, ODD, service.url, parameters={"what": "some raise", "count": 40}, executor="processes:3"
+    )
     assert finished.counts == {"done": 20, "failed_permanent": 20}
     failure = finished.failures.iloc[3]
     assert (failure["error_class"], failure["error"]) == ("RecipeError", "ValueError: unit 7")
@@ -130,7 +132,7 @@ def test_a_unit_that_raises_never_drops_others(service: Service, tmp_path: Path)
 @pytest.mark.slow
 def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"the first \d+ units all failed alike") as caught:
-        run_script(tmp_path, ODD, service.url, parameters={"what": "raises", "count": 1000})
+        run_script(tmp_path, ODD, service.url, parameters={"what": "raises", "count": 1000}, executor="processes:3")
     assert "raise KeyError" in caught.value.traceback
     stopped = open_run(tmp_path / "out")
     assert 20 <= stopped.counts["failed_permanent"] < 1000  # the first 20 decide; others run meanwhile
@@ -144,7 +146,7 @@ def test_a_recipe_that_always_raises_is_stopped_early(service: Service, tmp_path
 
 @pytest.mark.slow
 def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "dies", "count": 12})
+    finished = run_script(tmp_path, ODD, service.url, parameters={"what": "dies", "count": 12}, executor="processes:3")
     assert finished.counts == {"done": 11, "failed_permanent": 1}
     failure = finished.failures.iloc[0]
     assert failure["unit"] == {"kind": "call", "value": {"n": 1, "what": "dies"}}
@@ -156,14 +158,14 @@ def test_a_unit_that_kills_its_workers_fails_alone(service: Service, tmp_path: P
 @pytest.mark.slow
 def test_the_death_of_a_worker_loses_nothing(service: Service, tmp_path: Path) -> None:
     parameters = {"what": "dies once", "count": 12, "marks": tmp_path}
-    finished = run_script(tmp_path, ODD, service.url, parameters=parameters)
+    finished = run_script(tmp_path, ODD, service.url, parameters=parameters, executor="processes:3")
     assert finished.counts == {"done": 12}
 
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(service: Service, tmp_path: Path) -> None:
     parameters = {"what": "hangs", "count": 12}
-    finished = run_script(tmp_path, ODD, service.url, parameters=parameters, unit_timeout=3.0)
+    finished = run_script(tmp_path, ODD, service.url, parameters=parameters, executor="processes:3", unit_timeout=3.0)
     assert finished.counts == {"done": 11, "failed_permanent": 1}
     assert "not done after 3 s" in finished.failures["error"].iloc[0]
 

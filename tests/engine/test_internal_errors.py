@@ -177,7 +177,7 @@ def test_a_module_that_fails_when_it_is_imported_fails_its_units_and_not_the_wor
     text = f"import os\n\nif os.getpid() != {os.getpid()}:\n    raise UserWarning('x')\n"
     (tmp_path / "broken_by_a_warning.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    finished = run_script(tmp_path, BROKEN, service.url)
+    finished = run_script(tmp_path, BROKEN, service.url, executor="processes:1")
     (error,) = finished.failures["error"]
     assert error.endswith("recipe.py: UserWarning: x")
 

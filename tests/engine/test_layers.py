@@ -46,8 +46,9 @@ def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: objec
     return run
 
 
-def test_every_layer_has_a_file_and_its_metadata(service: Service, tmp_path: Path) -> None:
-    run = start(tmp_path, service, executor="processes:2")
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes:2", marks=pytest.mark.slow)])
+def test_every_layer_has_a_file_and_its_metadata(service: Service, tmp_path: Path, executor: str) -> None:
+    run = start(tmp_path, service, executor=executor)
     assert run.counts == {"done": 3}
     assert run.verify() == []
     layers = run.layers

@@ -51,7 +51,7 @@ def get_result(index, unit, format="tif", dtype="", holes=True):
 
 
 def run_local(folder: Path, *, parameters: dict[str, Any], **options: Any) -> Run:
-    config = RunConfig(out=folder / "out", local=True, executor="processes:2", quiet=True, retries=1, **options)
+    config = RunConfig(out=folder / "out", local=True, executor="threads", quiet=True, retries=1, **options)
     return run(script(folder, RECIPE, **parameters), config)
 
 

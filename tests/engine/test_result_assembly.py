@@ -47,8 +47,9 @@ def start(tmp_path: Path, service: Service, text: str = SCRIPT, executor: str = 
     return run
 
 
-def test_results_are_assembled_in_the_order_of_the_plan(service: Service, tmp_path: Path) -> None:
-    run = start(tmp_path, service, executor="processes:2", count="30")
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes:2", marks=pytest.mark.slow)])
+def test_results_are_assembled_in_the_order_of_the_plan(service: Service, tmp_path: Path, executor: str) -> None:
+    run = start(tmp_path, service, executor=executor, count="30")
     (made,) = run.assembled
     assert made == tmp_path / "out" / "all" / "squares.csv"
     assert made.read_text() == "".join(f"{n},{n * n}\n" for n in range(30))

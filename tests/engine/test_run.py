@@ -203,7 +203,7 @@ def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_files_of_every_kind_are_stored(service: Service, tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD, service.url)
+    finished = run_script(tmp_path, ODD, service.url, executor="processes:3")
     frame = finished.units
     assert frame["state"].tolist() == ["done"] * 5 + ["failed_permanent"]
     suffixes = [None if f is None or f != f else f.rpartition(".")[2] for f in frame["file"]]

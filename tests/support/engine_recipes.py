@@ -109,13 +109,13 @@ def with_workers(executor: str, count: int) -> str:
 
 
 def run_chips(folder: Path, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
-    """Runs CHIPS against a service, in threads unless the options name an executor."""
-    return run_script(folder, CHIPS, url, parameters=parameters, **{"executor": "threads", **options})
+    """Runs CHIPS against a service, as `run_script` does."""
+    return run_script(folder, CHIPS, url, parameters=parameters, **options)
 
 
 def run_script(folder: Path, source: str, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
-    """Runs a script against a service, with few workers and quick retries."""
-    settings: dict[str, Any] = {"executor": "processes:3", "rate": None, "retries": 4, "quiet": True, "method": "url"}
+    """Runs a script against a service, in threads unless the options name an executor, with quick retries."""
+    settings: dict[str, Any] = {"executor": "threads", "rate": None, "retries": 4, "quiet": True, "method": "url"}
     settings["command"] = "eechips run …"
     chosen = {**settings, **options}
     config = RunConfig(out=folder / "out", endpoint=url, **chosen | {"executor": with_workers(chosen["executor"], 3)})

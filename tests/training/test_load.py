@@ -137,7 +137,7 @@ def test_dates_of_points_are_those_of_the_file(demo_server: Server, tmp_path: Pa
     places = tmp_path / "places.csv"
     places.write_text("site,lon,lat,date\na,-105.2,39.9,12/09/2020\nb,-105.1,39.9,27/08/2020\n")
     options = {"endpoint": demo_server.url, "rate": None, "executor": "threads", "quiet": True, "format": "csv"}
-    near = {"near": "15d"} if columns else {}
+    near = {"near": "15d"} if columns else {"start": "2020-09-01", "end": "2020-09-06"}
     run = eechips.points("S2", points=places, columns=columns, bands="B4", out=tmp_path / "out", **near, **options)
     dates = eechips.load(run)["date"]
     if not columns:  # the column has no meaning for eechips

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from local_tests.test_recorded_values import ROWS, check_examples
+from local_tests.test_recorded_values import check_examples, read_rows
 
 Example = tuple[Callable[[Any], Any], Any]
 
@@ -411,7 +411,7 @@ PRINTED: dict[str, list[Example]] = {
 
 
 def test_values_are_of_twenty_projects() -> None:
-    sources = {*PRINTED, *(row["source"] for row in ROWS)}
+    sources = {*PRINTED, *(row["source"] for row in read_rows())}
     assert len({source.partition("@")[0] for source in sources}) >= 20
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -15,6 +15,7 @@ import pytest
 NOT_SLOW, SLOW = "not slow", "slow and not exhaustive"
 """Values of ``-m``: of the tests that take seconds, and of the slow ones that CI runs."""
 SLOW_MARKER = re.compile(r"\bmark\.(slow|exhaustive)\b|\bsupport\.(parameters|report_browser) import\b")
+MADE_PARAMETERS = re.compile(r"\bfixture\([^)]*\bparams=|\bdef pytest_generate_tests\b")
 SLOW_MODULE = re.compile(r"^pytestmark = (\[[^]]*|.*)\bpytest\.mark\.slow\b", re.MULTILINE)
 
 
@@ -45,15 +46,37 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
-    """Make no items of a function or class that is marked as slow, which would be deselected: there are thousands.
+    """Make no items of a function or class that would be deselected: each process would make thousands.
 
-    A test that is named on the command line is made, and deselected: pytest would not find it.
+    These are, where slow tests are deselected, those that are marked as slow; where they are selected, functions
+    that are not, nor have such a parameter, class or module. A test that is named on the command line is made, and
+    deselected: pytest would not find it.
     """
     config = collector.config
-    if config.option.markexpr != NOT_SLOW or any("::" in argument for argument in config.args):
+    if config.option.markexpr not in {NOT_SLOW, SLOW} or any("::" in argument for argument in config.args):
         return None
-    marks: Iterable[pytest.Mark] = getattr(obj, "pytestmark", ()) if isinstance(obj, (FunctionType, type)) else ()
-    return [] if any(mark.name in {"slow", "exhaustive"} for mark in marks) else None
+    marks: list[pytest.Mark] = getattr(obj, "pytestmark", []) if isinstance(obj, (FunctionType, type)) else []
+    if config.option.markexpr == NOT_SLOW:
+        return [] if has_slow_mark(marks) else None
+    if not isinstance(obj, FunctionType) or has_slow_mark([*marks, *collector.iter_markers()]):
+        return None
+    return None if may_have_slow_parameter(obj, collector.path) else []
+
+
+def has_slow_mark(marks: Iterable[pytest.Mark | pytest.MarkDecorator]) -> bool:
+    """Return whether one of several marks says that a test is slow."""
+    return any(mark.name in {"slow", "exhaustive"} for mark in marks)
+
+
+def may_have_slow_parameter(function: Callable[..., object], path: Path) -> bool:
+    """Return whether a parameter of a test is marked as slow, or may be: one of a fixture, or that a hook makes."""
+    if has_made_parameters(path):
+        return True
+    for mark in getattr(function, "pytestmark", []):
+        values = mark.args[1] if mark.name == "parametrize" and len(mark.args) > 1 else ()
+        if iter(values) is values or any(has_slow_mark(getattr(value, "marks", ())) for value in values):
+            return True  # an iterator can be read once, by pytest
+    return False
 
 
 def module_name(path: Path) -> str:
@@ -83,3 +106,9 @@ def is_slow(path: Path) -> bool:
 def has_slow_tests(path: Path) -> bool:
     """Return whether a module names the marker of slow tests, or one that implies it, or imports what has it."""
     return bool(SLOW_MARKER.search(path.read_text(encoding="utf-8")))
+
+
+@cache
+def has_made_parameters(path: Path) -> bool:
+    """Return whether a module has a fixture with parameters, or a function that makes those of its tests."""
+    return bool(MADE_PARAMETERS.search(path.read_text(encoding="utf-8")))
