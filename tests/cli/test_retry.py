@@ -289,11 +289,14 @@ def test_the_command_of_another_user_is_shown_and_not_executed(project: Path) ->
     assert len(open_run(project / "outputs" / "half").failures) == 3
 
 
-def test_permission_is_asked_for_the_service_of_the_run_from_any_folder(project: Path) -> None:
+def test_permission_is_asked_for_the_service_of_the_run_from_any_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outputs = project / "outputs"
     info = {**open_run(outputs / "half").info, "directory": str(project)}
     (outputs / "half" / "run.json").write_text(json.dumps({**info, "signature": "0" * 64}))
-    result = eechips("retry", "half", cwd=outputs)  # a path that leads nowhere in the folder of the command
+    monkeypatch.chdir(outputs)
+    result = run_command("retry", "half")  # a path that leads nowhere in the folder of the command
     assert f"Its command, for {info['endpoint']}, in {project}:" in result.stderr
 
 

@@ -40,6 +40,8 @@ def get_result(index, unit, bad=-1):
 
 def helper(unit):
     raise ValueError(f"{unit['number']} is bad")
+
+NEEDS_SERVICE = False
 """
 
 
@@ -184,10 +186,10 @@ if __name__ == "__main__":
 """
 
 
-def test_a_check_stores_nothing_in_an_object_store(demo_server: Server, folder: Path) -> None:
+def test_a_check_stores_nothing_in_an_object_store(folder: Path) -> None:
     """A check keeps nothing there; a run shows what is there."""
     options: dict[str, Any] = {"out": f"file://{folder}/bucket", "ledger": folder / "ledger"}
-    options |= {"endpoint": demo_server.url, "rate": None, "executor": "threads", "quiet": True}
+    options |= {"executor": "threads", "quiet": True}
     found = eechips.run("recipe.py", count=3, check=True, **options)
     assert (found.failed, found.kept) == (0, None)
     assert left(folder) == []

@@ -219,6 +219,7 @@ def test_a_fault_of_the_data_that_all_units_share_stops_the_run_with_its_cure_an
     assert breaker.reopened == []
 
 
+@pytest.mark.slow
 def test_faults_of_the_data_stop_no_run_of_which_a_unit_was_done() -> None:
     breaker = Breaker()
     assert failing(breaker, classify_response(400, TYPES), 10) is None

@@ -73,6 +73,7 @@ def test_assignments_come_in_the_order_in_which_their_first_units_were_received(
     assert firsts == sorted(firsts)
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_disproportionately_long_has_few_units() -> None:
     """The most units a second have requests whose squared part takes as long as the fixed part: of 20 units."""
     sizes = take_all(

@@ -117,6 +117,7 @@ def test_seasons_and_the_command_line(demo_server: Server, tmp_path: Path) -> No
     assert run.info["parameters"]["reducer"] == "p90"
 
 
+@pytest.mark.slow
 def test_composites_are_written_as_pictures(demo_server: Server, tmp_path: Path) -> None:
     run = compose(demo_server, tmp_path, every="2 months", format="png", **SUMMER | {"bands": None, "mask": "auto"})
     (unit,) = run.units.to_dict("records")

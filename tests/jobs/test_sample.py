@@ -95,6 +95,7 @@ def test_fewer_points_are_the_first_of_more(colorado: eechips.Run, demo_server: 
     assert set(fewer.units["id"]) < set(colorado.units["id"])
 
 
+@pytest.mark.slow
 def test_thumbnail_chips_depend_on_the_seed(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     """256 pixels of a metre are buffer(127).bounds() at 256x256, to the byte."""
     run = sample(demo_server, tmp_path, per_ecoregion=1, limit=1)
@@ -302,6 +303,7 @@ def test_unknown_datasets_and_bands_are_reported(
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_six_thousand_points_in_one_ecoregion_are_planned(photograph_server: Server) -> None:
     from eechips.datasets import ECOREGIONS
     from eechips.planning.regions import parse_region

@@ -285,6 +285,7 @@ def test_servers_answer_their_own_user_and_root_only() -> None:
     assert stranger.stdout == "403"
 
 
+@pytest.mark.slow
 def test_a_token_that_expires_while_recording_is_replaced(google: Google, tmp_path: Path) -> None:
     with recording(tmp_path / "recording") as url:
         assert post(url, "projects/p/value:compute", sum_of(1, 2)).json() == {"result": 3}

@@ -284,6 +284,7 @@ def test_a_recipe_is_in_the_lockfile_and_is_executed_for_its_user(
     run_command("rebuild", "r.lock", "third", "--executor", "threads", "-q", "--trust", status=0)
 
 
+@pytest.mark.slow
 def test_a_rebuilt_run_is_retried_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = RECIPE.replace("    return Table", "    if Path('bad').exists(): raise ValueError('bad')\n    return Table")

@@ -203,6 +203,7 @@ def test_an_object_of_a_class_of_the_script_is_described_alike_in_each_process()
     assert made[0] == made[1] != made[2]
 
 
+@pytest.mark.slow
 def test_a_set_is_described_alike_in_each_process() -> None:
     """The order of texts in a set depends on the seed of their hashes."""
     code = (

@@ -118,6 +118,7 @@ def test_croissant_reads_pictures(tmp_path: Path) -> None:
     assert metadata.license == ["https://creativecommons.org/licenses/by/4.0/"]
 
 
+@pytest.mark.slow
 def test_a_file_that_was_changed_is_found_by_croissant(tmp_path: Path) -> None:
     import mlcroissant
 

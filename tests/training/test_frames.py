@@ -164,6 +164,7 @@ def test_a_geozarr_cube_has_pixels_times_and_place_of_each_sample(
     assert eechips.stats(tmp_path / "pack").to_json() == eechips.stats(source).to_json()
 
 
+@pytest.mark.slow
 def test_rioxarray_finds_crs_and_transform_of_a_geozarr_cube(run: eechips.Run, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", minversion="3.1")
     pytest.importorskip("rioxarray")

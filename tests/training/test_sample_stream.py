@@ -264,6 +264,7 @@ def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
         next(iter(extended))
 
 
+@pytest.mark.slow
 def test_a_stream_needs_no_pytorch() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips; print(eechips.stream.__name__)"
     done = run_program(sys.executable, "-c", program, status=0)

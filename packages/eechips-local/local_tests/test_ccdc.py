@@ -180,6 +180,7 @@ class TestServed:
         millis = self.at_point(ee, ee.Algorithms.TemporalSegmentation.Ccdc(collection, dateFormat=2).select("tStart"))
         assert millis["tStart"] == [946_684_800_000]
 
+    @pytest.mark.slow
     def test_masked_observations_are_left_out(self, ee: Any) -> None:
         collection = self.collection(ee, series(None))
         masked = collection.map(lambda i: i.updateMask(i.date().get("month").lt(12)))

@@ -252,6 +252,7 @@ class TestKMeans:
         mask = read_pixels(ee, ee.Algorithms.Image.Segmentation.KMeans(part, 3).mask(), 0, 0, 64, 64)["clusters"]
         assert np.array_equal(mask == 1, BLOBS[0, :64, :64] > 60)
 
+    @pytest.mark.slow
     def test_what_cannot_be_is_refused(self, ee: Any) -> None:
         kmeans, image = ee.Algorithms.Image.Segmentation.KMeans, ee.Image("test/noise")
         with pytest.raises(ee.EEException, match="mutually exclusive"):

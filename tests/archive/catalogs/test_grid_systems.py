@@ -71,6 +71,7 @@ def test_small_items_meet_few_cells(grid: CellGrid, lon: float, lat: float, azim
     assert len(set(grid.locate(np.ravel(lons), np.ravel(lats)))) <= grid.max_cells(np.array([diameter]))[0]
 
 
+@pytest.mark.slow
 def test_a_disc_meets_as_many_hexagons_as_it_may() -> None:
     """The places where most meet: middles, vertices, and middles of edges."""
     for cell in sorted(h3.grid_disk(h3.latlng_to_cell(45, 8, 3), 20))[::40]:

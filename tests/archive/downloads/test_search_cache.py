@@ -20,6 +20,7 @@ ITEMS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 def test_damaged_files_give_no_other_items(tmp_path: Path) -> None:
     cache = SearchCache(tmp_path / "items.parquet", "search")
     assert cache.keep(ITEMS) == 60

@@ -111,6 +111,7 @@ def test_a_mask_says_what_it_says_to_gdal(bucket: Bucket, process: ProcessPoolEx
         assert np.array_equal(found.data, expected.data, equal_nan=True), address
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_smaller_than_its_raster_is_refused_before_units_are_planned(
     bucket: Bucket, process: ProcessPoolExecutor
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_mask_that_is_smaller_than_its_raster_is_refused_before_units_are_plan
         assert "the mask scene.tif.msk has 12 x 10 pixels, and the raster 32 x 24: remove the mask, or make it" in found
 
 
+@pytest.mark.slow
 def test_a_small_mask_of_a_raster_with_its_own_mask_is_not_needed(bucket: Bucket, process: ProcessPoolExecutor) -> None:
     path = write_raster(bucket.folder / "scene.tif", "internal")
     write_mask(path, SMALL)

@@ -119,6 +119,7 @@ def test_files_without_pixels_are_skipped_if_asked(ee: Any, folders: Folders, na
     assert names(folders.drive / f"{name}True") == [file for file in every if not file.endswith("-0000000000.tif")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [True, False])
 def test_an_image_without_pixels_fails_if_its_files_are_skipped(
     ee: Any, folders: Folders, name: str, skip: bool
