@@ -189,7 +189,7 @@ class Transport:
             Stopped: if the run is stopping.
         """
         self.check_open()
-        with self.quota.permit() as permit, self._usage.count(permit):
+        with self.quota.permit() as permit, self.usage.count(permit):
             yield permit
 
     def call_with_permit(self, attempt: Callable[[Permit], T], policy: RetryPolicy | None = None) -> T:
@@ -362,7 +362,7 @@ class Transport:
         def numbered_attempt() -> T:
             nonlocal number
             number += 1
-            self._usage.repeats += number > 1
+            self.usage.repeats += number > 1
             try:
                 return attempt(number)
             except EechipsError:
@@ -383,7 +383,8 @@ class Transport:
         return self._local.mode.policy or self.policy
 
     @property
-    def _usage(self) -> Usage:
+    def usage(self) -> Usage:
+        """Counts of what this thread sends; those outside of :meth:`metered` are shared by threads."""
         usage = self._local.mode.usage
         return usage if usage is not None else self.unmetered
 
@@ -393,7 +394,7 @@ class Transport:
         """Send a request once, holding a permit; send it again only if its token was refused."""
         authorizer = self._authorizer if is_authorized and origin(request.url) == self._origin else None
         headers, token = dict(request.headers), ""
-        if self._usage.profiles is not None and origin(request.url) == self._origin:
+        if self.usage.profiles is not None and origin(request.url) == self._origin:
             headers[PROFILE_REQUEST_HEADER] = "1"
         for resent in itertools.count():
             self.check_open()
@@ -402,7 +403,7 @@ class Transport:
                     permit.is_unused = True
                     token = authorizer.authorize(headers)
                     permit.is_unused = False
-                with self._usage.log(request.url, permit, number):
+                with self.usage.log(request.url, permit, number):
                     response = self._connections.exchange(replace(request, headers=headers), self.timeouts, permit)
             is_public = requested_document(request.url) == "discovery"
             if authorizer is None or not authorizer.should_resend(token, response.status, resent, is_public=is_public):

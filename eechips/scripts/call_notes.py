@@ -67,7 +67,7 @@ class CallNotes:
             yield (
                 f"Requests that the script sends to Earth Engine by {' and '.join(sorted(self.uncounted))} are not"
                 " counted: they pass neither the quota nor the budget, and are not repeated. Requests by requests,"
-                " urllib3.PoolManager and urllib are."
+                " urllib3.PoolManager, urllib, httpx and aiohttp are."
             )
         for counts, what in (
             (self._without, "wrote no file, unlike the others"),

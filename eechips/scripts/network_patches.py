@@ -1,6 +1,6 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
-Requests of Google's client, requests, urllib3's pool manager and urllib are routed. Those of aiohttp, httpx and others
+Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. Those of others
 that use http.client are sent as they are: they are not counted, and the user is told so.
 Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
 into a file writes a whole image, not a truncated or compressed one.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import email.message
 import http.client
-import importlib
 import io
 import math
 import threading
@@ -20,9 +19,10 @@ import urllib.error
 import urllib.request
 import urllib.response
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client.connection import Connection, initialize_client
@@ -33,11 +33,15 @@ from eechips.client.permits import Stopped
 from eechips.client.response_framing import StrictConnection
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import inspect, sniff
+from eechips.scripts.imported_clients import attach_aiohttp, attach_httpx
+from eechips.scripts.imported_modules import change_imported
 from eechips.web.redaction import redact
 from eechips.web.urls import origin
 
 if TYPE_CHECKING:
     import requests
+
+T = TypeVar("T")
 
 _OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-length"})
 _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
@@ -91,6 +95,10 @@ class RequestObserver:
         setattr(owner, name, value)
         self._patches.callback(restore)
 
+    def change_imported(self, changes: Mapping[str, Callable[[ModuleType], None]]) -> None:
+        """Change modules that are imported, now or until :meth:`close`."""
+        self._patches.enter_context(change_imported(changes))
+
     def close(self) -> None:
         """Leave the libraries of this process alone again: threads have executed the calls, not processes."""
         self._is_closed = True
@@ -113,6 +121,20 @@ class RequestObserver:
             yield
         finally:
             del self._calling.is_call
+
+    def for_thread(self, function: Callable[[], T]) -> Callable[[], T]:
+        """Return a function that another thread calls for this one, which may make a call of a pool."""
+        usage = self._transport.usage
+        place = self.in_call if hasattr(self._calling, "is_call") else contextlib.nullcontext
+
+        def call() -> T:
+            with place(), self._transport.metered(logs=usage.request_logs is not None) as own:
+                try:
+                    return function()
+                finally:
+                    usage.add(own)
+
+        return call
 
     @property
     def has_stopped(self) -> bool:
@@ -203,25 +225,24 @@ class RequestObserver:
         return int(response.status), {**kept, "content-length": str(len(content))}, content
 
 
-def attach(connection: Connection, discovery: DiscoveryFile, imports: Collection[str] = ()) -> RequestObserver:
+def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
     """Put an observer between this process's libraries and the service, until it is closed.
 
     Args:
         discovery: file of the API description that its client was initialised with.
-        imports: packages that the script imports.
     """
     target = connection.target
-    observer = observe_libraries(connection, imports)
+    observer = observe_libraries(connection)
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
     return observer
 
 
-def observe_script(connection: Connection, imports: Collection[str]) -> RequestObserver:
+def observe_script(connection: Connection) -> RequestObserver:
     """Observe the libraries of a script's own process; a request that is not sent stops the run.
 
     A script may catch what it raises, or have sent it from a thread or a fork.
     """
-    observer, transport = observe_libraries(connection, imports), connection.transport
+    observer, transport = observe_libraries(connection), connection.transport
     request = transport.request
 
     def send(uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
@@ -240,12 +261,13 @@ def observe_script(connection: Connection, imports: Collection[str]) -> RequestO
     return observer
 
 
-def observe_libraries(connection: Connection, imports: Collection[str]) -> RequestObserver:
+def observe_libraries(connection: Connection) -> RequestObserver:
     """Put an observer between the service and the libraries of this process, except the client, until it is closed."""
     observer = RequestObserver(connection)
     _attach_requests(observer)
     _attach_urllib3(observer)
-    _note_other_libraries(observer, {name for name in imports if find_spec(name) is not None})
+    _note_other_libraries(observer)
+    observer.change_imported({"httpx": partial(attach_httpx, observer), "aiohttp": partial(attach_aiohttp, observer)})
     observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
     return observer
 
@@ -286,12 +308,8 @@ def _attach_urllib3(observer: RequestObserver) -> None:
     observer.replace(urllib3.PoolManager, "urlopen", urlopen)
 
 
-def _note_other_libraries(observer: RequestObserver, libraries: Collection[str]) -> None:
-    """Note requests of libraries that are not routed.
-
-    Args:
-        libraries: installed packages that the script imports.
-    """
+def _note_other_libraries(observer: RequestObserver) -> None:
+    """Note requests of libraries that are not routed."""
     put_request = http.client.HTTPConnection.putrequest
 
     def putrequest(connection: Any, *args: Any, **options: Any) -> None:
@@ -304,32 +322,7 @@ def _note_other_libraries(observer: RequestObserver, libraries: Collection[str])
                 observer.uncounted.add("http.client" if library == "http" else library)
         put_request(connection, *args, **options)
 
-    def note(url: str, library: str) -> None:
-        if observer.concerns(url):
-            observer.uncounted.add(library)
-
     observer.replace(http.client.HTTPConnection, "putrequest", putrequest)
-    if "aiohttp" in libraries:
-        import aiohttp
-
-        send_soon = aiohttp.ClientRequest.send
-
-        async def note_and_send(request: Any, *args: Any, **options: Any) -> Any:
-            note(str(request.url), "aiohttp")
-            return await send_soon(request, *args, **options)
-
-        observer.replace(aiohttp.ClientRequest, "send", note_and_send)
-    if "httpx" in libraries:
-        httpx = importlib.import_module("httpx")
-        build_request = httpx.Client.build_request
-
-        def note_and_build(client: Any, method: str, url: Any, *args: Any, **options: Any) -> Any:
-            request = build_request(client, method, url, *args, **options)
-            note(str(request.url), "httpx")
-            return request
-
-        for kind in (httpx.Client, httpx.AsyncClient):  # both inherit the function
-            observer.replace(kind, "build_request", note_and_build)
 
 
 def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:

@@ -24,9 +24,9 @@ ORIGINALS: dict[str, Any] = {
     "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
     "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
 }
-_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "pqdm._base", "multiprocessing.context", f"{__package__}.pools"})
+_OWN = frozenset({__name__, f"{__package__}.pools", f"{__package__}.pathos_pools"})
+_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "pqdm._base", "multiprocessing.context", *_OWN})
 """Modules that open pools for the script."""
-_OWN = frozenset({__name__, f"{__package__}.pools"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 """Folders of packages, also of other environments than this process's own."""
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

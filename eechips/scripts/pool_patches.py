@@ -1,4 +1,4 @@
-"""Replace the pools of a script by pools of a run: of the standard library, joblib, loky and event loops."""
+"""Replace the pools of a script by pools of a run: of the standard library, joblib, loky, pathos, event loops."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eechips.scripts import original_pools, pools
 from eechips.scripts.call_folder import Call
 from eechips.scripts.name_replacement import replace_names
 from eechips.scripts.original_pools import is_hosted
+from eechips.scripts.pathos_pools import replace_pathos
 from eechips.scripts.pools import make_calls
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
@@ -44,6 +45,7 @@ def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
         stack.enter_context(original_pools.use_host(host))
         stack.enter_context(replace_parallel())
         stack.enter_context(replace_default_executors())
+        stack.enter_context(replace_pathos())
         for name, values in _POOLS.items():
             if find_spec(name) is not None:  # loky may not be installed
                 stack.enter_context(replace_names(importlib.import_module(name), **values))

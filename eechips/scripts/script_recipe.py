@@ -51,7 +51,7 @@ from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
 from eechips.text.formatting import some_of
 
-_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pqdm and tqdm are recorded"
+_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pathos, pqdm and tqdm are recorded"
 _PROCESSES_APART = (
     "Processes that Dask, Ray or subprocess start have neither the endpoint nor the credentials of the run. Let Dask"
     ' use threads (`scheduler="threads"`, `processes=False`), or make the calls in a pool of Python'
@@ -130,7 +130,7 @@ class ScriptRecipe:
         working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
-            self._observer = network_patches.observe_script(context.connection, self.imports)
+            self._observer = network_patches.observe_script(context.connection)
         self._observer.deadline = context.deadline
         try:
             with (
@@ -211,7 +211,7 @@ class ScriptRecipe:
         before = self._observer
         if before is not None:  # of the script's own requests, or of threads that made calls of an earlier pool
             before.close()
-        self._observer = network_patches.attach(connection, discovery, self.imports)
+        self._observer = network_patches.attach(connection, discovery)
         self._observer.deadline = math.inf if before is None else before.deadline
 
     def get_result(self, index: int, unit: Any) -> Any:

@@ -17,6 +17,7 @@ from eechips.recipe.script import imported_packages
 
 POOLS = frozenset({
     "Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map", "Parallel", "pqdm",
+    "ProcessPool", "ProcessingPool", "ThreadingPool", "p_map", "p_umap", "p_imap", "p_uimap",
 })  # fmt: skip
 """Names under which pools are opened."""
 

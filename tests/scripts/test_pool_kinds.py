@@ -197,6 +197,12 @@ def getResult(item):
         ("loky", "list(loky.get_reusable_executor(max_workers=2).map(getResult, items))"),
         ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
         ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
+        ("p_tqdm", "p_tqdm.p_umap(getResult, items, num_cpus=2)"),
+        ("pathos.multiprocessing", "print(pathos.multiprocessing.ProcessPool(2).amap(getResult, items).get())"),
+        (
+            "pathos.threading",
+            "list(pathos.threading.ThreadPool(2).imap(lambda n, item: getResult((n, item)), *zip(*items)))",
+        ),
     ],
 )
 def test_functions_that_take_one_item_are_called_by_the_script(
