@@ -13,10 +13,12 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_formats import RefusedFileError, check_crs
 
 # Codes of Earth Engine that PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
-# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html (sphere of radius 6371007.181 m).
+# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html (sphere of radius 6371007.181 m). Google's Mercator projection:
+# https://developers.google.com/earth-engine/apidocs/export-video-todrive.
 _SR_ORG = {
     "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
     "SR-ORG:6842": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
+    "SR-ORG:6627": "EPSG:3857",
 }
 
 

@@ -131,3 +131,9 @@ def test_regions_of_a_crs_without_a_place_are_refused() -> None:
     with pytest.raises(RegionError, match=r"a\.parquet: its coordinate reference system has no place on Earth"):
         to_wgs84(Path("a.parquet"), np.array([shapely.Point(1, 2)]), _LOCAL)
     assert not is_usable(_LOCAL)
+
+
+@pytest.mark.parametrize("code", ["SR-ORG:6627", "sr-org:6627"])
+def test_googles_mercator_has_a_code(code: str) -> None:
+    # developers.google.com/earth-engine/apidocs/export-video-todrive
+    assert parse_crs(code) == CRS("EPSG:3857")

@@ -125,14 +125,24 @@ def test_left_inside_rule_of_the_guide() -> None:
     assert op("contains", left=polygon(*ring), right=inside) is True
 
 
-@pytest.mark.parametrize(
-    "options", [{"geodesic": False}, {"crs": projection("EPSG:32632")}], ids=["planar", "projected"]
-)
+@pytest.mark.parametrize("options", [{}, {"crs": projection("EPSG:32632")}], ids=["planar", "projected"])
 def test_the_left_inside_rule_needs_geodesic_edges(options: dict[str, Any]) -> None:
     # Google's client for JavaScript refuses it (javascript/src/geometry.js); cubexpress measured that the service does.
     ring = [[0, 0], [4, 0], [4, 4], [0, 4]]
     with pytest.raises(InvalidError, match=r"Planar interiors must be even/odd\."):
-        call("GeometryConstructors.Polygon", coordinates=[ring], evenOdd=False, **options)
+        call("GeometryConstructors.Polygon", coordinates=[ring], geodesic=False, evenOdd=False, **options)
+
+
+def test_a_projected_rectangle_takes_the_left_inside_rule() -> None:
+    # google/Xee@17dfdd9: test_write_projected_dataset_to_raster.
+    box = invoke(
+        "GeometryConstructors.Rectangle",
+        coordinates=[540_000, 4_170_000, 560_000, 4_190_000],
+        crs=projection("EPSG:32610"),
+        evenOdd=False,
+    )
+    assert op("intersects", left=box, right=point(-122.44, 37.78)) is True
+    assert op("intersects", left=box, right=point(0, 0)) is False
 
 
 def test_multi_geometry_takes_the_first_ones_projection() -> None:

@@ -53,7 +53,12 @@ def test_only_codes_and_wkt_name_a_crs(text: str) -> None:
 def test_a_code_that_the_service_does_not_know(code: str) -> None:
     with pytest.raises(InvalidError, match="could not be parsed"):
         call("Projection.crs", projection=projection(code))
-    assert call("Projection.crs", projection=projection(CRS(6933).to_wkt("WKT1_GDAL"))) == "EPSG:6933"
+    assert call("Projection.crs", projection=projection(CRS(6933).to_wkt("WKT1_GDAL"))) is None
+
+
+def test_googles_mercator() -> None:
+    # developers.google.com/earth-engine/apidocs/export-video-todrive: "the Google Maps Mercator projection".
+    assert CRS(call("Projection.wkt", projection=projection("SR-ORG:6627"))) == CRS("EPSG:3857")
 
 
 def test_nominal_scale() -> None:

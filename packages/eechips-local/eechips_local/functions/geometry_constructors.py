@@ -84,7 +84,7 @@ def polygon(
     def build(coordinate_list: list[Any]) -> BaseGeometry:
         return _polygon(_deep(coordinate_list, 3))
 
-    return _sided(_built(coordinates, crs, geodesic, maxError, build), evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, maxError, build), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.MultiPolygon")
@@ -103,7 +103,7 @@ def multi_polygon(
     def build(coordinate_list: list[Any]) -> BaseGeometry:
         return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4) if coordinate_list])
 
-    return _sided(_built(coordinates, crs, geodesic, maxError, build), evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, maxError, build), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.Rectangle")
@@ -117,7 +117,7 @@ def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | N
         (x1, y1), (x2, y2) = corners.tolist()
         return _polygon([[[x1, y2], [x1, y1], [x2, y1], [x2, y2]]])
 
-    return _sided(_built(coordinates, crs, geodesic, None, build), evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, None, build), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.BBox")
@@ -305,17 +305,18 @@ def _run_on(shape: BaseGeometry) -> BaseGeometry:
     return shapely.LineString(line) if abs(line[-1, 0] - line[0, 0]) > 180.0 else type(shape)(line)
 
 
-def _sided(geometry: Geometry, even_odd: bool) -> Geometry:
+def _sided(geometry: Geometry, geodesic: bool | None, even_odd: bool) -> Geometry:
     """Return the geometry itself by the even/odd rule; by the left-inside rule what lies left of its shells.
 
     Raises:
-        InvalidError: for straight edges and the left-inside rule, in the words of Google's client for JavaScript
-            (https://github.com/google/earthengine-api/blob/master/javascript/src/geometry.js), which the service
-            has, too.
+        InvalidError: for the left-inside rule and edges that a client wants straight, in the words of Google's client
+            for JavaScript (https://github.com/google/earthengine-api/blob/master/javascript/src/geometry.js), which the
+            service has, too. It takes a projected rectangle of which nothing is said (google/Xee@17dfdd9:
+            ``test_write_projected_dataset_to_raster``).
     """
     if even_odd:
         return geometry
-    if not geometry.geodesic:
+    if geodesic is False:
         raise InvalidError("Planar interiors must be even/odd.")
     clockwise = [p for p in leaves(geometry.shape) if not p.exterior.is_ccw]
     if not clockwise:

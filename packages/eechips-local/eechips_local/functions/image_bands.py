@@ -45,11 +45,15 @@ def load(context: Context, id: str, version: int) -> Image:
 
 @function("Image.constant")
 def constant(value: Value) -> Image:
-    """Return an image that is the same everywhere: a number, an array, or a list of them as bands."""
+    """Return an image that is the same everywhere: a number, an array, or a list of them as bands.
+
+    ``ee.Image([])`` of Google's client for JavaScript is an image without bands, to which scripts add bands
+    (openforis/sepal@1b83d8673d: ``systematicSampling.js``, measured on the service).
+    """
     if isinstance(value, Image):
         return value
     values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(v, (bool, int, float, Array)) for v in values):
+    if not all(isinstance(v, (bool, int, float, Array)) for v in values):
         raise InvalidError("Constant images are made from numbers, arrays, or lists of them.")
     return constant_image(values)
 

@@ -17,7 +17,7 @@ from eechips_local.values.values import Value
 
 _ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+)\s*\]')
 
-_AUTHORITY = re.compile(r'AUTHORITY\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$')
+_AUTHORITY = re.compile(r'(?:AUTHORITY|ID)\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$')
 """The last part of a WKT."""
 
 
@@ -77,11 +77,11 @@ def _parsed(wkt: str) -> Affine:
 
 @function("Projection.crs")
 def crs(projection: Projection) -> str | None:
-    """Return the authority code of the CRS, or null if it has none."""
-    if re.fullmatch(r"[A-Za-z-]+:\w+", projection.crs):
-        return projection.crs
-    authority = parse_crs(projection.crs).to_authority()
-    return None if authority is None else ":".join(authority)
+    """Return the authority code of the CRS, or null for one that is defined by WKT.
+
+    Measured on the service (openforis/sepal@1b83d8673d: ``docs/recipes/sampling-design.md``).
+    """
+    return None if "[" in projection.crs or "(" in projection.crs else projection.crs
 
 
 @function("Projection.wkt")

@@ -19,10 +19,11 @@ Floats = npt.NDArray[np.float64]
 
 # The sinusoidal grid of MODIS has no EPSG code; Earth Engine names it SR-ORG:6974.
 # Sphere radius and parameters: MODIS Land, "MODIS grids", https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
+# SR-ORG:6627: "the Google Maps Mercator projection", developers.google.com/earth-engine/apidocs/export-video-todrive.
 _SR_ORG = {
     "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
     "SR-ORG:6842": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
-    "SR-ORG:6627": "+proj=lcc +lat_1=25 +lat_2=25 +lat_0=25 +lon_0=-95 +x_0=0 +y_0=0 +R=6371200 +units=m +no_defs",
+    "SR-ORG:6627": "EPSG:3857",
 }
 
 
