@@ -51,6 +51,7 @@ class Authorizer:
 
     Args:
         credentials: credentials of google.auth.
+        clock: seconds, monotonic.
     """
 
     def __init__(self, credentials: Any, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -111,6 +111,7 @@ def with_mask_band(
     or the first band's, looked up by the server.
 
     Args:
+        image: with the bands of the chip.
         dtype: numpy name of the pixels' type; None if it is unknown.
         bands: their names; None if they are unknown.
     """

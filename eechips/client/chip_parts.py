@@ -91,6 +91,7 @@ def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | Non
 
     Args:
         chip: chip of which it is a part.
+        window: the pixels.
         most_pixels: greatest number of pixels that worked for such chips before; None if nothing was too large yet.
     """
     if max(window.width, window.height) > limits.side or _least_bytes(chip, window) > limits.bytes:

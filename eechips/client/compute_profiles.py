@@ -27,6 +27,7 @@ class ProfileShare:
     """A unit's share of a profiled request.
 
     Attributes:
+        profile: id of the profile.
         share: share of the unit, above 0 and up to 1.
     """
 

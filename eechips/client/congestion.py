@@ -82,6 +82,9 @@ class CongestionController:
         """Set all cells for the beginning of a run.
 
         Args:
+            limit: permits to begin with.
+            ceiling: permits at most.
+            now: seconds, monotonic.
             ramps: whether the limit is unknown: it grows fast until the first rejection.
             free: permits up to which the limit grows without a check that this raises the throughput; None for the
                 ceiling.
@@ -108,6 +111,7 @@ class CongestionController:
         """Set the maximum number of permits, without scaling the limit.
 
         Args:
+            ceiling: permits at most.
             bound: permits to which the limit may grow for the time being; it does not fall to it.
         """
         cells = self._cells
@@ -116,7 +120,12 @@ class CongestionController:
         cells.limit = min(cells.limit, ceiling)
 
     def refute(self, limit: float, now: float) -> None:
-        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it."""
+        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it.
+
+        Args:
+            limit: permits that were accepted.
+            now: seconds, monotonic.
+        """
         cells = self._cells
         if not cells.ramping:
             cells.wait = min(2.0 * cells.wait, _LONG_WAIT)
@@ -125,7 +134,12 @@ class CongestionController:
         cells.limit = min(cells.limit, max(1.0, limit))
 
     def resume(self, limit: float, now: float) -> None:
-        """Continue with the limit that another controller has learned."""
+        """Continue with the limit that another controller has learned.
+
+        Args:
+            limit: permits.
+            now: seconds, monotonic.
+        """
         self.begin(limit, max(limit, self._cells.ceiling), now, ramps=False, free=max(limit, USUAL))
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
@@ -133,6 +147,8 @@ class CongestionController:
 
         Args:
             in_flight: permits in use, that of this request included.
+            now: seconds, monotonic.
+            restricted: whether the service announces its restricted mode.
         """
         cells = self._cells
         before = int(cells.limit)
@@ -148,12 +164,23 @@ class CongestionController:
             cells.raised, cells.answers, cells.doubts = 1.0, 0.0, 0.0
 
     def waited(self, in_flight: int, now: float) -> None:
-        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected."""
+        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected.
+
+        Args:
+            in_flight: permits in use.
+            now: seconds, monotonic.
+        """
         if self._cells.ramping:
             self._grow(in_flight, now)
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
-        """Record a rejection."""
+        """Record a rejection.
+
+        Args:
+            in_flight: permits in use by other requests.
+            now: seconds, monotonic.
+            restricted: whether the service announces its restricted mode.
+        """
         cells = self._cells
         self._restrict(restricted, now)
         cells.share += (1.0 - cells.share) / _MEMORY
@@ -233,6 +260,9 @@ class CongestionController:
 
     def announced(self, restricted: bool) -> bool:
         """Record whether a response announces the restricted mode, which begins after several in a row.
+
+        Args:
+            restricted: whether it does.
 
         Returns:
             Whether the mode has begun with this response.

@@ -144,7 +144,12 @@ def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeou
 def connect_worker(
     target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts, discovery: DiscoveryFile
 ) -> Connection:
-    """Initialise the client of a worker, without a single request."""
+    """Initialise the client of a worker, without a single request.
+
+    Args:
+        target: as the parent's.
+        discovery: the documents that the parent has fetched.
+    """
     if target == NO_SERVICE:
         return connect_to_nothing(quota, policy, timeouts)
     import ee
@@ -160,6 +165,7 @@ class LazyTransport:
     """Transport of the client that passes requests to the one of its process, which may be set later: after a fork.
 
     Attributes:
+        discovery: responses to the client's initialisation.
         transport: transport that sends all other requests; None until it is set.
     """
 

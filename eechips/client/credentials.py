@@ -233,6 +233,9 @@ def find_project(named: str | None, credentials: Any) -> str | None:
     the project of a key (https://googleapis.dev/python/google-auth/latest/reference/google.auth.html#google.auth.default).
     The last is the project of the OAuth client that a user has signed in with, as in ``ee.Initialize()``; those of
     Google's own tools do not have Earth Engine enabled.
+
+    Args:
+        credentials: credentials of google.auth, or None.
     """
     return (
         named
@@ -258,7 +261,12 @@ def missing_project(what: str = "no Google Cloud project") -> ConfigurationError
 
 
 def describe_credentials(credentials: Any, endpoint: str) -> str:
-    """Return the kind of credentials and their owner, without secrets."""
+    """Return the kind of credentials and their owner, without secrets.
+
+    Args:
+        credentials: google.auth credentials, or None.
+        endpoint: endpoint that they are sent to.
+    """
     if credentials is None:
         reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
         return f"none are sent to {endpoint}: {reason}"

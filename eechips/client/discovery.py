@@ -60,6 +60,7 @@ class ClientInit:
 
     Attributes:
         project: whose quota is used.
+        discovery: documents with which the client is initialised.
     """
 
     endpoint: str

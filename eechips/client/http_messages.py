@@ -93,6 +93,7 @@ class HttpRequest:
         ``X-Goog-Api-Client`` replaces that of googleapiclient. It also drops the question mark before an empty query.
 
         Args:
+            url: absolute.
             headers: may have a name twice, in different case.
         """
         names = {name.lower(): name for name in headers}
@@ -203,6 +204,7 @@ class HttpResponse:
         (https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset).
 
         Args:
+            url: what was requested.
             asset: name of the asset whose description was requested, as :func:`requested_asset` returns it.
 
         Raises:
@@ -264,6 +266,7 @@ def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) 
     """Parse JSON of the service, whose numbers are finite.
 
     Args:
+        text: JSON.
         parse_float: parses a number with a fraction or an exponent.
 
     Raises:

@@ -150,6 +150,7 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
     could even replace our credentials.
 
     Args:
+        endpoint: base URL.
         is_guarded: whether it refuses the addresses of clouds' metadata services: for URLs that others have written.
         is_public: whether it refuses those of private networks as well: for URLs that the public internet has named.
     """

@@ -72,6 +72,8 @@ class PermitIssuer:
     Args:
         context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores
             of processes need ``/dev/shm``, which AWS Lambda does not have.
+        limits: what the run may use.
+        clients: number of processes that can take part.
         clock: see above.
         lease_clock: as ``clock``, for the end of a lease.
 

@@ -11,6 +11,7 @@ class RunReport:
     """What a run reports.
 
     Attributes:
+        run: id of the run.
         count: number of its reports; a run whose count changes is alive.
         term: number of the term whose record it has read.
         seen: count of that record.
@@ -137,6 +138,8 @@ class RequestTime:
 
         Args:
             sent: requests that have been answered since the beginning, without rejected ones.
+            in_flight: requests that are with the service.
+            now: seconds.
         """
         self.busy = self.busy * _FORGET + in_flight * (now - self.since)
         self.ended = self.ended * _FORGET + sent - self.sent
@@ -152,6 +155,7 @@ def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:
     """Divide slots by max-min fairness.
 
     Args:
+        total: slots.
         wanted: slots that each run could use, in the order in which the runs came.
 
     Returns:
@@ -271,6 +275,7 @@ class LimitProof:
         """Record the limit of a step.
 
         Args:
+            limit: slots.
             in_flight: requests of all runs that are with the service.
             sent: requests of all runs that were reported since the previous step.
             own: rejections of this run since then.

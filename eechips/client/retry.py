@@ -31,6 +31,7 @@ class RetryPolicy:
     """Bounds on the repetition of one request.
 
     Attributes:
+        retries: repeats at most, after the first attempt.
         delay: first wait in seconds, drawn from half of it to all of it; each further one is twice as long.
         max_delay: longest wait in seconds; a longer Retry-After is obeyed.
         total: seconds after the first attempt began when no further one is started; the time that the network
@@ -112,6 +113,7 @@ def call(
 
     Args:
         attempt: sends the request once; raises TransientError where repeating can help.
+        policy: bounds.
         pause: waits for so many seconds before a repeat; may raise to stop.
         await_service: waits, for so many seconds at most, until the service can be reached again; returns whether
             to try.

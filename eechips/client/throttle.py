@@ -224,6 +224,7 @@ class Throttle(PermitIssuer):
 
         Args:
             number: number of the client that represents it.
+            delta: requests since its last message.
             wanted: permits that all such processes together can use. The requests in flight when a process reports
                 are slightly fewer than it could have.
         """

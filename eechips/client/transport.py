@@ -304,6 +304,7 @@ class Transport:
         """Fetch the file of a thumbnail or download URL, without credentials: the URL is the permission.
 
         Args:
+            url: absolute.
             accept: receives the whole body; a ValidationError sends the request again.
 
         Returns:

@@ -21,6 +21,7 @@ class RequestLog:
         status: HTTP status; None if there was no response.
         seconds: from the permit to the last byte.
         bytes: number of bytes of the response, as received.
+        attempt: 1 for the first.
         ended: time of the last byte, ISO 8601, UTC.
     """
 
@@ -37,6 +38,7 @@ class Usage:
     """Requests and bytes of a piece of work.
 
     Attributes:
+        requests: HTTP requests sent, repeats included.
         repeats: attempts after a transient failure.
         received: bytes of response bodies, as received.
         seconds: for which requests were in flight.

@@ -47,6 +47,7 @@ class OutcomeBatch:
 
     Attributes:
         events: events of units, in the order of their completion.
+        worker: name of the worker process.
         usage: use of the quota since the previous batch; None if the worker knows of none.
     """
 

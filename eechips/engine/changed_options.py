@@ -61,6 +61,7 @@ def check_same(
 
     Args:
         described: the run of this command; see :func:`describe`.
+        folder: folder of both, for the message.
         growing: parameters in which an extension may differ.
 
     Returns:
@@ -89,6 +90,7 @@ def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], pl
     Args:
         stored: the existing run.json.
         described: the run, as of :func:`describe`; its parameters as run.json has them.
+        place: address of the results.
     """
     mismatches = list(differences(stored, {name: described[name] for name in IDENTIFYING if name in described}))
     if mismatches:

@@ -79,6 +79,7 @@ class ComputeMonitor(RunFeature):
         every: one assignment in so many is profiled; 0 for none.
         budget: EECU-seconds that the run may use a month; None for any amount.
         is_adaptive: whether assignments may wait for the profiles of others: workers receive them one by one.
+        now: the present time, UTC.
     """
 
     def __init__(

@@ -104,6 +104,9 @@ def examine(config: RunConfig, now: Callable[[], datetime] = present) -> list[Fi
     """Run all checks for a configuration, in the order in which a run would fail.
 
     With ``local``, a local Earth Engine runs meanwhile. A few small requests are sent: no pixels are computed.
+
+    Args:
+        now: the present time, UTC.
     """
     findings = [check_python(), check_packages(local=config.is_local), check_disk(config.out)]
     if config.results is not None and is_address(config.results):

@@ -57,6 +57,7 @@ def send_trials(target: ServiceTarget, now: Callable[[], datetime] = present) ->
 
     Args:
         target: service and credentials; without a project, the API description is requested, which needs no account.
+        now: the present time, UTC.
 
     Returns:
         The answers; at least one.

@@ -93,6 +93,10 @@ def estimate_planned(
 ) -> Estimate | None:
     """Estimate the cost of the open units of a run, of which some, or all, are in the ledger. Send no request.
 
+    Args:
+        session: in which it was planned.
+        seconds: seconds that planning has taken so far.
+
     Returns:
         None for recipes of users, whose functions may send requests, and if no result can be described.
     """

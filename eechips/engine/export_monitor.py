@@ -75,6 +75,7 @@ class ExportMonitor(RunFeature):
     """Wait for batch tasks while other units are fetched; a thread of its own requests the states of the tasks.
 
     Args:
+        ledger: ledger of the run, with a plan.
         note_compute: receives the compute of tasks that have ended, in EECU-seconds.
     """
 

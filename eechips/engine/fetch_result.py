@@ -103,6 +103,10 @@ def fetch_shared(
 
     If the stored pixels of some of the chips may be masked, a second request computes what covers these.
 
+    Args:
+        shared: the chip that covers them.
+        chips: among which its members are.
+
     Returns:
         The files by the indices of the chips, and the pixels of the largest part if the request was too large for the
         service and was divided; else None.

@@ -30,6 +30,7 @@ class Meter(RunFeature):
 
     Attributes:
         positions: their positions in the plan.
+        requests: number of requests of each.
         request_seconds: total duration of their requests at the service.
         taken: what they have taken from open archives, by their ends; that of units that end together is the first's.
             A unit is here when it is known.
@@ -139,8 +140,9 @@ def forecast_rest(
 
     Args:
         totals: totals of the units that were tried, by this command or earlier ones; at least one.
+        left: units that are left.
         sample: the profiled units; None if there are none.
-        unplanned: units of ``left`` that are not planned yet.
+        unplanned: units of these that are not planned yet.
         planning: cost of planning; None if it is unknown, or if all units are planned.
         joined: requests of units that share some, with repeats; None if none does.
         pixels: mean pixels of the remaining units, divided by that of the tried units.

@@ -144,6 +144,8 @@ def draw_spread(positions: Sequence[int], count: int, seed: int = 0, adjoining: 
     differ, where the plan has a period, such as the dates of each place.
 
     Args:
+        positions: positions of all units, ascending.
+        seed: seed of the random numbers.
         adjoining: units that follow each other.
     """
     parts = math.ceil(count / adjoining)

@@ -117,6 +117,7 @@ def extend_plan(
 
     Args:
         described: the command's run.
+        is_complete: nothing of the run is open.
 
     Returns:
         Number of units that were added, planned again as they have images now, or replaced again.

@@ -50,6 +50,7 @@ class ProfileFetcher:
         """Have profiles fetched.
 
         Args:
+            profiles: ids.
             is_urgent: whether to fetch all that wait at once.
         """
         now = time.monotonic()

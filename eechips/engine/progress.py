@@ -30,6 +30,7 @@ class Progress:
         total: units in the plan.
         settled: units that earlier runs settled.
         limit: total slots; None where there are none.
+        quiet: show nothing.
         unit: name of the counted items.
         stream: output; by default standard error, or the cell's output in a notebook.
 

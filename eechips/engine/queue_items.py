@@ -235,6 +235,10 @@ def run_in_turn(
 
     A worker that a scheduler has cancelled ends some time after another one takes its place.
 
+    Args:
+        clock: returns the time in seconds.
+        sleep: waits for a number of seconds.
+
     Raises:
         RunLockedError: if the other process has not ended after five minutes.
     """
@@ -287,6 +291,9 @@ _SLURM = "SLURM_ARRAY_TASK_"
 @dataclass(frozen=True, slots=True)
 class WorkPart:
     """One of several parts of a plan, which together are the whole plan.
+
+    Attributes:
+        number: number of the part, from 1 on.
 
     Raises:
         UsageError: if there is no such part.

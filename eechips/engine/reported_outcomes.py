@@ -52,6 +52,7 @@ class ReportedOutcome:
     """The outcome of a unit, as its worker reported it.
 
     Attributes:
+        unit: id of the unit.
         plan: identity of the plan; empty if the worker has not named it.
         record: for the ledger; its position is not known yet.
         name: name of the unit in the worker's line; empty if the worker has not told it.

@@ -43,6 +43,7 @@ class RequestPlan:
 
     Attributes:
         reads_assets: read chips of stored images by getPixels where that gives the same file.
+        shares_requests: fetch several chips in one request.
     """
 
     reads_assets: bool
@@ -58,6 +59,7 @@ class PlanCost:
     """The cost of a plan for a chip.
 
     Attributes:
+        requests: HTTP requests.
         seconds: seconds of slots.
         bytes: number of bytes of responses.
         eecu_seconds: EECU seconds of compute; None if the service does not report it.
@@ -123,6 +125,10 @@ def try_plans(
     """Fetch the chips of some units by each plan, twice, and keep none of them.
 
     The requests of all plans are one stream, so that few rounds of them follow each other.
+
+    Args:
+        recipe: one of eechips.
+        units: the units, with their positions.
 
     Returns:
         The trial; None if there is one plan only, or a request fails.

@@ -44,6 +44,7 @@ class CompletedUnit:
 
     Attributes:
         name: path of its result below the output folder, without suffix.
+        record: its columns of the manifest.
         path: path of its file, or of a local copy if results are in an object store; None if it has no file. Of a unit
             with several files, the first.
         paths: paths of all its files by layer, likewise; empty if its file has no layer.
@@ -77,9 +78,11 @@ class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
     Attributes:
+        folder: folder of the assembled files.
         made: the files made so far: ``file`` (path below the output folder), ``bytes`` and ``sha256`` of each.
 
     Args:
+        folder: folder of the ledger, and of the results unless they are remote.
         remote: the object store of the results; None for the folder.
     """
 

@@ -35,8 +35,10 @@ class RunComponents:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
         writer: in the names of temporary files.
         described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
+        now: the present time, UTC.
         log: log of the run, if something is to be fetched.
         scratch: folder of temporary files, once the run is connected.
+        session: the connection.
         discovery: file by which workers connect.
         requests: how chips are requested.
         compute: keeps account of the compute; None if the recipe needs no service.

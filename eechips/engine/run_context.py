@@ -35,7 +35,11 @@ from eechips.storage import Store
 
 
 class RunControl(abc.ABC):
-    """What a feature may see of a run, and do to it."""
+    """What a feature may see of a run, and do to it.
+
+    Attributes:
+        progress: progress that the user sees.
+    """
 
     def __init__(self, executor: Executor[Any], log: RunLog, progress: Progress, count: int) -> None:
         self.log, self.progress, self.throttle = log, progress, executor.throttle
@@ -197,6 +201,7 @@ class RunContext:
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
         unit_timeout: seconds that one unit may take; the recipe enforces it.
+        quiet: show no messages.
         token: token of the run's writer, in the names of temporary files.
     """
 
@@ -220,6 +225,7 @@ class RecipeContext:
     Attributes:
         ledger: ledger of the run, with a plan that is empty at first.
         settle: fetches the open units between two positions of the plan; returns False if the run was stopped.
+        connection: connection of this process.
         deadline: no request of the recipe's own is sent after this time, on the monotonic clock.
     """
 
@@ -243,6 +249,7 @@ class SchedulerContext:
         ledger: ledger of the run; the scheduler is its only writer.
         check: called at least twice a second; raises an error if the run cannot continue.
         features: what takes part in the run beside fetching its units, in the order of calls.
+        clock: seconds, monotonic.
     """
 
     ledger: Ledger

@@ -138,6 +138,7 @@ class Worker:
 
         Args:
             assignment: one unit, or several that may share requests.
+            report: receives the progress of several units.
         """
         if not self._shares_requests or assignment.attempts > 0 or assignment.exported:
             return self._execute(assignment, None)

@@ -38,6 +38,7 @@ def encode_instructions(recipe: Recipe, client_init: Path) -> str:
     """Return the instructions for the fork server that this process starts, for its environment.
 
     Args:
+        recipe: the workers will import its code.
         client_init: file that appears once the parent has connected, in a folder that exists until then.
     """
     modules = [name for name in traits_of(recipe).imports if name in _FORKABLE]

@@ -22,14 +22,17 @@ class WorkerSpec:
 
     Attributes:
         token: token of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
+        method: how pixels are requested.
         reads_assets: read chips from stored images where that gives the same file.
         endpoint: base URL of the service; empty if the recipe needs none.
         project: Google Cloud project whose quota is used.
         key_file: key of a service account, at a path that is valid for the workers; None for the credentials that the
             client library finds.
         send_credentials: send credentials to an endpoint that is not Google's.
+        unit_timeout: seconds that a unit may take.
         rate: requests per second of all workers together; None for no limit.
         workload_tag: sent with each computation; empty for none.
+        logs: record every request.
         shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
         export_to: place of chips that are exported because their request takes too long; None to export none.

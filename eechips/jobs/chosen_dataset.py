@@ -30,6 +30,8 @@ class ChosenDataset:
         expression: ``name=formula`` each.
         scaled: whether scale and offset are applied.
         quantized: whether the bands are the integers of the record's quantization.
+        mask: cloud mask; None for none.
+        speckle: filter of radar images; None for none.
         deciding: stored bands that are read besides, to choose pixels by.
     """
 

@@ -50,6 +50,9 @@ class Composites(ImageryRecipe[CompositesOptions]):
     such as images of the next UTM zone, are resampled (nearest neighbour). A period without images has no file, and is
     ``empty`` in the manifest. With ``regions`` each region has its own files, on a pixel grid of its own.
 
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.CompositesOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region cannot be used.

@@ -31,6 +31,7 @@ def check_dates_grow(earlier: Mapping[str, Any], start: str | None, end: str | N
     """Raise UsageError if an extension leaves out dates.
 
     Args:
+        earlier: parameters of the run.
         start: first date of the extension, ISO 8601; None for the earliest image.
         end: date after the last; None for none.
     """
@@ -59,7 +60,8 @@ def check_periods_stay(before: Iterable[tuple[Any, ...]], now: Collection[tuple[
 
     Args:
         before: periods of the run; each ends with its first day and the day after its last.
-        now: those of the extension, likewise.
+        now: those of the extension, in the same form.
+        changed: what would change.
     """
     cut = next((period for period in before if period not in now), None)
     if cut is not None:
@@ -80,6 +82,7 @@ def find_last_day(dataset: str, around: ee.Geometry | None, end: str | None, unt
     """Return the day of the latest image that meets a region, among those that a run lacks: one request.
 
     Args:
+        dataset: id of the collection.
         around: the region; None for the whole Earth.
         end: end of the run, exclusive, ISO 8601.
         until: day after the last that is searched.
@@ -222,6 +225,7 @@ def _placed(unit: Unit, grids: Mapping[Any, Mapping[str, Any]], marks: Mapping[s
     """Return a unit on the pixel grid that its region has in the run.
 
     Args:
+        unit: planned now.
         grids: grids of the run, by region.
         marks: further fields of a unit that is moved to another grid.
 
@@ -248,6 +252,7 @@ def new_dates(before: Dates, now: Dates, *, is_table: bool) -> list[tuple[str, s
     """Return the periods that an extension adds before and after the period of a run.
 
     Args:
+        before: periods of the run.
         now: periods of the extension; they include the dates of the run.
         is_table: whether all rows become one table, which has rows of a region in the order of the units.
 
@@ -279,6 +284,8 @@ def add_series(
 
     Args:
         zones: regions of the file as it is now; None for a table on the server, whose regions stay.
+        options: options of the extension.
+        spans: dates that are new.
         plan: plans regions with all dates.
 
     Raises:

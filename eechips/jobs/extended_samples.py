@@ -83,7 +83,11 @@ def _added(layer: SampleLayer, base: SampleLayer, name: str, bands: tuple[str, .
 
 
 def with_bands(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
-    """Yield units with further bands of the images that others show."""
+    """Yield units with further bands of the images that others show.
+
+    Args:
+        units: the others.
+    """
     types = plan.types if plan.sample.frames is not None else {}
     own = (
         {name: value for name, value in unit.items() if name not in _OF_LAYERS} | plan.layer_fields | types

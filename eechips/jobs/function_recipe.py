@@ -205,6 +205,7 @@ def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str
 
     Args:
         functions: functions of a notebook, a program or a module.
+        parameters: values of any type, by name.
     """
     functions = tuple(functions)
     reader = _Reader({_module(function) for function in functions})

@@ -68,6 +68,8 @@ class ImageTreatment:
     """Processing of all images of a run on the server: the fixed part of their templates.
 
     Attributes:
+        selection: the bands to fetch.
+        mask: cloud mask; None for none.
         dtype: common type of all bands; None to keep their types.
         area: pixels outside it are masked; None to keep all.
     """

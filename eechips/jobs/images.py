@@ -41,6 +41,9 @@ class Images(ImageryRecipe[ImagesOptions]):
     Earth Engine). With ``regions`` each region has files of its own, all on the pixel grid of most of its images. With
     ``mosaic_by`` images of the same pass are one file.
 
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.ImagesOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region cannot be used.
@@ -195,6 +198,7 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
 
     Args:
         dataset: the collection in which images without an id are found by their index; None for images by id.
+        **images: ids or indices.
     """
     stored_images = [ee.Image(image) if dataset is None else _find(dataset, image) for image in images.values()]
     return treatment.finish(ee.ImageCollection([treatment.select(image) for image in stored_images]).mosaic())

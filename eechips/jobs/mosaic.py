@@ -63,6 +63,9 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
     The region is divided into windows. Each is fetched by a request and stored as a GeoTIFF; at the end all are joined
     to one cloud-optimised GeoTIFF. With ``regions`` each region has a mosaic of its own, on a pixel grid of its own.
 
+    Args:
+        options: see :class:`eechips.jobs.imagery_options.MosaicOptions`.
+
     Attributes:
         folder: folder of the run, on whose disk there must be room; None to leave that unchecked.
 

@@ -32,6 +32,7 @@ class SourceSummary:
     """The properties of a dataset that determine the division of places into cells.
 
     Attributes:
+        mode: source of a row's values.
         bands: names, in order.
         dtypes: numpy names of their types.
         groups: bands grouped by grid, in order.
@@ -117,6 +118,7 @@ def count_images(
 
     Args:
         images: images of the collection, on these days and with the needed bands.
+        dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).
         days: first and last day (exclusive) of the images; None for no bound.

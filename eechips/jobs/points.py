@@ -71,6 +71,9 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     pixels are masked, the value is missing. Bands of different grids are reduced separately. Means of all bands of a
     unit vector (embeddings) are divided by their length.
 
+    Args:
+        options: see :class:`eechips.jobs.table_options.PointsOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file does not exist.

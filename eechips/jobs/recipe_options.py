@@ -97,6 +97,7 @@ def split_options(
 
     Args:
         names: options of the recipe; all others belong to the run.
+        options: by name.
         out: returns the default folder of the recipe's run, in ``outputs``.
         options_class: declares the options of the recipe, whose types are checked; None for none.
 
@@ -269,7 +270,10 @@ class PlaceColumns:
     """Columns of a file of places; None where the usual names count.
 
     Attributes:
+        lon: name of the column of longitudes.
+        lat: name of the column of latitudes.
         id: name of the column that identifies a row, a cell or a region.
+        date: column of dates.
     """
 
     lon: str | None = None
@@ -280,6 +284,9 @@ class PlaceColumns:
     @classmethod
     def parse(cls, value: str | Mapping[str, str], names: Sequence[str]) -> PlaceColumns:
         """Return the columns of a text such as ``lon=LONG,lat=LAT,date=surveyed:%d/%m/%Y``, or of columns by name.
+
+        Args:
+            names: names that the file may have.
 
         Raises:
             UsageError: if a name is another, or has no column.
@@ -310,7 +317,11 @@ def region_column(columns: str | Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column of a table on the server."""
+    """A column of a table on the server.
+
+    Attributes:
+        table: id of the asset.
+    """
 
     table: str
     field: str

@@ -86,6 +86,7 @@ class RenderStyle:
         """Check that a picture can be made of the bands of a dataset.
 
         Args:
+            bands: to take, as the server has them.
             known: the record of their dataset, if it has one.
 
         Raises:

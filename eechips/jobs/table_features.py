@@ -53,6 +53,9 @@ class Features(BuiltinRecipe[FeaturesOptions]):
 
     A feature is in the result once if it meets the region. Features without geometry are not in the result.
 
+    Args:
+        options: see :class:`eechips.jobs.table_options.FeaturesOptions`.
+
     Raises:
         UsageError: if an option is out of range.
         RegionError: if the region cannot be used.

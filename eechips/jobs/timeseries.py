@@ -82,6 +82,9 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     without any, the value is missing and the count is 0.
     https://developers.google.com/earth-engine/guides/reducers_weighting
 
+    Args:
+        options: see :class:`eechips.jobs.table_options.TimeSeriesOptions`.
+
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file of regions cannot be used.

@@ -72,6 +72,9 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
 def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> RecipeCheck:
     """Test a recipe with three units in a temporary folder; with ``out``, their files are kept in ``out/check``.
 
+    Args:
+        options: options of ``make``.
+
     Raises:
         UsageError, ConfigurationError, RecipeError, RequestError: as a run.
     """

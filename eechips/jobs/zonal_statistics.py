@@ -46,6 +46,7 @@ class Reduction:
     """Parameters of the reduction of pixels.
 
     Attributes:
+        bands: names of the reduced bands.
         id_column: name of the column with the region's id.
         crs: CRS of the pixels; None for the CRS of each image's first band.
         transform: transform of the pixels, with ``crs``.
@@ -148,6 +149,7 @@ def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequen
     A composite has no projection of its own, so reductions of it need an explicit pixel grid.
 
     Args:
+        elements: images of the composites.
         bands: names of the bands that ``elements.values`` returns.
         periods: in order.
         name: name of a reducer, or ``mosaic`` for the latest image on top.
@@ -208,6 +210,11 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
 
     Each image becomes one feature with the values of all regions, since a page of the response has at most 1,000
     features.
+
+    Args:
+        elements: elements that meet any of the regions.
+        reduction: parameters.
+        regions: id and geometry of each region.
     """
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
     # reduceRegions omits the name of a single band.
@@ -221,6 +228,7 @@ class _RegionsRequest:
     """A request of a row for each element, whose cells are lists of the regions' outputs.
 
     Attributes:
+        regions: ids and geometries.
         outputs: names that ``reduceRegions`` gives the outputs.
     """
 
@@ -337,6 +345,7 @@ def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], mo
     Args:
         results: results of units with ``"regions"``, a list of ``{"region": id, …}``.
         layout_for: returns the layout of the table for any unit.
+        most_rows: maximum rows sorted at once.
     """
     parts: list[Path] = []
     missing = rows = 0

@@ -17,6 +17,7 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T], threads: int) -
     Args:
         function: called by several threads.
         items: any number; the caller's thread consumes them a little ahead of the results.
+        threads: concurrent calls.
 
     Raises:
         Exception: the first that a call raises; later calls are cancelled.

@@ -24,6 +24,7 @@ def await_tasks(folder: Path, *, is_repeated: bool, quiet: bool) -> int:
     """Wait until every task of the local Earth Engine has ended, and show how many have.
 
     Args:
+        folder: folder of the exports, for the message.
         is_repeated: whether an earlier run of the script was interrupted, whose tasks this one has started again: one
             task may find its asset there.
 
@@ -77,7 +78,11 @@ def _message(task: Mapping[str, Any]) -> str:
 
 
 def remove_repeats(folder: Path) -> None:
-    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before."""
+    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before.
+
+    Args:
+        folder: folder of the exports.
+    """
     for path in sorted(folder.rglob("*")):
         match = _NUMBERED.match(path.name)
         first = None if match is None else path.with_name(f"{match[1]}{match[2]}")

@@ -29,6 +29,7 @@ class LogFile:
     Attributes:
         path: absolute, as the handler has it.
         logger: name of the logger with the handler; empty for the root.
+        level: level of the handler.
     """
 
     path: str
@@ -122,6 +123,7 @@ def write_logged(texts: Mapping[str, str], out: Path) -> None:
 
     Args:
         texts: by :func:`name_in_run` of the file.
+        out: the run's folder.
     """
     written: set[str] = set()
     for logger in _loggers().values():

@@ -41,6 +41,10 @@ def stand_in(owner: ModuleType, name: str, function: Callable[..., Any]) -> Call
 
     A module that has bound it calls what the name has when it is called: the replacement of a later block, or the
     original.
+
+    Args:
+        owner: the module, which has the original.
+        function: called in its place.
     """
     original = getattr(owner, name)
 

@@ -376,6 +376,9 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
 
     A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
 
+    Args:
+        texts: texts of the script, or its arguments.
+
     Returns:
         Files, with all files of a shapefile; and folders, with their subfolders.
     """

@@ -189,6 +189,7 @@ class _Pipeline:
     """A submitted pipeline.
 
     Args:
+        log: file for the output of Beam.
         look: seconds between two listings of the queue.
     """
 

@@ -88,7 +88,11 @@ class ProcessPartitions(WorkerFn):
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
-    """Parse the options of Beam; raise ValueError if the value of an option is invalid."""
+    """Parse the options of Beam; raise ValueError if the value of an option is invalid.
+
+    Args:
+        options: as on a command line.
+    """
     parsed = PipelineOptions(list(options))
     errors = io.StringIO()
     try:

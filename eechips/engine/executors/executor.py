@@ -41,6 +41,7 @@ class ExecutorContext:
 
     Attributes:
         spec: what workers do; without credentials.
+        connection: connection of this process.
         discovery: API description that the client was initialised with, in ``scratch``.
         assignment_timeout: seconds after which an assignment is given up; infinite if the recipe enforces a limit of
             its own.
@@ -71,6 +72,7 @@ class WorkerHandle:
     """A worker, as the parent sees it: a process, a worker of a cluster, or the threads of this process.
 
     Attributes:
+        is_ready: it accepts assignments.
         is_alone: it executes a single assignment, and gets no other meanwhile.
         assignments: under way, by position, each with the time of its start.
     """
@@ -102,7 +104,9 @@ class Executor(abc.ABC, Generic[HandleT]):
         notice: why no assignment is executed at present, as a sentence for the user; None if all is well.
 
     Args:
+        throttle: throttle of the run.
         assignment_timeout: seconds after which a unit of an assignment is given up, and its worker replaced.
+        clock: seconds, monotonic.
     """
 
     is_remote: ClassVar[bool] = False
@@ -256,6 +260,9 @@ class RunningClock:
 
     The workers beside it were stopped as well: they do not hang. A long write to a slow disk or store counts as a stop,
     too: a unit that hangs is given up later by as much.
+
+    Args:
+        clock: seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
