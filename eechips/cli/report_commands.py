@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from eechips.cli.terminal import echo
 from eechips.commands.command import VerbCommand
-from eechips.commands.parameters import HELP, LocalPath
+from eechips.commands.parameters import HELP, FunctionT, LocalPath
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
 from eechips.text.formatting import format_count
 
@@ -25,14 +26,14 @@ _bands = click.option(
 )
 
 
+def _out_option(text: str) -> Callable[[FunctionT], FunctionT]:
+    """Declare the option for the file that a command writes."""
+    return click.option("--out", type=LocalPath(dir_okay=False), metavar="FILE", help=text)
+
+
 @click.command("report", cls=VerbCommand, context_settings=HELP)
 @click.argument("folder", type=LocalPath(), metavar="DIR")
-@click.option(
-    "--out",
-    type=LocalPath(dir_okay=False),
-    metavar="FILE",
-    help="Output file. [default: DIR/report.html, which links to the files of the run]",
-)
+@_out_option("Output file. [default: DIR/report.html, which links to the files of the run]")
 @click.option(
     "--thumbnails",
     type=click.IntRange(0, MOST_THUMBNAILS),
@@ -83,12 +84,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     help="Edge of a chip in the picture, in pixels.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random selection.")
-@click.option(
-    "--out",
-    type=LocalPath(dir_okay=False),
-    metavar="FILE",
-    help="Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]",
-)
+@_out_option("Output file, PNG or JPEG by its suffix. [default: DIR/preview.png]")
 def preview_command(
     folder: Path, by: str, rows: int, columns: int | None, edge: int, seed: int, out: Path | None
 ) -> None:
@@ -132,12 +128,7 @@ def preview_command(
     help=f"Only this region. May be repeated. [default: the first {MOST_PANELS}]",
 )
 @_bands
-@click.option(
-    "--out",
-    type=LocalPath(dir_okay=False),
-    metavar="FILE",
-    help="Output file, PNG, PDF or SVG by its suffix. [default: DIR/plot.png, with the selection in its name]",
-)
+@_out_option("Output file, PNG, PDF or SVG by its suffix. [default: DIR/plot.png, with the selection in its name]")
 def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
     """Plot the time series of a run: a panel for each region, a line for each column.
 
@@ -194,12 +185,7 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
 )
 @click.option("--step", type=int, metavar="DAYS", help="A row every so many days. [default: the dates of the run]")
 @_bands
-@click.option(
-    "--out",
-    type=LocalPath(dir_okay=False),
-    metavar="FILE",
-    help="Output file, CSV or Parquet by its suffix. [default: DIR/smoothed.parquet]",
-)
+@_out_option("Output file, CSV or Parquet by its suffix. [default: DIR/smoothed.parquet]")
 def smooth_command(
     folder: Path, method: Method, days: int, max_gap: int, step: int | None, bands: tuple[str, ...], out: Path | None
 ) -> None:

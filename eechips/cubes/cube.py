@@ -292,7 +292,7 @@ def _lazy_dataset(
     """Return the bands as stored, not yet decoded, without the dropped ones."""
     import xarray
 
-    from eechips.cubes.lazy_band import lazy_variable
+    from eechips.cubes.cube_reader import lazy_variable
 
     variables: dict[str, Any] = {
         name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))

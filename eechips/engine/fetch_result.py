@@ -22,8 +22,7 @@ from eechips.errors import PermanentError, RecipeError, TooLargeError, Validatio
 from eechips.files.temporary_names import Writer
 from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
 from eechips.formats.chip_format import DecodedChip, UncertainMaskError
-from eechips.formats.raster import paste_parts
-from eechips.formats.uncertain_mask import check_certain
+from eechips.formats.raster import check_certain, paste_parts
 from eechips.geo.grid import Part
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table

@@ -25,8 +25,7 @@ from eechips.errors import ValidationError
 from eechips.formats.chip_format import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.geotiff_writer import FileKind, writer_of
 from eechips.formats.grid_checks import check_crs, check_transform
-from eechips.formats.raster import decoding, paste_parts
-from eechips.formats.uncertain_mask import certain_pixels, check_certain
+from eechips.formats.raster import certain_pixels, check_certain, decoding, paste_parts
 from eechips.geo.grid import Part
 
 _EPSG = re.compile(r"EPSG:\d+")

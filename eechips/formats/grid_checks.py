@@ -17,9 +17,10 @@ def check_transform(expected: tuple[float, ...], actual: tuple[float, ...], widt
         return
     a, b, _, d, e, _ = expected
     determinant = abs(a * e - b * d)
+    differences = [x - y for x, y in zip(expected, actual, strict=True)]
     for column, row in ((0, 0), (width, 0), (0, height), (width, height)):
-        dx = sum(v * k for v, k in zip(_difference(expected, actual)[:3], (column, row, 1), strict=True))
-        dy = sum(v * k for v, k in zip(_difference(expected, actual)[3:], (column, row, 1), strict=True))
+        dx = sum(v * k for v, k in zip(differences[:3], (column, row, 1), strict=True))
+        dy = sum(v * k for v, k in zip(differences[3:], (column, row, 1), strict=True))
         # The offset in pixels: the inverse of the transform's linear part applied to (dx, dy).
         across, down = (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
         if max(abs(across), abs(down)) > _MAX_OFFSET:
@@ -53,7 +54,3 @@ def _parameters(crs: Any) -> dict[str, Any]:
     ignore_warning(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
     parameters: dict[str, Any] = crs.to_dict()
     return {k: v for k, v in parameters.items() if k not in ("type", "no_defs", "title")}
-
-
-def _difference(first: tuple[float, ...], second: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(x - y for x, y in zip(first, second, strict=True))

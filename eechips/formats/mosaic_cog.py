@@ -16,7 +16,7 @@ import shutil
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ class Mosaic:
         for number, (row, tiles) in enumerate(itertools.groupby(self.tiles, key=lambda tile: tile.window.row)):
             across = list(tiles)
             height = across[0].window.height
-            moved = [Tile(_moved(tile.window), tile.path) for tile in across]
+            moved = [Tile(replace(tile.window, row=0), tile.path) for tile in across]
             path = folder / f"row{number}.vrt"
             self._write_virtual(path, self.grid.window(0, row, self.grid.width, height), moved, wkt, is_row=True)
             rows.append(Tile(Window(0, row, self.grid.width, height), path))
@@ -259,11 +259,6 @@ def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:
     """Return the smallest of ``DTYPES`` that holds all values, since a GeoTIFF has one type for all bands."""
     name = np.result_type(*dtypes).name
     return name if name in DTYPES else "float64"
-
-
-def _moved(window: Window) -> Window:
-    """Return a window relative to its row of windows."""
-    return Window(window.column, 0, window.width, window.height)
 
 
 def _add(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> None:

@@ -20,8 +20,7 @@ import numpy as np
 
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import MASK_BAND, ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata
-from eechips.formats.raster import paste_parts
-from eechips.formats.uncertain_mask import certain_pixels, check_certain
+from eechips.formats.raster import certain_pixels, check_certain, paste_parts
 from eechips.geo.grid import Part
 
 MAGIC = b"\x93NUMPY"

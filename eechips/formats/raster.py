@@ -1,4 +1,4 @@
-"""Decode and encode images with GDAL, and join parts of an image."""
+"""Decode and encode images with GDAL, join parts of an image, and find pixels that may stand for masked ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.formats.chip_format import MAX_DECODED_BYTES
+from eechips.formats.chip_format import MAX_DECODED_BYTES, Expectation, UncertainMaskError
 from eechips.formats.rasterio_import import import_rasterio
 from eechips.geo.grid import Part
 from eechips.geo.untrusted_rasters import check_references, check_texts
@@ -121,3 +121,34 @@ def paste_parts(parts: Sequence[Part[Any]]) -> Any:
     for part in parts:
         whole[(..., *part.window.slices)] = part.content
     return whole
+
+
+def certain_pixels(bands: Sequence[Any], nodata: float | None = None) -> Any:
+    """Return which pixels of a response without a mask are valid beyond doubt.
+
+    Args:
+        bands: pixels of each, (rows, columns).
+        nodata: value of masked pixels that the file declares; None for none.
+
+    Returns:
+        (rows, columns), false where a value may stand for a masked pixel.
+    """
+    certain = np.ones(bands[0].shape, dtype=bool)
+    for band in bands:
+        is_float = band.dtype.kind not in "iu"
+        doubtful = {
+            0,
+            None if nodata is None else band.dtype.type(nodata),
+            *(() if is_float else (np.iinfo(band.dtype).min,)),
+        }
+        if is_float:
+            certain &= np.isfinite(band)
+        for value in doubtful - {None}:
+            certain &= band != value
+    return certain
+
+
+def check_certain(mask: Any, expectation: Expectation) -> None:
+    """Raise UncertainMaskError if a response without a mask has a pixel in doubt; shape (rows, columns)."""
+    if expectation.is_unmasked and not mask.all():
+        raise UncertainMaskError("a pixel may be masked")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ee
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -21,9 +22,6 @@ from eechips.client.table_rows import PAGE_SIZE
 from eechips.errors import RequestError
 from eechips.planning import planning_requests
 from eechips.planning.regions import planar_geometry
-
-if TYPE_CHECKING:
-    import ee
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -198,8 +196,6 @@ def _first_vertex_inside(geometry: BaseGeometry, region: BaseGeometry) -> Floats
 
 def _count(cells: Sequence[TableCell], collection: Callable[[str, FeatureCell], ee.FeatureCollection]) -> list[int]:
     """Return the number of features of each cell, at most one more than a cell may have."""
-    import ee
-
     sizes: Any = ee.List(
         [collection(table_cell.table, table_cell.cell).limit(MOST_FEATURES + 1).size() for table_cell in cells]
     )

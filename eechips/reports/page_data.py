@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from eechips.geo.polygons import wrap_longitudes
 from eechips.manifest.display_styles import class_names
+from eechips.reports.markup import read_file
 from eechips.reports.region_outlines import Ring
-from eechips.reports.section_markup import read_file
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 from eechips.text.formatting import replace_control_characters
@@ -36,8 +37,6 @@ def load_basemap() -> dict[str, Any]:
 
 def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
     """Return the country or state that contains each place (n, 2), approximately; None for NaN."""
-    import shapely
-
     names, tree = _tree()
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
     lonlat = places[known].copy()
@@ -50,8 +49,6 @@ def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
 
 @cache
 def _tree() -> tuple[list[str], Any]:
-    import shapely
-
     named_polygons = []
     for shape in load_basemap()["shapes"]:
         for ring in shape["rings"]:
@@ -177,8 +174,6 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
 
     ``ends`` has the end of each outline in the list; ``gap`` separates the rings of an outline.
     """
-    import shapely
-
     parts, part_owners = shapely.get_parts(shapes, return_index=True)  # a multipolygon has no rings of its own
     rings, part_of = shapely.get_rings(parts, return_index=True)
     # Scripts fill what rings wind around: rings of holes have to wind the other way, whatever a file has.

@@ -51,68 +51,57 @@ _QUOTED = rf"(?P<quote>{_QUOTE})(?!\s*(?:,\s*\\*[\"'{{\[]|[}})\]]+(?:[\s,\"'\\]|
 """A quoted value. A quotation mark after ``token=`` may instead close a JSON string: then more JSON follows it."""
 _VALUE = rf"(?:{_QUOTED}|{_UNREDACTED}(?:[^\s&\"',}}\\]|\\+(?![\\\"']))+)"
 
+_REPLACED = rf"\1{REDACTED}"
+"""Keeps the first group of a pattern, the name, and replaces the rest."""
+
 # Texts come from servers and have any length, so each pattern takes time in proportion to it. A name is tried from its
 # start alone, by a lookbehind: from each of its letters, the time would grow with the square of its length.
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+_SUBSTITUTIONS: tuple[tuple[str, str], ...] = (
     # First, while the key is whole.
     (
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)",
-            re.DOTALL,
-        ),
+        r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)",
         REDACTED,
     ),
-    (re.compile(rf"(\bprojects/[^\s/'\"]+/{_ISSUED}/)[\w-]{{6,}}(?![\w-]|\.\w|/(?!tiles/))"), rf"\1{REDACTED}"),
-    (re.compile(rf"(\b{_ISSUED}/)[\da-f]{{6,}}-[\da-f]{{6,}}(?![\w-])"), rf"\1{REDACTED}"),
+    (rf"(\bprojects/[^\s/'\"]+/{_ISSUED}/)[\w-]{{6,}}(?![\w-]|\.\w|/(?!tiles/))", _REPLACED),
+    (rf"(\b{_ISSUED}/)[\da-f]{{6,}}-[\da-f]{{6,}}(?![\w-])", _REPLACED),
     # Not the word in "basic volcanic rocks"; that after the name of a header is replaced below.
     (
-        re.compile(r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}"),
+        r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}",
         rf"\1 {REDACTED}",
     ),
-    (re.compile(r"\bya29\.[\w\-.]+"), REDACTED),
-    (re.compile(r"\b1//[\w\-]{20,}"), REDACTED),
-    (re.compile(rf"(?i)({_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+"), rf"\1{REDACTED}"),
+    (r"\bya29\.[\w\-.]+", REDACTED),
+    (r"\b1//[\w\-]{20,}", REDACTED),
+    (rf"(?i)({_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+", _REPLACED),
     # The whole query of a URL that expires: one of its parameters grants access, whatever its name is.
-    (
-        re.compile(rf"(?i)(?<![^\s\"'])((?:(?!://)[^\s\"'])*://[^\s?\"']*\?)(?=[^\s\"']*(?:{EXPIRY_ENDS})=)[^\s\"']+"),
-        rf"\1{REDACTED}",
-    ),
+    (rf"(?i)(?<![^\s\"'])((?:(?!://)[^\s\"'])*://[^\s?\"']*\?)(?=[^\s\"']*(?:{EXPIRY_ENDS})=)[^\s\"']+", _REPLACED),
     # What follows the name is checked first, and once, not after each word.
     (
-        re.compile(
-            rf"(?i)([?&;#](?=[^?&;#=\s]*={_UNREDACTED}[^&\s\"'])[^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=)[^&\s\"']+"
-        ),
-        rf"\1{REDACTED}",
+        rf"(?i)([?&;#](?=[^?&;#=\s]*={_UNREDACTED}[^&\s\"'])[^?&;#=\s]*(?:{_QUERY_WORDS})[^?&;#=\s]*=)[^&\s\"']+",
+        _REPLACED,
     ),
-    (
-        re.compile(rf"(?i)([?&;#](?:key|sas|code|{_PASS}|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+"),
-        rf"\1{REDACTED}",
-    ),
+    (rf"(?i)([?&;#](?:key|sas|code|{_PASS}|key-pair-id|{SIGNATURE_NAMES})=){_UNREDACTED}[^&\s\"']+", _REPLACED),
     # User and password of a URL; a token may replace the user. In URLs of stores, a user without a password is a
     # container. Paths have one slash of the two; a drive has one letter.
-    (re.compile(r"(?i)((?:https?|ftp):(?:\\*/){1,2})[^\s/@\"\\]+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"((?<=\w\w):/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)"), rf"\1{REDACTED}"),
+    (r"(?i)((?:https?|ftp):(?:\\*/){1,2})[^\s/@\"\\]+@", rf"\1{REDACTED}@"),
+    (r"((?<=\w\w):/{1,2}[^\s/@?#:\"]*:)[^\s/@?#\"]+(?=@)", _REPLACED),
     # Of a URL that is part of another one's query, or stands in JSON as some servers write it.
     (
-        re.compile(
-            rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|{_PASS}|key-pair-id"
-            rf"|{SIGNATURE_NAMES})(?:%3d|=)){_UNREDACTED}(?:(?!%26|\\u0026)[^\s&\"'])+"
-        ),
-        rf"\1{REDACTED}",
+        rf"(?i)((?:%3f|%26|%3b|\\u0026|&amp;)(?:[\w.-]{{0,40}}?(?:{_QUERY_WORDS})[\w.-]{{0,40}}|key|sas|code|{_PASS}|key-pair-id"
+        rf"|{SIGNATURE_NAMES})(?:%3d|=)){_UNREDACTED}(?:(?!%26|\\u0026)[^\s&\"'])+",
+        _REPLACED,
     ),
-    (re.compile(r"(?i)((?:https?|ftp)%3a%2f%2f)(?:(?!%2f|%40)[^\s/@\"'&?])+(?=%40)"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?i)({_FIELD_NAMES}[ \t]*[=:][ \t]*){_QUOTED}"), rf"\1{REDACTED}"),
+    (r"(?i)((?:https?|ftp)%3a%2f%2f)(?:(?!%2f|%40)[^\s/@\"'&?])+(?=%40)", _REPLACED),
+    (rf"(?i)({_FIELD_NAMES}[ \t]*[=:][ \t]*){_QUOTED}", _REPLACED),
     (
-        re.compile(
-            rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?!\]+[\s,}}])(?:[^\s&\"',}}\\]|\\(?![\"']))+"
-        ),
-        rf"\1{REDACTED}",
+        rf"(?i)({_FIELD_NAMES}(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?){_UNREDACTED}(?!\]+[\s,}}])(?:[^\s&\"',}}\\]|\\(?![\"']))+",
+        _REPLACED,
     ),
-    (re.compile(rf"(?i)(?<![\w.-])([\w.-]*{_NAME}[ \t]*=(?!=)[ \t]*){_VALUE}"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
-    (re.compile(rf"(?i)(?<!\\)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+)(?!--){_VALUE}"), rf"\1{REDACTED}"),
+    (rf"(?i)(?<![\w.-])([\w.-]*{_NAME}[ \t]*=(?!=)[ \t]*){_VALUE}", _REPLACED),
+    (rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}", rf'\1"{REDACTED}"'),
+    (rf"(?i)(?<!\\)(\\+\"[\w.-]*{_NAME}\\+\"\s*:\s*\\+\")[^\"\\]+", _REPLACED),
+    (rf"(?i)(?<![\w-])((?:(?!--)[\w-])*--[\w-]*{_NAME}\s+)(?!--){_VALUE}", _REPLACED),
 )
+_PATTERNS = tuple((re.compile(pattern), replacement) for pattern, replacement in _SUBSTITUTIONS)
 
 _CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|(?i:%3d|%3a|(?:bearer|basic)\s)")
 """Part of every text that has a secret: names and numbers, most of the texts of units, are searched for it alone."""
