@@ -18,7 +18,7 @@ from typing import IO, Any
 from eechips.client.connection import skip_deprecated_assets
 from eechips.engine.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError
-from eechips.files.removal import LockedFolder, remove, remove_empty, remove_tree
+from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_empty, remove_tree
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
 from eechips.processes.child_processes import module_command
@@ -215,8 +215,8 @@ def local_earth_engine(
         command += ["--stubs-file", str(stubs), "--port", "0"]
         with contextlib.closing(LocalServer(command, errors, stubs)) as server:
             yield server
-    if log is not None and log.stat().st_size == 0:
-        remove(log, LockedFolder(log.parent))
+    if log is not None:
+        remove(log, RecordedFile(0, None))
 
 
 def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -249,3 +249,13 @@ def test_the_folder_of_exported_assets_stays_with_what_the_server_has_not_made(t
         remove_unused_exports(out)
     assert assets.exists() is bool(kept)
     assert (assets / kept).exists() is bool(kept)
+
+
+def test_the_log_of_a_server_is_removed_where_it_is_empty_and_kept_otherwise(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with local_earth_engine(workers=1, log=log):
+        pass
+    assert not log.exists()
+    with pytest.raises(ConfigurationError), local_earth_engine(assets=tmp_path / "absent", log=log):
+        pass
+    assert log.stat().st_size > 0
