@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.system_index import IndexSearch, rule_of
@@ -20,7 +20,8 @@ def found_items(search: ItemSearch, collection: str, query: ItemQuery) -> Iterat
     """Yield the items that a search finds.
 
     Raises:
-        ArchiveError: if the archive does not answer, or with an item that has no properties or no assets.
+        ArchiveError: if the archive does not answer.
+        ArchiveRefusedError: if it answers with an item that has no properties or no assets.
     """
     for item in search.items(collection, query):
         assets = item.get("assets")
@@ -29,7 +30,7 @@ def found_items(search: ItemSearch, collection: str, query: ItemQuery) -> Iterat
             item = {**item, "assets": assets}
         is_whole = isinstance(item.get("properties"), Mapping) and isinstance(assets, Mapping)
         if not is_whole or not all(isinstance(asset, Mapping) for asset in assets.values()):  # type: ignore[union-attr]
-            raise ArchiveError(f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets.")
+            raise ArchiveRefusedError(f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets.")
         yield item
 
 

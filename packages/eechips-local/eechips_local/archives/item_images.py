@@ -14,7 +14,7 @@ from pyproj.exceptions import ProjError
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogReader, Item
 from eechips_local.archives.archive_record import ArchiveRecord
 from eechips_local.archives.item_bands import bands_of
@@ -52,7 +52,7 @@ def image_of(record: ArchiveRecord, item: Item, index: str, reader: CogReader) -
         reader: opens its files.
 
     Raises:
-        ArchiveError: if the item has no outline.
+        ArchiveRefusedError: if the item has no outline.
     """
     return ImageAsset(
         id=f"{record.dataset}/{index}",
@@ -80,10 +80,10 @@ def image_properties(record: ArchiveRecord, item: Item, index: str) -> dict[str,
 
 
 def outline_of(item: Item) -> BaseGeometry:
-    """Return the outline of an item in degrees, within -180 to 180: its box where it cannot be mended.
+    """Return the outline of an item in degrees, within -180 to 180: its box where it cannot be mended, else its grid.
 
     Raises:
-        ArchiveError: if it has none, or one that cannot be understood.
+        ArchiveRefusedError: if it has none, or one that cannot be understood.
     """
     geometry = item.get("geometry")
     try:
@@ -96,11 +96,12 @@ def outline_of(item: Item) -> BaseGeometry:
                 parts = [_on_its_side(part, item) for part in shapely.get_parts(outline)]
                 return on_globe(outline if parts == [outline] else shapely.union_all(parts))
         box = item_box(item)
-        if box is None:
-            raise ValueError("it has no box")
-        return on_globe(shapely.box(*box))
+        place = _declared_place(item) if box is None else on_globe(shapely.box(*box))
+        if place is None:
+            raise ValueError("it has no box, and declares no grid")
+        return place
     except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ShapelyError, ProjError) as error:
-        raise ArchiveError(f"Item {item.get('id')} has no outline that can be understood.") from error
+        raise ArchiveRefusedError(f"Item {item.get('id')} has no outline that can be understood.") from error
 
 
 def _can_be_mended(part: BaseGeometry) -> bool:

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_list import EARTH_SEARCH, PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query, Range
@@ -358,7 +358,7 @@ def test_item_without_assets_is_told(files: Any) -> None:
     item["assets"] = ["B04"]
     store, _ = planetary(files, item)
     collection: Any = store.get(HARMONIZED)
-    with pytest.raises(ArchiveError, match="has no properties or no assets"):
+    with pytest.raises(ArchiveRefusedError, match="has no properties or no assets"):
         list(collection.images(Query()))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.archive_record import ValueRule
 from eechips_local.archives.file_items import StaticItems
@@ -87,7 +87,7 @@ def test_crs_that_names_a_file_is_not_opened(crs: str) -> None:
 def test_outline_of_other_values_is_an_error_of_the_archive(number: Any) -> None:
     ring = [[number, 0], [1, 0], [1, 1], [number, 0]]
     for item in ({"geometry": {"type": "Polygon", "coordinates": [ring]}}, {"bbox": [number, "y", 1, 1]}):
-        with pytest.raises(ArchiveError, match="no outline that can be understood"):
+        with pytest.raises(ArchiveRefusedError, match="no outline that can be understood"):
             outline_of({"id": "a", **item})
 
 
@@ -116,9 +116,9 @@ def test_of_a_large_outline_that_crosses_itself_the_box_counts(monkeypatch: pyte
     ring = np.random.default_rng(0).uniform(0.0, 10.0, (6000, 2)).tolist()
     item = {"id": "a", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}}
     assert outline_of({**item, "bbox": [0.0, 0.0, 10.0, 10.0]}).equals(shapely.box(0, 0, 10, 10))
-    with pytest.raises(ArchiveError, match="no outline that can be understood") as refused:
+    with pytest.raises(ArchiveRefusedError, match="no outline that can be understood") as refused:
         outline_of(item)
-    assert str(refused.value.__cause__) == "it has no box"
+    assert str(refused.value.__cause__) == "it has no box, and declares no grid"
 
 
 def test_parts_of_an_outline_are_mended_one_by_one() -> None:

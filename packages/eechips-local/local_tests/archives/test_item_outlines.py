@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import shapely
 
-from eechips_local.archives.archive_errors import ArchiveError
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.item_conditions import meets_bounds
 from eechips_local.archives.item_images import outline_of
 
@@ -111,6 +111,16 @@ def test_grid_decides_whether_an_item_crosses_180_degrees(of: str, name: str) ->
     assert shapely.symmetric_difference(outline_of(item), sides if is_across else around).area < 1e-9
 
 
+@pytest.mark.parametrize("missing", [{}, {"geometry": None, "bbox": None}])
+def test_item_without_geometry_and_box_lies_where_its_grid_is(missing: dict[str, Any]) -> None:
+    box = shapely.box(10.0, 50.0, 12.0, 51.0)
+    declared = grid("EPSG:4326", (10.0, 50.0, 12.0, 51.0))
+    for item in ({"properties": declared}, {"properties": {}, "assets": {"b1": declared}}):
+        assert shapely.symmetric_difference(outline_of({"id": "a", **missing, **item}), box).area < 1e-9
+    with pytest.raises(ArchiveRefusedError, match="Item a has no outline that can be understood"):
+        outline_of({"id": "a", "properties": {}, **missing})
+
+
 def test_box_decides_before_the_grid() -> None:
     """Half of the Pacific, which is too wide for a scene (RFC 7946, 5.2)."""
     corners = [(140.0, 0.0), (-100.0, 0.0), (-100.0, 40.0), (140.0, 40.0), (140.0, 0.0)]
@@ -141,5 +151,5 @@ def test_grid_of_another_body_is_an_error_of_the_archive() -> None:
         "geometry": shapely.geometry.mapping(shapely.box(*THIN)),
         "properties": grid("IAU_2015:30100", THIN),
     }
-    with pytest.raises(ArchiveError, match="Item a has no outline that can be understood"):
+    with pytest.raises(ArchiveRefusedError, match="Item a has no outline that can be understood"):
         outline_of(item)
