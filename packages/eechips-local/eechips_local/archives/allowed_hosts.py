@@ -59,6 +59,20 @@ class HostName:
         return name.endswith(self.name) if self.name.startswith(".") else name == self.name
 
 
+def split_address(url: str) -> SplitResult:
+    """Return the parts of an address.
+
+    Raises:
+        ArchiveRefusedError: if it has none, such as ``http://[::1``.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ArchiveRefusedError(f"The archive refers to {shown_url(url)[:200]!r}, which is no address.") from None
+    return parts
+
+
 class AllowedHosts:
     """Hosts that may be asked. Threads may share it; it pickles.
 
@@ -88,11 +102,8 @@ class AllowedHosts:
         Raises:
             ArchiveRefusedError: if it may not.
         """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise ArchiveRefusedError("The archive refers to something that is no address.") from None
+        parts = split_address(url)
+        port = parts.port
         default = _PORTS.get(parts.scheme)
         name = (parts.hostname or "").rstrip(".")
         if default is None or not name or parts.username or _NEVER_IN_ADDRESSES.search(url):

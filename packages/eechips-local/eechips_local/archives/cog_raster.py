@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.archives.allowed_hosts import split_address
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.block_decoding import decode
@@ -106,6 +107,7 @@ class RangeCogReader:
 
     def open(self, href: str, *, collection: str) -> CogRaster:
         """Return a raster by its address; see ``CogReader``."""
+        split_address(href)
         return CogRaster(RasterAddress(href, collection), self)
 
 

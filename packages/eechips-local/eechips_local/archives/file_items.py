@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
+from eechips_local.archives.allowed_hosts import split_address
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.embedding_files import EmbeddingFiles, has_columns
@@ -35,6 +36,7 @@ _ROWS = 256  # that are made items at once
 _TYPES = ("Catalog", "Collection", "Feature", "FeatureCollection")
 _LINKS = ("child", "item", "items")
 _OUTLINE = "proj:geometry"  # stac-geoparquet 0.8 fails where an item has none; nothing here needs it
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986, 3.1
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -73,7 +75,7 @@ def resolve_path(folder: Path, href: str, document: Path) -> Path:
     Raises:
         ArchiveRefusedError: if it does not lie below the folder.
     """
-    parts = urlsplit(href)
+    parts = split_address(href)
     if parts.scheme not in ("", "file") or parts.netloc or "\0" in href or href.startswith("/vsi"):
         raise ArchiveRefusedError(
             f"{document.name} refers to {href[:200]!r}: a static catalogue's parts are its files."
@@ -303,7 +305,7 @@ def _absolute(document: Path, item: dict[str, Any]) -> dict[str, Any]:
     for name, asset in assets.items():
         if isinstance(asset, dict) and isinstance(asset.get("href"), str):
             href = asset["href"]
-            if not urlsplit(href).scheme:
+            if not _SCHEME.match(href):
                 href = os.path.normpath(document.absolute().parent / href)
             absolute_assets[name] = {**asset, "href": href}
     return {**item, "assets": absolute_assets}

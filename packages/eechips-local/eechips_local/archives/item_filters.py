@@ -30,7 +30,9 @@ def found_items(search: ItemSearch, collection: str, query: ItemQuery) -> Iterat
             item = {**item, "assets": assets}
         is_whole = isinstance(item.get("properties"), Mapping) and isinstance(assets, Mapping)
         if not is_whole or not all(isinstance(asset, Mapping) for asset in assets.values()):  # type: ignore[union-attr]
-            raise ArchiveRefusedError(f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets.")
+            raise ArchiveRefusedError(
+                f"Item {str(item.get('id'))[:200]!r} of {collection} has no properties or no assets."
+            )
         yield item
 
 

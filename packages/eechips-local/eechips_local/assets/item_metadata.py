@@ -6,12 +6,12 @@ https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from affine import Affine
@@ -84,7 +84,7 @@ def is_jpeg2000(asset: Mapping[str, Any]) -> bool:
 
 def suffix_of(asset: Mapping[str, Any]) -> str:
     """Return the suffix of an asset's file, in lower case, with the dot."""
-    return PurePosixPath(urlsplit(str(asset.get("href") or "")).path).suffix.lower()
+    return PurePosixPath(re.split(r"[?#]", str(asset.get("href") or ""), maxsplit=1)[0]).suffix.lower()
 
 
 def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:

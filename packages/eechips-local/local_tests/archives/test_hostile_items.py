@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import numpy as np
 import pytest
 import shapely
 
+from eechips_local.archives.archive_collection import ArchiveCollection
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
+from eechips_local.archives.archive_opening import open_archive
 from eechips_local.archives.archive_record import ValueRule
 from eechips_local.archives.file_items import StaticItems
 from eechips_local.archives.item_conditions import is_match
 from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_properties import PropertyRule
+from eechips_local.archives.named_archive import find_archive
 from eechips_local.archives.range_cache import RangeCache
 from eechips_local.assets.item_metadata import grid_of
-from eechips_local.evaluation.asset_model import Range
+from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
 
 HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")
@@ -148,3 +152,18 @@ def test_half_a_surrogate_pair_in_an_address_is_kept_as_others_are(tmp_path: Pat
     cache = RangeCache(tmp_path, 1000)
     cache.put("https://host/\ud800.tif", b"1")
     assert cache.get("https://host/\ud800.tif") == b"1"
+
+
+@pytest.mark.parametrize("kind", ["image/tiff", None])
+@pytest.mark.parametrize(
+    "href", ["http://[::1/a.tif", "http://a]b/a.tif", "http://a:x/a.tif", "//[", "s3://[/a.tif", "file://["]
+)
+def test_href_that_is_no_address_is_refused_with_its_text(tmp_path: Path, href: str, kind: str | None) -> None:
+    catalogue = tmp_path / "items.json"
+    asset = {"href": href, "type": kind}
+    item = {"type": "Feature", "id": "a", "collection": "sentinel-1-rtc", "bbox": [0, 0, 1, 1], "assets": {"vv": asset}}
+    catalogue.write_text(json.dumps({"type": "FeatureCollection", "features": [{**item, "properties": {}}]}))
+    images = open_archive(find_archive(str(catalogue))).get("PLANETARY_COMPUTER/SENTINEL1_RTC")
+    assert isinstance(images, ArchiveCollection)
+    with pytest.raises(ArchiveRefusedError, match=re.escape(f"The archive refers to {href!r}, which is no address.")):
+        list(next(images.images(Query())).bands)
