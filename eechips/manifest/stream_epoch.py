@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.errors import StorageError
 from eechips.manifest.database import Connection
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
-from eechips.storage.untrusted_files import parse_json
+from eechips.storage.untrusted_files import parse_json, read_json
 
 FETCH_SEED = "fetch_seed"
 """In the ledger: seed of the order in which the units are fetched; missing if that is the order of the plan."""
@@ -48,21 +52,25 @@ def planned_positions(database: Connection) -> npt.NDArray[np.int64]:
     return np.array([position for (position,) in rows], dtype=np.int64)
 
 
-def plan_digest(database: Connection) -> str:
+def planned_ids(database: Connection, end: int) -> dict[int, bytes]:
+    """Return the ids of the units of a plan up to a position, without those that replace others, by position."""
+    query = "SELECT position, id FROM units WHERE replaces IS NULL AND position < ? ORDER BY position"
+    return dict(database.execute(query, (end,)).fetchall())
+
+
+def plan_digest(ids: Iterable[bytes]) -> str:
     """Return what tells a plan from others, and from itself before it was extended: a digest of its units' ids."""
-    digest = hashlib.sha256()
-    for (identifier,) in database.execute("SELECT id FROM units WHERE replaces IS NULL ORDER BY position"):
-        digest.update(identifier)
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(b"".join(ids)).hexdigest()[:16]
 
 
 PLACES_FOLDER = ".eechips-readers"
-"""In the folder of a run: a file for each reader."""
+"""In the folder of a run: a file for each reader, and one with the plans of the latest epochs."""
 
 _EPOCH = "stream_epoch"
 """In the ledger: the epoch of a stream whose files have a bound, and the requests before it."""
 _NAME = re.compile(r"(\d{1,9})-of-(\d{1,9})\.json")
 _MOST = 1 << 53
+_EPOCHS = 4  # whose plans are kept: readers are an epoch apart at most, and several streams may read a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,83 @@ def read_places(folder: Path) -> frozenset[ReaderPlace]:
         return frozenset()
     latest = max(places, key=lambda place: places[place])
     return frozenset(place for place in places if place.readers == latest.readers)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """The units of an epoch for all of its readers, also if the run is extended while they begin.
+
+    Attributes:
+        readers: number of readers of all processes.
+        epoch: number of the epoch, from 0.
+        seed: seed of its order.
+        split: split of its units; None for all.
+        end: position of the plan before which its units are.
+        digest: digest of its units, see :func:`plan_digest`.
+    """
+
+    readers: int
+    epoch: int
+    seed: int | None
+    split: str | None
+    end: int = 0
+    digest: str = ""
+
+    def is_of(self, other: EpochPlan) -> bool:
+        """Return whether both are plans of the same epoch of a stream."""
+        return dataclasses.replace(self, end=other.end, digest=other.digest) == other
+
+
+def share_plan(folder: Path, reader: int, own: EpochPlan, digest: str | None = None) -> EpochPlan:
+    """Return the plan of an epoch that its first reader stored; store ``own`` for the others if this one is the first.
+
+    A reader that has begun the epoch before begins it again, with a plan for all others that follow.
+
+    Args:
+        reader: number of the reader.
+        digest: digest of the plan in which a reader resumes.
+
+    Raises:
+        StorageError: if it cannot be stored.
+    """
+    path = _plans_path(folder, own.readers)
+    make_folder(path.parent)
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(lock):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            plans = _read_plans(path, own.readers)
+            plan = next((plan for plan in plans if plan.is_of(own)), None)
+            if plan is None or (reader in plans[plan] and plan.digest != digest):
+                plan = own
+                plans = {own: set(), **{other: begun for other, begun in plans.items() if not other.is_of(own)}}
+            plans[plan].add(reader)
+            stored = [{**asdict(plan), "begun": sorted(begun)} for plan, begun in plans.items()]
+            write_file(path, json.dumps(stored[:_EPOCHS]).encode())
+    except OSError as error:
+        raise StorageError.of_output(folder, error) from error
+    return plan
+
+
+def read_plan(folder: Path, own: EpochPlan) -> EpochPlan | None:
+    """Return the plan of an epoch that its readers share; None if none has stored it."""
+    plans = _read_plans(_plans_path(folder, own.readers), own.readers)
+    return next((plan for plan in plans if plan.is_of(own)), None)
+
+
+def _plans_path(folder: Path, readers: int) -> Path:
+    return folder / PLACES_FOLDER / f"plans-of-{readers}.json"
+
+
+def _read_plans(path: Path, readers: int) -> dict[EpochPlan, set[int]]:
+    """Return the plans of epochs, the latest first, and the readers that have begun each; none of another form."""
+    try:
+        return {
+            EpochPlan(readers, int(p["epoch"]), p["seed"], p["split"], int(p["end"]), str(p["digest"])): set(p["begun"])
+            for p in read_json(path, path.parent)
+        }
+    except (FileNotFoundError, ValueError, TypeError, KeyError, OverflowError):
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.storage import is_address, local_path
 from eechips.text.formatting import parse_bytes, parse_count
+from eechips.training import split_table
 from eechips.training.background_run import BackgroundRun, folder_of
 from eechips.training.stream_reader import StreamPart, StreamReader
 
@@ -27,6 +28,7 @@ class SampleStream:
         folder: folder of the run.
         seed: seed of the order; None for that of the plan.
         epoch: epoch of the next iteration.
+        split: split of the samples; None for all.
         rank: number of this process among those that train together.
         world_size: number of these processes.
     """
@@ -39,14 +41,15 @@ class SampleStream:
         rank: int | None,
         world_size: int | None,
         max_disk: str | int | None = None,
+        split: str | None = None,
     ) -> None:
         if seed is not None:
             check_numbers(seed=seed)
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.split = seed, 0, split
         most = None if max_disk is None else parse_bytes(max_disk)
         self._is_bounded = most is not None
         if most is not None:
-            _check_bound(source)
+            _check_bound(source, split)
         self.rank, self.world_size = place_of(rank, world_size)
         self._background: BackgroundRun | None = None
         self._lock: Path | None = None
@@ -60,9 +63,6 @@ class SampleStream:
                     " `extend=True` before, and stream its folder"
                 )
             self.folder = folder_of(source)
-            if self.rank == 0:
-                self._background = BackgroundRun(source, seed, most)
-                self._lock = self._background.lock
         elif isinstance(source, Run):
             self.folder = source.path
         elif isinstance(source, (str, Path)):
@@ -71,6 +71,11 @@ class SampleStream:
             raise UsageError(
                 "a stream reads the folder of a run, or fetches one: functools.partial(eechips.sample, …, out=DIR)"
             )
+        if split is not None:
+            split_table.check_names(self.folder, split_table.read(self.folder), split)
+        if isinstance(source, partial) and self.rank == 0:
+            self._background = BackgroundRun(source, seed, most)
+            self._lock = self._background.lock
 
     def __enter__(self) -> SampleStream:
         return self
@@ -93,7 +98,14 @@ class SampleStream:
         self.epoch, self._state, self._reader = epoch, None, None
 
     def read(
-        self, worker: int = 0, workers: int = 1, *, ordinal: int = 0, parent: int | None = None, plan: str | None = None
+        self,
+        worker: int = 0,
+        workers: int = 1,
+        *,
+        ordinal: int = 0,
+        parent: int | None = None,
+        plan: str | None = None,
+        is_shared: bool = False,
     ) -> StreamReader:
         """Return an iterator over the part of a worker of this process.
 
@@ -103,11 +115,13 @@ class SampleStream:
             ordinal: number of the sample in the epoch before which all is left out.
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
             plan: likewise.
+            is_shared: whether other processes are to know the plan of the epoch, also if there is one reader.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
         part = StreamPart(
-            self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock, self._is_bounded
-        )
+            self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock, self._is_bounded,
+            self.split, is_shared or readers > 1,
+        )  # fmt: skip
         return StreamReader(part, ordinal, parent, plan)
 
     def __iter__(self) -> StreamReader:
@@ -138,6 +152,7 @@ def stream(
     rank: int | None = None,
     world_size: int | None = None,
     max_disk: str | int | None = None,
+    split: str | None = None,
 ) -> SampleStream:
     """Read the samples of a run while another process fetches it, in a shuffled, reproducible order.
 
@@ -148,6 +163,8 @@ def stream(
       read once in an epoch. A unit that failed, is marked as bad, or is empty and has no file, is left out, so that
       readers may have different numbers of samples; the number of failed units is logged at the end of the epoch. If a
       later run has fetched it, the next epoch includes it.
+    - All readers of an epoch read the units that were planned when the first of them began it. A run that is extended
+      meanwhile has more units in the next epoch.
     - The run's folder is the data set: later epochs read it, and send no request. Nothing is removed from it, unless
       ``max_disk`` bounds its files.
     - With ``max_disk``, the run fetches what is read next, and removes what is read last of all: samples that were read
@@ -173,13 +190,16 @@ def stream(
             the largest so far: the bound is exceeded by no more than later files are larger. It has to hold the largest
             sample for each reader. The ledger and the log of the run are not counted. If another stream, or a command,
             has the same run fetched without it, all is kept.
+        split: split of ``eechips split``, which has to be there already; None for all samples, including those without
+            a split. The order is that of all samples without the others.
 
     Returns:
         The stream: iterate over it once for each epoch.
 
     Raises:
-        UsageError: if the call names no folder, or cannot be made in another process; or if ``max_disk`` is no number
-            of bytes, or the call does not fetch to a folder; or if the call extends a run for several processes.
+        UsageError: if the call names no folder, or cannot be made in another process; if ``max_disk`` is no number of
+            bytes, or the call does not fetch to a folder; if the call extends a run for several processes; or if the
+            run has no such split.
         EechipsError: the error that ended the run before its plan was whole.
 
     Example:
@@ -188,11 +208,13 @@ def stream(
         ...     for item in samples:
         ...         print(item.sample.id, item.pixels["image"].values.shape)
     """
-    return SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
+    return SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk, split=split)
 
 
-def _check_bound(source: partial[object] | Run | str | Path) -> None:
-    """Check that the files of a stream may be removed: it fetches them itself, to a folder."""
+def _check_bound(source: partial[object] | Run | str | Path, split: str | None) -> None:
+    """Check that the files of a stream may be removed: it fetches them itself, to a folder, and reads all."""
+    if split is not None:
+        raise UsageError("`max_disk` removes files, and `split` is of the files that are there: leave one of them out")
     if not isinstance(source, partial):
         raise UsageError("`max_disk` is for a stream that fetches its run: a folder that others fetch is only read")
     if is_address(str(source.keywords.get("out"))):

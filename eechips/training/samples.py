@@ -81,14 +81,9 @@ class Samples(Sequence[Sample]):
         Raises:
             UsageError: if the run was not split, or has no such split.
         """
-        splits = np.array([name or "" for name in self.splits], dtype=object)
-        there = sorted({name for name in splits if name} - {split_table.NONE})
-        if not there:
-            raise UsageError(f"{self.run.path} has no splits yet: eechips split {shlex.quote(str(self.run.path))}")
-        for name in names:
-            if name not in there:
-                raise UsageError(f"unknown split '{name}'; known are {', '.join(there)}")
-        return self.take(np.flatnonzero(np.isin(splits, names)))
+        splits = self.splits
+        split_table.check_names(self.run.path, splits, *names)
+        return self.take(number for number, name in enumerate(splits) if name in names)
 
     @property
     def ids(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,24 @@ def read(folder: str | Path) -> pd.Series[str]:
     """
     frame = table(folder)
     return frame["split"]
+
+
+def check_names(folder: Path, splits: Iterable[str | None], *names: str) -> None:
+    """Check that the samples of a run have splits of some names.
+
+    Args:
+        folder: folder of the run.
+        splits: split of each sample.
+
+    Raises:
+        UsageError: if the run was not split, or has no such split.
+    """
+    known = sorted({split for split in splits if isinstance(split, str)} - {NONE})
+    if not known:
+        raise _no_splits(folder)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown split '{name}'; known are {', '.join(known)}")
 
 
 def table(folder: str | Path) -> pd.DataFrame:
@@ -105,5 +123,9 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 def _path(folder: str | Path) -> Path:
     path = Path(folder) / SPLITS_NAME
     if not path.is_file():
-        raise UsageError(f"{folder} has no splits yet: eechips split {shlex.quote(str(folder))}")
+        raise _no_splits(folder)
     return path
+
+
+def _no_splits(folder: str | Path) -> UsageError:
+    return UsageError(f"{folder} has no splits yet: eechips split {shlex.quote(str(folder))}")

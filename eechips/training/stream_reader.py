@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.errors import RunStoppedError, UsageError
+from eechips.errors import RunStoppedError, StorageError, UsageError
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -25,16 +25,19 @@ from eechips.manifest.ledger_queries import UnitOutcome, read_outcomes, sum_tota
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.stream_epoch import (
     FETCH_SEED,
+    EpochPlan,
     ReaderPlace,
     epoch_order,
     note_place,
     plan_digest,
-    planned_positions,
+    planned_ids,
+    share_plan,
 )
 from eechips.manifest.unit_record import State
 from eechips.manifest.untrusted_run import read_info
 from eechips.storage import Store
 from eechips.text.formatting import format_count
+from eechips.training import split_table
 from eechips.training.background_run import has_whole_plan, read_log
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.sample import Sample, SampleFile
@@ -52,6 +55,21 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedEpoch:
+    """The units of an epoch.
+
+    Attributes:
+        plan: what tells them from others.
+        order: their positions in the order of the epoch, int64, (units,).
+        completions: units with files of added datasets; see :func:`~eechips.manifest.extensions.read_completions`.
+    """
+
+    plan: EpochPlan
+    order: npt.NDArray[np.int64]
+    completions: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class StreamPart:
     """The part of an epoch that one reader reads: the ordinals ``reader``, ``reader + readers``, …
 
@@ -62,6 +80,8 @@ class StreamPart:
         is_followed: whether the run is fetched by others, perhaps in another order.
         lock: folder that is locked while this process has the run fetched; None if it does not.
         is_bounded: whether files are removed from the folder, and fetched again for the next epoch.
+        split: split of the units; None for all.
+        is_shared: whether other readers are to read the same units, in processes of their own.
     """
 
     folder: Path
@@ -72,17 +92,24 @@ class StreamPart:
     is_followed: bool = False
     lock: Path | None = None
     is_bounded: bool = False
+    split: str | None = None
+    is_shared: bool = False
 
     @property
     def is_under_way(self) -> bool:
         """Whether a process fetches the run, or is about to."""
         return is_held(self.folder) or (self.lock is not None and is_held(self.lock))
 
-    def order(self, ledger: Ledger) -> npt.NDArray[np.int64] | None:
-        """Return the positions of all units in the order of the epoch; None while it is unknown how they are fetched.
+    def plan(self, ledger: Ledger, digest: str | None) -> PlannedEpoch | None:
+        """Return the units of the epoch; None while it is unknown in which order they are fetched.
+
+        Args:
+            ledger: ledger of the run.
+            digest: digest of the plan in which the reader resumes.
 
         Raises:
-            UsageError: if the run is under way in another order than that of the first epoch.
+            UsageError: if the run is under way in another order than that of the first epoch; if the run has no such
+                split; or if units or splits were replaced by others while readers began the epoch.
         """
         fetched = ledger.meta().get(FETCH_SEED)
         if self.is_followed and fetched != self.seed and ledger.count_open():
@@ -93,9 +120,49 @@ class StreamPart:
                 f"{self.folder} is fetched in another order than that of seed={self.seed}, so that its first sample may"
                 f" come last: give {asked}, or read it once it is complete"
             )
-        positions = planned_positions(ledger.database)
-        positions = positions[~np.isin(positions, list(chain.from_iterable(read_completions(ledger).values())))]
-        return positions[epoch_order(len(positions), self.seed, self.epoch)]
+        own = self._planned(ledger, ledger.end)
+        shared = self._share(own.plan, digest)
+        chosen = own if shared == own.plan else self._planned(ledger, shared.end)
+        if chosen.plan != shared:
+            raise UsageError(
+                f"{self.folder} has other units or splits than when another reader began epoch {self.epoch}: begin the"
+                " epoch again in all processes"
+            )
+        return chosen
+
+    def _share(self, own: EpochPlan, digest: str | None) -> EpochPlan:
+        """Return the plan that all readers of the epoch share."""
+        if not self.is_shared:
+            return own
+        try:
+            return share_plan(self.folder, self.reader, own, digest)
+        except StorageError as error:
+            if self.reader == 0:
+                _log.warning(
+                    "%s: do not extend the run while an epoch begins, as its readers cannot share their plan: %s",
+                    self.folder, error,
+                )  # fmt: skip
+            return own
+
+    def _planned(self, ledger: Ledger, end: int) -> PlannedEpoch:
+        """Return the units of the epoch that were planned before a position."""
+        ids = planned_ids(ledger.database, end)
+        completions = {
+            position: [other for other in further if other < end]
+            for position, further in read_completions(ledger).items()
+            if position < end
+        }
+        completing = set(chain.from_iterable(completions.values()))
+        positions = np.array([position for position in ids if position not in completing], dtype=np.int64)
+        order = positions[epoch_order(len(positions), self.seed, self.epoch)]
+        if self.split is not None:
+            splits = split_table.read(self.folder)
+            split_table.check_names(self.folder, splits, self.split)
+            members = set(splits.index[splits == self.split])
+            ids = {position: identifier for position, identifier in ids.items() if identifier.hex() in members}
+            order = order[np.isin(order, list(ids))]
+        plan = EpochPlan(self.readers, self.epoch, self.seed, self.split, end, plan_digest(ids.values()))
+        return PlannedEpoch(plan, order, completions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +171,7 @@ class StreamItem:
 
     Attributes:
         ordinal: its number in the order of the epoch, from 0.
-        sample: its metadata and files; neither its split nor its flags are known.
+        sample: its metadata and files; neither its split nor its flags are read.
     """
 
     ordinal: int
@@ -151,8 +218,7 @@ class StreamReader(Iterator[StreamItem]):
     def __init__(self, part: StreamPart, ordinal: int = 0, parent: int | None = None, plan: str | None = None) -> None:
         self._part, self._parent, self._plan = part, parent, plan
         self._ordinal = self._head = self._first_from(ordinal)
-        self._order: npt.NDArray[np.int64] | None = None
-        self._completions: dict[int, list[int]] = {}  # units with files of added datasets
+        self._planned: PlannedEpoch | None = None
         self._ready: deque[tuple[int, Sample]] = deque()
         self._failed: set[int] = set()  # ordinals
         self._removed: Sample | None = None  # the latest whose files were removed before they were read
@@ -168,7 +234,7 @@ class StreamReader(Iterator[StreamItem]):
         part = self._part
         return {
             "seed": part.seed, "epoch": part.epoch, "reader": part.reader, "readers": part.readers,
-            "ordinal": self._ordinal, "plan": self._plan,
+            "ordinal": self._ordinal, "plan": self._plan, "split": part.split,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -178,22 +244,22 @@ class StreamReader(Iterator[StreamItem]):
             UsageError: if it is that of another reader, seed or epoch; when the plan is known, if it is of another.
         """
         own = self.state_dict()
-        different = [name for name in ("seed", "epoch", "reader", "readers") if state.get(name) != own[name]]
+        different = [name for name in ("seed", "epoch", "reader", "readers", "split") if state.get(name) != own[name]]
         if different:
             shown = ", ".join(f"{name} {state.get(name)} there, {own[name]} here" for name in different)
             raise UsageError(f"the state is that of another stream: {shown}")
-        self._plan, self._order = state.get("plan"), None  # the order is read again, and the plan compared
+        self._plan, self._planned = state.get("plan"), None  # the units are read again, and the plan compared
         self._ordinal = self._head = self._first_from(state["ordinal"])
         self._ready.clear()
 
     def __next__(self) -> StreamItem:
-        order = self.wait_for_plan()
+        planned = self.wait_for_plan()
         while (item := self._take()) is None:
-            if self._head >= len(order):
+            if self._head >= len(planned.order):
                 self._note_place(is_urgent=True)
                 self._report()
                 raise StopIteration
-            if not self._look(order):
+            if not self._look(planned):
                 self._note_place(is_urgent=True)
                 self._wait()
         self._ordinal = item.ordinal + self._part.readers
@@ -241,46 +307,43 @@ class StreamReader(Iterator[StreamItem]):
         """Return the first ordinal of the reader from an ordinal on."""
         return ordinal + (self._part.reader - ordinal) % self._part.readers
 
-    def wait_for_plan(self) -> npt.NDArray[np.int64]:
-        """Return the positions of all units in the order of the epoch, int64, (units,), once the plan is whole.
+    def wait_for_plan(self) -> PlannedEpoch:
+        """Return the units of the epoch, once the plan is whole.
 
         Raises:
             RunStoppedError: if there is none, and no process makes one.
-            UsageError: see :meth:`StreamPart.order`; or if the place in the epoch is one of another plan.
+            UsageError: see :meth:`StreamPart.plan`; or if the place in the epoch is one of another plan.
         """
-        while self._order is None:
+        while self._planned is None:
             if has_whole_plan(self._part.folder):
                 with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
-                    self._order = self._part.order(ledger)
-                    self._completions = read_completions(ledger)
-                    self._check_plan(plan_digest(ledger.database))
-            if self._order is None:
+                    self._planned = self._part.plan(ledger, self._plan)
+            if self._planned is None:
                 self._wait()
                 if self._is_over:
                     raise RunStoppedError(
                         f"{self._part.folder} has no whole plan, and no process makes one{self._reason()}: start the"
                         " process of rank 0, or fetch the run"
                     )
-        return self._order
-
-    def _check_plan(self, plan: str) -> None:
-        if self._plan not in (None, plan):
+        if self._plan not in (None, self._planned.plan.digest):
+            self._planned = None
             raise UsageError(
                 f"the state does not belong to the plan of {self._part.folder}, but to another run, or to this one"
-                " before it was extended. Begin the epoch again, without the state"
+                " before it was extended or split again. Begin the epoch again, without the state"
             )
-        self._plan = plan
+        self._plan = self._planned.plan.digest
+        return self._planned
 
-    def _look(self, order: npt.NDArray[np.int64]) -> bool:
+    def _look(self, planned: PlannedEpoch) -> bool:
         """Take the next units that are settled; return whether there was one."""
-        ordinals = range(self._head, len(order), self._part.readers)[:_AHEAD]
-        positions = {ordinal: int(order[ordinal]) for ordinal in ordinals}
+        ordinals = range(self._head, len(planned.order), self._part.readers)[:_AHEAD]
+        positions = {ordinal: int(planned.order[ordinal]) for ordinal in ordinals}
         with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
             outcomes = read_outcomes(ledger.database, list(positions.values()))
             ends: dict[int, int] = {}  # position of the unit that has the sample of an ordinal
             for ordinal, position in positions.items():
                 outcome, position = self._last_outcome(ledger, position, outcomes[position])
-                further = read_outcomes(ledger.database, self._completions.get(position, [])).values()
+                further = read_outcomes(ledger.database, planned.completions.get(position, ())).values()
                 if not all(map(self._is_settled, (outcome, *further))):
                     break
                 self._head = ordinal + self._part.readers
@@ -288,7 +351,7 @@ class StreamReader(Iterator[StreamItem]):
                     self._failed.add(ordinal)
                 if outcome.state.has_result and outcome.has_file:
                     ends[ordinal] = position
-            samples = read_some_samples(ledger, list(ends.values()), self._completions) if ends else {}
+            samples = read_some_samples(ledger, list(ends.values()), planned.completions) if ends else {}
         # Units that are marked as bad have no sample.
         self._ready.extend((ordinal, samples[position]) for ordinal, position in ends.items() if position in samples)
         if self._head > ordinals[0]:

@@ -17,8 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.manifest.stream_epoch import plan_digest
-from eechips.training.background_run import has_whole_plan
+from eechips.manifest.stream_epoch import EpochPlan, read_plan
 from eechips.training.sample import fields_of
 from eechips.training.sample_stream import SampleStream, check_numbers
 from eechips.training.stream_reader import StreamItem, StreamReader
@@ -87,8 +86,10 @@ class TorchStream(IterableDataset[Any]):
         ordinals = [
             self._ordinals.get(worker, known[worker] if worker < len(known) else 0) for worker in range(workers)
         ]
-        if self._plan is None:
-            self._plan = _find_plan(self.stream.folder)
+        if self._plan is None and self._ordinals:
+            readers, epoch = workers * self.stream.world_size, int(self._epoch)
+            shared = read_plan(self.stream.folder, EpochPlan(readers, epoch, self.stream.seed, self.stream.split))
+            self._plan = None if shared is None else shared.digest
         return {
             **self._own, "epoch": int(self._epoch), "workers": workers, "ordinals": ordinals, "plan": self._plan
         }  # fmt: skip
@@ -116,7 +117,8 @@ class TorchStream(IterableDataset[Any]):
 
     @property
     def _own(self) -> dict[str, Any]:
-        return {"seed": self.stream.seed, "rank": self.stream.rank, "world_size": self.stream.world_size}
+        own = self.stream
+        return {"seed": own.seed, "rank": own.rank, "world_size": own.world_size, "split": own.split}
 
     def __iter__(self) -> TorchStreamReader:
         info = get_worker_info()
@@ -132,7 +134,7 @@ class TorchStream(IterableDataset[Any]):
         self._workers.fill_(workers)
         self.stream.epoch = epoch
         parent = None if info is None else os.getppid()
-        reader = self.stream.read(worker, workers, ordinal=ordinal, parent=parent, plan=plan)
+        reader = self.stream.read(worker, workers, ordinal=ordinal, parent=parent, plan=plan, is_shared=True)
         return TorchStreamReader(reader, self._convert())
 
     def _convert(self) -> Callable[[StreamItem], Any]:
@@ -185,6 +187,7 @@ def stream(
     rank: int | None = None,
     world_size: int | None = None,
     max_disk: str | int | None = None,
+    split: str | None = None,
     layers: Sequence[str] | None = None,
     label: str | None = None,
     classes: Sequence[Any] | None = None,
@@ -210,6 +213,7 @@ def stream(
             ``RANK`` of the environment.
         world_size: number of these processes; None to ask torch.distributed, or else ``WORLD_SIZE``.
         max_disk: as for :func:`eechips.stream`: then later epochs send requests again.
+        split: as for :func:`eechips.stream`.
         layers: names; None for all.
         label: field of the units, as for :class:`~eechips.torch.ChipDataset`.
         classes: values of the label in the order of their indices; None for all values of the plan, sorted.
@@ -227,7 +231,7 @@ def stream(
         >>> loader = DataLoader(chips, batch_size=32, num_workers=2, persistent_workers=True)
     """
     rank, world_size = ask_distributed(rank, world_size)
-    samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk)
+    samples = SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk, split=split)
     try:
         known = label_values(classes, () if label is None else _planned_values(samples, label))
     except BaseException:
@@ -242,14 +246,6 @@ def ask_distributed(rank: int | None, world_size: int | None) -> tuple[int | Non
     if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return rank, world_size
-
-
-def _find_plan(folder: Path) -> str | None:
-    """Return the digest of the plan of a run; None if it is not whole yet."""
-    if not has_whole_plan(folder):
-        return None
-    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        return plan_digest(ledger.database)
 
 
 def _planned_values(samples: SampleStream, label: str) -> list[Any]:

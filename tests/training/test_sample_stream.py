@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import eechips
@@ -23,6 +24,7 @@ from eechips.errors import RecipeError, RunStoppedError, UsageError
 from eechips.manifest.exclusions import mark_units
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.training import split_table
 from eechips.training.sample_stream import SampleStream
 from eechips.training.samples import read_samples, read_some_samples
 from local_tests.support.local_earth_engine import wait_until
@@ -262,6 +264,55 @@ def test_a_state_does_not_go_on_in_another_plan(tmp_path: Path) -> None:
     assert len(list(again)) == 8
     with pytest.raises(UsageError, match=r"does not belong to the plan of .*before it was extended"):
         next(iter(extended))
+
+
+@pytest.mark.parametrize("readers", [2, 3])
+def test_readers_of_an_epoch_read_one_plan_if_the_run_is_extended_as_they_begin(tmp_path: Path, readers: int) -> None:
+    run = write_run(tmp_path, pictures(9))
+    streams = [eechips.stream(run, seed=2, rank=rank, world_size=readers) for rank in range(readers)]
+    parts = [iter(stream) for stream in streams]
+    next(parts[0])
+    state = streams[0].state_dict()
+    write_run(tmp_path, pictures(14))
+    rest = [item.ordinal for part in parts for item in part]
+    assert sorted([0, *rest]) == list(range(9))
+    assert [stream.state_dict()["plan"] for stream in streams] == [state["plan"]] * readers
+    resumed = eechips.stream(run, seed=2, rank=0, world_size=readers)
+    resumed.load_state_dict(state)
+    assert [item.ordinal for item in resumed] == list(range(readers, 9, readers))
+    for epoch in (1, 0):  # that of another epoch, and the first one again
+        for stream in streams:
+            stream.set_epoch(epoch)
+        assert sorted(item.ordinal for stream in streams for item in stream) == list(range(14))
+
+
+def test_a_split_is_a_part_of_the_order(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(12))
+    with pytest.raises(UsageError, match="has no splits yet: eechips split"):
+        eechips.stream(run, split="train")
+    ids = run.units["id"].tolist()
+    names = ["train", "val", "none", "train"] * 2 + ["train", None, "val", "train"]
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": ids}).dropna(), {})
+    whole = [item.sample.id for item in eechips.stream(run, seed=3)]
+    wanted = [sample for sample in whole if names[ids.index(sample)] == "train"]
+    parts = [list(eechips.stream(run, seed=3, split="train", rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [item.ordinal for part in parts for item in part] == [0, 2, 4, 1, 3, 5]
+    assert [item.sample.id for pair in zip(*parts, strict=True) for item in pair] == wanted
+    with pytest.raises(UsageError, match="unknown split 'test'; known are train, val"):
+        eechips.stream(run, split="test")
+    with pytest.raises(UsageError, match="`max_disk` removes files"):
+        eechips.stream(partial(eechips.sample, "DEM", out=run.path), split="train", max_disk="1GB")
+    begun = eechips.stream(run, seed=3, split="train")
+    next(iter(begun))
+    other = eechips.stream(run, seed=3, split="val")
+    other.load_state_dict(begun.state_dict())
+    with pytest.raises(UsageError, match="split train there, val here"):
+        iter(other)
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": "train", "block": ids}), {})
+    again = eechips.stream(run, seed=3, split="train")
+    again.load_state_dict(begun.state_dict())
+    with pytest.raises(UsageError, match="extended or split again"):
+        next(iter(again))
 
 
 @pytest.mark.slow

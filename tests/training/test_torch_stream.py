@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import eechips
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
+from eechips.training import split_table
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
@@ -209,6 +211,30 @@ def test_another_number_of_workers_cannot_go_on(tmp_path: Path) -> None:
     assert extended.state_dict() == chips.state_dict()  # still that of the other plan
     with pytest.raises(UsageError, match="does not belong to the plan of"):
         list(DataLoader(extended, batch_size=2, num_workers=2))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_state_is_of_the_plan_that_was_read(tmp_path: Path, workers: int) -> None:
+    run = write_run(tmp_path, layered(9))
+    chips = eechips.torch.stream(run)
+    batches = iter(DataLoader(chips, batch_size=2, num_workers=workers))
+    first = next(batches)["ordinal"]
+    chips.note(first)
+    write_run(tmp_path, layered(12))
+    resumed = eechips.torch.stream(run)
+    resumed.load_state_dict(chips.state_dict())
+    rest = [batch["ordinal"].tolist() for batch in DataLoader(resumed, batch_size=2, num_workers=workers)]
+    assert sorted(sum(rest, first.tolist())) == list(range(9))
+
+
+def test_workers_read_a_split(tmp_path: Path) -> None:
+    run = write_run(tmp_path, layered(12))
+    ids = run.units["id"].tolist()
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": ["train", "val"] * 6, "block": ids}), {})
+    chips = eechips.torch.stream(run, split="val", label="number")
+    batches = list(DataLoader(chips, batch_size=2, num_workers=2))
+    assert sorted(chips.classes[label] for batch in batches for label in batch["label"].tolist()) == [*range(1, 12, 2)]
+    assert sorted(number for batch in batches for number in batch["ordinal"].tolist()) == list(range(6))
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # what torchdata 0.11 calls
