@@ -247,7 +247,7 @@ def _summary(done: Run) -> list[str]:
 
 
 def refresh(done: Run) -> None:
-    """Bring splits and statistics of an extended run up to date, and print what was not."""
+    """Bring what was made of an extended run up to date, and print what was not."""
     if not plan_parts(done.info) or done.info.get("results"):
         return
     from eechips.training.refreshed_files import refresh_files

@@ -46,6 +46,26 @@ def describe_units(band: Mapping[str, Any]) -> str:
     return f"{units} = value{factor}{summand}" if factor or summand else units
 
 
+def cf_units(band: Mapping[str, Any]) -> str:
+    """Return the units of the values of a band in files, as the CF conventions write them; empty if they are unknown.
+
+    Values that have an offset from their units have none in CF, but degrees Celsius:
+    https://cfconventions.org/cf-conventions/cf-conventions.html#units
+
+    Args:
+        band: as for :func:`describe_units`.
+
+    Example:
+        >>> cf_units({"units": "K", "scale": 0.02, "offset": 0.0})
+        '0.02 K'
+    """
+    if describe_units(band) == "°C":
+        return "degC"
+    if not describe_units(band) or band["offset"] != 0:
+        return ""
+    return str(band["units"]) if band["scale"] == 1 else f"{band['scale']:g} {band['units']}"
+
+
 def _of_layer(layer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     known = find_dataset(layer["dataset"]) if isinstance(layer.get("dataset"), str) else None
     if known is None or layer.get("quantization"):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from eechips.training.sample import Sample
-from eechips.web.redaction import redact_json
 
 _NAMES = ("label", "class")
 """Names of fields that are labels whatever they hold; lower case."""
@@ -32,12 +31,13 @@ class LabelFields:
     def add(self, sample: Sample) -> None:
         """Count a sample."""
         self._samples += 1
-        own = redact_json(sample.unit.get("properties"))  # cards show them, and look for them in the sample's fields
-        for name, value in own.items() if isinstance(own, Mapping) else ():
+        own = sample.unit.get("properties")
+        for name in own if isinstance(own, Mapping) else ():
             if name in self._refused or name in sample.unit:
                 continue
+            value = sample.fields.get(name, "")
             counts = self._counts.setdefault(name, Counter())
-            counts[value if isinstance(value, (str, int)) else "", sample.split or ""] += 1
+            counts["" if isinstance(value, float) else value, sample.split or ""] += 1
             if isinstance(value, float) or len({label for label, _ in counts}) > _MOST_LABELS:
                 self._refused.add(name)
                 del self._counts[name]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.datasets.result_bands import cf_units
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.text.progress_bar import progress_bar
@@ -50,7 +51,13 @@ class PackSchema:
                     suffixes.setdefault(file.label, set()).add(file.suffix)
                 _add(values, sample.fields)
                 bar.update(1)
-        layout = {label: PackLayer(tuple(sorted(suffixes[label])), **_common(kinds[label])) for label in sorted(kinds)}
+        units = _band_units(samples.run.info.get("bands") or ())
+        layout = {
+            label: PackLayer(
+                tuple(sorted(suffixes[label])), **_common(kinds[label]), units=_of_bands(kinds[label], units)
+            )
+            for label in sorted(kinds)
+        }
         if is_decoded:
             self._check_alike(layout, kinds)
             layout = {label: self._shaped(label, layer) for label, layer in layout.items()}
@@ -123,6 +130,20 @@ class _Kind:
         count = f"{len(self.bands)}x" if self.bands is not None else ""
         count = f"{self.frames}x{count}" if self.frames else count
         return f"{count}{self.height}x{self.width} {self.dtype}"
+
+
+def _band_units(bands: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the units of bands by name, but for names that have several: those of several datasets."""
+    known: dict[str, set[str]] = {}
+    for band in bands:
+        known.setdefault(str(band.get("band")), set()).add(cf_units(band))
+    return {name: units.pop() for name, units in known.items() if len(units) == 1 and "" not in units}
+
+
+def _of_bands(kinds: Iterable[_Kind], units: Mapping[str, str]) -> dict[str, str]:
+    """Return the units of the bands of a layer, as far as they are known."""
+    names = dict.fromkeys(name for kind in kinds for name in kind.bands or ())
+    return {name: units[name] for name in names if name in units}
 
 
 def _common(kinds: Mapping[_Kind, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bring the splits, the statistics and the data card of a run up to date after it was extended."""
+"""Bring the quality table, splits, statistics and data card of a run up to date after it was extended."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import EechipsError, UsageError
-from eechips.storage.untrusted_files import read_json
-from eechips.training import split_table
+from eechips.storage.untrusted_files import is_local_path, read_json
+from eechips.training import quality_table, split_table
 from eechips.training.croissant import CROISSANT_NAME
 from eechips.training.dataset_card import card
+from eechips.training.quality_check import check
 from eechips.training.splitting import split
 from eechips.training.statistics_passes import SCHEMA, STATS_NAME, stats
 
 
 def refresh_files(folder: Path) -> list[str]:
-    """Make splits, statistics and data card of a run again, if it has them, by the options of before.
+    """Make quality table, splits, statistics and data card of a run again, if it has them, by the options of before.
 
-    Chips keep their split; see :func:`eechips.training.splitting.split`.
+    Files that were checked are not read again. Chips keep their split; see :func:`eechips.training.splitting.split`.
 
     Returns:
         A sentence about each file that was left as it was.
     """
     remakers = (
+        (quality_table.QUALITY_NAME, _check_again),
         (split_table.SPLITS_NAME, _split_again),
         (STATS_NAME, _compute_again),
         (CROISSANT_NAME, _describe_again),
@@ -36,6 +38,14 @@ def refresh_files(folder: Path) -> list[str]:
             except EechipsError as error:
                 left.append(f"{name} was left as it was: {error}")
     return left
+
+
+def _check_again(folder: Path) -> None:
+    options = quality_table.options(folder)
+    roi = options.get("roi")
+    if isinstance(roi, str) and is_local_path(roi):  # the folder may be somebody else's
+        raise UsageError(f"its region is a file: eechips check {shlex.quote(str(folder))} --roi {shlex.quote(roi)}")
+    check(folder, **options, quiet=True)
 
 
 def _split_again(folder: Path) -> None:

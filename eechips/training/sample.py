@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -103,7 +104,7 @@ class SampleFile:
         return array_of(self.label, self.series)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sample:
     """A unit with its results.
 
@@ -133,7 +134,7 @@ class Sample:
     files: tuple[SampleFile, ...]
     finished: str | None = None
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, Any]:
         """The fields of the unit, flattened: texts and numbers of the unit and of its properties, without secrets.
 

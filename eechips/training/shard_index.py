@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,15 @@ class PackLayer:
         dtype: numpy name of the type of its values; None if samples differ.
         shape: bands, rows and columns, with the frames first if a file has several; None if samples differ or it was
             not decoded.
+        units: units of the values of its bands by their name, as far as they are known; see
+            :func:`eechips.datasets.result_bands.cf_units`.
     """
 
     suffixes: tuple[str, ...]
     bands: tuple[str, ...] | None = None
     dtype: str | None = None
     shape: tuple[int, ...] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 PackLayout = Mapping[str, PackLayer]
@@ -250,6 +253,7 @@ def read_index(folder: str | Path) -> PackIndex:
                 tuple(layer["bands"]) if layer["bands"] is not None else None,
                 layer["dtype"],
                 tuple(layer["shape"]) if layer["shape"] is not None else None,
+                {str(band): str(units) for band, units in layer.get("units", {}).items()},
             )
             for name, layer in value["layers"].items()
         }

@@ -264,8 +264,7 @@ def _sources(run: Run) -> dict[str, str]:
 
 
 def _stratum(sample: Sample) -> tuple[str, Any]:
-    fields = sample.fields
-    return next(((name, fields[name]) for name in STRATA if name in fields), ("", ""))
+    return next(((name, sample.fields[name]) for name in STRATA if name in sample.fields), ("", ""))
 
 
 def _order_of_splits(run: Run, samples: Samples) -> list[str]:

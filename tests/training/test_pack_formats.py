@@ -156,6 +156,29 @@ def test_layers_of_different_sizes_have_dimensions_of_their_own_in_zarr(tmp_path
     np.testing.assert_array_equal(found.coarse[0], coarse.reshape(1, 2, 3))
 
 
+@pytest.mark.skipif("zarr" not in DECODED, reason="zarr 3.1 needs Python 3.11")
+def test_geozarr_has_the_units_of_records_and_leaves_values_as_they_are(tmp_path: Path) -> None:
+    zarr, xarray = pytest.importorskip("zarr"), pytest.importorskip("xarray")
+    values = np.arange(32, dtype=np.uint16).reshape(2, 4, 4)
+    files = {"LST": ("tif", geotiff_of(values)), "DEM": ("tif", geotiff_of(values[:1]))}
+    kelvin = {"band": "B1", "units": "K", "scale": 0.02, "offset": 0.0}
+    for name, bands, expected in (
+        ("same", [kelvin, {**kelvin, "band": "B2"}], {"LST": "0.02 K", "DEM": "0.02 K"}),
+        ("others", [kelvin, {"band": "B2", "units": "m", "scale": 1.0, "offset": 0.0}], {"DEM": "0.02 K"}),
+        ("unclear", [kelvin, {**kelvin, "units": "m"}], {}),  # of two datasets
+        ("shifted", [{**kelvin, "offset": 149.0}], {}),
+    ):
+        run = write_run(tmp_path / name, [({"kind": "point"}, files)], bands=bands)
+        index = eechips.pack(run, "geozarr", quiet=True)
+        assert read_index(run.path / "packs" / "geozarr") == index
+        store = zarr.storage.ZipStore(run.path / "packs" / "geozarr" / index.shards[0].files[0].name, mode="r")
+        with store, xarray.open_zarr(store, group=run.units["id"].iloc[0]) as found:
+            assert {layer: found[layer].attrs["units"] for layer in files if "units" in found[layer].attrs} == expected
+            np.testing.assert_array_equal(found["LST"].values, values)
+            if name == "others":
+                assert found["LST"].coords["LST_band_units"].values.tolist() == ["0.02 K", "m"]
+
+
 def test_one_layer_in_zarr_has_the_dimension_band() -> None:
     layer = PackLayer(("tif",), ("B1",), "uint16", (3, 1, 8, 8))
     assert dimensions({"S2": layer}) == {"S2": ("time", "band", "y", "x")}

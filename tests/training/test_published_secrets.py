@@ -9,6 +9,7 @@ import pytest
 
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.training.samples import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, write_run
 
@@ -63,3 +64,8 @@ def test_a_card_counts_labels_without_their_secrets(tmp_path: Path, monkeypatch:
     assert SECRET not in card + croissant
     assert "| water | 4 |" in card
     assert "| forest https://host/a?sig" in card
+
+
+def test_the_fields_of_a_sample_are_redacted_once(tmp_path: Path) -> None:
+    [sample, *_] = read_samples(write_run(tmp_path, layered(2)))
+    assert sample.fields is sample.fields

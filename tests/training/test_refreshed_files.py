@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import shapely
 
 import eechips
+from eechips.training import quality_table
 from eechips.training.refreshed_files import refresh_files
 from local_tests.support.local_earth_engine import Server
+from tests.support.finished_run import pictures, write_run
 
 
 def sample(server: Server, out: Path, table: Path, count: int, **options: Any) -> eechips.Run:
@@ -63,6 +66,21 @@ def test_chips_keep_their_split_and_statistics_have_all(demo_server: Server, tmp
     assert found["samples"]["train"] == len(files)
     assert found["means"] == pytest.approx([np.concatenate(pixels).astype(float).mean()], rel=1e-9)
     assert eechips.split(run, **options).splits.set_index("id")["split"].equals(table["split"])
+
+
+def test_a_check_reads_what_was_added(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(9))
+    eechips.check(run, most_black=0.3, ignore="duplicate", quiet=True)
+    run = write_run(tmp_path, pictures(12))
+    assert refresh_files(run.path) == []
+    assert pd.read_parquet(run.path / "quality.parquet")["id"].tolist() == run.units["id"].tolist()
+    options = quality_table.options(run.path)
+    assert (options["most_black"], options["ignore"]) == (0.3, ["duplicate"])
+    region = tmp_path / "region.geojson"
+    region.write_text(shapely.to_geojson(shapely.box(-180, -90, 180, 90)))
+    eechips.check(run, roi=region, quiet=True)
+    told = f"quality.parquet was left as it was: its region is a file: eechips check {run.path} --roi {region}"
+    assert refresh_files(run.path) == [told]
 
 
 def test_runs_without_splits_and_files_of_others_stay(demo_server: Server, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Group ``<id>``: an array for each layer, (band, y, x), or (time, band, y, x) of a time series; ``<layer>_valid`` without
 the bands; and by the CF conventions (https://cfconventions.org) the coordinates ``x`` and ``y`` of pixel centres,
-``time``, and the grid mapping ``spatial_ref``. The attributes of a group follow GeoZarr's conventions ``proj:``
+``time``, and the grid mapping ``spatial_ref``. An array has the ``units`` of its bands, if all have the same, or else
+``<band>_units``. The attributes of a group follow GeoZarr's conventions ``proj:``
 (https://github.com/zarr-conventions/geo-proj) and ``spatial:`` (https://github.com/zarr-conventions/spatial).
 Samples may differ in size, crs and number of frames.
 
@@ -79,7 +80,7 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
         ids = []
         for entry in entries:
             ids.append(entry.id)
-            _SampleWriter(root.create_group(entry.id)).write(entry)
+            _SampleWriter(root.create_group(entry.id), layout).write(entry)
             chunks = [name for name in members if not name.rpartition("/")[2].startswith(".z")]
             _move(members, chunks, archive)
         root.attrs[_SAMPLES] = ids
@@ -110,8 +111,8 @@ def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
 class _SampleWriter:
     """Write a sample into a group."""
 
-    def __init__(self, group: Any) -> None:
-        self._group = group
+    def __init__(self, group: Any, layout: PackLayout) -> None:
+        self._group, self._layout = group, layout
 
     def write(self, entry: PackEntry) -> None:
         """Write all arrays, coordinates and attributes."""
@@ -134,9 +135,15 @@ class _SampleWriter:
                 own += self._times(time[0], frames, "" if is_one else f"{name}_")
             if bands is not None:
                 self._put(band, np.array(bands, dtype=np.str_), (band,), {"long_name": "name of the band"})
-            shared = {"coordinates": " ".join(own)} if own else {}
-            shared |= {"grid_mapping": _GRID_MAPPING} if grid is not None else {}
-            self._put(name, pixels.values, (*time, band, "y", "x"), shared)
+            known = self._layout[labels[0]].units
+            units = [known.get(own_band, "") for own_band in bands or ()]
+            of_values = {"units": units[0]} if len(set(units)) == 1 and units[0] else {}
+            shared = {"grid_mapping": _GRID_MAPPING} if grid is not None else {}
+            if any(units) and not of_values:
+                self._put(f"{band}_units", np.array(units, dtype=np.str_), (band,), {"long_name": "units of the band"})
+                of_values = {"coordinates": " ".join([*own, f"{band}_units"])}
+            shared |= {"coordinates": " ".join(own)} if own else {}
+            self._put(name, pixels.values, (*time, band, "y", "x"), {**shared, **of_values})
             meaning = {"long_name": f"whether pixels of {name} are valid", **shared}
             self._put(name + MASK_SUFFIX, pixels.valid.astype(np.uint8), (*time, "y", "x"), meaning)
         if grid is not None:
