@@ -35,6 +35,27 @@ def lock_run(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Lock a file for the duration of the block, which waits for other processes; make the file if there is none.
+
+    Raises:
+        StorageError: if the file cannot be made, or its file system has no locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StorageError.of_output(path.parent, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise no_locks(path.parent, error) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_lock(folder: Path) -> None:
     """Remove the lock file of a folder that this process has locked, before the folder is removed."""
     remove(folder / LOCK_NAME, LockedFolder(folder))

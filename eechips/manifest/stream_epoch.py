@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eechips.errors import StorageError
 from eechips.manifest.database import Connection
+from eechips.manifest.folder_lock import lock_file
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
@@ -158,20 +156,15 @@ def share_plan(folder: Path, reader: int, own: EpochPlan, digest: str | None = N
     """
     path = _plans_path(folder, own.readers)
     make_folder(path.parent)
-    try:
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(lock):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            plans = _read_plans(path, own.readers)
-            plan = next((plan for plan in plans if plan.is_of(own)), None)
-            if plan is None or (reader in plans[plan] and plan.digest != digest):
-                plan = own
-                plans = {own: set(), **{other: begun for other, begun in plans.items() if not other.is_of(own)}}
-            plans[plan].add(reader)
-            stored = [{**asdict(plan), "begun": sorted(begun)} for plan, begun in plans.items()]
-            write_file(path, json.dumps(stored[:_EPOCHS]).encode())
-    except OSError as error:
-        raise StorageError.of_output(folder, error) from error
+    with lock_file(path.with_suffix(".lock")):
+        plans = _read_plans(path, own.readers)
+        plan = next((plan for plan in plans if plan.is_of(own)), None)
+        if plan is None or (reader in plans[plan] and plan.digest != digest):
+            plan = own
+            plans = {own: set(), **{other: begun for other, begun in plans.items() if not other.is_of(own)}}
+        plans[plan].add(reader)
+        stored = [{**asdict(plan), "begun": sorted(begun)} for plan, begun in plans.items()]
+        write_file(path, json.dumps(stored[:_EPOCHS]).encode())
     return plan
 
 

@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedEpoch:
+class EpochUnits:
     """The units of an epoch.
 
     Attributes:
@@ -100,7 +100,7 @@ class StreamPart:
         """Whether a process fetches the run, or is about to."""
         return is_held(self.folder) or (self.lock is not None and is_held(self.lock))
 
-    def plan(self, ledger: Ledger, digest: str | None) -> PlannedEpoch | None:
+    def plan(self, ledger: Ledger, digest: str | None) -> EpochUnits | None:
         """Return the units of the epoch; None while it is unknown in which order they are fetched.
 
         Args:
@@ -144,7 +144,7 @@ class StreamPart:
                 )  # fmt: skip
             return own
 
-    def _planned(self, ledger: Ledger, end: int) -> PlannedEpoch:
+    def _planned(self, ledger: Ledger, end: int) -> EpochUnits:
         """Return the units of the epoch that were planned before a position."""
         ids = planned_ids(ledger.database, end)
         completions = {
@@ -162,7 +162,7 @@ class StreamPart:
             ids = {position: identifier for position, identifier in ids.items() if identifier.hex() in members}
             order = order[np.isin(order, list(ids))]
         plan = EpochPlan(self.readers, self.epoch, self.seed, self.split, end, plan_digest(ids.values()))
-        return PlannedEpoch(plan, order, completions)
+        return EpochUnits(plan, order, completions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class StreamReader(Iterator[StreamItem]):
     def __init__(self, part: StreamPart, ordinal: int = 0, parent: int | None = None, plan: str | None = None) -> None:
         self._part, self._parent, self._plan = part, parent, plan
         self._ordinal = self._head = self._first_from(ordinal)
-        self._planned: PlannedEpoch | None = None
+        self._planned: EpochUnits | None = None
         self._ready: deque[tuple[int, Sample]] = deque()
         self._failed: set[int] = set()  # ordinals
         self._removed: Sample | None = None  # the latest whose files were removed before they were read
@@ -307,7 +307,7 @@ class StreamReader(Iterator[StreamItem]):
         """Return the first ordinal of the reader from an ordinal on."""
         return ordinal + (self._part.reader - ordinal) % self._part.readers
 
-    def wait_for_plan(self) -> PlannedEpoch:
+    def wait_for_plan(self) -> EpochUnits:
         """Return the units of the epoch, once the plan is whole.
 
         Raises:
@@ -334,7 +334,7 @@ class StreamReader(Iterator[StreamItem]):
         self._plan = self._planned.plan.digest
         return self._planned
 
-    def _look(self, planned: PlannedEpoch) -> bool:
+    def _look(self, planned: EpochUnits) -> bool:
         """Take the next units that are settled; return whether there was one."""
         ordinals = range(self._head, len(planned.order), self._part.readers)[:_AHEAD]
         positions = {ordinal: int(planned.order[ordinal]) for ordinal in ordinals}
