@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from local_tests.support.graphs import Graph, call, evaluate, invoke
+from eechips_local.evaluation.asset_model import Later, LazyMapping
+from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.functions.image_bands import constant
+from eechips_local.functions.logic import describe
+from local_tests.support.graphs import EmptyStore, Graph, call, evaluate, invoke
 
 
 @pytest.mark.parametrize("condition", [True, 1, -0.5, "false", [0], {"a": 0}, invoke("Date", value=0)])
@@ -46,6 +52,23 @@ def test_equality(left, right, equal):
 )  # fmt: skip
 def test_types(value, name):
     assert call("ObjectType", value=value) == name
+
+
+def test_describe_computes_the_properties_of_an_image_when_they_are_asked_for():
+    computed = []
+
+    def cloudiness() -> float:
+        computed.append("cloudiness")
+        return 7.5
+
+    properties = LazyMapping({"cloudiness": Later(cloudiness), "system:id": "a/b"})
+    image = replace(constant([3]), properties=properties)
+    described = describe(Context(EmptyStore(), ServiceLimits()), image)
+    assert described["id"] == "a/b"
+    assert described["bands"][0]["id"] == "constant"
+    assert computed == []
+    assert described["properties"] == {"cloudiness": 7.5}
+    assert computed == ["cloudiness"]
 
 
 def test_describe_is_what_get_info_returns():

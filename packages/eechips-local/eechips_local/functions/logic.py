@@ -47,5 +47,4 @@ def describe(context: Context, input: Value) -> Value:
     """Return the result of ``getInfo`` for a value, as a value: of an image its bands with type, size, crs and
     transform.
     """
-    description: Value = Encoder(context).encode(input)
-    return description
+    return Encoder(context).describe(input)

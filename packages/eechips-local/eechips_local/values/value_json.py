@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ import shapely
 from affine import Affine
 
 from eechips_local.algorithms.classification import Classifier, Clusterer
-from eechips_local.evaluation.asset_model import PixelType
+from eechips_local.evaluation.asset_model import Later, LazyMapping, PixelType
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
 from eechips_local.geometry.geometry import geojson
@@ -40,6 +41,7 @@ BANDS = frozenset({"system:bands", "system:band_names"})
 """Properties that tell the bands of an image. geetools recorded both of copies, with the values of the source
 (tests/test_ImageCollection/test_aggregate_array.yml). What ``getInfo`` shows of a copy has none, as geedim's tests
 expect, which run against the service (tests/test_image.py, ``test_scale_offset``)."""
+_NO_PROPERTIES = BANDS | {"system:version", "system:id"}
 
 
 # What counts towards the size of a response, in bytes: about what it takes as text.
@@ -125,23 +127,40 @@ class Encoder:
         self._count(int(shapely.get_num_coordinates(geometry.shape)) * _COORDINATE_BYTES)
         return geojson(geometry)
 
+    def describe(self, value: Value) -> Value:
+        """Return what :meth:`encode` does; properties of an image are computed when they are asked for."""
+        if isinstance(value, Image):
+            return LazyMapping(self._image_fields(value))
+        description: Value = self.encode(value)
+        return description
+
     def _image(self, image: Image) -> Json:
+        return dict(LazyMapping(self._image_fields(image)))
+
+    def _image_fields(self, image: Image) -> dict[str, Json | Later]:
         self._count(_BAND_BYTES * len(image.bands))
-        image_fields: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
-        facts, properties = self._properties(image)
-        image_fields |= facts
-        if image.footprint is not None and not image.footprint.unbounded:
-            properties["system:footprint"] = self._footprint(image.footprint)
-        if properties:
-            image_fields["properties"] = properties
+        image_fields: dict[str, Json | Later] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
+        image_fields |= self._facts(image)
+        is_bounded = image.footprint is not None and not image.footprint.unbounded
+        if is_bounded or any(key not in _NO_PROPERTIES for key in image.properties):
+            image_fields["properties"] = Later(partial(self._image_properties, image))
         return image_fields
 
-    def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
-        """Return the version and id, which ``set`` may have replaced, and all other properties."""
-        properties = {key: self.encode(item) for key, item in element.properties.items() if key not in BANDS}
+    def _image_properties(self, image: Image) -> dict[str, Json]:
+        properties = self._properties(image)
+        if image.footprint is not None and not image.footprint.unbounded:
+            properties["system:footprint"] = self._footprint(image.footprint)
+        return properties
+
+    def _facts(self, element: Image | Collection) -> dict[str, Json]:
+        """Return the version and id, which ``set`` may have replaced, as far as there are any."""
         own = {"version": element.version, "id": element.id}
-        facts = {name: properties.pop(f"system:{name}", value) for name, value in own.items()}
-        return {name: value for name, value in facts.items() if value is not None}, properties
+        facts = {name: self.encode(element.properties.get(f"system:{name}", value)) for name, value in own.items()}
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def _properties(self, element: Image | Collection) -> dict[str, Json]:
+        """Return all properties but the version, the id and the bands."""
+        return {key: self.encode(item) for key, item in element.properties.items() if key not in _NO_PROPERTIES}
 
     def _footprint(self, geometry: Geometry) -> Json:
         if geometry.projection.crs != WGS84.crs:
@@ -181,8 +200,8 @@ class Encoder:
         collection_fields: dict[str, Json] = {"type": f"{collection.element}Collection"}
         if collection.element == "Image":
             collection_fields["bands"] = []
-        facts, properties = self._properties(collection)
-        collection_fields |= facts
+        properties = self._properties(collection)
+        collection_fields |= self._facts(collection)
         if collection.element == "Feature":
             columns = collection.columns if collection.columns is not None else column_types(elements)
             collection_fields["columns"] = {**columns, **collection.added_columns}
