@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets
 
+_LEAST_OF_ENVIRONMENT = 8
+"""Characters of an environment variable that is a secret. Switches such as ``NEXT_TOKEN=off`` have fewer."""
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""
 
@@ -103,7 +106,8 @@ class Worker:
         self._spec, self._restore = spec, restore
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
-        self._secrets = collect_secrets(dict(spec.recipe.parameters))
+        own = {name: value for name, value in os.environ.items() if len(value) >= _LEAST_OF_ENVIRONMENT}
+        self._secrets = collect_secrets([own, dict(spec.recipe.parameters)])  # recipes take their tokens from either
         self._store: StagingArea = spec.store if stage is None else stage
         traits = traits_of(spec.recipe)
         if isinstance(spec.recipe, SupportsWorkerStart):

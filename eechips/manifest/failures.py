@@ -21,7 +21,7 @@ from eechips.manifest.ledger_queries import count_failures, read_failures
 from eechips.manifest.unit_record import COLUMNS, FAILURES, Record, State
 from eechips.storage import write_file
 from eechips.text.formatting import format_spreadsheet
-from eechips.web.redaction import redact_json
+from eechips.web.redaction import redact_unit
 
 _FAILURE_COLUMNS = tuple(column.name for column in FAILURES if column.name != "unit")
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
@@ -133,7 +133,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     own = ValueColumns((row[2] for row in rows), _FAILURE_COLUMNS)
     table: list[Sequence[Any]] = [(*_FAILURE_COLUMNS, *own.names.values())]
     for row in rows:
-        values = redact_json(unit_values(json.loads(row[2])))
+        values = unit_values(redact_unit(json.loads(row[2])))
         table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
     write_file(path, format_spreadsheet(table).encode())
     return path

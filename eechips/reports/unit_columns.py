@@ -23,7 +23,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.untrusted_files import read_parquet
 from eechips.text.progress_bar import progress_bar
-from eechips.web.redaction import redact_json
+from eechips.web.redaction import redact_unit
 
 MOST_UNITS = 100_000
 """Maximum number of units on a page; of more, a random sample is used."""
@@ -162,7 +162,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:
-                rows.append(replace(row, fields=redact_json(row.fields)))
+                rows.append(replace(row, fields=_fields(redact_unit(row.unit), row.id, number)))
     splits = _splits(folder)
     columns = _columns(rows, tally, splits)
     outlines, centres = _places(rows)
@@ -178,7 +178,9 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         centres=centres,
         outlines=outlines,
         columns=columns,
-        tallies={name: _without_secrets(name, counts) for name, counts in tally.counts.items() if name in sorting},
+        tallies={
+            name: _without_secrets(name, counts, rows) for name, counts in tally.counts.items() if name in sorting
+        },
     )
 
 
@@ -203,11 +205,14 @@ class _Tally:
             self.counts.setdefault(name, Counter())[value, state] += 1
 
 
-def _without_secrets(name: str, counts: Mapping[tuple[Any, str], int]) -> dict[tuple[Any, str], int]:
+def _without_secrets(
+    name: str, counts: Mapping[tuple[Any, str], int], rows: Sequence[_Row]
+) -> dict[tuple[Any, str], int]:
     """Return the counts of a field's values as its column has them."""
     shown: Counter[tuple[Any, str]] = Counter()
+    part = "properties" if any(name in (row.unit.get("properties") or ()) for row in rows) else "value"
     for (value, state), count in counts.items():
-        shown[redact_json({name: value})[name], state] += count
+        shown[redact_unit({part: {name: value}})[part][name], state] += count
     return shown
 
 
@@ -222,16 +227,20 @@ def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     identifier, text, state, file, size, valid, width, height, crs, transform, dates, error_class, error = raw
     unit = json.loads(text)
     unit = unit if isinstance(unit, dict) else {"value": unit}
-    fields = {
-        name: value
-        for name, value in name_fields(unit, identifier, number).items()
-        if name not in _NAMES and name.lower() not in _PLACES and not name.startswith("_")
-    }
+    fields = _fields(unit, identifier, number)
     listed = json.loads(dates) if dates else []
     message = None if error_class is None else f"{error_class}: {error}"[:_LENGTH]
     grid = recorded_grid(crs, transform, width, height) or planned_grid(unit) or planned_grid(unit.get("value"))
     date = listed[0][:10] if listed else None
     return _Row(identifier, unit, state, file, size, valid, grid, date, message, fields)
+
+
+def _fields(unit: Mapping[str, Any], identifier: str, number: int) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in name_fields(unit, identifier, number).items()
+        if name not in _NAMES and name.lower() not in _PLACES and not name.startswith("_")
+    }
 
 
 def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:

@@ -11,7 +11,7 @@ from typing import Any
 from eechips.formats import chip_suffixes
 from eechips.geo.grid import Grid
 from eechips.storage import name_fields
-from eechips.web.redaction import redact_json
+from eechips.web.redaction import redact_unit
 
 ONLY = ""
 """The layer of a unit that has one file."""
@@ -140,7 +140,7 @@ class Sample:
 
         They go into cards, packs and catalogues, which people pass on.
         """
-        return fields_of(redact_json(self.unit))
+        return fields_of(redact_unit(self.unit))
 
     @property
     def grids(self) -> list[Grid]:

@@ -15,7 +15,7 @@ from eechips.storage import check_name, safe_component, write_file
 from eechips.storage.untrusted_files import parse_json
 from eechips.training.chip_pixels import ChipPixels, FramePixels, decode
 from eechips.training.sample import Sample
-from eechips.web.redaction import redact_json
+from eechips.web.redaction import redact_unit
 
 INDEX_NAME = "shards.json"
 """The index of a pack: there when the pack is whole."""
@@ -301,7 +301,7 @@ def metadata_of(sample: Sample) -> str:
         "sources": sample.sources,
         "dates": sample.dates,
         "flags": sample.flags,
-        "unit": _uniform(redact_json(sample.unit)),
+        "unit": _uniform(redact_unit(sample.unit)),
         "layers": layers,
     }
     return canonical_json(_known(values))

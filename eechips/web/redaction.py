@@ -43,6 +43,11 @@ _HEADER_NAMES = (
 """Names of HTTP headers that grant access: ``Authorization``, ``X-Api-Key``, ``X-Amz-Security-Token``."""
 _ISSUED = r"(?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)"
 """Names of two hexadecimal numbers that the service issues. Folders of users are called so as well."""
+_BARE = (
+    r"(?<![\w-])(?:AIza[\w-]{35}|PLAK[\da-f]{32}|gh[oprsu]_\w{36,}|github_pat_\w{30,}|hf_[A-Za-z\d]{30,}"
+    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})(?![\w-])"
+)
+"""Keys of Google and Planet, tokens of GitHub and Hugging Face, and JSON web tokens (RFC 7519)."""
 _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
@@ -71,6 +76,8 @@ _SUBSTITUTIONS: tuple[tuple[str, str], ...] = (
     ),
     (r"\bya29\.[\w\-.]+", REDACTED),
     (r"\b1//[\w\-]{20,}", REDACTED),
+    # Tokens that are known by their form, which stand without a name in messages of others.
+    (_BARE, REDACTED),
     (rf"(?i)({_HEADER_NAMES}(?:{_QUOTE})?\s*:\s*(?:{_QUOTE})?)[^\r\n\"'\\]+", _REPLACED),
     # The whole query of a URL that expires: one of its parameters grants access, whatever its name is.
     (rf"(?i)(?<![^\s\"'])((?:(?!://)[^\s\"'])*://[^\s?\"']*\?)(?=[^\s\"']*(?:{EXPIRY_ENDS})=)[^\s\"']+", _REPLACED),
@@ -103,7 +110,7 @@ _SUBSTITUTIONS: tuple[tuple[str, str], ...] = (
 )
 _PATTERNS = tuple((re.compile(pattern), replacement) for pattern, replacement in _SUBSTITUTIONS)
 
-_CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|(?i:%3d|%3a|(?:bearer|basic)\s)")
+_CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|AIza|PLAK|gh._|github_pat_|hf_|eyJ|(?i:%3d|%3a|(?:bearer|basic)\s)")
 """Part of every text that has a secret: names and numbers, most of the texts of units, are searched for it alone."""
 
 
@@ -139,6 +146,21 @@ def redact_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [REDACTED if is_secret else redact_json(member) for member, is_secret in _arguments(value)]
     return redact(value) if isinstance(value, str) else value
+
+
+def redact_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the secrets of a unit. Columns of the user's table, its properties, may have any name, such as ``token``.
+
+    Texts of columns lose secrets by their form, as in the query of a URL.
+    """
+    return {
+        name: {column: redact_json(value) for column, value in member.items()}
+        if name == "properties" and isinstance(member, Mapping)
+        else redact_unit(member)
+        if name == "value" and isinstance(member, Mapping)
+        else redact_json({name: member})[name]
+        for name, member in unit.items()
+    }
 
 
 def collect_secrets(value: Any) -> frozenset[str]:

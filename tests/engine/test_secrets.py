@@ -36,6 +36,17 @@ def test_no_file_of_a_run_has_the_secrets_that_its_recipe_was_given(tmp_path: Pa
             assert secret.encode() not in content, name
 
 
+def test_no_file_of_a_run_has_the_secrets_of_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_API_KEY", _TOKEN)
+    monkeypatch.setenv("NEXT_TOKEN", "shop")  # a word, as in the values of switches
+    recipe = _QUOTES.replace("{token}", "{os.environ['SHOP_API_KEY']}")
+    with serving() as service:
+        run = run_script(tmp_path, f"import os\n{recipe}", service.url, parameters={"token": "none"}, command="eechips")
+    assert list(run.failures["error"]) == ["ValueError: the shop refused *** of "]
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".py"]
+    assert not any(_TOKEN.encode() in content for content in kept)
+
+
 def test_a_plan_says_that_its_lines_have_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers need the command as it is; who writes the lines into a shared place should know."""
     monkeypatch.chdir(tmp_path)

@@ -95,12 +95,13 @@ def test_failures_have_the_units_columns_and_no_polygons(tmp_path: Path) -> None
 
 
 def test_failures_have_no_secrets_of_units(tmp_path: Path) -> None:
-    made = write_run(tmp_path / "run", [({"kind": "call", "value": {"href": "https://a:s3cret@h/x?sig=s3cret"}}, None)])
+    value = {"href": "https://a:s3cret@h/x?sig=s3cret", "properties": {"token": "of a column"}}
+    made = write_run(tmp_path / "run", [({"kind": "call", "value": value}, None)])
     with Ledger(made.path / LEDGER_NAME) as ledger:
         ledger.record([Record(position=0, state=State.FAILED_PERMANENT, error_class="RecipeError", error="no")])
         export_failures(ledger, made.path)
     text = (made.path / FAILURES_NAME).read_text()
-    assert text.splitlines()[1].endswith(",https://***@h/x?sig=***")
+    assert text.splitlines()[1].endswith(",https://***@h/x?sig=***,of a column")
 
 
 class Interrupting(dict[str, str]):

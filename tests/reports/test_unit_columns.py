@@ -26,7 +26,7 @@ from eechips.reports.page_data import names_of, page_data, with_place
 from eechips.reports.report_data import read_head, read_locations
 from eechips.reports.thumbnails import Thumbnails, draw_units
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
-from eechips.web.redaction import redact_json
+from eechips.web.redaction import redact_unit
 
 GRID = {"crs": "EPSG:32613", "transform": [10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0], "width": 64, "height": 32}
 
@@ -69,12 +69,19 @@ def test_secrets_are_removed_from_shown_units_and_categories_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redacted = []
-    monkeypatch.setattr(unit_columns, "redact_json", lambda value: redacted.append(value) or redact_json(value))
+    monkeypatch.setattr(unit_columns, "redact_unit", lambda value: redacted.append(value) or redact_unit(value))
     pair = ["https://h/a?sig=s3cret", "https://h/b?sig=s3cret"]
     units = read_units(make(tmp_path, [{"href": pair[number % 2], "api_key": number} for number in range(60)]), most=20)
     assert set(units.column("href").categories()) == {"https://h/a?sig=***", "https://h/b?sig=***"}
     assert units.tallies == {"href": {(f"https://h/{name}?sig=***", "done"): 30 for name in "ab"}}
     assert len(redacted) == 22  # 20 units, 2 categories
+
+
+def test_columns_of_the_users_table_may_be_called_as_secrets_are(tmp_path: Path) -> None:
+    words = ["water", "https://h/a?sig=s3cret"]
+    units = read_units(make(tmp_path, [{"properties": {"token": words[number % 2]}} for number in range(8)]))
+    assert set(units.column("token").categories()) == {"water", "https://h/a?sig=***"}
+    assert units.tallies["token"] == {("water", "done"): 4, ("https://h/a?sig=***", "done"): 4}
 
 
 def test_fields_are_classified_by_their_values(tmp_path: Path) -> None:

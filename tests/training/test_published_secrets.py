@@ -35,7 +35,12 @@ def test_nothing_made_of_a_run_has_a_secret_of_its_units(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    place = {"href": f"https://me:{SECRET}@host/a.tif?sig={SECRET}", "token": SECRET, "note": "of the unit"}
+    place = {
+        "href": f"https://me:{SECRET}@host/a.tif?sig={SECRET}",
+        "token": SECRET,
+        "note": "of the unit",
+        "properties": {"token": "of a column"},
+    }
     run = write_run(tmp_path / "run", [({**unit, **place}, files) for unit, files in layered(3)])
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         export_parquet(ledger, run.path)
@@ -45,6 +50,7 @@ def test_nothing_made_of_a_run_has_a_secret_of_its_units(
     made = {path.name: text_of(path) for path in tmp_path.rglob("*") if path.is_file() and path not in before}
     assert made
     assert any("of the unit" in text for text in made.values())
+    assert any("of a column" in text for text in made.values())
     assert [name for name, text in made.items() if SECRET in text] == []
 
 

@@ -281,3 +281,15 @@ def test_values_of_arguments_with_secret_names_are_redacted() -> None:
     given = {"arguments": ["--api-key", SECRET, "--verbose-token", "--size", "64", "in.csv"]}
     assert redact_json(given)["arguments"] == ["--api-key", REDACTED, "--verbose-token", "--size", "64", "in.csv"]
     assert collect_secrets(given) == {SECRET}
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "AIza" + "S" * 35, "PLAK" + "0f" * 16, "ghp_" + "a1" * 18, "github_pat_" + "a1" * 20, "hf_" + "aB" * 17,
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJl",
+    ],
+)  # fmt: skip
+def test_tokens_without_a_name_are_redacted_by_their_form(token: str) -> None:
+    assert redact(f"refused {token}, sorry") == "refused ***, sorry"
+    assert redact(f"my{token}") == f"my{token}"
