@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import logging
@@ -239,7 +240,9 @@ class Verbs(click.Group):
 
 
 def describe_fault(error: Exception) -> str:
-    """Return the sentence for an exception that is not raised on purpose: a bug, unless a disk is the cause."""
+    """Return the sentence for an exception that is not raised on purpose: a bug, unless the machine is the cause."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: allow more with `ulimit -n 1024`, and repeat the command"
     if isinstance(error, OSError) and error.errno in DISK_FAULTS:
         where = f" ({error.filename})" if error.filename else ""
         return f"the disk does not work: {error.strerror}{where}. Repeat the command when it does"

@@ -21,7 +21,7 @@ from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_empty, remove_tree
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.source_files import SourceFile
-from eechips.processes.child_processes import module_command
+from eechips.processes.child_processes import check_open_files, module_command
 
 _log = logging.getLogger(__name__)
 
@@ -194,6 +194,7 @@ def local_earth_engine(
         ...     server.initialize()
         ...     run = eechips.sample("NAIP", per_ecoregion=1, endpoint=server.url, project="local")
     """
+    check_open_files()
     archives = (archive,) if isinstance(archive, (str, Path)) else archive
     command = [*module_command("eechips_local.run_server"), "--exit-with-parent", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]

@@ -42,6 +42,7 @@ from eechips.manifest.run_signature import is_own
 from eechips.manifest.unit_record import WorkUnit
 from eechips.manifest.untrusted_run import check_paths, check_values
 from eechips.manifest.withheld_files import restore
+from eechips.processes.child_processes import check_open_files
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
 from eechips.text.timestamps import present
@@ -106,7 +107,7 @@ def run(
 
 
 def _check_options(recipe: Recipe, config: RunConfig, *, is_part: bool) -> None:
-    """Raise UsageError if an option does not suit the recipe, before anything is written."""
+    """Raise UsageError if an option does not suit the recipe, or this machine, before anything is written."""
     if config.extend and is_part:
         raise UsageError("`extend` needs the whole plan: leave it out for a part of it")
     if config.on_empty == "redraw" and is_part:
@@ -114,6 +115,7 @@ def _check_options(recipe: Recipe, config: RunConfig, *, is_part: bool) -> None:
     if config.on_empty == "redraw":
         replacement_of(recipe)
     check_exports(recipe, config)
+    check_open_files()
 
 
 def _remove_unplanned(folder: Path) -> None:

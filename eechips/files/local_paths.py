@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import os
 import platform
 import re
+import stat
 from pathlib import Path
 
 from eechips.errors import UsageError
 
+_log = logging.getLogger(__name__)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 """Beginning of a path of Windows: a drive, or a server."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -100,13 +105,25 @@ def cache_folder() -> Path | None:
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         try:
-            return local_path(named)
+            folder = local_path(named)
         except UsageError as error:
             raise UsageError(f"{CACHE_VARIABLE}: {error}") from None
+        _check_private(folder)
+        return folder
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         try:
             base = Path.home() / ".cache"
         except RuntimeError:  # a container may run as a user without an entry in passwd
             return None
+    _check_private(base / "eechips")
     return base / "eechips"
+
+
+@functools.cache  # once in a process
+def _check_private(folder: Path) -> None:
+    """Warn of a folder in which others may replace files; in one such as /tmp they may not."""
+    with contextlib.suppress(OSError):  # it is not there, or cannot be used
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            _log.warning("every user may replace the files in %s, which eechips trusts: chmod o-w it", folder)

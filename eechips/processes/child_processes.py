@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 import threading
 import warnings
@@ -15,12 +16,26 @@ from collections.abc import Iterator, Mapping
 from multiprocessing import connection, parent_process, resource_tracker, synchronize, util
 from types import ModuleType
 
+from eechips.errors import ConfigurationError
+
 _FLAGS = "_args_from_interpreter_flags"  # what multiprocessing calls for the options of each Python that it starts
 _PROGRAM = (
     "import sys; sys.path[:] = filter(None, sys.path); import runpy;"
     " runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
+_FEWEST_FILES = 64
+"""Files that a process of a run may open at least. With 28, the fork server of two workers ends."""
 _starting = threading.RLock()
+
+
+def check_open_files() -> None:
+    """Raise ConfigurationError if a process may open too few files for connections, pipes and results at once."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= most < _FEWEST_FILES:
+        raise ConfigurationError(
+            f"a process may open {most} files here, too few for a run: allow more with `ulimit -n 1024`, and repeat the"
+            " command"
+        )
 
 
 def end_with_parent() -> None:

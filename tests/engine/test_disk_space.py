@@ -199,4 +199,5 @@ def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
         f"could not write {path}: Permission denied"  # a file that may not be written, in a folder that may
     )
     assert describe_fault(caught.value).startswith("the disk does not work: No space left on device. Repeat")
+    assert describe_fault(OSError(errno.EMFILE, "Too many open files")).startswith("Too many open files: allow more")
     assert describe_fault(FileNotFoundError("a")).startswith("a bug in eechips")

@@ -56,3 +56,17 @@ def test_no_other_user_can_put_a_file_into_the_cache(
     folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
     assert tmp_path / "new" / "cache" in folders
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+def test_a_cache_that_every_user_may_write_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, mode in (("own", 0o755), ("sticky", 0o1777), ("open", 0o777)):  # as /tmp is sticky
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / name))
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+        write_limit()
+        write_quota()
+    assert caplog.messages == [
+        f"every user may replace the files in {tmp_path / 'open'}, which eechips trusts: chmod o-w it"
+    ]

@@ -81,3 +81,18 @@ def test_a_run_in_the_folder_of_somebody_else_executes_nothing_of_it(hostile: Pa
         assert not hostile.exists()
     tables = b"".join(path.read_bytes() for path in (tmp_path / "out-run").rglob("*.csv"))
     assert tables.count(b"helped") >= 2
+
+
+@pytest.mark.parametrize("most", [12, 24, 63])
+def test_too_few_open_files_are_one_sentence(most: int, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(
+        "def get_requests():\n    return [1]\ndef get_result(index, unit):\n    return b''\n"
+    )
+    words = [*module_command("eechips"), "run", "recipe.py", "--local", "--out", "run"]
+    limited = ["bash", "-c", f'ulimit -n {most}; exec "$@"', "limited", *words]
+    ended = run_program(*limited, status=2, cwd=tmp_path)
+    assert ended.stderr.splitlines() == [
+        f"Error: a process may open {most} files here, too few for a run: allow more with `ulimit -n 1024`, and repeat"
+        " the command"
+    ]
+    assert not (tmp_path / "run").exists()

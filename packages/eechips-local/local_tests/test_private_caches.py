@@ -39,3 +39,15 @@ def test_caches_are_the_user_s_alone(
     top, *inner = sorted(path for path in tmp_path.rglob("*") if path.is_dir())
     assert inner
     assert [path.stat().st_mode & 0o777 for path in (top, inner[0])] == [0o700, 0o700]
+
+
+def test_a_cache_that_every_user_may_write_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "eechips-local" / "archives"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    open_archive(EARTH_SEARCH)
+    open_archive(EARTH_SEARCH)
+    assert caplog.messages == [f"Every user may replace the files in {folder}, which are trusted: chmod o-w it."]

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import is_remote
 
+_LOG = logging.getLogger("eechips_local.caches")
 _PREFIX, _SUFFIX = ".eechips-local-", ".locked"
 _PLACE = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")  # as tempfile chooses characters
 _swept: set[str] = set()
@@ -46,6 +49,13 @@ def make_private(folder: Path) -> None:
     if not folder.is_dir():
         make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+    elif (mode := folder.stat().st_mode) & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        _warn_of_others(folder)
+
+
+@functools.cache  # once in a process
+def _warn_of_others(folder: Path) -> None:
+    _LOG.warning("Every user may replace the files in %s, which are trusted: chmod o-w it.", folder)
 
 
 @contextmanager
@@ -108,7 +118,7 @@ def _make_place(folder: Path) -> tuple[Path, Callable[[], None]]:
             with _without_locks():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), place.stat()):
-                return place, partial(_remove_place, place, lock, os.getpid())
+                return place, functools.partial(_remove_place, place, lock, os.getpid())
         if lock is not None:
             os.close(lock)
 
