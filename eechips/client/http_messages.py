@@ -233,6 +233,8 @@ class HttpResponse:
         key, expected = _CONTENTS[method]
         if not isinstance(content, dict) or key not in content or expected not in (None, content[key]):
             raise ValidationError(f"a response to {method} without {key} came back", status=self.status)
+        if key == "name" and not isinstance(content[key], str):
+            raise ValidationError(f"a response to {method} whose name is no text came back", status=self.status)
         if key == "type" and not all(isinstance(feature, dict) for feature in content.get("features", ())):
             raise ValidationError("a table whose rows are not all features came back", status=self.status)
 
@@ -253,8 +255,11 @@ def _describes(content: Any, asset: str) -> bool:
     """Return whether a value of JSON describes an asset, by its name, or by its id: of public ones without project."""
     if not isinstance(content, dict) or "type" not in content:
         return False
-    named = (str(content.get("name", "")).partition(_ASSETS)[2], str(content.get("id", "")))
-    return any(_SLASHES.sub("/", name).strip("/") == _SLASHES.sub("/", asset) for name in named)
+    name, identifier = content.get("name"), content.get("id")
+    named = (name.partition(_ASSETS)[2] if isinstance(name, str) else "", identifier)
+    return any(
+        isinstance(text, str) and _SLASHES.sub("/", text).strip("/") == _SLASHES.sub("/", asset) for text in named
+    )
 
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:

@@ -7,6 +7,7 @@ planner says so.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sqlite3
 import threading
@@ -50,6 +51,8 @@ class ResponseCache:
             )
         except sqlite3.Error as error:
             self._db.close()
+            if _is_full(error):
+                raise StorageError.of_write(path, OSError(errno.ENOSPC, "")) from error
             advice = "; remove it, if no run uses it: planning then sends its requests again"
             raise StorageError(f"cannot use {path}: {error}{advice}") from error
         self._is_closed = False
@@ -76,8 +79,9 @@ class ResponseCache:
             try:
                 row = (_key(request), zlib.compress(body), self._clock())
                 self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?)", row)
-            except sqlite3.OperationalError as error:  # a full disk, above all
-                raise StorageError(f"could not write {self._path}: {error}") from error
+            except sqlite3.OperationalError as error:
+                number = errno.ENOSPC if _is_full(error) else errno.EIO
+                raise StorageError.of_write(self._path, OSError(number, str(error))) from error
             except sqlite3.DatabaseError:  # it is damaged: the plan does without
                 return
 
@@ -91,6 +95,11 @@ class ResponseCache:
 
 RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("response_cache", default=None)
 """Of the plan that is being made in this context."""
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    """Return whether the disk is full: Python 3.10 has no code of an error."""
+    return "full" in str(error)
 
 
 def _key(request: str) -> bytes:

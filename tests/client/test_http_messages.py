@@ -127,6 +127,21 @@ def test_a_response_has_what_the_client_reads(method: str, body: str) -> None:
         answer(body).refuse_fragment(f"http://localhost/v1/{method}?version=v1")
 
 
+@pytest.mark.parametrize("depth", [0, 1, 900])
+@pytest.mark.parametrize("method", ["thumbnails", "tables"])
+def test_a_name_is_a_text(method: str, depth: int) -> None:
+    url = f"http://localhost/v1/projects/p/{method}?alt=json"
+    name = "[" * depth + "1" + "]" * depth
+    with pytest.raises(ValidationError, match="whose name is no text"):
+        answer(f'{{"name": {name}}}').refuse_fragment(url)
+
+
+def test_the_name_of_an_asset_is_a_text() -> None:
+    deep = "[" * 900 + "]" * 900
+    with pytest.raises(ValidationError, match="does not describe the asset"):
+        answer(f'{{"type": "IMAGE", "name": {deep}, "id": {deep}}}').refuse_fragment(URL, asset="a/b")
+
+
 def test_an_error_with_a_status_of_success_is_no_empty_list() -> None:
     url = ASSET.replace("?", ":listImages?")
     answer("{}").refuse_fragment(url)

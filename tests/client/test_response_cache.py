@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,11 @@ def test_a_file_of_something_else_is_named_with_what_to_do(tmp_path: Path) -> No
     path.write_bytes(b"no database " * 500)
     with pytest.raises(StorageError, match=r"planning\.sqlite: file is not a database; remove it"):
         ResponseCache(path)
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "planning.sqlite"
+    with contextlib.closing(ResponseCache(path)) as cache:
+        cache._db.execute("PRAGMA max_page_count = 3")  # the error of SQLite is that of a full disk
+        with pytest.raises(StorageError, match=r"^the disk is full: could not write .*planning.sqlite. Make room"):
+            cache.keep("a request", random.Random(0).randbytes(50_000))
