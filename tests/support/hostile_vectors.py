@@ -241,6 +241,10 @@ def claim_features(place: Place) -> Path:
     return path
 
 
+def cut_shapes(place: Place, path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
 def flatgeobuf(keep: float) -> Make:
     def make(place: Place) -> Path:
         path = place.folder / "a.fgb"
@@ -409,6 +413,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
     ),
     "flatgeobuf claims features": (claim_features, "cannot be read|holds"),
     "flatgeobuf cut": (flatgeobuf(0.6), "cannot be read|holds no"),
+    "flatgeobuf cut in its header": (flatgeobuf(0.05), "has no layer"),
     # Databases
     "trigger": (
         database("CREATE TRIGGER t AFTER UPDATE ON fields BEGIN DELETE FROM fields; END;"),
@@ -483,6 +488,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
     "parquet with bad text": (invalid_text, r"row 2, column 'name' is not UTF-8 text: b'M\\xfc'"),
     "parquet cut": (text("a.parquet", b"PAR1" + b"\xff" * 100), "it is damaged"),
     # Shapefiles
+    "shapefile cut in its shapes": (shapefile(cut_shapes), r"was cut off: it has \d+ bytes, its index leads to \d+"),
     "shapefile without index": (shapefile(remove(".shx")), "a.shx is missing: copy all files"),
     "shapefile without crs": (shapefile(remove(".prj")), "a.prj is missing; store it in the file"),
     "shapefile without table": (shapefile(remove(".dbf")), [""]),

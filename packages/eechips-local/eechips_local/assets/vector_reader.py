@@ -128,6 +128,8 @@ def _link_sidecars(source: Path, place: Path, request: Request, notes: list[str]
     for suffix, path in there.items():
         check_beside(path, source)
         check_bytes(path, request.limits)
+        if suffix == ".shx":
+            _check_shapes(source, path)
         if suffix != ".cpg":
             place.with_suffix(suffix).symlink_to(path.resolve())
     if ".prj" in there:
@@ -141,6 +143,21 @@ def _link_sidecars(source: Path, place: Path, request: Request, notes: list[str]
         place.with_suffix(".cpg").write_text(codec)
 
 
+def _check_shapes(source: Path, index: Path) -> None:
+    """Refuse a Shapefile without the shapes that its index names: GDAL reads them as features without a geometry.
+
+    Records of the index are big-endian offsets and lengths, in words of two bytes
+    (https://www.esri.com/content/dam/esrisites/sitecore-archive/Files/Pdfs/library/whitepapers/pdfs/shapefile.pdf).
+    """
+    import numpy as np
+
+    data = index.read_bytes()[100:]
+    records = np.frombuffer(data[: len(data) // 8 * 8], ">u4").reshape(-1, 2)
+    end = 8 + 2 * int(records.sum(axis=1, dtype=np.int64).max(initial=0))
+    if len(records) and end > (size := source.stat().st_size):
+        raise RefusedFileError(f"{source.name} was cut off: it has {size:,} bytes, its index leads to {end:,}")
+
+
 def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Read a layer with pyogrio."""
     _leave_out("shapely")  # nothing here parses geometries
@@ -149,7 +166,10 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        layers = [str(name) for name, geometry in pyogrio.list_layers(place) if geometry is not None]
+        known = pyogrio.list_layers(place)
+        if not len(known):
+            raise RefusedFileError("it has no layer: it is empty, or was cut off")
+        layers = [str(name) for name, geometry in known if geometry is not None]
         layer = request.layer if request.layer is not None else layers[0] if layers else None
         with pyogrio.open_arrow(place, layer=layer, use_pyarrow=True, batch_size=_BATCH, **options) as (meta, reader):
             geometry = meta["geometry_name"] or "wkb_geometry"
