@@ -24,7 +24,7 @@ _DELIMITERS = tuple("_-=@(),")
 
 _GIVEN = ("id", "index", "kind")  # fields of a name that every unit has
 
-_WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
+_WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(?=\.|$)", re.IGNORECASE)
 
 
 def check_name(name: str) -> str:
@@ -52,9 +52,7 @@ def safe_component(value: Any) -> str:
     if len(encoded) > _MAX_COMPONENT:
         digest = hashlib.sha256(encoded).hexdigest()[:ID_LENGTH]
         text = encoded[: _MAX_COMPONENT - 1 - ID_LENGTH].decode(errors="ignore") + "-" + digest
-    if not text or _WINDOWS_RESERVED.match(text):
-        text += "_"
-    return text
+    return _WINDOWS_RESERVED.sub(r"\1_", text) or "_"  # nul.txt is no name either
 
 
 class NameTemplate:

@@ -50,6 +50,22 @@ def test_a_component_is_one_safe_name(text: str) -> None:
     assert safe_component(found) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("con", "con_"),
+        ("NUL.txt", "NUL_.txt"),
+        ("com¹", "com¹_"),
+        ("aux.", "aux_"),
+        ("nullius", "nullius"),
+        ("a.nul", "a.nul"),
+    ],
+)
+def test_a_component_is_no_device_of_windows(text: str, name: str) -> None:
+    """With any suffix: https://learn.microsoft.com/windows/win32/fileio/naming-a-file."""
+    assert safe_component(text) == name
+
+
 def test_long_components_stay_apart() -> None:
     assert safe_component("a" * 300 + "b") != safe_component("a" * 300 + "c")
 

@@ -407,6 +407,8 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
         text("a.geojson", geojson("[1e999, 39.9], [-105.09, 39.9], [-105.09, 39.91], [1e999, 39.9]")),
         "not a finite number|Unrecognized number",
     ),
+    "null character": (text("a.geojson", geojson(properties='{"name": "a\\u0000b"}')), r"null character \(.u0000\)"),
+    "backslash before u0000": (text("a.geojson", geojson(properties=r'{"name": "a\\u0000b"}')), [r"a\u0000b"]),
     "coordinate is no number": (
         text("a.geojson", geojson("[NaN, 39.9], [-105.09, 39.9], [-105.09, 39.91], [NaN, 39.9]")),
         "not a finite number|cannot be read|no geometry",

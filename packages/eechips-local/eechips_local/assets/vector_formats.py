@@ -33,6 +33,7 @@ _SUFFIXES: Mapping[str, str] = {
 _ROOTS: Mapping[str, str] = {"kml": ".kml", "gpx": ".gpx"}
 READ = "GeoParquet, GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML, GPX, GML, or one of them in a zip archive"
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\){0,99}\\u0000")
 _LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{')
 _VIRTUAL_TABLE = re.compile(r'create\s+virtual\s+table\b.*?\busing\s+["\'\[`]?(\w+)', re.IGNORECASE | re.DOTALL)
 _CRS_FILE = re.compile(
@@ -173,7 +174,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, le
 
 
 def check_json(path: Path) -> None:
-    """Reject a CRS by a link, which GDAL would fetch, or ignore."""
+    """Reject a CRS by a link, which GDAL would fetch or ignore, and texts that GDAL cuts off: ids would be equal."""
     before = b""
     with path.open("rb") as file:
         while block := file.read(_COPY):
@@ -183,6 +184,8 @@ def check_json(path: Path) -> None:
                     continue  # it is whole in the next window
                 if re.search(rb'"(?:link|url)"', window[match.end() : match.end() + 512].partition(b"}")[0]):
                     raise RefusedFileError("its CRS is a link to another document")
+            if _NUL.search(window):
+                raise RefusedFileError(r"a text in it has a null character (\u0000), where GDAL would end it")
             before = window[-1024:]
 
 
