@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import io
@@ -34,6 +35,12 @@ TABLE_FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 """Formats of tables by name, which is also their suffix."""
 
 _PARQUET_MAGIC = b"PAR1"  # https://parquet.apache.org/docs/file-format/
+_DAMAGES: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError)
+"""Errors of reading a damaged ZIP archive."""
+with contextlib.suppress(ImportError):  # a Python may be built without it
+    import lzma
+
+    _DAMAGES += (lzma.LZMAError,)
 _ZIP_MAGIC = b"PK\3\4"
 _MEDIA_TYPES = {
     "csv": "text/csv",
@@ -146,7 +153,7 @@ def _inspect_zip(data: bytes) -> FileMetadata:
             if size > MAX_DECODED_BYTES or sum(member.compress_size for member in archive.infolist()) > len(data):
                 raise ValidationError(f"the ZIP archive of {len(data):,} bytes claims to hold {size:,}")
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
+    except _DAMAGES as error:
         raise ValidationError(f"the ZIP archive is damaged or truncated: {error}") from None
     if damaged is not None:
         raise ValidationError(f"the ZIP archive is damaged: {damaged} has a wrong checksum")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
-from eechips.formats import CHIP_FORMATS, Expectation
+from eechips.formats import CHIP_FORMATS, Expectation, inspect
 from eechips.formats.png import SIGNATURE
 from eechips.geo.untrusted_rasters import open_raster
 
@@ -103,3 +104,14 @@ def test_an_array_that_is_no_pixels_is_refused(shape: tuple[int, ...], types: tu
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(shape, list(zip(("a", "eechips_mask"), types, strict=True))))
     refuse("npy", buffer.getvalue(), "the response is an array of .* not of pixels")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_refused_whatever_its_compression(method: int) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("a.tif", bytes(300) + bytes(range(256)))
+    packed = buffer.getvalue()
+    inspect(packed, "zip")
+    with pytest.raises(ValidationError, match="the ZIP archive is damaged"):
+        inspect(packed[:45] + b"\xff" * 20 + packed[65:], "zip")

@@ -129,6 +129,13 @@ def wfs(place: Place) -> str:
     return f"<OGRWFSDataSource><URL>{place.url}/wfs?SERVICE=WFS</URL></OGRWFSDataSource>"
 
 
+def lzma_archive(place: Place) -> Path:
+    path = place.folder / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.geojson", geojson())
+    return path
+
+
 def linked(name: str, target: str) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(name)
     member.external_attr = 0o120777 << 16
@@ -390,6 +397,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
         archive("a.zip", lambda p: {"a.geojson": geojson(), "b.geojson": geojson()}),
         "2 vector files",
     ),
+    "zip in another compression": (lzma_archive, "in a compression other than deflate"),
     "zip that is none": (text("a.zip", b"PK\3\4" + b"\0" * 100), "the archive cannot be unpacked"),
     "zip of one": (archive("a.zip", lambda p: {"x/a.geojson": geojson(), "x/readme.txt": "hello"}), ["a"]),
     # Sizes and nesting

@@ -10,6 +10,7 @@ import codecs
 import csv
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,15 @@ def _unpack(archive: Path, folder: Path) -> Path:
                 rest = info.filename[len(stem) :].lower()
                 if not info.filename.startswith(stem) or rest not in (".shp", *_SIDECARS):
                     continue
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise IngestError(f"{archive.name} has {info.filename} in a compression other than deflate.")
                 with file.open(info) as packed, (folder / f"table{rest}").open("xb") as target:
                     while chunk := packed.read(_CHUNK):
                         room -= len(chunk)
                         if room < 0:
                             raise IngestError(f"{archive.name} unpacks to more than {_MOST_UNPACKED} bytes.")
                         target.write(chunk)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, FileExistsError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, LookupError) as error:
         raise UnreadableFileError(f"{archive.name} cannot be read as a ZIP archive: {error}") from error
     return folder / "table.shp"
 

@@ -33,6 +33,9 @@ _SUFFIXES: Mapping[str, str] = {
 _ROOTS: Mapping[str, str] = {"kml": ".kml", "gpx": ".gpx"}
 READ = "GeoParquet, GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML, GPX, GML, or one of them in a zip archive"
 
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take gigabytes to unpack
+_DAMAGES = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, LookupError, zlib.error)
+"""Errors of reading a damaged archive; IndexError is that of a member with a damaged name."""
 _NUL = re.compile(rb"(?<!\\)(?:\\\\){0,99}\\u0000")
 _LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{')
 _VIRTUAL_TABLE = re.compile(r'create\s+virtual\s+table\b.*?\busing\s+["\'\[`]?(\w+)', re.IGNORECASE | re.DOTALL)
@@ -132,6 +135,8 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
             if len(members) > _MOST_MEMBERS:
                 raise RefusedFileError(f"the archive holds more than {_MOST_MEMBERS:,} files")
             for name, member in members.items():
+                if member.compress_type not in _COMPRESSIONS:
+                    raise RefusedFileError(f"the archive has {name[:80]!r} in a compression other than deflate")
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise RefusedFileError(f"the archive holds a symbolic link, {name[:80]!r}")
                 if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or "\0" in name:
@@ -158,7 +163,7 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
                 ending = name[len(stem) :].lower()
                 left = _extract(archive, members[name], folder / f"layer{ending}", left)
             return folder / f"layer{suffix.lower()}"
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
+    except _DAMAGES as error:
         raise RefusedFileError(f"the archive cannot be unpacked: {first_line(error)}") from error
 
 

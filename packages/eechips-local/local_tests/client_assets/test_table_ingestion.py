@@ -145,9 +145,15 @@ def test_what_cannot_be_ingested(ee: Any, bucket: Path, home: str) -> None:
     (bucket / "data.geojson").write_text("{}")
     with zipfile.ZipFile(bucket / "none.zip", "w") as archive:
         archive.writestr("a.txt", "x")
+    for name, method in (("lzma.zip", zipfile.ZIP_LZMA), ("cut.zip", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(bucket / name, "w", method) as archive:
+            archive.writestr("a.shp", bytes(300) + bytes(range(256)))
+    packed = (bucket / "cut.zip").read_bytes()
+    (bucket / "cut.zip").write_bytes(packed[:40] + b"\xff" * 20 + packed[60:])
     reasons = {
         "empty.csv": "has no rows", "twice.csv": "must have different names", "bytes.csv": "cannot be read as CSV",
         "no.zip": "cannot be read as a ZIP archive", "none.zip": "must contain one Shapefile",
+        "lzma.zip": "in a compression other than deflate", "cut.zip": "cannot be read as a ZIP archive",
         "data.geojson": "is not a table that is ingested", "missing.csv": "not found",
         "../x.csv": "Invalid Cloud Storage URI",
     }  # fmt: skip
