@@ -43,7 +43,7 @@ HREFS = {
     "metadata": ("http://169.254.169.254/latest/meta-data/iam", "is none of its hosts"),
     "named": ("http://localhost/a.tif", "is at 127.0.0.1, in a private network|is at ::1, in a private network"),
     "file": ("file:///etc/passwd", "only http(s) addresses"),
-    "path": ("/etc/passwd", "only http(s) addresses"),
+    "path": ("/etc/passwd", "HTTP 404"),
     "elsewhere": ("https://evil.example/a.tif", "is none of its hosts"),
     "to-loopback": ("http://127.0.0.1:{own}/files/to-loopback.tif", "is none of its hosts"),
     "to-metadata": ("http://127.0.0.1:{own}/files/to-metadata.tif", "is none of its hosts"),

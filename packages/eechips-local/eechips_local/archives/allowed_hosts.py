@@ -21,6 +21,11 @@ from eechips_local.assets.host_addresses import IPAddress, is_never_a_host, is_p
 
 _NEVER_IN_ADDRESSES = re.compile(r"[\x00-\x20\\]")  # RFC 3986, section 2: clients read them in different ways
 _PORTS = {"http": 80, "https": 443}
+_TRUSTED_FILES = (
+    "If you trust that host, list it in a TOML file that describes the archive, and give that file as the archive. It "
+    'has hosts = ["name:port"], and api, or file = "items.parquet" for a static catalogue.'
+)
+_TRUSTED_ADDRESS = "Only the host of the address that was given is asked: if you trust the other, give its address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def split_address(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ArchiveRefusedError(f"The archive refers to {shown_url(url)[:200]!r}, which is no address.") from None
+        raise ArchiveRefusedError(f"The archive refers to '{shown_url(url)[:200]}', which is no address.") from None
     return parts
 
 
@@ -81,10 +86,11 @@ class AllowedHosts:
 
     Args:
         hosts: as an archive's description has them.
+        advice: what a user can do who trusts another host.
     """
 
-    def __init__(self, hosts: Iterable[str]) -> None:
-        self._hosts = tuple(dict.fromkeys(HostName.parse(host) for host in hosts))
+    def __init__(self, hosts: Iterable[str], advice: str = _TRUSTED_FILES) -> None:
+        self._hosts, self._advice = tuple(dict.fromkeys(HostName.parse(host) for host in hosts)), advice
 
     @classmethod
     def of_files(cls, description: ArchiveDescription) -> AllowedHosts:
@@ -94,7 +100,7 @@ class AllowedHosts:
     @classmethod
     def of_url(cls, url: str) -> AllowedHosts:
         """Return the one host of an address, such as that of an API."""
-        return cls((urlsplit(url).netloc.rpartition("@")[2],))
+        return cls((urlsplit(url).netloc.rpartition("@")[2],), _TRUSTED_ADDRESS)
 
     def check(self, url: str) -> SplitResult:
         """Return the parts of an address whose host may be asked, without a look at where it is.
@@ -106,14 +112,18 @@ class AllowedHosts:
         port = parts.port
         default = _PORTS.get(parts.scheme)
         name = (parts.hostname or "").rstrip(".")
-        if default is None or not name or parts.username or _NEVER_IN_ADDRESSES.search(url):
+        if default is None or not name or parts.username:
             raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}: only http(s) addresses are opened.")
+        if _NEVER_IN_ADDRESSES.search(url):
+            raise ArchiveRefusedError(
+                f"The archive refers to '{shown_url(url)}', which has blanks, backslashes or control characters: "
+                "nothing was sent. They are to be percent-encoded in the item."
+            )
         host = self._find(name, default if port is None else port, default)
         if host is None:
             raise ArchiveRefusedError(
                 f"The archive refers to {shown_url(url)}, and {parts.netloc} is none of its hosts: nothing was sent. "
-                "If you trust that host, list it in a TOML file that describes the archive, and give that file as the "
-                'archive. It has hosts = ["name:port"], and api, or file = "items.parquet" for a static catalogue.'
+                f"{self._advice}"
             )
         literal = parse_literal(name)
         if literal is not None:

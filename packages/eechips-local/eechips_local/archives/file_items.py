@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from pyarrow.fs import LocalFileSystem
 from eechips_local.archives.allowed_hosts import split_address
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
+from eechips_local.archives.asset_addresses import place_beside, with_paths
 from eechips_local.archives.embedding_files import EmbeddingFiles, has_columns
 from eechips_local.archives.item_conditions import is_match, split_bounds
 from eechips_local.assets.untrusted_parquet import BoundedParquet
@@ -36,7 +36,6 @@ _ROWS = 256  # that are made items at once
 _TYPES = ("Catalog", "Collection", "Feature", "FeatureCollection")
 _LINKS = ("child", "item", "items")
 _OUTLINE = "proj:geometry"  # stac-geoparquet 0.8 fails where an item has none; nothing here needs it
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986, 3.1
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -76,11 +75,12 @@ def resolve_path(folder: Path, href: str, document: Path) -> Path:
         ArchiveRefusedError: if it does not lie below the folder.
     """
     parts = split_address(href)
-    if parts.scheme not in ("", "file") or parts.netloc or "\0" in href or href.startswith("/vsi"):
+    path = Path(url2pathname(parts.path)) if parts.scheme else place_beside(document.parent, href)
+    if parts.scheme not in ("", "file") or parts.netloc or "\0" in str(path) or href.startswith("/vsi"):
         raise ArchiveRefusedError(
             f"{document.name} refers to {href[:200]!r}: a static catalogue's parts are its files."
         )
-    resolved = Path(os.path.realpath(document.parent / (url2pathname(parts.path) if parts.scheme else href)))
+    resolved = Path(os.path.realpath(document.parent / path))
     if not resolved.is_relative_to(os.path.realpath(folder)):
         raise ArchiveRefusedError(f"{document.name} refers to {resolved}, which is not below {folder}: it is not read.")
     return resolved
@@ -136,7 +136,7 @@ class StaticItems:
                     if content["type"] == "Collection":
                         collections[str(content["id"])] = content
                     elif content["type"] == "Feature":
-                        item = _absolute(document, {**content, "collection": str(content.get("collection") or parent)})
+                        item = with_paths({**content, "collection": str(content.get("collection") or parent)}, document)
                         items.setdefault((item["collection"], item["id"]), item)
                 self._read = (stamp, list(items.values()), collections)
             return self._read[1], self._read[2]
@@ -187,7 +187,7 @@ class ParquetItems:
                 for batch in file.iter_batches(_ROWS, row_groups=groups, columns=names, use_threads=False):
                     for rows in pa.Table.from_batches([batch]).filter(chosen).to_batches():
                         for item in stac_table_to_items(_without_outlines(rows)):
-                            yield _absolute(self._path, {**item, "assets": _without_null(item.get("assets") or {})})
+                            yield with_paths({**item, "assets": _without_null(item.get("assets") or {})}, self._path)
         except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._refusal(error) from error
 
@@ -294,18 +294,3 @@ def _read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("type") not in _TYPES:
         raise ArchiveRefusedError(f"{path} is neither a STAC catalogue nor a list of items.")
     return document
-
-
-def _absolute(document: Path, item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item whose assets have addresses, or absolute paths."""
-    assets = item.get("assets")
-    if not isinstance(assets, dict):
-        return {**item, "assets": {}}
-    absolute_assets = {}
-    for name, asset in assets.items():
-        if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-            href = asset["href"]
-            if not _SCHEME.match(href):
-                href = os.path.normpath(document.absolute().parent / href)
-            absolute_assets[name] = {**asset, "href": href}
-    return {**item, "assets": absolute_assets}

@@ -96,8 +96,8 @@ class _ShorterPart(Exception):  # noqa: N818 - it is no failure
         self.begun = begun
 
 
-class _MissingBytesError(ArchiveRefusedError):
-    """There is no such file, or it ends before what is asked for."""
+class MissingFileError(ArchiveRefusedError):
+    """There is no such file, or it ends before what is asked for: it is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class FileRanges:
                 answer = _Failure(str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__)
             except ArchiveRefusedError as error:
                 refusals, is_reached = refusals + 1, True
-                if refusals == _REFUSALS or isinstance(error, (_MissingBytesError, ChangedFileError)):
+                if refusals == _REFUSALS or isinstance(error, (MissingFileError, ChangedFileError)):
                     raise
                 answer = _Failure(str(error))
             if isinstance(answer, FetchedRange):
@@ -313,9 +313,9 @@ class FileRanges:
         if status in (301, 302, 303, 307, 308):
             raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
         if status in _MISSING:
-            raise _MissingBytesError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+            raise MissingFileError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         if status == _BEYOND:
-            raise _MissingBytesError(f"{shown} is damaged, or has changed: it ends before byte {start:,}.")
+            raise MissingFileError(f"{shown} is damaged, or has changed: it ends before byte {start:,}.")
         if status not in (200, 206):
             raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
         headers = response.headers

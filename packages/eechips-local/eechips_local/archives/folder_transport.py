@@ -12,7 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.file_items import resolve_path
-from eechips_local.archives.file_ranges import RangeTransport
+from eechips_local.archives.file_ranges import MissingFileError, RangeTransport
 from eechips_local.archives.host_throttle import HostCounts, sum_counts
 from eechips_local.pixels.file_source import open_file
 from eechips_local.warning_filters import ignore
@@ -39,7 +39,8 @@ class FolderTransport:
         """Return a range of a file, or what its host answers; see ``RangeTransport``.
 
         Raises:
-            ArchiveRefusedError: if the file does not lie below the folder.
+            MissingFileError: if there is no such file.
+            ArchiveRefusedError: if it does not lie below the folder.
             ArchiveError: if the host may not be asked, or not now.
         """
         if not url.startswith(("/", "file:")):
@@ -49,7 +50,7 @@ class FolderTransport:
         if asked is None:
             raise ArchiveRefusedError(f"{path} is read by ranges only.")
         if not path.is_file():
-            return FileResponse(404, {}, b"")
+            raise MissingFileError(f"{path} cannot be read: there is no such file beside {self._file.name}.")
         if asked[1] == "0":
             _check_beside(path)
         try:

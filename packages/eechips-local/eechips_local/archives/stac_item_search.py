@@ -17,6 +17,7 @@ from pystac_client.stac_api_io import StacApiIO
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.asset_addresses import with_remote_addresses
 from eechips_local.archives.item_conditions import format_interval, split_bounds
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.evaluation.asset_model import Bounds, Range
@@ -221,6 +222,11 @@ class _SessionIO(StacApiIO):
             if link.get("rel") == "next" and isinstance(link.get("href"), str):
                 link["href"] = urljoin(href, link["href"])
                 link["method"] = str(link.get("method") or "GET").upper()
+        items = self._page.get("features")
+        if isinstance(items, list):
+            self._page["features"] = [
+                with_remote_addresses(item, href) if isinstance(item, dict) else item for item in items
+            ]
         return ""
 
 

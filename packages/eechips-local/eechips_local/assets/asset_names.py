@@ -158,16 +158,19 @@ def check_url(url: str) -> str:
         good = False
     odd = any(character.isspace() or unicodedata.category(character) in ("Cc", "Cs") for character in url)
     if not good or odd or "\\" in url:
-        raise UnsafeHrefError(f"{shown_url(url)!r} is not the URL of a file: http(s)://host/path, without a password")
+        raise UnsafeHrefError(f"'{shown_url(url)}' is not the URL of a file: http(s)://host/path, without a password")
     if is_metadata_host(parts.hostname or ""):
-        raise UnsafeHrefError(f"{shown_url(url)!r} is at an address where no file is: nothing was sent")
+        raise UnsafeHrefError(f"'{shown_url(url)}' is at an address where no file is: nothing was sent")
     return url
 
 
 def shown_url(url: str) -> str:
-    """Return a URL as messages may show it: without its query, where signatures stand, and without a password."""
-    bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    return re.sub(r"//[^/]*@", "//…@", bare)
+    """Return a URL as messages may show it: without its query, where signatures stand, and without a password.
+
+    What is not printable is escaped: it may control a terminal, or reverse the order of what follows.
+    """
+    bare = re.sub(r"//[^/]*@", "//…@", re.split(r"[?#]", url, maxsplit=1)[0])
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in bare)
 
 
 def resolve_source(root: Path, document: str, href: str) -> str:
