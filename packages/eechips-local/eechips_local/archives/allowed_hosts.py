@@ -113,7 +113,7 @@ class AllowedHosts:
         default = _PORTS.get(parts.scheme)
         name = (parts.hostname or "").rstrip(".")
         if default is None or not name or parts.username:
-            raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}: only http(s) addresses are opened.")
+            raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}, but only http(s) addresses are opened.")
         if _NEVER_IN_ADDRESSES.search(url):
             raise ArchiveRefusedError(
                 f"The archive refers to '{shown_url(url)}', which has blanks, backslashes or control characters: "
