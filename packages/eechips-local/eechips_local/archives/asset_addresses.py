@@ -23,9 +23,8 @@ def with_remote_addresses(item: Mapping[str, Any], page: str) -> dict[str, Any]:
         page: address of that page.
     """
     links = item.get("links")
-    own = [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
-    hrefs = [link.get("href") for link in own if link.get("rel") == "self" and isinstance(link.get("href"), str)]
-    base = _join(page, hrefs[0]) if hrefs else page
+    own = [link["href"] for link in links if _is_own(link)] if isinstance(links, list) else []
+    base = _join(page, own[0]) if own else page
     return _with_hrefs(item, lambda href: _join(base if is_remote(base) else page, href))
 
 
@@ -63,6 +62,10 @@ def _with_href(asset: Any, complete: Callable[[str], str]) -> Any:
         return asset
     href = complete(asset["href"])
     return {**asset, "href": href.replace(" ", "%20") if is_remote(href) else href}
+
+
+def _is_own(link: Any) -> bool:
+    return _has_href(link) and link.get("rel") == "self"
 
 
 def _has_href(asset: Any) -> bool:
