@@ -1,9 +1,8 @@
-"""Identify and hash vector files from outside, and check what they may refer to, before GDAL opens them."""
+"""Identify vector files from outside, and check what they may refer to, before GDAL opens them."""
 
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
 import re
 import shutil
@@ -16,8 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
-
-from eechips.files.hashes import hash_file
 
 SIDECARS = (".shx", ".dbf", ".prj", ".cpg")
 """Files that belong to a Shapefile."""
@@ -317,29 +314,3 @@ def _crs_texts(text: str) -> list[str]:
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of an error."""
     return (str(error).splitlines() or [repr(error)])[0][:300]
-
-
-def hash_vectors(path: Path) -> str:
-    """Return the SHA-256 of a vector file, hexadecimal; of a Shapefile that of the hashes of all its files.
-
-    The ids of a Shapefile's features are in its .dbf, and its CRS in its .prj. A link out of its folder is not
-    followed: the reader refuses the Shapefile for it.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    digest = hash_file(path)
-    if path.suffix.lower() != ".shp":
-        return digest
-    parts = {part.suffix.lower(): part for part in path.parent.iterdir() if part.stem == path.stem}
-    sidecars = [f"{suffix}:{_hash_sidecar(parts[suffix], path)}" for suffix in SIDECARS if suffix in parts]
-    return hashlib.sha256(" ".join([digest, *sidecars]).encode()).hexdigest()
-
-
-def _hash_sidecar(part: Path, main: Path) -> str:
-    """Return the SHA-256 of a file beside a Shapefile; of a link out of their folder the word for it."""
-    try:
-        check_beside(part, main)
-    except RefusedFileError:
-        return "link"
-    return hash_file(part)

@@ -20,7 +20,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.vector_formats import hash_vectors
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.embedding_means import vector_bands, warn_of_partial_vector
 from eechips.jobs.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns

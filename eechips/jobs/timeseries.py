@@ -19,7 +19,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.vector_formats import hash_vectors
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.embedding_means import vector_bands
 from eechips.jobs.extended_plans import (

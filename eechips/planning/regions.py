@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ee
 import numpy as np
@@ -19,10 +19,14 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.files.local_paths import local_path
 from eechips.geo.polygons import list_polygons
-from eechips.geo.vector_formats import hash_vectors
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    import ee
+
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
@@ -163,6 +167,8 @@ class AssetRegion:
         Raises:
             RegionError: if the field or the value does not exist; the message lists fields, or similar values.
         """
+        import ee
+
         table = ee.FeatureCollection(self.asset)
         try:
             fields = fetch_fields(self.asset)
@@ -271,6 +277,8 @@ def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
     Raises:
         RegionError: if it has more bytes than fit into a request; see :func:`check_size`.
     """
+    import ee
+
     check_size(polygon)
     shape = _rounded(polygon)
     constructor = ee.ApiFunction.lookup(f"GeometryConstructors.{shape.geom_type}")
@@ -326,6 +334,8 @@ def fetch_fields(asset: str) -> list[str]:
     Raises:
         RegionError: if there is no such table.
     """
+    import ee
+
     try:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:

@@ -17,7 +17,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.vector_formats import hash_vectors
+from eechips.geo.vector_hashes import hash_vectors
 from eechips.planning.regions import Region, parse_region, planar_geometry
 from eechips.planning.zones import Zones, read_zones
 from eechips.storage import fold_case, safe_component
