@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +54,18 @@ def planned_ids(database: Connection, end: int) -> dict[int, bytes]:
     """Return the ids of the units of a plan up to a position, without those that replace others, by position."""
     query = "SELECT position, id FROM units WHERE replaces IS NULL AND position < ? ORDER BY position"
     return dict(database.execute(query, (end,)).fetchall())
+
+
+def last_ids(database: Connection, ids: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the ids of the units that replace planned ones at last, by position of the planned unit."""
+    rows = database.execute("SELECT replaces, position, id FROM units WHERE replaces IS NOT NULL")
+    replacements = {replaced: (position, identifier) for replaced, position, identifier in rows}
+    last = dict(ids)
+    for planned in ids:
+        position = planned
+        while position in replacements:
+            position, last[planned] = replacements[position]
+    return last
 
 
 def plan_digest(ids: Iterable[bytes]) -> str:

@@ -45,7 +45,7 @@ class SampleStream:
     ) -> None:
         if seed is not None:
             check_numbers(seed=seed)
-        self.seed, self.epoch, self.split = seed, 0, split
+        self.seed, self.epoch, self.split = None if seed is None else int(seed), 0, split
         most = None if max_disk is None else parse_bytes(max_disk)
         self._is_bounded = most is not None
         if most is not None:
@@ -95,7 +95,7 @@ class SampleStream:
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; each epoch has a different order."""
         check_numbers(epoch=epoch)
-        self.epoch, self._state, self._reader = epoch, None, None
+        self.epoch, self._state, self._reader = int(epoch), None, None
 
     def read(
         self,
@@ -115,17 +115,17 @@ class SampleStream:
             ordinal: number of the sample in the epoch before which all is left out.
             parent: see :class:`~eechips.training.stream_reader.StreamReader`.
             plan: likewise.
-            is_shared: whether other processes are to know the plan of the epoch, also if there is one reader.
+            is_shared: whether the reader begins the epoch, whose plan other processes are to know.
         """
         reader, readers = self.rank * workers + worker, self.world_size * workers
         part = StreamPart(
             self.folder, self.seed, self.epoch, reader, readers, self._is_followed, self._lock, self._is_bounded,
-            self.split, is_shared or readers > 1,
+            self.split, is_shared,
         )  # fmt: skip
         return StreamReader(part, ordinal, parent, plan)
 
     def __iter__(self) -> StreamReader:
-        self._reader = self.read()
+        self._reader = self.read(is_shared=self.world_size > 1)
         if self._state is not None:
             self._reader.load_state_dict(self._state)
             self._state = None
@@ -256,4 +256,4 @@ def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     check_numbers(rank=rank, world_size=world_size)
     if not 0 <= rank < world_size:
         raise UsageError(f"there is no rank {rank}: {world_size} processes have the ranks 0 to {world_size - 1}")
-    return rank, world_size
+    return int(rank), int(world_size)

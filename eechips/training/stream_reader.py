@@ -28,6 +28,7 @@ from eechips.manifest.stream_epoch import (
     EpochPlan,
     ReaderPlace,
     epoch_order,
+    last_ids,
     note_place,
     plan_digest,
     planned_ids,
@@ -137,7 +138,7 @@ class StreamPart:
         try:
             return share_plan(self.folder, self.reader, own, digest)
         except StorageError as error:
-            if self.reader == 0:
+            if self.reader == 0 and self.readers > 1:
                 _log.warning(
                     "%s: do not extend the run while an epoch begins, as its readers cannot share their plan: %s",
                     self.folder, error,
@@ -159,7 +160,8 @@ class StreamPart:
             splits = split_table.read(self.folder)
             split_table.check_names(self.folder, splits, self.split)
             members = set(splits.index[splits == self.split])
-            ids = {position: identifier for position, identifier in ids.items() if identifier.hex() in members}
+            last = last_ids(ledger.database, ids)  # of the samples, as the splits are
+            ids = {position: ids[position] for position, identifier in last.items() if identifier.hex() in members}
             order = order[np.isin(order, list(ids))]
         plan = EpochPlan(self.readers, self.epoch, self.seed, self.split, end, plan_digest(ids.values()))
         return EpochUnits(plan, order, completions)

@@ -315,6 +315,35 @@ def test_a_split_is_a_part_of_the_order(tmp_path: Path) -> None:
         next(iter(again))
 
 
+def test_a_split_has_the_units_that_replace_empty_ones(tmp_path: Path) -> None:
+    units = pictures(6)
+    run = write_run(tmp_path, [*units[:2], (units[2][0], None), *units[3:]])
+    with Ledger(run.path / LEDGER_NAME) as ledger, ledger.transaction():
+        ledger.database.execute("UPDATE units SET replaces = 2 WHERE position = 5")
+    ids = [sample.id for sample in read_samples(run)]
+    assert len(ids) == 5
+    names = ["train", "val", "val", "val", "train"]
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": ids}), {})
+    assert {item.sample.id for item in eechips.stream(run, split="train")} == {ids[0], ids[4]}
+
+
+def test_numbers_of_numpy_are_those_of_python(tmp_path: Path) -> None:
+    run = write_run(tmp_path, pictures(6))
+    stream = eechips.stream(run, seed=np.int64(3), rank=np.int64(1), world_size=np.int64(2))  # type: ignore[arg-type]
+    stream.set_epoch(np.int64(1))  # type: ignore[arg-type]
+    assert [item.ordinal for item in stream] == [1, 3, 5]
+    assert json.loads(json.dumps(stream.state_dict()))["epoch"] == 1
+
+
+def test_a_reader_alone_shares_no_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = write_run(tmp_path, pictures(4))
+    (tmp_path / ".eechips-readers").write_text("as if the folder could not be written")
+    for world_size, warnings in ((1, 0), (2, 1)):
+        stream = eechips.stream(run, rank=0, world_size=world_size)
+        assert len([*stream.read(is_shared=True)]) == 4 // world_size
+        assert caplog.text.count("cannot share their plan") == warnings
+
+
 @pytest.mark.slow
 def test_a_stream_needs_no_pytorch() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips; print(eechips.stream.__name__)"

@@ -227,6 +227,17 @@ def test_a_state_is_of_the_plan_that_was_read(tmp_path: Path, workers: int) -> N
     assert sorted(sum(rest, first.tolist())) == list(range(9))
 
 
+def test_processes_with_labels_read_one_plan(tmp_path: Path) -> None:
+    run = write_run(tmp_path, layered(9))
+    parts, ordinals = [], []
+    for rank in range(2):
+        chips = eechips.torch.stream(run, label="number", rank=rank, world_size=2)
+        parts.append(iter(DataLoader(chips, batch_size=None)))
+        ordinals += [next(parts[0])["ordinal"]]
+    write_run(tmp_path, layered(12))
+    assert sorted([*ordinals, *(item["ordinal"] for part in parts for item in part)]) == list(range(9))
+
+
 def test_workers_read_a_split(tmp_path: Path) -> None:
     run = write_run(tmp_path, layered(12))
     ids = run.units["id"].tolist()
