@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from eechips.errors import EechipsError
 
+_CONNECTIONS = 100  # of a client at a time, as in httpx (https://www.python-httpx.org/advanced/resource-limits/)
 _Answer = tuple[int, dict[str, str], bytes]
 _OF_A_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection"})
 
@@ -40,6 +43,7 @@ class Observer(Protocol):
 
 def attach_httpx(observer: Observer, httpx: Any) -> None:
     """Route requests of httpx, also those of clients with transports of their own settings."""
+    limiters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of threads, by transport
     send, send_async = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
 
     def sending(request: Any, body: bytes) -> Callable[[], Any]:
@@ -48,7 +52,7 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
                 status, headers, content = observer.fetch(request.method, str(request.url), body, request.headers)
             except EechipsError as error:
                 raise httpx.ConnectError(str(error), request=request) from error
-            return httpx.Response(status, headers=headers, content=content)
+            return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))  # not read yet
 
         return respond
 
@@ -63,7 +67,11 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
         import anyio  # as httpx does, which may run in other event loops
 
         respond = observer.for_thread(sending(request, await request.aread()))
-        return await anyio.to_thread.run_sync(respond, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+        limiter = limiters.setdefault(transport, anyio.CapacityLimiter(_CONNECTIONS))
+        run_sync: Any = anyio.to_thread.run_sync
+        is_new = "abandon_on_cancel" in inspect.signature(run_sync).parameters  # of anyio 4.1
+        abandon = {"abandon_on_cancel" if is_new else "cancellable": True}
+        return await run_sync(respond, limiter=limiter, **abandon)
 
     observer.replace(httpx.HTTPTransport, "handle_request", handle_request)
     observer.replace(httpx.AsyncHTTPTransport, "handle_async_request", handle_async_request)

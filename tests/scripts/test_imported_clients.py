@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+import asyncio
+import importlib.util
 import sys
+import threading
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anyio.to_thread
+import httpx
 import pytest
 
+from eechips.scripts.imported_clients import attach_httpx
 from eechips.scripts.imported_modules import change_imported
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import files, run, run_with_faults
@@ -125,6 +132,61 @@ def test_a_budget_stops_event_loops_that_repeat_all_errors(demo_server: Server, 
     assert "Traceback" not in result.stderr
 
 
+class Answers:
+    """Answer requests to one host, once so many threads as httpx has connections wait, or a few requests."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.uncounted: set[str] = set()
+        self.threads: set[int] = set()
+        self.is_open = threading.Event()
+        self.replace = patch.setattr
+
+    def concerns(self, url: str) -> bool:
+        return url.startswith("https://earthengine.test/")
+
+    def fetch(self, *_: object) -> tuple[int, dict[str, str], bytes]:
+        self.threads.add(threading.get_ident())
+        assert self.is_open.wait(60)
+        return 200, {"content-length": "4"}, b"a\nbc"
+
+    def for_thread(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        return function
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_responses_of_httpx_are_read_as_those_of_its_connections(monkeypatch: pytest.MonkeyPatch, is_new: bool) -> None:
+    answers, run_sync = Answers(monkeypatch), anyio.to_thread.run_sync
+    attach_httpx(answers, httpx)
+
+    async def run_before(
+        function: Any, *, cancellable: bool = False, limiter: Any = None
+    ) -> Any:  # as before anyio 4.1
+        return await run_sync(function, abandon_on_cancel=cancellable, limiter=limiter)
+
+    if not is_new:
+        monkeypatch.setattr(anyio.to_thread, "run_sync", run_before)
+
+    async def fetch() -> list[Any]:
+        async with httpx.AsyncClient() as client:
+            tasks = [asyncio.create_task(client.get("https://earthengine.test/")) for _ in range(150)]
+            while len(answers.threads) < 100:
+                await asyncio.sleep(0)
+            for _ in range(100):  # any other would begin
+                await asyncio.sleep(0)
+            count = len(answers.threads)
+            tasks[0].cancel()
+            await asyncio.wait(tasks[:1])  # although its thread waits
+            answers.is_open.set()
+            bodies = {response.content for response in await asyncio.gather(*tasks[1:])}
+            async with client.stream("GET", "https://earthengine.test/") as response:
+                chunks = [chunk async for chunk in response.aiter_raw()]
+            return [count, bodies, chunks, response.num_bytes_downloaded]
+
+    assert asyncio.run(fetch()) == [100, {b"a\nbc"}, [b"a\nbc"], 4]
+    with httpx.stream("GET", "https://earthengine.test/") as response:
+        assert list(response.iter_lines()) == ["a", "bc"]
+
+
 def test_modules_are_changed_after_their_import_or_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("imported_before", "imported_inside", "imported_after"):
         (tmp_path / f"{name}.py").write_text("value = 1\n")
@@ -137,6 +199,7 @@ def test_modules_are_changed_after_their_import_or_at_once(tmp_path: Path, monke
 
     modules = [importlib.import_module("imported_before")]
     with change_imported(dict.fromkeys(("imported_before", "imported_inside", "imported_after"), double)):
+        assert importlib.util.find_spec("imported_inside") is not None  # scripts ask whether they can import it
         modules.append(importlib.import_module("imported_inside"))
         assert importlib.import_module("imported_before") is modules[0]
     modules.append(importlib.import_module("imported_after"))
