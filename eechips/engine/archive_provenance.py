@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, EechipsError
 from eechips.manifest.data_source import ArchiveTraffic, DataSource
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import read_bands, read_sources, read_sources_since
+from eechips.manifest.ledger_queries import read_bands, read_sources, read_sources_since, read_units_since
 from eechips.manifest.source_files import (
     SOURCES_NAME,
     SourceFile,
@@ -24,6 +24,7 @@ from eechips.manifest.source_files import (
     read_source_files,
     write_source_files,
 )
+from eechips.recipe import Recipe, SupportsImages, unit_value
 from eechips.text.timestamps import format_utc
 
 _TIMEOUT = 60.0  # seconds
@@ -158,6 +159,7 @@ class ServedArchives:
 ARCHIVES = "archives"
 """In the ledger: the open archives of a run, with their datasets."""
 
+_UNITS = 50  # in one request for their images
 _IMAGES = 20  # in one request: the versions of files that were not read yet take one request to the archive each
 _log = logging.getLogger(__name__)
 
@@ -203,10 +205,11 @@ def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: M
     }
 
 
-def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, all_bands: bool) -> None:
+def note_source_files(ledger: Ledger, server: ServedArchives, recipe: Recipe, folder: Path, *, all_bands: bool) -> None:
     """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
 
     Args:
+        recipe: is asked for the images of results that do not name them.
         all_bands: list the files of all bands, since masks read others than those of the results.
 
     Raises:
@@ -214,9 +217,15 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     """
     known = read_source_files(folder)
     listed = {file.source for file in known}
-    missing = {source for source, _ in read_sources(ledger.database)} - listed
-    wanted = iter(sorted(missing | read_sources_since(ledger.database, _written(folder))))
-    bands: tuple[str, ...] = () if all_bands else read_bands(ledger.database)
+    shown = {source for source, _ in read_sources(ledger.database)}
+    since = _written(folder)
+    changed = read_sources_since(ledger.database, since)
+    named_bands: tuple[str, ...] = read_bands(ledger.database)
+    if isinstance(recipe, SupportsImages):  # the bands of tables are their columns
+        images, named_bands = _list_images(recipe, ledger, since)
+        changed |= images
+    wanted = iter(sorted((shown - listed) | changed))
+    bands: tuple[str, ...] = () if all_bands else named_bands
     new_files: list[SourceFile] = []
     while batch := list(islice(wanted, _IMAGES)):
         try:
@@ -231,6 +240,27 @@ def note_source_files(ledger: Ledger, server: ServedArchives, folder: Path, *, a
     if new_files:
         replaced = {file.source for file in new_files}
         write_source_files(folder, [*(file for file in known if file.source not in replaced), *new_files])
+
+
+def _list_images(recipe: SupportsImages, ledger: Ledger, since: str) -> tuple[set[str], tuple[str, ...]]:
+    """Return ids and bands of the images of which results are made that were fetched at or after a moment."""
+    import ee
+
+    images: set[str] = set()
+    bands: dict[str, None] = {}
+    texts = iter(read_units_since(ledger.database, since))
+    while batch := list(islice(texts, _UNITS)):
+        found = [each for text in batch if (each := recipe.unit_images(unit_value(json.loads(text)))) is not None]
+        asked = [each.images.aggregate_array("system:index") for each in found]
+        try:
+            answers: Any = ee.List(asked).getInfo()
+        except (EechipsError, ee.EEException, OSError) as error:  # the results are there, and shall be exported
+            _log.warning("cannot ask the local Earth Engine for the images of %d results: %s", len(batch), error)
+            continue
+        for each, names in zip(found, answers, strict=True):
+            images.update(f"{each.dataset}/{name}" for name in names)
+            bands.update(dict.fromkeys(each.bands))
+    return images, tuple(bands)
 
 
 def _list_files(server: ServedArchives, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:

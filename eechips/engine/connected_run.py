@@ -214,7 +214,7 @@ class ConnectedRun:
         if session.served is not None:
             self._ledger.note(ARCHIVES, list(session.archives))
             is_masked = self._recipe.parameters.get("mask") not in (None, "", "none")
-            note_source_files(self._ledger, session.served, self._config.out, all_bands=is_masked)
+            note_source_files(self._ledger, session.served, self._recipe, self._config.out, all_bands=is_masked)
             if (taken := session.served.traffic()) is not None:
                 self._ledger.note(TRAFFIC, dataclasses.asdict(self._earlier_traffic + taken))
         elif session.server is not None:

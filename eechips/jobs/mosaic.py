@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import ee
+
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Estimate
 from eechips.engine.disk_space import refuse_small_disk
@@ -38,13 +40,14 @@ from eechips.jobs.mosaic_tiles import (
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column, run_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata
+from eechips.planning.band_selection import BandSelection
 from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
 from eechips.planning.image_filters import PropertyFilter, parse_conditions
 from eechips.planning.region_images import warn_of_small
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.request_windows import SLOTS, Tiling, bounding_box, divide_grid
 from eechips.planning.separate_regions import SeparateRegions, choose_region
-from eechips.recipe import Chip, Unit, recipe_identity
+from eechips.recipe import Chip, Unit, UnitImages, recipe_identity
 from eechips.recipe.results import Template
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.suggestion import describe_choices
@@ -178,8 +181,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """Describe the pixels of a window: one request, or more if it is too large for the service."""
-        layout = MosaicLayout.from_json(unit["mosaic"])
-        place = wrap_longitude(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
+        layout, place = _window(unit)
         image = self._image(layout, place)
         return Chip(
             image=clip_image(image.image(), place, unit["clip"]) if "clip" in unit else image,
@@ -189,6 +191,14 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             format="tif",
             sources=(self.source.dataset_id,) if layout.kind == "image" else (),
         )
+
+    def unit_images(self, unit: Unit) -> UnitImages | None:
+        """Return the images that meet a window; see :class:`eechips.recipe.SupportsImages`."""
+        layout, place = _window(unit)
+        if layout.kind == "image":
+            return None
+        box = ee.Geometry.Rectangle(list(bounding_box(place)), None, False)
+        return UnitImages(self.source.dataset_id, self._composite(layout).images(box), layout.bands)
 
     def assemble(self, results: Results) -> None:
         """Make ``mosaic.tif`` and ``mosaic.windows.parquet`` from all windows.
@@ -310,22 +320,27 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             yield {"kind": "tile", **region, **box, "mosaic": shared, **({} if clip is None else {"clip": clip})}
 
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
-        source, options = self.source, self.options
-        selection = source.selection.planned({"bands": layout.bands, "casts": layout.casts})
+        source = self.source
         if layout.kind == "image":
-            return Template(select_image, (source.dataset_id, selection, layout.dtype, source.mask))
-        composite = TileComposite(
+            return Template(select_image, (source.dataset_id, self._selection(layout), layout.dtype, source.mask))
+        return Template(compose_images, (self._composite(layout),), {"box": list(bounding_box(place))})
+
+    def _selection(self, layout: MosaicLayout) -> BandSelection:
+        return self.source.selection.planned({"bands": layout.bands, "casts": layout.casts})
+
+    def _composite(self, layout: MosaicLayout) -> TileComposite:
+        source, options = self.source, self.options
+        return TileComposite(
             source.dataset_id,
             options.start,
             options.end,
             layout.tests,
             source.mask,
             options.reducer,
-            selection,
+            self._selection(layout),
             layout.dtype,
             input_dtype(options.reducer, options.dtype),
         )
-        return Template(compose_images, (composite,), {"box": list(bounding_box(place))})
 
     def _announce(self, parts: Sequence[tuple[MosaicLayout, Tiling]]) -> None:
         layout = parts[0][0]
@@ -337,6 +352,12 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         _log.info("Windows: %s of %sx%s pixels at most", count, f"{max(widths):,}", f"{max(heights):,}")
         need = format_bytes(sum(estimate_disk(layout, self.options.compress) for layout, _ in parts))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
+
+
+def _window(unit: Unit) -> tuple[MosaicLayout, Grid]:
+    """Return the layout of a unit's mosaic, and the grid of its window."""
+    layout = MosaicLayout.from_json(unit["mosaic"])
+    return layout, wrap_longitude(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
 
 
 @overload

@@ -95,9 +95,7 @@ class TileComposite:
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Return the composite of the images that meet a box."""
-        images = asset_metadata.filter_images(self.dataset, "collection", self.start, self.end, self.tests)
-        images = images.filterBounds(box)
-        images = images.sort("system:time_start", self.reducer != "first").map(self._selected)
+        images = self.images(box).sort("system:time_start", self.reducer != "first").map(self._selected)
         # A composite of no images has no bands, and selecting them would be an error. An image with the bands and no
         # valid pixel makes such a window empty instead. It comes last, since the service takes the types of the bands
         # from the first image, and refuses others that do not fit into them.
@@ -108,6 +106,11 @@ class TileComposite:
             return _cast(whole.mosaic(), bands, self.dtype)
         reducer = getattr(ee.Reducer, self.reducer)()
         return _cast(whole.reduce(reducer).rename(list(bands)), bands, self.dtype)
+
+    def images(self, box: ee.Geometry) -> ee.ImageCollection:
+        """Return the images that meet a box."""
+        images = asset_metadata.filter_images(self.dataset, "collection", self.start, self.end, self.tests)
+        return images.filterBounds(box)
 
     def _selected(self, image: Any) -> Any:
         selected = self.selection.select(ee.Image(image), self.mask)

@@ -59,7 +59,7 @@ from eechips.planning.periods import Period, Step, parse_day, parse_step, warn_o
 from eechips.planning.region_reducers import Statistics, parse_statistics
 from eechips.planning.regions import parse_box, planar_geometry
 from eechips.planning.zones import Zones, read_zones
-from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, recipe_identity
+from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, UnitImages, recipe_identity
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
 _MARGIN = 0.01
@@ -298,16 +298,23 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             vector=self.vector,
             min_clear=self.options.min_clear or 0.0,
         )
-        images = filter_images(self.source.dataset_id, "collection", *self._dates(unit), unit_tests(unit))
+        chosen = self._elements(self._images(unit), bands, unit)
         if "region" in unit:
-            geometry = self._geometry(unit)
-            chosen = self._elements(images.filterBounds(geometry), bands, unit)
-            return reduce_region(chosen, reduction, unit["region"], geometry, self.table_format)
-        west, south, east, north = unit["bounds"]
-        near = max(west - _MARGIN, -180), max(south - _MARGIN, -90), min(east + _MARGIN, 180), min(north + _MARGIN, 90)
-        chosen = self._elements(images.filterBounds(planar_geometry(shapely.box(*near))), bands, unit)
+            return reduce_region(chosen, reduction, unit["region"], self._geometry(unit), self.table_format)
         regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
         return reduce_regions(chosen, reduction, regions)
+
+    def unit_images(self, unit: Unit) -> UnitImages:
+        """Return the images that meet a region, or a batch of them; see :class:`eechips.recipe.SupportsImages`."""
+        return UnitImages(self.source.dataset_id, self._images(unit), self._bands(unit))
+
+    def _images(self, unit: Unit) -> ee.ImageCollection:
+        images = filter_images(self.source.dataset_id, "collection", *self._dates(unit), unit_tests(unit))
+        if "region" in unit:
+            return images.filterBounds(self._geometry(unit))
+        west, south, east, north = unit["bounds"]
+        near = max(west - _MARGIN, -180), max(south - _MARGIN, -90), min(east + _MARGIN, 180), min(north + _MARGIN, 90)
+        return images.filterBounds(planar_geometry(shapely.box(*near)))
 
     @property
     def assemble(self) -> Callable[[Results], None] | None:

@@ -281,6 +281,12 @@ def read_sources_since(database: Connection, moment: str) -> set[str]:
     return {str(source) for (source,) in rows}
 
 
+def read_units_since(database: Connection, moment: str) -> list[str]:
+    """Return the units, as JSON, whose results were fetched at or after a moment (ISO 8601, UTC)."""
+    query = "SELECT unit FROM units WHERE state IN ('done', 'empty') AND finished >= ? ORDER BY position"
+    return [str(unit) for (unit,) in database.execute(query, (moment,))]
+
+
 def read_bands(database: Connection) -> tuple[str, ...]:
     """Return the names of all bands of results, in order."""
     rows = database.execute("SELECT DISTINCT b.value FROM units AS u, json_each(u.bands) AS b ORDER BY b.value")

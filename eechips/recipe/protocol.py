@@ -229,6 +229,29 @@ class SupportsAssemblySettings(Protocol):
         """The options as JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnitImages:
+    """Images of which the result of a unit is made.
+
+    Attributes:
+        dataset: id of the collection.
+        images: the images, an ``ee.ImageCollection``.
+        bands: names of the bands that are read, without those of masks.
+    """
+
+    dataset: str
+    images: Any
+    bands: tuple[str, ...]
+
+
+@runtime_checkable
+class SupportsImages(Protocol):
+    """A recipe whose results do not name the images of which they are made, as tables and mosaics."""
+
+    def unit_images(self, unit: Unit) -> UnitImages | None:
+        """Return the images of a unit; None if its result names them. Called in the parent, connected."""
+
+
 @runtime_checkable
 class SupportsLifespan(Protocol):
     """A recipe with resources that the threads of the parent share. Its units enforce the time limit themselves."""
