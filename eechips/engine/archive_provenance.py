@@ -248,18 +248,19 @@ def _list_images(recipe: SupportsImages, ledger: Ledger, since: str) -> tuple[se
 
     images: set[str] = set()
     bands: dict[str, None] = {}
-    texts = iter(read_units_since(ledger.database, since))
-    while batch := list(islice(texts, _UNITS)):
-        found = [each for text in batch if (each := recipe.unit_images(unit_value(json.loads(text)))) is not None]
-        asked = [each.images.aggregate_array("system:index") for each in found]
+    units = iter(read_units_since(ledger.database, since))
+    while batch := list(islice(units, _UNITS)):
+        per_unit = [recipe.unit_images(unit_value(json.loads(unit))) for unit in batch]
+        collections = [unit_images for unit_images in per_unit if unit_images is not None]
+        names = ee.List([collection.images.aggregate_array("system:index") for collection in collections])
         try:
-            answers: Any = ee.List(asked).getInfo()
+            names_per_unit: Any = names.getInfo()
         except (EechipsError, ee.EEException, OSError) as error:  # the results are there, and shall be exported
             _log.warning("cannot ask the local Earth Engine for the images of %d results: %s", len(batch), error)
             continue
-        for each, names in zip(found, answers, strict=True):
-            images.update(f"{each.dataset}/{name}" for name in names)
-            bands.update(dict.fromkeys(each.bands))
+        for collection, unit_names in zip(collections, names_per_unit, strict=True):
+            images.update(f"{collection.dataset}/{name}" for name in unit_names)
+            bands.update(dict.fromkeys(collection.bands))
     return images, tuple(bands)
 
 
