@@ -34,6 +34,7 @@ class _Starred:
 class _StarredCalls:
     """The methods of a pool by which pathos passes a starred function: its calls are recorded without the tuple."""
 
+    _state = "CLOSE"  # read by pathos, which restarts closed pools only
     starmap: Callable[..., list[Any]]
     starmap_async: Callable[..., AsyncResult]
 

@@ -198,7 +198,10 @@ def getResult(item):
         ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
         ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
         ("p_tqdm", "p_tqdm.p_umap(getResult, items, num_cpus=2)"),
-        ("pathos.multiprocessing", "print(pathos.multiprocessing.ProcessPool(2).amap(getResult, items).get())"),
+        (
+            "pathos.multiprocessing",
+            "p = pathos.multiprocessing.ProcessPool(2); p.close(); p.restart(); p.amap(getResult, items).get()",
+        ),
         (
             "pathos.threading",
             "list(pathos.threading.ThreadPool(2).imap(lambda n, item: getResult((n, item)), *zip(*items)))",
