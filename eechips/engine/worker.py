@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rasterio.errors import NotGeoreferencedWarning
@@ -43,12 +44,18 @@ from eechips.web.redaction import collect_secrets
 
 _LEAST_OF_ENVIRONMENT = 8
 """Characters of an environment variable that is a secret. Switches such as ``NEXT_TOKEN=off`` have fewer."""
+
 _INTERNAL_REPEATS = 2
 """Repeats of a unit after an internal error, at most."""
 
 
 _REPORT_SECONDS = 0.25
 """Seconds between two reports of progress, or part of a time limit that is shorter than a second."""
+
+
+def _may_be_secret(value: str) -> bool:
+    """Return whether the value of an environment variable may be a secret: no path, as of ``PWD``, and no word."""
+    return len(value) >= _LEAST_OF_ENVIRONMENT and not Path(value).is_absolute() and not value.isalpha()
 
 
 class _Reports:
@@ -106,8 +113,9 @@ class Worker:
         self._spec, self._restore = spec, restore
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
-        own = {name: value for name, value in os.environ.items() if len(value) >= _LEAST_OF_ENVIRONMENT}
-        self._secrets = collect_secrets([own, dict(spec.recipe.parameters)])  # recipes take their tokens from either
+        environment = {name: value for name, value in os.environ.items() if _may_be_secret(value)}
+        # Recipes take their tokens from either.
+        self._secrets = collect_secrets([environment, dict(spec.recipe.parameters)])
         self._store: StagingArea = spec.store if stage is None else stage
         traits = traits_of(spec.recipe)
         if isinstance(spec.recipe, SupportsWorkerStart):

@@ -38,11 +38,13 @@ def test_no_file_of_a_run_has_the_secrets_that_its_recipe_was_given(tmp_path: Pa
 
 def test_no_file_of_a_run_has_the_secrets_of_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_API_KEY", _TOKEN)
-    monkeypatch.setenv("NEXT_TOKEN", "shop")  # a word, as in the values of switches
+    for name, value in (("NEXT_TOKEN", "shop"), ("TOKEN_KIND", "ValueError"), ("OLDPWD", str(tmp_path))):
+        monkeypatch.setenv(name, value)  # no secrets: a word of a switch, a longer one, a folder
     recipe = _QUOTES.replace("{token}", "{os.environ['SHOP_API_KEY']}")
     with serving() as service:
         run = run_script(tmp_path, f"import os\n{recipe}", service.url, parameters={"token": "none"}, command="eechips")
     assert list(run.failures["error"]) == ["ValueError: the shop refused *** of "]
+    assert str(tmp_path) in run.units["traceback"].dropna().iloc[0]
     kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".py"]
     assert not any(_TOKEN.encode() in content for content in kept)
 
