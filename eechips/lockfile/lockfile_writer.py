@@ -164,9 +164,9 @@ def _assets(
     An asset whose last change is earlier than the results that show it had the same version then.
 
     Args:
-        known: versions that were recorded when the results were fetched.
+        known: versions that were recorded when the results were fetched, also of images that results do not name.
     """
-    fetched = dict(read_sources(ledger.database))
+    fetched = {**dict.fromkeys(sorted(known)), **dict(read_sources(ledger.database))}
     others = {str(dataset["id"]) for dataset in header.datasets if dataset.get("id")} - fetched.keys()
     shown = {name.rpartition("/")[0] for name in fetched}  # collections whose images are named need no version
     fetched |= dict.fromkeys(sorted(others - shown), header.started)

@@ -14,6 +14,7 @@ from rasterio.warp import transform_bounds
 from shapely.geometry import box, mapping, shape
 
 import eechips
+from eechips.lockfile.lockfile_format import Lockfile
 from local_tests.archives.archive_host import ArchiveHost, archive_host
 
 pytestmark = pytest.mark.slow
@@ -85,3 +86,9 @@ def test_a_mosaic_names_the_files_of_the_images_that_meet_it(host: tuple[Archive
     )  # fmt: skip
     assert isinstance(run, eechips.Run)
     check_sources(run, served, box(-75.65, 37.65, -75.62, 37.67))
+
+    lockfile = eechips.lock(run, tmp_path / "run.lock", archive=toml)
+    with Lockfile(lockfile) as locked:
+        versions = {asset.id: asset.version.etags for asset in locked.assets()}
+    assert set(versions) == set(pd.read_parquet(run.path / "sources.parquet")["source"])
+    assert all(versions.values())
