@@ -235,7 +235,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
         warn_of_cut_period(self.step, self.options.start, self.options.end)
-        return SeriesPlan(self).units(self._zones if self.is_file else None)
+        return self._plan(self._zones if self.is_file else None)
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
@@ -260,8 +260,9 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
         if not self.is_file and options.regions != earlier.parameters.get("regions"):
             raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")
-        zones = self._zones if self.is_file else None
-        return AddedUnits(list(add_series(earlier.units, zones, options, spans, SeriesPlan(self).units)))
+        return AddedUnits(
+            list(add_series(earlier.units, self._zones if self.is_file else None, options, spans, self._plan))
+        )
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the day of the latest image, or the end of the last whole period before it.
@@ -284,6 +285,20 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         recipe = copy.copy(self)
         recipe._first = first.get("start"), first.get("end")
         return recipe
+
+    def _plan(self, zones: Zones | None) -> Iterator[Unit]:
+        """Plan regions: of a file some, of a table on the server (None) all; see :meth:`get_requests`."""
+        plan = SeriesPlan(
+            options=self.options,
+            source=self.source,
+            conditions=self.conditions,
+            statistics=self.statistics,
+            alignment=self.alignment,
+            periods=len(self.periods) if self.step is not None else None,
+            id_field=self.id_field,
+            box=self.box,
+        )
+        return plan.units(zones)
 
     def get_result(self, index: int, unit: Unit) -> Table:
         """Describe the table of one or several regions: one request, or more if the rows need several pages."""

@@ -77,7 +77,7 @@ def wait(browser: Any, script: str) -> Any:
     """Return the result of a script as soon as there is one."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(browser, 20, 0.02).until(lambda driver: driver.execute_script(script))
+    return WebDriverWait(browser, 100, 0.02).until(lambda driver: driver.execute_script(script))
 
 
 def search(browser: Any, query: str) -> int:
