@@ -33,7 +33,7 @@ from eechips.engine.disk_space import free_bytes
 from eechips.engine.estimate import estimate
 from eechips.engine.run import run
 from eechips.errors import RecipeError
-from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
+from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures

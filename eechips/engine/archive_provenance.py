@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError
-from eechips.manifest.data_source import ArchiveTraffic, DataSource
+from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.ledger_queries import read_bands, read_sources, read_sources_since, read_units_since
 from eechips.manifest.source_files import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eechips.engine.beam_queue import BeamQueue
+from eechips.engine.committer import Committer
 from eechips.engine.outcome import Finished
 from eechips.engine.result_stores import ImmediateStore
 from eechips.engine.run_log import RunLog
-from eechips.engine.unit_retry import Committer
 from eechips.errors import StorageError
 from eechips.files.temporary_names import is_numbered_token
 from eechips.manifest.ledger import Ledger

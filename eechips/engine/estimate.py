@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from eechips.engine.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.compute_sample import (
     ComputeRange,
     ComputeSample,
@@ -20,7 +21,6 @@ from eechips.engine.compute_sample import (
 from eechips.engine.config import RunConfig
 from eechips.engine.cost_descriptions import Estimate, PlanningCost
 from eechips.engine.forecast import Machine
-from eechips.engine.joining_estimate import ChipBox, ChipNeighbours, place_boxes
 from eechips.engine.plan import draw_spread, name_template, planner_errors, read_inputs, seed_of, units_of
 from eechips.engine.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.progress import PlanningReport

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean
 
@@ -18,8 +17,9 @@ from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.planning_cost import extrapolate_planning
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.replacement import Replacements, is_refilling
+from eechips.engine.run_budget import BudgetLimit
 from eechips.engine.run_components import RunComponents
-from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext, StopReason
+from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
 from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.scheduler import Scheduler
 from eechips.engine.shared_request_size import RequestCosts
@@ -30,7 +30,6 @@ from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read
 from eechips.manifest.stream_epoch import forget_epoch
 from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
-from eechips.text.formatting import format_duration
 
 _COMPARED = 10_000
 """Remaining units whose sizes are compared with the sizes of the tried units."""
@@ -259,28 +258,3 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
         if (config.out / ANSWERS_NAME).exists():
             kept += ", and what the service has answered is kept"
     return f"{kept}. To resume: {config.command or how_to_resume()}"
-
-
-class BudgetLimit(RunFeature):
-    """Start no further unit once the throttle may send no request, or the time is over.
-
-    Args:
-        deadline: no unit starts after this time, on the clock.
-    """
-
-    def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._deadline, self._clock = deadline, clock
-
-    def stop_reason(self) -> StopReason | None:
-        """Return which limit is reached, or will be before the service allows the next request."""
-        throttle, now = self.run.throttle, self._clock()
-        if throttle.is_spent:
-            return StopReason("budget exhausted", "Stopping: the limit of requests or bytes is reached.")
-        if now >= self._deadline:
-            text = "Stopping: the time limit is reached; finishing the requests in flight."
-            return StopReason("time limit reached", text)
-        if now + throttle.asked_left > self._deadline:
-            wait = format_duration(throttle.asked_left)
-            text = f"Stopping: Earth Engine asks to wait {wait}, longer than the time limit allows."
-            return StopReason("time limit reached", text)
-        return None

@@ -25,8 +25,8 @@ from eechips.engine.result_assembly import assembly_of
 from eechips.engine.run_components import RunComponents
 from eechips.engine.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
+from eechips.manifest.archive_traffic import TRAFFIC
 from eechips.manifest.code_changes import CODE_CHANGES
-from eechips.manifest.data_source import TRAFFIC
 from eechips.manifest.database import has_content
 from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.extensions import EXTENSIONS

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
 from eechips.manifest.code_changes import code_changes
-from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic, DataSource
+from eechips.manifest.data_source import DataSource
 from eechips.manifest.failures import group_failures
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.page_data import load_basemap

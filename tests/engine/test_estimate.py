@@ -23,7 +23,7 @@ from eechips.engine.plan import draw_spread
 from eechips.engine.unit_costs import cost_of
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
-from eechips.manifest.data_source import ArchiveTraffic
+from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.ledger_queries import Totals
 from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip

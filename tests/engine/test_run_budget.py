@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eechips.client.permits import QuotaLimits
 from eechips.client.throttle import Throttle
 from eechips.engine.config import RunBudget
-from eechips.engine.fetch_phases import BudgetLimit
+from eechips.engine.run_budget import BudgetLimit
 from eechips.errors import UsageError
 
 
