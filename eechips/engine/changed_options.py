@@ -85,7 +85,7 @@ def check_same(
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
-    """Raise RunMismatchError, with the difference, if the place of the results holds those of another run.
+    """Raise RunMismatchError, with the difference, if the place of the results holds results of another run.
 
     Args:
         stored: the existing run.json.

@@ -42,10 +42,7 @@ def lock_file(path: Path) -> Iterator[None]:
     Raises:
         StorageError: if the file cannot be made, or its file system has no locks.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise StorageError.of_output(path.parent, error) from error
+    descriptor = _open(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -79,14 +76,19 @@ def is_held(folder: Path) -> bool:
     return False
 
 
+def _open(path: Path) -> int:
+    """Return the descriptor of a lock file, which is made if there is none."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StorageError.of_output(path.parent, error) from error
+
+
 def _acquire(folder: Path) -> int:
     """Return the descriptor of the lock file of a folder, locked."""
     path = folder / LOCK_NAME
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StorageError.of_output(folder, error) from error
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same(descriptor, path):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -151,7 +150,7 @@ class EpochPlan:
 
     def is_of(self, other: EpochPlan) -> bool:
         """Return whether both are plans of the same epoch of a stream."""
-        return dataclasses.replace(self, end=other.end, digest=other.digest) == other
+        return replace(self, end=other.end, digest=other.digest) == other
 
 
 def share_plan(folder: Path, reader: int, own: EpochPlan, digest: str | None = None) -> EpochPlan:

@@ -236,7 +236,7 @@ class UnitImages:
     Attributes:
         dataset: id of the collection.
         images: the images, an ``ee.ImageCollection``.
-        bands: names of the bands that are read, without those of masks.
+        bands: names of the bands that are read, without mask bands.
     """
 
     dataset: str

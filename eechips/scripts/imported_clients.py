@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ class Observer(Protocol):
 
 
 def attach_httpx(observer: Observer, httpx: Any) -> None:
-    """Route requests of httpx, also those of clients with transports of their own settings."""
+    """Route requests of httpx, also by clients with custom transports."""
     limiters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of threads, by transport
     send, send_async = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
 
@@ -69,12 +70,16 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
         respond = observer.for_thread(sending(request, await request.aread()))
         limiter = limiters.setdefault(transport, anyio.CapacityLimiter(_CONNECTIONS))
         run_sync: Any = anyio.to_thread.run_sync
-        is_new = "abandon_on_cancel" in inspect.signature(run_sync).parameters  # of anyio 4.1
-        abandon = {"abandon_on_cancel" if is_new else "cancellable": True}
-        return await run_sync(respond, limiter=limiter, **abandon)
+        return await run_sync(respond, limiter=limiter, **{_abandoning(run_sync): True})
 
     observer.replace(httpx.HTTPTransport, "handle_request", handle_request)
     observer.replace(httpx.AsyncHTTPTransport, "handle_async_request", handle_async_request)
+
+
+@functools.cache
+def _abandoning(run_sync: Callable[..., Any]) -> str:
+    """Return the name of the option that leaves a thread alone whose task is cancelled; anyio 4.1 renamed it."""
+    return "abandon_on_cancel" if "abandon_on_cancel" in inspect.signature(run_sync).parameters else "cancellable"
 
 
 def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:

@@ -1,7 +1,7 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
-Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. Those of others
-that use http.client are sent as they are: they are not counted, and the user is told so.
+Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. Other
+requests by http.client are sent unchanged: they are not counted, and the user is told so.
 Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
 into a file writes a whole image, not a truncated or compressed one.
 """

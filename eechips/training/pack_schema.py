@@ -133,7 +133,7 @@ class _Kind:
 
 
 def _band_units(bands: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the units of bands by name, but for names that have several: those of several datasets."""
+    """Return the units of bands by name, without bands whose units differ between datasets."""
     known: dict[str, set[str]] = {}
     for band in bands:
         known.setdefault(str(band.get("band")), set()).add(cf_units(band))

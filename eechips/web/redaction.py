@@ -153,14 +153,15 @@ def redact_unit(unit: Mapping[str, Any]) -> dict[str, Any]:
 
     Texts of columns lose secrets by their form, as in the query of a URL.
     """
-    return {
-        name: {column: redact_json(value) for column, value in member.items()}
-        if name == "properties" and isinstance(member, Mapping)
-        else redact_unit(member)
-        if name == "value" and isinstance(member, Mapping)
-        else redact_json({name: member})[name]
-        for name, member in unit.items()
-    }
+    return {name: _redact_member(name, member) for name, member in unit.items()}
+
+
+def _redact_member(name: str, member: Any) -> Any:
+    if name == "properties" and isinstance(member, Mapping):
+        return {column: redact_json(value) for column, value in member.items()}
+    if name == "value" and isinstance(member, Mapping):
+        return redact_unit(member)
+    return redact_json({name: member})[name]
 
 
 def collect_secrets(value: Any) -> frozenset[str]:

@@ -192,9 +192,9 @@ def test_a_host_that_does_not_respond_is_named_once(
     with caplog.at_level(logging.INFO, logger="eechips"):
         run = fetch(catalogue(tmp_path, found), tmp_path / "out", retries=1)
     assert run.counts == {"failed_transient": 2}
-    told = [line for line in caplog.messages if line.endswith("): trying again")]
-    assert len(told) == 1, told
-    assert told[0].startswith("http://127.0.0.1:1/s.tif cannot be downloaded yet (127.0.0.1:1: connection failed: ")
+    retries = [line for line in caplog.messages if line.endswith("): trying again")]
+    assert len(retries) == 1, retries
+    assert retries[0].startswith("http://127.0.0.1:1/s.tif cannot be downloaded yet (127.0.0.1:1: connection failed: ")
 
 
 def test_a_file_that_is_not_there_fails_alone(server: FileServer, tmp_path: Path) -> None:

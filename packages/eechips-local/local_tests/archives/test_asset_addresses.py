@@ -131,6 +131,6 @@ def test_next_page_on_another_host_is_refused_with_what_helps() -> None:
         server.always = lead_away
         with pytest.raises(
             ArchiveRefusedError, match=r"other\.example is none of its hosts.* give its address"
-        ) as told:
+        ) as refused:
             list(ApiSearch(server.describe(hosts=("other.example",)), None).items("s2", ItemQuery()))
-        assert "hosts =" not in str(told.value)
+        assert "hosts =" not in str(refused.value)

@@ -110,5 +110,5 @@ def has_slow_tests(path: Path) -> bool:
 
 @cache
 def has_made_parameters(path: Path) -> bool:
-    """Return whether a module has a fixture with parameters, or a function that makes those of its tests."""
+    """Return whether a module has a fixture with parameters, or a function that makes parameters of its tests."""
     return bool(MADE_PARAMETERS.search(path.read_text(encoding="utf-8")))
