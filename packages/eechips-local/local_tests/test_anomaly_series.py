@@ -79,6 +79,19 @@ def test_what_is_kept_is_bounded(images: list[ImageAsset], bound: str, monkeypat
     assert reads(images) > COUNT
 
 
+def test_images_that_share_others_many_times_are_not_followed(images: list[ImageAsset]) -> None:
+    """Each sum has the one before it twice: there are 2 to the power of 40 ways down."""
+    graph = Graph()
+    total = stored("test/0")
+    for _ in range(40):
+        half = graph.reference(total)
+        total = invoke("Image.add", image1=half, image2=half)
+    mosaic = invoke("ImageCollection.mosaic", collection=invoke("ImageCollection.fromImages", images=[total]))
+    reduced = invoke("Image.reduceRegion", image=mosaic, reducer=invoke("Reducer.first"), geometry=POINT, scale=10)
+    values = Evaluator(graph.expression(reduced), Context(Store(*images), ServiceLimits())).evaluate()
+    assert values == {"B1": float(VALUES[0, 10, 10]) * 2**40}
+
+
 def test_the_places_of_many_grids_are_bounded_too(images: list[ImageAsset], monkeypatch: pytest.MonkeyPatch) -> None:
     """A projection of pixels has more bytes than they have, and each region has its own grid."""
     monkeypatch.setattr(series_render, "_MOST_KEPT", 20_000)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eechips_local.evaluation.context import Context
-from eechips_local.pixels.lazy_image import Pixels, Render
+from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.pixels.pixel_grid import PixelGrid
 
 # Grids of no more pixels are shared.
@@ -67,7 +67,12 @@ class _SeriesRender(Render):
 
 
 def _bytes_of(value: Any) -> int:
-    """Return the bytes of the arrays of a value."""
+    """Return the bytes of the arrays of a value.
+
+    Images are not looked into: their pixels are counted as they are read, and images can share others many times.
+    """
+    if isinstance(value, Image):
+        return 0
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, (tuple, list)):
