@@ -228,7 +228,7 @@ def first(collection: Collection) -> Value:
 @function("Collection.size")
 def size(context: Context, collection: Collection) -> int:
     """Return the number of elements."""
-    known = collection.count()
+    known = collection.known_count
     if known is not None:
         return known
     count = 0
@@ -254,8 +254,9 @@ def to_list(context: Context, collection: Collection, count: int, offset: int) -
     return list(context.counted(islice(timed(), min(offset, maxsize), min(offset + count, maxsize))))
 
 
-def _prefixed(prefix: str, elements: Iterable[Any]) -> Iterator[Any]:
+def _prefixed(context: Context, prefix: str, elements: Iterable[Any]) -> Iterator[Any]:
     for position, element in enumerate(elements):
+        context.check_time()
         index = element.properties.get(INDEX, position)
         yield element.with_properties({**element.properties, INDEX: f"{prefix}_{index}"})
 
@@ -264,12 +265,12 @@ def _keeps_all_but_index(name: str) -> bool:
     return name != INDEX
 
 
-def merged(first: Collection, second: Collection) -> Collection:
+def merged(context: Context, first: Collection, second: Collection) -> Collection:
     """Return both collections' elements, their indices prefixed with 1_ and 2_; images among features are their
     outlines.
     """
     parts = [
-        Part(source, partial(_prefixed, prefix), _keeps_all_but_index, is_counted=True)
+        Part(source, partial(_prefixed, context, prefix), _keeps_all_but_index, is_counted=True)
         for prefix, source in (("1", first), ("2", second))
     ]
     if first.element == second.element:
@@ -279,19 +280,19 @@ def merged(first: Collection, second: Collection) -> Collection:
 
 
 @function("Collection.merge")
-def merge(collection1: Collection, collection2: Collection) -> Collection:
+def merge(context: Context, collection1: Collection, collection2: Collection) -> Collection:
     """Return both collections' elements."""
-    return merged(collection1, collection2)
+    return merged(context, collection1, collection2)
 
 
 @function("ImageCollection.merge")
-def merge_images(collection1: Collection, collection2: Collection) -> Collection:
+def merge_images(context: Context, collection1: Collection, collection2: Collection) -> Collection:
     """Return both collections' images."""
-    return merged(collection1, collection2)
+    return merged(context, collection1, collection2)
 
 
 @function("Collection.flatten")
-def flatten(collection: Collection) -> Collection:
+def flatten(context: Context, collection: Collection) -> Collection:
     """Return the elements of a collection of collections."""
 
     def elements() -> Iterator[Any]:
@@ -299,7 +300,7 @@ def flatten(collection: Collection) -> Collection:
             if not isinstance(outer, Collection):
                 raise InvalidError("Collection.flatten: The collection must contain collections.")
             outer_index = outer.properties.get(INDEX, outer_position)
-            yield from _prefixed(str(outer_index), outer)
+            yield from _prefixed(context, str(outer_index), outer)
 
     return Collection("Feature", lambda _: elements())
 

@@ -49,6 +49,7 @@ def _fields(filters: Sequence[Filter]) -> frozenset[str] | None:
 @function("Filter.and")
 def and_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass all of some filters."""
+    filters = list(dict.fromkeys(filters))  # one that is given twice, which may be nested, is asked once
 
     def narrow(query: Query) -> Query:
         for condition in filters:
@@ -70,6 +71,7 @@ def and_(filters: list[Filter]) -> FilterCondition:
 @function("Filter.or")
 def or_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass one of some filters."""
+    filters = list(dict.fromkeys(filters))
     return FilterCondition(
         matches=lambda element: any(f.matches(element) for f in filters),
         pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),

@@ -100,7 +100,7 @@ def _near(collection: Collection, points: npt.NDArray[np.float64]) -> Collection
 
 def _too_many(pixels: int, bands: int, images: Collection) -> InvalidError:
     """Return Earth Engine's refusal of too many values; it does not count all images of a planet."""
-    known = images.count()
+    known = images.known_count
     count = sum(1 for _ in islice(images, _MOST_COUNTED)) if known is None else known
     return InvalidError(f"Too many values: {pixels} points x {bands} bands x {count} images > {_MOST_VALUES}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 
@@ -21,9 +22,6 @@ from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 
 Value = Any
 """Anything an expression may yield."""
-
-Function = Callable[..., Value]
-"""A function of the graph (``functionDefinitionValue``), called with positional values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +294,7 @@ class Collection:
         self._times = times
         self._order = order
         self._may_search = is_searchable
+        self._latest: tuple[Filter, Collection] | None = None
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
         self._failure: EarthEngineError | None = None
@@ -314,7 +313,7 @@ class Collection:
 
         return cls(element, elements, is_stored=False, parts=parts, **facts)
 
-    @property
+    @cached_property
     def is_searchable(self) -> bool:
         """Return whether all elements are images that follow one by one from those of stores."""
         sources = [part.source for part in self.parts] if self._order is None else [self._order[0]]
@@ -326,13 +325,14 @@ class Collection:
         """Return whether the first elements are found without a search through the whole store."""
         return not self.is_stored or not self._filters or self.query.bounds is not None
 
-    def count(self) -> int | None:
+    @cached_property
+    def known_count(self) -> int | None:
         """Return the number of elements, if that is known without making them."""
         if self._order is not None:
-            return self._order[0].count()
+            return self._order[0].known_count
         if self.parts and all(part.is_counted for part in self.parts):
-            counts = [part.source.count() for part in self.parts]
-            return None if None in counts else sum(count for count in counts if count is not None)
+            counts = [count for part in self.parts if (count := part.source.known_count) is not None]
+            return sum(counts) if len(counts) == len(self.parts) else None
         if self._count is None or not all(condition.is_exact for condition in self._filters):
             return None
         return self._count(self.query)
@@ -344,9 +344,7 @@ class Collection:
     def _fresh(self) -> Iterator[Any]:
         if self.query.indices is not None and not self.query.indices:
             return  # no element can match: a store that ignores indices would list all that it has
-        for element in self._elements(self.query):
-            if all(f.matches(element) for f in self._filters):
-                yield element
+        yield from (e for e in self._elements(self.query) if all(f.matches(e) for f in self._filters))
 
     def __iter__(self) -> Iterator[Any]:
         position = 0
@@ -367,7 +365,12 @@ class Collection:
             position += 1
 
     def filtered(self, condition: Filter) -> Collection:
-        """Return the elements that pass; stores are asked only for what may pass."""
+        """Return the elements that pass; stores are asked only for what may pass. What parts share is filtered once."""
+        if self._latest is None or self._latest[0] is not condition:
+            self._latest = condition, self._passing(condition)
+        return self._latest[1]
+
+    def _passing(self, condition: Filter) -> Collection:
         facts = self._facts()
         if self.is_stored:
             return self._copied(query=condition.narrow(self.query), filters=(*self._filters, condition))
