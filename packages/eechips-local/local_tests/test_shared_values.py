@@ -10,8 +10,9 @@ import pytest
 from eechips_local.evaluation.asset_model import ImageAsset, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.functions.collections import merged as merged_with
 from eechips_local.functions.filter_logic import and_, of_one, or_
-from eechips_local.values.values import Filter
+from eechips_local.values.values import Collection, Feature, Filter
 from local_tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 CLEAR = invoke("Filter.lessThan", leftField="cloud", rightValue=20)
@@ -64,6 +65,25 @@ def test_images_that_are_merged_with_themselves_are_filtered_once() -> None:
     clear = invoke("Collection.filter", collection=merged(graph, 4), filter=CLEAR)
     assert evaluate(store, graph, invoke("Collection.size", collection=clear)) == 2 * 2**4
     assert store.lists == 1
+
+
+def test_elements_are_copied_once_however_many_merges_follow() -> None:
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(0.0)
+        return 0.0
+
+    context = Context(EmptyStore(), clock=clock)
+    features = Collection.of("Feature", [Feature(None, {}), Feature(None, {"system:index": "a"})])
+    merges = features
+    for _ in range(9):
+        merges = merged_with(context, merges, features)
+    before = len(times)
+    indices = [feature.properties["system:index"] for feature in merges]
+    assert len(times) - before == len(indices) == 20  # the time is checked before each copy
+    assert indices[:3] == ["1_1_1_1_1_1_1_1_1_0", "1_1_1_1_1_1_1_1_1_a", "1_1_1_1_1_1_1_1_2_0"]
+    assert indices[-4:] == ["1_2_0", "1_2_a", "2_0", "2_a"]
 
 
 @pytest.mark.parametrize(("combined", "passes"), [(and_, True), (or_, False)])

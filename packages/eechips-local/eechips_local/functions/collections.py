@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
 from sys import maxsize
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from eechips_local.pixels.vector_image import outlined
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.collection_order import sorted_by
 from eechips_local.values.element_properties import property_of, with_properties
+from eechips_local.values.merged_parts import Prefix
 from eechips_local.values.ordering import distinct_key
 from eechips_local.values.values import Collection, Feature, Filter, Geometry, Part, Value
 
@@ -254,13 +254,6 @@ def to_list(context: Context, collection: Collection, count: int, offset: int) -
     return list(context.counted(islice(timed(), min(offset, maxsize), min(offset + count, maxsize))))
 
 
-def _prefixed(context: Context, prefix: str, elements: Iterable[Any]) -> Iterator[Any]:
-    for position, element in enumerate(elements):
-        context.check_time()
-        index = element.properties.get(INDEX, position)
-        yield element.with_properties({**element.properties, INDEX: f"{prefix}_{index}"})
-
-
 def _keeps_all_but_index(name: str) -> bool:
     return name != INDEX
 
@@ -270,7 +263,7 @@ def merged(context: Context, first: Collection, second: Collection) -> Collectio
     outlines.
     """
     parts = [
-        Part(source, partial(_prefixed, context, prefix), _keeps_all_but_index, is_counted=True)
+        Part(source, Prefix(prefix, context.check_time), _keeps_all_but_index, is_counted=True)
         for prefix, source in (("1", first), ("2", second))
     ]
     if first.element == second.element:
@@ -300,7 +293,7 @@ def flatten(context: Context, collection: Collection) -> Collection:
             if not isinstance(outer, Collection):
                 raise InvalidError("Collection.flatten: The collection must contain collections.")
             outer_index = outer.properties.get(INDEX, outer_position)
-            yield from _prefixed(context, str(outer_index), outer)
+            yield from Prefix(str(outer_index), context.check_time)(outer)
 
     return Collection("Feature", lambda _: elements())
 

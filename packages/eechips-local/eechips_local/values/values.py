@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import project_shape
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+from eechips_local.values.merged_parts import elements_of
 
 Value = Any
 """Anything an expression may yield."""
@@ -307,11 +307,7 @@ class Collection:
     @classmethod
     def of_parts(cls, element: Literal["Image", "Feature"], parts: Sequence[Part], **facts: Any) -> Collection:
         """Return a collection of what follows from some collections, one part after the other."""
-
-        def elements(_: Query) -> Iterator[Any]:
-            return chain.from_iterable(part.transform(part.source) for part in parts)
-
-        return cls(element, elements, is_stored=False, parts=parts, **facts)
+        return cls(element, lambda _: elements_of(parts), is_stored=False, parts=parts, **facts)
 
     @cached_property
     def is_searchable(self) -> bool:
