@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
@@ -22,7 +21,7 @@ from eechips.geo.geometry_depth import is_too_deep
 
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
-_INTEGER = re.compile(r"[-+]?\d+")
+_DECIMAL_POINT = re.compile(r"\d\.\d")
 
 WKT_NAMES = ("wkt", "geometry", "geom", "the_geom", "wkt_geom", "wkt_geometry")
 """Names of columns with geometries as WKT, in upper or lower case, in order of precedence."""
@@ -89,7 +88,7 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
 def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, may_be_thousands: bool) -> pa.Table:
     """Return a table whose columns of numbers with decimal commas, as Excel writes in many countries, have points.
 
-    A column stays as it is if a value is neither an integer nor has a decimal comma.
+    A column stays as it is if a value has a decimal point. Values that are no numbers stay, for a message about them.
 
     Args:
         path: file, for a message in the log.
@@ -101,12 +100,16 @@ def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, ma
         column = table.column(name)
         texts = [] if column.type != pa.string() else [text.strip() for text in column.to_pylist() if text is not None]
         commas = [text for text in texts if DECIMAL_COMMA.fullmatch(text)]
-        if not commas or not all(DECIMAL_COMMA.fullmatch(text) or _INTEGER.fullmatch(text) for text in texts if text):
+        if not commas or any(_DECIMAL_POINT.search(text) for text in texts):
             continue
         if may_be_thousands and all(len(text.partition(",")[2]) == 3 for text in commas):
             continue
         changed.append(name)
-        table = table.set_column(table.column_names.index(name), name, pc.replace_substring(column, ",", "."))
+        points = [
+            text.replace(",", ".") if text is not None and DECIMAL_COMMA.fullmatch(text.strip()) else text
+            for text in column.to_pylist()
+        ]
+        table = table.set_column(table.column_names.index(name), name, pa.array(points, pa.string()))
     if changed:
         _log.info("%s: decimal commas of %s are read as decimal points", path, " and ".join(changed))
     return table

@@ -328,6 +328,8 @@ def _coordinates(
         wrong = np.flatnonzero(is_wrong)
         value = values[wrong[0]]
         hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.fullmatch(str(value)) else ""
+        if "°" in str(value):
+            hint = "; write degrees as a decimal number, as in -104.7526"
         faults.append(_Fault(wrong, f"{name} is not a number: {value!r}{hint}"))
     return np.where(is_wrong, np.nan, numbers), is_wrong
 

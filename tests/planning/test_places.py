@@ -97,6 +97,8 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ),
         ("lat,lon\n-105,40\n", "row 1: the latitude -105 .* degrees; are longitude and latitude swapped"),
         ("id;lon;lat\n1;8,5;47\n2;8.5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
+        ("id;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n", "csv: row 2: lon is not a number: '-'$"),
+        ("id;lon;lat\n1;8,5;47\n2;8°30'0,0\"E;47\n", "row 2: lon is not .*; write degrees as a decimal number"),
         ("id,lon,lat\n1,8,5,47,1\n", "if its numbers have decimal commas, separate the columns by semicolons"),
         ("lon,lat\n-181,0\n", "row 1: the longitude -181 is not within"),
         ("lon,lat\n400,40\n", "row 1: the longitude 400 .* degrees; correct it, or leave the row out"),
