@@ -15,6 +15,7 @@ from eechips_local.toml_text import parse_toml
 
 _NAMES = ", ".join(archive.name for archive in ARCHIVES)
 _CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
+_DEFAULT = ArchiveDescription("", "")
 _LISTS, _NUMBERS, _FLAGS = ("hosts",), ("page_items", "connections"), ("has_cql2",)
 
 
@@ -90,7 +91,8 @@ def _described(path: Path) -> ArchiveDescription:
             raise ArchiveChoiceError(f"{path}: like = {like!r} is none of {_NAMES}.{_suggestion(like)}")
         base = replace(known, name=path.stem, title=str(path), like=known.name)
     if document.get("api"):
-        base = replace(base, index="")
+        # What an API can do is its own: it tells the language of its conditions.
+        base = replace(base, index="", has_cql2=_DEFAULT.has_cql2, page_items=_DEFAULT.page_items)
     if document.get("file"):
         document["file"] = str((path.parent / document["file"]).absolute())
         base = replace(base, api="")

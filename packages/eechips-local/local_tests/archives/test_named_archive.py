@@ -56,6 +56,15 @@ def test_a_description_inherits_what_it_does_not_say(tmp_path: Path) -> None:
     assert (found.signing, found.token_api) == (PLANETARY_COMPUTER.signing, PLANETARY_COMPUTER.token_api)
 
 
+def test_what_a_mirror_s_api_can_do_is_not_inherited(tmp_path: Path) -> None:
+    """rustac's answers a filter that it does not announce with no item."""
+    path = tmp_path / "mirror.toml"
+    path.write_text('like = "planetary-computer"\napi = "http://127.0.0.1:1/api"\n')
+    assert (find_archive(str(path)).has_cql2, find_archive(str(path)).page_items) == (False, 100)
+    path.write_text('like = "planetary-computer"\napi = "http://127.0.0.1:1/api"\nhas_cql2 = true\n')
+    assert find_archive(str(path)).has_cql2
+
+
 def test_a_description_of_a_file_lies_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "copy.toml"
     path.write_text('like = "earth-search"\nfile = "catalog.json"\n')
