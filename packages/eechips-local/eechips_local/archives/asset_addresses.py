@@ -57,11 +57,15 @@ def _with_hrefs(item: Mapping[str, Any], complete: Callable[[str], str]) -> dict
 
 
 def _with_href(asset: Any, complete: Callable[[str], str]) -> Any:
-    """Return an asset with a whole address, in which blanks are encoded as GDAL and requests do."""
+    """Return an asset with whole addresses, in which blanks are encoded as GDAL and requests do."""
     if not _has_href(asset):
         return asset
     href = complete(asset["href"])
-    return {**asset, "href": href.replace(" ", "%20") if is_remote(href) else href}
+    whole = {**asset, "href": href.replace(" ", "%20") if is_remote(href) else href}
+    others = asset.get("alternate")
+    if isinstance(others, dict):
+        whole["alternate"] = {name: _with_href(other, complete) for name, other in others.items() if _has_href(other)}
+    return whole
 
 
 def _is_own(link: Any) -> bool:

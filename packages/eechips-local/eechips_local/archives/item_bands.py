@@ -186,9 +186,12 @@ def _with_one_grid(rasters: Mapping[str, tuple[ArchiveRaster, int]]) -> dict[str
 
 
 def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:
-    """Return the address of an asset, or its alternate address of a name."""
-    own = asset.get("alternate", {}).get(alternate, asset) if alternate else asset
-    return str(own.get("href") or "")
+    """Return the address of an asset, or its alternate address of a name; a file of this machine has no other."""
+    href, others = str(asset.get("href") or ""), asset.get("alternate")
+    other = others.get(alternate) if alternate and isinstance(others, Mapping) else None
+    if not isinstance(other, Mapping) or href.startswith(("/", "file:")):
+        return href
+    return str(other.get("href") or "")
 
 
 def _offset(asset: Mapping[str, Any], number: int) -> Any:

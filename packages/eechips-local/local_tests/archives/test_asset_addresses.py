@@ -17,6 +17,7 @@ from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.file_items import StaticItems
+from eechips_local.archives.item_bands import href_of
 from eechips_local.archives.item_search import ApiSearch
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.evaluation.asset_model import PixelWindow
@@ -43,6 +44,27 @@ def test_relative_address_of_an_api_s_asset_is_that_of_its_item(href: str, own: 
     found, api = found_href({**make_item(1), "links": links, "assets": {"B04": {"href": href}}})
     base = own if own.startswith("https") else f"{api}/{own}" if own.startswith("collections") else f"{api}/search"
     assert found == (urljoin(base, href) if href in HREFS else href)
+
+
+@pytest.mark.parametrize("alternate", ["s3.tif", "https://files.example/s3 1.tif"])
+def test_alternate_address_may_be_relative(alternate: str) -> None:
+    asset = {"href": "B04.tif", "alternate": {"s3": {"href": alternate}, "odd": None}}
+    with stac_server([{**make_item(1), "assets": {"B04": asset}}]) as server:
+        (found,) = ApiSearch(server.describe(), None).items("s2", ItemQuery())
+        whole = urljoin(f"{server.url}/search", alternate).replace(" ", "%20")
+        assert href_of(found["assets"]["B04"], "s3") == whole
+
+
+def test_file_of_this_machine_comes_before_the_bucket_that_it_was_taken_from(tmp_path: Path) -> None:
+    asset = {"href": "B04.tif", "alternate": {"s3": {"href": "s3://usgs-landsat/B04.tif"}}}
+    (tmp_path / "item.json").write_text(json.dumps({**make_item(1), "assets": {"B04": asset}}))
+    (found,) = StaticItems(tmp_path / "item.json").items("s2", ItemQuery())
+    assert href_of(found["assets"]["B04"], "s3") == str(tmp_path / "B04.tif")
+
+
+@pytest.mark.parametrize("others", [None, "s3://bucket/B04.tif", {"s3": None}, {"s3": "s3://bucket/B04.tif"}])
+def test_what_is_no_alternate_address_is_passed_over(others: Any) -> None:
+    assert href_of({"href": "https://files.example/B04.tif", "alternate": others}, "s3").startswith("https:")
 
 
 @pytest.mark.parametrize("links", [None, "x", [], [None], [{"rel": "self"}], [{"rel": "self", "href": 3}]])
