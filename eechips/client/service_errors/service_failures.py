@@ -25,6 +25,20 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
         Example(400, "INTERNAL", "An internal error has occurred (request: 44215952-a82b-4627-9be7-844555231e66)"),
         message=r"^(?:an )?internal (?:server )?error\b",
     ),
+    ServiceError(
+        "open archive",
+        ErrorAction.UNAVAILABLE,
+        "the open archive is not reached",
+        "check the network, a proxy (HTTPS_PROXY) and the archive's address",
+        "ArchiveUnreachedError of eechips-local",
+        Example(
+            503,
+            "UNAVAILABLE",
+            "No answer of the open archive has come since this server was started: files.example is not reached: is"
+            " there a network?",
+        ),
+        message=r"no answer of the open archive has come since",
+    ),
 )
 
 BY_STATUS: tuple[ServiceError, ...] = (

@@ -33,3 +33,12 @@ class ArchiveStatusError(ArchiveError):
 
 class ArchiveAwayError(ArchiveError):
     """An archive is not reached: there is no network, or it is down."""
+
+
+class ArchiveUnreachedError(ArchiveAwayError):
+    """An archive is not reached, and was not since the server has started: a run that uses it ends."""
+
+
+def unreached(error: ArchiveAwayError) -> ArchiveUnreachedError:
+    """Return the error of an archive that has not answered yet, by why it is not reached now."""
+    return ArchiveUnreachedError(f"No answer of the open archive has come since this server was started: {error}")

@@ -39,7 +39,7 @@ def open_archive(description: ArchiveDescription, since: float | None = None) ->
     Raises:
         ArchiveRefusedError: if the description names no archive that can be searched.
     """
-    search = open_search(description, cache_folder() / "searches")
+    search = open_search(description, cache_folder() / "searches", since)
     transport: RangeTransport = HostTransport(AllowedHosts.of_files(description))
     if description.file:
         transport = FolderTransport(Path(description.file), transport)

@@ -74,7 +74,9 @@ class RangeCogReader:
         self._arguments = transport, signer, folder, threads, connections, since
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
-            FileRanges(transport, signer, HostPermits(place / "permits", connections), HostPauses(place / "pauses")),
+            FileRanges(
+                transport, signer, HostPermits(place / "permits", connections), HostPauses(place / "pauses", since)
+            ),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),
             since,

@@ -15,7 +15,7 @@ import numpy as np
 from urllib3.exceptions import HTTPError
 
 from eechips_local.archives.access_denials import advise, is_of_keys, read_denial
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.file_versions import ChangedFileError, changed_file, describe_version, is_same_version
 from eechips_local.archives.host_pauses import HostPauses, away
 from eechips_local.archives.host_permits import HostPermits
@@ -189,6 +189,21 @@ class FileRanges:
     def read_spans(
         self, href: str, collection: str, spans: Sequence[Span], version: str = "", patience: float = _PATIENCE
     ) -> FetchedRange:
+        """Read spans of a file; see :meth:`_read_spans`.
+
+        Raises:
+            ArchiveUnreachedError: if no host has answered since the server was started.
+        """
+        try:
+            return self._read_spans(href, collection, spans, version, patience)
+        except ArchiveAwayError as error:
+            if self._pauses.responses:
+                raise
+            raise unreached(error) from error
+
+    def _read_spans(
+        self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float
+    ) -> FetchedRange:
         """Read spans of a file by one request, unless its host sends less at once; fewer bytes where the file ends.
 
         Args:
@@ -246,11 +261,12 @@ class FileRanges:
                 with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
                     answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
-            except (HTTPError, OSError) as error:
+            except (HTTPError, OSError, ArchiveAwayError) as error:
                 if time.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
                 is_reached = is_reached or isinstance(error, _WrongAnswerError)
-                answer = _Failure(str(error) if isinstance(error, _WrongAnswerError) else type(error).__name__)
+                is_told = isinstance(error, (_WrongAnswerError, ArchiveAwayError))
+                answer = _Failure(str(error).rstrip(".?") if is_told else type(error).__name__)
             except ArchiveRefusedError as error:
                 refusals, is_reached = refusals + 1, True
                 if refusals == _REFUSALS or isinstance(error, (MissingFileError, ChangedFileError)):
@@ -281,7 +297,7 @@ class FileRanges:
         host = urlsplit(href).netloc
         try:
             response = self._transport.open(url, headers, _CONNECT, _SILENCE)
-        except (HTTPError, OSError):
+        except (HTTPError, OSError, ArchiveAwayError):
             self._pauses.note_failure(host)
             raise
         self._pauses.note_response(host)

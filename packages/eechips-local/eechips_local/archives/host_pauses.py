@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
+from eechips_local.archives.first_responses import FirstResponses
 from eechips_local.archives.range_cache import RangeCache
 
 _FAILURES = 3  # one after the other, after which a host is away
@@ -44,17 +45,22 @@ class HostPauses:
 
     Args:
         folder: folder of the files; it is created.
+        since: see ``FirstResponses``.
+
+    Attributes:
+        responses: whether a host has responded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, since: float | None = None) -> None:
         self.folder = folder
+        self.responses = FirstResponses(folder / "answered", since)
         self._kept = RangeCache(folder, _BYTES)
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
         self._own: dict[str, HostPause] = {}
 
-    def __reduce__(self) -> tuple[type[HostPauses], tuple[Path]]:
-        return HostPauses, (self.folder,)
+    def __reduce__(self) -> tuple[type[HostPauses], tuple[Path, float]]:
+        return HostPauses, (self.folder, self.responses.since)
 
     @contextmanager
     def wait(self, host: str, patience: float) -> Iterator[None]:
@@ -86,6 +92,7 @@ class HostPauses:
 
     def note_response(self, host: str) -> None:
         """Note that a host has answered."""
+        self.responses.note()
         with self._lock:
             self._failures.pop(host, None)
         pause = self._read(host)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_session import ArchiveSession
 from eechips_local.archives.file_items import open_file
 from eechips_local.archives.file_table import KeptTable
+from eechips_local.archives.first_responses import FirstResponses
 from eechips_local.archives.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.item_conditions import encode_query, is_match, widen
 from eechips_local.archives.item_search_cache import KeptSearch, KeptSearches, pack_items, unpack_items
@@ -31,6 +32,7 @@ _IDLE_PAGES = 50  # one after the other, without a new item
 _HOUR, _DAY = 3600.0, 86_400.0
 _SETTLED = 60 * _DAY  # seconds after which archives rarely add items
 _IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept, or that has never answered
+_FIRST_PATIENCE = 25.0  # seconds for the first answer since a server was started
 _TURNS = 16  # folders whose locks let one process at a time ask the same
 _COLLECTIONS = "/collections"  # name under which the list is kept; no collection has a slash at its beginning
 
@@ -43,11 +45,12 @@ class _Source(Protocol):
     def collections(self, patience: float | None = None) -> dict[str, Mapping[str, Any]]: ...
 
 
-def open_search(description: ArchiveDescription, cache_folder: Path | None) -> ItemSearch:
+def open_search(description: ArchiveDescription, cache_folder: Path | None, since: float | None = None) -> ItemSearch:
     """Return the search of an archive, without a request.
 
     Args:
         cache_folder: where results are kept between runs; None to keep them in memory only.
+        since: see ``FirstResponses``.
 
     Raises:
         ArchiveRefusedError: if the description names no archive that can be searched.
@@ -58,7 +61,7 @@ def open_search(description: ArchiveDescription, cache_folder: Path | None) -> I
         if cache_folder is None:
             raise ArchiveRefusedError(f"There is no folder to keep the table of {description.title} in.")
         return KeptTable(description, cache_folder)
-    return ApiSearch(description, cache_folder)
+    return ApiSearch(description, cache_folder, since=since)
 
 
 class ApiSearch:
@@ -68,6 +71,7 @@ class ApiSearch:
         cache_folder: where results are kept; None to keep them in memory only.
         patience: seconds for which an archive that does not answer is asked.
         now: seconds since 1970.
+        since: see ``FirstResponses``.
     """
 
     def __init__(
@@ -76,16 +80,18 @@ class ApiSearch:
         cache_folder: Path | None,
         patience: float = 90.0,
         now: Callable[[], float] = time.time,
+        since: float | None = None,
     ) -> None:
-        self._arguments = (description, cache_folder, patience, now)
         hosts = AllowedHosts.of_url(description.api)
         hosts.check(description.api)
-        self._name, self._now = description.name, now
-        self._impatience = min(_IMPATIENCE, patience)
+        self._name, self._now, self._patience = description.name, now, patience
+        self._impatience, self._first_patience = min(_IMPATIENCE, patience), min(_FIRST_PATIENCE, patience)
         self._session = ArchiveSession(hosts, HostThrottles(), patience)
         self._source: _Source = StacItemSearch(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
         self._kept = _open_kept(self._folder, now)
+        self._responses = FirstResponses(None if self._folder is None else self._folder / "answered", since)
+        self._arguments = (description, cache_folder, patience, now, self._responses.since)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""
@@ -96,6 +102,7 @@ class ApiSearch:
 
         Raises:
             ArchiveError: if the archive does not answer, or not with items, and no answer is kept.
+            ArchiveUnreachedError: if it is not reached, and was not since the server was started.
             ArchiveRefusedError: if it refuses the search, there are too many items, or it is not reached and has
                 never been.
         """
@@ -129,7 +136,9 @@ class ApiSearch:
             if kept is not None and self._is_fresh(kept, query) and (pages := self._read(kept)) is not None:
                 return pages
             is_first = kept is None and self._is_empty()
-            patience = None if kept is None and not is_first else self._impatience
+            patience = self._impatience
+            if kept is None and not is_first:
+                patience = self._patience if self._responses else self._first_patience
             try:
                 answer, is_whole = self._ask(collection, query, patience)
             except ArchiveError as error:
@@ -139,12 +148,15 @@ class ApiSearch:
                         "and the address; the demo planet (--local) needs no network."
                     ) from error
                 if kept is None or (pages := self._read(kept)) is None:
+                    if isinstance(error, ArchiveAwayError) and not self._responses:
+                        raise unreached(error) from error
                     raise
                 _LOG.warning(
                     "%s does not answer (%s): the search of %s has the answer of %s ago",
                     self._name, error, collection.strip("/"), format_age(self._now() - kept.made),
                 )  # fmt: skip
                 return pages
+            self._responses.note()
             try:
                 self._kept.add(collection, query, answer, is_whole=is_whole)
             except sqlite3.Error as error:  # a full disk, or another process that writes for long

@@ -15,10 +15,11 @@ import pytest
 
 from eechips_local.archives import host_pauses
 from eechips_local.archives.allowed_hosts import AllowedHosts
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveUnreachedError
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.checked_connections import HostTransport
 from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.first_responses import FirstResponses
 from eechips_local.archives.host_pauses import HostPauses
 from eechips_local.archives.host_permits import HostPermits
 from eechips_local.archives.range_cache import RangeCache
@@ -127,6 +128,43 @@ def open_ranges(host: ArchiveHost, folder: Path) -> FileRanges:
     return FileRanges(
         transport, Signer(description), HostPermits(folder / "permits", 64), HostPauses(folder / "pauses")
     )
+
+
+def test_files_of_which_none_was_reached_since_the_start_say_so(tmp_path: Path) -> None:
+    """As to the processes of a server that answers others, or did so before."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
+        host = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        ranges = open_ranges(host, tmp_path)
+        other = pickle.loads(pickle.dumps(ranges))
+        with long_pauses():
+            for _ in range(3):
+                ranges._pauses.note_failure(host.url.removeprefix("http://"))
+        with pytest.raises(
+            ArchiveUnreachedError, match=r"since this server was started: 127\.0\.0\.1:\d+ is not reached"
+        ):
+            other.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
+        ranges._pauses.note_response(HOST)
+        with pytest.raises(ArchiveAwayError) as away:
+            other.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
+        assert not isinstance(away.value, ArchiveUnreachedError)
+        assert not FirstResponses(tmp_path / "pauses" / "answered", time.time() + 9.0)  # a later server
+
+
+def test_a_host_without_an_address_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a network comes up."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_bytes(b"0123456789")
+    resolve, calls = AllowedHosts.resolve, iter(range(9))
+
+    def find(*arguments: str) -> tuple[str, ...]:
+        if next(calls) < 2:
+            raise ArchiveAwayError("The name files.example has no address: is there a network?")
+        return resolve(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AllowedHosts, "resolve", find)
+    with listening_host(tmp_path / "files") as (host, _):
+        assert open_ranges(host, tmp_path).read(f"{host.url}/files/a.txt", "c", 2, 3).data == b"234"
 
 
 def read_all(ranges: FileRanges, href: str, threads: int) -> list[str]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eechips_local.archives.allowed_hosts import AllowedHosts
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    ArchiveUnreachedError,
+)
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.host_throttle import HostThrottle, HostThrottles
@@ -51,12 +58,14 @@ def test_half_a_page_is_asked_for_again() -> None:
 @pytest.mark.slow
 def test_an_archive_that_goes_for_a_while_is_waited_for_without_hammering() -> None:
     with stac_server(items(25)) as server:
-        server.always = "reset"
+        search = ApiSearch(server.describe(page_items=10), None, 20.0)
+        assert list(search.items("s2", ItemQuery(limit=1)))
+        server.always, before = "reset", len(server.paths)
         timer = threading.Timer(4.0, setattr, (server, "always", None))
         timer.start()
-        assert found(server) == items(25)
+        assert list(search.items("s2", ItemQuery())) == items(25)
         timer.join()
-        assert len(server.paths) <= 3 + 8
+        assert len(server.paths) - before <= 3 + 8
 
 
 @pytest.mark.exhaustive
@@ -80,6 +89,18 @@ def test_an_archive_that_was_never_reached_is_an_error_that_is_not_retried() -> 
         description = ArchiveDescription("test", "A test", api=f"http://127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ArchiveRefusedError, match=r"never answered from here: .* is not reached.*HTTPS_PROXY"):
             list(ApiSearch(description, None, 1.0).items("s2", ItemQuery()))
+
+
+def test_an_archive_that_was_not_reached_since_the_start_says_so(tmp_path: Path) -> None:
+    later = ItemQuery(ids=("b",))
+    with stac_server(items(3)) as server:
+        early, description = ApiSearch(server.describe(), tmp_path, 0.5), server.describe()
+        assert list(early.items("s2", ItemQuery(ids=("a",)))) == []
+    with pytest.raises(ArchiveUnreachedError, match=r"No answer .* since this server was started: .* is not reached"):
+        list(ApiSearch(description, tmp_path, 0.5, since=time.time() + 9.0).items("s2", later))
+    with pytest.raises(ArchiveAwayError) as away:  # it may come back
+        list(pickle.loads(pickle.dumps(early)).items("s2", later))
+    assert not isinstance(away.value, ArchiveUnreachedError)
 
 
 @pytest.mark.slow
