@@ -190,12 +190,19 @@ CREATE UNIQUE INDEX units_file ON units (file) WHERE file IS NOT NULL;
 CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NULL;
 """
 
+PLANNED_COUNT = "units"
+"""In meta: number of units that were planned, so that lost rows are noticed. Ledgers of earlier versions have none."""
+COUNT_UNITS = f"INSERT OR REPLACE INTO meta SELECT '{PLANNED_COUNT}', count(*) FROM units"
+ADD_TO_COUNT = f"UPDATE meta SET value = value + ? WHERE key = '{PLANNED_COUNT}'"
+# One statement, as another process may be adding units.
+_COUNTS = f"SELECT value, (SELECT count(*) FROM units) FROM meta WHERE key = '{PLANNED_COUNT}'"
+
 
 def check_schema(database: Connection, *, has_plan: bool) -> None:
     """Refuse a database with anything but plain tables: a view may never end, and a trigger may undo writes.
 
     Raises:
-        StorageError: if it has, or lacks what a ledger has.
+        StorageError: if it has, or lacks what a ledger has, or units that were planned.
     """
     rows = database.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
     for kind, name, sql in rows:
@@ -207,3 +214,6 @@ def check_schema(database: Connection, *, has_plan: bool) -> None:
         lacking += [f"the table {name}" for name in TABLES if ("table", name) not in {row[:2] for row in rows}]
         if lacking:
             raise StorageError(f"{database.path} is damaged: it lacks {', '.join(lacking)}")
+        row = database.execute(_COUNTS).fetchone()
+        if row is not None and str(row[0]) != str(row[1]):
+            raise damaged(database.path, f"it has {row[1]} units, and {row[0]} were planned")

@@ -17,6 +17,8 @@ from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import (
+    ADD_TO_COUNT,
+    COUNT_UNITS,
     INDEXES,
     SCHEMA,
     SCHEMA_VERSION,
@@ -127,6 +129,7 @@ class Ledger:
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
             )
+            self.database.execute(COUNT_UNITS)
             self._script(INDEXES)
             self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._has_schema = True
@@ -204,6 +207,7 @@ class Ledger:
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows
             )
+            self.database.execute(ADD_TO_COUNT, (len(rows),))
             ids = [(bytes.fromhex(identifier),) for identifier in chosen]
             self.database.executemany("UPDATE units SET replaces = NULL WHERE id = ?", ids)
             noted = [(key, json.dumps(value)) for key, value in (values or {}).items()]
@@ -335,11 +339,7 @@ class Ledger:
             self.database.executemany("DELETE FROM exports WHERE position = ?", settled)
             files = [(record.position, record.file, file) for record in records for file in record.files]
             self.add_files(
-                [
-                    (position, file.name, file.size, file.sha256)
-                    for position, first, file in files
-                    if file.name != first
-                ],
+                [(p, file.name, file.size, file.sha256) for p, first, file in files if file.name != first],
                 [(position, file.name, file.layer, file.metadata) for position, _, file in files if file.metadata],
             )
 

@@ -18,7 +18,7 @@ from typing import Any
 from eechips.errors import EechipsError, StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace, set_aside
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.database import NO_CONTENT, Connection, connect, damaged
+from eechips.manifest.database import COUNT_UNITS, NO_CONTENT, PLANNED_COUNT, Connection, connect, damaged
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -86,6 +86,7 @@ def _fill(ledger: Ledger, rows: _Rows) -> int:
     marks = ", ".join("?" * len(_UNIT))
     with ledger.transaction():
         ledger.database.executemany(f"INSERT INTO units ({', '.join(_UNIT)}) VALUES ({marks})", rows.units)
+        ledger.database.execute(COUNT_UNITS)
         ledger.add_files(rows.further, rows.layers)
     reopened = ledger.reopen(_lacking_files(rows)) if not rows.is_whole else 0
     if rows.is_whole:
@@ -223,6 +224,7 @@ def _of_ledger(folder: Path, meta: dict[str, Any]) -> _Rows:
         raise StorageError(f"no unit can be read of {path}")
     positions = {unit[0] for unit in units}
     is_whole = is_whole and not stored.get("is_partial") and positions == set(range(len(units)))
+    is_whole = is_whole and stored.get(PLANNED_COUNT) in (None, len(units))
     whole = is_whole and has_further and has_layers
     lost = () if whole else ("redrawn",)  # replacements may be among what cannot be read
     kept = {key: value for key, value in stored.items() if isinstance(key, str) and key not in lost}

@@ -139,7 +139,9 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         pd.testing.assert_frame_equal(pd.read_parquet(manifest), before)
 
 
-@pytest.mark.parametrize("damage", ["a page", "the header", "the file is empty", "the file is gone", "an older format"])
+@pytest.mark.parametrize(
+    "damage", ["a page", "the header", "the file is empty", "the file is gone", "an older format", "a row"]
+)
 def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Path, damage: str) -> None:
     ledger = project / OUT / LEDGER_NAME
     before, info = open_run(project / OUT).units, open_run(project / OUT).info
@@ -152,6 +154,9 @@ def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Pat
     elif damage == "an older format":
         with contextlib.closing(sqlite3.connect(ledger)) as database:
             database.execute("PRAGMA user_version = 4")
+    elif damage == "a row":
+        with contextlib.closing(sqlite3.connect(ledger)) as database, database:
+            database.execute("DELETE FROM units WHERE position = 4")
     else:
         ledger.unlink()
     refused = typed("verify", OUT, cwd=project)

@@ -47,7 +47,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_a_plan_round_trips(ledger: Ledger) -> None:
     assert ledger.has_plan
-    assert ledger.meta() == META
+    assert ledger.meta() == {**META, "units": 5}
     assert list(ledger.open_units()) == list(planned(5))
     assert ledger.counts() == {State.PLANNED: 5}
 
@@ -169,7 +169,7 @@ def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp
     assert ledger.end == 6
     assert ledger.known([added(5, 1).id, added(6, 3).id]) == {added(5, 1).id}
     ledger.note("redrawn", True)
-    assert ledger.meta() == {**META, "redrawn": True}
+    assert ledger.meta() == {**META, "redrawn": True, "units": 6}
     totals = sum_totals(ledger.database)
     assert (totals.units, totals.requests, totals.bytes, totals.dropped) == (4, 4, 202, 2)
     run = open_run(tmp_path)
