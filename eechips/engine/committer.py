@@ -8,6 +8,7 @@ from eechips.engine.outcome import Finished
 from eechips.engine.outcome_records import unit_failure
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import COMMITTING
+from eechips.manifest.folder_lock import check_lock
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import FOREIGN_FILES
 from eechips.manifest.run import PLANS_GRADUALLY
@@ -19,7 +20,7 @@ class Committer:
     """Commit files under their final names, each of which belongs to one unit, and write the ledger."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
-        self._ledger, self._store = ledger, store
+        self._ledger, self._store, self._folder = ledger, store, ledger.path.parent.absolute()
         self._ambiguous_names: set[str] = set()
         meta = ledger.meta() if ledger.has_plan else {}
         self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
@@ -36,8 +37,9 @@ class Committer:
             The records of the settled units; records of failures for units whose files cannot be committed.
 
         Raises:
-            StorageError: if a file cannot be committed, or the ledger cannot be written.
+            StorageError: if a file cannot be committed, the ledger cannot be written, or the folder was moved.
         """
+        check_lock(self._folder)
         self._note_files(settled)
         owners: dict[str, int] = {}  # of the files that are committed now
         later = {record.position: record for record in reopened}

@@ -32,7 +32,7 @@ from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.database import has_content
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
-from eechips.manifest.folder_lock import lock_run, remove_lock
+from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.ledger_queries import read_dropped
 from eechips.manifest.ledger_recovery import check_not_lost
@@ -101,6 +101,7 @@ def run(
                 finally:
                     is_planned = ledger.has_plan
         except EechipsError:
+            check_lock(config.out.absolute())  # its place may be another run's by now
             if is_new and not is_planned:
                 _remove_unplanned(config.out)
             raise

@@ -15,6 +15,7 @@ from eechips.storage import resolve_inside
 
 LOCK_NAME = ".eechips.lock"
 _LONGEST = 128  # bytes of the note of the holder
+_descriptors: dict[Path, int] = {}  # of the lock files that this process holds, by folder
 
 
 @contextlib.contextmanager
@@ -29,10 +30,27 @@ def lock_run(folder: Path) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {new_writer()}\n".encode(), 0)
+        _descriptors[folder.absolute()] = descriptor
         with register_lock(folder):
             yield
     finally:
+        _descriptors.pop(folder.absolute(), None)
         os.close(descriptor)
+
+
+def check_lock(folder: Path) -> None:
+    """Check whether a folder, absolute, is still the one that this process has locked, if it has.
+
+    Raises:
+        StorageError: if not: what is written there now would be in another folder than the ledger, or in that of
+            another run.
+    """
+    descriptor = _descriptors.get(folder)
+    if descriptor is not None and not _is_same(descriptor, folder / LOCK_NAME):
+        raise StorageError(
+            f"{folder}, or its {LOCK_NAME}, was moved, replaced or removed during the run, which ends so that it writes"
+            " to no other folder. Repeat the command; if the folder was moved, with its new name as `out`"
+        )
 
 
 @contextlib.contextmanager

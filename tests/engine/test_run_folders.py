@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from eechips.commands.verification import verify
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
-from eechips.errors import RunLockedError, UsageError
+from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest import open_run
 from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_run
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
@@ -173,3 +175,47 @@ def test_an_existing_file_is_not_replaced_by_an_assembled_result(tmp_path: Path)
 def test_a_finished_run_has_its_files(tmp_path: Path, name: str) -> None:
     run(Texts(), configured(tmp_path / "out"))
     assert (tmp_path / "out" / name).is_file()
+
+
+class Moved(Texts):
+    """A recipe during which the folder of the run is moved, and another run may take its place."""
+
+    def __init__(self, folder: Path, moment: int | str, *, is_replaced: bool) -> None:
+        super().__init__(count=40)
+        self._folder, self._moment, self._is_replaced = folder, moment, is_replaced
+
+    def get_requests(self) -> Iterator[dict[str, int]]:
+        """Numbers."""
+        if self._moment == "planning":
+            self._move()
+            raise UsageError("it cannot plan")
+        return super().get_requests()
+
+    def get_result(self, index: int, unit: Any) -> bytes:
+        """A text."""
+        if unit["n"] == self._moment:
+            self._move()
+        return super().get_result(index, unit)
+
+    def _move(self) -> None:
+        self._folder.rename(self._folder.with_name("moved"))
+        if self._is_replaced:
+            shutil.copytree(self._folder.with_name("other"), self._folder)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("moment", ["planning", 20])
+def test_a_run_whose_folder_is_moved_ends_and_is_resumed_at_the_new_place(
+    tmp_path: Path, moment: int | str, is_replaced: bool
+) -> None:
+    folder, moved = tmp_path / "run", tmp_path / "moved"
+    run(Texts(), configured(tmp_path / "other"))
+    with pytest.raises(StorageError, match=r"was moved, replaced or removed during the run.*its new name as `out`"):
+        run(Moved(folder, moment, is_replaced=is_replaced), configured(folder))
+    if is_replaced:
+        assert open_run(folder).counts == {"done": 3}
+        assert verify(folder) == []
+    else:
+        assert not folder.exists() or not list(folder.rglob("*.bin"))
+    assert run(Texts(count=40), configured(moved)).counts == {"done": 40}
+    assert verify(moved) == []
