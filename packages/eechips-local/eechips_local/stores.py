@@ -218,7 +218,10 @@ class ChainedStore:
     def hint(self, asset_id_: str) -> str:
         """Return a hint for a request of a missing asset. Earth Engine itself gives none."""
         if self._hint is None:
-            return "This local Earth Engine serves assets of your own, without the demo planet."
+            return (
+                "This local Earth Engine serves assets of your own, without the demo planet; "
+                "`eechips-local serve --demo --assets DIR` serves both."
+            )
         return self._hint(asset_id(asset_id_))
 
     def take_reads(self) -> Counter[str]:

@@ -37,7 +37,7 @@ def test_a_missing_image_of_a_known_collection_has_its_own_message(demo_ee: Any)
 
 def test_a_server_of_own_assets_says_so(stack_server: Server) -> None:
     ee = initialize(stack_server)
-    with pytest.raises(ee.EEException, match="serves assets of your own, without the demo planet"):
+    with pytest.raises(ee.EEException, match="without the demo planet; `eechips-local serve --demo --assets DIR`"):
         ee.Image("USGS/SRTMGL1_003").getInfo()
     with pytest.raises(ee.EEException, match="serves assets of your own, without the demo planet"):
         ee.data.getAsset("USGS/SRTMGL1_003")
