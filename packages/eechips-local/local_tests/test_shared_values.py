@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eechips_local.evaluation.asset_model import ImageAsset, Query
@@ -12,7 +13,9 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.functions.collections import merged as merged_with
 from eechips_local.functions.filter_logic import and_, of_one, or_
-from eechips_local.values.values import Collection, Feature, Filter
+from eechips_local.functions.kernels import add
+from eechips_local.values.value_json import Encoder
+from eechips_local.values.values import Collection, Feature, Filter, Kernel, Weights
 from local_tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 CLEAR = invoke("Filter.lessThan", leftField="cloud", rightValue=20)
@@ -101,3 +104,30 @@ def test_a_filter_that_is_combined_with_itself_is_asked_once(combined: Any, pass
     assert condition.pairs is not None
     assert condition.pairs("primary", "secondary") is passes
     assert asked == ["an element", "primary"]
+
+
+class Described(dict[str, Any]):
+    """A description that counts how often its values are looked at."""
+
+    looked_at = 0
+
+    def values(self) -> Any:
+        self.looked_at += 1
+        return super().values()
+
+
+def test_a_kernel_that_is_added_to_itself_is_computed_and_described_once() -> None:
+    edges: list[float] = []
+
+    def weights(edge: float) -> Weights:
+        edges.append(edge)
+        return Weights(np.ones((1, 1)), 0, 0)
+
+    description = Described(type="Kernel.square", units="meters")
+    kernel = Kernel(weights, description)
+    for _ in range(8):
+        kernel = add(kernel, kernel, normalize=False)
+    assert kernel.weights(10.0).values.tolist() == [[2.0**8]]
+    assert edges == [10.0, 10.0]  # the two operands of the first sum
+    assert Encoder(Context(EmptyStore())).encode(kernel)["type"] == "Kernel.add"
+    assert description.looked_at == 1

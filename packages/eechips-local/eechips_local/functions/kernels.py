@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,7 @@ def inverse(kernel: Kernel) -> Kernel:
 def add(kernel1: Kernel, kernel2: Kernel, normalize: bool) -> Kernel:
     """Return the sum of two kernels laid upon each other at their focus."""
 
+    @lru_cache(maxsize=1)  # a sum may be added to itself
     def weights(edge: float) -> Weights:
         both = (kernel1.weights(edge), kernel2.weights(edge))
         left, top = max(w.x for w in both), max(w.y for w in both)

@@ -297,6 +297,14 @@ def _described(kernel: Kernel) -> Mapping[str, Any]:
 
 
 def _units_of(description: Mapping[str, Any]) -> set[str]:
-    """Return the units of a kernel, and of those that it is made of."""
-    inner = [_units_of(value) for value in description.values() if isinstance(value, Mapping)]
-    return set().union(*inner, [str(description["units"])] if "units" in description else [])
+    """Return the units of a kernel, and of those that it is made of, each of which is looked at once."""
+    units: set[str] = set()
+    known: set[int] = set()
+    waiting = [description]
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in known:
+            known.add(id(part))
+            units |= {str(part["units"])} if "units" in part else set()
+            waiting.extend(value for value in part.values() if isinstance(value, Mapping))
+    return units
