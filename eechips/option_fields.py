@@ -286,8 +286,10 @@ def type_error(name: str, value: Any, kinds: Collection[Any], usual: str = "") -
         given = f"{kind}: write {name}={usual!r}"
     elif type(value).__module__.startswith("ee."):
         given = f"ee.{kind}, which only Earth Engine knows: give the id of an asset, a file, dates or numbers"
-    elif hasattr(value, "__geo_interface__") or hasattr(value, "to_parquet"):
+    elif hasattr(value, "to_file") or hasattr(value, "to_parquet"):
         given = f"{kind}. Write it to a file, as with `to_file` or `to_parquet`, and give the file's path"
+    elif hasattr(value, "__geo_interface__"):
+        given = f"{kind}. Write it to a file, as with `geopandas.GeoSeries([…], crs=4326).to_file`, and give its path"
     else:
         given = f"{kind}: {' '.join(repr(value).split()):.60}"
     origins = [get_origin(kind) for kind in kinds]

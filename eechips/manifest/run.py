@@ -128,7 +128,7 @@ class Run:
 
     @property
     def units(self) -> pd.DataFrame:
-        """Every unit, in the order of the plan; columns as in manifest.parquet, ``unit`` as a dict."""
+        """Every unit, in the order of the plan; columns as in manifest.parquet, but its fields in the dict ``unit``."""
         with self._ledger() as ledger:
             rows = [row for batch in ledger.batches([column.selection for column in MANIFEST]) for row in batch]
         return _frame(names_of(MANIFEST), rows)

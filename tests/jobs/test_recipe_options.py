@@ -265,6 +265,7 @@ def test_scripts_take_json_or_text(tmp_path: Path) -> None:
         (lambda: made_series(mask=True), "`mask` must be a text, as on the command line, not bool: write mask='auto'"),
         (lambda: made_series(crs=32613), "`crs` must be a text, as on the command line, not int: 32613"),
         (lambda: made_series(regions=gpd.GeoSeries()), "not GeoSeries. Write it to a file, as with `to_file`"),
+        (lambda: made_series(regions=shapely.box(0, 0, 1, 1)), r"not Polygon\. Write it .* `geopandas\.GeoSeries\("),
         (lambda: sample_recipe({"dataset": "NAIP", "points": pd.DataFrame()}), "`points` must be a text"),
         (lambda: sample_recipe({"dataset": "NAIP", "total": "3"}), "`total` must be a whole number, not str: '3'"),
         (lambda: sample_recipe({"dataset": "NAIP", "total": 2.5}), "`total` must be a whole number"),
