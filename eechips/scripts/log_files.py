@@ -1,7 +1,7 @@
-"""Pass lines that calls of a script log in workers to the log files that the script has opened.
+"""Pass lines that calls of a script log in workers to the log files and streams of the script's handlers.
 
-A process that plain Python forks has the handlers of its parent. A worker of a run has none: it collects the lines of
-each call, and the parent writes them through its handlers, in the order of the plan.
+A process that plain Python forks has the handlers of its parent. A worker of a run has none: it writes to its own
+standard streams, and collects the lines for files of each call, which the parent writes in the order of the plan.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import io
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,38 @@ from eechips.errors import RecipeError
 from eechips.scripts.serialization import serialize
 
 _OWN = "eechips"
+_TERMINALS = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True)
-class LogFile:
-    """A log file of the script.
+class LogHandler:
+    """A handler that the script has added.
 
     Attributes:
-        path: absolute, as the handler has it.
+        destination: absolute path of a file, as the handler has it; or ``stdout`` or ``stderr``.
         logger: name of the logger with the handler; empty for the root.
         level: level of the handler.
     """
 
-    path: str
+    destination: str
     logger: str
     level: int
     formatter: logging.Formatter | None
     filters: tuple[Any, ...]
+
+    @property
+    def is_terminal(self) -> bool:
+        """Return whether it writes to a standard stream."""
+        return self.destination in _TERMINALS
+
+    def opened(self, stream: Any) -> logging.Handler:
+        """Return a handler with these settings that writes to a stream."""
+        handler = logging.StreamHandler(stream)
+        handler.setLevel(self.level)
+        handler.setFormatter(self.formatter)
+        for record_filter in self.filters:
+            handler.addFilter(record_filter)
+        return handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +62,18 @@ class LogSettings:
     Attributes:
         levels: levels by name of the logger, empty for the root.
         silent: loggers that pass nothing to their parents.
-        has_terminal: whether the root has a handler that writes to no file.
         process: machine and process of the script.
     """
 
     levels: Mapping[str, int]
     silent: tuple[str, ...] = ()
-    files: tuple[LogFile, ...] = ()
-    has_terminal: bool = False
+    handlers: tuple[LogHandler, ...] = ()
     process: tuple[str, int] = field(default_factory=lambda: _this_process())
 
     def configure(self) -> None:
         """Set the levels in a worker."""
         if self._is_here:
             return
-        if self.has_terminal:
-            logging.basicConfig()
         for name, level in self.levels.items():
             logging.getLogger(name or None).setLevel(level)
         for name in self.silent:
@@ -69,16 +81,20 @@ class LogSettings:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[dict[str, io.StringIO]]:
-        """Collect what is logged inside the block, by path of the file; nothing where the script's handlers are."""
+        """Collect what is logged inside the block, by path of the file; nothing where the script's handlers are.
+
+        Lines for a standard stream appear at once, unless a module of the worker has such a handler of its own.
+        """
         streams: dict[str, io.StringIO] = {}
         with contextlib.ExitStack() as stack:
-            for file in () if self._is_here else self.files:
-                handler = logging.StreamHandler(streams.setdefault(file.path, io.StringIO()))
-                handler.setLevel(file.level)
-                handler.setFormatter(file.formatter)
-                for record_filter in file.filters:
-                    handler.addFilter(record_filter)
-                logger = logging.getLogger(file.logger or None)
+            handlers = () if self._is_here else self.handlers
+            shown = {settings.logger for settings in handlers if _has_terminal(settings.logger)}
+            for settings in handlers:
+                if settings.is_terminal and settings.logger in shown:
+                    continue
+                logger = logging.getLogger(settings.logger or None)
+                terminal = getattr(sys, settings.destination) if settings.is_terminal else None
+                handler = settings.opened(terminal or streams.setdefault(settings.destination, io.StringIO()))
                 logger.addHandler(handler)
                 stack.callback(logger.removeHandler, handler)
             yield streams
@@ -91,23 +107,45 @@ class LogSettings:
 def present_settings() -> bytes | None:
     """Serialize what the script has set; None if it has not configured logging."""
     loggers = _loggers()
-    handlers = [(name, handler) for name, logger in loggers.items() for handler in logger.handlers]
-    if not handlers:
+    if not any(logger.handlers for logger in loggers.values()):
         return None
     settings = LogSettings(
         levels={name: logger.level for name, logger in loggers.items() if logger.level or not name},
         silent=tuple(name for name, logger in loggers.items() if not logger.propagate and name),
-        has_terminal=any(not isinstance(handler, logging.FileHandler) for name, handler in handlers if not name),
-        files=tuple(
-            LogFile(handler.baseFilename, name, handler.level, handler.formatter, tuple(handler.filters))
-            for name, handler in handlers
-            if isinstance(handler, logging.FileHandler)
+        handlers=tuple(
+            _portable(LogHandler(destination, name, handler.level, handler.formatter, tuple(handler.filters)))
+            for name, logger in loggers.items()
+            for handler in logger.handlers
+            if (destination := _destination(name, handler))
         ),
     )
+    return serialize(settings, "levels of logging")
+
+
+def _portable(handler: LogHandler) -> LogHandler:
+    """Return a handler without a formatter and filters that belong to this process."""
     try:
-        return serialize(settings, "a handler of logging")
-    except RecipeError:  # a filter that belongs to this process
-        return serialize(LogSettings(settings.levels, settings.silent, (), settings.has_terminal), "levels of logging")
+        serialize(handler, "a handler of logging")
+    except RecipeError:
+        return replace(handler, formatter=None, filters=())
+    return handler
+
+
+def _has_terminal(logger: str) -> bool:
+    """Return whether a logger of this process writes to a standard stream."""
+    return any(_destination(logger, each) in _TERMINALS for each in logging.getLogger(logger or None).handlers)
+
+
+def _destination(logger: str, handler: logging.Handler) -> str:
+    """Return where a handler writes: a file, a standard stream, or, for one that forks would not share, nowhere."""
+    if isinstance(handler, logging.FileHandler):
+        return handler.baseFilename
+    if isinstance(handler, logging.NullHandler):
+        return ""
+    stream = getattr(handler, "stream", None)
+    if stream in (sys.stdout, sys.__stdout__):
+        return "stdout"
+    return "stderr" if stream in (sys.stderr, sys.__stderr__) or not logger else ""
 
 
 def name_in_run(path: str, out: Path) -> str:

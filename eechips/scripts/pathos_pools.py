@@ -1,4 +1,4 @@
-"""Replace the pools of pathos, which p_tqdm also uses, by pools of a run, once the script or its modules import them.
+"""Replace the pools of pathos, which p_tqdm also uses, and of multiprocess by pools of a run, once they are imported.
 
 pathos opens pools of multiprocess in its own modules, and passes them functions that take a tuple of arguments.
 """
@@ -6,6 +6,7 @@ pathos opens pools of multiprocess in its own modules, and passes them functions
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import ModuleType
@@ -13,7 +14,7 @@ from typing import Any
 
 from eechips.scripts.imported_modules import change_imported
 from eechips.scripts.name_replacement import replace_names
-from eechips.scripts.original_pools import HOST
+from eechips.scripts.original_pools import HOST, is_hosted
 from eechips.scripts.pools import AsyncResult, Pool, ThreadPool
 
 
@@ -72,7 +73,16 @@ def replace_pathos() -> Iterator[None]:
             stack.enter_context(replace_names(module, **{name: opened, "star": _Starred}))
             stack.callback(getattr(module, pools).__state__.clear)
 
+        def change_multiprocess(module: ModuleType) -> None:
+            original = module.Pool
+
+            def opened(*args: Any, **options: Any) -> Any:
+                return (Pool if is_hosted(sys._getframe(1)) else original)(*args, **options)
+
+            stack.enter_context(replace_names(module, Pool=opened))
+
         changes = {
+            "multiprocess": change_multiprocess,
             "pathos.multiprocessing": partial(change, name="Pool", pools="ProcessPool", kind=_ProcessPool),
             "pathos.threading": partial(change, name="_ThreadPool", pools="ThreadPool", kind=_ThreadPool),
         }

@@ -51,7 +51,9 @@ from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
 from eechips.text.formatting import some_of
 
-_RECORDED = "Pools of multiprocessing, concurrent.futures, joblib, loky, pathos, pqdm and tqdm are recorded"
+_RECORDED = (
+    "Pools of multiprocessing, concurrent.futures, joblib, loky, multiprocess, pathos, pqdm and tqdm are recorded"
+)
 _PROCESSES_APART = (
     "Processes that Dask, Ray or subprocess start have neither the endpoint nor the credentials of the run. Let Dask"
     ' use threads (`scheduler="threads"`, `processes=False`), or make the calls in a pool of Python'
@@ -192,7 +194,9 @@ class ScriptRecipe:
         if host.outside or tasks or files:
             if not host.calls:
                 left = f" It left {some_of(files)} in its working directory." if files else ""
-                unrecorded = f"{self.path.name} opened no pool that a run records: nothing is known of what it did."
+                unrecorded = (
+                    f"{self.path.name} passed no call to a pool that a run records: nothing is known of what it did."
+                )
                 context.say(f"{unrecorded}{left} {_RECORDED}")
             return
         if host.calls and host.tested:

@@ -198,6 +198,7 @@ def getResult(item):
         ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
         ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
         ("p_tqdm", "p_tqdm.p_umap(getResult, items, num_cpus=2)"),
+        ("multiprocess", "multiprocess.Pool(2).map(getResult, items)"),
         (
             "pathos.multiprocessing",
             "p = pathos.multiprocessing.ProcessPool(2); p.close(); p.restart(); p.amap(getResult, items).get()",
