@@ -81,7 +81,7 @@ def replace_pathos() -> Iterator[None]:
 
             stack.enter_context(replace_names(module, Pool=opened))
 
-        changes = {
+        changes: dict[str, Callable[[ModuleType], None]] = {
             "multiprocess": change_multiprocess,
             "pathos.multiprocessing": partial(change, name="Pool", pools="ProcessPool", kind=_ProcessPool),
             "pathos.threading": partial(change, name="_ThreadPool", pools="ThreadPool", kind=_ThreadPool),

@@ -260,7 +260,7 @@ class _Values:
     def __len__(self) -> int:
         return self._length
 
-    def __next__(self) -> Any:
+    def __next__(self, timeout: float | None = None) -> Any:
         return next(_values((next(self._results),)))
 
     next = __next__

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eechips import open_run
+from eechips.scripts import pools
+from eechips.scripts.call_folder import Call, CallResult
+from eechips.scripts.original_pools import use_host
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 
@@ -80,3 +85,19 @@ def test_workers_are_no_forks_of_the_process_of_the_script(demo_server: Server, 
     )
     result = run(script, demo_server, tmp_path)
     assert "False" in result.stdout, result.stderr
+
+
+class _Host:
+    """Makes calls at once, in this process."""
+
+    def execute(self, calls: Sequence[Call], **_: Any) -> list[CallResult]:
+        return [CallResult(call.function(*call.arguments)) for call in calls]
+
+
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_values_are_requested_with_a_timeout_as_of_the_original(name: str) -> None:
+    with use_host(_Host()):
+        values = getattr(pools.Pool(), name)(abs, [-1, -2, -3])
+    assert [values.next(timeout=1.0), values.next(1), next(values)] == [1, 2, 3]
+    with pytest.raises(StopIteration):
+        values.next(timeout=1.0)
