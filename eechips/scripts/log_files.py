@@ -133,7 +133,7 @@ def _portable(handler: LogHandler) -> LogHandler:
 
 def _has_terminal(logger: str) -> bool:
     """Return whether a logger of this process writes to a standard stream."""
-    return any(_destination(logger, each) in _TERMINALS for each in logging.getLogger(logger or None).handlers)
+    return any(_destination(logger, handler) in _TERMINALS for handler in logging.getLogger(logger or None).handlers)
 
 
 def _destination(logger: str, handler: logging.Handler) -> str:
