@@ -130,7 +130,7 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     own_assets = {band.asset: assets[band.asset] for band in record.bands if band.asset in assets}
     readable = {key for key, asset in own_assets.items() if not is_jpeg2000(asset)} or set(own_assets)
     for band in record.bands:
-        if band.asset in readable and band.number <= (_count(assets[band.asset]) or band.number):
+        if band.asset in readable and band.number <= (len(declared_bands(assets[band.asset])) or band.number):
             groups.setdefault((band.asset, band.value), []).append(band)
     hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
     files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
@@ -199,8 +199,3 @@ def _offset(asset: Mapping[str, Any], number: int) -> Any:
     bands = declared_bands(asset)
     band = bands[number - 1] if number <= len(bands) else {}
     return band.get("offset", band.get("raster:offset", asset.get("raster:offset")))
-
-
-def _count(asset: Mapping[str, Any]) -> int:
-    """Return the number of bands that an asset declares; 0 if it declares none."""
-    return max(len(asset.get(name) or ()) for name in ("eo:bands", "raster:bands", "bands"))

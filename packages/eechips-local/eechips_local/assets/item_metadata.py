@@ -88,13 +88,17 @@ def suffix_of(asset: Mapping[str, Any]) -> str:
 
 
 def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the metadata of an asset's bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
-    lists = [asset.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
+    """Return the metadata of an asset's bands: STAC 1.1's ``bands``, or the extensions' lists side by side.
+
+    What is no list counts as none, and what is no object in one as a band of which nothing is said.
+    """
+    values = [asset.get(name) for name in ("eo:bands", "raster:bands", "bands")]
+    lists = [value if isinstance(value, (list, tuple)) else [] for value in values]
     count = max(map(len, lists))
     described: list[dict[str, Any]] = [{} for _ in range(count)]
     for listed in lists:
         for entry, more in zip(described, listed, strict=False):
-            entry.update(more)
+            entry.update(more if isinstance(more, Mapping) else {})
     return described
 
 

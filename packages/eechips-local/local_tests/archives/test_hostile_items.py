@@ -24,7 +24,7 @@ from eechips_local.archives.item_images import outline_of
 from eechips_local.archives.item_properties import PropertyRule
 from eechips_local.archives.named_archive import find_archive
 from eechips_local.archives.range_cache import RangeCache
-from eechips_local.assets.item_metadata import grid_of
+from eechips_local.assets.item_metadata import bands_of, grid_of
 from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
 
@@ -69,6 +69,13 @@ def test_what_is_no_number_is_left_out_of_images_and_filters(cloud: Any) -> None
 def test_grid_of_other_values_is_none(wrong: dict[str, Any]) -> None:
     assert grid_of(GRID, {}) is not None
     assert grid_of({**GRID, **wrong}, {}) is None
+
+
+@pytest.mark.parametrize("bands", [3, "B4", {"name": "B4"}, [None], ["B4"]])
+@pytest.mark.parametrize("name", ["eo:bands", "raster:bands", "bands"])
+def test_bands_that_are_no_objects_say_nothing(bands: Any, name: str) -> None:
+    assert bands_of({name: bands}) == ([{}] if isinstance(bands, list) else [])
+    assert bands_of({name: bands, "bands": [{"name": "B4"}]}) == [{"name": "B4"}]
 
 
 @pytest.mark.parametrize(
