@@ -36,6 +36,7 @@ _SHOWN_INDICES = 8  # of a dataset
 _USUAL_INDICES = ("NDVI", "EVI", "SAVI", "NDWI", "MNDWI", "NDMI", "NBR", "NDSI")
 _LEAST_TEXT = 24  # columns for the last column of a table; below that it gets lines of its own
 _GAP = "  "
+_VERBS = ("find", "get", "info", "list", "ls", "search")  # that users may write for an option or for show
 
 
 class _DatasetGroup(click.Group):
@@ -46,10 +47,11 @@ class _DatasetGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; raise UsageError, which says how to search, if there is none of this name."""
         name = args[0]
+        words = " ".join(word for word in args[name.lower() in _VERBS :] if not word.startswith("-"))
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(
-                f"there is no command {name!r}. To search: {ctx.command_path} --search {shlex.quote(name)};"
-                f" to show one: {ctx.command_path} show {shlex.quote(name)}",
+                f"there is no command {name!r}. To search: {ctx.command_path} --search {shlex.quote(words or 'WORDS')};"
+                f" to show one: {ctx.command_path} show {shlex.quote(words or 'NAME')}",
                 ctx,
             )
         return super().resolve_command(ctx, args)

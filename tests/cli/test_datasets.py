@@ -183,6 +183,14 @@ def test_the_name_of_a_dataset_is_no_command() -> None:
     run_command("datasets", "show", "S2", status=0)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [("find snow cover", "'snow cover'"), ("snow cover", "'snow cover'"), ("list --json", "WORDS")],
+)
+def test_words_after_a_verb_are_those_to_search_for(arguments: str, words: str) -> None:
+    assert f"--search {words};" in run_command("datasets", *arguments.split(), status=2).output
+
+
 @pytest.mark.slow
 def test_archives_and_what_differs_there_are_shown() -> None:
     shown = eechips("show", "S2").stdout
